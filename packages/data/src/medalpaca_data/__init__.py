@@ -1,0 +1,1 @@
+"""Medical instruction rows with their origin: rebuilt, checked, accounted for."""

@@ -1,0 +1,122 @@
+"""`data check`: how much of an exam stands in a file or Meadow directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from .contamination import ItemCoverage, coverage
+from .exam import Exam, load_exam
+from .ground.files import existing
+from .row import Row, read_rows, read_split
+
+HALF, MOST = 0.5, 0.8  # the thresholds that contamination is reported at
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Coverage of every item of an exam by the rows of one place."""
+
+    path: Path
+    exam: Exam
+    rows: tuple[Row, ...]
+    items: tuple[ItemCoverage, ...]
+
+    def steps(self) -> list[int | None]:
+        """The exam's steps in order; None stands for items without one."""
+        return sorted({item.step for item in self.items}, key=lambda step: (step is None, step))
+
+    def count(self, threshold: float, step: int | None, *, tokens: bool = False) -> int:
+        """Items of a step whose coverage is at least `threshold`."""
+        return sum(
+            (item.token_coverage if tokens else item.coverage) >= threshold
+            for item in self.items
+            if item.step == step
+        )
+
+
+def check(path: Path, exam_path: str) -> Check:
+    """Compare all rows of `path` with all items of the exam, those with pictures too."""
+    exam = load_exam(exam_path, images="keep")
+    rows = read_rows(existing(path, "file or directory"))
+    if path.is_dir() and (path / "validation.parquet").is_file():
+        rows += read_split(path, "validation")
+    return Check(path, exam, tuple(rows), tuple(coverage(exam, (row.text() for row in rows))))
+
+
+def as_json(result: Check) -> dict[str, Any]:
+    """Everything the table shows, and each covered item with the row that covers it."""
+    return {
+        "path": str(result.path),
+        "rows": len(result.rows),
+        "exam": {"name": result.exam.name, "sha256": result.exam.sha256, "items": len(result.items)},
+        "excluded": [{"id": e.id, "reason": e.reason} for e in result.exam.excluded],
+        "steps": {
+            _step(step): {
+                "items": sum(item.step == step for item in result.items),
+                "coverage>=0.5": result.count(HALF, step),
+                "coverage>=0.8": result.count(MOST, step),
+                "token_coverage>=0.5": result.count(HALF, step, tokens=True),
+                "token_coverage>=0.8": result.count(MOST, step, tokens=True),
+            }
+            for step in result.steps()
+        },
+        "items": [
+            {
+                "id": item.item_id,
+                "step": item.step,
+                "coverage": item.coverage,
+                "token_coverage": item.token_coverage,
+                "row": None if item.text_index is None else item.text_index + 1,
+                "row_id": None if item.text_index is None else result.rows[item.text_index].id,
+            }
+            for item in result.items
+        ],
+    }
+
+
+def show(result: Check, console: Console) -> None:
+    """The table per step, the covered items, and what it means."""
+    table = Table(title=f"Coverage of {result.exam.name} by {result.path.name}", title_justify="left")
+    table.add_column("step")
+    for name in ("items", ">= 50 %", ">= 80 %", "words >= 50 %", "words >= 80 %"):
+        table.add_column(name, justify="right")
+    for step in result.steps():
+        table.add_row(
+            _step(step),
+            str(sum(item.step == step for item in result.items)),
+            *(str(result.count(t, step)) for t in (HALF, MOST)),
+            *(str(result.count(t, step, tokens=True)) for t in (HALF, MOST)),
+        )
+    console.print(table)
+    console.print(
+        f"{len(result.rows):,} rows against {len(result.items)} items (exam {result.exam.sha256[:12]}); "
+        "share of a stem's word 13-grams found in one row."
+    )
+    for entry in result.exam.excluded:
+        console.print(f"not checked: {entry.id} ({entry.reason})")
+    covered = sorted(
+        (item for item in result.items if item.coverage >= HALF), key=lambda item: -item.coverage
+    )
+    if not covered:
+        console.print("No item is covered by 50 % or more.")
+        return
+    details = Table(title="Covered items", title_justify="left")
+    for name, justify in (("item", "left"), ("coverage", "right"), ("words", "right"), ("row", "right")):
+        details.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for item in covered:
+        details.add_row(
+            item.item_id,
+            f"{item.coverage:.0%}",
+            f"{item.token_coverage:.0%}",
+            str((item.text_index or 0) + 1),
+        )
+    console.print(details)
+
+
+def _step(step: int | None) -> str:
+    return "none" if step is None else str(step)

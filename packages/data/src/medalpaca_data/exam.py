@@ -1,0 +1,163 @@
+"""The exam: items with their options and key, what was excluded and why, and the hash that names it."""
+
+from __future__ import annotations
+
+import os
+import string
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .ground.errors import UserError
+from .ground.files import sha256_bytes, sha256_json
+
+LETTERS = string.ascii_uppercase
+MIN_OPTIONS, MAX_OPTIONS = 2, 26
+POCKET = "medalpaca_pocket"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One question. `options` maps letters to texts in the order in which they are shown."""
+
+    id: str
+    question: str
+    options: Mapping[str, str]
+    answer: str
+    step: int | None = None
+    subject: str | None = None
+    image: str | None = None
+
+    @property
+    def chance(self) -> float:
+        """The share right by guessing: one over the number of options."""
+        return 1 / len(self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """An item that was read and cannot be scored."""
+
+    id: str
+    step: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RawExam:
+    """What a reader found, before anything is judged: items as they stand, and hashes of the files."""
+
+    name: str
+    items: tuple[Item, ...]
+    source_sha256: str
+    images: frozenset[str] = frozenset()  # ids of items whose text needs a picture
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """An exam ready to be scored. `len(items) + len(excluded) == read`, always."""
+
+    name: str
+    items: tuple[Item, ...]
+    excluded: tuple[Excluded, ...]
+    read: int
+    sha256: str  # of the scorable items in canonical form: names the exam in everything that quotes a score
+    source_sha256: str  # of the files it was read from
+    warnings: tuple[str, ...] = ()
+
+
+def find_exam(explicit: str | None) -> str | None:
+    """The exam somebody named: `explicit`, else `MEDALPACA_EXAM`, else None."""
+    return explicit or os.environ.get("MEDALPACA_EXAM") or None
+
+
+def load_exam(path_or_name: str | Path, *, images: str = "exclude") -> Exam:
+    """Read an exam from a file or directory in any known layout, or a bundled one by name.
+
+    `images="keep"` also scores items whose text needs a picture. Raises UserError, one line, when nothing is
+    there, the layout is unknown, a record is broken, or no item can be scored.
+    """
+    from .exam_layouts import read_exam
+    from .pocket.exam import pocket_exam
+
+    if images not in ("exclude", "keep"):
+        raise UserError(f"images={images!r}: 'exclude' or 'keep'")
+    raw = pocket_exam() if str(path_or_name) == POCKET else read_exam(Path(path_or_name))
+    return judge(raw, images=images)
+
+
+def judge(raw: RawExam, *, images: str = "exclude") -> Exam:
+    """Separate what can be scored from what cannot, with the reason."""
+    _refuse_repeated(raw.name, (item.id for item in raw.items))
+    items, excluded = [], []
+    for item in raw.items:
+        reason = unscorable(item)
+        if reason is None and images == "exclude" and item.id in raw.images:
+            reason = "needs an image"
+        if reason is None:
+            items.append(item)
+        else:
+            excluded.append(Excluded(item.id, item.step, reason))
+    if not items:
+        reasons = sorted({entry.reason for entry in excluded})
+        raise UserError(
+            f"{raw.name}: no scorable item among {len(raw.items)} read ({'; '.join(reasons) or 'it is empty'})"
+        )
+    return Exam(
+        name=raw.name,
+        items=tuple(items),
+        excluded=tuple(excluded),
+        read=len(raw.items),
+        sha256=canonical_sha256(items),
+        source_sha256=raw.source_sha256,
+        warnings=raw.warnings,
+    )
+
+
+def unscorable(item: Item) -> str | None:
+    """Why an item cannot be scored, or None."""
+    if not item.question.strip():
+        return "no question"
+    if not item.options:
+        return "no options"
+    if any(not text.strip() for text in item.options.values()):
+        return "empty options"
+    if not MIN_OPTIONS <= len(item.options) <= MAX_OPTIONS:
+        return f"{len(item.options)} option(s), {MIN_OPTIONS} to {MAX_OPTIONS} can be scored"
+    if list(item.options) != list(LETTERS[: len(item.options)]):
+        return f"option letters {''.join(item.options)} do not run from A"
+    if item.answer not in item.options:
+        return "key not among the options"
+    return None
+
+
+def canonical_sha256(items: Iterable[Item]) -> str:
+    """SHA-256 over the items in canonical JSON: the same exam has the same name in whatever layout it came."""
+    return sha256_json(
+        [
+            [
+                item.id,
+                item.step,
+                item.question,
+                list(item.options.items()),
+                item.answer,
+                item.subject,
+                item.image,
+            ]
+            for item in items
+        ]
+    )
+
+
+def content_item_id(prefix: str, question: str, options: Iterable[str]) -> str:
+    """An id from an item's content, for layouts that have none."""
+    return f"{prefix}-{sha256_bytes(chr(31).join((question, *options)).encode())[:12]}"
+
+
+def _refuse_repeated(name: str, ids: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for item_id in ids:
+        if item_id in seen:
+            raise UserError(f"{name}: item {item_id!r} occurs twice; give every item its own id")
+        seen.add(item_id)

@@ -1,0 +1,241 @@
+"""Readers for the layouts exams come in. Each returns what is there; judging it is `exam.judge`'s work."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from .exam import LETTERS, Item, RawExam, content_item_id
+from .ground.errors import UserError
+from .ground.files import existing, read_json, read_text, sha256_bytes, sha256_file
+from .row import read_records
+
+STEP_FILE = re.compile(r"step(\d+)\.json")
+IMAGE_LIST = "question_with_images.json"
+MEDMCQA_OPTIONS = ("opa", "opb", "opc", "opd")
+
+
+def read_exam(path: Path) -> RawExam:
+    """The exam in a directory (reference layout) or a file (MedQA, MedMCQA, MMLU or our own JSONL)."""
+    existing(path, "exam")
+    if path.is_dir():
+        return _reference(path)
+    if path.suffix.lower() == ".csv":
+        return _mmlu(path)
+    return _records(path)
+
+
+# The reference layout: stepN.json, stepN_solutions.json, question_with_images.json -------------------------------
+
+
+def _reference(path: Path) -> RawExam:
+    steps = {
+        int(match[1]): file for file in sorted(path.iterdir()) if (match := STEP_FILE.fullmatch(file.name))
+    }
+    if not steps:
+        raise UserError(
+            f"{path}: no step1.json, step2.json or step3.json in it; name an exam file or such a directory"
+        )
+    items: list[Item] = []
+    hashes = []
+    for step, file in steps.items():
+        solutions = path / f"step{step}_solutions.json"
+        items += _step(step, file, solutions)
+        hashes += [f"{name.name} {sha256_file(name)}\n" for name in (file, solutions)]
+    source_sha256 = sha256_bytes("".join(hashes).encode())
+    images, warnings = _images(path, source_sha256)
+    return RawExam(path.name, tuple(items), source_sha256, images, warnings)
+
+
+def _step(step: int, file: Path, solutions: Path) -> list[Item]:
+    keys, questions = read_json(solutions), read_json(file)
+    if not isinstance(keys, dict):
+        raise UserError(f"{solutions}: an object of number to letter was expected")
+    if not isinstance(questions, list):
+        raise UserError(f"{file}: a list of questions was expected")
+    items = []
+    for n, record in enumerate(questions, 1):
+        where = f"{file} item {n}"
+        number = _field(record, "no", where)
+        options = _options(record.get("options") or {}, where)
+        items.append(
+            Item(
+                id=f"step{step}-{number}",
+                question=_text(record, "question", where),
+                options=options,
+                answer=str(keys.get(str(number), "")).strip(),
+                step=step,
+                image=record.get("image") or record.get("image_url"),
+            )
+        )
+    return items
+
+
+def _images(path: Path, source_sha256: str) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Ids of items that need a picture: from the exam's own list, or the shipped one if this is that exam."""
+    listed = path / IMAGE_LIST
+    if listed.is_file():
+        return _image_ids(read_json(listed), str(listed)), ()
+    known = json.loads(files(__package__).joinpath("usmle_sample_images.json").read_text(encoding="utf-8"))
+    if source_sha256 == known["source_sha256"]:
+        return _image_ids(known["images"], "usmle_sample_images.json"), ()
+    warning = (
+        f"{path}: no {IMAGE_LIST}, and not the known copy of the USMLE sample exam: "
+        "items that need a picture cannot be told apart and are scored"
+    )
+    return frozenset(), (warning,)
+
+
+def _image_ids(value: Any, where: str) -> frozenset[str]:
+    try:
+        return frozenset(f"{step}-{number}" for step, numbers in value.items() for number in numbers)
+    except (AttributeError, TypeError):
+        raise UserError(f'{where}: {{"step1": [numbers], ...}} was expected') from None
+
+
+# One record per item ----------------------------------------------------------------------------------------------
+
+
+def _records(path: Path) -> RawExam:
+    records = []
+    for place, record in read_records(path):
+        if isinstance(record, UserError):
+            raise record
+        if not isinstance(record, dict):
+            raise UserError(f"{path} {place}: an object was expected")
+        records.append((f"{path} {place}", record))
+    if not records:
+        raise UserError(f"{path}: no items in it")
+    first = records[0][1]
+    if "answer_idx" in first:
+        items = [_medqa(record, where) for where, record in records]
+    elif "cop" in first:
+        base = _medmcqa_base(path, [record for _, record in records])
+        items = [_medmcqa(record, where, base) for where, record in records]
+    else:
+        items = [_own(record, where) for where, record in records]
+    return RawExam(path.stem, tuple(items), sha256_file(path))
+
+
+def _own(record: dict[str, Any], where: str) -> Item:
+    """Ours: id, step, question, options (object or list), answer (letter, or the option's text), subject, image."""
+    question = _text(record, "question", where)
+    options = _options(_field(record, "options", where), where)
+    answer = str(_field(record, "answer", where)).strip()
+    if answer not in options:
+        answer = next((letter for letter, text in options.items() if text == answer), answer)
+    return Item(
+        id=str(record.get("id") or content_item_id("item", question, options.values())),
+        question=question,
+        options=options,
+        answer=answer,
+        step=_step_number(record.get("step"), where),
+        subject=record.get("subject"),
+        image=record.get("image"),
+    )
+
+
+def _medqa(record: dict[str, Any], where: str) -> Item:
+    question = _text(record, "question", where)
+    options = _options(_field(record, "options", where), where)
+    step = {"step1": 1}.get(record.get("meta_info", ""))
+    return Item(
+        id=content_item_id("medqa", question, options.values()),
+        question=question,
+        options=options,
+        answer=str(_field(record, "answer_idx", where)),
+        step=step,
+        subject=record.get("meta_info"),
+    )
+
+
+def _medmcqa_base(path: Path, records: Sequence[dict[str, Any]]) -> int:
+    """Copies number the right option from 0 or from 1. Only a 0 or a 4 tells which, so without either we refuse."""
+    keys = {record.get("cop") for record in records}
+    if 0 in keys and 4 not in keys:
+        return 0
+    if 4 in keys and 0 not in keys:
+        return 1
+    raise UserError(f"{path}: 'cop' runs neither from 0 to 3 nor from 1 to 4, so the key cannot be told")
+
+
+def _medmcqa(record: dict[str, Any], where: str, base: int) -> Item:
+    question = _text(record, "question", where)
+    options = dict(zip(LETTERS, (str(record.get(name) or "") for name in MEDMCQA_OPTIONS), strict=False))
+    index = int(_field(record, "cop", where)) - base
+    return Item(
+        id=str(record.get("id") or content_item_id("medmcqa", question, options.values())),
+        question=question,
+        options=options,
+        answer=LETTERS[index],
+        subject=record.get("subject_name"),
+    )
+
+
+def _mmlu(path: Path) -> RawExam:
+    """MMLU: no header; question, the options, the letter."""
+    subject = re.sub(r"_(dev|val|test)$", "", path.stem)
+    items = []
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
+        for row in reader:
+            if len(row) < 4:
+                raise UserError(f"{path} line {reader.line_num}: question, options and answer were expected")
+            question, *options, answer = row
+            items.append(
+                Item(
+                    id=content_item_id(subject, question, options),
+                    question=question,
+                    options=dict(zip(LETTERS, options, strict=False)),
+                    answer=answer.strip(),
+                    subject=subject,
+                )
+            )
+    except csv.Error as error:
+        raise UserError(f"{path} line {reader.line_num}: not valid CSV ({error})") from None
+    if not items:
+        raise UserError(f"{path}: no items in it")
+    return RawExam(path.stem, tuple(items), sha256_file(path))
+
+
+# Fields -----------------------------------------------------------------------------------------------------------
+
+
+def _field(record: Any, name: str, where: str) -> Any:
+    if not isinstance(record, Mapping):
+        raise UserError(f"{where}: an object was expected")
+    if record.get(name) is None:
+        raise UserError(f"{where}: no {name!r}")
+    return record[name]
+
+
+def _text(record: Any, name: str, where: str) -> str:
+    value = _field(record, name, where)
+    if not isinstance(value, str):
+        raise UserError(f"{where}: {name!r} is {type(value).__name__}, not text")
+    return value
+
+
+def _options(value: Any, where: str) -> dict[str, str]:
+    if isinstance(value, list):
+        if len(value) > len(LETTERS):
+            raise UserError(f"{where}: {len(value)} options, at most {len(LETTERS)} can be lettered")
+        value = dict(zip(LETTERS, value, strict=False))
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where}: 'options' is neither an object nor a list")
+    return {str(letter): "" if text is None else str(text) for letter, text in value.items()}
+
+
+def _step_number(value: Any, where: str) -> int | None:
+    if value in (None, ""):
+        return None
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise UserError(f"{where}: 'step' is {value!r}, not a number") from None

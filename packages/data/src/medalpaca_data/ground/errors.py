@@ -1,0 +1,58 @@
+"""Errors that speak to the user, and the wrapper that turns them into exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
+
+INTERRUPTED = 130
+
+
+class UserError(Exception):
+    """Bad input. The message is one line: what was wrong, where (file, row, key), what to do."""
+
+    exit_code = 2
+
+
+class CheckFailed(UserError):
+    """The input was readable and the check said no: a refused comparison, a verification that found something."""
+
+    exit_code = 1
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that reports a bad call in one line instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{self.prog}: {message} (see `{self.prog} --help`)")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known name closest to `word`, or '' when none is close."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)), "")
+
+
+def one_line(error: BaseException) -> str:
+    """The error's text on one line, so that a script can log it."""
+    return " ".join(str(error).split())
+
+
+def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
+    """Call `main` with the command line and exit: 0 done, 1 check failed, 2 bad input, 130 interrupted."""
+    try:
+        code = main(sys.argv[1:]) or 0
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)  # noqa: T201 - the one place that speaks
+        code = error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`| head`) has left; nothing is wrong and nobody listens.
+        sys.stderr.close()
+        code = 0
+    sys.exit(code)

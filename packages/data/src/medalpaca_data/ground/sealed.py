@@ -1,0 +1,90 @@
+"""The sealed guard: offline by setting, and refused by the process itself if a library forgets."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+import traceback
+from typing import Any
+
+from .errors import UserError
+
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_SHARE": "False",
+    "GRADIO_RUN_HISTORY": "False",
+    "WANDB_MODE": "disabled",
+}
+
+LOOPBACK_NAMES = {"", "localhost", "localhost.localdomain", "ip6-localhost"}
+
+
+class SealedError(UserError, OSError):
+    """A look-up or connection that sealed mode refused. Also an OSError, as network code expects."""
+
+
+def is_sealed() -> bool:
+    """Whether `MEDALPACA_SEALED=1`."""
+    return os.environ.get("MEDALPACA_SEALED") == "1"
+
+
+def go_offline() -> None:
+    """Set every library's offline switch. Call before the library is imported: most read it once."""
+    os.environ.update(OFFLINE)
+
+
+def seal() -> None:
+    """Go offline and refuse, in this process and for good, any look-up or connection but loopback.
+
+    An audit hook is used because no library can be built around it and none can take it out again.
+    """
+    go_offline()
+    if not getattr(sys, "_medalpaca_sealed", False):
+        sys._medalpaca_sealed = True  # type: ignore[attr-defined]
+        sys.addaudithook(_refuse_outside)
+
+
+def _refuse_outside(event: str, args: tuple[Any, ...]) -> None:
+    if event in ("socket.connect", "socket.sendto"):
+        address = args[1]
+        host = address[0] if isinstance(address, tuple) else None  # a str is a Unix socket: local
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        host = args[0]
+    else:
+        return
+    if host is not None and not _is_loopback(host):
+        raise SealedError(
+            f"sealed: {event} to {_text(host)!r} refused, asked for by {_caller()}; "
+            "unset MEDALPACA_SEALED to allow the network"
+        )
+
+
+def _text(host: Any) -> str:
+    return host.decode(errors="replace") if isinstance(host, bytes) else str(host)
+
+
+def _is_loopback(host: Any) -> bool:
+    name = _text(host).lower()
+    if name in LOOPBACK_NAMES:
+        return True
+    try:
+        address = ipaddress.ip_address(name.split("%")[0])
+    except ValueError:
+        return False
+    # An unspecified address (0.0.0.0) as the target of a connection is this machine.
+    return address.is_loopback or address.is_unspecified
+
+
+def _caller() -> str:
+    """The outermost library frame that asked, file and line: enough to find who forgot its switch."""
+    for frame in reversed(traceback.extract_stack()[:-2]):
+        if "socket.py" not in frame.filename and __file__ != frame.filename:
+            return f"{frame.filename}:{frame.lineno} ({frame.name})"
+    return "an unknown caller"

@@ -1,0 +1,157 @@
+"""Model and adapter directories: safetensors only, no code, and the adapter must belong to its base.
+
+Everything is read from file names and safetensors headers, so a check costs milliseconds and loads nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+from .files import read_json, sha256_bytes, sha256_file
+
+# Formats that run code when they are loaded.
+REFUSED_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"}
+
+MAX_HEADER = 100_000_000  # bytes; the format's own limit
+
+
+def check_model_dir(path: Path | str) -> Path:
+    """Refuse a directory that is no safetensors model, or that carries pickles or code."""
+    path = _directory(path, "model")
+    config = path / "config.json"
+    if not config.is_file():
+        hint = " (this is an adapter: name its base as the model)" if _is_adapter(path) else ""
+        raise UserError(f"{path}: no config.json, so this is not a model directory{hint}")
+    _refuse_pickles(path)
+    if "auto_map" in _mapping(config):
+        raise UserError(f"{config}: 'auto_map' asks to run code from the model's own files; refused")
+    files = sorted(path.glob("*.safetensors"))
+    if not files:
+        raise UserError(f"{path}: no *.safetensors weights; only safetensors is loaded")
+    for file in files:
+        tensor_shapes(file)
+    return path
+
+
+def check_adapter_dir(path: Path | str, base: Path | str | None = None) -> Path:
+    """Refuse a directory that is no safetensors adapter, and with `base`, one that was made for another base."""
+    path = _directory(path, "adapter")
+    if not _is_adapter(path):
+        raise UserError(f"{path}: no adapter_config.json, so this is not an adapter directory")
+    _refuse_pickles(path)
+    weights = path / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise UserError(f"{path}: no adapter_model.safetensors; only safetensors is loaded")
+    shapes = tensor_shapes(weights)
+    if base is not None:
+        _check_base(path, shapes, check_model_dir(base))
+    return path
+
+
+def weights_sha256(path: Path | str) -> str:
+    """The name of a model or adapter: SHA-256 over its weight files' and its configuration's hashes.
+
+    Tokenizer, cards and checkpoints are left out, so that a copy with another README keeps its name.
+    """
+    path = Path(path)
+    names = sorted(file.name for file in path.glob("*.safetensors"))
+    names += [name for name in ("config.json", "adapter_config.json") if (path / name).is_file()]
+    if not names:
+        raise UserError(f"{path}: no weights to hash")
+    return sha256_bytes("".join(f"{name} {_content_sha256(path / name)}\n" for name in names).encode())
+
+
+def tensor_shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every tensor, from the safetensors header; refuses a file that is something else."""
+    problem = f"{file}: not a safetensors file (a pickle or a damaged download?); only safetensors is loaded"
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if not 2 <= length <= MAX_HEADER:
+            raise UserError(problem)
+        raw = stream.read(length)
+    try:
+        header = json.loads(raw)
+        tensors = {name: value for name, value in header.items() if name != "__metadata__"}
+        shapes = {name: tuple(int(n) for n in value["shape"]) for name, value in tensors.items()}
+        data = max((int(value["data_offsets"][1]) for value in tensors.values()), default=0)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
+        raise UserError(problem) from None
+    if len(raw) != length or file.stat().st_size != 8 + length + data:
+        raise UserError(f"{file}: truncated or damaged safetensors file; get it again")
+    return shapes
+
+
+def _content_sha256(file: Path) -> str:
+    if file.name == "adapter_config.json":
+        # The base's path is where it lay when the adapter was saved, not what the adapter is.
+        config = {key: value for key, value in _mapping(file).items() if key != "base_model_name_or_path"}
+        return sha256_bytes(json.dumps(config, sort_keys=True).encode())
+    return sha256_file(file)
+
+
+def _directory(path: Path | str, what: str) -> Path:
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such {what} directory")
+    if not path.is_dir():
+        raise UserError(f"{path}: is a file, a {what} directory was expected")
+    return path
+
+
+def _is_adapter(path: Path) -> bool:
+    return (path / "adapter_config.json").is_file()
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    value = read_json(file)
+    if not isinstance(value, dict):
+        raise UserError(f"{file}: a JSON object was expected")
+    return value
+
+
+def _refuse_pickles(path: Path) -> None:
+    for file in sorted(path.iterdir()):
+        if file.suffix.lower() in REFUSED_SUFFIXES:
+            raise UserError(
+                f"{file}: {file.suffix} files can run code when loaded; refused (save as safetensors, remove this file)"
+            )
+
+
+def _check_base(adapter: Path, shapes: dict[str, tuple[int, ...]], base: Path) -> None:
+    manifest = adapter / "manifest.json"
+    if manifest.is_file():
+        trained_on = _mapping(manifest).get("base", {})
+        if (expected := trained_on.get("sha256")) and expected != (found := weights_sha256(base)):
+            raise UserError(
+                f"{adapter}: adapter of another base: trained on {trained_on.get('path')} "
+                f"({expected[:12]}), given {base} ({found[:12]})"
+            )
+    of_base = {
+        name: shape for file in base.glob("*.safetensors") for name, shape in tensor_shapes(file).items()
+    }
+    missing = known = 0
+    for name, shape in shapes.items():
+        module, marker, _ = name.partition(".lora_A.")
+        if not marker or len(shape) != 2:
+            continue
+        stored = module.removeprefix("base_model.model.") + ".weight"
+        # Some checkpoints leave out the name of the outermost module (GPT-2: "transformer.").
+        weight = of_base.get(stored) or of_base.get(stored.partition(".")[2])
+        if weight is None:
+            missing += 1
+            continue
+        known += 1
+        output = shapes.get(name.replace(".lora_A.", ".lora_B."), (0, 0))[0]
+        if weight not in ((output, shape[1]), (shape[1], output)):  # Conv1D stores the transpose
+            raise UserError(
+                f"{adapter}: adapter of another base: {module} is {weight[0]}x{weight[1]} in {base}, "
+                f"the adapter wants {output}x{shape[1]}"
+            )
+    # None found at all means that the architecture stores its layers under other names: peft will match them.
+    if known and missing:
+        raise UserError(
+            f"{adapter}: adapter of another base: {missing} of its {known + missing} layers are not in {base}"
+        )

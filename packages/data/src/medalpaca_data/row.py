@@ -1,0 +1,188 @@
+"""The row: one instruction, its input and answer, and where they come from. And the strict way to read rows."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .ground.errors import UserError
+from .ground.files import existing, parse_json, read_text, sha256_bytes
+
+ID_LENGTH = 16  # hex digits: 64 bits, no collision to be expected below a billion rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One instruction row with its provenance. Texts are as a model sees them, whole and unwrapped."""
+
+    instruction: str
+    input: str
+    output: str
+    id: str = ""
+    source: str | None = None
+    source_id: str | None = None
+    url: str | None = None
+    licence: str | None = None
+    attribution: str | None = None
+    split: str | None = None  # of the source: train, dev, test, none
+    generator: str | None = None  # None: no model wrote any of it
+    group: str | None = None  # what a split must not cut through: disease, thread, abstract
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            object.__setattr__(self, "id", content_id(self.instruction, self.input, self.output))
+
+    def text(self) -> str:
+        """Everything a model would see of it, for contamination checks."""
+        return "\n".join((self.instruction, self.input, self.output))
+
+
+FIELDS = tuple(field.name for field in dataclasses.fields(Row))
+TEXTS = ("instruction", "input", "output")
+
+
+def content_id(instruction: str, input: str, output: str) -> str:
+    """The row's id: a hash of its three texts, so that the same row has the same id wherever it is built."""
+    return sha256_bytes("\x1f".join((instruction, input, output)).encode())[:ID_LENGTH]
+
+
+def parse_row(value: Any) -> Row:
+    """A row from a mapping in Alpaca's fields (and, if there, ours). Raises ValueError that says what is wrong."""
+    if not isinstance(value, Mapping):
+        raise ValueError("not an object with instruction, input and output")
+    texts = {}
+    for name in TEXTS:
+        text = value.get(name)
+        if text is None:
+            text = "" if name == "input" else None
+        if text is None:
+            raise ValueError(f"no {name!r}")
+        if not isinstance(text, str):
+            raise ValueError(f"{name!r} is {type(text).__name__}, not text")
+        texts[name] = text
+    if not texts["output"].strip():
+        raise ValueError("empty 'output'")
+    if not (texts["instruction"].strip() or texts["input"].strip()):
+        raise ValueError("neither 'instruction' nor 'input' says anything")
+    extra = {
+        name: str(value[name])
+        for name in FIELDS
+        if name not in TEXTS and name != "id" and value.get(name) not in (None, "")
+    }
+    return Row(**texts, **extra)
+
+
+def read_rows(path: Path | str) -> list[Row]:
+    """All rows of a .json (list), .jsonl, .csv or .parquet file, or the train rows of a Meadow directory.
+
+    Strict: the first bad row is refused with file and row. A build, which must account for bad rows instead,
+    reads with `read_records` and `parse_row`.
+    """
+    path = existing(path, "file or directory")
+    if path.is_dir():
+        return read_split(path, "train")
+    rows = []
+    for place, value in read_records(path):
+        if isinstance(value, UserError):
+            raise value
+        try:
+            rows.append(parse_row(value))
+        except ValueError as error:
+            raise UserError(f"{path} {place}: {error}; correct the row or remove it") from None
+    if not rows:
+        raise UserError(f"{path}: no rows in it")
+    return rows
+
+
+def read_split(directory: Path | str, split: str) -> list[Row]:
+    """The rows of one split (`train` or `validation`) of a Meadow directory."""
+    directory = existing(directory, "directory")
+    file = directory / f"{split}.parquet"
+    if not file.is_file():
+        raise UserError(
+            f"{directory}: no {split}.parquet, so this is not a Meadow directory (made by `data build`)"
+        )
+    return [_stored_row(value) for value in _parquet(file)]
+
+
+def _stored_row(value: Mapping[str, Any]) -> Row:
+    # Null is for provenance; texts and id are always text.
+    return Row(**{name: value.get(name) or ("" if name in (*TEXTS, "id") else None) for name in FIELDS})  # type: ignore[arg-type]
+
+
+def read_records(path: Path) -> Iterator[tuple[str, Any]]:
+    """(place, value) of every record in a file; a value is a UserError where the record itself cannot be read.
+
+    Places are `row N` (1-based) for JSON lists and Parquet, `line N` for JSONL and CSV.
+    """
+    match path.suffix.lower():
+        case ".jsonl" | ".ndjson":
+            yield from _jsonl(path)
+        case ".json":
+            yield from _json(path)
+        case ".csv" | ".tsv":
+            yield from _csv(path)
+        case ".parquet":
+            yield from ((f"row {n}", value) for n, value in enumerate(_parquet(path), 1))
+        case other:
+            raise UserError(
+                f"{path}: {other or 'a file without a suffix'} is not one of .json .jsonl .csv .parquet"
+            )
+
+
+def _jsonl(path: Path) -> Iterator[tuple[str, Any]]:
+    for n, line in enumerate(read_text(path).split("\n"), 1):
+        if line.strip():
+            try:
+                yield f"line {n}", parse_json(line, "")
+            except UserError as error:
+                reason = str(error).partition(": ")[2]
+                yield f"line {n}", UserError(f"{path} line {n}: {reason}")
+
+
+def _json(path: Path) -> Iterator[tuple[str, Any]]:
+    text = read_text(path)
+    try:
+        value = parse_json(text, str(path))
+    except UserError:
+        # JSONL under the name .json is common; a list is told by its first character.
+        if text.lstrip()[:1] != "{":
+            raise
+        yield from _jsonl(path)
+        return
+    if isinstance(value, Mapping):
+        lists = [inner for inner in value.values() if isinstance(inner, list)]
+        # Hub viewers and older tools wrap the list: {"version": …, "data": [...]}.
+        value = lists[0] if len(lists) == 1 else [value]
+    if not isinstance(value, list):
+        raise UserError(f"{path}: a list of rows was expected")
+    yield from ((f"row {n}", record) for n, record in enumerate(value, 1))
+
+
+def _csv(path: Path) -> Iterator[tuple[str, Any]]:
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, strict=True)
+    while True:
+        try:
+            record = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            line = f"line {reader.line_num}"
+            yield line, UserError(f"{path} {line}: not valid CSV ({error})")
+            return
+        yield f"line {reader.line_num}", record
+
+
+def _parquet(path: Path) -> Iterable[dict[str, Any]]:
+    import polars
+
+    try:
+        return polars.read_parquet(path).iter_rows(named=True)
+    except (polars.exceptions.PolarsError, OSError) as error:
+        raise UserError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None

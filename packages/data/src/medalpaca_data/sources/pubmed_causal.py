@@ -1,0 +1,108 @@
+"""PubMed causal language (Yu, Li and Wang, EMNLP 2019): what kind of claim a conclusion sentence makes.
+
+Two upstream copies number the classes differently: 1 and 3 are swapped. The numbering is therefore named in the
+recipe, or told from the class counts of a known copy; it is never guessed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from ..ground.errors import UserError
+from ..row import Row, read_records
+from .base import FileSource, Reject
+
+Encoding = Literal["causal-language-use", "correlation-to-causation"]
+
+CLASSES: Mapping[str, Mapping[str, str]] = {
+    "causal-language-use": {
+        "0": "no relationship",
+        "1": "direct causal",
+        "2": "conditional causal",
+        "3": "correlational",
+    },
+    "correlation-to-causation": {
+        "0": "no relationship",
+        "1": "correlational",
+        "2": "conditional causal",
+        "3": "direct causal",
+    },
+}
+
+# Rows per class in the full upstream file (3,061 sentences), as counted in both copies.
+KNOWN_COUNTS = {
+    "no relationship": 1356,
+    "direct causal": 494,
+    "conditional causal": 213,
+    "correlational": 998,
+}
+
+INSTRUCTION = (
+    "Which kind of relationship does this sentence claim: direct causal, conditional causal, correlational, "
+    "or no relationship?"
+)
+
+
+class PubMedCausal(FileSource):
+    """CSV with the columns `sentence` and `label`."""
+
+    kind: Literal["pubmed_causal"] = "pubmed_causal"
+    name: str = "pubmed_causal"
+    licence: str | None = "GPL-3.0 (upstream repository)"
+    attribution: str | None = (
+        "B. Yu, Y. Li, J. Wang: Detecting Causal Language Use in Science Findings (EMNLP 2019)"
+    )
+    url: str | None = "https://github.com/junwang4/causal-language-use-in-science"
+    encoding: Encoding | None = None
+
+    def records(self, root: Path) -> Iterator[Row | Reject]:
+        [file] = self.files(root)
+        known = self.model_copy(update={"encoding": self.encoding or detect_encoding(file)})
+        return super(PubMedCausal, known).records(root)
+
+    def row(self, record: Any, source_id: str) -> Row:
+        sentence = (record.get("sentence") or "").strip()
+        label = (record.get("label") or "").strip()
+        if not sentence:
+            raise ValueError("no sentence")
+        classes = CLASSES[self.encoding or ""]  # `records` has settled which
+        if label not in classes:
+            raise ValueError(f"label {label!r} is none of {', '.join(classes)}")
+        return Row(
+            instruction=INSTRUCTION,
+            input=sentence,
+            output=classes[label].capitalize(),
+            source=self.name,
+            source_id=source_id,
+            url=self.url,
+            licence=self.licence,
+            attribution=self.attribution,
+            split="none",
+        )
+
+
+def detect_encoding(file: Path) -> Encoding:
+    """The numbering of a file, from its class counts; refused unless they are those of a known upstream copy."""
+    labels = Counter(
+        (record.get("label") or "").strip() for _, record in read_records(file) if isinstance(record, Mapping)
+    )
+    for encoding, classes in CLASSES.items():
+        if labels == {label: KNOWN_COUNTS[name] for label, name in classes.items()}:
+            return encoding  # type: ignore[return-value]
+    raise UserError(
+        f"{file}: two numberings of the labels exist (1 and 3 swapped) and this file's counts do not tell which; "
+        f"set encoding: to one of {', '.join(CLASSES)}"
+    )
+
+
+def read_classes(file: Path, encoding: Encoding | None = None) -> dict[str, set[str]]:
+    """sentence -> its classes, for audits; a few sentences stand twice and disagree."""
+    classes: dict[str, set[str]] = {}
+    source = PubMedCausal(path=file.name, encoding=encoding)
+    for record in source.records(file.parent):
+        if isinstance(record, Row):
+            classes.setdefault(record.input, set()).add(record.output.lower())
+    return classes
