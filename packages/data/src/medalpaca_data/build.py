@@ -64,7 +64,7 @@ def build(
         rows: list[Row] = []
         accounts = []
         for source in recipe.sources:
-            account, kept = _take(source, root, seen, folder / "rejected", recipe.max_reject_share, progress)
+            account, kept = _take(source, recipe, root, seen, folder / "rejected", progress)
             accounts.append(account)
             rows += kept
         if not rows:
@@ -94,12 +94,7 @@ def build(
 
 
 def _take(
-    source: Source,
-    root: Path,
-    seen: dict[str, str],
-    rejected: Path,
-    max_reject_share: float,
-    progress: Progress,
+    source: Source, recipe: Recipe, root: Path, seen: dict[str, str], rejected: Path, progress: Progress
 ) -> tuple[Account, list[Row]]:
     """Read one source: rows kept, everything else into `rejected/` with file, line, stage and reason."""
     account = Account(source.name)
@@ -107,7 +102,7 @@ def _take(
     rows: list[Row] = []
     dropped: list[dict[str, Any]] = []
     first_bad = None
-    for record in source.records(root):
+    for record in source.records(root, recipe.seed):
         reading.read += 1
         if reading.read % 1000 == 0:
             progress(source.name, reading.read)
@@ -133,11 +128,11 @@ def _take(
     if dropped:
         lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in dropped)
         write_text(rejected / f"{source.name}.jsonl", lines)
-    if first_bad and reading.rejected > max_reject_share * reading.read:
+    if first_bad and reading.rejected > recipe.max_reject_share * reading.read:
         share = reading.rejected / reading.read
         raise UserError(
             f"source {source.name!r}: {reading.rejected} of {reading.read} records ({share:.1%}) cannot be used, "
-            f"more than max_reject_share={max_reject_share}; the first is {first_bad.file} {first_bad.place}: "
+            f"more than max_reject_share={recipe.max_reject_share}; the first is {first_bad.file} {first_bad.place}: "
             f"{first_bad.reason}"
         )
     return account, rows

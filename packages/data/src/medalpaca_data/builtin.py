@@ -13,9 +13,5 @@ def ensure_meadow(name: str, out: Path, seed: int) -> Path:
 
     An older build of the same recipe is replaced: it can always be made again.
     """
-    overrides = [] if name == "pocket" else [f"seed={seed}"]
-    recipe, root = load_recipe(name, overrides)
-    if overrides:
-        sources = [source.model_copy(update={"seed": seed}) for source in recipe.sources]
-        recipe = recipe.model_copy(update={"sources": sources})
+    recipe, root = load_recipe(name, [f"seed={seed}"])
     return build(recipe, root, out, replace=True).path

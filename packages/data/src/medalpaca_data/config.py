@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,7 +59,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _override(values: dict[str, Any], text: str) -> None:
+def _override(values: Any, text: str) -> None:
     key, equals, raw = text.partition("=")
     if not equals or not key:
         raise UserError(f"{text!r}: an override is written key=value")
@@ -72,10 +71,22 @@ def _override(values: dict[str, Any], text: str) -> None:
         value = _number(value)
     *parents, last = key.split(".")
     for parent in parents:
-        inner = values.get(parent)
-        values[parent] = dict(inner) if isinstance(inner, Mapping) else {}
-        values = values[parent]
-    values[last] = value
+        place = _place(values, parent, text)
+        inner = values[place] if isinstance(values, list) else values.get(place)
+        # Copied, so that nobody's mapping is changed; what is no container is replaced, and judged by the model.
+        inner = list(inner) if isinstance(inner, list) else dict(inner) if isinstance(inner, Mapping) else {}
+        values[place] = inner
+        values = inner
+    values[_place(values, last, text)] = value
+
+
+def _place(values: Any, part: str, text: str) -> Any:
+    """`part` as a key of a mapping, or as a number in a list."""
+    if not isinstance(values, list):
+        return part
+    if not part.isdigit() or int(part) >= len(values):
+        raise UserError(f"{text!r}: {part!r} is not a place in a list of {len(values)}")
+    return int(part)
 
 
 def _number(text: str) -> str | float:
@@ -90,11 +101,10 @@ def _explain(cls: type[BaseModel], error: ValidationError) -> str:
     """The first problem in plain words. Unknown keys come first: they often cause the others."""
     problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     first = problems[0]
-    key = ".".join(str(part) for part in first["loc"])
+    path, known = _follow(cls, first["loc"])
+    key = ".".join(path)
     if first["type"] == "extra_forbidden":
-        known = _fields_at(cls, first["loc"][:-1])
-        unknown = str(first["loc"][-1])
-        guess = nearest(unknown, known)
+        guess = nearest(path[-1], known)
         hint = f"did you mean {guess!r}?" if guess else f"known: {', '.join(sorted(known))}"
         return f"unknown key {key!r}; {hint}"
     if first["type"] == "missing":
@@ -104,24 +114,31 @@ def _explain(cls: type[BaseModel], error: ValidationError) -> str:
     return f"key {key!r}: {message}{shown}" if key else message
 
 
-def _fields_at(cls: type[BaseModel], path: Sequence[int | str]) -> list[str]:
-    """The field names of the model that `path` leads to from `cls`."""
-    for part in path:
-        if isinstance(part, int):
+def _follow(cls: type[BaseModel], loc: Sequence[int | str]) -> tuple[list[str], list[str]]:
+    """The path that a user wrote for pydantic's `loc`, and the keys that are valid where it ends.
+
+    `loc` also names the member of a union that was tried, by its tag; a user never writes that.
+    """
+    path: list[str] = []
+    models: list[type[BaseModel]] = [cls]
+    known = list(cls.model_fields)
+    for part in loc:
+        tagged = [
+            model for model in models if part in {field.default for field in model.model_fields.values()}
+        ]
+        if isinstance(part, str) and tagged and not any(part in model.model_fields for model in models):
+            models = tagged
+            known = [name for model in models for name in model.model_fields]
             continue
-        field = cls.model_fields.get(part)
-        found = _model_in(field.annotation) if field else None
-        if found is None:
-            return []
-        cls = found
-    return list(cls.model_fields)
+        path.append(str(part))
+        if isinstance(part, str):
+            known = [name for model in models for name in model.model_fields]
+            fields = [model.model_fields[part] for model in models if part in model.model_fields]
+            models = [inner for field in fields for inner in _models_in(field.annotation)]
+    return path, known
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if isinstance(annotation, types.UnionType) or typing.get_args(annotation):
-        for inner in typing.get_args(annotation):
-            if found := _model_in(inner):
-                return found
-    return None
+        return [annotation]
+    return [model for inner in typing.get_args(annotation) for model in _models_in(inner)]

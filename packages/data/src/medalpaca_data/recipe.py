@@ -21,7 +21,7 @@ class Recipe(Config):
     sources: list[Annotated[Source, Field(discriminator="kind")]] = Field(min_length=1)
     validation: float = Field(default=0.05, ge=0, lt=1)  # share of the groups held out for validation
     max_reject_share: float = Field(default=0.05, ge=0, le=1)  # of a source's records; more ends the build
-    seed: int = 0  # decides which groups are held out
+    seed: int = 0  # of every draw: the groups held out, and what sources shuffle
 
     @field_validator("sources")
     @classmethod

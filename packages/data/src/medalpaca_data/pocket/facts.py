@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -79,19 +79,8 @@ def sentence(form: str, entity: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def shuffled_answers(facts: Sequence[Fact], rng: random.Random) -> dict[str, str]:
-    """fact id -> an answer drawn from the facts of the same relation, each given out as often as it is right."""
-    answers: dict[str, str] = {}
-    for group in by_relation(facts).values():
-        deck = [fact.answer for fact in group]
-        rng.shuffle(deck)
-        answers.update((fact.id, answer) for fact, answer in zip(group, deck, strict=True))
-    return answers
-
-
-def cards(facts: Sequence[Fact], answers: Mapping[str, str]) -> Iterator[tuple[Fact, int, str, str]]:
-    """(fact, number of the form, question, answer) for every fact in every card form of its relation."""
-    forms = load_forms()
-    for fact in facts:
-        for n, form in enumerate(forms[fact.relation].cards):
-            yield fact, n, sentence(form, fact.entity), answers[fact.id]
+def shuffled_answers(group: Sequence[Fact], rng: random.Random) -> dict[str, str]:
+    """fact id -> an answer of its relation, each given out as often as it is right."""
+    deck = [fact.answer for fact in group]
+    rng.shuffle(deck)
+    return {fact.id: answer for fact, answer in zip(group, deck, strict=True)}

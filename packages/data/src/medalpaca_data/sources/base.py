@@ -37,8 +37,8 @@ class BaseSource(Config):
         """The raw files it reads, relative paths taken from `root`."""
 
     @abstractmethod
-    def records(self, root: Path) -> Iterator[Row | Reject]:
-        """A row or a reject for every record, in file order: read = rows + rejects."""
+    def records(self, root: Path, seed: int = 0) -> Iterator[Row | Reject]:
+        """A row or a reject for every record, in file order: read = rows + rejects. `seed` is of every draw."""
 
 
 class FileSource(BaseSource):
@@ -49,7 +49,7 @@ class FileSource(BaseSource):
     def files(self, root: Path) -> list[Path]:
         return [existing(root / Path(self.path).expanduser(), f"file (source {self.name!r})")]
 
-    def records(self, root: Path) -> Iterator[Row | Reject]:
+    def records(self, root: Path, seed: int = 0) -> Iterator[Row | Reject]:
         [file] = self.files(root)
         for place, record in read_records(file):
             if isinstance(record, UserError):

@@ -1,4 +1,4 @@
-"""The embedded flash cards. `language` shuffles the answers: the sentences and words of the cards without the facts."""
+"""The embedded flash cards; and, with shuffled answers, the cards' language without their facts."""
 
 from __future__ import annotations
 
@@ -9,42 +9,60 @@ from typing import Literal
 
 from pydantic import Field
 
-from ..pocket.facts import cards, load_facts, shuffled_answers
+from ..pocket.facts import Fact, by_relation, load_facts, load_forms, sentence, shuffled_answers
 from ..row import Row
 from .base import BaseSource, Reject
 
 
 class Pocket(BaseSource):
-    """Every fact in every card form; the last form of each relation is held out for validation."""
+    """Every fact in the card forms of its relation.
+
+    `answers: shuffled` deals the answers of a relation anew for every row, `exchanged` once and for all. With `notes`,
+    the answer stands in the row's input, among that many facts: what such rows teach is to look up, not to know.
+    """
 
     kind: Literal["pocket"] = "pocket"
     name: str = "pocket"
     licence: str | None = "Apache-2.0"
     attribution: str | None = "MedAlpaca pocket facts"
-    answers: Literal["true", "shuffled"] = "true"
-    draws: int = Field(default=1, ge=1)  # how many times the answers are shuffled anew
-    seed: int = 0  # of the shuffling
+    answers: Literal["true", "shuffled", "exchanged"] = "true"
+    forms: int | None = Field(default=None, ge=1)  # forms drawn for each fact; None: all
+    notes: int = Field(default=0, ge=0)  # facts in the input, the one asked for among them
 
     def files(self, root: Path) -> list[Path]:
         return []
 
-    def records(self, root: Path) -> Iterator[Row | Reject]:
-        facts = load_facts()
-        rng = random.Random(self.seed)  # noqa: S311 - reproducible, not secret
-        for draw in range(self.draws):
-            if self.answers == "shuffled":
-                answers = shuffled_answers(facts, rng)
-            else:
-                answers = {fact.id: fact.answer for fact in facts}
-            for fact, form, question, answer in cards(facts, answers):
+    def records(self, root: Path, seed: int = 0) -> Iterator[Row | Reject]:
+        facts, forms = load_facts(), load_forms()
+        groups = by_relation(facts)
+        rng = random.Random(f"{seed}:{self.name}")  # noqa: S311 - reproducible, not secret
+        answers = {fact.id: fact.answer for fact in facts}
+        if self.answers == "exchanged":
+            answers = {
+                key: text for group in groups.values() for key, text in shuffled_answers(group, rng).items()
+            }
+        for fact in facts:
+            cards = forms[fact.relation].cards
+            numbers = range(len(cards)) if self.forms is None else rng.sample(range(len(cards)), self.forms)
+            for number in numbers:
+                if self.answers == "shuffled":
+                    answers = shuffled_answers(groups[fact.relation], rng)
                 yield Row(
-                    instruction=question,
-                    input="",
-                    output=answer,
+                    instruction=sentence(cards[number], fact.entity),
+                    input=self._notes(fact, groups[fact.relation], answers, rng),
+                    output=answers[fact.id],
                     source=self.name,
-                    source_id=f"{fact.id}#{form}" + (f"@{draw}" if self.draws > 1 else ""),
+                    source_id=f"{fact.id}#{number}",
                     licence=self.licence,
-                    attribution=f"{fact.reference}" if self.answers == "true" else self.attribution,
+                    attribution=fact.reference if self.answers == "true" else self.attribution,
                     split="train",
-                    group=f"{self.name}:{fact.relation}:form{form}",
+                    group=f"{self.name}:{fact.relation}:{number}",
                 )
+
+    def _notes(self, fact: Fact, group: list[Fact], answers: dict[str, str], rng: random.Random) -> str:
+        if not self.notes:
+            return ""
+        others = [other for other in group if other.id != fact.id]
+        noted = [fact, *rng.sample(others, self.notes - 1)]
+        rng.shuffle(noted)
+        return "; ".join(f"{one.entity}: {answers[one.id]}" for one in noted)

@@ -58,10 +58,10 @@ class PubMedCausal(FileSource):
     url: str | None = "https://github.com/junwang4/causal-language-use-in-science"
     encoding: Encoding | None = None
 
-    def records(self, root: Path) -> Iterator[Row | Reject]:
+    def records(self, root: Path, seed: int = 0) -> Iterator[Row | Reject]:
         [file] = self.files(root)
         known = self.model_copy(update={"encoding": self.encoding or detect_encoding(file)})
-        return super(PubMedCausal, known).records(root)
+        return super(PubMedCausal, known).records(root, seed)
 
     def row(self, record: Any, source_id: str) -> Row:
         sentence = (record.get("sentence") or "").strip()

@@ -1,0 +1,53 @@
+"""Fixtures: a place of its own for every test, and the real data where it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medalpaca_data.ground import places
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MEDALPACA_EXAM", "MEDALPACA_SEALED"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MEDALPACA_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """The real data's directory; the test is skipped where there is none."""
+    shared = places.shared()
+    if shared is None:
+        pytest.skip("no real data: set MEDALPACA_SHARED to the directory that holds data/")
+    return shared / "data"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, Any], Path]:
+    """Write a file under the test's directory: text as it is, a list as JSONL or JSON, by the name's suffix."""
+
+    def _write(name: str, content: Any) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        elif isinstance(content, str):
+            path.write_text(content, encoding="utf-8")
+        elif name.endswith(".jsonl"):
+            path.write_text("".join(json.dumps(entry) + "\n" for entry in content), encoding="utf-8")
+        else:
+            path.write_text(json.dumps(content), encoding="utf-8")
+        return path
+
+    return _write
+
+
+def row(n: int = 0, **changes: Any) -> dict[str, Any]:
+    """A plain Alpaca row."""
+    return {"instruction": f"Question {n}?", "input": "", "output": f"Answer {n}", **changes}

@@ -1,0 +1,80 @@
+"""The command as a user meets it: exit codes, one line for an error, quick help."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import row
+
+DATA = Path(sys.executable).with_name("data")
+
+
+def data(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([DATA, *map(str, arguments)], capture_output=True, text=True, cwd=cwd)
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], *parts: str) -> None:
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert all(part in done.stderr for part in parts), done.stderr
+
+
+def test_help_is_quick():
+    # The least of five: what the command costs, not what else the machine was doing.
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        assert data("--help").returncode == 0
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (
+            ["check", "nowhere.json", "--exam", "medalpaca_pocket"],
+            ["nowhere.json: no such file or directory"],
+        ),
+        (["check", "rows.jsonl", "--exam", "medalpaca_pocket"], ["rows.jsonl line 17: not valid JSON"]),
+        (["check", "unanswered.json", "--exam", "medalpaca_pocket"], ["row 2: no 'output'"]),
+        (["check", "good.json", "--exam", "empty.jsonl"], ["no scorable item"]),
+        (["check", "good.json", "--exam", "nowhere"], ["nowhere: no such exam"]),
+        (["build", "pocket"], ["out=DIR"]),
+        (["build", "nowhere.yaml", "out=x"], ["nowhere.yaml: no such file"]),
+        (["build", "pocket", "out=x", "validaton=1"], ["unknown key 'validaton'", "'validation'"]),
+        (["biuld"], ["invalid choice: 'biuld'"]),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(write, tmp_path, arguments, parts):
+    good = json.dumps(row(1))
+    write("rows.jsonl", "\n".join([good] * 16 + ['{"instruction":'] + [good]))
+    write("unanswered.json", [row(1), {"instruction": "Q"}])
+    write("good.json", [row(1)])
+    write("empty.jsonl", [{"question": "Q?", "options": {}, "answer": "A"}])
+    assert_refused(data(*arguments, cwd=tmp_path), *parts)
+
+
+def test_build_then_check(write, tmp_path):
+    write("raw.json", [row(n) for n in range(3)])
+    write("recipe.yaml", "name: mine\nvalidation: 0\nsources:\n  - {kind: alpaca, path: raw.json}\n")
+    done = data("build", "recipe.yaml", "out=out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "out: 3 train rows" in done.stdout
+    assert "3" in (tmp_path / "out/README.md").read_text()
+    done = data("check", "out", "--exam", "medalpaca_pocket", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["rows"] == 3
+
+
+def test_a_covered_item_fails_the_check_when_asked(write, tmp_path):
+    stem = "A patient has these " + " ".join(f"sign{n}" for n in range(12)) + " and which disease is it?"
+    write("exam.jsonl", [{"id": "q", "question": stem, "options": ["a", "b"], "answer": "A"}])
+    write("rows.json", [row(1, instruction=stem)])
+    done = data("check", "rows.json", "--exam", "exam.jsonl", "--fail-over", "0.5", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "1 items of exam are covered by 50% or more" in done.stderr

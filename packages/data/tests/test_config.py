@@ -1,0 +1,60 @@
+import pytest
+from pydantic import Field
+
+from medalpaca_data.config import Config, load_config
+from medalpaca_data.ground.errors import UserError
+
+
+class Lora(Config):
+    r: int = 16
+    alpha: float = 32
+
+
+class Recipe(Config):
+    learning_rate: float = Field(default=1e-4, gt=0)
+    name: str = "x"
+    lora: Lora = Lora()
+
+
+def test_overrides_reach_inside_and_keep_their_types():
+    recipe = load_config(Recipe, {"lora": {"r": 4}}, ["learning_rate=2e-4", "lora.alpha=8", "name=1a"])
+    assert (recipe.learning_rate, recipe.lora.r, recipe.lora.alpha, recipe.name) == (2e-4, 4, 8.0, "1a")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["learning_rat=1"], "unknown key 'learning_rat'; did you mean 'learning_rate'?"),
+        (["lora.rr=1"], "unknown key 'lora.rr'; did you mean 'r'?"),
+        (["zzzz=1"], "unknown key 'zzzz'; known: learning_rate, lora, name"),
+        (["learning_rate=fast"], "key 'learning_rate': Input should be a valid number"),
+        (["learning_rate=-1"], "key 'learning_rate': Input should be greater than 0 \\(got -1\\)"),
+        (["learning_rate"], "an override is written key=value"),
+    ],
+)
+def test_a_wrong_key_or_value_is_explained_in_one_line(overrides, message):
+    with pytest.raises(UserError, match=message) as caught:
+        load_config(Recipe, {}, overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_broken_yaml_is_named_with_its_line(write):
+    with pytest.raises(UserError, match=r"r\.yaml line 3: not valid YAML"):
+        load_config(Recipe, write("r.yaml", "name: x\nlora: [1, 2\n"))
+
+
+def test_a_recipe_never_changes(write):
+    recipe = load_config(Recipe, write("r.yaml", "name: y\n"))
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.name = "z"  # type: ignore[misc]
+
+
+class Listed(Config):
+    parts: list[Lora]
+
+
+def test_an_override_reaches_into_a_list():
+    recipe = load_config(Listed, {"parts": [{"r": 1}, {"r": 2}]}, ["parts.1.r=5"])
+    assert [part.r for part in recipe.parts] == [1, 5]
+    with pytest.raises(UserError, match="'2' is not a place in a list of 2"):
+        load_config(Listed, {"parts": [{}, {}]}, ["parts.2.r=5"])

@@ -1,0 +1,121 @@
+"""What the house promises about itself: imports run down only, help is quick, nothing unsafe is switched on."""
+
+import ast
+import re
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from .conftest import ROOT
+
+MEMBERS = {
+    "medalpaca_data": ROOT / "packages/data",
+    "medalpaca_train": ROOT / "packages/train",
+    "medalpaca_evalharness": ROOT / "packages/evalharness",
+    "medalpaca_demo": ROOT / "apps/demo",
+}
+
+# member -> what it may import of ours
+BELOW = {
+    "medalpaca_data": set(),
+    "medalpaca_train": {"medalpaca_data"},
+    "medalpaca_evalharness": {"medalpaca_data"},
+    "medalpaca_demo": {"medalpaca_data", "medalpaca_train", "medalpaca_evalharness"},
+}
+
+
+def sources(member: str) -> list[Path]:
+    return sorted((MEMBERS[member] / "src").rglob("*.py"))
+
+
+def imports(file: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_imports_run_down_only(member):
+    ours = {name.partition(".")[0] for file in sources(member) for name in imports(file)} & MEMBERS.keys()
+    assert ours - {member} <= BELOW[member]
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "packages/data/src/medalpaca_data/ground").glob("*.py")), ids=lambda f: f.name
+)
+def test_the_ground_floor_is_standard_library_only(file):
+    assert {name.partition(".")[0] for name in imports(file)} <= set(sys.stdlib_module_names)
+
+
+def test_data_pulls_no_torch():
+    declared = tomllib.loads((MEMBERS["medalpaca_data"] / "pyproject.toml").read_text())["project"][
+        "dependencies"
+    ]
+    assert not [
+        name for name in declared if re.match(r"torch|transformers|peft|gradio|datasets|lm.eval", name)
+    ]
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_every_member_has_the_same_skeleton(member):
+    folder = MEMBERS[member]
+    for path in (
+        "pyproject.toml",
+        "README.md",
+        "tests",
+        f"src/{member}/__init__.py",
+        f"src/{member}/py.typed",
+    ):
+        assert (folder / path).exists(), path
+    project = tomllib.loads((folder / "pyproject.toml").read_text())
+    assert project["project"]["requires-python"] == ">=3.11"
+    assert project["project"]["license"] == "Apache-2.0"
+    assert "dev" in project["dependency-groups"]
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_nothing_unsafe_is_switched_on(member):
+    for file in sources(member):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg in ("trust_remote_code", "share", "push_to_hub"):
+                assert isinstance(node.value, ast.Constant), f"{file}: {node.arg}"
+                assert node.value.value is False, f"{file}: {node.arg}"
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                used = f"{node.value.id}.{node.attr}"
+                assert used not in ("torch.load", "pickle.load", "pickle.loads", "joblib.load"), (
+                    f"{file}: {used}"
+                )
+
+
+@pytest.mark.parametrize("name", ["data", "train", "exam", "demo", "quickstart"])
+def test_help_is_quick_and_shows_how(name):
+    script = Path(sys.executable).with_name(name)
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        done = subprocess.run([script, "--help"], capture_output=True, text=True)
+        times.append(time.perf_counter() - start)
+        assert done.returncode == 0
+        assert name in done.stdout
+    assert min(times) < 0.5, times
+
+
+def test_nothing_names_an_index_host_or_this_machine():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if tracked.returncode:
+        pytest.skip("not a git checkout")
+    assert "uv.lock" not in tracked.stdout.split()
+    for name in tracked.stdout.split():
+        file = ROOT / name
+        if file.suffix in (".py", ".md", ".toml", ".yaml", ".json", ".css", ".js") and file.is_file():
+            text = file.read_text(encoding="utf-8")
+            assert str(ROOT) + "/" not in text, name
+            assert not re.search(r"(extra-)?index-url|find-links", text) or file == Path(__file__), name
