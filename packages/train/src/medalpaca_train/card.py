@@ -1,0 +1,87 @@
+"""`README.md` of a run: a model card in which every number is computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+CARD = """\
+---
+library_name: {library}
+base_model: {base}
+tags: [medical, instruction-tuning, research-only]
+---
+
+# {title}
+
+{what} trained on medical instruction rows by `medalpaca-train`.
+
+**Not for clinical use.** This is a research artefact. Its answers have not been checked by a clinician; it
+can be wrong, out of date or harmful, and it does not know when it is. Do not use it to diagnose, treat or triage.
+
+## Data
+
+| | |
+|---|---|
+| rows read | {rows_read:,} |
+| trained on | {rows_train:,} |
+| held out for validation | {rows_validation:,} |
+| rejected (see `rejected.jsonl`) | {rows_rejected:,} |
+| tokens per epoch | {tokens:,} |
+| of these learned | {supervised_tokens:,} |
+| SHA-256 | `{data_sha256}` |
+
+Licences and origin of the rows are in the card of the data they were read from.
+
+## Training
+
+| | |
+|---|---|
+| method | {method} |
+| steps | {steps:,} |
+| seconds | {seconds:,.0f} |
+| validation loss before (nats per learned token) | {before} |
+| validation loss after | {after} |
+| base SHA-256 | `{base_sha256}` |
+| prompt | `{prompt_id}` |
+
+`recipe.yaml` has every setting, `metrics.jsonl` every step, `manifest.json` hashes, versions and hardware.
+
+## Limits
+
+A lower validation loss says that the text of such rows is better predicted. It does not say that the model
+answers examinations better; compare it with its own base for that:
+
+```
+{command}
+```
+"""
+
+
+def make_card(manifest: dict[str, Any], title: str, command: str) -> str:
+    """The card of a finished run. `command` examines it."""
+    data, loss = manifest["data"], manifest["validation_loss"]
+    lora = manifest["kind"] == "lora"
+    return CARD.format(
+        library="peft" if lora else "transformers",
+        base=manifest["base"]["path"],
+        title=title,
+        what=f"A LoRA adapter of `{manifest['base']['path']}`," if lora else "A causal language model,",
+        method="LoRA" if lora else "all weights",
+        data_sha256=data["sha256"],
+        base_sha256=manifest["base"]["sha256"] or "none: trained from nothing",
+        prompt_id=manifest["prompt_id"],
+        steps=manifest["steps"],
+        seconds=manifest["seconds"],
+        before=show(loss["before"]),
+        after=show(loss["after"]),
+        command=command,
+        **{key: data[key] for key in COUNTS},
+    )
+
+
+COUNTS = ("rows_read", "rows_train", "rows_validation", "rows_rejected", "tokens", "supervised_tokens")
+
+
+def show(loss: float | None) -> str:
+    """A loss for reading."""
+    return "not measured" if loss is None else f"{loss:.4f}"

@@ -1,0 +1,64 @@
+"""What this machine offers: device, precision and threads, each with the reason it was chosen."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+SMALL = 50_000_000  # parameters; below this, more than a few threads only wait for each other
+SMALL_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """Where and in what arithmetic a run computes."""
+
+    device: torch.device
+    precision: Literal["fp32", "bf16"]
+    reason: str
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The dtype of matrix products."""
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+
+def choose(precision: Literal["auto", "fp32", "bf16"]) -> Hardware:
+    """The GPU if there is one, else the CPU; bf16 when asked for, or by itself on a GPU that has it.
+
+    Never fp16: its range is too small for gradients, and training then needs loss scaling.
+    """
+    if torch.cuda.is_available():
+        device, name = torch.device("cuda", 0), torch.cuda.get_device_name(0)
+        capable = torch.cuda.is_bf16_supported()
+    else:
+        device, name, capable = torch.device("cpu"), "CPU", False
+    if precision != "auto":
+        return Hardware(device, precision, f"{name}; precision={precision} in the recipe")
+    if capable:
+        return Hardware(device, "bf16", f"{name} computes in bf16")
+    return Hardware(device, "fp32", f"{name}: fp32 is exact and repeatable")
+
+
+def use_threads(parameters: int) -> int:
+    """Set the CPU threads for a model of `parameters` weights, and return how many."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = min(available, torch.get_num_threads(), SMALL_THREADS if parameters < SMALL else available)
+    torch.set_num_threads(threads)
+    return threads
+
+
+def describe(hardware: Hardware) -> dict[str, Any]:
+    """For the manifest: enough to understand a speed, nothing that names the machine."""
+    on_gpu = hardware.device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(0) if on_gpu else "cpu",
+        "precision": hardware.precision,
+        "threads": torch.get_num_threads(),
+        "architecture": platform.machine(),
+        "system": platform.system(),
+    }

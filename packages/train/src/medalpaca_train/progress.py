@@ -1,0 +1,60 @@
+"""What is seen while a run goes on: a live bar in a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+LOG_EVERY = 10.0  # seconds between lines where there is no terminal
+
+
+class Meter:
+    """Receives every finished step and shows loss, tokens per second and time left."""
+
+    def __init__(self, console: Console, first: int, total: int, bar: Progress | None) -> None:
+        self._console, self._bar, self._first, self._total = console, bar, first, total
+        self._task = bar.add_task("", total=total, completed=first, loss="", speed="") if bar else None
+        self._started = self._spoke = time.monotonic()
+        self._tokens = 0
+        self.speed = 0.0  # tokens per second since the start of this sitting, validation included
+
+    def step(self, step: int, loss: float, tokens: int) -> None:
+        """Step number `step` is done: `loss` in nats per learned token, over `tokens` tokens."""
+        now = time.monotonic()
+        self._tokens += tokens
+        self.speed = self._tokens / max(now - self._started, 1e-9)
+        if self._bar is not None and self._task is not None:
+            self._bar.update(
+                self._task, completed=step, loss=f"loss {loss:.3f}", speed=f"{self.speed:,.0f} tokens/s"
+            )
+        elif now - self._spoke >= LOG_EVERY or step == self._total:
+            self._spoke = now
+            left = (now - self._started) / (step - self._first) * (self._total - step)
+            self._console.print(
+                f"step {step}/{self._total}  loss {loss:.3f}  {self.speed:,.0f} tokens/s  {left:.0f} s left",
+                soft_wrap=True,
+                highlight=False,
+            )
+
+
+@contextmanager
+def metered(console: Console, first: int, total: int) -> Iterator[Meter]:
+    """A meter for steps `first` to `total`, live where the console is a terminal."""
+    if not console.is_terminal:
+        yield Meter(console, first, total, None)
+        return
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=console) as bar:
+        yield Meter(console, first, total, bar)

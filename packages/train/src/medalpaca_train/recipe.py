@@ -1,0 +1,148 @@
+"""The recipe: every choice of a run, typed and frozen. A field is a YAML key and a `key=value` on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, model_validator
+
+from medalpaca_data.config import Config, load_config
+from medalpaca_data.ground.errors import UserError, nearest
+from medalpaca_data.ground.files import read_text
+
+# What may differ between a run and its continuation: none of these touches the arithmetic.
+FREE_TO_CHANGE = {"out", "resume", "save_every", "keep_checkpoints"}
+
+
+class Lora(Config):
+    """The low-rank update that is trained beside the frozen base."""
+
+    r: int = Field(default=16, ge=1, description="rank of the update")
+    alpha: int = Field(default=32, ge=1, description="strength: the update is scaled by alpha / r")
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the update's inputs dropped while training"
+    )
+    target_modules: str | list[str] = Field(
+        default="all-linear",
+        description="layers that get an update: `all-linear` (but the output layer) or names",
+    )
+    use_rslora: bool = Field(default=False, description="scale by alpha / sqrt(r) instead, for high ranks")
+    use_dora: bool = Field(
+        default=False, description="train the length of each weight column separately; slower"
+    )
+
+
+class Recipe(Config):
+    """One training run."""
+
+    model: str = Field(
+        description="local directory or hub id; `pocket`: a fresh pocket model; `pocket-base`: the quickstart's base"
+    )
+    revision: str | None = Field(default=None, description="commit, tag or branch of a hub model")
+    data: str = Field(
+        description="Meadow directory or .json .jsonl .csv .parquet rows; `pocket`, `pocket-language`: built in"
+    )
+    validation: float | str = Field(
+        default=0.02,
+        description="file of rows, or the share of groups held out of `data` when it has no validation split; 0: none",
+    )
+    out: str | None = Field(
+        default=None, description="run directory; default: `runs/NAME` under MEDALPACA_HOME"
+    )
+    seed: int = Field(default=0, ge=0, description="of first weights, order, dropout and validation split")
+    resume: bool = Field(
+        default=True,
+        description="continue a run found in `out`; false: start, and refuse an `out` that holds something",
+    )
+    method: Literal["lora", "full"] = Field(
+        default="lora", description="train a low-rank update, or all weights"
+    )
+    lora: Lora = Field(default_factory=Lora, description="the update's shape; unused with `method: full`")
+    loss: Literal["answer", "all"] = Field(
+        default="answer", description="tokens that are learned: answer and EOS, or all"
+    )
+    max_tokens: int = Field(
+        default=1024, ge=8, description="rows with more tokens are dropped, counted and listed"
+    )
+    batch_tokens: int = Field(default=8192, ge=8, description="tokens per micro-batch, padding included")
+    accumulate: int = Field(default=1, ge=1, description="micro-batches per optimizer step")
+    epochs: float = Field(default=1.0, gt=0, description="passes over the data; fractions allowed")
+    max_steps: int | None = Field(
+        default=None, ge=1, description="stop after this many steps even if epochs remain"
+    )
+    learning_rate: float = Field(default=2e-4, gt=0, description="peak")
+    schedule: Literal["cosine", "constant"] = Field(
+        default="cosine", description="after warm-up: to zero by cosine, or level"
+    )
+    warmup: float = Field(
+        default=0.03, ge=0, le=1, description="share of the steps over which the rate rises from zero"
+    )
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="AdamW decay of matrices; never of norms and biases"
+    )
+    max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are scaled down to this norm")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="of the arithmetic; auto: bf16 on a GPU that has it, else fp32"
+    )
+    eval_every: int = Field(
+        default=0, ge=0, description="steps between validations; 0: before the first and after the last"
+    )
+    save_every: int = Field(default=200, ge=1, description="steps between checkpoints")
+    keep_checkpoints: int = Field(
+        default=2, ge=1, description="how many of the newest checkpoints are kept while running"
+    )
+
+    @model_validator(mode="after")
+    def _a_row_fits_a_batch(self) -> Recipe:
+        if self.batch_tokens < self.max_tokens:
+            raise ValueError(f"batch_tokens={self.batch_tokens} is less than max_tokens={self.max_tokens}")
+        if isinstance(self.validation, float | int) and not 0 <= self.validation < 1:
+            raise ValueError("validation is a share from 0 up to (not including) 1, or a file")
+        return self
+
+
+def built_in() -> dict[str, Path]:
+    """Name -> file of the recipes that come with the package."""
+    folder = Path(str(resources.files("medalpaca_train"))) / "recipes"
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def find_recipe(named: str, overrides: Sequence[str] = ()) -> tuple[str, Recipe]:
+    """(name, recipe) of a built-in name or a YAML file, with `key=value` overrides.
+
+    Raises UserError for an unknown name, a missing file, or anything `load_config` refuses.
+    """
+    recipes = built_in()
+    if named in recipes:
+        return named, load_config(Recipe, recipes[named], overrides, where=f"recipe {named}")
+    file = Path(named).expanduser()
+    if file.suffix not in (".yaml", ".yml"):
+        guess = nearest(named, recipes)
+        hint = f"did you mean {guess!r}?" if guess else "or give a .yaml file"
+        raise UserError(f"no recipe {named!r}: known are {', '.join(recipes)}; {hint}")
+    return file.stem, load_config(Recipe, file, overrides, where=str(file))
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The recipe with every default written out."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def difference(recipe: Recipe, stored: Path) -> str | None:
+    """The first key in which `recipe` would train otherwise than the recipe file `stored`, as `key: old -> new`."""
+    old, new = _flat(yaml.safe_load(read_text(stored)) or {}), _flat(recipe.model_dump(mode="json"))
+    for key in sorted(old.keys() | new.keys()):
+        if key not in FREE_TO_CHANGE and old.get(key) != new.get(key):
+            return f"{key}: {old.get(key)} -> {new.get(key)}"
+    return None
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,126 @@
+"""One training run from recipe to run directory: prepare, fit, finish."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from medalpaca_data.ground import places
+from medalpaca_data.ground.errors import UserError
+from medalpaca_data.ground.files import write_json, write_text
+from medalpaca_data.ground.weights import weights_sha256
+
+from . import checkpoint, manifest
+from .batches import make_plan
+from .card import make_card, show
+from .checkpoint import Progress
+from .hardware import Hardware, choose, use_threads
+from .loop import Outcome, Trainer, make_optimizer
+from .material import POCKET_BASE, read_material, settle
+from .model import FRESH, base_directory, count, load_model, trainable
+from .prepare import Prepared, prepare, say_prepared
+from .preview import show_preview
+from .recipe import Recipe, find_recipe
+from .report import next_command, show_outcome
+from .run_directory import begin, check_out, check_same, save_model
+from .stop import stop_on_signals
+
+
+def train(name: str, recipe: Recipe, console: Console) -> Path:
+    """Train `recipe` and return its run directory: finished, or with a checkpoint if SIGTERM asked to stop.
+
+    A finished run of the same recipe on the same data and base is left as it is. `name` titles the card and names
+    the directory where the recipe has no `out`. Raises UserError for bad input, and KeyboardInterrupt, after
+    saving, for Ctrl-C.
+    """
+    settled = settle(recipe, name)
+    run = Path(str(settled.out))
+    check_out(run, settled)
+    material = read_material(settled)
+    base = _base(recipe, settled, console)
+    hashes = (material.sha256, weights_sha256(base) if base else None)
+    if done := manifest.read_manifest(run):
+        check_same(run, (done["data"]["sha256"], done["base"]["sha256"]), hashes)
+        _say(console, f"{run} is a finished run of this recipe; nothing to do")
+        return run
+    prepared = prepare(settled, base, material)
+    say_prepared(prepared, console)
+
+    plan = make_plan([sample.length for sample in prepared.train], settled)
+    found = checkpoint.newest(run)
+    start = checkpoint.read_progress(found) if found else Progress(0, 0.0, plan.sha256, *hashes)
+    check_same(run, (start.data_sha256, start.base_sha256), hashes)
+    if start.plan_sha256 != plan.sha256:
+        raise UserError(
+            f"out={run}: its checkpoint follows another plan (other tokenizer or version); choose another out="
+        )
+    hardware = choose(settled.precision)
+    model = load_model(settled, base, prepared.tokenizer, hardware)
+    total = count(model.parameters())
+    use_threads(total)
+    optimizer = make_optimizer(model, settled)
+    _say(console, f"training {count(trainable(model).values()):,} of {total:,} weights ({hardware.reason})")
+    begin(run, settled, prepared.rejected)
+    checkpoint.remove_leftovers(run)
+    if found:
+        checkpoint.restore(found, model, optimizer)
+        _say(console, f"resuming from step {start.step} of {len(plan.steps)}")
+
+    trainer = Trainer(settled, run, model, optimizer, hardware, plan, prepared.train, prepared.validation)
+    with stop_on_signals() as stop:
+        outcome = trainer.fit(start, console, stop)
+    if outcome.finished:
+        _finish(run, name, settled, prepared, model, hardware, start, outcome, console)
+    else:
+        _say(console, f"saved at step {outcome.step} of {len(plan.steps)}; the same command continues")
+        if stop.interrupted:
+            raise KeyboardInterrupt
+    return run
+
+
+def preview(name: str, recipe: Recipe, console: Console) -> None:
+    """Show what would be learned, without loading weights or writing a run."""
+    settled = settle(recipe, name)
+    material = read_material(settled)
+    prepared = prepare(settled, _base(recipe, settled, console), material)
+    show_preview(prepared.train, prepared.tokenizer, console)
+    say_prepared(prepared, console)
+
+
+def _base(recipe: Recipe, settled: Recipe, console: Console) -> Path | None:
+    """The directory of the base; None for a fresh model. The pocket base is made first if it is not there."""
+    if recipe.model == POCKET_BASE and manifest.read_manifest(places.quickstart().base) is None:
+        _say(console, f"making the pocket base first, in {settled.model}")
+        train(*find_recipe(POCKET_BASE, [f"out={settled.model}"]), console)
+        if manifest.read_manifest(places.quickstart().base) is None:
+            raise UserError(f"{settled.model}: the pocket base is not finished; the same command continues")
+    return None if settled.model == FRESH else base_directory(settled.model, settled.revision)
+
+
+def _finish(
+    run: Path,
+    name: str,
+    recipe: Recipe,
+    prepared: Prepared,
+    model: Any,
+    hardware: Hardware,
+    start: Progress,
+    outcome: Outcome,
+    console: Console,
+) -> None:
+    """Save the model, then the receipt; only then do the checkpoints go."""
+    save_model(run, model, prepared.tokenizer, hardware.compute_dtype)
+    receipt = manifest.make_manifest(recipe, run, start, outcome, prepared.counts(), hardware)
+    command = next_command(recipe, run)
+    write_text(run / "README.md", make_card(receipt, name, command))
+    write_json(run / manifest.FILE, receipt)
+    checkpoint.remove_all(run)
+    _say(console, f"validation loss {show(outcome.before)} -> {show(outcome.after)}")
+    show_outcome(receipt, run, command, console)
+
+
+def _say(console: Console, text: str) -> None:
+    """One line, never wrapped: paths in it are copied."""
+    console.print(text, soft_wrap=True, highlight=False, markup=False)

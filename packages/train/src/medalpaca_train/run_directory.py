@@ -1,0 +1,81 @@
+"""The run directory: what may be written over it, what it holds from the start, and how the weights get into it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medalpaca_data.ground.errors import UserError
+from medalpaca_data.ground.files import write_json, write_text
+
+from .recipe import Recipe, difference, to_yaml
+from .tokens import Rejected
+
+
+def check_out(run: Path, recipe: Recipe) -> None:
+    """Refuse an `out` that holds anything but an earlier sitting of this very recipe."""
+    if run.exists() and not run.is_dir():
+        raise UserError(f"out={run}: is a file; choose another out=")
+    if not run.exists() or not any(run.iterdir()):
+        return
+    if not recipe.resume:
+        raise UserError(f"out={run}: holds something, and resume=false; choose another out= or remove it")
+    stored = run / "recipe.yaml"
+    if not stored.is_file():
+        raise UserError(f"out={run}: holds something that is not a run; choose another out=")
+    if changed := difference(recipe, stored):
+        raise UserError(
+            f"out={run}: a run of another recipe ({changed}); choose another out=, "
+            "or remove it and use resume=false"
+        )
+
+
+def check_same(run: Path, old: tuple[str, str | None], new: tuple[str, str | None]) -> None:
+    """Refuse to go on when the content of data or base, named by (data, base) hashes, is no longer the same."""
+    for key, before, now in zip(("data", "model"), old, new, strict=True):
+        if before != now:
+            raise UserError(
+                f"out={run}: the content of {key}= has changed since that run "
+                f"({str(before)[:12]} -> {str(now)[:12]}); choose another out="
+            )
+
+
+def begin(run: Path, recipe: Recipe, rejected: Sequence[Rejected]) -> None:
+    """Write what a run directory holds from its first step on."""
+    write_text(run / "recipe.yaml", to_yaml(recipe))
+    lines = [json.dumps({"row": row.row_id, "reason": row.reason}) + "\n" for row in rejected]
+    write_text(run / "rejected.jsonl", "".join(lines))
+
+
+def save_model(run: Path, model: Any, tokenizer: Any, dtype: torch.dtype) -> None:
+    """Save adapter or model, and tokenizer, in the layout that peft and transformers load.
+
+    An adapter stays in fp32, a whole model is stored in `dtype`. Everything is written into a sibling and moved
+    file by file, so that a kill never leaves half a weight file.
+    """
+    with tempfile.TemporaryDirectory(dir=run, prefix=".saving.") as folder:
+        if hasattr(model, "peft_config"):
+            # False: asking a hub whether the vocabulary has grown is not for us; it has not.
+            model.save_pretrained(folder, save_embedding_layers=False)
+            _sort_targets(Path(folder) / "adapter_config.json")
+        else:
+            model.to(dtype).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        readable = (run / "recipe.yaml").stat().st_mode
+        for file in Path(folder).iterdir():
+            # safetensors makes its files private; a run is as readable as the rest of its directory.
+            file.chmod(readable)
+            file.replace(run / file.name)
+
+
+def _sort_targets(file: Path) -> None:
+    """peft keeps the layer names in a set, whose order changes from process to process, and with it the hash."""
+    config = json.loads(file.read_text(encoding="utf-8"))
+    if isinstance(config.get("target_modules"), list):
+        config["target_modules"].sort()
+    write_json(file, config)

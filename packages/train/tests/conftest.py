@@ -1,0 +1,126 @@
+"""A tiny Llama, its tokenizer and some rows: every test trains for real, in seconds."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Before torch: threads that wait by spinning fight with whatever else the machine does.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import pytest
+from rich.console import Console
+
+from medalpaca_data.ground.sealed import go_offline
+from medalpaca_data.row import Row
+
+go_offline()
+
+DRUGS = ("aspirin", "heparin", "insulin", "digoxin", "morphine", "naloxone", "warfarin", "atropine")
+USES = (
+    "pain",
+    "clots",
+    "diabetes",
+    "heart failure",
+    "severe pain",
+    "opioid overdose",
+    "thrombosis",
+    "bradycardia",
+)
+
+
+def make_rows() -> list[dict[str, str]]:
+    """32 rows in 8 groups, of different lengths."""
+    questions = (
+        "What is {} used for?",
+        "{}: what is the use?",
+        "Why would a doctor give {} to a patient?",
+        "{}?",
+    )
+    return [
+        {
+            "instruction": "Answer.",
+            "input": question.format(drug),
+            "output": f"It treats {use}.",
+            "group": drug,
+        }
+        for drug, use in zip(DRUGS, USES, strict=True)
+        for question in questions
+    ]
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    from medalpaca_train.pocket_model import make_tokenizer
+
+    return make_tokenizer(" ".join(row.values()) for row in make_rows())
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
+    """A model directory: Llama, hidden size 32, 2 layers."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("base")
+    torch.manual_seed(1)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=256,
+        )
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def rows() -> list[Row]:
+    return [Row(**row) for row in make_rows()]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    file = tmp_path / "rows.json"
+    file.write_text(json.dumps(make_rows()))
+    return file
+
+
+@pytest.fixture
+def settings(base: Path, data: Path, tmp_path: Path) -> dict[str, Any]:
+    """A recipe for a run of 16 steps that visibly learns."""
+    return {
+        "model": str(base),
+        "data": str(data),
+        "out": str(tmp_path / "run"),
+        "validation": 0.25,
+        "max_tokens": 128,
+        "batch_tokens": 256,
+        "epochs": 4,
+        "learning_rate": 5e-3,
+        "save_every": 4,
+        "lora": {"r": 4, "alpha": 8},
+    }
+
+
+@pytest.fixture
+def go(settings: dict[str, Any]) -> Callable[..., tuple[Path, str]]:
+    """Train with changed settings; returns the run directory and everything that was said."""
+    from medalpaca_train.recipe import Recipe
+    from medalpaca_train.run import train
+
+    def call(**changes: Any) -> tuple[Path, str]:
+        screen = io.StringIO()
+        run = train("test", Recipe(**(settings | changes)), Console(file=screen, width=200))
+        return run, screen.getvalue()
+
+    return call

@@ -1,0 +1,134 @@
+"""The command: quick help, one-line errors with exit code 2, reserved words."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from medalpaca_data.ground.errors import UserError
+from medalpaca_train.cli import main
+
+COMMAND = str(Path(sys.executable).parent / "train")
+
+
+def test_help_is_instant() -> None:
+    best = 9.0
+    for _ in range(3):
+        began = time.monotonic()
+        done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True)
+        best = min(best, time.monotonic() - began)
+        assert done.returncode == 0
+        assert "--preview" in done.stdout
+    assert best < 0.5
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["--version"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out.startswith("train ")
+
+
+def test_error_is_one_line_and_exit_code_2() -> None:
+    done = subprocess.run([COMMAND, "lora", "lerning_rate=1"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("word", ["merge", "chat", "canary"])
+def test_reserved_words(word: str) -> None:
+    with pytest.raises(UserError, match=f"train {word}: reserved, not built yet"):
+        main([word])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["lora", "model=m", "data=d", "learnin_rate=1"],
+            "unknown key 'learnin_rate'; did you mean 'learning_rate'",
+        ),
+        (["lora", "model=m", "data=d", "lora.rank=1"], "unknown key 'lora.rank'"),
+        (["lora", "data=d"], "key 'model' is missing"),
+        (["lora", "model=m", "data=d", "batch_tokens=100"], "less than max_tokens"),
+        (["pokcet"], "no recipe 'pokcet'.*did you mean 'pocket'"),
+        (["nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["lora", "full"], "one recipe at a time"),
+        (["lora", "model=m", "data=nowhere.json"], "nowhere.json: no such data file or directory"),
+    ],
+)
+def test_bad_recipes(words: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        main([*words, f"out={tmp_path / 'out'}"] if words[-1] != "full" else words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_rows_are_named(base: Path, tmp_path: Path) -> None:
+    good = json.dumps({"instruction": "a", "input": "", "output": "b"})
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text("\n".join([good] * 16 + ['{"instruction": '] + [good]))
+    where = [f"model={base}", f"out={tmp_path / 'out'}"]
+    with pytest.raises(UserError, match=r"broken.jsonl line 17: not valid JSON"):
+        main(["lora", *where, f"data={broken}"])
+    silent = tmp_path / "silent.json"
+    silent.write_text(json.dumps([json.loads(good), {"instruction": "a", "input": ""}]))
+    with pytest.raises(UserError, match=r"silent.json row 2: no 'output'"):
+        main(["lora", *where, f"data={silent}"])
+
+
+def test_models_that_are_not_there(data: Path, tmp_path: Path) -> None:
+    where = [f"data={data}", f"out={tmp_path / 'out'}"]
+    with pytest.raises(UserError, match=r"/no/where: no such directory, and not a hub id"):
+        main(["lora", "model=/no/where", *where])
+    with pytest.raises(UserError, match=r"nobody/nothing: no such directory, not in the local hub cache"):
+        main(["lora", "model=nobody/nothing", *where])
+
+
+def test_pickled_weights_are_refused_by_name(base: Path, data: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "pickled"
+    shutil.copytree(base, copy)
+    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"pytorch_model\.bin.*refused"):
+        main(["lora", f"model={copy}", f"data={data}", f"out={tmp_path / 'out'}"])
+
+
+def test_preview_colours_the_answer_and_writes_nothing(
+    base: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["lora", f"model={base}", f"data={data}", f"out={tmp_path / 'out'}", "--preview"]) == 0
+    said = capsys.readouterr().out
+    assert "### Response:" in said
+    assert "</s>" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_preview_styles(tokenizer: object, rows: list[object]) -> None:
+    from medalpaca_train.preview import coloured
+    from medalpaca_train.tokens import encode
+
+    samples, _ = encode(rows, tokenizer, max_tokens=256, loss="answer")  # type: ignore[arg-type]
+    text = coloured(samples[0], tokenizer)
+    parts = [(text.plain[span.start : span.end], str(span.style)) for span in text.spans]
+    assert parts[0] == ("<s>", "dim reverse")
+    assert parts[-2:] == [("It treats pain.", "bold green"), ("</s>", "bold green reverse")]
+
+
+def test_every_recipe_key_is_in_the_readme() -> None:
+    from medalpaca_train.recipe import Lora, Recipe, built_in
+
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    for key in [
+        *(set(Recipe.model_fields) - {"lora"}),
+        *(f"lora.{key}" for key in Lora.model_fields),
+        *built_in(),
+    ]:
+        assert f"`{key}`" in readme, key

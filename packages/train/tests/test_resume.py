@@ -1,0 +1,108 @@
+"""A run that was cut off continues as if nothing had happened: the same weights, bit by bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medalpaca_data.ground.weights import weights_sha256
+from medalpaca_train import checkpoint, loop
+from medalpaca_train.journal import read_journal
+
+Go = Callable[..., tuple[Path, str]]
+COMMAND = str(Path(sys.executable).parent / "train")
+
+
+class KilledError(BaseException):
+    """Stands for a process that is gone: nothing catches it."""
+
+
+def steps(run: Path) -> list[int]:
+    return [line["step"] for line in read_journal(run / "metrics.jsonl") if line["kind"] == "train"]
+
+
+def test_lora_with_dropout_resumes_bit_exactly(
+    go: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lora = {"r": 4, "alpha": 8, "dropout": 0.2}
+    whole, _ = go(out=str(tmp_path / "whole"), lora=lora, eval_every=3)
+    step = loop.Trainer._step
+
+    def dying(self: loop.Trainer, number: int, *others: Any) -> dict[str, Any]:
+        if number == 10:
+            raise KilledError
+        return step(self, number, *others)
+
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(loop.Trainer, "_step", dying)
+        go(lora=lora, eval_every=3)
+    run, said = go(lora=lora, eval_every=3)
+    total = steps(whole)[-1]
+    assert f"resuming from step 8 of {total}" in said
+    assert weights_sha256(run) == weights_sha256(whole)
+    one, two = (read_journal(path / "metrics.jsonl") for path in (whole, run))
+    assert [(line["step"], line["loss"]) for line in one] == [(line["step"], line["loss"]) for line in two]
+
+
+def test_sigterm_saves_and_the_same_command_continues(
+    go: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = go(out=str(tmp_path / "whole"), method="full")
+    step = loop.Trainer._step
+
+    def terminated(self: loop.Trainer, number: int, *others: Any) -> dict[str, Any]:
+        if number == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, number, *others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Trainer, "_step", terminated)
+        run, said = go(method="full")
+    assert "saved at step 6" in said
+    assert not (run / "manifest.json").exists()
+    run, said = go(method="full", save_every=3)
+    assert "resuming from step 6" in said
+    assert weights_sha256(run) == weights_sha256(whole)
+
+
+def test_checkpoints_are_pruned_and_complete(go: Go, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "remove_all", lambda run: None)
+    run, _ = go(max_steps=9, save_every=2, keep_checkpoints=3)
+    found = sorted(path.name for path in (run / "checkpoints").iterdir())
+    assert found == ["step-000006", "step-000008", "step-000009"]
+    files = {path.name for path in (run / "checkpoints" / "step-000009").iterdir()}
+    assert files == {"weights.safetensors", "optimizer.safetensors", "trainer.json"}
+
+
+@pytest.mark.slow  # starts two processes, each of which imports everything
+def test_sigkill_resumes_bit_exactly(go: Go, settings: dict[str, Any], tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"method": "full", "epochs": 16, "save_every": 7}
+    whole, _ = go(out=str(tmp_path / "whole"), **changes)
+    merged = settings | changes
+    words = [f"{key}={value}" for key, value in merged.items() if key != "lora"]
+    # Only these keys differ from the recipe's own; a file keeps the command short.
+    recipe = tmp_path / "killed.yaml"
+    recipe.write_text("lora: {r: 4, alpha: 8}\n")
+    process = subprocess.Popen([COMMAND, str(recipe), *words], stdout=subprocess.PIPE, text=True)
+    run, deadline = Path(settings["out"]), time.monotonic() + 120
+    while len(steps(run)) < 20 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    killed_at = len(steps(run))
+    done = subprocess.run([COMMAND, str(recipe), *words], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.partition("resuming from step ")[2].split()[0]
+    assert 14 <= int(last) <= killed_at
+    assert int(last) % 7 == 0
+    assert weights_sha256(run) == weights_sha256(whole)
+    assert steps(run) == steps(whole)
