@@ -1,0 +1,216 @@
+"""Base against tuned, item by item: whether two runs may be compared, the counts, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from medalpaca_data.ground.errors import CheckFailed
+
+from .results import Answer, Run
+from .statistics import Interval, detectable_difference, mcnemar_exact, wilson
+
+Verdict = Literal["better", "worse", "no difference detectable at this n"]
+
+ALPHA = 0.05
+SHOWN = 5  # item ids named in a refusal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One step, or all items. The four counts sum to `n`."""
+
+    label: str
+    both_right: int
+    fixed: int  # wrong before, right after
+    broken: int  # right before, wrong after
+    both_wrong: int
+    chance: float  # mean of 1/k over the items: what guessing gets
+
+    @property
+    def n(self) -> int:
+        return self.both_right + self.fixed + self.broken + self.both_wrong
+
+    @property
+    def base_right(self) -> int:
+        return self.both_right + self.broken
+
+    @property
+    def tuned_right(self) -> int:
+        return self.both_right + self.fixed
+
+    @property
+    def base_interval(self) -> Interval:
+        return wilson(self.base_right, self.n)
+
+    @property
+    def tuned_interval(self) -> Interval:
+        return wilson(self.tuned_right, self.n)
+
+    @property
+    def difference(self) -> float:
+        """Tuned minus base, as a share of 1."""
+        return (self.fixed - self.broken) / self.n
+
+    @property
+    def p(self) -> float:
+        return mcnemar_exact(self.fixed, self.broken)
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.p >= ALPHA:
+            return "no difference detectable at this n"
+        return "better" if self.fixed > self.broken else "worse"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two runs on the same exam. `steps` is empty when the exam has none, or only one."""
+
+    base: Run
+    tuned: Run
+    steps: tuple[Row, ...]
+    pooled: Row
+    notes: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """The verdict, with the numbers it rests on."""
+        row = self.pooled
+        p = f"p = {row.p:.4f}" if row.p >= 0.0001 else "p < 0.0001"
+        counts = (
+            f"{100 * row.difference:+.1f} points on {row.n} items, "
+            f"{row.fixed} fixed and {row.broken} broken, exact McNemar {p}"
+        )
+        if row.verdict != "no difference detectable at this n":
+            return f"Tuned is {row.verdict} than base: {counts}."
+        if not row.fixed + row.broken:
+            return f"Between base and tuned, {row.verdict}: they answered every one of {row.n} items alike."
+        smallest = 100 * detectable_difference(row.n, row.fixed + row.broken)
+        return (
+            f"Between base and tuned, {row.verdict}: {counts}; with this much disagreement the exam shows "
+            f"differences from about {smallest:.1f} points on (80 % power)."
+        )
+
+
+def compare(base: Run, tuned: Run) -> Comparison:
+    """Compare two runs. Raises CheckFailed, saying which, when exam, prompt, items or metric differ."""
+    _refuse_different(base, tuned)
+    pairs = [(answer, tuned.answers[item]) for item, answer in base.answers.items()]
+    steps = sorted({before.step for before, _ in pairs}, key=lambda step: (step is None, step or 0))
+    rows = [
+        _row("no step" if step is None else f"Step {step}", [pair for pair in pairs if pair[0].step == step])
+        for step in steps
+    ]
+    return Comparison(
+        base, tuned, tuple(rows) if len(rows) > 1 else (), _row("All", pairs), tuple(_notes(base, tuned))
+    )
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """All of it for programs; shares of 1, not percent."""
+    return {
+        "task": comparison.base.task,
+        "metric": comparison.base.metric,
+        "exam": comparison.base.exam,
+        "exam_sha256": comparison.base.exam_sha256,
+        "prompt_id": comparison.base.prompt_id,
+        "base": _run_json(comparison.base),
+        "tuned": _run_json(comparison.tuned),
+        "steps": [_row_json(row) for row in comparison.steps],
+        "all": _row_json(comparison.pooled),
+        "verdict": comparison.pooled.verdict,
+        "sentence": comparison.sentence,
+        "notes": list(comparison.notes),
+    }
+
+
+def _run_json(run: Run) -> dict[str, Any]:
+    names = ("base", "base_sha256", "adapter", "adapter_sha256")
+    return {"file": str(run.file)} | {name: getattr(run, name) for name in names}
+
+
+def _row_json(row: Row) -> dict[str, Any]:
+    return {
+        "label": row.label,
+        "n": row.n,
+        "base_accuracy": row.base_right / row.n,
+        "base_interval": list(row.base_interval),
+        "tuned_accuracy": row.tuned_right / row.n,
+        "tuned_interval": list(row.tuned_interval),
+        "both_right": row.both_right,
+        "fixed": row.fixed,
+        "broken": row.broken,
+        "both_wrong": row.both_wrong,
+        "difference": row.difference,
+        "p_mcnemar_exact": row.p,
+        "detectable_difference": detectable_difference(row.n, row.fixed + row.broken),
+        "chance": row.chance,
+    }
+
+
+def _row(label: str, pairs: Sequence[tuple[Answer, Answer]]) -> Row:
+    outcomes = [(before.right, after.right) for before, after in pairs]
+    return Row(
+        label=label,
+        both_right=outcomes.count((True, True)),
+        fixed=outcomes.count((False, True)),
+        broken=outcomes.count((True, False)),
+        both_wrong=outcomes.count((False, False)),
+        chance=sum(1 / before.options for before, _ in pairs) / len(pairs),
+    )
+
+
+def _refuse_different(base: Run, tuned: Run) -> None:
+    if base.exam_sha256 != tuned.exam_sha256:
+        raise CheckFailed(
+            f"different exams: base was asked {base.exam} ({base.exam_sha256[:12]}), "
+            f"tuned {tuned.exam} ({tuned.exam_sha256[:12]})"
+        )
+    if base.task != tuned.task or base.metric != tuned.metric:
+        raise CheckFailed(
+            f"different tasks: base ran {base.task} ({base.metric}), tuned {tuned.task} ({tuned.metric})"
+        )
+    if base.prompt_id != tuned.prompt_id:
+        raise CheckFailed(
+            f"different prompts: base was asked with {base.prompt_id}, tuned with {tuned.prompt_id}"
+        )
+    if base.answers.keys() != tuned.answers.keys():
+        only = [
+            f"{len(ids)} only in {side} ({_ids(ids)})"
+            for side, ids in (
+                ("base", base.answers.keys() - tuned.answers.keys()),
+                ("tuned", tuned.answers.keys() - base.answers.keys()),
+            )
+            if ids
+        ]
+        raise CheckFailed(
+            f"different item sets: {', '.join(only)}; ask both sides the same steps, without --limit"
+        )
+    changed = [item for item, answer in base.answers.items() if answer.asked != tuned.answers[item].asked]
+    if changed:
+        raise CheckFailed(
+            f"different texts shown for {len(changed)} items ({_ids(changed)}): use --apply_chat_template "
+            "on both sides or on neither, with the same tokenizer="
+        )
+
+
+def _ids(ids: Iterable[str]) -> str:
+    shown = sorted(ids)
+    return ", ".join(shown[:SHOWN]) + (", ..." if len(shown) > SHOWN else "")
+
+
+def _notes(base: Run, tuned: Run) -> list[str]:
+    """What a reader should know before believing the verdict."""
+    notes = []
+    if base.limited or tuned.limited:
+        notes.append("only part of the exam was asked (--limit or --samples)")
+    if base.cached or tuned.cached:
+        notes.append("a run used --use_cache, whose entries name no model: be sure that the two shared none")
+    same_base = base.base_sha256 == tuned.base_sha256
+    if same_base and base.base_sha256 and base.adapter_sha256 == tuned.adapter_sha256:
+        notes.append("both runs examined the same weights")
+    elif tuned.adapter and not same_base:
+        notes.append("the tuned side's base is not the base side's model")
+    return notes

@@ -1,0 +1,99 @@
+"""What is examined: base and adapter as the model arguments name them, checked and hashed at run time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from medalpaca_data.ground.errors import UserError
+from medalpaca_data.ground.files import read_json
+from medalpaca_data.ground.weights import check_adapter_dir, check_model_dir, weights_sha256
+from medalpaca_data.prompt import PROMPT_ID
+
+# What lm-eval's backends call an adapter: `peft` in hf, `lora_local_path` in vllm.
+ADAPTER_KEYS = ("peft", "lora_local_path")
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """Names as given, and hashes of local directories; a hub id has no hash."""
+
+    base: str | None = None
+    base_sha256: str | None = None
+    adapter: str | None = None
+    adapter_sha256: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def examined(model_args: Mapping[str, Any]) -> Examined:
+    """Identify and check what `model_args` load.
+
+    Raises UserError for weights that can run code, damaged weights, and an adapter made for another base.
+    """
+    if model_args.get("delta"):
+        raise UserError(
+            "delta= is not supported: weights added to the base would not be in the result's hashes"
+        )
+    base = _name(model_args.get("pretrained"))
+    adapter = next((name for key in ADAPTER_KEYS if (name := _name(model_args.get(key)))), None)
+    base_dir, adapter_dir = _directory(base, "model"), _directory(adapter, "adapter")
+    if base_dir is not None and (subfolder := model_args.get("subfolder")):
+        base_dir /= str(subfolder)
+    if base_dir is not None:
+        check_model_dir(base_dir)
+    if adapter_dir is not None:
+        check_adapter_dir(adapter_dir, base_dir)
+    revision = model_args.get("revision")
+    return Examined(
+        base=f"{base}@{revision}" if base and revision and base_dir is None else base,
+        base_sha256=_sha256(base_dir),
+        adapter=adapter,
+        adapter_sha256=_sha256(adapter_dir),
+        warnings=_other_prompt(adapter_dir or base_dir),
+    )
+
+
+def _name(value: Any) -> str | None:
+    return str(value) if isinstance(value, str | Path) and str(value) else None
+
+
+def _directory(name: str | None, what: str) -> Path | None:
+    """The local directory that `name` is, or None for a hub id, which has the form "owner/name" or "name"."""
+    if name is None:
+        return None
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists() or path.is_absolute() or name.startswith(".") or name.count("/") > 1:
+        raise UserError(f"{name}: no such {what} directory")
+    return None
+
+
+def _sha256(directory: Path | None) -> str | None:
+    if directory is None:
+        return None
+    stamps = tuple(
+        sorted((file.name, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in directory.iterdir())
+    )
+    return _sha256_of_state(directory.resolve(), stamps)
+
+
+# Every task of a group asks; a 7B model's hash takes half a minute.
+@lru_cache(maxsize=8)
+def _sha256_of_state(directory: Path, stamps: tuple[tuple[str, int, int], ...]) -> str:
+    return weights_sha256(directory)
+
+
+def _other_prompt(directory: Path | None) -> tuple[str, ...]:
+    """A run directory says which prompt it was trained with; asked in another way it is worth less."""
+    manifest = directory / "manifest.json" if directory else None
+    if manifest is None or not manifest.is_file():
+        return ()
+    content = read_json(manifest)
+    trained = content.get("prompt_id") if isinstance(content, dict) else None
+    if trained in (None, PROMPT_ID):
+        return ()
+    return (f"{directory}: trained with prompt {trained}, asked with {PROMPT_ID}",)

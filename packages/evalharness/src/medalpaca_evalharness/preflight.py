@@ -1,0 +1,116 @@
+"""Checks that the bootstrap makes inside lm-eval: before a model is loaded, and before it is asked.
+
+Without the bootstrap (`MEDALPACA_NO_AUTOLOAD=1`) the tasks still check exam, model and adapter themselves,
+but after the model has been loaded; the check of lengths is then missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from medalpaca_data.ground.errors import UserError
+
+from .loader import GROUPS, TASKS, prepare
+
+SHOWN = 5  # item ids named in an error
+
+
+def before_model(call: Mapping[str, Any]) -> None:
+    """Find and check what the MedAlpaca tasks among those of a `simple_evaluate` call need.
+
+    `call` holds the call's arguments by name. Raises UserError.
+    """
+    names = [
+        name
+        for task in call.get("tasks") or ()
+        if isinstance(task, str)
+        for name in GROUPS.get(task, (task,))
+    ]
+    ours = [name for name in names if name in TASKS]
+    if ours:
+        metadata = _metadata(call)
+        for name in ours:
+            prepare(name, metadata)
+
+
+def before_inference(call: Mapping[str, Any]) -> None:
+    """Refuse an `evaluate` call whose prompts the model would not see whole, or not in the tokens of training.
+
+    lm-eval cuts what is too long from the left, which takes away the instruction and the question's start.
+    Raises UserError.
+    """
+    lm, tasks = call["lm"], call["task_dict"].get("tasks", {})
+    limit = getattr(lm, "max_length", None)
+    if not isinstance(limit, int) or not hasattr(lm, "tok_encode"):
+        return
+    for name, task in tasks.items():
+        if name not in TASKS:
+            continue
+        rows = _rows(task, call.get("limit"))
+        lengths = {
+            row["item_id"]: _longest(lm, row, limit, bool(call.get("apply_chat_template"))) for row in rows
+        }
+        too_long = {item: n for item, n in lengths.items() if n > limit + 1}
+        if too_long:
+            raise UserError(
+                f"{name}: {len(too_long)} of {len(lengths)} items do not fit the model's {limit} tokens "
+                f"(longest {max(too_long.values())}: {', '.join(list(too_long)[:SHOWN])}"
+                f"{', ...' if len(too_long) > SHOWN else ''}); lm-eval would cut their beginnings off; "
+                "use a model with a longer context, or give max_length= in --model_args if it allows more"
+            )
+        _refuse_marks(name, lm, rows[0], bool(call.get("apply_chat_template")))
+
+
+def _metadata(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The metadata that `simple_evaluate` will hand to the tasks."""
+    from lm_eval.utils import simple_parse_args_string
+
+    if (manager := call.get("task_manager")) is not None:
+        return manager.metadata or {}
+    model_args = call.get("model_args") or {}
+    parsed = simple_parse_args_string(model_args) if isinstance(model_args, str) else dict(model_args)
+    return parsed | (call.get("metadata") or {})
+
+
+def _rows(task: Any, limit: float | None) -> list[dict[str, Any]]:
+    from lm_eval.evaluator_utils import get_sample_size
+
+    size = get_sample_size(task, limit)
+    rows = list(task.eval_docs)
+    return rows[: int(size)] if size else rows
+
+
+def _longest(lm: Any, row: Mapping[str, Any], limit: int, templated: bool) -> int:
+    """Tokens of the prompt with its longest option; a lower figure where it cannot possibly matter."""
+    # Letters are one token each, so one stands for all.
+    choices = row["choices"][-1:] if row["scoring"] == "letter" else row["choices"]
+    texts = [_context(lm, row["prompt"], templated) + choice for choice in choices]
+    # No tokenizer makes more tokens than bytes; 8 is room for start and end tokens.
+    return max(len(_tokens(lm, text)) if len(text.encode()) + 8 > limit else 0 for text in texts)
+
+
+def _refuse_marks(name: str, lm: Any, row: Mapping[str, Any], templated: bool) -> None:
+    """One start token at most, and no end token: with one, lm-eval would take the wrong tokens for the answer."""
+    start = getattr(getattr(lm, "tokenizer", None), "bos_token_id", None)
+    end = getattr(getattr(lm, "tokenizer", None), "eos_token_id", None)
+    tokens = _tokens(lm, _context(lm, row["prompt"], templated))
+    if end is not None and tokens[-1:] == [end]:
+        raise UserError(
+            f"{name}: the tokenizer ends every text with an end token, so lm-eval would score the wrong tokens; "
+            "switch add_eos_token off in its tokenizer_config.json"
+        )
+    if start is not None and tokens[:2] == [start, start]:
+        raise UserError(
+            f"{name}: prompts would begin with two start tokens; drop add_bos_token from --model_args, "
+            "or the chat template that writes one"
+        )
+
+
+def _context(lm: Any, prompt: str, templated: bool) -> str:
+    return str(lm.apply_chat_template([{"role": "user", "content": prompt}])) if templated else prompt
+
+
+def _tokens(lm: Any, text: str) -> list[int]:
+    encoded = lm.tok_encode(text)
+    return list(encoded[0]) if encoded and isinstance(encoded[0], list) else list(encoded)

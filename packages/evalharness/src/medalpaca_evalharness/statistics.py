@@ -1,0 +1,67 @@
+"""The statistics of a paired comparison, from counts alone. Standard library only."""
+
+from __future__ import annotations
+
+from math import sqrt
+from statistics import NormalDist
+from typing import NamedTuple
+
+CONFIDENCE = 0.95
+POWER = 0.80
+
+
+class Interval(NamedTuple):
+    """Bounds of a confidence interval, as shares of 1."""
+
+    low: float
+    high: float
+
+
+def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
+    """Score interval for a share of `n` trials.
+
+    Wilson, E. B. (1927), "Probable inference, the law of succession, and statistical inference", JASA
+    22:209-212; recommended by Brown, Cai and DasGupta (2001), Statistical Science 16:101-133.
+    Raises ValueError unless 0 <= successes <= n and n > 0.
+    """
+    if not 0 <= successes <= n or n == 0:
+        raise ValueError(f"{successes} of {n}")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share = successes / n
+    centre = share + z * z / (2 * n)
+    margin = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    # At the ends the bound is exactly 0 or 1; the subtraction of two roundings is not.
+    low = 0.0 if successes == 0 else (centre - margin) / scale
+    high = 1.0 if successes == n else (centre + margin) / scale
+    return Interval(low, high)
+
+
+def mcnemar_exact(fixed: int, broken: int) -> float:
+    """Two-sided exact p-value that items go either way equally often.
+
+    McNemar, Q. (1947), Psychometrika 12:153-157, in its exact form: binomial with share 1/2 on the discordant
+    pairs, both tails. Items that both sides answer alike carry no information and do not enter. 1.0 without
+    discordant pairs.
+    """
+    n = fixed + broken
+    term = tail = 1
+    for k in range(min(fixed, broken)):
+        term = term * (n - k) // (k + 1)  # the next binomial coefficient, exactly
+        tail += term
+    return min(1.0, 2 * tail / (1 << n))
+
+
+def detectable_difference(
+    n: int, discordant: int, power: float = POWER, confidence: float = CONFIDENCE
+) -> float:
+    """The smallest difference in accuracy, as a share of 1, that `n` pairs show with `power`.
+
+    (z_{1-alpha/2} + z_power) * sqrt(discordance / n): the normal approximation with the variance under the
+    null hypothesis, the leading term of Connor, R. J. (1987), Biometrics 43:207-211. `discordant` is the
+    number of pairs seen to differ. Raises ValueError unless 0 <= discordant <= n and n > 0.
+    """
+    if not 0 <= discordant <= n or n == 0:
+        raise ValueError(f"{discordant} of {n}")
+    normal = NormalDist()
+    return (normal.inv_cdf((1 + confidence) / 2) + normal.inv_cdf(power)) * sqrt(discordant / n / n)

@@ -1,0 +1,148 @@
+"""What the tests share: a small exam in the reference layout, models that answer as told, and runs of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+STEPS = {1: 4, 2: 3, 3: 5}  # items per step of the synthetic exam
+ANSWERS = "BACDBADCABEC"
+
+
+@pytest.fixture
+def write_exam(tmp_path: Path) -> Callable[..., Path]:
+    """Writes an exam in the reference layout; `texts` goes into every question, so that two exams can differ."""
+
+    def write(name: str = "exam", texts: str = "", steps: dict[int, int] | None = None) -> Path:
+        directory = tmp_path / name
+        directory.mkdir()
+        serial = 0
+        for step, n in (steps or STEPS).items():
+            questions, solutions = [], {}
+            for number in range(1, n + 1):
+                key = ANSWERS[serial % len(ANSWERS)]
+                letters = "ABCDEF"[: max(4 + serial % 3, ord(key) - ord("A") + 1)]
+                options = {letter: f"remedy {letter}{serial}" for letter in letters}
+                questions.append(
+                    {"no": number, "question": f"Case {serial}{texts}: which one?", "options": options}
+                )
+                solutions[str(number)] = key
+                serial += 1
+            (directory / f"step{step}.json").write_text(json.dumps(questions))
+            (directory / f"step{step}_solutions.json").write_text(json.dumps(solutions))
+        return directory
+
+    return write
+
+
+@pytest.fixture
+def evaluate() -> Callable[..., dict[str, Any]]:
+    """`simple_evaluate` with our tasks only (the built-in ones take ten seconds to list)."""
+
+    def call(model: Any, task: str, metadata: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
+        from lm_eval import simple_evaluate
+        from lm_eval.tasks import TaskManager
+
+        manager = TaskManager(include_defaults=False, metadata=metadata or {})
+        return simple_evaluate(model=model, tasks=[task], task_manager=manager, bootstrap_iters=0, **options)
+
+    return call
+
+
+@pytest.fixture
+def answering() -> Callable[[Callable[[dict[str, Any]], int]], Any]:
+    """A model of lm-eval that picks the option whose index `choose(document)` gives."""
+
+    def make(choose: Callable[[dict[str, Any]], int]) -> Any:
+        from lm_eval.api.model import LM
+
+        class Answering(LM):
+            def loglikelihood(self, requests: Any) -> list[tuple[float, bool]]:
+                # So far apart that dividing by a length changes nothing.
+                return [(-1.0, True) if r.idx == choose(r.doc) else (-1000.0, False) for r in requests]
+
+            def loglikelihood_rolling(self, requests: Any) -> Any:
+                raise NotImplementedError
+
+            def generate_until(self, requests: Any) -> Any:
+                raise NotImplementedError
+
+        return Answering()
+
+    return make
+
+
+@pytest.fixture
+def save() -> Callable[[dict[str, Any], Path], Path]:
+    """Write results as the command line of lm-eval does, with its own code."""
+
+    def write(results: dict[str, Any], directory: Path) -> Path:
+        from lm_eval.loggers import EvaluationTracker
+
+        tracker = EvaluationTracker(output_path=str(directory))
+        tracker.general_config_tracker.model_name_sanitized = "some__model"
+        samples = results.pop("samples")
+        tracker.save_results_aggregated(results=results, samples=samples)
+        for name in results["configs"]:
+            tracker.save_results_samples(task_name=name, samples=samples[name])
+        return directory
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama and a byte-level tokenizer that starts every text with BOS, as real Llamas' do."""
+    return _tiny(tmp_path_factory.mktemp("tiny"), seed=1, width=16)
+
+
+@pytest.fixture(scope="session")
+def tiny_of_other_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base that the adapter of `tiny` does not fit."""
+    return _tiny(tmp_path_factory.mktemp("other"), seed=2, width=32)
+
+
+@pytest.fixture(scope="session")
+def adapter(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA adapter of `tiny` with random weights in both halves, so that it changes the scores."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(3)
+    directory = tmp_path_factory.mktemp("adapter")
+    config = LoraConfig(
+        r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, task_type="CAUSAL_LM"
+    )
+    get_peft_model(AutoModelForCausalLM.from_pretrained(tiny), config).save_pretrained(directory)
+    return directory
+
+
+def _tiny(directory: Path, seed: int, width: int) -> Path:
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from medalpaca_data.prompt import chat_template
+
+    vocabulary = {"<s>": 0, "</s>": 1}
+    vocabulary |= {piece: i for i, piece in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()), 2)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges=[]))
+    tokenizer.add_special_tokens(["<s>", "</s>"])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+    fast.chat_template = chat_template(add_bos=True)
+    fast.save_pretrained(directory)
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": width, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = LlamaConfig(
+        vocab_size=len(vocabulary), max_position_embeddings=1024, bos_token_id=0, eos_token_id=1, **sizes
+    )
+    LlamaForCausalLM(config).save_pretrained(directory)
+    return directory

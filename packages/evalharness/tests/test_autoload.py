@@ -1,0 +1,186 @@
+"""The bootstrap: what it patches, when it stands aside, and that it never breaks a program."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from medalpaca_data.ground.errors import CheckFailed, UserError
+from medalpaca_evalharness import _autoload
+
+
+def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_it_is_on_in_every_interpreter_and_imports_nothing_heavy():
+    done = python(
+        "import sys\n"
+        "print([type(f).__name__ for f in sys.meta_path].count('Finder'))\n"
+        "heavy = {'torch', 'lm_eval', 'datasets', 'medalpaca_data', 'importlib.metadata', 'pathlib'}\n"
+        "print(sorted(name for name in heavy & set(sys.modules) if name.split('.')[0] != 'importlib'))"
+    )
+    assert done.stdout.split("\n")[0] == "1", done.stderr
+    assert "torch" not in done.stdout
+    assert "medalpaca_data" not in done.stdout
+
+
+def test_the_switch():
+    done = python("import sys; print([type(f).__name__ for f in sys.meta_path])", MEDALPACA_NO_AUTOLOAD="1")
+    assert "Finder" not in done.stdout.replace("PathFinder", "").replace("MetaFinder", "")
+
+
+def test_the_start_up_line_is_short_readable_and_after_the_editable_path_file():
+    purelib = Path(__file__).parent.parent / "purelib"
+    pth, start = sorted(purelib.iterdir(), key=lambda file: file.suffix)
+    assert (
+        pth.read_text()
+        == "import medalpaca_evalharness._autoload; medalpaca_evalharness._autoload.install()\n"
+    )
+    # PEP 829: the form that replaces import lines, under the same name.
+    assert start.read_text() == "medalpaca_evalharness._autoload:install\n"
+    assert (pth.name, start.name) == (
+        "medalpaca_evalharness_autoload.pth",
+        "medalpaca_evalharness_autoload.start",
+    )
+    # site reads these in sorted order, and uv_build calls the editable path file so.
+    assert sorted([pth.name, "medalpaca_evalharness.pth"])[-1] == pth.name
+
+
+def test_sealed_means_that_lm_eval_reaches_nobody():
+    code = (
+        "import lm_eval.tasks, os, socket\n"
+        "from huggingface_hub import constants\n"
+        "print(constants.HF_HUB_OFFLINE)\n"
+        "try:\n"
+        "    socket.create_connection(('192.0.2.1', 443), timeout=1)\n"
+        "except OSError as error:\n"
+        "    print(type(error).__name__)\n"
+    )
+    clean = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"), "")
+    assert python(code, MEDALPACA_SEALED="1", **clean).stdout.split() == ["True", "SealedError"]
+    assert "SealedError" not in python(code, **clean).stdout
+
+
+def test_installing_twice_installs_once(monkeypatch):
+    monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, _autoload.Finder)])
+    monkeypatch.setattr(_autoload, "PATCHES", {})
+    _autoload.install()
+    _autoload.install()
+    assert [type(finder) for finder in sys.meta_path].count(_autoload.Finder) == 1
+
+
+def test_two_finders_that_ask_each_other_come_to_an_end(tmp_path, monkeypatch):
+    (tmp_path / "patched_module_of_the_test.py").write_text("value = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    seen = []
+    patch = {"patched_module_of_the_test": lambda module: seen.append(module.value)}
+    monkeypatch.setattr(_autoload, "PATCHES", patch)
+    monkeypatch.setattr(sys, "meta_path", [_autoload.Finder(), _autoload.Finder(), *sys.meta_path])
+    module = __import__("patched_module_of_the_test")
+    assert module.value == 1
+    assert set(seen) == {1}
+
+
+def test_a_patch_that_fails_is_logged_and_nothing_more(caplog):
+    _autoload._apply(lambda module: 1 / 0, types.ModuleType("some_module"))
+    assert "some_module could not be extended" in caplog.text or caplog.records == []
+
+
+class Manager:
+    """As much of lm-eval's task manager as is patched."""
+
+    def __init__(self, verbosity=None, include_path=None, include_defaults=True, metadata=None):
+        self.given = include_path
+        self.metadata = metadata
+        self.include_path = include_path
+
+
+@pytest.fixture
+def manager():
+    module = types.ModuleType("lm_eval.tasks.manager")
+    module.TaskManager = type("TaskManager", (Manager,), {"__init__": Manager.__init__})
+    return module
+
+
+OURS = Path(_autoload.__file__).parent / "tasks"
+
+
+@pytest.mark.parametrize(
+    ("include", "searched"),
+    [(None, []), ("mine", ["mine"]), (["mine", "other"], ["mine", "other"]), (str(OURS), [])],
+)
+def test_plugins_are_searched_before_what_the_user_names(manager, include, searched):
+    _autoload._search_entry_points(manager)
+    made = manager.TaskManager(include_path=include, metadata={"exam": "x"})
+    assert made.metadata == {"exam": "x"}
+    assert made.include_path == include
+    assert [str(path) for path in made.given if Path(path) != OURS] == searched
+    assert [Path(path) for path in made.given].count(OURS) == 1
+    if include == "mine":
+        assert Path(made.given[-1]) == Path("mine")
+
+
+def test_it_stands_aside_when_lm_eval_reads_entry_points_itself(manager):
+    manager.discover_plugin_task_paths = list
+    _autoload._search_entry_points(manager)
+    assert manager.TaskManager().given is None
+
+
+def test_somebody_elses_broken_plugin_does_not_stop_ours(monkeypatch):
+    real = importlib.metadata.entry_points
+
+    def entry_points(group):
+        broken = [("a", "no_such_package.tasks"), ("b", "no_such_package"), ("c", "")]
+        return [importlib.metadata.EntryPoint(name, value, group) for name, value in broken] + list(
+            real(group=group)
+        )
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
+    assert OURS in _autoload.task_directories()
+
+
+def test_a_check_that_breaks_does_not_break_the_run(monkeypatch):
+    from medalpaca_evalharness import preflight
+
+    monkeypatch.setattr(preflight, "before_model", lambda call: 1 / 0)
+    assert _autoload._checked(lambda tasks: "ran", "before_model")(["t"]) == "ran"
+
+
+@pytest.mark.parametrize(("error", "code"), [(UserError("wrong\nhere"), 2), (CheckFailed("no"), 1)])
+def test_user_errors_end_the_command_line_in_one_line(error, code, capsys):
+    class HarnessCLI:
+        def execute(self, args):
+            raise error
+
+    harness = types.ModuleType("lm_eval._cli.harness")
+    harness.HarnessCLI = HarnessCLI
+    _autoload._report_in_one_line(harness)
+    with pytest.raises(SystemExit) as ended:
+        HarnessCLI().execute(None)
+    assert ended.value.code == code
+    assert capsys.readouterr().err == f"error: {' '.join(str(error).split())}\n"
+
+
+def test_other_errors_stay_what_they_are():
+    class HarnessCLI:
+        def execute(self, args):
+            raise ValueError("lm-eval's own")
+
+    harness = types.ModuleType("lm_eval._cli.harness")
+    harness.HarnessCLI = HarnessCLI
+    _autoload._report_in_one_line(harness)
+    with pytest.raises(ValueError, match="own"):
+        HarnessCLI().execute(None)

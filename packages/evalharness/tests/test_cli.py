@@ -1,0 +1,73 @@
+"""The `exam` command as a user meets it: quick, one line per error, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAM = Path(sys.executable).with_name("exam")
+
+
+def exam(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([EXAM, *map(str, arguments)], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["compare", "--help"]])
+def test_help_is_quick(arguments):
+    exam(*arguments)
+    best = min(_seconds(arguments) for _ in range(3))
+    assert best < 0.5
+
+
+def _seconds(arguments: list[str]) -> float:
+    before = os.times()
+    assert exam(*arguments).returncode == 0
+    after = os.times()
+    # Processor time: the machine may be busy with other things.
+    return after.children_user - before.children_user + after.children_system - before.children_system
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "exam compare BASE TUNED"),
+        (["mark"], "invalid choice: 'mark'"),
+        (["compare", "a"], "required: TUNED"),
+        (["compare", "/no/a", "/no/b"], "/no/a: no such result"),
+        (["inspect", "/no/exam"], "/no/exam: no such exam"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, said):
+    done = exam(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+
+
+def test_inspect(write_exam):
+    directory = write_exam()
+    questions = json.loads((directory / "step3.json").read_text())
+    questions[0]["options"] = {}
+    (directory / "step3.json").write_text(json.dumps(questions))
+    report = json.loads(exam("inspect", directory, "--json").stdout)
+    assert (report["read"], report["scorable"]) == (12, 11)
+    assert report["scorable_by_step"] == {"1": 4, "2": 3, "3": 4}
+    assert report["excluded"] == {"no options": ["step3-1"]}
+    assert report["key"] == {"A": 3, "B": 3, "C": 2, "D": 2, "E": 1}
+    assert sum(report["options"].values()) == 11
+    assert report["chance"] == pytest.approx(sum(n / int(k) for k, n in report["options"].items()) / 11)
+    shown = exam("inspect", directory).stdout
+    assert "excluded  1 (no options): step3-1" in shown
+    assert "Case" not in shown
+
+
+def test_inspect_the_bundled_exam():
+    done = exam("inspect", "medalpaca_pocket")
+    assert done.returncode == 0
+    assert "sha256" in done.stdout

@@ -1,0 +1,251 @@
+"""From two saved runs to a verdict, with models whose answers are known; and what must not be compared."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medalpaca_data.ground.errors import CheckFailed, UserError
+from medalpaca_evalharness.cli import main
+from medalpaca_evalharness.compare import as_json, compare
+from medalpaca_evalharness.results import read_run
+
+Choose = Callable[[dict[str, Any]], int]
+
+
+@pytest.fixture
+def run(evaluate, answering, save, tmp_path):
+    """Examine a model that answers as told and save it as lm-eval does."""
+
+    def make(name: str, choose: Choose, exam: Path, task: str = "medalpaca_usmle", **options: Any) -> Path:
+        return save(
+            evaluate(answering(choose), task, {"exam": str(exam)}, **options), tmp_path / "results" / name
+        )
+
+    return make
+
+
+def always_b(doc: dict[str, Any]) -> int:
+    return 1
+
+
+def right(doc: dict[str, Any]) -> int:
+    return doc["gold"]
+
+
+def test_the_counts_are_those_of_the_answers(run, write_exam):
+    exam = write_exam()
+    found = compare(read_run(run("base", always_b, exam)), read_run(run("tuned", right, exam)))
+    # B is the key of 1 of 4, 1 of 3, 1 of 5 items.
+    counts = [
+        (r.label, r.n, r.both_right, r.fixed, r.broken, r.both_wrong) for r in (*found.steps, found.pooled)
+    ]
+    assert counts == [
+        ("Step 1", 4, 1, 3, 0, 0),
+        ("Step 2", 3, 1, 2, 0, 0),
+        ("Step 3", 5, 1, 4, 0, 0),
+        ("All", 12, 3, 9, 0, 0),
+    ]
+    assert found.pooled.p == 2 / 2**9
+    assert found.pooled.verdict == "better"
+    assert found.sentence == (
+        "Tuned is better than base: +75.0 points on 12 items, 9 fixed and 0 broken, exact McNemar p = 0.0039."
+    )
+    options = [len(item.options) for item in _items(exam)]
+    assert found.pooled.chance == pytest.approx(sum(1 / k for k in options) / 12)
+
+
+def test_the_verdict_is_turned_round_with_the_sides(run, write_exam):
+    exam = write_exam()
+    base, tuned = read_run(run("base", right, exam)), read_run(run("tuned", always_b, exam))
+    assert compare(base, tuned).pooled.verdict == "worse"
+    assert compare(base, tuned).sentence.startswith("Tuned is worse than base: -75.0 points")
+
+
+def test_no_difference_is_said_with_what_could_have_been_seen(run, write_exam):
+    exam = write_exam()
+    base = read_run(run("base", always_b, exam))
+
+    def little_better(doc):
+        return doc["gold"] if doc["step"] == 2 else 1
+
+    found = compare(base, read_run(run("tuned", little_better, exam)))
+    assert found.pooled.verdict == "no difference detectable at this n"
+    # 2 of 12 pairs discordant: 280.1585 * sqrt(2) / 12
+    assert "differences from about 33.0 points on (80 % power)" in found.sentence
+    alike = compare(base, read_run(run("again", always_b, exam)))
+    assert alike.sentence.endswith("they answered every one of 12 items alike.")
+
+
+def test_an_exam_without_steps_has_one_row(run, tmp_path):
+    file = tmp_path / "mine.jsonl"
+    items = [
+        {"question": f"Which {i}?", "options": ["x", "y", "z"], "answer": "ABC"[i % 3]} for i in range(9)
+    ]
+    file.write_text("\n".join(map(json.dumps, items)))
+    base = read_run(run("base", always_b, file, "medalpaca_exam"))
+    found = compare(base, read_run(run("tuned", right, file, "medalpaca_exam")))
+    assert found.steps == ()
+    assert (found.pooled.n, found.pooled.fixed, found.pooled.chance) == (9, 6, pytest.approx(1 / 3))
+
+
+def test_the_pocket_exam_is_judged_by_its_headline_metric(run, write_exam):
+    base = read_run(run("base", always_b, write_exam(), "medalpaca_pocket", limit=10))
+    assert base.metric == "acc_norm"
+    assert base.limited
+
+
+def test_a_run_is_compared_whatever_its_directory_is_called(run, write_exam, tmp_path, capsys):
+    exam = write_exam()
+    base, tuned = run("base", always_b, exam), run("tuned", right, exam)
+    file = next(tuned.rglob("results_*.json"))
+    assert main(["compare", str(base), str(file)]) == 0
+    shown = capsys.readouterr().out
+    assert "better" in shown
+    assert all(len(line) <= 140 for line in shown.splitlines())
+    assert main(["compare", str(base), str(tuned), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report == json.loads(json.dumps(as_json(compare(read_run(base), read_run(tuned)))))
+    assert (report["verdict"], report["all"]["fixed"]) == ("better", 9)
+
+
+def test_what_must_not_be_compared(run, write_exam):
+    exam, other = write_exam(), write_exam("other", texts=" (other)")
+    base = read_run(run("base", always_b, exam))
+    for tuned, said in (
+        (run("another-exam", right, other), "different exams: base was asked exam .*, tuned other"),
+        (run("one-step", right, exam, "medalpaca_usmle_step1"), "different item sets: 8 only in base"),
+        (run("part", right, exam, limit=2), "different item sets: 6 only in base"),
+        (run("another-task", right, exam, "medalpaca_exam"), "different tasks"),
+    ):
+        with pytest.raises(CheckFailed, match=said):
+            compare(base, read_run(tuned))
+
+
+def test_the_same_exam_in_another_file_is_the_same_exam(run, write_exam, tmp_path):
+    exam = write_exam()
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(exam, moved)
+    compare(read_run(run("base", always_b, exam)), read_run(run("tuned", right, moved)))
+
+
+def edit(
+    directory: Path, change: Callable[[dict[str, Any]], None], pattern: str = "samples_*step1*.jsonl"
+) -> None:
+    file = next(directory.rglob(pattern))
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for row in rows:
+        change(row)
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        (lambda row: row.update(prompt_hash="x"), CheckFailed, "different texts shown for 4 items .step1-1"),
+        (lambda row: row.update(target_hash="x"), CheckFailed, "different texts shown for 4 items"),
+        (lambda row: row.update(acc=1.0), CheckFailed, "reports acc 0.25 .*samples give 1.0000"),
+        (lambda row: row["filtered_resps"][0].__setitem__(0, "nan"), CheckFailed, "not numbers .nan"),
+        (lambda row: row.update(acc=0.5), UserError, "acc is 0.5, 0 or 1 was expected"),
+        (lambda row: row.pop("acc"), UserError, "not a scored sample"),
+        (lambda row: row["doc"].update(exam_sha256="0"), UserError, "2 different values of exam"),
+    ],
+)
+def test_a_result_that_was_changed_is_noticed(run, write_exam, change, error, said):
+    exam = write_exam()
+    base, tuned = run("base", always_b, exam), run("tuned", always_b, exam)
+    edit(tuned, change)
+    with pytest.raises(error, match=said):
+        compare(read_run(base), read_run(tuned))
+
+
+def test_another_prompt_is_refused(run, write_exam):
+    exam = write_exam()
+    base, tuned = run("base", always_b, exam), run("tuned", always_b, exam)
+    for step in (1, 2, 3):
+        edit(tuned, lambda row: row["doc"].update(prompt_id="letter-other"), f"samples_*step{step}*.jsonl")
+    with pytest.raises(CheckFailed, match=r"different prompts: .* tuned with letter-other"):
+        compare(read_run(base), read_run(tuned))
+
+
+def test_several_runs_in_one_directory_are_refused_with_the_list(run, write_exam):
+    exam = write_exam()
+    both = run("both", always_b, exam)
+    run("both", right, exam)
+    with pytest.raises(
+        UserError, match=r"holds 2 runs, name one of them: .*results_.*, .*results_"
+    ) as caught:
+        read_run(both)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_run_is_said(run, write_exam, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no results_.*--log_samples"):
+        read_run(tmp_path / "empty")
+    with pytest.raises(UserError, match="no such result"):
+        read_run(tmp_path / "nothing")
+    (tmp_path / "other.json").write_text("[]")
+    with pytest.raises(UserError, match="not a results file"):
+        read_run(tmp_path / "other.json")
+    directory = run("base", always_b, write_exam())
+    with pytest.raises(UserError, match="no task 'mmlu' in it, only medalpaca_usmle"):
+        read_run(directory, "mmlu")
+    next(directory.rglob("samples_*step2*")).unlink()
+    with pytest.raises(
+        UserError, match=r"samples_medalpaca_usmle_step2_.*missing; run lm_eval with --log_samples"
+    ):
+        read_run(directory)
+
+
+def test_a_run_that_was_cut_off(run, write_exam):
+    directory = run("base", always_b, write_exam())
+    file = next(directory.rglob("samples_*step3*"))
+    file.write_text(file.read_text()[:-30])
+    with pytest.raises(
+        UserError, match=r"samples_medalpaca_usmle_step3.* line 5: not valid JSON; was the run cut off"
+    ):
+        read_run(directory)
+
+
+def test_the_user_may_call_the_file_what_he_likes(run, write_exam, tmp_path):
+    directory = run("base", always_b, write_exam())
+    file = next(directory.rglob("results_*.json"))
+    renamed = file.rename(file.with_name(file.name.replace("results_", "my_base_")))
+    assert len(read_run(renamed).answers) == len(read_run(directory).answers) == 12
+
+
+def test_half_an_exam_is_noted(run, write_exam):
+    base = read_run(run("base", always_b, write_exam(), limit=2))
+    assert compare(base, base).notes == ("only part of the exam was asked (--limit or --samples)",)
+
+
+def test_the_same_weights_on_both_sides_are_noted(
+    evaluate, answering, save, write_exam, tiny, adapter, tmp_path
+):
+    exam = str(write_exam())
+
+    def examine(name: str, **models: str) -> Any:
+        found = evaluate(answering(always_b), "medalpaca_exam", {"exam": exam} | models)
+        return read_run(save(found, tmp_path / name))
+
+    base = examine("base", pretrained=str(tiny))
+    tuned = examine("tuned", pretrained=str(tiny), peft=str(adapter))
+    elsewhere = examine("elsewhere", pretrained="owner/name", peft="owner/adapter")
+    assert compare(base, examine("again", pretrained=str(tiny))).notes == (
+        "both runs examined the same weights",
+    )
+    assert compare(base, tuned).notes == ()
+    assert compare(base, elsewhere).notes == ("the tuned side's base is not the base side's model",)
+    assert tuned.model == f"{tiny.name} + {adapter.name}"
+
+
+def _items(exam: Path) -> Any:
+    from medalpaca_data.exam import load_exam
+
+    return load_exam(exam).items

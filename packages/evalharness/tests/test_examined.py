@@ -1,0 +1,94 @@
+"""What is examined is named by its hash, and unsafe or unfitting weights are refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from medalpaca_data.ground.errors import UserError
+from medalpaca_data.ground.weights import weights_sha256
+from medalpaca_data.prompt import PROMPT_ID
+from medalpaca_evalharness.examined import examined
+
+
+def test_base_and_adapter_are_hashed(tiny, adapter):
+    found = examined({"pretrained": str(tiny), "peft": str(adapter), "dtype": "float32"})
+    assert (found.base_sha256, found.adapter_sha256) == (weights_sha256(tiny), weights_sha256(adapter))
+    assert found.base_sha256 != found.adapter_sha256
+
+
+def test_the_adapter_of_vllm_has_another_name(tiny, adapter):
+    assert examined({"pretrained": str(tiny), "lora_local_path": str(adapter)}).adapter == str(adapter)
+
+
+def test_changed_weights_change_the_name(tiny, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny, copy)
+    before = examined({"pretrained": str(copy)})
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.5}))
+    assert examined({"pretrained": str(copy)}).base_sha256 != before.base_sha256
+
+
+def test_a_hub_id_is_recorded_with_its_revision():
+    found = examined({"pretrained": "owner/model", "revision": "abc"})
+    assert (found.base, found.base_sha256) == ("owner/model@abc", None)
+
+
+def test_nothing_named_nothing_recorded():
+    assert examined({}).base is None
+    assert examined({"pretrained": object()}).base is None
+
+
+def test_an_adapter_of_another_base_is_refused(adapter, tiny_of_other_size):
+    with pytest.raises(UserError, match="another base"):
+        examined({"pretrained": str(tiny_of_other_size), "peft": str(adapter)})
+
+
+def test_an_adapter_whose_manifest_names_another_base_is_refused(tiny, adapter, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(adapter, copy)
+    (copy / "manifest.json").write_text(json.dumps({"base": {"path": "elsewhere", "sha256": "0" * 64}}))
+    with pytest.raises(UserError, match="another base: trained on elsewhere"):
+        examined({"pretrained": str(tiny), "peft": str(copy)})
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "extra.pkl", "model.pt"])
+def test_pickles_are_refused(tiny, tmp_path, name):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny, copy)
+    (copy / name).write_bytes(b"\x80\x04.")
+    with pytest.raises(UserError, match=name):
+        examined({"pretrained": str(copy)})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"pretrained": "/no/such"}, "/no/such: no such model directory"),
+        ({"pretrained": "./runs"}, "no such model directory"),
+        ({"pretrained": "a/b/c"}, "no such model directory"),
+        ({"pretrained": "owner/model", "peft": "/no/such"}, "no such adapter directory"),
+        ({"pretrained": "owner/model", "delta": "x"}, "delta= is not supported"),
+    ],
+)
+def test_what_is_not_there_is_said(arguments, said):
+    with pytest.raises(UserError, match=said):
+        examined(arguments)
+
+
+def test_an_adapter_given_as_the_model(adapter):
+    with pytest.raises(UserError, match="this is an adapter"):
+        examined({"pretrained": str(adapter)})
+
+
+@pytest.mark.parametrize(("trained", "warned"), [(PROMPT_ID, False), ("meadow-000000000000", True)])
+def test_another_prompt_in_training_is_said(tiny, adapter, tmp_path, trained, warned):
+    copy = tmp_path / "run"
+    shutil.copytree(adapter, copy)
+    (copy / "manifest.json").write_text(json.dumps({"prompt_id": trained}))
+    warnings = examined({"pretrained": str(tiny), "peft": str(copy)}).warnings
+    assert bool(warnings) is warned
+    assert all(trained in warning for warning in warnings)

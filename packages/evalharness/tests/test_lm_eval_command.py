@@ -1,0 +1,107 @@
+"""Stock `lm_eval`, as a process: found tasks, one-line errors, and a comparison from end to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BIN = Path(sys.executable).parent
+
+
+def run(*command: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {key: value for key, value in os.environ.items() if key != "MEDALPACA_EXAM"}
+    return subprocess.run(
+        [*map(str, command)], env=clean | environment, capture_output=True, text=True, timeout=300, cwd="/"
+    )
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], said: str) -> None:
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert [
+        line for line in done.stderr.splitlines() if line.startswith("error: ")
+    ] == done.stderr.splitlines()[-1:]
+    assert said in done.stderr.splitlines()[-1]
+
+
+def test_no_exam_is_one_line(tiny):
+    arguments = ["--model", "hf", "--model_args", f"pretrained={tiny}", "--tasks", "medalpaca_usmle"]
+    done = run(BIN / "lm_eval", *arguments, MEDALPACA_SEALED="1")
+    assert_one_line(done, """pass --metadata '{"exam": "PATH"}' or set MEDALPACA_EXAM=PATH""")
+    assert "Initializing hf model" not in done.stderr
+
+
+@pytest.mark.slow
+def test_an_adapter_of_another_base_is_one_line(adapter, tiny_of_other_size):
+    models = f"pretrained={tiny_of_other_size},peft={adapter}"
+    done = run(
+        sys.executable,
+        "-m",
+        "lm_eval",
+        "--model",
+        "hf",
+        "--model_args",
+        models,
+        "--tasks",
+        "medalpaca_pocket",
+    )
+    assert_one_line(done, "another base")
+    assert "Initializing hf model" not in done.stderr
+
+
+@pytest.mark.slow
+def test_an_exam_that_does_not_fit_the_model_is_one_line(tiny, write_exam):
+    done = run(
+        *(
+            BIN / "lm_eval",
+            "--model",
+            "hf",
+            "--model_args",
+            f"pretrained={tiny},max_length=100",
+            "--device",
+            "cpu",
+        ),
+        *("--tasks", "medalpaca_exam", "--metadata", json.dumps({"exam": str(write_exam())})),
+    )
+    assert_one_line(done, "do not fit the model's 100 tokens")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["tasks", "groups"])
+def test_the_lists_name_the_tasks(what):
+    done = run(BIN / "lm_eval", "ls", what)
+    assert "medalpaca_usmle" in done.stdout
+    assert ("medalpaca_pocket" in done.stdout) == (what == "tasks")
+
+
+@pytest.mark.slow
+def test_from_stock_lm_eval_to_a_verdict(tiny, adapter, write_exam, tmp_path):
+    exam = write_exam()
+    before = (exam / "step1.json").read_text()
+    for name, models in (("base", f"pretrained={tiny}"), ("tuned", f"pretrained={tiny},peft={adapter}")):
+        done = run(
+            *(BIN / "lm_eval", "--model", "hf", "--model_args", models, "--device", "cpu", "--batch_size", 8),
+            *("--tasks", "medalpaca_usmle", "--apply_chat_template"),
+            *("--log_samples", "--output_path", tmp_path / name),
+            MEDALPACA_EXAM=str(exam),
+        )
+        assert done.returncode == 0, done.stderr
+        assert "Case" not in done.stderr + done.stdout
+        assert "remedy" not in done.stderr + done.stdout
+    done = run(BIN / "exam", "compare", tmp_path / "base", tmp_path / "tuned", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert [row["n"] for row in report["steps"]] == [4, 3, 5]
+    assert report["base"]["base_sha256"] == report["tuned"]["base_sha256"]
+    assert report["base"]["adapter_sha256"] is None
+    assert len(report["tuned"]["adapter_sha256"]) == 64
+    for side in ("base", "tuned"):
+        results = json.loads(Path(report[side]["file"]).read_text())
+        stated = results["results"]["medalpaca_usmle"]["acc,none"]
+        assert report["all"][f"{side}_accuracy"] == pytest.approx(stated)
+    assert (exam / "step1.json").read_text() == before

@@ -1,0 +1,78 @@
+"""The real USMLE sample exam, where it is to be had: counts, and that no prompt is cut."""
+
+from __future__ import annotations
+
+import collections
+
+import pytest
+
+from medalpaca_data.exam import load_exam
+from medalpaca_data.exam_prompt import ask
+from medalpaca_data.ground.places import shared
+from medalpaca_evalharness.loader import prepare, usmle_step1, usmle_step2, usmle_step3
+
+CONTEXT = 2048  # tokens of the first Llama, the shortest context the exam is meant for
+
+
+@pytest.fixture(scope="module")
+def real():
+    root = shared()
+    directory = root / "data" / "usmle_sample" / "medalpaca_format" if root else None
+    if directory is None or not directory.is_dir():
+        pytest.skip("no real USMLE sample exam: set MEDALPACA_SHARED")
+    return directory
+
+
+def by_step(entries) -> list[int]:
+    counts = collections.Counter(entry.step for entry in entries)
+    return [counts[step] for step in (1, 2, 3)]
+
+
+def test_counts(real):
+    exam = load_exam(real)
+    assert by_step((*exam.items, *exam.excluded)) == [119, 120, 137]
+    assert by_step(exam.items) == [92, 108, 124]
+    assert by_step(load_exam(real, images="keep").items) == [116, 118, 137]
+
+
+@pytest.mark.parametrize(("images", "counts"), [("exclude", [92, 108, 124]), ("keep", [116, 118, 137])])
+def test_the_tasks_ask_them_all(real, images, counts):
+    tasks = (usmle_step1, usmle_step2, usmle_step3)
+    assert [len(task(exam=str(real), images=images)["test"]) for task in tasks] == counts
+
+
+def test_what_is_kept_changes_the_exams_name(real):
+    names = {
+        prepare("medalpaca_usmle_step1", {"exam": str(real), "images": i}).exam.sha256
+        for i in ("exclude", "keep")
+    }
+    assert len(names) == 2
+
+
+def test_no_prompt_is_cut(real):
+    """With a byte-pair tokenizer of 32,000 pieces or more an English word costs well under two tokens.
+
+    Here the words and marks themselves are counted, times one and a half: an upper bound that needs no tokenizer file.
+    """
+    import re
+
+    longest = 0
+    for item in load_exam(real, images="keep").items:
+        asked = ask(item, "letter")
+        pieces = re.findall(r"\w+|[^\w\s]|\n", asked.prompt + max(asked.choices, key=len))
+        longest = max(longest, int(1.5 * len(pieces)))
+    assert longest < CONTEXT
+
+
+def test_no_prompt_is_cut_with_a_real_tokenizer(real):
+    from tokenizers import ByteLevelBPETokenizer
+
+    directory = shared() / "data" / "weights" / "gpt2_tokenizer"
+    if not directory.is_dir():
+        pytest.skip("no GPT-2 tokenizer among the shared data")
+    tokenizer = ByteLevelBPETokenizer(str(directory / "encoder.json"), str(directory / "vocab.bpe"))
+    exams = {images: load_exam(real, images=images).items for images in ("exclude", "keep")}
+    assert [len(items) for items in exams.values()] == [324, 371]
+    for items in exams.values():
+        texts = [(asked := ask(item, "letter")).prompt + asked.choices[-1] for item in items]
+        assert max(len(encoding.ids) for encoding in tokenizer.encode_batch(texts)) < CONTEXT

@@ -1,0 +1,173 @@
+"""Where a task's exam comes from, in which order, and what is said when there is none."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from medalpaca_data.ground.errors import UserError
+from medalpaca_evalharness import hub
+from medalpaca_evalharness.loader import documents, prepare
+from medalpaca_evalharness.source import exam_of
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch):
+    for name in ("MEDALPACA_EXAM", "MEDALPACA_SEALED", *hub.OFFLINE_SWITCHES):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_metadata_goes_before_the_environment(write_exam, monkeypatch):
+    named, other = write_exam("named"), write_exam("other", texts=" (other)")
+    monkeypatch.setenv("MEDALPACA_EXAM", str(other))
+    assert exam_of("t", {"exam": str(named)}, bundled=None, on_hub=False).name == "named"
+    assert exam_of("t", {}, bundled=None, on_hub=False).name == "other"
+
+
+def test_the_environment_goes_before_the_hub(write_exam, monkeypatch):
+    monkeypatch.setenv("MEDALPACA_EXAM", str(write_exam()))
+    monkeypatch.setattr(hub, "fetch", lambda: pytest.fail("the hub was asked"))
+    assert exam_of("t", {}, bundled=None, on_hub=True).name == "exam"
+
+
+def test_a_bundled_exam_ignores_both(write_exam, monkeypatch):
+    monkeypatch.setenv("MEDALPACA_EXAM", str(write_exam()))
+    assert (
+        exam_of("t", {"exam": "/nowhere"}, bundled="medalpaca_pocket", on_hub=False).name
+        == "medalpaca_pocket"
+    )
+
+
+@pytest.mark.parametrize("switch", ["MEDALPACA_SEALED", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_the_hub_is_never_asked_when_sealed_or_offline(monkeypatch, switch):
+    monkeypatch.setenv(switch, "1")
+    monkeypatch.setattr(hub, "fetch", lambda: pytest.fail("the hub was asked"))
+    with pytest.raises(UserError, match=f"not asked because {switch}.*--metadata .*MEDALPACA_EXAM"):
+        exam_of("medalpaca_usmle_step1", {}, bundled=None, on_hub=True)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ({"exam": 3}, "'exam' is 3, text was expected"),
+        ({"exam": "/no/where"}, "/no/where: no such exam"),
+        ({"exam": "/", "images": "maybe"}, "images='maybe'"),
+    ],
+)
+def test_a_bad_name_is_one_clear_line(metadata, said):
+    with pytest.raises(UserError, match=said) as caught:
+        exam_of("t", metadata, bundled=None, on_hub=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_step_the_exam_does_not_have(write_exam):
+    exam = str(write_exam(steps={1: 2, 3: 4}))
+    with pytest.raises(UserError, match=r"no scorable item of step 2 .it has 2 of step 1, 4 of step 3"):
+        prepare("medalpaca_usmle_step2", {"exam": exam})
+
+
+def test_an_exam_without_steps_is_asked_whole(tmp_path):
+    file = tmp_path / "mine.jsonl"
+    item = {"question": "Which?", "options": ["x", "y", "z"], "answer": "B"}
+    file.write_text("\n".join(json.dumps(item | {"question": f"Which {i}?"}) for i in range(3)))
+    with pytest.raises(UserError, match="medalpaca_exam for all its items"):
+        prepare("medalpaca_usmle_step1", {"exam": str(file)})
+    rows = documents("medalpaca_exam", prepare("medalpaca_exam", {"exam": str(file)}))
+    assert [row["step"] for row in rows] == [None] * 3
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """As much of the hub as a download needs: HEAD and GET of a file at a revision."""
+
+    COMMIT = "c" * 40
+
+    def do_HEAD(self):
+        self.answer(body=False)
+
+    def do_GET(self):
+        self.answer(body=True)
+
+    def answer(self, *, body: bool):
+        repository, _, rest = self.path.lstrip("/").partition("/resolve/")
+        content = self.server.files.get(rest.partition("/")[2])
+        if "/resolve/" in self.path:  # the client library has questions of its own
+            self.server.asked.append((self.command, self.path))
+        known = (
+            repository == "datasets/medalpaca/medical_meadow_usmle_self_assessment" and content is not None
+        )
+        self.send_response(200 if known else 404)
+        self.send_header("X-Repo-Commit", self.COMMIT)
+        if not known:
+            self.send_header("X-Error-Code", "EntryNotFound")
+        self.send_header("ETag", f'"{abs(hash(content))}"')
+        self.send_header("Content-Length", str(len(content or b"")))
+        self.end_headers()
+        if body and known:
+            self.wfile.write(content)
+
+    def log_message(self, *_):
+        """Quiet."""
+
+
+@pytest.fixture
+def local_hub(write_exam):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.files = {file.name: file.read_bytes() for file in write_exam("origin").iterdir()}
+    server.asked = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def fetch_in_new_process(tmp_path, endpoint: str) -> subprocess.CompletedProcess[str]:
+    # huggingface_hub reads its settings when it is imported.
+    code = (
+        "from medalpaca_evalharness.source import exam_of\n"
+        "from medalpaca_data.ground.errors import UserError\n"
+        "try:\n"
+        "    exam = exam_of('t', {}, bundled=None, on_hub=True)\n"
+        "    print(exam.read, sorted({item.step for item in exam.items}), exam.warnings)\n"
+        "except UserError as error:\n"
+        "    print('refused:', error)\n"
+    )
+    environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hf"), "NO_PROXY": "*"}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_the_hub_is_the_last_resort(tmp_path, local_hub):
+    done = fetch_in_new_process(tmp_path, f"http://127.0.0.1:{local_hub.server_port}")
+    assert done.stdout.startswith("12 [1, 2, 3]"), done.stderr
+    fetched = {path.rpartition("/")[2] for command, path in local_hub.asked if command == "GET"}
+    assert fetched == set(hub.FILES)
+    # One revision for all: after the first question, everything is asked by commit.
+    assert {path.split("/resolve/")[1].split("/")[0] for _, path in local_hub.asked[1:]} == {Hub.COMMIT}
+
+
+def test_the_list_of_image_items_is_used_where_the_hub_has_it(tmp_path, local_hub):
+    local_hub.files["question_with_images.json"] = b'{"step1": [1, 2], "step2": [], "step3": []}'
+    done = fetch_in_new_process(tmp_path, f"http://127.0.0.1:{local_hub.server_port}")
+    assert done.stdout.startswith("12 [1, 2, 3] ()"), done.stderr
+
+
+@pytest.mark.parametrize("missing", ["step1.json", "step3_solutions.json"])
+def test_a_file_the_hub_lacks(tmp_path, local_hub, missing):
+    del local_hub.files[missing]
+    done = fetch_in_new_process(tmp_path, f"http://127.0.0.1:{local_hub.server_port}")
+    assert done.stdout.startswith("refused: t: no exam named, and medalpaca/"), done.stderr
+    assert f"{missing} could not be fetched" in done.stdout
+    assert "MEDALPACA_EXAM" in done.stdout
+
+
+def test_no_hub_at_all_is_found_out_quickly(tmp_path):
+    done = fetch_in_new_process(tmp_path, "http://127.0.0.1:9")
+    assert done.stdout.startswith("refused:"), done.stderr
+    assert "Retrying" not in done.stderr

@@ -1,0 +1,100 @@
+"""The statistics against published and independent values."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from medalpaca_evalharness.statistics import detectable_difference, mcnemar_exact, wilson
+
+counts = st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+
+
+def test_wilson_by_hand():
+    # z = 1.959963984540054: centre (43/91 + z^2/182) / (1 + z^2/91) = 0.4736402199, margin 0.1004821835
+    # (30-digit decimals).
+    assert wilson(43, 91) == pytest.approx((0.3731580364, 0.5741224034), abs=1e-10)
+
+
+def test_wilson_of_newcombe():
+    # Newcombe (1998), Statistics in Medicine 17:857-872, table I, method 3 (score, no continuity correction).
+    for (right, n), bounds in {
+        (81, 263): (0.2553, 0.3662),
+        (15, 148): (0.0624, 0.1605),
+        (0, 20): (0.0, 0.1611),
+        (1, 29): (0.0061, 0.1718),
+    }.items():
+        assert tuple(round(bound, 4) for bound in wilson(right, n)) == bounds
+
+
+def test_wilson_never_leaves_zero_to_one():
+    assert wilson(0, 5).low == 0.0
+    assert wilson(5, 5).high == 1.0
+
+
+@settings(deadline=None)  # scipy's own time varies
+@given(counts)
+def test_wilson_is_that_of_scipy(pair):
+    right, n = pair
+    reference = binomtest(right, n).proportion_ci(confidence_level=0.95, method="wilson")
+    assert wilson(right, n) == pytest.approx((reference.low, reference.high), abs=1e-10)
+
+
+def test_mcnemar_by_hand():
+    # 2 * (C(12,0) + C(12,1) + C(12,2)) / 2^12 = 2 * 79 / 4096
+    assert mcnemar_exact(10, 2) == mcnemar_exact(2, 10) == 158 / 4096
+    assert round(mcnemar_exact(10, 2), 4) == 0.0386
+
+
+def test_mcnemar_at_the_edges():
+    assert mcnemar_exact(0, 0) == 1.0
+    assert mcnemar_exact(7, 7) == 1.0  # both tails overlap in the middle
+    assert mcnemar_exact(5, 0) == 0.0625  # five discordant pairs can never reach 5 %
+    assert mcnemar_exact(6, 0) == 0.03125
+
+
+@settings(deadline=None)  # scipy's own time varies
+@given(st.integers(0, 1500), st.integers(0, 1500))
+def test_mcnemar_is_the_binomial_test_of_scipy(fixed, broken):
+    if fixed + broken:
+        reference = binomtest(fixed, fixed + broken, 0.5).pvalue
+        assert mcnemar_exact(fixed, broken) == pytest.approx(reference, abs=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("n", "discordance", "points"), [(94, 0.1, 9.1), (94, 0.2, 12.9), (325, 0.3, 8.5), (1273, 0.1, 2.5)]
+)
+def test_detectable_difference_of_the_power_table(n, discordance, points):
+    # (1.959964 + 0.841621) * sqrt(discordance / n), in points.
+    exact = 100 * 2.801585 * (discordance / n) ** 0.5
+    assert round(exact, 1) == points
+    discordant = round(discordance * n)
+    expected = 100 * 2.801585 * (discordant / n / n) ** 0.5
+    assert 100 * detectable_difference(n, discordant) == pytest.approx(expected, abs=1e-4)
+
+
+def test_detectable_difference_is_found_with_its_power():
+    # Simulated: 1,000 pairs of exams of 325 items, 20 % discordant, the true difference as computed.
+    import random
+
+    random.seed(0)
+    n, discordance = 325, 0.2
+    difference = detectable_difference(n, round(n * discordance))
+    found = 0
+    for _ in range(1000):
+        draws = [random.random() for _ in range(n)]
+        fixed = sum(draw < (discordance + difference) / 2 for draw in draws)
+        broken = sum((discordance + difference) / 2 <= draw < discordance for draw in draws)
+        found += mcnemar_exact(fixed, broken) < 0.05
+    # The exact test is a little conservative, the formula a little optimistic: 80 % is the right size, not exact.
+    assert 0.70 < found / 1000 < 0.86
+
+
+@pytest.mark.parametrize("pair", [(3, 2), (-1, 2), (0, 0)])
+def test_impossible_counts_are_refused(pair):
+    with pytest.raises(ValueError, match=r"of"):
+        wilson(*pair)
+    with pytest.raises(ValueError, match=r"of"):
+        detectable_difference(pair[1], pair[0])
