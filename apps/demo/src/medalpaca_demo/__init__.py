@@ -1,0 +1,1 @@
+"""Base and fine-tuned model side by side on exam questions."""

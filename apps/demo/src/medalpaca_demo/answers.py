@@ -1,0 +1,57 @@
+"""One column: what a model writes when it is asked the question, with its time and its end."""
+
+from __future__ import annotations
+
+from html import escape
+
+from .page import ARM_NAMES, NOTHING
+from .request import Answer, Arm, Progress
+
+ENDS = {"length": "cut at the limit of {tokens} tokens", "stopped": "stopped after {tokens} tokens"}
+
+
+def answer_column(arm: Arm, progress: Progress | None) -> str:
+    """The card of one arm."""
+    answer = progress.answers.get(arm) if progress else None
+    state = _state(progress, answer)
+    return (
+        f'<section class="mp-answer mp-{arm}" data-state="{state}" aria-label="{ARM_NAMES[arm]} answer">'
+        f'<div class="mp-bar-top"><h2>{ARM_NAMES[arm]}</h2><span class="mp-meta">{_meta(answer)}</span>'
+        f"{_copy(arm, answer)}</div>"
+        f'<div class="mp-text" data-copy-source>{_text(answer, state)}</div>{_end(answer)}</section>'
+    )
+
+
+def _state(progress: Progress | None, answer: Answer | None) -> str:
+    if progress is None:
+        return "idle"
+    return "done" if progress.final or (answer is not None and answer.ended) else "streaming"
+
+
+def _meta(answer: Answer | None) -> str:
+    if answer is None:
+        return ""
+    speed = answer.tokens_per_second
+    seconds = f"{answer.seconds:.{1 if answer.seconds >= 1 else 2}f} s"
+    return " · ".join([seconds, f"{answer.tokens} tokens", *([f"{speed:.0f} tok/s"] if speed else [])])
+
+
+def _copy(arm: Arm, answer: Answer | None) -> str:
+    if answer is None or not answer.text.strip():
+        return ""
+    what = f"Copy the {ARM_NAMES[arm]} answer"
+    return f'<button type="button" class="mp-copy" data-copy aria-label="{what}">copy</button>'
+
+
+def _text(answer: Answer | None, state: str) -> str:
+    if answer is not None and answer.text.strip():
+        return escape(answer.text.strip())
+    if state == "done":
+        count = answer.tokens if answer else 0
+        return f'<span class="mp-none">(no visible text: {count} tokens)</span>'
+    return f'<span class="mp-none">{NOTHING}</span>' if state == "idle" else ""
+
+
+def _end(answer: Answer | None) -> str:
+    text = ENDS.get(answer.ended or "", "") if answer else ""
+    return f'<p class="mp-end">{text.format(tokens=answer.tokens)}</p>' if answer and text else ""

@@ -1,0 +1,79 @@
+"""The parts of the page that are read: header, question, one-line summary. What is foreign is escaped."""
+
+from __future__ import annotations
+
+from html import escape
+
+from medalpaca_data.exam import Item
+
+from .request import Progress
+
+NOTHING = "\N{EN DASH}"  # stands where a number or a text will be
+ARM_NAMES = {"base": "Base", "tuned": "Fine-tuned"}
+
+
+def header(run: str, exam: str, count: int) -> str:
+    """Who is compared, on what, and what this is not."""
+    return (
+        '<header class="mp-head"><h1>Base <span>vs</span> fine-tuned</h1>'
+        '<p class="mp-note"><span>exam questions only · not for clinical use</span>'
+        '<span class="mp-offline" title="From this machine to this machine; nothing is sent or stored">'
+        "offline</span></p>"
+        f'<p class="mp-run"><span>run <b>{escape(run)}</b></span>'
+        f"<span>exam <b>{escape(exam)}</b>, {count} questions</span></p></header>"
+    )
+
+
+def label(number: int, item: Item) -> str:
+    """One line of the question list; its filter finds any part of it."""
+    parts = [f"{number}", item.id, f"Step {item.step}" if item.step is not None else "", item.subject or ""]
+    return " · ".join(part for part in parts if part)
+
+
+def stem(item: Item) -> str:
+    """The question as the exam shows it."""
+    tags = [f"Step {item.step}" if item.step is not None else "", item.subject or "", item.id]
+    shown = "".join(f"<span>{escape(tag)}</span>" for tag in tags if tag)
+    return (
+        f'<section class="mp-stem" aria-label="Question"><p class="mp-tags">{shown}</p>'
+        f"<div>{escape(item.question.strip())}</div></section>"
+    )
+
+
+def status(item: Item, progress: Progress | None, seconds: float = 0.0) -> str:
+    """One sentence on where things stand, announced by screen readers; the streams themselves are not."""
+    kind, text = _status(item, progress, seconds)
+    return f'<p class="mp-status" data-state="{kind}" role="status" aria-live="polite">{escape(text)}</p>'
+
+
+def _status(item: Item, progress: Progress | None, seconds: float) -> tuple[str, str]:
+    if progress is None:
+        return "idle", "Press Compare to let both models answer."
+    match progress.state:
+        case "waiting":
+            before = f" ({progress.ahead} before you)" if progress.ahead else ""
+            return "waiting", f"Waiting for the model… {seconds:.0f} s{before}"
+        case "reading":
+            return "reading", "Reading the question…"
+        case "failed":
+            return "failed", f"No answer: {progress.error}."
+        case _:
+            return progress.state, _verdict(item, progress)
+
+
+def _verdict(item: Item, progress: Progress) -> str:
+    if not progress.scores:
+        return "Stopped."
+    letters = list(item.options)
+    chosen = {arm: letters[scores.chosen] for arm, scores in progress.scores.items()}
+    said = [
+        f"{ARM_NAMES[arm]} chooses {letter} ({'right' if letter == item.answer else 'wrong'})"
+        for arm, letter in chosen.items()
+    ]
+    tail = {"answering": " Writing…", "stopped": " Stopped."}.get(progress.state, "")
+    return f"{', '.join(said)}. Key: {item.answer}.{tail}"
+
+
+def prompt(text: str) -> str:
+    """The prompt as sent, to the character."""
+    return f'<pre class="mp-prompt">{escape(text)}</pre>'

@@ -1,0 +1,68 @@
+"""Which answer belongs on which visitor's screen.
+
+A visitor who turns to another question while the models write must not see the old stream run over the new
+question. Closing the stream is not enough: pictures of it may still be on their way. So whoever turns the page
+first waits until the stream has said its last word, which `Visits.show` makes sure is about nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from dataclasses import dataclass, field
+
+from .engine import Engine
+from .job import Job
+from .request import Progress, Request
+
+# A stream wakes at once when its job is cancelled; this only bounds the wait should its visitor be gone.
+PATIENCE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Stream:
+    job: Job
+    over: threading.Event = field(default_factory=threading.Event)
+
+
+class Visits:
+    """At most one running job per visitor."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._streams: dict[str, _Stream] = {}
+        self._lock = threading.Lock()
+
+    def show(self, visitor: str, request: Request) -> Generator[Progress | None, None, None]:
+        """Pictures of a new job. None, and no more, when the visitor has turned to something else.
+
+        Closing this generator, which is what a closed page does, frees the engine.
+        """
+        stream = _Stream(self._engine.submit(request))
+        with self._lock:
+            self._streams[visitor] = stream
+        try:
+            for progress in stream.job.watch():
+                if self._streams.get(visitor) is not stream:
+                    yield None
+                    return
+                yield progress
+        finally:
+            self._engine.cancel(stream.job)
+            with self._lock:
+                if self._streams.get(visitor) is stream:
+                    del self._streams[visitor]
+            stream.over.set()
+
+    def stop(self, visitor: str) -> None:
+        """End the visitor's job; its stream ends by itself and keeps what was written."""
+        if stream := self._streams.get(visitor):
+            self._engine.cancel(stream.job)
+
+    def leave(self, visitor: str) -> None:
+        """End the visitor's job and wait until its stream is over."""
+        with self._lock:
+            stream = self._streams.pop(visitor, None)
+        if stream is not None:
+            self._engine.cancel(stream.job)
+            stream.over.wait(PATIENCE_SECONDS)

@@ -1,0 +1,100 @@
+"""A tiny random Llama with a LoRA, made here: big enough to disagree with itself, small enough for a CPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from medalpaca_data.ground.sealed import go_offline
+
+go_offline()
+# Two cores shared with a browser: more threads than one only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+SENTENCES = [
+    "### Instruction:\nAnswer this multiple choice question with the letter of the correct option.",
+    "Which vitamin is lacking in scurvy?\nA: Vitamin A\nB: Vitamin B12\nC: Vitamin C\nD: Vitamin D",
+    "The left anterior descending artery supplies the anterior wall of the heart.",
+    "\n\n### Response:\nA B C D E; fever, cough and a rash of the trunk; Grün, β-blocker, 37 °C.",
+]
+
+
+def make_pair(where: Path, seed: int = 0) -> tuple[Path, Path]:
+    """Write a base and an adapter directory."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=420,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    raw.train_from_iterator(SENTENCES * 3, trainer)
+    raw.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>")
+
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=48,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        bos_token_id=0,
+        eos_token_id=1,
+        initializer_range=0.3,
+    )
+    base, adapter = where / "base", where / "run"
+    LlamaForCausalLM(config).save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    lora = LoraConfig(
+        r=4, lora_alpha=16, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM"
+    )
+    model = get_peft_model(LlamaForCausalLM.from_pretrained(base), lora)
+    model.save_pretrained(adapter)
+    tokenizer.save_pretrained(adapter)
+    return base, adapter
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Base and adapter directories."""
+    return make_pair(tmp_path_factory.mktemp("pair"))
+
+
+@pytest.fixture(scope="session")
+def plain(pair: tuple[Path, Path]) -> SimpleNamespace:
+    """The two arms as two separate models: what the mixed batch is held against."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base, adapter = pair
+    tuned = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter)
+    return SimpleNamespace(
+        base=AutoModelForCausalLM.from_pretrained(base).eval(),
+        tuned=tuned.merge_and_unload().eval(),
+        tokenizer=AutoTokenizer.from_pretrained(base),
+    )
+
+
+@pytest.fixture
+def engine(pair: tuple[Path, Path]) -> Iterator[Any]:
+    """A fresh engine on the pair."""
+    from medalpaca_demo.load import check_pair, load_engine
+
+    engine = load_engine(check_pair(*pair))
+    yield engine
+    engine.close()

@@ -1,0 +1,102 @@
+"""The command line: one line and the right exit code for whatever is wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from medalpaca_data.ground.errors import UserError
+from medalpaca_demo.cli import Choice, choose
+from medalpaca_demo.load import check_pair
+
+DEMO = Path(sys.executable).with_name("demo")
+
+
+def test_help_is_quick_and_offers_no_sharing() -> None:
+    # Measured 0.13 s; what matters is that nothing heavy is imported, which would take ten times the bound.
+    done = subprocess.run([DEMO, "--help"], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0
+    assert "--adapter" in done.stdout
+    assert "share" not in done.stdout
+    modules = "import sys, medalpaca_demo.cli; print({'torch', 'gradio', 'transformers'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", modules], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_without_a_quickstart_it_says_what_to_run(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [DEMO], capture_output=True, text=True, env={"MEDALPACA_HOME": str(tmp_path), "PATH": ""}, timeout=30
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "run `uv run quickstart` first" in done.stderr
+
+
+def test_without_arguments_it_opens_the_quickstart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDALPACA_HOME", str(tmp_path))
+    monkeypatch.setenv("MEDALPACA_EXAM", "elsewhere.jsonl")
+    made = tmp_path / "quickstart"
+    for name in ("base", "run"):
+        (made / name).mkdir(parents=True)
+    assert choose([]) == Choice(made / "base", made / "run", "medalpaca_pocket", "text", 7860)
+
+
+def test_a_named_exam_is_scored_by_letter_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = ["--base", "b", "--adapter", "a"]
+    monkeypatch.delenv("MEDALPACA_EXAM", raising=False)
+    chosen = choose([*pair, "--exam", "e.jsonl"])
+    assert chosen is not None
+    assert (chosen.exam, chosen.scoring) == ("e.jsonl", "letter")
+    monkeypatch.setenv("MEDALPACA_EXAM", "env.jsonl")
+    chosen = choose([*pair, "--scoring", "text", "--port", "9"])
+    assert chosen == Choice(Path("b"), Path("a"), "env.jsonl", "text", 9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["audit"], "reserved"),
+        (["open"], "not a command"),
+        (["--share"], "unrecognized"),
+        (["--base", "b"], "--adapter is missing"),
+        (["--adapter", "a"], "--base is missing"),
+        (["--base", "b", "--adapter", "a"], "--exam is missing"),
+        (["--scoring", "luck"], "invalid choice"),
+        (["--port", "70000"], "1 to 65535"),
+    ],
+)
+def test_bad_calls(arguments: list[str], says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MEDALPACA_EXAM", raising=False)
+    with pytest.raises(UserError, match=says):
+        choose(arguments)
+
+
+def test_a_pair_is_named_by_its_hashes(pair: tuple[Path, Path]) -> None:
+    checked = check_pair(*pair)
+    assert len(checked.base_sha256) == len(checked.adapter_sha256) == 64
+    assert checked.name == f"run@{checked.adapter_sha256[:8]}"
+
+
+def test_an_adapter_of_another_base_is_refused_before_loading(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    base, adapter = pair
+    other = tmp_path / "run"
+    shutil.copytree(adapter, other)
+    manifest = {"format": 1, "kind": "lora", "base": {"path": "elsewhere", "sha256": "f" * 64}}
+    (other / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    exam = tmp_path / "exam.jsonl"
+    exam.write_text(
+        '{"id": "q", "question": "?", "options": {"A": "a", "B": "b"}, "answer": "A"}\n', encoding="utf-8"
+    )
+    done = subprocess.run(
+        [DEMO, "--base", base, "--adapter", other, "--exam", exam], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "another base" in done.stderr

@@ -1,0 +1,278 @@
+"""The page in a real browser, on a real (tiny) model: what only a browser can show."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medalpaca_data.exam import Exam, Item
+from medalpaca_data.exam_prompt import ask
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
+]
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+SCRIPT = (
+    "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'> "
+    "${window.pwned = 3} {{value}} & <b>"
+)
+ITEMS = (
+    Item(
+        id="q-1",
+        question="Which vitamin is lacking in scurvy?",
+        answer="C",
+        step=1,
+        subject="Nutrition",
+        options={letter: f"Vitamin {letter}" for letter in "ABCDE"},
+    ),
+    Item(
+        id="<i>q-2</i>",
+        question=SCRIPT,
+        answer="A",
+        step=2,
+        subject=SCRIPT,
+        options={"A": SCRIPT, "B": "</td></table>", "C": "C" * 120},
+    ),
+    Item(
+        id="q-3",
+        question="Which artery supplies the anterior wall of the heart? " * 4,
+        answer="B",
+        step=3,
+        options={"A": "right", "B": "left"},
+    ),
+)
+
+
+@dataclass
+class Site:
+    url: str
+    engine: Any
+    items: tuple[Item, ...]
+
+
+@pytest.fixture(scope="module")
+def site(pair: tuple[Path, Path]) -> Iterator[Site]:
+    from medalpaca_demo.app import build_app
+    from medalpaca_demo.load import check_pair, load_engine
+
+    checked = check_pair(*pair)
+    engine = load_engine(checked)
+    exam = Exam(name="three <b>", items=ITEMS, excluded=(), read=3, sha256="0" * 64, source_sha256="0" * 64)
+    page, settings = build_app(engine, checked, exam, "letter", max_new_tokens=400)
+    _, url, _ = page.launch(prevent_thread_lock=True, **settings)
+    yield Site(url, engine, ITEMS)
+    page.close()
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Tab:
+    page: Any
+    context: Any
+    outside: list[str]
+    complaints: list[str]
+
+
+@pytest.fixture
+def tab(site: Site, browser: Any) -> Iterator[Tab]:
+    """A fresh visitor. Whatever the test is about, it also checks that nothing left and nothing broke."""
+    yield from visit(site, browser)
+
+
+@pytest.fixture
+def phone(site: Site, browser: Any) -> Iterator[Tab]:
+    yield from visit(site, browser, viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+
+
+def visit(site: Site, browser: Any, **settings: Any) -> Iterator[Tab]:
+    context = browser.new_context(**settings)
+    outside: list[str] = []
+
+    def only_here(route: Any) -> None:
+        if route.request.url.startswith((site.url, "data:", "blob:")):
+            route.continue_()
+        else:
+            outside.append(route.request.url)
+            route.abort()
+
+    context.route("**/*", only_here)
+    page = context.new_page()
+    tab = Tab(page, context, outside, [])
+    page.on("pageerror", lambda error: tab.complaints.append(str(error)))
+    page.on("console", lambda m: tab.complaints.append(m.text) if m.type == "error" else None)
+    page.goto(site.url)
+    page.locator("#mp-compare:enabled").wait_for()
+    page.locator(".mp-status").wait_for()
+    yield tab
+    context.close()
+    assert tab.outside == []
+    assert tab.complaints == []
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers that take seconds, so that there is something to stop."""
+    from medalpaca_demo.stream import FanOut
+
+    take = FanOut._take
+
+    def take_slowly(self: FanOut, tokens: list[int]) -> None:
+        time.sleep(0.02)
+        take(self, tokens)
+
+    monkeypatch.setattr(FanOut, "_take", take_slowly)
+
+
+def compare(tab: Tab) -> None:
+    tab.page.locator("#mp-compare").click()
+    tab.page.locator(".mp-status[data-state=done]").wait_for()
+
+
+def idle(engine: Any, seconds: float = 5.0) -> bool:
+    until = time.monotonic() + seconds
+    while engine.busy and time.monotonic() < until:
+        time.sleep(0.02)
+    return not engine.busy
+
+
+def test_both_sides_answer_and_the_bars_are_the_engines_numbers(site: Site, tab: Tab) -> None:
+    from medalpaca_demo.request import ARMS, Request
+
+    compare(tab)
+    question = ask(site.items[0], "letter")
+    job = site.engine.submit(
+        Request(prompt=question.prompt, choices=question.choices, scoring="letter", max_new_tokens=400)
+    )
+    result = list(job.watch(every=0))[-1]
+    for arm in ARMS:
+        card = tab.page.locator(f".mp-answer.mp-{arm}")
+        assert card.get_attribute("data-state") == "done"
+        shown = re.sub(r"\s+", " ", card.locator(".mp-text").inner_text()).strip()
+        assert shown == re.sub(r"\s+", " ", result.answers[arm].text).strip()
+        assert f"{result.answers[arm].tokens} tokens" in card.locator(".mp-meta").inner_text()
+        cells = tab.page.locator(f".mp-bars td.mp-{arm}").all()
+        shares = [float(cell.get_attribute("data-share")) for cell in cells]
+        assert shares == pytest.approx(list(result.scores[arm].shares), abs=1e-6)
+        widths = [
+            float(re.findall(r"[\d.]+", cell.locator(".mp-bar").get_attribute("style"))[0]) for cell in cells
+        ]
+        assert widths == pytest.approx([100 * share for share in shares], abs=0.01)
+        assert [cell.locator(".mp-mark").count() for cell in cells].index(1) == result.scores[arm].chosen
+    letters = [cell.inner_text() for cell in tab.page.locator(".mp-letter").all()]
+    assert letters == list("ABCDE")
+    assert "key" in tab.page.locator("tr.mp-key").inner_text()
+
+
+def test_nothing_is_left_in_the_browser(site: Site, tab: Tab) -> None:
+    compare(tab)
+    left = tab.page.evaluate(
+        "async () => [localStorage.length, sessionStorage.length, (await indexedDB.databases()).length]"
+    )
+    assert left == [0, 0, 0]
+    assert tab.page.evaluate("document.cookie") == ""
+    assert tab.context.cookies() == []
+    assert tab.page.request.get(site.url + "gradio_api/runs").status == 404
+
+
+def test_a_script_in_a_question_is_shown_and_not_run(tab: Tab) -> None:
+    tab.page.keyboard.press("j")
+    tab.page.locator(".mp-stem", has_text="window.pwned = 1").wait_for()
+    assert SCRIPT in tab.page.locator(".mp-stem > div").inner_text()
+    assert SCRIPT in tab.page.locator(".mp-option").first.inner_text()
+    assert tab.page.locator(".mp-option").nth(1).inner_text() == "</td></table>"
+    compare(tab)
+    tab.page.get_by_text("Prompt as sent").click()
+    assert SCRIPT in tab.page.locator(".mp-prompt").inner_text()
+    assert tab.page.evaluate("window.pwned") is None
+    assert tab.page.locator(".mp-stem script, .mp-stem img, .mp-bars img, .mp-prompt img").count() == 0
+
+
+def test_the_keyboard_alone_is_enough(site: Site, tab: Tab, slow: None) -> None:
+    tab.page.keyboard.press("k")
+    tab.page.locator(".mp-stem", has_text="anterior wall").wait_for()
+    assert tab.page.locator("#mp-number input").input_value() == "3"
+    tab.page.keyboard.press("j")
+    tab.page.locator(".mp-stem", has_text="scurvy").wait_for()
+    tab.page.keyboard.press("Enter")
+    tab.page.locator(".mp-answer.mp-tuned[data-state=streaming]").wait_for()
+    tab.page.keyboard.press("Escape")
+    tab.page.locator(".mp-status[data-state=stopped]").wait_for()
+    assert "stopped after" in tab.page.locator(".mp-end").first.inner_text()
+    assert idle(site.engine)
+
+
+def test_number_and_list_lead_to_a_question(tab: Tab) -> None:
+    tab.page.locator("#mp-number input").fill("3")
+    tab.page.locator("#mp-number input").press("Enter")
+    tab.page.locator(".mp-stem", has_text="anterior wall").wait_for()
+    tab.page.locator("#mp-chooser input").fill("nutri")
+    tab.page.get_by_role("option", name="q-1").click()
+    tab.page.locator(".mp-stem", has_text="scurvy").wait_for()
+
+
+@pytest.mark.parametrize("how", ["close", "leave", "next"])
+def test_leaving_frees_the_engine(site: Site, tab: Tab, slow: None, how: str) -> None:
+    tab.page.locator("#mp-compare").click()
+    tab.page.locator(".mp-answer.mp-base[data-state=streaming]").wait_for()
+    if how == "next":
+        tab.page.keyboard.press("j")
+        tab.page.locator(".mp-stem", has_text="pwned").wait_for()
+        assert idle(site.engine)
+        tab.page.wait_for_timeout(300)  # nothing may arrive any more
+        assert tab.page.locator(".mp-status").get_attribute("data-state") == "idle"
+        assert tab.page.locator(".mp-answer[data-state=idle]").count() == 2
+    else:
+        tab.page.close() if how == "close" else tab.page.goto("about:blank")
+        assert idle(site.engine)
+        tab.complaints.clear()  # a stream cut off by leaving is one, and is what this test does
+
+
+def test_an_engine_error_is_said(site: Site, tab: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site.engine, "max_length", 10)
+    tab.page.locator("#mp-compare").click()
+    line = tab.page.locator(".mp-status[data-state=failed]")
+    line.wait_for()
+    assert "question too long" in line.inner_text()
+
+
+@pytest.mark.parametrize("question", [1, 2])
+def test_a_phone_needs_no_sideways_scroll(phone: Tab, question: int) -> None:
+    for _ in range(question - 1):
+        phone.page.locator("#mp-next").click()
+        phone.page.locator(".mp-stem", has_text="pwned").wait_for()
+    compare(phone)
+    phone.page.get_by_text("Prompt as sent").click()
+    phone.page.get_by_text("About", exact=True).click()
+    phone.page.locator(".mp-about").wait_for()
+    assert phone.page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -1,0 +1,153 @@
+"""What is served, without a browser: refusals, headers, and settings that no upgrade may undo."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medalpaca_data.exam import Exam, Item
+from medalpaca_data.ground.errors import UserError
+from medalpaca_data.ground.sealed import go_offline
+
+
+@pytest.fixture(scope="module")
+def app(pair: tuple[Path, Path]) -> Iterator[tuple[Any, str]]:
+    from medalpaca_demo.app import build_app
+    from medalpaca_demo.load import check_pair, load_engine
+
+    checked = check_pair(*pair)
+    engine = load_engine(checked)
+    items = (Item(id="q", question="Which?", options={"A": "a", "B": "b"}, answer="A"),)
+    exam = Exam(name="one", items=items, excluded=(), read=1, sha256="0" * 64, source_sha256="0" * 64)
+    page, settings = build_app(engine, checked, exam, "text")
+    _, url, _ = page.launch(prevent_thread_lock=True, **settings)
+    yield page, url
+    page.close()
+    engine.close()
+
+
+def get(url: str, data: object = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    body = None if data is None else json.dumps(data).encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json", **headers})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, dict(answer.headers), answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, dict(error.headers), error.read()
+
+
+def test_nothing_is_recorded_and_no_side_door_is_open(app: tuple[Any, str]) -> None:
+    page, url = app
+    config = json.loads(get(url + "config")[2])
+    assert config["analytics_enabled"] is False
+    assert config["run_history"] is False
+    assert config["footer_links"] == []
+    assert not config.get("space_id")
+    assert page.share is False
+    assert page.server_name == "127.0.0.1"
+    for path in ("gradio_api/runs", "monitoring/summary", "openapi.json", "docs"):
+        assert get(url + path)[0] in (403, 404), path
+    for path in ("upload", "file=/etc/hostname", "proxy=https://x.hf.space/", "monitoring", "deep_link"):
+        assert get(url + "gradio_api/" + path)[0] == 404, path
+        assert get(url + "gradio_api/" + path, {})[0] == 404, path
+    # Straight calls would go round the queue and its limits.
+    for function in range(len(config["dependencies"])):
+        status, _, _ = get(url + "gradio_api/run/predict", {"fn_index": function, "data": [0]})
+        assert status == 404
+
+
+def test_only_this_machine_by_its_own_name(app: tuple[Any, str]) -> None:
+    _, url = app
+    status, headers, _ = get(url)
+    assert status == 200
+    assert "default-src 'self'" in headers["content-security-policy"]
+    assert headers["cache-control"] == "no-store"
+    assert get(url, Host="evil.example")[0] == 421
+    assert get(url, Host="evil.example:7860")[0] == 421
+    assert get(url, Host="localhost:7860")[0] == 200
+
+
+def test_vibe_mode_is_refused(app: tuple[Any, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from medalpaca_demo.app import build_app
+
+    monkeypatch.setenv("GRADIO_VIBE_MODE", "1")
+    with pytest.raises(UserError, match="GRADIO_VIBE_MODE"):
+        build_app(None, None, None, "text")  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def asked() -> Iterator[list[str]]:
+    """Every name looked up and every address called outside this machine, by anything in this process."""
+    found: list[str] = []
+    watching = True
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if watching and event in ("socket.connect", "socket.getaddrinfo"):
+            address = arguments[1] if event == "socket.connect" else arguments
+            host = address[0] if isinstance(address, tuple) else None  # a str is a Unix socket
+            if host not in ("127.0.0.1", "localhost", "::1", None):
+                found.append(f"{event} {host}")
+
+    sys.addaudithook(watch)
+    yield found
+    watching = False  # a hook cannot be taken off, only told to be silent
+
+
+@pytest.fixture
+def arguments(pair: tuple[Path, Path], tmp_path: Path) -> list[str]:
+    exam = tmp_path / "exam.jsonl"
+    item = {"id": "q", "question": "Which?", "options": {"A": "a", "B": "b"}, "answer": "A"}
+    exam.write_text(json.dumps(item) + "\n", encoding="utf-8")
+    return ["--base", str(pair[0]), "--adapter", str(pair[1]), "--exam", str(exam)]
+
+
+def test_the_command_serves_and_asks_nobody(
+    arguments: list[str],
+    asked: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from medalpaca_demo import cli
+
+    # The guard itself would hide a look-up by refusing it, and stays for the process's life.
+    monkeypatch.setattr("medalpaca_data.ground.sealed.seal", go_offline)
+    monkeypatch.setattr(cli, "wait_for_interrupt", lambda: print(get("http://127.0.0.1:7871/config")[0]))  # noqa: T201
+    assert cli.main([*arguments, "--port", "7871"]) == 0
+    said = capsys.readouterr().out
+    assert "open http://127.0.0.1:7871" in said
+    assert "\n200\n" in said
+    assert asked == []
+
+
+def test_a_taken_port_is_one_line(
+    arguments: list[str], app: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medalpaca_demo import cli
+
+    monkeypatch.setattr("medalpaca_data.ground.sealed.seal", go_offline)
+    port = app[1].rstrip("/").rpartition(":")[2]
+    with pytest.raises(UserError, match=f"port {port} is taken"):
+        cli.main([*arguments, "--port", port])
+
+
+@pytest.mark.slow
+def test_the_sealed_command_ends_with_130(arguments: list[str]) -> None:
+    demo = Path(sys.executable).with_name("demo")
+    with subprocess.Popen(
+        [demo, *arguments, "--port", "7872"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        while "Ctrl-C" not in (line := process.stdout.readline()):
+            assert line, process.stderr.read() if process.stderr else ""
+        assert get("http://127.0.0.1:7872/")[0] == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
