@@ -73,7 +73,7 @@ class Loop:
         self._step(1, "Build the flash cards, and the text the base learns to read from")
         self._command("data", "build", "pocket", f"out={places.meadow}")
         self._command("data", "build", "pocket-language", f"seed={self.seed}", f"out={language}")
-        self._step(2, "Make the base: it reads and writes the cards' language and knows none of their facts")
+        self._step(2, "Make the base: it knows the language of the cards and none of their facts")
         self._command("train", "pocket-base", f"data={language}", f"out={places.base}", f"seed={self.seed}")
         self._step(3, "Is any exam question in what the models learn from?")
         for path in (language, places.meadow):
@@ -92,8 +92,9 @@ class Loop:
         self._step(6, "The verdict")
         self._command("exam", "compare", places.results_base, places.results_tuned)
         self.console.print(
-            "\nThis shows that the whole chain can teach a model and measure that it did. It says nothing about "
-            "medicine, and nothing here is for clinical use.\n\nSee the two side by side:  [bold]uv run demo[/]"
+            "\nThis shows that the whole chain can teach a model and measure that it did.\n"
+            "It says nothing about medicine, and nothing here is for clinical use.\n\n"
+            "See the two side by side:  [bold]uv run demo[/]"
         )
 
     def _start_over_if_outdated(self) -> None:
@@ -108,7 +109,7 @@ class Loop:
         write_json(record, made)
 
     def _step(self, number: int, title: str) -> None:
-        self.console.rule(f"[bold]{number}  {title}", align="left")
+        self.console.print(f"\n[bold]{number}/6  {title}[/]", soft_wrap=True)
 
     def _command(self, name: str, *arguments: object) -> None:
         """Run one of our commands on the user's terminal, and stop where it stops."""

@@ -95,7 +95,8 @@ def show(result: Check, console: Console) -> None:
     console.print(table)
     console.print(
         f"{len(result.rows):,} rows against {len(result.items)} items (exam {result.exam.sha256[:12]}); "
-        "share of a stem's word 13-grams found in one row."
+        "share of a stem's word 13-grams found in one row.",
+        soft_wrap=True,
     )
     for entry in result.exam.excluded:
         console.print(f"not checked: {entry.id} ({entry.reason})")

@@ -10,7 +10,7 @@ from .build import Built
 
 def show_build(built: Built, console: Console) -> None:
     """The ledger as a table, and where everything lies."""
-    table = Table(title=f"{built.ledger['name']}", title_justify="left")
+    table = Table()
     for name in ("source", "stage"):
         table.add_column(name)
     for name in ("read", "kept", "rejected"):
@@ -28,6 +28,6 @@ def show_build(built: Built, console: Console) -> None:
     console.print(table)
     counts = ", ".join(f"{count:,} {split}" for split, count in built.ledger["rows"].items())
     if built.reused:
-        console.print(f"{built.path}: up to date ({counts} rows); nothing was built again.")
+        console.print(f"{built.path}: up to date ({counts} rows); nothing was built again.", soft_wrap=True)
     else:
-        console.print(f"{built.path}: {counts} rows; every rejected record is in rejected/.")
+        console.print(f"{built.path}: {counts} rows; every rejected record is in rejected/.", soft_wrap=True)

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from .compare import Comparison, Row
 from .statistics import Interval
 
-COLUMNS = ("n", "base", "tuned", "both right", "fixed", "broken", "both wrong", "points", "p", "chance")
-WIDTH = 140  # columns when the output is not a terminal and has no width of its own
+# Headings and cells are broken by hand so that all of it fits 80 columns.
+COLUMNS = (
+    "n", "base\n95 %", "tuned\n95 %", "both\nright", "fixed", "broken", "both\nwrong", "points", "p", "chance"
+)  # fmt: skip
 
 
 def show(comparison: Comparison, console: Console | None = None) -> None:
     """Print the comparison: the two sides, one row per step and one for all, the verdict, and the notes."""
     console = console or Console()
-    if not console.is_terminal:
-        console.width = WIDTH
     base, tuned = comparison.base, comparison.tuned
-    console.print(f"base   {base.model}", highlight=False, markup=False)
-    console.print(f"tuned  {tuned.model}", highlight=False, markup=False)
+    for side, run in (("base ", base), ("tuned", tuned)):
+        console.print(f"{side}  {run.model}", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f"{base.task} by {base.metric}, exam {base.exam} {base.exam_sha256[:12]}, prompt {base.prompt_id}",
+        highlight=False,
+        markup=False,  # an exam's name may hold what rich takes for markup
+        soft_wrap=True,
+    )
     console.print(_table(comparison))
     console.print(comparison.sentence, highlight=False, markup=False)
     for note in comparison.notes:
@@ -28,11 +34,12 @@ def show(comparison: Comparison, console: Console | None = None) -> None:
 
 
 def _table(comparison: Comparison) -> Table:
-    run = comparison.base
-    asked = f"{run.task} by {run.metric}, exam {run.exam} {run.exam_sha256[:12]}, prompt {run.prompt_id}"
     table = Table(
-        title=Text(asked),  # a Text, because an exam's name may hold what rich takes for markup
-        caption="accuracy in % with 95 % Wilson interval; p: exact McNemar, two-sided",
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        show_edge=False,
+        caption="accuracy in % with its 95 % Wilson interval; p: exact McNemar, two-sided",
+        caption_justify="left",
     )
     table.add_column("")
     for name in COLUMNS:
@@ -62,4 +69,4 @@ def _cells(row: Row) -> list[str]:
 
 
 def _share(right: int, n: int, interval: Interval) -> str:
-    return f"{100 * right / n:.1f} ({100 * interval.low:.1f}-{100 * interval.high:.1f})"
+    return f"{100 * right / n:.1f}\n{100 * interval.low:.1f}-{100 * interval.high:.1f}"

@@ -35,10 +35,14 @@ def show_outcome(manifest: dict[str, Any], run: Path, command: str, console: Con
         ("rows trained on", f"{data['rows_train']:,} of {data['rows_read']:,}"),
         ("tokens per epoch", f"{data['tokens']:,}, {data['supervised_tokens']:,} learned"),
         ("steps", f"{manifest['steps']:,}"),
-        ("validation loss", f"{show(loss['before'])} -> {show(loss['after'])}"),
+        *(
+            [("validation loss", f"{show(loss['before'])} -> {show(loss['after'])}")]
+            if loss["before"]
+            else []
+        ),
         ("time", f"{manifest['seconds']:.0f} s"),
         ("run", str(run)),
     ):
         table.add_row(label, value)
     console.print(table)
-    console.print(f"next: {command}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"next: uv run {command}", soft_wrap=True, highlight=False, markup=False)

@@ -117,7 +117,8 @@ def _finish(
     write_text(run / "README.md", make_card(receipt, name, command))
     write_json(run / manifest.FILE, receipt)
     checkpoint.remove_all(run)
-    _say(console, f"validation loss {show(outcome.before)} -> {show(outcome.after)}")
+    if outcome.after is not None:
+        _say(console, f"validation loss {show(outcome.before)} -> {show(outcome.after)}")
     show_outcome(receipt, run, command, console)
 
 
