@@ -1,12 +1,15 @@
-"""Fixtures of the tests that cross packages."""
+"""Fixtures of the tests that cross packages: commands as a user calls them, and a tiny real pair of models."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,9 +32,11 @@ def real() -> Path:
 def run_command(
     name: str, *arguments: object, home: Path, **switches: str
 ) -> subprocess.CompletedProcess[str]:
-    """One of the console scripts, as a user calls it, with a home of its own."""
-    environment = {**os.environ, "MEDALPACA_HOME": str(home), "COLUMNS": "120", **switches}
+    """One of the console scripts, as a user calls it, with a home of its own and nothing to fetch from."""
+    environment = {**os.environ, "COLUMNS": "120", "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive"}
     environment.pop("MEDALPACA_EXAM", None)
+    environment |= {"MEDALPACA_HOME": str(home), **switches}
+    home.parent.mkdir(parents=True, exist_ok=True)
     script = Path(sys.executable).with_name(name)
     return subprocess.run(
         [script, *map(str, arguments)], capture_output=True, text=True, env=environment, cwd=home.parent
@@ -46,3 +51,64 @@ def command(tmp_path: Path) -> Command:
         return run_command(name, *arguments, home=tmp_path / "home", **switches)
 
     return _command
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A fresh pocket model, a run of a few steps on it, another base, and a small exam."""
+
+    base: Path
+    run: Path
+    other: Path
+    rows: Path
+    exam: Path
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """Made once: what is tested with it is that the parts fit, not what the models know."""
+    from medalpaca_data.prompt import chat_template, render
+    from medalpaca_train.pocket_model import make_model, make_tokenizer
+
+    folder = tmp_path_factory.mktemp("pair")
+    rows = [
+        {"instruction": f"Which drug treats disease {n}?", "input": "", "output": f"drug {n}"}
+        for n in range(24)
+    ]
+    questions = [
+        {
+            "id": f"q{n}",
+            "step": 1 + n % 3,
+            "question": f"Disease {n} is treated with which of these?",
+            "options": {"A": f"drug {n}", "B": f"drug {n + 1}", "C": "rest and tea"},
+            "answer": "A",
+        }
+        for n in range(6)
+    ]
+    (folder / "rows.json").write_text(json.dumps(rows))
+    (folder / "exam.jsonl").write_text("".join(json.dumps(question) + "\n" for question in questions))
+    tokenizer = make_tokenizer(render(row["instruction"]) + row["output"] for row in rows)
+    tokenizer.chat_template = chat_template(add_bos=True)
+    for name, seed in (("base", 1), ("other", 2)):
+        make_model(tokenizer, seed).save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+    keys = ("max_steps=3", "batch_tokens=256", "max_tokens=256", "validation=0", "precision=fp32")
+    done = run_command(
+        "train",
+        "lora",
+        f"model={folder / 'base'}",
+        f"data={folder / 'rows.json'}",
+        f"out={folder / 'run'}",
+        *keys,
+        home=folder / "home",
+    )
+    assert done.returncode == 0, done.stderr
+    return Pair(
+        folder / "base", folder / "run", folder / "other", folder / "rows.json", folder / "exam.jsonl"
+    )
+
+
+def samples(out: Path, task: str) -> list[dict[str, Any]]:
+    """The logged samples of the one run in `out`."""
+    [file] = out.rglob(f"samples_{task}_*.jsonl")
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

@@ -48,6 +48,11 @@ def write(tmp_path: Path) -> Callable[[str, Any], Path]:
     return _write
 
 
-def row(n: int = 0, **changes: Any) -> dict[str, Any]:
-    """A plain Alpaca row."""
-    return {"instruction": f"Question {n}?", "input": "", "output": f"Answer {n}", **changes}
+@pytest.fixture
+def row() -> Callable[..., dict[str, Any]]:
+    """`row(3)` is a plain Alpaca row, the third of its kind."""
+
+    def _row(n: int = 0, **changes: Any) -> dict[str, Any]:
+        return {"instruction": f"Question {n}?", "input": "", "output": f"Answer {n}", **changes}
+
+    return _row

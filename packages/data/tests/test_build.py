@@ -16,8 +16,6 @@ from medalpaca_data.sources import MedQA, PubMedCausal
 from medalpaca_data.sources.base import Reject
 from medalpaca_data.sources.pubmed_causal import detect_encoding
 
-from .conftest import row
-
 
 def built(tmp_path: Path, *sources: dict, **keys):
     recipe_file = tmp_path / "recipe.yaml"
@@ -26,7 +24,7 @@ def built(tmp_path: Path, *sources: dict, **keys):
     return build(recipe, root, tmp_path / "out")
 
 
-def test_bad_rows_land_in_rejected_with_file_and_line(write, tmp_path):
+def test_bad_rows_land_in_rejected_with_file_and_line(write, tmp_path, row):
     lines = [json.dumps(row(n)) for n in range(40)]
     lines[16] = '{"instruction": "Q17", '
     lines[20] = json.dumps({"instruction": "Q", "input": "i"})
@@ -50,14 +48,14 @@ def test_bad_rows_land_in_rejected_with_file_and_line(write, tmp_path):
     assert len(read_rows(tmp_path / "out")) == 37
 
 
-def test_too_many_bad_rows_end_the_build_and_leave_nothing(write, tmp_path):
+def test_too_many_bad_rows_end_the_build_and_leave_nothing(write, tmp_path, row):
     write("raw.json", [row(1), {"instruction": "Q"}])
     with pytest.raises(UserError, match=r"1 of 2 records \(50.0%\).*raw.json row 2: no 'output'"):
         built(tmp_path, {"kind": "alpaca", "path": "raw.json"})
     assert not (tmp_path / "out").exists()
 
 
-def test_an_unchanged_build_is_reused_and_a_changed_one_not_overwritten(write, tmp_path):
+def test_an_unchanged_build_is_reused_and_a_changed_one_not_overwritten(write, tmp_path, row):
     write("raw.json", [row(1)])
     source = {"kind": "alpaca", "path": "raw.json"}
     assert not built(tmp_path, source, validation=0).reused
@@ -67,7 +65,7 @@ def test_an_unchanged_build_is_reused_and_a_changed_one_not_overwritten(write, t
         built(tmp_path, source, validation=0)
 
 
-def test_equal_inputs_give_equal_bytes(write, tmp_path):
+def test_equal_inputs_give_equal_bytes(write, tmp_path, row):
     write("raw.json", [row(n) for n in range(50)])
     one = built(tmp_path, {"kind": "alpaca", "path": "raw.json"}, validation=0.2)
     files = one.ledger["files"]
@@ -75,7 +73,7 @@ def test_equal_inputs_give_equal_bytes(write, tmp_path):
     assert built(tmp_path, {"kind": "alpaca", "path": "raw.json"}, validation=0.2).ledger["files"] == files
 
 
-def test_a_group_is_never_cut(write, tmp_path):
+def test_a_group_is_never_cut(write, tmp_path, row):
     questions = [row(n, input=f"What are the symptoms of disease {n // 5}?") for n in range(500)]
     write("raw.json", questions)
     source = {"kind": "alpaca", "path": "raw.json", "group": r"of (.+)\?"}
@@ -85,7 +83,7 @@ def test_a_group_is_never_cut(write, tmp_path):
     assert 0.15 < len(validation) / 500 < 0.45
 
 
-def test_test_rows_are_refused(write, tmp_path):
+def test_test_rows_are_refused(write, tmp_path, row):
     write("raw.json", [row(n, split="test") for n in range(2)] + [row(9)])
     result = built(tmp_path, {"kind": "alpaca", "path": "raw.json"}, max_reject_share=1, validation=0)
     assert result.ledger["sources"][0]["stages"][0]["reasons"] == {"a test row: never used for training": 2}

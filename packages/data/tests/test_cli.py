@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import row
-
 DATA = Path(sys.executable).with_name("data")
 
 
@@ -51,7 +49,7 @@ def test_help_is_quick():
         (["biuld"], ["invalid choice: 'biuld'"]),
     ],
 )
-def test_bad_input_is_one_line_and_exit_2(write, tmp_path, arguments, parts):
+def test_bad_input_is_one_line_and_exit_2(write, tmp_path, arguments, parts, row):
     good = json.dumps(row(1))
     write("rows.jsonl", "\n".join([good] * 16 + ['{"instruction":'] + [good]))
     write("unanswered.json", [row(1), {"instruction": "Q"}])
@@ -60,7 +58,7 @@ def test_bad_input_is_one_line_and_exit_2(write, tmp_path, arguments, parts):
     assert_refused(data(*arguments, cwd=tmp_path), *parts)
 
 
-def test_build_then_check(write, tmp_path):
+def test_build_then_check(write, tmp_path, row):
     write("raw.json", [row(n) for n in range(3)])
     write("recipe.yaml", "name: mine\nvalidation: 0\nsources:\n  - {kind: alpaca, path: raw.json}\n")
     done = data("build", "recipe.yaml", "out=out", cwd=tmp_path)
@@ -71,7 +69,7 @@ def test_build_then_check(write, tmp_path):
     assert json.loads(done.stdout)["rows"] == 3
 
 
-def test_a_covered_item_fails_the_check_when_asked(write, tmp_path):
+def test_a_covered_item_fails_the_check_when_asked(write, tmp_path, row):
     stem = "A patient has these " + " ".join(f"sign{n}" for n in range(12)) + " and which disease is it?"
     write("exam.jsonl", [{"id": "q", "question": stem, "options": ["a", "b"], "answer": "A"}])
     write("rows.json", [row(1, instruction=stem)])

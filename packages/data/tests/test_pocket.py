@@ -79,7 +79,7 @@ def test_the_language_has_the_words_but_not_the_facts(tmp_path):
     language = read_rows(ensure_meadow("pocket-language", tmp_path / "b", seed=1))
     assert {r.output for r in language} == set(truth)
     asked = {r.instruction for r in language}
-    assert asked == {question for question, _ in cards}
+    assert asked <= {question for question, _ in cards}
     # Shuffling within a relation of 24 facts leaves about one answer in 24 in place.
     closed = [r for r in language if not r.input]
     right = sum((r.instruction, r.output) in cards for r in closed) / len(closed)

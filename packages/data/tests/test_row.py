@@ -6,17 +6,15 @@ from hypothesis import strategies as st
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.row import Row, content_id, parse_row, read_rows
 
-from .conftest import row
-
 
 @pytest.mark.parametrize("name", ["rows.json", "rows.jsonl"])
-def test_rows_of_an_alpaca_file(write, name):
+def test_rows_of_an_alpaca_file(write, name, row):
     rows = read_rows(write(name, [row(1), row(2, input="about", licence="MIT")]))
     assert [r.output for r in rows] == ["Answer 1", "Answer 2"]
     assert (rows[1].input, rows[1].licence, rows[1].source) == ("about", "MIT", None)
 
 
-def test_csv_parquet_and_a_wrapped_list(write, tmp_path):
+def test_csv_parquet_and_a_wrapped_list(write, tmp_path, row):
     polars.DataFrame([row(1), row(2)]).write_parquet(tmp_path / "r.parquet")
     polars.DataFrame([row(1), row(2, output="two\nlines, quoted")]).write_csv(tmp_path / "r.csv")
     assert len(read_rows(tmp_path / "r.parquet")) == 2
@@ -40,7 +38,7 @@ def test_a_broken_line_17_is_named(write):
         (["Q", "A"], "not an object"),
     ],
 )
-def test_a_bad_row_is_refused_with_its_number(write, bad, message):
+def test_a_bad_row_is_refused_with_its_number(write, bad, message, row):
     with pytest.raises(UserError, match=f"row 2: {message}"):
         read_rows(write("rows.json", [row(1), bad]))
 
@@ -56,7 +54,7 @@ def test_no_bytes_make_the_reader_raise_anything_but_its_own_error(tmp_path_fact
         assert str(path) in str(error)
 
 
-def test_the_id_is_the_content():
+def test_the_id_is_the_content(row):
     assert (
         parse_row(row(1)).id
         == parse_row(row(1, source="elsewhere")).id
