@@ -26,12 +26,7 @@ def test_a_member_stands_alone(member, tmp_path):
     listed = subprocess.run(["uv", "pip", "list", "--python", python], capture_output=True, text=True).stdout
     if member == "medalpaca_data":
         assert "torch" not in listed
-    done = subprocess.run(
-        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    tests = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(tests, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:]
     assert " passed" in done.stdout
