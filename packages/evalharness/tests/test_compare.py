@@ -54,8 +54,12 @@ def test_the_counts_are_those_of_the_answers(run, write_exam):
     assert found.pooled.p == 2 / 2**9
     assert found.pooled.verdict == "better"
     assert found.sentence == (
-        "Tuned is better than base: +75.0 points on 12 items, 9 fixed and 0 broken, exact McNemar p = 0.0039."
+        "Tuned is better than base: +75.0 points (95 % interval +50.0 to +100.0) on 12 items, "
+        "9 fixed and 0 broken, exact McNemar p = 0.0039."
     )
+    # Holm by hand: p of the steps 2/2^3, 2/2^2, 2/2^4.
+    assert [(row.p, row.p_holm) for row in found.steps] == [(0.25, 0.5), (0.5, 0.5), (0.125, 0.375)]
+    assert {row.verdict for row in found.steps} == {"no difference detectable at this n"}
     options = [len(item.options) for item in _items(exam)]
     assert found.pooled.chance == pytest.approx(sum(1 / k for k in options) / 12)
 
@@ -107,11 +111,21 @@ def test_a_run_is_compared_whatever_its_directory_is_called(run, write_exam, tmp
     assert main(["compare", str(base), str(file)]) == 0
     shown = capsys.readouterr().out
     assert "better" in shown
-    assert all(len(line) <= 140 for line in shown.splitlines())
+    table = shown[shown.index("95 %") : shown.index("Tuned is")]
+    assert all(len(line) <= 80 for line in table.splitlines())
+    assert main(["compare", str(base), str(tuned), "--items"]) == 0
+    shown = capsys.readouterr().out
+    assert "Fixed (9): item, base -> tuned\n  step1-2  B -> A\n" in shown
+    assert "Broken (0)" in shown
+    assert main(["compare", str(tuned), str(base), "--items"]) == 0
+    assert "  step1-2  A -> B  key A\n" in capsys.readouterr().out
     assert main(["compare", str(base), str(tuned), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report == json.loads(json.dumps(as_json(compare(read_run(base), read_run(tuned)))))
     assert (report["verdict"], report["all"]["fixed"]) == ("better", 9)
+    assert len(report["fixed"]) == 9
+    assert report["fixed"][0] == {"item": "step1-2", "step": 1, "key": "A", "base": "B", "tuned": "A"}
+    assert report["broken"] == []
 
 
 def test_what_must_not_be_compared(run, write_exam):

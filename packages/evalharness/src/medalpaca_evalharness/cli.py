@@ -39,6 +39,7 @@ def _parser() -> Parser:
     compare.add_argument("base", metavar="BASE", type=Path, help=result)
     compare.add_argument("tuned", metavar="TUNED", type=Path, help="the same for the tuned model")
     compare.add_argument("--task", help="which exam, when the runs asked several")
+    compare.add_argument("--items", action="store_true", help="print every fixed and broken item")
     inspect = commands.add_parser("inspect", help="what an exam holds and what of it can be scored")
     inspect.add_argument("exam", metavar="EXAM", help="a directory, a file, or medalpaca_pocket")
     inspect.add_argument(
@@ -59,7 +60,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     else:
         from .table import show
 
-        show(comparison)
+        show(comparison, items=arguments.items)
 
 
 def _inspect(arguments: argparse.Namespace) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from medalpaca_data.ground.errors import CheckFailed
 
-from .results import Answer, Run
-from .statistics import Interval, detectable_difference, mcnemar_exact, wilson
+from .bootstrap import Stratum, paired_bootstrap
+from .flips import Flip, flip_json, flips
+from .results import Run
+from .sample import Answer
+from .statistics import Interval, detectable_difference, holm, mcnemar_exact, wilson
 
 Verdict = Literal["better", "worse", "no difference detectable at this n"]
 
@@ -27,6 +30,8 @@ class Row:
     broken: int  # right before, wrong after
     both_wrong: int
     chance: float  # mean of 1/k over the items: what guessing gets
+    interval: Interval  # of the difference: paired bootstrap, within steps
+    p_holm: float | None = None  # of a step: p adjusted for the number of steps looked at
 
     @property
     def n(self) -> int:
@@ -59,7 +64,8 @@ class Row:
 
     @property
     def verdict(self) -> Verdict:
-        if self.p >= ALPHA:
+        """Of a step, by the adjusted p-value."""
+        if (self.p if self.p_holm is None else self.p_holm) >= ALPHA:
             return "no difference detectable at this n"
         return "better" if self.fixed > self.broken else "worse"
 
@@ -72,6 +78,7 @@ class Comparison:
     tuned: Run
     steps: tuple[Row, ...]
     pooled: Row
+    flips: tuple[Flip, ...]
     notes: tuple[str, ...]
 
     @property
@@ -80,7 +87,7 @@ class Comparison:
         row = self.pooled
         p = f"p = {row.p:.4f}" if row.p >= 0.0001 else "p < 0.0001"
         counts = (
-            f"{100 * row.difference:+.1f} points on {row.n} items, "
+            f"{100 * row.difference:+.1f} points (95 % interval {points(row.interval)}) on {row.n} items, "
             f"{row.fixed} fixed and {row.broken} broken, exact McNemar {p}"
         )
         if row.verdict != "no difference detectable at this n":
@@ -94,17 +101,27 @@ class Comparison:
         )
 
 
+def points(interval: Interval) -> str:
+    """An interval of a difference, in points."""
+    return f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
+
+
 def compare(base: Run, tuned: Run) -> Comparison:
     """Compare two runs. Raises CheckFailed, saying which, when exam, prompt, items or metric differ."""
     _refuse_different(base, tuned)
     pairs = [(answer, tuned.answers[item]) for item, answer in base.answers.items()]
     steps = sorted({before.step for before, _ in pairs}, key=lambda step: (step is None, step or 0))
-    rows = [
-        _row("no step" if step is None else f"Step {step}", [pair for pair in pairs if pair[0].step == step])
-        for step in steps
-    ]
+    by_step = {step: [pair for pair in pairs if pair[0].step == step] for step in steps}
+    rows = [_row("no step" if step is None else f"Step {step}", [by_step[step]]) for step in steps]
+    adjusted = holm([row.p for row in rows])
+    rows = [replace(row, p_holm=p) for row, p in zip(rows, adjusted, strict=True)]
     return Comparison(
-        base, tuned, tuple(rows) if len(rows) > 1 else (), _row("All", pairs), tuple(_notes(base, tuned))
+        base=base,
+        tuned=tuned,
+        steps=tuple(rows) if len(rows) > 1 else (),
+        pooled=_row("All", list(by_step.values())),
+        flips=flips(pairs),
+        notes=tuple(_notes(base, tuned)),
     )
 
 
@@ -118,11 +135,13 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "prompt_id": comparison.base.prompt_id,
         "base": _run_json(comparison.base),
         "tuned": _run_json(comparison.tuned),
-        "steps": [_row_json(row) for row in comparison.steps],
-        "all": _row_json(comparison.pooled),
+        "steps": [row_json(row) for row in comparison.steps],
+        "all": row_json(comparison.pooled),
         "verdict": comparison.pooled.verdict,
         "sentence": comparison.sentence,
         "notes": list(comparison.notes),
+        "fixed": [flip_json(flip) for flip in comparison.flips if flip.fixed],
+        "broken": [flip_json(flip) for flip in comparison.flips if not flip.fixed],
     }
 
 
@@ -131,7 +150,8 @@ def _run_json(run: Run) -> dict[str, Any]:
     return {"file": str(run.file)} | {name: getattr(run, name) for name in names}
 
 
-def _row_json(row: Row) -> dict[str, Any]:
+def row_json(row: Row) -> dict[str, Any]:
+    """A row of counts with everything computed from it."""
     return {
         "label": row.label,
         "n": row.n,
@@ -144,13 +164,17 @@ def _row_json(row: Row) -> dict[str, Any]:
         "broken": row.broken,
         "both_wrong": row.both_wrong,
         "difference": row.difference,
+        "difference_interval": list(row.interval),
         "p_mcnemar_exact": row.p,
+        "p_holm": row.p_holm,
+        "verdict": row.verdict,
         "detectable_difference": detectable_difference(row.n, row.fixed + row.broken),
         "chance": row.chance,
     }
 
 
-def _row(label: str, pairs: Sequence[tuple[Answer, Answer]]) -> Row:
+def _row(label: str, strata: Sequence[Sequence[tuple[Answer, Answer]]]) -> Row:
+    pairs = [pair for stratum in strata for pair in stratum]
     outcomes = [(before.right, after.right) for before, after in pairs]
     return Row(
         label=label,
@@ -159,6 +183,14 @@ def _row(label: str, pairs: Sequence[tuple[Answer, Answer]]) -> Row:
         broken=outcomes.count((True, False)),
         both_wrong=outcomes.count((False, False)),
         chance=sum(1 / before.options for before, _ in pairs) / len(pairs),
+        interval=paired_bootstrap(
+            Stratum(
+                len(stratum),
+                sum(after.right and not before.right for before, after in stratum),
+                sum(before.right and not after.right for before, after in stratum),
+            )
+            for stratum in strata
+        ),
     )
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isclose, isnan
+from math import isclose
 from pathlib import Path
 from typing import Any
 
 from medalpaca_data.ground.errors import CheckFailed, UserError
-from medalpaca_data.ground.files import existing, parse_json, read_json, read_text
+from medalpaca_data.ground.files import existing, read_json
+
+from .sample import Answer, read_answer, records
 
 # lm-eval names a run's files after one moment: results_MOMENT.json (or what the user called it) and
 # samples_TASK_MOMENT.jsonl, with MOMENT like 2026-11-22T13-39-42.379641.
@@ -19,27 +21,18 @@ STEP = re.compile(r"_step\d+$")
 FILTER = "none"  # our tasks have no filters; lm-eval calls that "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """How one item went. `asked` is the hash of exactly what the model was shown, and of the key."""
-
-    item_id: str
-    step: int | None
-    options: int
-    right: bool
-    asked: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One model's answers to one exam, with what lm-eval recorded about how they came about."""
 
     file: Path
+    samples: tuple[Path, ...]
     task: str  # of a group: its name without the step
     metric: str
     exam: str
     exam_sha256: str
     prompt_id: str
+    scoring: str
     base: str | None
     base_sha256: str | None
     adapter: str | None
@@ -102,11 +95,13 @@ def read_run(path: Path, task: str | None = None) -> Run:
     settings = results.get("config") or {}
     return Run(
         file=file,
+        samples=tuple(samples_file(file, name) for name in asked[chosen]),
         task=chosen,
         metric=_one(file, "metric", metrics),
         exam=_one(file, "exam", {doc["exam"] for doc in docs}),
         exam_sha256=_one(file, "exam", {doc["exam_sha256"] for doc in docs}),
         prompt_id=_one(file, "prompt", {doc["prompt_id"] for doc in docs}),
+        scoring=_one(file, "scoring", {doc["scoring"] for doc in docs}),
         **{
             key: _one(file, key, {doc.get(key) for doc in docs})
             for key in ("base", "base_sha256", "adapter", "adapter_sha256")
@@ -131,41 +126,25 @@ def _chosen(file: Path, asked: Mapping[str, list[str]], task: str | None) -> str
 def _read_task(
     file: Path, name: str, metric: str, reported: Mapping[str, Any]
 ) -> list[tuple[Mapping[str, Any], Answer]]:
-    samples = _samples_file(file, name)
-    rows = []
-    for line, record in _records(samples):
-        where = f"{samples} line {line}"
-        try:
-            doc = record["doc"]
-            score = record[metric]
-            answer = Answer(
-                item_id=str(doc["item_id"]),
-                step=doc["step"],
-                options=len(doc["choices"]),
-                right=score == 1,
-                asked=f"{record['prompt_hash']} {record['target_hash']}",
-            )
-            likelihoods = [float(response[0]) for response in record["filtered_resps"]]
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise UserError(f"{where}: not a scored sample of {name} ({error!r})") from None
-        if score not in (0, 1):
-            raise UserError(f"{where}: {metric} is {score!r}, 0 or 1 was expected")
-        if any(map(isnan, likelihoods)):
-            # lm-eval scores these as if the first option had been chosen.
-            raise CheckFailed(
-                f"{where}: the model's log-likelihoods are not numbers (nan); its scores mean nothing"
-            )
-        rows.append((doc, answer))
+    samples = samples_file(file, name)
+    rows = [read_answer(record, metric, name, f"{samples} line {line}") for line, record in records(samples)]
     if not rows:
         raise UserError(f"{samples}: no samples in it")
     mean = sum(answer.right for _, answer in rows) / len(rows)
     stated = reported.get(f"{metric},{FILTER}")
     if not isinstance(stated, int | float) or not isclose(stated, mean, abs_tol=1e-9):
         raise CheckFailed(f"{file}: reports {metric} {stated} for {name}, but its samples give {mean:.4f}")
+    for _, answer in rows:
+        if answer.right != (answer.chosen == answer.key):
+            raise CheckFailed(
+                f"{samples}: item {answer.item_id} counts as {'right' if answer.right else 'wrong'}, "
+                "but its log-likelihoods say otherwise"
+            )
     return rows
 
 
-def _samples_file(file: Path, name: str) -> Path:
+def samples_file(file: Path, name: str) -> Path:
+    """The logged samples of the task `name` in the run whose results are in `file`."""
     match = RESULTS_FILE.fullmatch(file.name)
     moment = match["moment"] if match else file.stem.removeprefix("results_")
     samples = file.with_name(f"samples_{name}_{moment}.jsonl")
@@ -174,16 +153,6 @@ def _samples_file(file: Path, name: str) -> Path:
             f"{samples}: missing; run lm_eval with --log_samples, and keep a run's files together"
         )
     return samples
-
-
-def _records(samples: Path) -> Iterator[tuple[int, Any]]:
-    # Not splitlines: texts may hold other line separators, which JSON leaves as they are.
-    for number, line in enumerate(read_text(samples).split("\n"), 1):
-        if line.strip():
-            try:
-                yield number, parse_json(line, "")
-            except UserError:
-                raise UserError(f"{samples} line {number}: not valid JSON; was the run cut off?") from None
 
 
 def _one(file: Path, what: str, values: set[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
 from statistics import NormalDist
 from typing import NamedTuple
@@ -53,7 +54,7 @@ def mcnemar_exact(fixed: int, broken: int) -> float:
 
 
 def detectable_difference(
-    n: int, discordant: int, power: float = POWER, confidence: float = CONFIDENCE
+    n: int, discordant: float, power: float = POWER, confidence: float = CONFIDENCE
 ) -> float:
     """The smallest difference in accuracy, as a share of 1, that `n` pairs show with `power`.
 
@@ -65,3 +66,19 @@ def detectable_difference(
         raise ValueError(f"{discordant} of {n}")
     normal = NormalDist()
     return (normal.inv_cdf((1 + confidence) / 2) + normal.inv_cdf(power)) * sqrt(discordant / n / n)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values adjusted for being looked at together, in their order.
+
+    Holm, S. (1979), "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
+    Statistics 6:65-70: the i-th smallest of m is multiplied by m - i + 1, and none may be below a smaller one's.
+    Calling those below alpha significant keeps the chance of one or more false alarms at alpha.
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted

@@ -7,16 +7,20 @@ from rich.console import Console
 from rich.table import Table
 
 from .compare import Comparison, Row
+from .flips import Flip
 from .statistics import Interval
 
 # Headings and cells are broken by hand so that all of it fits 80 columns.
 COLUMNS = (
-    "n", "base\n95 %", "tuned\n95 %", "both\nright", "fixed", "broken", "both\nwrong", "points", "p", "chance"
+    "n", "base\n95 %", "tuned\n95 %", "both right\nboth wrong", "fixed\nbroken", "points\n95 %", "p\nHolm", "chance",
 )  # fmt: skip
 
 
-def show(comparison: Comparison, console: Console | None = None) -> None:
-    """Print the comparison: the two sides, one row per step and one for all, the verdict, and the notes."""
+def show(comparison: Comparison, console: Console | None = None, *, items: bool = False) -> None:
+    """Print the comparison: the two sides, one row per step and one for all, the verdict, and the notes.
+
+    With `items`, every fixed and every broken item too.
+    """
     console = console or Console()
     base, tuned = comparison.base, comparison.tuned
     for side, run in (("base ", base), ("tuned", tuned)):
@@ -31,6 +35,21 @@ def show(comparison: Comparison, console: Console | None = None) -> None:
     console.print(comparison.sentence, highlight=False, markup=False)
     for note in comparison.notes:
         console.print(f"Note: {note}.", highlight=False, markup=False)
+    if items:
+        for label, fixed in (("Fixed", True), ("Broken", False)):
+            _show_flips(console, label, [flip for flip in comparison.flips if flip.fixed is fixed])
+
+
+def _show_flips(console: Console, label: str, flips: list[Flip]) -> None:
+    console.print(f"\n{label} ({len(flips)}): item, base -> tuned" + (", key" if label == "Broken" else ""))
+    for flip in flips:
+        key = "" if flip.fixed else f"  key {flip.key}"
+        console.print(
+            f"  {flip.item_id}  {flip.base} -> {flip.tuned}{key}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def _table(comparison: Comparison) -> Table:
@@ -38,7 +57,8 @@ def _table(comparison: Comparison) -> Table:
         box=box.SIMPLE_HEAD,
         padding=0,
         show_edge=False,
-        caption="accuracy in % with its 95 % Wilson interval; p: exact McNemar, two-sided",
+        caption="accuracy in % with Wilson interval, points with paired bootstrap interval;\n"
+        "p: exact McNemar, two-sided; under a step's, adjusted for the steps (Holm)",
         caption_justify="left",
     )
     table.add_column("")
@@ -58,15 +78,17 @@ def _cells(row: Row) -> list[str]:
         str(row.n),
         _share(row.base_right, row.n, row.base_interval),
         _share(row.tuned_right, row.n, row.tuned_interval),
-        str(row.both_right),
-        str(row.fixed),
-        str(row.broken),
-        str(row.both_wrong),
-        f"{100 * row.difference:+.1f}",
-        f"{row.p:.4f}" if row.p >= 0.0001 else "<0.0001",
+        f"{row.both_right}\n{row.both_wrong}",
+        f"{row.fixed}\n{row.broken}",
+        f"{100 * row.difference:+.1f}\n{100 * row.interval.low:+.1f} {100 * row.interval.high:+.1f}",
+        _p(row.p) + ("" if row.p_holm is None else f"\n{_p(row.p_holm)}"),
         f"{100 * row.chance:.1f}",
     ]
 
 
 def _share(right: int, n: int, interval: Interval) -> str:
     return f"{100 * right / n:.1f}\n{100 * interval.low:.1f}-{100 * interval.high:.1f}"
+
+
+def _p(value: float) -> str:
+    return f"{value:.4f}" if value >= 0.0001 else "<0.0001"

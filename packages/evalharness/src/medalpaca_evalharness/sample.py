@@ -1,0 +1,117 @@
+"""One logged sample of lm-eval: what was asked, what the options scored, whether it is what it says it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from medalpaca_data.ground.errors import CheckFailed, UserError
+from medalpaca_data.ground.files import parse_json, read_text, sha256_bytes, sha256_json
+
+HASHES = ("doc_hash", "prompt_hash", "target_hash")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """How one item went. `asked` is the hash of exactly what the model was shown, and of the key."""
+
+    item_id: str
+    step: int | None
+    right: bool
+    asked: str
+    letters: tuple[str, ...]
+    choices: tuple[str, ...]  # what followed the prompt: letters, or the options' texts
+    key: int  # index of the right option
+    scores: tuple[float, ...]  # what the task compares, per option; the largest is the answer
+    sha256: str  # of the whole logged sample
+
+    @property
+    def options(self) -> int:
+        """How many options the item has."""
+        return len(self.letters)
+
+    @property
+    def chosen(self) -> int:
+        """Index of the option with the largest score; the first of equals, as in lm-eval."""
+        return self.scores.index(max(self.scores))
+
+
+def records(samples: Path) -> Iterator[tuple[int, Any]]:
+    """(line number, value) of every sample in a file."""
+    # Not splitlines: texts may hold other line separators, which JSON leaves as they are.
+    for number, line in enumerate(read_text(samples).split("\n"), 1):
+        if line.strip():
+            try:
+                yield number, parse_json(line, "")
+            except UserError:
+                raise UserError(f"{samples} line {number}: not valid JSON; was the run cut off?") from None
+
+
+def read_answer(record: Any, metric: str, name: str, where: str) -> tuple[Mapping[str, Any], Answer]:
+    """The document and the answer in a logged sample of the task `name`, scored by `metric`."""
+    try:
+        doc = record["doc"]
+        score = record[metric]
+        likelihoods = [float(response[0]) for response in record["filtered_resps"]]
+        answer = Answer(
+            item_id=str(doc["item_id"]),
+            step=doc["step"],
+            right=score == 1,
+            asked=f"{record['prompt_hash']} {record['target_hash']}",
+            letters=tuple(map(str, doc["letters"])),
+            choices=tuple(map(str, doc["choices"])),
+            key=int(doc["gold"]),
+            scores=tuple(_compared(likelihoods, doc["choices"], metric)),
+            sha256=sha256_json(record),
+        )
+    except (KeyError, TypeError, IndexError, ValueError, ZeroDivisionError) as error:
+        raise UserError(f"{where}: not a scored sample of {name} ({error!r})") from None
+    if score not in (0, 1):
+        raise UserError(f"{where}: {metric} is {score!r}, 0 or 1 was expected")
+    if any(map(isnan, likelihoods)):
+        # lm-eval scores these as if the first option had been chosen.
+        raise CheckFailed(
+            f"{where}: the model's log-likelihoods are not numbers (nan); its scores mean nothing"
+        )
+    if len(answer.scores) != answer.options or not 0 <= answer.key < answer.options:
+        raise UserError(
+            f"{where}: {len(answer.scores)} scores and key {answer.key} for {answer.options} options"
+        )
+    return doc, answer
+
+
+def _compared(likelihoods: list[float], choices: list[str], metric: str) -> list[float]:
+    """`acc` compares log-likelihoods, `acc_norm` log-likelihoods per character of the option's text."""
+    if metric == "acc_norm":
+        return [value / len(text) for value, text in zip(likelihoods, choices, strict=True)]
+    return likelihoods
+
+
+def broken_hashes(record: Mapping[str, Any]) -> list[str]:
+    """What of a sample is not what lm-eval hashed when it was logged: the item, the prompt, the key.
+
+    lm-eval writes these hashes for every sample; nothing in it ever checks them.
+    """
+    doc, arguments = record["doc"], record["arguments"]
+    shown = [value["arg_0"] for value in arguments.values()]
+    # lm-eval's own way to write a document before it hashes it.
+    found = []
+    if _hash(json.dumps(doc, indent=2, ensure_ascii=False)) != record["doc_hash"]:
+        found.append("its document")
+    if any(_hash(text) != record["prompt_hash"] for text in shown):
+        found.append("its prompt")
+    if _hash(str(record["target"])) != record["target_hash"] or str(doc["gold"]) != str(record["target"]):
+        found.append("its key")
+    if [value["arg_1"] for value in arguments.values()] != list(doc["choices"]):
+        found.append("its options")
+    if record["resps"] != [[response] for response in record["filtered_resps"]]:
+        found.append("its log-likelihoods")
+    return found
+
+
+def _hash(text: str) -> str:
+    return sha256_bytes(text.encode())
