@@ -94,6 +94,27 @@ def save() -> Callable[[dict[str, Any], Path], Path]:
     return write
 
 
+@pytest.fixture
+def pair(evaluate, answering, save, write_exam, tmp_path) -> Callable[..., tuple[Path, Path]]:
+    """Two saved runs of one exam: a model that always answers B, and one that knows the key."""
+
+    def make(
+        task: str = "medalpaca_usmle",
+        exam: Path | None = None,
+        base: dict[str, str] | None = None,
+        tuned: dict[str, str] | None = None,
+    ) -> tuple[Path, Path]:
+        place = {} if task == "medalpaca_pocket" else {"exam": str(exam or write_exam())}
+        sides = {"base": (lambda doc: 1, base), "tuned": (lambda doc: doc["gold"], tuned)}
+        saved = [
+            save(evaluate(answering(choose), task, place | (models or {})), tmp_path / "results" / name)
+            for name, (choose, models) in sides.items()
+        ]
+        return saved[0], saved[1]
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama and a byte-level tokenizer that starts every text with BOS, as real Llamas' do."""

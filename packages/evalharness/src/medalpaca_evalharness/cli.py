@@ -1,4 +1,4 @@
-"""The `exam` command: compare two results, or look into an exam. Needs no model and no GPU."""
+"""The `exam` command: compare two results, report them, verify a report. Needs no model and no GPU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from medalpaca_data.ground.errors import Parser, UserError, run
+from medalpaca_data.ground.errors import CheckFailed, Parser, UserError, run
 
 
 def entry() -> None:
@@ -23,23 +23,41 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.command == "compare":
         _compare(arguments)
+    elif arguments.command == "report":
+        _report(arguments)
+    elif arguments.command == "verify":
+        _verify(arguments)
     elif arguments.command == "inspect":
         _inspect(arguments)
     else:
-        raise UserError("exam: say what to do: `exam compare BASE TUNED` or `exam inspect EXAM`")
+        raise UserError(
+            "exam: say what to do: `exam compare BASE TUNED`, `exam report BASE TUNED --out report.html`, "
+            "`exam verify report.html` or `exam inspect EXAM`"
+        )
     return 0
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="exam", description="Compare two exam results, or look into an exam.")
+    parser = Parser(prog="exam", description="Compare two exam results, report them, verify a report.")
     parser.add_argument("--version", action="version", version=f"exam {version('medalpaca-evalharness')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    compare = commands.add_parser("compare", help="base against tuned, with exact statistics and a verdict")
     result = "a results_*.json of lm_eval, or a directory with exactly one run"
-    compare.add_argument("base", metavar="BASE", type=Path, help=result)
-    compare.add_argument("tuned", metavar="TUNED", type=Path, help="the same for the tuned model")
-    compare.add_argument("--task", help="which exam, when the runs asked several")
+    compare = commands.add_parser("compare", help="base against tuned, with exact statistics and a verdict")
+    report = commands.add_parser("report", help="the comparison and all about it as one HTML page, and JSON")
+    for command in (compare, report):
+        command.add_argument("base", metavar="BASE", type=Path, help=result)
+        command.add_argument("tuned", metavar="TUNED", type=Path, help="the same for the tuned model")
+        command.add_argument("--task", help="which exam, when the runs asked several")
     compare.add_argument("--items", action="store_true", help="print every fixed and broken item")
+    report.add_argument("--out", type=Path, required=True, help="the .html file; .json goes beside it")
+    verify = commands.add_parser("verify", help="compute a report again from its samples, check every hash")
+    verify.add_argument("report", metavar="REPORT", type=Path, help="the .html or .json of `exam report`")
+    for name in ("base", "tuned"):
+        verify.add_argument(f"--{name}", type=Path, help="where that side's results are now")
+    verify.add_argument("--weights", action="store_true", help="hash base and adapter again too")
+    for command in (compare, report, verify):
+        command.add_argument("--meadow", type=Path, help="the training data: a Meadow directory or rows")
+        command.add_argument("--exam", help="where the exam is, if not where lm_eval was told")
     inspect = commands.add_parser("inspect", help="what an exam holds and what of it can be scored")
     inspect.add_argument("exam", metavar="EXAM", help="a directory, a file, or medalpaca_pocket")
     inspect.add_argument(
@@ -55,12 +73,54 @@ def _compare(arguments: argparse.Namespace) -> None:
     from .results import read_run
 
     comparison = compare(read_run(arguments.base, arguments.task), read_run(arguments.tuned, arguments.task))
+    found = None
+    if arguments.meadow:
+        from .clean import contamination
+
+        found = contamination(comparison, arguments.meadow, arguments.exam)
     if arguments.json:
-        _print_json(as_json(comparison))
+        from .clean import as_json as clean_json
+
+        _print_json(as_json(comparison) | {"contamination": clean_json(found) if found else None})
     else:
         from .table import show
 
-        show(comparison, items=arguments.items)
+        show(comparison, contamination=found, items=arguments.items)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from .report import make
+
+    written = make(
+        arguments.base,
+        arguments.tuned,
+        arguments.out,
+        task=arguments.task,
+        meadow=arguments.meadow,
+        exam=arguments.exam,
+    )
+    sys.stdout.write("".join(f"{file}\n" for file in written))
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    from .verify import Places, verify
+
+    found = verify(
+        arguments.report,
+        Places(
+            base=arguments.base,
+            tuned=arguments.tuned,
+            meadow=arguments.meadow,
+            exam=arguments.exam,
+            weights=arguments.weights,
+        ),
+    )
+    for problem in found.problems:
+        sys.stdout.write(f"does not match: {problem}\n")
+    if found.problems:
+        raise CheckFailed(f"{arguments.report}: {len(found.problems)} things do not match")
+    sys.stdout.write("".join(f"checked: {line}\n" for line in found.checked))
+    sys.stdout.write(f"{arguments.report}: all of it matches\n")
 
 
 def _inspect(arguments: argparse.Namespace) -> None:

@@ -30,6 +30,7 @@ class Run:
     task: str  # of a group: its name without the step
     metric: str
     exam: str
+    exam_path: str | None  # as the run was told; None for a bundled exam and for one named elsewhere
     exam_sha256: str
     prompt_id: str
     scoring: str
@@ -99,6 +100,7 @@ def read_run(path: Path, task: str | None = None) -> Run:
         task=chosen,
         metric=_one(file, "metric", metrics),
         exam=_one(file, "exam", {doc["exam"] for doc in docs}),
+        exam_path=results["configs"][asked[chosen][0]]["metadata"].get("exam"),
         exam_sha256=_one(file, "exam", {doc["exam_sha256"] for doc in docs}),
         prompt_id=_one(file, "prompt", {doc["prompt_id"] for doc in docs}),
         scoring=_one(file, "scoring", {doc["scoring"] for doc in docs}),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from .clean import Contamination
 from .compare import Comparison, Row
 from .flips import Flip
 from .statistics import Interval
@@ -16,10 +20,16 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def show(comparison: Comparison, console: Console | None = None, *, items: bool = False) -> None:
+def show(
+    comparison: Comparison,
+    console: Console | None = None,
+    *,
+    contamination: Contamination | None = None,
+    items: bool = False,
+) -> None:
     """Print the comparison: the two sides, one row per step and one for all, the verdict, and the notes.
 
-    With `items`, every fixed and every broken item too.
+    With `contamination`, full and clean score; with `items`, every fixed and every broken item too.
     """
     console = console or Console()
     base, tuned = comparison.base, comparison.tuned
@@ -31,10 +41,14 @@ def show(comparison: Comparison, console: Console | None = None, *, items: bool 
         markup=False,  # an exam's name may hold what rich takes for markup
         soft_wrap=True,
     )
-    console.print(_table(comparison))
+    console.print(
+        _table([*comparison.steps, None, comparison.pooled] if comparison.steps else [comparison.pooled])
+    )
     console.print(comparison.sentence, highlight=False, markup=False)
     for note in comparison.notes:
         console.print(f"Note: {note}.", highlight=False, markup=False)
+    if contamination:
+        _show_clean(console, contamination)
     if items:
         for label, fixed in (("Fixed", True), ("Broken", False)):
             _show_flips(console, label, [flip for flip in comparison.flips if flip.fixed is fixed])
@@ -52,7 +66,19 @@ def _show_flips(console: Console, label: str, flips: list[Flip]) -> None:
         )
 
 
-def _table(comparison: Comparison) -> Table:
+def _show_clean(console: Console, found: Contamination) -> None:
+    console.print(
+        f"\n{len(found.covered)} of {found.full.n} items have half or more of their question's word 13-grams in one of "
+        f"{found.rows_read} rows of {found.rows.name}:",
+        highlight=False,
+        markup=False,
+    )
+    labelled = (("Full", found.full), ("Clean", found.clean), ("Covered", found.touched))
+    console.print(_table([replace(row, label=label) for label, row in labelled if row]))
+
+
+def _table(rows: Iterable[Row | None]) -> Table:
+    """None is a line between rows."""
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=0,
@@ -64,11 +90,11 @@ def _table(comparison: Comparison) -> Table:
     table.add_column("")
     for name in COLUMNS:
         table.add_column(name, justify="right")
-    for row in comparison.steps:
-        table.add_row(*_cells(row))
-    if comparison.steps:
-        table.add_section()
-    table.add_row(*_cells(comparison.pooled))
+    for row in rows:
+        if row is None:
+            table.add_section()
+        else:
+            table.add_row(*_cells(row))
     return table
 
 

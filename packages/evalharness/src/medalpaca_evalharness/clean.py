@@ -1,0 +1,115 @@
+"""Contamination: the score on all items beside the score on items that do not stand in the training data."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from medalpaca_data.check import HALF
+from medalpaca_data.contamination import ItemCoverage, coverage
+from medalpaca_data.exam import POCKET, Exam, find_exam, load_exam
+from medalpaca_data.ground.errors import CheckFailed, UserError
+from medalpaca_data.ground.files import existing, sha256_bytes, sha256_file
+from medalpaca_data.row import read_rows, read_split
+
+from .compare import Comparison, Row, compare, row_json
+from .results import Run
+
+SPLITS = ("train", "validation")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contamination:
+    """What of the items that were asked stands in some training data, and the score without them."""
+
+    rows: Path
+    rows_sha256: str
+    rows_read: int
+    exam: str | None  # where it was read from; None: bundled
+    covered: tuple[ItemCoverage, ...]  # items with half or more of their stem in one row
+    full: Row
+    clean: Row | None  # None when no item is clean
+    touched: Row | None  # None when every item is
+
+
+def contamination(comparison: Comparison, rows: Path, exam: str | None = None) -> Contamination:
+    """Hold every item that was asked against the rows of a Meadow directory or a file.
+
+    The exam is `exam`, else what the runs were told. Raises CheckFailed when that is not the exam that the
+    results are of, by SHA-256, and UserError when nothing is there.
+    """
+    base, tuned = comparison.base, comparison.tuned
+    place, found = exam_asked(base, exam)
+    known = read_rows(existing(rows, "file or directory"))
+    if rows.is_dir() and (rows / "validation.parquet").is_file():
+        known += read_split(rows, "validation")
+    everything = coverage(found, (row.text() for row in known))
+    covered = [item for item in everything if item.coverage >= HALF and item.item_id in base.answers]
+    ids = {item.item_id for item in covered}
+    return Contamination(
+        rows=rows,
+        rows_sha256=rows_sha256(rows),
+        rows_read=len(known),
+        exam=place,
+        covered=tuple(covered),
+        full=comparison.pooled,
+        clean=_pooled(base, tuned, base.answers.keys() - ids),
+        touched=_pooled(base, tuned, ids),
+    )
+
+
+def exam_asked(run: Run, named: str | None) -> tuple[str | None, Exam]:
+    """The exam with the SHA-256 that the run's samples carry, and where it is (None: bundled)."""
+    if named is None and is_bundled(run):
+        return None, load_exam(POCKET)
+    place = find_exam(named or run.exam_path)
+    if place is None:
+        raise UserError(f"{run.file}: does not say where its exam {run.exam} lies; name it with --exam PATH")
+    # Whether items with pictures were asked is part of what the hash names.
+    for images in ("exclude", "keep"):
+        exam = load_exam(Path(place).expanduser(), images=images)
+        if exam.sha256 == run.exam_sha256:
+            return place, exam
+    raise CheckFailed(
+        f"{place}: is exam {exam.sha256[:12]}, but the results are of {run.exam} {run.exam_sha256[:12]}; "
+        "name the right one with --exam PATH"
+    )
+
+
+def is_bundled(run: Run) -> bool:
+    """Whether the run's exam is one that comes with the package, whose texts anybody may see: by hash."""
+    return run.exam == POCKET and load_exam(POCKET).sha256 == run.exam_sha256
+
+
+def rows_sha256(rows: Path) -> str:
+    """SHA-256 of a file, or over those of a Meadow directory's splits."""
+    if rows.is_file():
+        return sha256_file(rows)
+    files = [file for split in SPLITS if (file := rows / f"{split}.parquet").is_file()]
+    return sha256_bytes("".join(f"{file.name} {sha256_file(file)}\n" for file in files).encode())
+
+
+def as_json(found: Contamination) -> dict[str, Any]:
+    """Without the places, which differ from machine to machine."""
+    return {
+        "rows_name": found.rows.name,
+        "rows_sha256": found.rows_sha256,
+        "rows": found.rows_read,
+        "threshold": HALF,
+        "covered": [
+            {"item": item.item_id, "step": item.step, "coverage": item.coverage} for item in found.covered
+        ],
+        "full": row_json(found.full),
+        "clean": row_json(found.clean) if found.clean else None,
+        "touched": row_json(found.touched) if found.touched else None,
+    }
+
+
+def _pooled(base: Run, tuned: Run, ids: Container[str]) -> Row | None:
+    sides = [
+        replace(run, answers={item: answer for item, answer in run.answers.items() if item in ids})
+        for run in (base, tuned)
+    ]
+    return compare(*sides).pooled if sides[0].answers else None

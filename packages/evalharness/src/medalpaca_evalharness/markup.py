@@ -1,0 +1,73 @@
+"""Small pieces of HTML: escaped text, tables, numbers as a report prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+MINUS = "\N{MINUS SIGN}"
+EN_DASH = "\N{EN DASH}"
+
+
+def text(value: Any) -> str:
+    """Anything, as text that no markup can come from."""
+    return escape(str(value))
+
+
+def percent(share: float) -> str:
+    """A share of 1, in percent with one decimal."""
+    return f"{100 * share:.1f}"
+
+
+def signed(share: float) -> str:
+    """A difference in points, with its sign."""
+    return f"{100 * share:+.1f}".replace("-", MINUS)
+
+
+def between(interval: Sequence[float]) -> str:
+    """Bounds of a share."""
+    return f"{percent(interval[0])}{EN_DASH}{percent(interval[1])}"
+
+
+def signed_between(interval: Sequence[float]) -> str:
+    """Bounds of a difference."""
+    return f"{signed(interval[0])} to {signed(interval[1])}"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value to four decimals, or below the last of them."""
+    if value is None:
+        return ""
+    return f"{value:.4f}" if value >= 0.0001 else "&lt;0.0001"
+
+
+def small(value: str) -> str:
+    """A second, quieter line in a cell. `value` is markup."""
+    return f"<small>{value}</small>"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
+    """A table of markup; the first cell of a row is its heading."""
+    heads = "".join(f'<th scope="col">{cell}</th>' for cell in head)
+    body = "".join(
+        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>'
+        for first, *rest in rows
+    )
+    top = f"<thead><tr>{heads}</tr></thead>" if head else ""
+    return f'<table class="{kind}">{top}<tbody>{body}</tbody></table>'
+
+
+def section(name: str, *parts: str) -> str:
+    """A headed part of the page."""
+    return f"<section><h2>{text(name)}</h2>\n" + "\n".join(part for part in parts if part) + "\n</section>\n"
+
+
+def paragraph(value: str, kind: str = "") -> str:
+    """A paragraph of markup."""
+    return f'<p class="{kind}">{value}</p>' if kind else f"<p>{value}</p>"
+
+
+def bullets(values: Iterable[str]) -> str:
+    """A list of texts."""
+    return "<ul>" + "".join(f"<li>{text(value)}</li>" for value in values) + "</ul>"

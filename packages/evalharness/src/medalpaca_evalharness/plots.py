@@ -1,0 +1,101 @@
+"""The plots of a report, as SVG that takes its colours from the page and needs nothing from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+# Narrow, so that lettering stays readable where a phone shrinks them; all lengths are in SVG units.
+WIDTH = 360
+LEFT, RIGHT = 52, 14
+ROW = 40
+SQUARE = 240
+
+
+def accuracies(rows: Sequence[dict[str, Any]]) -> str:
+    """Both sides' accuracy with interval, one line of the plot per row, and chance as a tick."""
+    height = ROW * len(rows) + 34
+    bottom = ROW * len(rows) + 8
+    parts = []
+    for percent in range(0, 101, 20):
+        x = _x(percent / 100)
+        parts.append(f'<line class="grid" x1="{x}" y1="4" x2="{x}" y2="{bottom}"/>')
+        parts.append(f'<text class="tick" x="{x}" y="{bottom + 16}" text-anchor="middle">{percent}</text>')
+    for i, row in enumerate(rows):
+        y = ROW * i + 24
+        parts.append(f'<text x="0" y="{y + 4}">{escape(row["label"])}</text>')
+        chance = _x(row["chance"])
+        parts.append(
+            f'<line class="chance" x1="{chance}" y1="{y - 17}" x2="{chance}" y2="{y + 17}">'
+            f"<title>chance {100 * row['chance']:.1f} %</title></line>"
+        )
+        for side, offset in (("base", -7), ("tuned", 7)):
+            low, high = row[f"{side}_interval"]
+            share = row[f"{side}_accuracy"]
+            parts.append(_whisker(side, _x(low), _x(high), y + offset))
+            parts.append(_mark(side, _x(share), y + offset, f"{row['label']}, {side}: {100 * share:.1f} %"))
+    return _svg(WIDTH, height, "Accuracy of base and tuned with 95 % intervals, in percent", parts)
+
+
+def reliability(bins: Sequence[dict[str, Any]], side: str) -> str:
+    """Confidence against the share that was right, with intervals; on the diagonal a model means what it says."""
+    low, high = 34, SQUARE - 10
+
+    def x(share: float) -> float:
+        return round(low + share * (high - low), 1)
+
+    def y(share: float) -> float:
+        return round(SQUARE - 34 - share * (high - low), 1)
+
+    parts = []
+    for percent in (0, 50, 100):
+        at = percent / 100
+        parts.append(f'<line class="grid" x1="{x(at)}" y1="{y(0)}" x2="{x(at)}" y2="{y(1)}"/>')
+        parts.append(f'<line class="grid" x1="{x(0)}" y1="{y(at)}" x2="{x(1)}" y2="{y(at)}"/>')
+        parts.append(f'<text class="tick" x="{x(at)}" y="{y(0) + 14}" text-anchor="middle">{percent}</text>')
+        parts.append(f'<text class="tick" x="{x(0) - 5}" y="{y(at) + 4}" text-anchor="end">{percent}</text>')
+    parts.append(f'<line class="chance" x1="{x(0)}" y1="{y(0)}" x2="{x(1)}" y2="{y(1)}"/>')
+    for one in bins:
+        centre, bounds = x(one["confidence"]), one["interval"]
+        parts.append(
+            f'<line class="{side}" x1="{centre}" y1="{y(bounds[0])}" x2="{centre}" y2="{y(bounds[1])}"/>'
+        )
+        title = f"{one['right']} of {one['n']} right at a mean confidence of {100 * one['confidence']:.0f} %"
+        parts.append(_mark(side, centre, y(one["right"] / one["n"]), title))
+    middle = x(0.5)
+    parts.append(
+        f'<text class="tick" x="{middle}" y="{SQUARE - 4}" text-anchor="middle">confidence, %</text>'
+    )
+    parts.append(
+        f'<text class="tick" transform="translate(9 {y(0.5)}) rotate(-90)" text-anchor="middle">right, %</text>'
+    )
+    return _svg(SQUARE, SQUARE, f"Reliability of {side}", parts)
+
+
+def _x(share: float) -> float:
+    return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
+
+
+def _whisker(side: str, low: float, high: float, y: float) -> str:
+    return (
+        f'<line class="{side}" x1="{low}" y1="{y}" x2="{high}" y2="{y}"/>'
+        f'<line class="{side}" x1="{low}" y1="{y - 3}" x2="{low}" y2="{y + 3}"/>'
+        f'<line class="{side}" x1="{high}" y1="{y - 3}" x2="{high}" y2="{y + 3}"/>'
+    )
+
+
+def _mark(side: str, x: float, y: float, title: str) -> str:
+    """Base is an open circle and tuned a filled square: told apart in black and white too."""
+    shape = (
+        f'<circle class="{side}" cx="{x}" cy="{y}" r="4.5">'
+        if side == "base"
+        else f'<rect class="{side}" x="{round(x - 4.5, 1)}" y="{round(y - 4.5, 1)}" width="9" height="9">'
+    )
+    return f"{shape}<title>{escape(title)}</title></{'circle' if side == 'base' else 'rect'}>"
+
+
+def _svg(width: int, height: int, label: str, parts: Sequence[str]) -> str:
+    return (
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
+    )

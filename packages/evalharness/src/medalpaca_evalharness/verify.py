@@ -1,0 +1,175 @@
+"""`exam verify`: compute a report again from the logged samples and say exactly what does not match."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import isclose
+from pathlib import Path
+from typing import Any
+
+from medalpaca_data.ground.errors import UserError
+from medalpaca_data.ground.files import parse_json, read_text, sha256_file
+
+from .clean import Contamination, contamination
+from .compare import Comparison, compare
+from .figures import FORMAT, figures
+from .integrity import changed_samples
+from .page import page, read_page
+from .receipt import changed_items
+from .results import Run, find_results, read_run
+from .weights import changed_weights
+
+SIDES = ("base", "tuned")
+# Checked in their own way, or no figure.
+APART = ("files", "version", "rows", "exam_at")
+ITEM_FIELDS = ("item", "key", "prompt_sha256", "base_sample_sha256", "tuned_sample_sha256")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where to look instead of where the report says; None: there."""
+
+    base: Path | None = None
+    tuned: Path | None = None
+    meadow: Path | None = None
+    exam: str | None = None
+    weights: bool = False  # hash the model and the adapter too
+
+
+@dataclass(slots=True)
+class Finding:
+    """What was checked, and what does not match. Empty `problems`: the report holds."""
+
+    checked: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def verify(path: Path, places: Places) -> Finding:
+    """Check the report at `path`, a page or its JSON. Raises UserError when it is no report."""
+    report, found = _read(path)
+    task = str(report["exam"]["task"])
+    runs = {}
+    for side in SIDES:
+        file = _results(report, path.parent, side, getattr(places, side), found)
+        run = _side(report, side, file, task, found) if file else None
+        if run:
+            runs[side] = run
+            if places.weights:
+                found.problems += (f"{side}: {problem}" for problem in changed_weights(run))
+                found.checked.append(f"{side}: weights hashed")
+    if len(runs) == len(SIDES):
+        _figures(report, path.parent, runs, places, found)
+    return found
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Finding]:
+    found = Finding()
+    html = path.suffix.lower() in (".html", ".htm")
+    content = read_text(path)
+    report = read_page(content, str(path)) if html else parse_json(content, str(path))
+    if not isinstance(report, dict) or report.get("format") != FORMAT:
+        raise UserError(f"{path}: not an exam report of the format {FORMAT!r}")
+    try:
+        expected = page(report)
+        for entry in report["items"]:
+            lacking = [name for name in ITEM_FIELDS if name not in entry]
+            if lacking:
+                raise UserError(f"{path}: an entry of items lacks {lacking[0]!r}")
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UserError(f"{path}: the report lacks a part or a part is of another kind ({error!r})") from None
+    if html:
+        if expected != content:
+            found.problems.append(
+                "the page does not show what its own data say: it was edited, or is another version's"
+            )
+        found.checked.append("page against the data inside it")
+    return report, found
+
+
+def _results(
+    report: dict[str, Any], start: Path, side: str, named: Path | None, found: Finding
+) -> Path | None:
+    recorded = start / report["files"][side][0]["path"]
+    if named is None and not recorded.is_file():
+        found.problems.append(
+            f"{side}: its results are not at {recorded}; say where they are with --{side} PATH"
+        )
+        return None
+    return find_results(named or recorded)
+
+
+def _side(report: dict[str, Any], side: str, file: Path, task: str, found: Finding) -> Run | None:
+    """One side's files, hashes and items. The run, unless it cannot be read at all."""
+    names = [Path(entry["path"]).name for entry in report["files"][side]]
+    for name, entry in zip(names, report["files"][side], strict=True):
+        at = file if name == names[0] else file.with_name(name)
+        if not at.is_file():
+            found.problems.append(f"{side}: {at} is missing")
+        elif sha256_file(at) != entry["sha256"]:
+            found.problems.append(
+                f"{side}: {at.name} is not the file that the report was made from (SHA-256)"
+            )
+    samples = [at for name in names[1:] if (at := file.with_name(name)).is_file()]
+    found.problems += (f"{side}: {problem}" for problem in changed_items(report["items"], side, samples))
+    found.checked.append(f"{side}: {len(names)} files and {len(report['items'])} samples by SHA-256")
+    try:
+        run = read_run(file, task)
+        found.problems += (f"{side}: {problem}" for problem in changed_samples(run))
+    except UserError as error:
+        found.problems.append(f"{side}: {error}")
+        return None
+    found.checked.append(f"{side}: lm-eval's own hashes of items, prompts and keys")
+    return run
+
+
+def _figures(
+    report: dict[str, Any], start: Path, runs: dict[str, Run], places: Places, found: Finding
+) -> None:
+    try:
+        comparison = compare(runs["base"], runs["tuned"])
+        again = figures(comparison, _overlap(report, start, comparison, places))
+    except UserError as error:
+        found.problems.append(f"the figures cannot be computed again: {error}")
+        return
+    stated = {name: value for name, value in report.items() if name not in APART}
+    computed = {name: value for name, value in again.items() if name not in APART}
+    found.problems += differences(stated, computed)
+    found.checked.append("every figure, computed again from the samples")
+
+
+def _overlap(
+    report: dict[str, Any], start: Path, comparison: Comparison, places: Places
+) -> Contamination | None:
+    if not report["contamination"]:
+        return None
+    rows = places.meadow or start / report["rows"]
+    if not rows.exists():
+        raise UserError(f"the tuning data are not at {rows}; say where they are with --meadow PATH")
+    exam = places.exam or (str(start / report["exam_at"]) if report["exam_at"] else None)
+    return contamination(comparison, rows, exam)
+
+
+def differences(stated: Any, computed: Any, where: str = "") -> Iterator[str]:
+    """Every leaf on which two JSON values differ; numbers may differ in their last bits."""
+    if isinstance(stated, dict) and isinstance(computed, dict):
+        for name in {**stated, **computed}:
+            inner = f"{where}.{name}".lstrip(".")
+            if name not in stated or name not in computed:
+                yield f"{inner}: only in {'the report' if name in stated else 'what the samples give'}"
+            else:
+                yield from differences(stated[name], computed[name], inner)
+    elif isinstance(stated, list) and isinstance(computed, list):
+        if len(stated) != len(computed):
+            yield f"{where}: the report has {len(stated)} entries, the samples give {len(computed)}"
+            return
+        for i, (one, other) in enumerate(zip(stated, computed, strict=True)):
+            yield from differences(one, other, f"{where}[{i}]")
+    elif not _same(stated, computed):
+        yield f"{where}: the report says {stated!r}, the samples give {computed!r}"
+
+
+def _same(stated: Any, computed: Any) -> bool:
+    if isinstance(stated, float) and isinstance(computed, float):
+        return isclose(stated, computed, rel_tol=1e-9, abs_tol=1e-12)
+    return type(stated) is type(computed) and bool(stated == computed)

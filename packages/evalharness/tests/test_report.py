@@ -1,0 +1,161 @@
+"""The report: what it says, what it must not say, and that a browser can open it with nothing leaving."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from medalpaca_data.ground.errors import CheckFailed, UserError
+from medalpaca_evalharness.cli import main
+from medalpaca_evalharness.verify import Places, verify
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture
+def made(pair, tmp_path):
+    """A report of two runs of the synthetic exam."""
+    out = tmp_path / "out" / "report.html"
+    base, tuned = pair()
+    assert main(["report", str(base), str(tuned), "--out", str(out)]) == 0
+    return out
+
+
+def test_page_and_json(made, capsys):
+    report = json.loads(made.with_suffix(".json").read_text())
+    assert report["comparison"]["all"]["fixed"] == 9
+    assert report["comparison"]["verdict"] == "better"
+    assert report["exam"]["items"] == len(report["items"]) == 12
+    assert report["contamination"] is None
+    assert any("no --meadow" in line for line in report["not_tested"])
+    html = made.read_text()
+    assert "Tuned is better than base" in html
+    assert "Not checked" in html
+    assert "+75.0 points (95 % interval +50.0 to +100.0) on 12 items" in html
+
+
+def test_texts_of_an_exam_that_is_not_ours_stay_in_the_samples(made):
+    for file in (made, made.with_suffix(".json")):
+        content = file.read_text()
+        assert "Case " not in content
+        assert "remedy" not in content
+        assert "{question}" in content
+
+
+def test_the_bundled_exam_is_shown(pair, tmp_path):
+    base, tuned = pair(task="medalpaca_pocket")
+    out = tmp_path / "report.html"
+    main(["report", str(base), str(tuned), "--out", str(out)])
+    report = json.loads(out.with_suffix(".json").read_text())
+    assert report["prompt"]["verbatim"]
+    assert report["prompt"]["text"].startswith("### Instruction:\n")
+    assert report["comparison"]["fixed"][0]["tuned"].partition(" ")[2]
+
+
+def test_the_same_runs_give_the_same_report(pair, tmp_path):
+    base, tuned = pair()
+    for name in ("one", "two"):
+        main(["report", str(base), str(tuned), "--out", str(tmp_path / f"{name}.html")])
+    assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
+
+
+def test_names_are_text_and_not_markup(pair, write_exam, tmp_path):
+    base, tuned = pair(exam=write_exam("<script>alert(1)<"))
+    out = tmp_path / "report.html"
+    main(["report", str(base), str(tuned), "--out", str(out)])
+    html = out.read_text()
+    assert "<script>alert" not in html
+    assert html.count("<script") == 1
+
+
+def test_what_cannot_be_reported(pair, tmp_path):
+    base, tuned = pair()
+    with pytest.raises(UserError, match=r"name a \.html file"):
+        main(["report", str(base), str(tuned), "--out", str(tmp_path / "report.pdf")])
+    samples = next(tuned.rglob("samples_*step1*"))
+    samples.write_text(samples.read_text().replace("Case 0:", "Case 0!"))
+    with pytest.raises(CheckFailed, match=r"item step1-1: its document and its prompt changed since"):
+        main(["report", str(base), str(tuned), "--out", str(tmp_path / "report.html")])
+
+
+def test_full_and_clean_score_side_by_side(pair, write_exam, tmp_path, capsys):
+    exam = write_exam()
+    file = exam / "step3.json"
+    items = json.loads(file.read_text())
+    stems = [" ".join(f"{word}{i}" for word in ("history", "fever", *"abcdefghijklmn")) for i in range(5)]
+    for item, stem in zip(items, stems, strict=True):
+        item["question"] = stem
+    file.write_text(json.dumps(items))
+    seen = tmp_path / "rows.jsonl"
+    seen.write_text(
+        "".join(json.dumps({"instruction": stems[i], "input": "", "output": "x"}) + "\n" for i in (1, 4))
+    )
+    base, tuned = pair(exam=exam)
+    out = tmp_path / "report.html"
+    main(["report", str(base), str(tuned), "--out", str(out), "--meadow", str(seen)])
+    report = json.loads(out.with_suffix(".json").read_text())
+    found = report["contamination"]
+    assert [entry["item"] for entry in found["covered"]] == ["step3-2", "step3-5"]
+    assert [found[name]["n"] for name in ("full", "clean", "touched")] == [12, 10, 2]
+    # B is the key of 3 of 12; of the two that are covered, of none.
+    keys = json.loads((exam / "step3_solutions.json").read_text())
+    right = 3 - sum(keys[number] == "B" for number in ("2", "5"))
+    assert found["clean"]["base_accuracy"] == right / 10
+    assert not any("--meadow" in line for line in report["not_tested"])
+    assert "2 of 12 items</strong> have half or more" in out.read_text()
+    assert verify(out, Places()).problems == []
+    seen.write_text(seen.read_text().splitlines()[0] + "\n")
+    assert "contamination.rows: the report says 2, the samples give 1" in verify(out, Places()).problems
+    seen.unlink()
+    assert "the tuning data are not at" in verify(out, Places()).problems[0]
+
+
+def test_contamination_needs_the_exam_that_was_asked(pair, write_exam, tmp_path, capsys):
+    base, tuned = pair()
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"instruction": "Case 0: which one?", "input": "", "output": "x"}))
+    sides = ["compare", str(base), str(tuned), "--meadow", str(rows)]
+    assert main(sides) == 0
+    # A stem of fewer than eight words is covered by a line that is the question.
+    assert "1 of 12 items have half or more" in capsys.readouterr().out
+    assert main([*sides, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["contamination"]["clean"]["n"] == 11
+    with pytest.raises(CheckFailed, match=r"other: is exam .* but the results are of exam"):
+        main([*sides, "--exam", str(write_exam("other", texts=" (another)"))])
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+@pytest.mark.parametrize(("width", "scheme"), [(1100, "light"), (390, "dark"), (390, "light")])
+def test_in_a_browser(made, width, scheme):
+    from playwright.sync_api import sync_playwright
+
+    asked, complaints = [], []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme).new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(made.as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.locator("svg").count() == 3
+        assert page.get_by_text("Tuned is better than base").is_visible()
+        dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+        assert dark == (scheme == "dark")
+        assert len(page.pdf(prefer_css_page_size=True)) > 10000
+        browser.close()
+    assert asked == [made.as_uri()]
+    assert complaints == []
