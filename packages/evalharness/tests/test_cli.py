@@ -39,6 +39,9 @@ def _seconds(arguments: list[str]) -> float:
         (["mark"], "invalid choice: 'mark'"),
         (["compare", "a"], "required: TUNED"),
         (["compare", "/no/a", "/no/b"], "/no/a: no such result"),
+        (["report", "/no/a", "/no/b", "--out", "x.html"], "/no/a: no such result"),
+        (["report", "/no/a", "/no/b"], "required: --out"),
+        (["verify", "/no/report.html"], "/no/report.html: no such file"),
         (["inspect", "/no/exam"], "/no/exam: no such exam"),
     ],
 )

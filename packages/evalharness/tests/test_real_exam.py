@@ -76,3 +76,23 @@ def test_no_prompt_is_cut_with_a_real_tokenizer(real):
     for items in exams.values():
         texts = [(asked := ask(item, "letter")).prompt + asked.choices[-1] for item in items]
         assert max(len(encoding.ids) for encoding in tokenizer.encode_batch(texts)) < CONTEXT
+
+
+def test_full_and_clean_score_of_step_3_are_37_items_apart(real, evaluate, answering, save, tmp_path):
+    """The published training component that holds MMLU's professional medicine, and with it part of Step 3."""
+    from medalpaca_evalharness.clean import contamination
+    from medalpaca_evalharness.compare import compare
+    from medalpaca_evalharness.results import read_run
+
+    leaking = shared() / "data" / "medical_meadow_original" / "medical_meadow_mmmlu.json"
+    if not leaking.is_file():
+        pytest.skip("no published MMLU component among the shared data")
+    told = {"exam": str(real), "images": "keep"}
+    base, tuned = (
+        read_run(save(evaluate(answering(choose), "medalpaca_usmle_step3", told), tmp_path / name))
+        for name, choose in (("base", lambda doc: 0), ("tuned", lambda doc: doc["gold"]))
+    )
+    found = contamination(compare(base, tuned), leaking)
+    assert found.clean is not None
+    assert (found.full.n, found.clean.n, len(found.covered)) == (137, 100, 37)
+    assert found.full.tuned_right - found.clean.tuned_right == 37

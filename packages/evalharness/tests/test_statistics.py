@@ -188,3 +188,19 @@ def test_the_bootstrap_covers():
 def test_impossible_strata_are_refused(counts):
     with pytest.raises(ValueError, match="of"):
         paired_bootstrap([Stratum(*counts)])
+
+
+def test_the_published_comparison_as_counts():
+    """LLaMA 13B against MedAlpaca 13B on Step 3, 27.6 and 60.2 % in medAlpaca's README: 34 and 74 of 123.
+
+    Only the marginals are published, so every pairing that they allow is gone through: b broken and 40 + b fixed.
+    """
+    assert (round(3400 / 123, 1), round(7400 / 123, 1)) == (27.6, 60.2)
+    assert mcnemar_exact(40, 0) == 2 / 2**40
+    values = [mcnemar_exact(40 + broken, broken) for broken in range(35)]
+    assert values == sorted(values)  # the more broken, the weaker
+    assert values[-1] == pytest.approx(2 * binom.cdf(34, 108, 0.5), abs=1e-10)
+    assert values[-1] < 0.0002  # better, whatever the pairing was
+    # LLaMA 13B and Alpaca 13B, 27.6 and 30.1 %: 34 and 37. With no item broken p = 2/2^3, and it only rises.
+    assert round(3700 / 123, 1) == 30.1
+    assert min(mcnemar_exact(3 + broken, broken) for broken in range(35)) == 0.25

@@ -121,6 +121,27 @@ def test_a_changed_report_is_found(made, change, said):
     assert said in problems(file)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda r: r["files"].update(base=[]), "names no files of base"),
+        (lambda r: r.pop("items"), "no list of items"),
+        (lambda r: r["items"][0].pop("key"), "an entry of items lacks 'key'"),
+        (lambda r: r.update(rows=3), "rows is not a path"),
+        (lambda r: r["comparison"].pop("sentence"), "lacks a part"),
+    ],
+)
+def test_a_damaged_report_is_refused(made, change, said):
+    from medalpaca_data.ground.errors import UserError
+
+    file = made.with_suffix(".json")
+    report = json.loads(file.read_text())
+    change(report)
+    file.write_text(json.dumps(report))
+    with pytest.raises(UserError, match=said):
+        verify(file, Places())
+
+
 def test_an_edited_page_is_found(made, capsys):
     from medalpaca_data.ground.errors import CheckFailed
     from medalpaca_evalharness.cli import main

@@ -81,7 +81,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     if arguments.json:
         from .clean import as_json as clean_json
 
-        _print_json(as_json(comparison) | {"contamination": clean_json(found) if found else None})
+        _print_json(as_json(comparison) | ({"contamination": clean_json(found)} if found else {}))
     else:
         from .table import show
 

@@ -93,7 +93,7 @@ class Comparison:
         if row.verdict != "no difference detectable at this n":
             return f"Tuned is {row.verdict} than base: {counts}."
         if not row.fixed + row.broken:
-            return f"Between base and tuned, {row.verdict}: they answered every one of {row.n} items alike."
+            return f"Between base and tuned, {row.verdict}: they have the same of {row.n} items right."
         smallest = 100 * detectable_difference(row.n, row.fixed + row.broken)
         return (
             f"Between base and tuned, {row.verdict}: {counts}; with this much disagreement the exam shows "

@@ -102,7 +102,7 @@ def _identity(report: dict[str, Any]) -> str:
     exam = report["exam"]
     asked = [
         ("exam", f"{text(exam['name'])}<br><code>{text(exam['sha256'])}</code>"),
-        ("options", text(", ".join(f"{n} items with {k}" for k, n in exam["options"].items()))),
+        ("sizes", text(", ".join(f"{k} options: {n} items" for k, n in exam["options"].items()))),
         ("key", text(", ".join(f"{letter} {n}" for letter, n in exam["key"].items()))),
     ]
     parts = [table((), asked, "identity")]

@@ -75,7 +75,7 @@ def comparison(value: dict[str, Any]) -> str:
         f"With {discordant} of {row['n']} items right on one side only, the smallest difference this exam shows "
         f"with 80 % power is {percent(row['detectable_difference'])} points."
         if discordant
-        else f"Both sides have the same of the {row['n']} items right."
+        else f"Both sides have the same of {row['n']} items right."
     )
     before = "".join(
         f"<li>{percent(size)} points when models disagree on {share} % of items</li>"
@@ -197,7 +197,11 @@ def contamination(value: dict[str, Any]) -> str:
         ),
         score_table(rows),
         paragraph(f"Covered: {ids}", "ids") if covered else "",
-        paragraph(f"Data SHA-256 <code>{text(found['rows_sha256'])}</code>", "muted"),
+        paragraph(
+            "That the model was tuned on these rows, and on no others, is not checked here. Their SHA-256: "
+            f"<code>{text(found['rows_sha256'])}</code>",
+            "muted",
+        ),
     )
 
 

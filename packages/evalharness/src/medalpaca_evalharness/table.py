@@ -18,6 +18,10 @@ from .statistics import Interval
 COLUMNS = (
     "n", "base\n95 %", "tuned\n95 %", "both right\nboth wrong", "fixed\nbroken", "points\n95 %", "p\nHolm", "chance",
 )  # fmt: skip
+CAPTION = (
+    "Accuracy in % with Wilson interval, points with paired bootstrap interval (95 %);\n"
+    "p: exact McNemar, two-sided; under a step's, adjusted for the steps (Holm)."
+)
 
 
 def show(
@@ -44,6 +48,7 @@ def show(
     console.print(
         _table([*comparison.steps, None, comparison.pooled] if comparison.steps else [comparison.pooled])
     )
+    console.print(CAPTION, highlight=False, markup=False)
     console.print(comparison.sentence, highlight=False, markup=False)
     for note in comparison.notes:
         console.print(f"Note: {note}.", highlight=False, markup=False)
@@ -83,9 +88,6 @@ def _table(rows: Iterable[Row | None]) -> Table:
         box=box.SIMPLE_HEAD,
         padding=0,
         show_edge=False,
-        caption="accuracy in % with Wilson interval, points with paired bootstrap interval;\n"
-        "p: exact McNemar, two-sided; under a step's, adjusted for the steps (Holm)",
-        caption_justify="left",
     )
     table.add_column("")
     for name in COLUMNS:

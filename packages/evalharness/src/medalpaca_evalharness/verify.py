@@ -72,12 +72,9 @@ def _read(path: Path) -> tuple[dict[str, Any], Finding]:
         raise UserError(f"{path}: not an exam report of the format {FORMAT!r}")
     try:
         expected = page(report)
-        for entry in report["items"]:
-            lacking = [name for name in ITEM_FIELDS if name not in entry]
-            if lacking:
-                raise UserError(f"{path}: an entry of items lacks {lacking[0]!r}")
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise UserError(f"{path}: the report lacks a part or a part is of another kind ({error!r})") from None
+    _refuse_incomplete(path, report)
     if html:
         if expected != content:
             found.problems.append(
@@ -85,6 +82,22 @@ def _read(path: Path) -> tuple[dict[str, Any], Finding]:
             )
         found.checked.append("page against the data inside it")
     return report, found
+
+
+def _refuse_incomplete(path: Path, report: dict[str, Any]) -> None:
+    """What the page does not show and the checks need."""
+    for side in SIDES:
+        if not report["files"][side]:
+            raise UserError(f"{path}: names no files of {side}")
+    if not isinstance(report.get("items"), list):
+        raise UserError(f"{path}: has no list of items")
+    for entry in report["items"]:
+        lacking = [name for name in ITEM_FIELDS if not isinstance(entry, dict) or name not in entry]
+        if lacking:
+            raise UserError(f"{path}: an entry of items lacks {lacking[0]!r}")
+    for name in ("rows", "exam_at"):
+        if name not in report or not isinstance(report[name], str | None):
+            raise UserError(f"{path}: {name} is not a path")
 
 
 def _results(
@@ -143,7 +156,7 @@ def _overlap(
 ) -> Contamination | None:
     if not report["contamination"]:
         return None
-    rows = places.meadow or start / report["rows"]
+    rows = places.meadow or start / (report["rows"] or "unnamed")
     if not rows.exists():
         raise UserError(f"the tuning data are not at {rows}; say where they are with --meadow PATH")
     exam = places.exam or (str(start / report["exam_at"]) if report["exam_at"] else None)
