@@ -52,7 +52,11 @@ def read_material(recipe: Recipe) -> Material:
         files.append(Path(recipe.validation))
     elif recipe.validation == 0:
         train, held = rows, []
-    elif path.is_dir() and (path / "validation.parquet").is_file() and (built := read_split(path, "validation")):
+    elif (
+        path.is_dir()
+        and (path / "validation.parquet").is_file()
+        and (built := read_split(path, "validation"))
+    ):
         train, held = rows, built
     else:
         train, held = split(rows, recipe.validation, recipe.seed)
