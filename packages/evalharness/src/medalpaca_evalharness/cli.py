@@ -38,7 +38,7 @@ def _parser() -> Parser:
     result = "a results_*.json of lm_eval, or a directory with exactly one run"
     compare.add_argument("base", metavar="BASE", type=Path, help=result)
     compare.add_argument("tuned", metavar="TUNED", type=Path, help="the same for the tuned model")
-    compare.add_argument("--task", help="which exam, when the runs asked several")
+    compare.add_argument("--task", help="which exam, when the runs asked several, or which step of it")
     inspect = commands.add_parser("inspect", help="what an exam holds and what of it can be scored")
     inspect.add_argument("exam", metavar="EXAM", help="a directory, a file, or medalpaca_pocket")
     inspect.add_argument(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isclose, isnan
 from pathlib import Path
 from typing import Any
 
 from medalpaca_data.ground.errors import CheckFailed, UserError
 from medalpaca_data.ground.files import existing, parse_json, read_json, read_text
+
+from .examined import ADAPTER_KEYS
 
 # lm-eval names a run's files after one moment: results_MOMENT.json (or what the user called it) and
 # samples_TASK_MOMENT.jsonl, with MOMENT like 2026-11-22T13-39-42.379641.
@@ -35,7 +37,7 @@ class Run:
     """One model's answers to one exam, with what lm-eval recorded about how they came about."""
 
     file: Path
-    task: str  # of a group: its name without the step
+    task: str  # of a group: its name without the step, unless one step was asked for
     metric: str
     exam: str
     exam_sha256: str
@@ -47,6 +49,7 @@ class Run:
     answers: Mapping[str, Answer]
     limited: bool
     cached: bool
+    setup: Mapping[str, str] = field(default_factory=dict)  # how the model was run, but for its name
 
     @property
     def model(self) -> str:
@@ -80,26 +83,27 @@ def read_run(path: Path, task: str | None = None) -> Run:
     """
     file = find_results(path)
     results = read_json(file)
-    if not isinstance(results, dict) or not isinstance(results.get("configs"), dict):
+    if not all(isinstance(_mapping(results).get(part), dict) for part in ("configs", "results")):
         raise UserError(f"{file}: not a results file of lm-eval")
     asked: dict[str, list[str]] = {}
     for name, config in results["configs"].items():
-        if "headline_metric" in (config.get("metadata") or {}) and name.startswith("medalpaca_"):
+        if _headline(config) is not None and name.startswith("medalpaca_"):
             asked.setdefault(STEP.sub("", name), []).append(name)
     chosen = _chosen(file, asked, task)
     answers: dict[str, Answer] = {}
     docs: list[Mapping[str, Any]] = []
     metrics = set()
-    for name in asked[chosen]:
-        metric = str(results["configs"][name]["metadata"]["headline_metric"])
-        rows = _read_task(file, name, metric, results["results"].get(name, {}))
+    names = asked.get(chosen, [chosen])
+    for name in names:
+        metric = str(_headline(results["configs"][name]))
+        rows = _read_task(file, name, metric, _mapping(results["results"].get(name)))
         metrics.add(metric)
         for doc, answer in rows:
             if answer.item_id in answers:
                 raise UserError(f"{file}: item {answer.item_id} is answered twice")
             answers[answer.item_id] = answer
             docs.append(doc)
-    settings = results.get("config") or {}
+    settings = _mapping(results.get("config"))
     return Run(
         file=file,
         task=chosen,
@@ -112,8 +116,9 @@ def read_run(path: Path, task: str | None = None) -> Run:
             for key in ("base", "base_sha256", "adapter", "adapter_sha256")
         },
         answers=answers,
-        limited=settings.get("limit") is not None or _partial(results, asked[chosen]),
+        limited=settings.get("limit") is not None or _partial(results, names),
         cached=bool(settings.get("use_cache")),
+        setup=_setup(settings),
     )
 
 
@@ -123,7 +128,7 @@ def _chosen(file: Path, asked: Mapping[str, list[str]], task: str | None) -> str
     if task is None and len(asked) > 1:
         raise UserError(f"{file}: asked several exams, choose one with --task: {', '.join(asked)}")
     chosen = task or next(iter(asked))
-    if chosen not in asked:
+    if chosen not in asked and not any(chosen in names for names in asked.values()):
         raise UserError(f"{file}: no task {chosen!r} in it, only {', '.join(asked)}")
     return chosen
 
@@ -136,7 +141,7 @@ def _read_task(
     for line, record in _records(samples):
         where = f"{samples} line {line}"
         try:
-            doc = record["doc"]
+            doc = _receipt(record["doc"])
             score = record[metric]
             answer = Answer(
                 item_id=str(doc["item_id"]),
@@ -195,5 +200,38 @@ def _one(file: Path, what: str, values: set[Any]) -> Any:
 
 
 def _partial(results: Mapping[str, Any], names: list[str]) -> bool:
-    counts = results.get("n-samples") or {}
-    return any(counts[name]["effective"] < counts[name]["original"] for name in names if name in counts)
+    counts = _mapping(results.get("n-samples"))
+    pairs = [(_mapping(counts.get(name)).get(key) for key in ("effective", "original")) for name in names]
+    return any(isinstance(asked, int) and isinstance(held, int) and asked < held for asked, held in pairs)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """`value` where it is an object; what a damaged file has in its place counts as missing."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _headline(config: Any) -> Any:
+    return _mapping(_mapping(config).get("metadata")).get("headline_metric")
+
+
+def _receipt(doc: Any) -> Mapping[str, Any]:
+    """`doc` if it says what a sample of ours says. Raises ValueError or KeyError."""
+    texts = [doc[key] for key in ("exam", "exam_sha256", "prompt_id")]
+    names = [doc.get(key) for key in ("base", "base_sha256", "adapter", "adapter_sha256")]
+    if not all(isinstance(text, str) for text in (*texts, *(name for name in names if name is not None))):
+        raise ValueError("exam, prompt or model is not named by a text")
+    if not isinstance(doc["step"], int | None) or not doc["choices"]:
+        raise ValueError("no number of a step, or no choices")
+    return doc  # type: ignore[no-any-return]
+
+
+def _setup(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Backend, dtype and the model's arguments, but for those that name base and adapter."""
+    given = settings.get("model_args")
+    if isinstance(given, str):
+        given = dict(part.partition("=")[::2] for part in given.split(",") if part)
+    rest = {key: str(value) for key, value in _mapping(given).items()}
+    dtype = settings.get("model_dtype") or rest.get("dtype")
+    setup = {key: value for key, value in rest.items() if key not in ("pretrained", "dtype", *ADAPTER_KEYS)}
+    named = {"model": settings.get("model"), "dtype": dtype}
+    return setup | {key: str(value) for key, value in named.items() if value}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .compare import Comparison, Row
@@ -17,7 +18,7 @@ COLUMNS = (
 
 def show(comparison: Comparison, console: Console | None = None) -> None:
     """Print the comparison: the two sides, one row per step and one for all, the verdict, and the notes."""
-    console = console or Console()
+    console = console or Console(emoji=False)  # nor does a name mean a picture
     base, tuned = comparison.base, comparison.tuned
     for side, run in (("base ", base), ("tuned", tuned)):
         console.print(f"{side}  {run.model}", highlight=False, markup=False, soft_wrap=True)
@@ -54,7 +55,7 @@ def _table(comparison: Comparison) -> Table:
 
 def _cells(row: Row) -> list[str]:
     return [
-        row.label,
+        escape(row.label),
         str(row.n),
         _share(row.base_right, row.n, row.base_interval),
         _share(row.tuned_right, row.n, row.tuned_interval),
