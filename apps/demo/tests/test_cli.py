@@ -23,6 +23,7 @@ def test_help_is_quick_and_offers_no_sharing() -> None:
     assert done.returncode == 0
     assert "--adapter" in done.stdout
     assert "share" not in done.stdout
+    assert "with --base MEDALPACA_EXAM, without it medalpaca_pocket" in " ".join(done.stdout.split())
     modules = "import sys, medalpaca_demo.cli; print({'torch', 'gradio', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", modules], capture_output=True, text=True)
     assert done.stdout.strip() == "set()"
@@ -100,3 +101,46 @@ def test_an_adapter_of_another_base_is_refused_before_loading(
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "another base" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("which", "file", "change"),
+    [
+        (0, "config.json", {"model_type": "of-next-year"}),
+        (1, "adapter_config.json", {"target_modules": ["no_such_layer"]}),
+        (1, "adapter_config.json", {"r": 2}),
+    ],
+)
+def test_what_the_libraries_cannot_load_is_one_line(
+    pair: tuple[Path, Path], tmp_path: Path, which: int, file: str, change: dict[str, object]
+) -> None:
+    from medalpaca_demo.load import load_engine
+
+    copies = [Path(shutil.copytree(source, tmp_path / source.name)) for source in pair]
+    broken = copies[which] / file
+    broken.write_text(json.dumps(json.loads(broken.read_text()) | change))
+    with pytest.raises(UserError, match=rf"{copies[which]}: cannot be loaded \(.{{20,240}}\)$"):
+        load_engine(check_pair(copies[0], copies[1]))
+
+
+def test_an_adapter_for_another_architecture_is_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    size = {"vocab_size": 420, "n_positions": 64, "n_embd": 16, "n_layer": 1, "n_head": 2}
+    GPT2LMHeadModel(GPT2Config(**size)).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="another base"):
+        check_pair(tmp_path, pair[1])
+
+
+def test_loading_is_quiet_and_only_there(
+    pair: tuple[Path, Path], capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    from transformers.utils import logging
+
+    from medalpaca_demo.load import load_engine
+
+    logging.enable_progress_bar()
+    load_engine(check_pair(*pair)).close()
+    assert logging.is_progress_bar_enabled()
+    assert capfd.readouterr() == ("", "")
+    assert [warning for warning in recwarn if warning.category is FutureWarning] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -128,6 +129,21 @@ def test_the_command_serves_and_asks_nobody(
     assert asked == []
 
 
+def test_the_page_opens_behind_a_proxy(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from medalpaca_demo import cli
+
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody answers
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr("medalpaca_data.ground.sealed.seal", go_offline)
+    monkeypatch.setattr(cli, "wait_for_interrupt", lambda: None)
+    assert cli.main([*arguments, "--port", "7873"]) == 0
+    assert "open http://127.0.0.1:7873" in capsys.readouterr().out
+
+
 def test_a_taken_port_is_one_line(
     arguments: list[str], app: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,7 +159,11 @@ def test_a_taken_port_is_one_line(
 def test_the_sealed_command_ends_with_130(arguments: list[str]) -> None:
     demo = Path(sys.executable).with_name("demo")
     with subprocess.Popen(
-        [demo, *arguments, "--port", "7872"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [demo, *arguments, "--port", "7872"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "HTTP_PROXY": "http://proxy.invalid:3128"},
     ) as process:
         assert process.stdout is not None
         while "Ctrl-C" not in (line := process.stdout.readline()):
@@ -151,3 +171,5 @@ def test_the_sealed_command_ends_with_130(arguments: list[str]) -> None:
         assert get("http://127.0.0.1:7872/")[0] == 200
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
+        assert process.stderr is not None
+        assert process.stderr.read() == "interrupted\n"

@@ -65,6 +65,28 @@ def test_an_unchanged_build_is_reused_and_a_changed_one_not_overwritten(write, t
         built(tmp_path, source, validation=0)
 
 
+def test_a_damaged_build_is_not_up_to_date(write, tmp_path, row):
+    write("raw.json", [row(1)])
+    source = {"kind": "alpaca", "path": "raw.json"}
+    built(tmp_path, source, validation=0)
+    (tmp_path / "out" / "train.parquet").unlink()
+    with pytest.raises(UserError, match="already holds something"):
+        built(tmp_path, source, validation=0)
+
+
+def test_a_row_that_cannot_be_written_is_rejected_and_kept(write, tmp_path, row):
+    write("raw.json", json.dumps([row(n) for n in range(30)]).replace('Answer 3"', 'half \\ud800"'))
+    built(tmp_path, {"kind": "alpaca", "path": "raw.json"}, max_reject_share=0.1, validation=0)
+    [reject] = map(json.loads, (tmp_path / "out/rejected/alpaca.jsonl").read_text().splitlines())
+    assert (reject["place"], reject["record"]["output"]) == ("row 4", "half \ud800")
+
+
+def test_a_source_cannot_write_elsewhere(write, tmp_path, row):
+    write("raw.json", [row(1)])
+    with pytest.raises(UserError, match=r"key 'sources.0.name'"):
+        built(tmp_path, {"kind": "alpaca", "name": "../../escaped", "path": "raw.json"})
+
+
 def test_equal_inputs_give_equal_bytes(write, tmp_path, row):
     write("raw.json", [row(n) for n in range(50)])
     one = built(tmp_path, {"kind": "alpaca", "path": "raw.json"}, validation=0.2)
@@ -84,7 +106,7 @@ def test_a_group_is_never_cut(write, tmp_path, row):
 
 
 def test_test_rows_are_refused(write, tmp_path, row):
-    write("raw.json", [row(n, split="test") for n in range(2)] + [row(9)])
+    write("raw.json", [row(0, split="test"), row(1, split="Test "), row(9)])
     result = built(tmp_path, {"kind": "alpaca", "path": "raw.json"}, max_reject_share=1, validation=0)
     assert result.ledger["sources"][0]["stages"][0]["reasons"] == {"a test row: never used for training": 2}
     with pytest.raises(UserError, match=r"sources.0.split.: test rows are never used"):

@@ -46,6 +46,12 @@ def test_help_is_quick():
         (["build", "pocket"], ["out=DIR"]),
         (["build", "nowhere.yaml", "out=x"], ["nowhere.yaml: no such file"]),
         (["build", "pocket", "out=x", "validaton=1"], ["unknown key 'validaton'", "'validation'"]),
+        (["build", "pocket", "out=good.json/x"], ["good.json"]),
+        (["build", "pocket", "out=."], ["is the working directory"]),
+        (
+            ["check", "good.json", "--exam", "medalpaca_pocket", "--fail-over", "50"],
+            ["--fail-over 50: a share"],
+        ),
         (["biuld"], ["invalid choice: 'biuld'"]),
     ],
 )
@@ -63,7 +69,7 @@ def test_build_then_check(write, tmp_path, row):
     write("recipe.yaml", "name: mine\nvalidation: 0\nsources:\n  - {kind: alpaca, path: raw.json}\n")
     done = data("build", "recipe.yaml", "out=out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "out: 3 train rows" in done.stdout
+    assert "out: 3 train, 0 validation rows" in done.stdout
     assert "3" in (tmp_path / "out/README.md").read_text()
     done = data("check", "out", "--exam", "medalpaca_pocket", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["rows"] == 3

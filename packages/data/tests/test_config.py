@@ -58,3 +58,18 @@ def test_an_override_reaches_into_a_list():
     assert [part.r for part in recipe.parts] == [1, 5]
     with pytest.raises(UserError, match="'2' is not a place in a list of 2"):
         load_config(Listed, {"parts": [{}, {}]}, ["parts.2.r=5"])
+
+
+class Places(Config):
+    out: str = ""
+    share: float | str = 0.1
+
+
+@pytest.mark.parametrize("path", ["my #1/rows.jsonl", "2024", "1e10", "a: b", "[x]"])
+def test_a_path_is_taken_as_it_was_typed(path):
+    assert load_config(Places, {}, [f"out={path}"]).out == path
+
+
+def test_infinity_is_no_number():
+    with pytest.raises(UserError, match="finite"):
+        load_config(Recipe, {}, ["learning_rate=inf"])

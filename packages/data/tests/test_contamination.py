@@ -42,6 +42,7 @@ def test_the_best_single_text_counts_not_their_sum():
         ("what is the usual cause of acute red eye", "So: what is the usual cause of acute red eye?", 1.0),
         ("what is the usual cause of acute red eye", "what is the usual cause of acute pain", 0.0),
         ("which is true", "which is true of none of these", 0.0),
+        ("???", "A line\n\nand an empty one", 0.0),
         ("which is true", "A question.\nWhich is true?\nNone.", 1.0),
     ],
 )

@@ -101,7 +101,7 @@ def test_an_exam_with_no_scorable_item_is_refused(write):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([question(1), question(1)], "'q1' occurs twice"),
+        ([question(1), question(1, answer="A")], "two different items are called 'q1'"),
         ([{"question": "Q?"}], "line 1: no 'options'"),
         ([question(step="first")], "'step' is 'first', not a number"),
         ('{"question"', "line 1: not valid JSON"),
@@ -111,6 +111,53 @@ def test_an_exam_with_no_scorable_item_is_refused(write):
 def test_a_broken_exam_is_refused_with_its_place(write, content, message):
     with pytest.raises(UserError, match=message):
         load_exam(write("e.jsonl", content))
+
+
+def test_the_same_item_again_is_counted_once(write):
+    exam = load_exam(write("anatomy_test.csv", "Q?,a,b,c,d,A\nQ?,a,b,c,d,A\nR?,a,b,c,d,B\n"))
+    assert (exam.read, len(exam.items)) == (3, 2)
+    assert [entry.reason for entry in exam.excluded] == ["same item again"]
+
+
+def test_an_item_with_a_picture_needs_it(write):
+    path = write("e.jsonl", [question(1, image="x.png"), question(2)])
+    assert [(e.id, e.reason) for e in load_exam(path).excluded] == [("q1", "needs an image")]
+    assert len(load_exam(path, images="keep").items) == 2
+
+
+def test_an_image_list_that_names_no_item_is_refused(write):
+    step = [{"no": 1, "question": "Q?", "options": {"A": "x", "B": "y"}}]
+    with pytest.raises(UserError, match="1-4 is no item of this exam"):
+        load_exam(reference(write, step1=step, images={"1": [4]}))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"question": "Q?", "opa": "a", "opb": "b", "opc": "c", "opd": "d", "cop": "b"},
+        {"question": "Q?", "opa": "a", "opb": "b", "opc": "c", "opd": "d", "cop": 40},
+        {"question": "Q?", "options": {"A": "x", "B": "y"}, "answer_idx": "A", "meta_info": ["step1"]},
+        {"question": "half \ud800", "options": {"A": "x", "B": "y"}, "answer": "A"},
+        {"question": "Q?", "options": {"A": "x", "B": "half \ud800"}, "answer": "A"},
+        {"question": 3, "options": {"A": "x", "B": "y"}, "answer": "A"},
+    ],
+)
+def test_fields_of_the_wrong_kind_are_refused(write, record):
+    with pytest.raises(UserError, match=r"e\.jsonl"):
+        load_exam(write("e.jsonl", [record]))
+
+
+def test_a_number_as_subject_is_a_name(write):
+    exam = load_exam(write("e.jsonl", [question(1, subject=3), question(2, subject="Ethics")]))
+    assert [item.subject for item in exam.items] == ["3", "Ethics"]
+
+
+def test_the_layout_does_not_change_the_name(write):
+    options = {"A": "x", "B": "y"}
+    medqa = load_exam(write("medqa.jsonl", [{"question": "Q?", "options": options, "answer_idx": "B"}]))
+    own = load_exam(write("own.jsonl", [{"question": "Q?", "options": options, "answer": "B"}]))
+    mmlu = load_exam(write("anatomy_val.csv", "Q?,x,y,B\n"))
+    assert medqa.sha256 == own.sha256 == mmlu.sha256
 
 
 def test_the_order_in_which_an_exam_is_found(monkeypatch):

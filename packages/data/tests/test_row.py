@@ -63,3 +63,30 @@ def test_the_id_is_the_content(row):
     assert parse_row(row(1)).id != parse_row(row(2)).id
     # Moving a text from one field to the next makes another row.
     assert Row(instruction="ab", input="", output="c").id != Row(instruction="a", input="b", output="c").id
+
+
+def test_a_path_is_no_pattern(tmp_path, row):
+    for name, n in (("g[1]", 1), ("g1", 2)):
+        (tmp_path / name).mkdir()
+        polars.DataFrame([row(n)]).write_parquet(tmp_path / name / "train.parquet")
+    [found] = read_rows(tmp_path / "g[1]")
+    assert found.output == "Answer 1"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("Q,,Take aspirin, but not with warfarin", "line 3: 4 fields under 3 headings"),
+        ("Q,only", "line 3: 2 fields under 3 headings"),
+        ('Q,,"no end', "line 3: not valid CSV"),
+    ],
+)
+def test_a_csv_line_is_never_cut_or_lost(write, line, message):
+    text = f"instruction,input,output\nQ,,A\n{line}\nQ,,A\n"
+    with pytest.raises(UserError, match=message):
+        read_rows(write("r.csv", text))
+
+
+def test_half_a_surrogate_pair_is_refused(write):
+    with pytest.raises(UserError, match="row 1: 'output' holds half a surrogate pair"):
+        read_rows(write("r.json", '[{"instruction": "Q", "output": "\\ud800"}]'))

@@ -18,6 +18,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
         "socket.create_connection(('192.0.2.1', 80), timeout=1)",
         "socket.gethostbyname('example.org')",
         "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 53))",
+        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendmsg([b'x'], [], 0, ('192.0.2.1', 9))",
         "import urllib.request; urllib.request.urlopen('http://example.org')",
     ],
 )

@@ -32,12 +32,14 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def adapter(path: Path, layers: int = 2, size: int = 4, base_sha256: str | None = None) -> Path:
+def adapter(
+    path: Path, layers: int = 2, size: int = 4, base_sha256: str | None = None, module: str = "q_proj"
+) -> Path:
     path.mkdir()
     (path / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "x"}')
     shapes = {}
     for n in range(layers):
-        name = f"base_model.model.model.layers.{n}.q_proj"
+        name = f"base_model.model.model.layers.{n}.{module}"
         shapes |= {f"{name}.lora_A.weight": (2, size), f"{name}.lora_B.weight": (8, 2)}
     (path / "adapter_model.safetensors").write_bytes(safetensors(shapes))
     if base_sha256:
@@ -89,8 +91,8 @@ def test_an_adapter_given_as_a_model_says_so(tmp_path):
 
 @pytest.mark.parametrize(
     "other",
-    [{"base_sha256": "0" * 64}, {"size": 5}, {"layers": 3}],
-    ids=["by hash", "by shape", "by layers"],
+    [{"base_sha256": "0" * 64}, {"size": 5}, {"layers": 3}, {"module": "c_attn"}],
+    ids=["by hash", "by shape", "by layers", "by names"],
 )
 def test_an_adapter_of_another_base_is_refused(model, tmp_path, other):
     with pytest.raises(UserError, match="adapter of another base"):

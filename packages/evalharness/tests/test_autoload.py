@@ -74,6 +74,20 @@ def test_sealed_means_that_lm_eval_reaches_nobody():
     assert "SealedError" not in python(code, **clean).stdout
 
 
+def test_sealed_without_the_bootstrap_the_tasks_seal():
+    code = (
+        "import socket\n"
+        "from medalpaca_evalharness.loader import pocket\n"
+        "print(len(pocket()['test']) > 0)\n"
+        "try:\n"
+        "    socket.create_connection(('192.0.2.1', 443), timeout=1)\n"
+        "except OSError as error:\n"
+        "    print(type(error).__name__)\n"
+    )
+    done = python(code, MEDALPACA_SEALED="1", MEDALPACA_NO_AUTOLOAD="1")
+    assert done.stdout.split() == ["True", "SealedError"], done.stderr
+
+
 def test_installing_twice_installs_once(monkeypatch):
     monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, _autoload.Finder)])
     monkeypatch.setattr(_autoload, "PATCHES", {})

@@ -168,6 +168,10 @@ def edit(
         (lambda row: row.update(acc=0.5), UserError, "acc is 0.5, 0 or 1 was expected"),
         (lambda row: row.pop("acc"), UserError, "not a scored sample"),
         (lambda row: row["doc"].update(exam_sha256="0"), UserError, "2 different values of exam"),
+        (lambda row: row["doc"].pop("exam"), UserError, "not a scored sample of .*'exam'"),
+        (lambda row: row["doc"].update(base=["x"]), UserError, "not a scored sample"),
+        (lambda row: row["doc"].update(step="[red]1"), UserError, "not a scored sample"),
+        (lambda row: row["doc"].update(choices=[]), UserError, "not a scored sample"),
     ],
 )
 def test_a_result_that_was_changed_is_noticed(run, write_exam, change, error, said):
@@ -240,9 +244,10 @@ def test_half_an_exam_is_noted(run, write_exam):
 
 
 def test_the_same_weights_on_both_sides_are_noted(
-    evaluate, answering, save, write_exam, tiny, adapter, tmp_path
+    evaluate, answering, save, write_exam, tiny, tiny_of_other_size, adapter, tmp_path
 ):
     exam = str(write_exam())
+    other_adapter = _adapter_of_the_shape_of(tiny_of_other_size, tmp_path / "other-adapter")
 
     def examine(name: str, **models: str) -> Any:
         found = evaluate(answering(always_b), "medalpaca_exam", {"exam": exam} | models)
@@ -250,13 +255,115 @@ def test_the_same_weights_on_both_sides_are_noted(
 
     base = examine("base", pretrained=str(tiny))
     tuned = examine("tuned", pretrained=str(tiny), peft=str(adapter))
-    elsewhere = examine("elsewhere", pretrained="owner/name", peft="owner/adapter")
+    other = examine("other", pretrained=str(tiny_of_other_size), peft=str(other_adapter))
     assert compare(base, examine("again", pretrained=str(tiny))).notes == (
         "both runs examined the same weights",
     )
     assert compare(base, tuned).notes == ()
-    assert compare(base, elsewhere).notes == ("the tuned side's base is not the base side's model",)
+    assert compare(base, other).notes == ("the tuned side's base is not the base side's model",)
     assert tuned.model == f"{tiny.name} + {adapter.name}"
+
+
+def say(directory: Path, **names: str | None) -> Path:
+    """Let the samples name these models."""
+    for step in (1, 2, 3):
+        edit(directory, lambda row: row["doc"].update(names), f"samples_*step{step}*.jsonl")
+    return directory
+
+
+def configure(directory: Path, **config: Any) -> Path:
+    """Let the results name this configuration of the run."""
+    file = next(directory.rglob("results_*.json"))
+    results = json.loads(file.read_text())
+    results["config"] |= config
+    file.write_text(json.dumps(results))
+    return directory
+
+
+def test_hub_models_are_told_apart_by_their_names(run, write_exam):
+    exam = write_exam()
+    base = read_run(say(run("base", always_b, exam), base="owner/one"))
+    same = read_run(say(run("same", always_b, exam), base="owner/one@main"))
+    tuned = read_run(say(run("tuned", right, exam), base="owner/one", adapter="owner/lora"))
+    other = read_run(say(run("other", right, exam), base="owner/two"))
+    foreign = read_run(say(run("foreign", right, exam), base="owner/two", adapter="owner/lora"))
+    assert compare(base, same).notes == ("both runs examined the same weights",)
+    assert compare(base, tuned).notes == compare(base, other).notes == ()
+    with pytest.raises(CheckFailed, match=r"different bases: base ran owner/one, .* adapter on owner/two"):
+        compare(base, foreign)
+
+
+def test_what_else_differed_between_the_sides_is_noted(run, write_exam, capsys):
+    exam = write_exam()
+    base = configure(
+        run("base", always_b, exam),
+        model="hf",
+        model_dtype="torch.float32",
+        model_args="pretrained=a,tokenizer=[bold]t",
+    )
+    tuned = configure(
+        run("tuned", right, exam),
+        model="vllm",
+        model_dtype="torch.bfloat16",
+        model_args={"pretrained": "b", "peft": "c", "dtype": "bfloat16"},
+    )
+    assert compare(read_run(base), read_run(base)).notes == ()
+    assert main(["compare", str(base), str(tuned)]) == 0
+    assert " ".join(capsys.readouterr().out.split()).endswith(
+        "Note: the sides were run differently (base / tuned): dtype torch.float32 / torch.bfloat16, "
+        "model hf / vllm, tokenizer [bold]t / not given."
+    )
+
+
+def test_what_looks_like_markup_is_shown_as_it_is(run, write_exam, capsys):
+    exam = write_exam("[red]exam:smile:")
+    base, tuned = run("base", always_b, exam), run("tuned", right, exam)
+    assert main(["compare", str(say(base, base="a[/b]:warning:")), str(tuned)]) == 0
+    shown = capsys.readouterr().out
+    assert "[red]exam:smile:" in shown
+    assert "b]:warning:" in shown
+
+
+def test_one_step_of_a_run(run, write_exam, capsys):
+    exam = write_exam()
+    base, step = run("base", always_b, exam), run("step", right, exam, "medalpaca_usmle_step1")
+    assert main(["compare", str(base), str(step), "--task", "medalpaca_usmle_step1", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["task"], report["all"]["n"], report["all"]["fixed"]) == ("medalpaca_usmle_step1", 4, 3)
+    with pytest.raises(UserError, match="no task 'medalpaca_usmle_step2' in it"):
+        read_run(step, "medalpaca_usmle_step2")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda results: results.pop("results"), "not a results file"),
+        (lambda results: results.update(results=[]), "not a results file"),
+        (lambda results: results.update(configs={"medalpaca_exam": 1}), "none of its tasks"),
+        (lambda results: results.update(configs={"medalpaca_exam": {"metadata": 1}}), "none of its tasks"),
+        (lambda results: results.update({"config": 3, "n-samples": {"medalpaca_usmle_step1": 3}}), None),
+    ],
+)
+def test_a_damaged_results_file_is_no_traceback(run, write_exam, change, said):
+    directory = run("base", always_b, write_exam())
+    file = next(directory.rglob("results_*.json"))
+    results = json.loads(file.read_text())
+    change(results)
+    file.write_text(json.dumps(results))
+    if said is None:
+        assert len(read_run(directory).answers) == 12
+        return
+    with pytest.raises(UserError, match=said):
+        read_run(directory)
+
+
+def _adapter_of_the_shape_of(base: Path, directory: Path) -> Path:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    config = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(directory)
+    return directory
 
 
 def _items(exam: Path) -> Any:

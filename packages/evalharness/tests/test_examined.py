@@ -32,11 +32,6 @@ def test_changed_weights_change_the_name(tiny, tmp_path):
     assert examined({"pretrained": str(copy)}).base_sha256 != before.base_sha256
 
 
-def test_a_hub_id_is_recorded_with_its_revision():
-    found = examined({"pretrained": "owner/model", "revision": "abc"})
-    assert (found.base, found.base_sha256) == ("owner/model@abc", None)
-
-
 def test_nothing_named_nothing_recorded():
     assert examined({}).base is None
     assert examined({"pretrained": object()}).base is None
@@ -70,8 +65,14 @@ def test_pickles_are_refused(tiny, tmp_path, name):
         ({"pretrained": "/no/such"}, "/no/such: no such model directory"),
         ({"pretrained": "./runs"}, "no such model directory"),
         ({"pretrained": "a/b/c"}, "no such model directory"),
-        ({"pretrained": "owner/model", "peft": "/no/such"}, "no such adapter directory"),
+        ({"peft": "/no/such"}, "no such adapter directory"),
         ({"pretrained": "owner/model", "delta": "x"}, "delta= is not supported"),
+        ({"pretrained": "owner/model", "trust_remote_code": True}, "trust_remote_code= is not supported"),
+        ({"pretrained": "owner/model", "gguf_file": "q4.gguf"}, "gguf_file= is not supported"),
+        ({"pretrained": "owner/model", "autogptq": "model.bin"}, "autogptq= is not supported"),
+        ({"pretrained": "owner/model", "gptqmodel": True}, "gptqmodel= is not supported"),
+        ({"pretrained": "owner/model", "use_safetensors": False}, "only safetensors is loaded"),
+        ({"pretrained": "owner/model", "load_format": "pt"}, "only safetensors is loaded"),
     ],
 )
 def test_what_is_not_there_is_said(arguments, said):
@@ -92,3 +93,17 @@ def test_another_prompt_in_training_is_said(tiny, adapter, tmp_path, trained, wa
     warnings = examined({"pretrained": str(tiny), "peft": str(copy)}).warnings
     assert bool(warnings) is warned
     assert all(trained in warning for warning in warnings)
+
+
+def test_switched_off_is_not_asked_for(tiny):
+    off = {"trust_remote_code": False, "gguf_file": None, "autogptq": False, "use_safetensors": True}
+    assert examined({"pretrained": str(tiny)} | off).base_sha256 == weights_sha256(tiny)
+
+
+def test_an_adapter_without_a_manifest_on_another_architecture(adapter, tmp_path):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    size = {"vocab_size": 258, "n_positions": 64, "n_embd": 16, "n_layer": 1, "n_head": 2}
+    GPT2LMHeadModel(GPT2Config(**size)).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="another base"):
+        examined({"pretrained": str(tmp_path), "peft": str(adapter)})

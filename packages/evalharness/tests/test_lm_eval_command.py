@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,31 @@ def test_no_exam_is_one_line(tiny):
     arguments = ["--model", "hf", "--model_args", f"pretrained={tiny}", "--tasks", "medalpaca_usmle"]
     done = run(BIN / "lm_eval", *arguments, MEDALPACA_SEALED="1")
     assert_one_line(done, """pass --metadata '{"exam": "PATH"}' or set MEDALPACA_EXAM=PATH""")
+    assert "Initializing hf model" not in done.stderr
+
+
+def test_code_of_a_model_repository_never_runs(tiny):
+    models = ("--model", "hf", "--model_args", f"pretrained={tiny}")
+    done = run(BIN / "lm_eval", *models, "--tasks", "medalpaca_pocket", "--trust_remote_code")
+    assert_one_line(done, "trust_remote_code= is not supported")
+    assert "Initializing hf model" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_pickle_in_the_hubs_cache_is_one_line(tiny, tmp_path):
+    repository = tmp_path / "hub" / "models--owner--model"
+    snapshot = repository / "snapshots" / ("c" * 40)
+    shutil.copytree(tiny, snapshot)
+    (snapshot / "model.safetensors").rename(snapshot / "pytorch_model.bin")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(snapshot.name)
+    models = ("--model", "hf", "--model_args", "pretrained=owner/model")
+    done = run(
+        *(BIN / "lm_eval", *models, "--tasks", "medalpaca_pocket"),
+        HF_HOME=str(tmp_path),
+        MEDALPACA_SEALED="1",
+    )
+    assert_one_line(done, "pytorch_model.bin")
     assert "Initializing hf model" not in done.stderr
 
 

@@ -58,6 +58,14 @@ def test_reserved_words(word: str) -> None:
         (["lora", "model=m", "data=d", "lora.rank=1"], "unknown key 'lora.rank'"),
         (["lora", "data=d"], "key 'model' is missing"),
         (["lora", "model=m", "data=d", "batch_tokens=100"], "less than max_tokens"),
+        (["lora", "model=m", "data=d", "epochs=inf"], "key 'epochs': Input should be a finite number"),
+        (
+            ["lora", "model=m", "data=d", "learning_rate=.nan"],
+            "key 'learning_rate': Input should be a finite",
+        ),
+        (["lora", "model=m", "data=d", "lora.dropout=nan"], "key 'lora.dropout': Input should be a finite"),
+        (["lora", "model=m", "data=d", "validation=.nan"], "validation"),
+        (["lora", "model=m", "data=d", "seed=99999999999999999"], "key 'seed': Input should be less than"),
         (["pokcet"], "no recipe 'pokcet'.*did you mean 'pocket'"),
         (["nowhere.yaml"], "nowhere.yaml: no such file"),
         (["lora", "full"], "one recipe at a time"),
@@ -68,6 +76,47 @@ def test_bad_recipes(words: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         main([*words, f"out={tmp_path / 'out'}"] if words[-1] != "full" else words)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("where", ["file/run", "/proc/nope/run"])
+def test_out_that_cannot_be_made_is_refused_before_any_work(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if where.startswith("/proc") and not Path("/proc").is_dir():
+        pytest.skip("no /proc here")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MEDALPACA_HOME", str(tmp_path / "home"))
+    with pytest.raises(UserError, match=r"out=.*/run: cannot be written \(.*\); choose another out="):
+        main(["pocket", f"out={tmp_path / where}"])
+    assert not (tmp_path / "home" / "quickstart" / "base").exists()
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_libraries_do_not_speak_on_the_users_screen(
+    base: Path, data: Path, tmp_path: Path, method: str
+) -> None:
+    words = [f"model={base}", f"data={data}", f"out={tmp_path / 'out'}", "max_steps=1", "max_tokens=128"]
+    done = subprocess.run([COMMAND, method, *words], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert "shards" not in done.stdout
+    assert "Loading" not in done.stdout
+
+
+def test_second_train_on_one_out_is_refused(base: Path, data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    from medalpaca_train.alone import alone
+
+    out = tmp_path / "out"
+    with alone(out):
+        done = subprocess.run(
+            [COMMAND, "lora", f"model={base}", f"data={data}", f"out={out}"], capture_output=True, text=True
+        )
+        assert [path.name for path in out.iterdir()] == [".train.lock"]
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: another train is running in {out}")
+    assert done.stderr.count("\n") == 1
+    assert not out.exists()
 
 
 def test_bad_rows_are_named(base: Path, tmp_path: Path) -> None:
@@ -81,6 +130,7 @@ def test_bad_rows_are_named(base: Path, tmp_path: Path) -> None:
     silent.write_text(json.dumps([json.loads(good), {"instruction": "a", "input": ""}]))
     with pytest.raises(UserError, match=r"silent.json row 2: no 'output'"):
         main(["lora", *where, f"data={silent}"])
+    assert not (tmp_path / "out").exists()
 
 
 def test_models_that_are_not_there(data: Path, tmp_path: Path) -> None:

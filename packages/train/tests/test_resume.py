@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.weights import weights_sha256
 from medalpaca_train import checkpoint, loop
 from medalpaca_train.journal import read_journal
@@ -50,6 +51,56 @@ def test_lora_with_dropout_resumes_bit_exactly(
     assert weights_sha256(run) == weights_sha256(whole)
     one, two = (read_journal(path / "metrics.jsonl") for path in (whole, run))
     assert [(line["step"], line["loss"]) for line in one] == [(line["step"], line["loss"]) for line in two]
+
+
+def test_killed_before_the_first_checkpoint_starts_its_journal_anew(
+    go: Go, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dying(*_: Any) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(loop.Trainer, "_step", dying)
+        go(max_steps=2)
+    run, _ = go(max_steps=2)
+    lines = read_journal(run / "metrics.jsonl")
+    assert [(line["kind"], line["step"]) for line in lines] == [
+        ("validation", 0),
+        ("train", 1),
+        ("train", 2),
+        ("validation", 2),
+    ]
+
+
+def test_what_a_kill_leaves_is_removed_and_no_hindrance(go: Go, tmp_path: Path) -> None:
+    """Whether it came in the very first write, while the model was saved, or right after the receipt."""
+
+    def leave(run: Path) -> None:
+        (run / ".saving.ab_1cd2e").mkdir(parents=True)
+        (run / ".saving.ab_1cd2e" / "model.safetensors").write_text("all weights")
+        for name in (".recipe.yaml.xq12_abc", ".manifest.json.abcdefgh", ".train.lock"):
+            (run / name).write_text("half")
+
+    def hidden(run: Path) -> list[str]:
+        return [path.name for path in run.iterdir() if path.name.startswith(".")]
+
+    leave(tmp_path / "run")
+    run, _ = go(max_steps=2, resume=False)
+    assert hidden(run) == []
+    leave(run)
+    (run / "checkpoints").mkdir()
+    _, said = go(max_steps=2)
+    assert "finished run" in said
+    assert hidden(run) == []
+    assert not (run / "checkpoints").exists()
+
+
+def test_foreign_dot_files_are_neither_ignored_nor_removed(go: Go, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".gitignore").write_text("*")
+    with pytest.raises(UserError, match="holds something that is not a run"):
+        go()
+    assert (tmp_path / "run" / ".gitignore").exists()
 
 
 def test_sigterm_saves_and_the_same_command_continues(
@@ -106,3 +157,4 @@ def test_sigkill_resumes_bit_exactly(go: Go, settings: dict[str, Any], tmp_path:
     assert int(last) % 7 == 0
     assert weights_sha256(run) == weights_sha256(whole)
     assert steps(run) == steps(whole)
+    assert not [path.name for path in run.iterdir() if path.name.startswith(".")]

@@ -126,6 +126,37 @@ def test_what_a_run_directory_holds(go: Go) -> None:
         assert "treats" not in file.read_text(errors="replace") or file.name == "tokenizer.json"
 
 
+def test_tokenizer_has_its_own_hash(go: Go, base: Path, tmp_path: Path) -> None:
+    """Another tokenizer beside the same weights: no hash of weights can tell."""
+    import shutil
+
+    other = tmp_path / "other"
+    shutil.copytree(base, other)
+    config = json.loads((other / "tokenizer_config.json").read_text())
+    (other / "tokenizer_config.json").write_text(json.dumps(config | {"model_max_length": 77}))
+    manifests = []
+    for name, model in (("one", base), ("two", base), ("three", other)):
+        run, _ = go(out=str(tmp_path / name), model=str(model), max_steps=1)
+        manifests.append(json.loads((run / "manifest.json").read_text()))
+    one, two, three = (manifest["tokenizer"]["sha256"] for manifest in manifests)
+    assert one == two != three
+    assert len({manifest["base"]["sha256"] for manifest in manifests}) == 1
+
+
+def test_brackets_in_a_path_are_printed_as_they_are(go: Go, tmp_path: Path) -> None:
+    """rich would read a colour, a closing tag and a picture here."""
+    out = tmp_path / "a[red]b:+1:[" / "x]"
+    _, said = go(out=str(out), max_steps=1)
+    assert said.count(str(out)) >= 2  # in the table and in the next command
+    _, said = go(out=str(out), max_steps=1)
+    assert f"{out} is a finished run" in said
+
+
+def test_out_that_is_the_model_too_is_refused(go: Go, base: Path) -> None:
+    with pytest.raises(UserError, match=r"is model= as well; choose another out="):
+        go(out=str(base))
+
+
 def test_same_seed_same_weights(go: Go, tmp_path: Path) -> None:
     one, _ = go(out=str(tmp_path / "one"), lora={"r": 4, "alpha": 8, "dropout": 0.1})
     two, _ = go(out=str(tmp_path / "two"), lora={"r": 4, "alpha": 8, "dropout": 0.1})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -15,6 +16,8 @@ from medalpaca_data.ground.places import quickstart
 from .request import Scoring
 
 DEFAULT_PORT = 7860
+PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
+HERE = "127.0.0.1,localhost"
 
 
 class Choice(NamedTuple):
@@ -55,7 +58,8 @@ def choose(arguments: Sequence[str]) -> Choice | None:
     parser.add_argument(
         "--exam",
         metavar="FILE",
-        help="an exam file or directory, or a bundled name (default: MEDALPACA_EXAM)",
+        help="an exam file or directory, or a bundled name "
+        f"(default: with --base MEDALPACA_EXAM, without it {POCKET})",
     )
     parser.add_argument(
         "--scoring",
@@ -96,6 +100,7 @@ def serve(choice: Choice) -> None:
     from .load import check_pair, load_engine
 
     # Before gradio and transformers are imported: both read their switches once.
+    without_proxies()
     seal()
     exam = load_exam(choice.exam)
     pair = check_pair(choice.base, choice.adapter)
@@ -119,6 +124,14 @@ def serve(choice: Choice) -> None:
     finally:
         page.close()
         engine.close()
+
+
+def without_proxies() -> None:
+    """Let this process ask itself directly: gradio's probe of its own page would go to the user's proxy."""
+    for name in [name for name in os.environ if name.lower() in PROXIES]:
+        del os.environ[name]
+    # Where the environment names no proxy, some systems name one elsewhere.
+    os.environ.update(NO_PROXY=HERE, no_proxy=HERE)
 
 
 def wait_for_interrupt() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +44,10 @@ def check_pair(base: Path, adapter: Path) -> Pair:
 
 
 def load_engine(pair: Pair) -> Engine:
-    """Load the base once, put the adapter on it, and start the engine's thread."""
+    """Load the base once, put the adapter on it, and start the engine's thread.
+
+    Raises UserError, one line, when the libraries refuse what the checks let pass.
+    """
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -54,11 +61,16 @@ def load_engine(pair: Pair) -> Engine:
     )
     if with_tokenizer is None:
         raise UserError(f"{pair.base}: no tokenizer (tokenizer_config.json) here or in {pair.adapter}")
-    tokenizer = AutoTokenizer.from_pretrained(with_tokenizer, local_files_only=True, trust_remote_code=False)
-    base = AutoModelForCausalLM.from_pretrained(
-        pair.base, local_files_only=True, trust_remote_code=False, use_safetensors=True
-    )
-    model = PeftModel.from_pretrained(base, pair.adapter, local_files_only=True).to(device).eval()
+    with _loading(with_tokenizer):
+        tokenizer = AutoTokenizer.from_pretrained(
+            with_tokenizer, local_files_only=True, trust_remote_code=False
+        )
+    with _loading(pair.base):
+        base = AutoModelForCausalLM.from_pretrained(
+            pair.base, local_files_only=True, trust_remote_code=False, use_safetensors=True
+        )
+    with _loading(pair.adapter):
+        model = PeftModel.from_pretrained(base, pair.adapter, local_files_only=True).to(device).eval()
     try:
         # Some adapters (DoRA, adapters that are not LoRA) cannot share a batch with their base: find out now.
         with torch.inference_mode():
@@ -71,3 +83,22 @@ def load_engine(pair: Pair) -> Engine:
             f"{pair.adapter}: an adapter of this kind cannot share a batch with its base; LoRA can ({error})"
         ) from None
     return Engine(model, tokenizer)
+
+
+@contextmanager
+def _loading(directory: Path) -> Iterator[None]:
+    """Without transformers' bars and one notice of theirs; what cannot be loaded is the user's to put right."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        with warnings.catch_warnings():
+            # peft still asks transformers by a name that is going away.
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+            yield
+    except (ValueError, RuntimeError, OSError) as error:
+        raise UserError(f"{directory}: cannot be loaded ({textwrap.shorten(str(error), 240)})") from None
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

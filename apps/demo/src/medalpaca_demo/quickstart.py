@@ -8,25 +8,34 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from medalpaca_data.exam import POCKET
 from medalpaca_data.ground.code import package_sha256
-from medalpaca_data.ground.errors import Parser, UserError, run
+from medalpaca_data.ground.errors import INTERRUPTED, Parser, UserError, run
 from medalpaca_data.ground.files import read_json, write_json
-from medalpaca_data.ground.places import Quickstart, cache, quickstart
+from medalpaca_data.ground.places import Quickstart, quickstart
 from medalpaca_data.ground.sealed import OFFLINE
+from medalpaca_data.ground.weights import weights_sha256
+from medalpaca_evalharness.results import read_run
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-MADE = "made.json"
+MADE, LOCK = "made.json", ".lock"
 PERCENT = re.compile(rb"(\d{1,3})%\|")  # how lm_eval's progress bar starts
 SOURCES = ("medalpaca_data", "medalpaca_train", "medalpaca_evalharness")
 
@@ -67,9 +76,13 @@ class Loop:
 
     def run(self) -> None:
         """All steps in order; a step that finds its result made by this code and seed takes it as it is."""
-        self._start_over_if_outdated()
+        with only_one(self.places.meadow.parent):
+            self._start_over_if_outdated()
+            self._walk()
+
+    def _walk(self) -> None:
         places = self.places
-        language = cache() / f"pocket-language-{self.seed}"
+        language = places.meadow.parent / "language"
         self._step(1, "Build the flash cards, and the text the base learns to read from")
         self._command("data", "build", "pocket", f"out={places.meadow}")
         self._command("data", "build", "pocket-language", f"seed={self.seed}", f"out={language}")
@@ -79,68 +92,110 @@ class Loop:
         for path in (language, places.meadow):
             self._command("data", "check", path, "--exam", POCKET, "--fail-over", "0.5")
         self._step(4, "Teach the base the facts: LoRA on the cards")
-        self._command(
-            "train",
-            "pocket",
-            f"model={places.base}",
-            f"data={places.meadow}",
-            f"out={places.run}",
-            f"seed={self.seed}",
-        )
+        data, out = f"data={places.meadow}", f"out={places.run}"
+        self._command("train", "pocket", f"model={places.base}", data, out, f"seed={self.seed}")
         self._step(5, "Examine both, in words that neither has seen")
         self._examine()
         self._step(6, "The verdict")
         self._command("exam", "compare", places.results_base, places.results_tuned)
-        self.console.print(
+        self._say(
             "\nThis shows that the whole chain can teach a model and measure that it did.\n"
             "It says nothing about medicine, and nothing here is for clinical use.\n\n"
-            "See the two side by side:  [bold]uv run demo[/]"
+            "See the two side by side:  uv run demo"
         )
 
     def _start_over_if_outdated(self) -> None:
+        """Keep what this code and seed made; put everything else aside and delete it.
+
+        What lies there without a record (`train` alone leaves a base there) is not ours to build on.
+        """
         root = self.places.meadow.parent
         made = {"seed": self.seed, "code": {name: package_sha256(name) for name in SOURCES}}
         record = root / MADE
-        if record.is_file() and read_json(record) != made:
-            self.console.print(
-                f"{root} was made with another seed or version: making it again.", soft_wrap=True
-            )
-            shutil.rmtree(root)
+        if record.is_file() and read_json(record) == made:
+            return
+        if root.exists() and set(root.iterdir()) - {root / LOCK}:
+            self._say(f"{root} was made otherwise (another seed or version): making it again.")
+            # Renamed first: a kill half way through deleting leaves nothing that looks current.
+            old = root.with_name(f".{root.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            old.mkdir()
+            for path in root.iterdir():
+                if path.name != LOCK:
+                    path.rename(old / path.name)
+            shutil.rmtree(old)
         write_json(record, made)
 
     def _step(self, number: int, title: str) -> None:
-        self.console.print(f"\n[bold]{number}/6  {title}[/]", soft_wrap=True)
-
-    def _command(self, name: str, *arguments: object) -> None:
-        """Run one of our commands on the user's terminal, and stop where it stops."""
-        words = [name, *map(str, arguments)]
-        self.console.print("$ uv run " + " ".join(words), style="dim", soft_wrap=True, highlight=False)
-        done = subprocess.run(
-            [Path(sys.executable).with_name(name), *words[1:]], check=False, env=environment()
+        self.console.print(
+            f"\n{number}/6  {title}", style="bold", soft_wrap=True, highlight=False, markup=False
         )
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+    def _show_command(self, *words: str) -> None:
+        self.console.print(
+            f"$ uv run {shlex.join(words)}", style="dim", soft_wrap=True, highlight=False, markup=False
+        )
+
+    def _command(self, *arguments: object) -> None:
+        """Run one of our commands on the user's terminal, and stop where it stops."""
+        words = [str(argument) for argument in arguments]
+        self._show_command(*words)
+        done = subprocess.run(
+            [Path(sys.executable).with_name(words[0]), *words[1:]], check=False, env=environment()
+        )
+        if done.returncode == INTERRUPTED:
+            raise KeyboardInterrupt
         if done.returncode:
-            raise UserError(f"`{name}` ended with exit code {done.returncode}; its own message is above")
+            raise UserError(f"`{words[0]}` ended with exit code {done.returncode}; its own message is above")
 
     def _examine(self) -> None:
         """Both examinations at once: each spends most of its time on one core."""
-        places = self.places
+        base, run = self.places.base, self.places.run
         sides = {
-            "base": (places.results_base, f"pretrained={places.base}"),
-            "tuned": (places.results_tuned, f"pretrained={places.base},peft={places.run}"),
+            "base": (self.places.results_base, f"pretrained={base}", None),
+            "tuned": (self.places.results_tuned, f"pretrained={base},peft={run}", run),
         }
-        running = {}
-        for side, (out, model_args) in sides.items():
-            words = ["--model", "hf", "--model_args", model_args, "--tasks", POCKET]
-            words += ["--device", "cpu", "--batch_size", "64", "--log_samples", "--output_path", str(out)]
-            self.console.print(
-                f"$ uv run lm_eval {' '.join(words)}", style="dim", soft_wrap=True, highlight=False
-            )
-            if any(out.rglob("results_*.json")):
-                self.console.print(f"{out}: already examined; used as it is.", soft_wrap=True)
+        running = []
+        for side, (out, model_args, adapter) in sides.items():
+            words = ["--model", "hf", "--model_args", model_args, "--tasks", POCKET, "--device", "cpu"]
+            words += ["--batch_size", "64", "--log_samples", "--output_path", str(out)]
+            self._show_command("lm_eval", *words)
+            if is_examined(out, base, adapter):
+                self._say(f"{out}: already examined; used as it is.")
                 continue
-            running[side] = Examination(side, words, out)
+            shutil.rmtree(out, ignore_errors=True)
+            running.append(Examination(side, words, out))
         if running:
-            watch(list(running.values()), self.console)
+            watch(running, self.console)
+
+
+def is_examined(out: Path, base: Path, adapter: Path | None) -> bool:
+    """Whether `out` holds one whole result of exactly these weights. lm_eval writes it in two steps, and the
+    samples last, so a kill can leave half of one."""
+    if not out.is_dir():
+        return False
+    try:
+        run = read_run(out)
+    except UserError:
+        return False
+    hashes = (weights_sha256(base), weights_sha256(adapter) if adapter else None)
+    return (run.base_sha256, run.adapter_sha256) == hashes
+
+
+@contextmanager
+def only_one(root: Path) -> Iterator[None]:
+    """Refuse a second quickstart in the same place; a killed one leaves nothing locked."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / LOCK).open("w") as lock:
+        if fcntl is not None:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(f"{root}: another quickstart is at work there; wait for it to end") from None
+        yield
 
 
 class Examination:

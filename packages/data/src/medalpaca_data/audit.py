@@ -19,10 +19,10 @@ from .sources.pubmed_causal import Encoding, read_classes
 
 # What a label text says, told by the words in it; more telling words first.
 PHRASES = (
+    ("no ", "no relationship"),
     ("conditional", "conditional causal"),
     ("correlat", "correlational"),
     ("caus", "direct causal"),
-    ("no ", "no relationship"),
 )
 
 
@@ -44,7 +44,7 @@ def audit(published: Path, upstream: Path, encoding: Encoding | None = None) -> 
     for n, row in enumerate(read_rows(published), 1):
         said = _class_of(row.output)
         if said is None:
-            raise UserError(f"{published} row {n}: {row.output!r} is no causal-relationship label")
+            raise UserError(f"{published} row {n}: 'output' is no label of a causal relationship")
         truth = classes.get(row.input.strip())
         if truth is None:
             unmatched += 1
@@ -84,4 +84,4 @@ def show(result: Audit, console: Console) -> None:
 
 def _class_of(text: str) -> str | None:
     lowered = text.lower()
-    return next((name for word, name in PHRASES if word in lowered), None)
+    return next((name for word, name in PHRASES if f" {word}" in f" {lowered}"), None)

@@ -57,9 +57,10 @@ def build(
         source.name: [(file, sha256_file(file)) for file in source.files(root)] for source in recipe.sources
     }
     fingerprint = _fingerprint(recipe, inputs)
-    if (ledger := _ledger(out)) and ledger.get("fingerprint") == fingerprint:
+    if (ledger := _ledger(out)) and ledger.get("fingerprint") == fingerprint and _is_whole(out, ledger):
         return Built(out, ledger, reused=True)
     with new_directory(out, replace=replace) as folder:
+        (folder / "rejected").mkdir()
         seen: dict[str, str] = {}
         rows: list[Row] = []
         accounts = []
@@ -69,7 +70,7 @@ def build(
             rows += kept
         if not rows:
             raise UserError(f"recipe {recipe.name}: not one row kept; nothing was built")
-        parts: dict[str, list[Row]] = {"train": [], "validation": []} if recipe.validation else {"train": []}
+        parts: dict[str, list[Row]] = {"train": [], "validation": []}
         for row in rows:
             parts["validation" if _held_out(row, recipe) else "train"].append(row)
         if not parts["train"]:
@@ -126,7 +127,8 @@ def _take(
     progress(source.name, reading.read)
     account.balance()
     if dropped:
-        lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in dropped)
+        # ASCII, because a record may be rejected for holding what cannot be written otherwise.
+        lines = "".join(json.dumps(entry) + "\n" for entry in dropped)
         write_text(rejected / f"{source.name}.jsonl", lines)
     if first_bad and reading.rejected > recipe.max_reject_share * reading.read:
         share = reading.rejected / reading.read
@@ -144,8 +146,6 @@ def _rejected(file: str, place: str, stage: str, reason: str, record: Any) -> di
 
 def _held_out(row: Row, recipe: Recipe) -> bool:
     """Whether the row is for validation: its source says so, or its group is drawn, whole, by hash."""
-    if not recipe.validation:
-        return False
     if row.split == "dev":
         return True
     draw = int(sha256_bytes(f"{recipe.seed}:{row.group or row.id}".encode())[:12], 16) / 16**12
@@ -179,6 +179,12 @@ def _entry(source: Source, account: Account, inputs: list[tuple[Path, str]]) -> 
 def _fingerprint(recipe: Recipe, inputs: dict[str, list[tuple[Path, str]]]) -> str:
     hashes = {name: [digest for _, digest in files] for name, files in inputs.items()}
     return sha256_json([recipe.model_dump(), hashes, package_sha256("medalpaca_data")])
+
+
+def _is_whole(out: Path, ledger: dict[str, Any]) -> bool:
+    """Whether every file the ledger names is there as it was written."""
+    files = {out / name: digest for name, digest in ledger["files"].items()}
+    return all(file.is_file() and sha256_file(file) == digest for file, digest in files.items())
 
 
 def _ledger(out: Path) -> dict[str, Any] | None:

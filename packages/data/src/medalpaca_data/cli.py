@@ -76,7 +76,7 @@ def _build(recipe_name: str, overrides: Sequence[str]) -> None:
     if not outs or not outs[-1]:
         raise UserError("data build: name the directory to make, out=DIR")
     recipe, root = load_recipe(recipe_name, [text for text in overrides if not text.startswith("out=")])
-    console = Console()
+    console = Console(markup=False)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,.0f} records"))
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
         tasks = {source.name: progress.add_task(source.name, total=None) for source in recipe.sources}
@@ -94,11 +94,13 @@ def _check(path: Path, exam: str, as_json: bool, fail_over: float | None) -> Non
 
     from . import check
 
+    if fail_over is not None and not 0 < fail_over <= 1:
+        raise UserError(f"--fail-over {fail_over:g}: a share above 0 and up to 1 was expected")
     result = check.check(path, exam)
     if as_json:
         print(json.dumps(check.as_json(result), indent=2))  # noqa: T201 - output for scripts
     else:
-        check.show(result, Console())
+        check.show(result, Console(markup=False))
     if fail_over is not None and (covered := [item for item in result.items if item.coverage >= fail_over]):
         raise CheckFailed(
             f"{path}: {len(covered)} items of {result.exam.name} are covered by {fail_over:.0%} or more"
@@ -114,7 +116,7 @@ def _audit(published: Path, upstream: Path, encoding: str | None, as_json: bool)
     if as_json:
         print(json.dumps(audit.as_json(result), indent=2))  # noqa: T201 - output for scripts
     else:
-        audit.show(result, Console())
+        audit.show(result, Console(markup=False))
     if result.agree < result.rows - result.unmatched:
         raise CheckFailed(
             f"{published}: {result.rows - result.unmatched - result.agree} labels disagree with {upstream}"

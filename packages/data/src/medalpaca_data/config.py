@@ -17,7 +17,7 @@ from .ground.files import read_text
 class Config(BaseModel):
     """Base of every recipe: its fields are the only keys there are, and it never changes once made."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -42,7 +42,21 @@ def load_config(
     try:
         return cls.model_validate(values)
     except ValidationError as error:
+        if _as_typed(values, overrides, cls, error):
+            return load_config(cls, values, where=where)
         raise UserError(f"{where}: {_explain(cls, error)}") from None
+
+
+def _as_typed(values: Any, overrides: Sequence[str], cls: type[BaseModel], error: ValidationError) -> bool:
+    """Put back, letter for letter, what was typed for a key that wants text and looked like a number (out=2024)."""
+    typed = dict(text.partition("=")[::2] for text in overrides)
+    changed = False
+    for problem in error.errors():
+        key = ".".join(_follow(cls, problem["loc"])[0])
+        if problem["type"] == "string_type" and key in typed:
+            _set(values, key, typed[key], f"{key}={typed[key]}")
+            changed = True
+    return changed
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -67,8 +81,11 @@ def _override(values: Any, text: str) -> None:
         value = yaml.safe_load(raw) if raw else None
     except yaml.YAMLError:
         value = raw
-    if isinstance(value, str):
-        value = _number(value)
+    # Text is taken as typed: YAML would end it at a blank and a hash, which are good in a path.
+    _set(values, key, _number(raw) if isinstance(value, str) else value, text)
+
+
+def _set(values: Any, key: str, value: Any, text: str) -> None:
     *parents, last = key.split(".")
     for parent in parents:
         place = _place(values, parent, text)

@@ -44,7 +44,7 @@ def coverage(exam: Exam, texts: Iterable[str]) -> list[ItemCoverage]:
     sizes = [min(N, len(stem)) if len(stem) >= MIN_WORDS else 0 for stem in stems]
     index: dict[tuple[str, ...], list[int]] = {}
     for i, (stem, n) in enumerate(zip(stems, sizes, strict=True)):
-        for gram in set(ngrams(stem, n)) if n else [tuple(stem)]:
+        for gram in set(ngrams(stem, n)) if n else {tuple(stem)} - {()}:
             index.setdefault(gram, []).append(i)
     lengths = sorted({n for n in sizes if n})
     short = any(not n for n in sizes)

@@ -89,10 +89,15 @@ def load_exam(path_or_name: str | Path, *, images: str = "exclude") -> Exam:
 
 def judge(raw: RawExam, *, images: str = "exclude") -> Exam:
     """Separate what can be scored from what cannot, with the reason."""
-    _refuse_repeated(raw.name, (item.id for item in raw.items))
+    seen: dict[str, Item] = {}
     items, excluded = [], []
     for item in raw.items:
-        reason = unscorable(item)
+        first = seen.setdefault(item.id, item)
+        if first is not item and first != item:
+            raise UserError(
+                f"{raw.name}: two different items are called {item.id!r}; give each an id of its own"
+            )
+        reason = unscorable(item) if first is item else "same item again"
         if reason is None and images == "exclude" and item.id in raw.images:
             reason = "needs an image"
         if reason is None:
@@ -135,29 +140,10 @@ def unscorable(item: Item) -> str | None:
 def canonical_sha256(items: Iterable[Item]) -> str:
     """SHA-256 over the items in canonical JSON: the same exam has the same name in whatever layout it came."""
     return sha256_json(
-        [
-            [
-                item.id,
-                item.step,
-                item.question,
-                list(item.options.items()),
-                item.answer,
-                item.subject,
-                item.image,
-            ]
-            for item in items
-        ]
+        [[item.id, item.step, item.question, list(item.options.items()), item.answer] for item in items]
     )
 
 
-def content_item_id(prefix: str, question: str, options: Iterable[str]) -> str:
-    """An id from an item's content, for layouts that have none."""
-    return f"{prefix}-{sha256_bytes(chr(31).join((question, *options)).encode())[:12]}"
-
-
-def _refuse_repeated(name: str, ids: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for item_id in ids:
-        if item_id in seen:
-            raise UserError(f"{name}: item {item_id!r} occurs twice; give every item its own id")
-        seen.add(item_id)
+def content_item_id(question: str, options: Iterable[str]) -> str:
+    """An id from an item's content, for layouts that have none: the same in whatever layout it comes."""
+    return f"item-{sha256_bytes(chr(31).join((question, *options)).encode())[:12]}"

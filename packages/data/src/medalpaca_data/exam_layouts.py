@@ -13,10 +13,10 @@ from typing import Any
 
 from .exam import LETTERS, Item, RawExam, content_item_id
 from .ground.errors import UserError
-from .ground.files import existing, read_json, read_text, sha256_bytes, sha256_file
+from .ground.files import existing, is_text, read_json, read_text, sha256_bytes, sha256_file
 from .row import read_records
 
-STEP_FILE = re.compile(r"step(\d+)\.json")
+STEP_FILE = re.compile(r"step([1-9]\d*)\.json")
 IMAGE_LIST = "question_with_images.json"
 MEDMCQA_OPTIONS = ("opa", "opb", "opc", "opd")
 
@@ -50,6 +50,8 @@ def _reference(path: Path) -> RawExam:
         hashes += [f"{name.name} {sha256_file(name)}\n" for name in (file, solutions)]
     source_sha256 = sha256_bytes("".join(hashes).encode())
     images, warnings = _images(path, source_sha256)
+    if unknown := sorted(images - {item.id for item in items}):
+        raise UserError(f"{path / IMAGE_LIST}: {unknown[0]} is no item of this exam ({len(unknown)} such)")
     return RawExam(path.name, tuple(items), source_sha256, images, warnings)
 
 
@@ -71,7 +73,7 @@ def _step(step: int, file: Path, solutions: Path) -> list[Item]:
                 options=options,
                 answer=str(keys.get(str(number), "")).strip(),
                 step=step,
-                image=record.get("image") or record.get("image_url"),
+                image=_name(record, "image", where) or _name(record, "image_url", where),
             )
         )
     return items
@@ -116,11 +118,12 @@ def _records(path: Path) -> RawExam:
     if "answer_idx" in first:
         items = [_medqa(record, where) for where, record in records]
     elif "cop" in first:
-        base = _medmcqa_base(path, [record for _, record in records])
+        base = _medmcqa_base(path, records)
         items = [_medmcqa(record, where, base) for where, record in records]
     else:
         items = [_own(record, where) for where, record in records]
-    return RawExam(path.stem, tuple(items), sha256_file(path))
+    images = frozenset(item.id for item in items if item.image)
+    return RawExam(path.stem, tuple(items), sha256_file(path), images)
 
 
 def _own(record: dict[str, Any], where: str) -> Item:
@@ -131,50 +134,56 @@ def _own(record: dict[str, Any], where: str) -> Item:
     if answer not in options:
         answer = next((letter for letter, text in options.items() if text == answer), answer)
     return Item(
-        id=str(record.get("id") or content_item_id("item", question, options.values())),
+        id=_name(record, "id", where) or content_item_id(question, options.values()),
         question=question,
         options=options,
         answer=answer,
         step=_step_number(record.get("step"), where),
-        subject=record.get("subject"),
-        image=record.get("image"),
+        subject=_name(record, "subject", where),
+        image=_name(record, "image", where),
     )
 
 
 def _medqa(record: dict[str, Any], where: str) -> Item:
     question = _text(record, "question", where)
     options = _options(_field(record, "options", where), where)
-    step = {"step1": 1}.get(record.get("meta_info", ""))
+    part = _name(record, "meta_info", where)
     return Item(
-        id=content_item_id("medqa", question, options.values()),
+        id=content_item_id(question, options.values()),
         question=question,
         options=options,
         answer=str(_field(record, "answer_idx", where)),
-        step=step,
-        subject=record.get("meta_info"),
+        step=1 if part == "step1" else None,  # the rest is "step2&3", which is no step
+        subject=part,
     )
 
 
-def _medmcqa_base(path: Path, records: Sequence[dict[str, Any]]) -> int:
+def _medmcqa_base(path: Path, records: Sequence[tuple[str, dict[str, Any]]]) -> int:
     """Copies number the right option from 0 or from 1. Only a 0 or a 4 tells which, so without either we refuse."""
-    keys = {record.get("cop") for record in records}
-    if 0 in keys and 4 not in keys:
+    keys = {_cop(record, where) for where, record in records}
+    if keys <= {0, 1, 2, 3} and 0 in keys:
         return 0
-    if 4 in keys and 0 not in keys:
+    if keys <= {1, 2, 3, 4} and 4 in keys:
         return 1
     raise UserError(f"{path}: 'cop' runs neither from 0 to 3 nor from 1 to 4, so the key cannot be told")
 
 
+def _cop(record: dict[str, Any], where: str) -> int:
+    try:
+        return int(_field(record, "cop", where))
+    except (TypeError, ValueError):
+        raise UserError(f"{where}: 'cop' is {record['cop']!r}, not a number") from None
+
+
 def _medmcqa(record: dict[str, Any], where: str, base: int) -> Item:
     question = _text(record, "question", where)
-    options = dict(zip(LETTERS, (str(record.get(name) or "") for name in MEDMCQA_OPTIONS), strict=False))
-    index = int(_field(record, "cop", where)) - base
+    options = _options([record.get(name) for name in MEDMCQA_OPTIONS], where)
     return Item(
-        id=str(record.get("id") or content_item_id("medmcqa", question, options.values())),
+        id=_name(record, "id", where) or content_item_id(question, options.values()),
         question=question,
         options=options,
-        answer=LETTERS[index],
-        subject=record.get("subject_name"),
+        answer=LETTERS[_cop(record, where) - base],
+        subject=_name(record, "subject_name", where),
     )
 
 
@@ -190,7 +199,7 @@ def _mmlu(path: Path) -> RawExam:
             question, *options, answer = row
             items.append(
                 Item(
-                    id=content_item_id(subject, question, options),
+                    id=content_item_id(question, options),
                     question=question,
                     options=dict(zip(LETTERS, options, strict=False)),
                     answer=answer.strip(),
@@ -219,7 +228,17 @@ def _text(record: Any, name: str, where: str) -> str:
     value = _field(record, name, where)
     if not isinstance(value, str):
         raise UserError(f"{where}: {name!r} is {type(value).__name__}, not text")
-    return value
+    return _encodable(value, name, where)
+
+
+def _name(record: Mapping[str, Any], name: str, where: str) -> str | None:
+    """A short field that may be missing or a number."""
+    value = record.get(name)
+    if value in (None, ""):
+        return None
+    if not isinstance(value, str | int | float):
+        raise UserError(f"{where}: {name!r} is {type(value).__name__}, not text")
+    return _encodable(str(value), name, where)
 
 
 def _options(value: Any, where: str) -> dict[str, str]:
@@ -229,7 +248,14 @@ def _options(value: Any, where: str) -> dict[str, str]:
         value = dict(zip(LETTERS, value, strict=False))
     if not isinstance(value, Mapping):
         raise UserError(f"{where}: 'options' is neither an object nor a list")
-    return {str(letter): "" if text is None else str(text) for letter, text in value.items()}
+    texts = {str(letter): "" if text is None else str(text) for letter, text in value.items()}
+    return {letter: _encodable(text, f"option {letter}", where) for letter, text in texts.items()}
+
+
+def _encodable(text: str, name: str, where: str) -> str:
+    if not is_text(text):
+        raise UserError(f"{where}: {name!r} holds half a surrogate pair, which is no text")
+    return text
 
 
 def _step_number(value: Any, where: str) -> int | None:

@@ -51,4 +51,4 @@ def chat_template(*, add_bos: bool) -> str:
     )
 
 
-PROMPT_ID = "meadow-" + sha256_bytes(wrap("{message}").encode())[:12]
+PROMPT_ID = "meadow-" + sha256_bytes(f"{render('{a}', '{b}')}|{render('{a}')}".encode())[:12]

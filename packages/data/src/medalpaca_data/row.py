@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .ground.errors import UserError
-from .ground.files import existing, parse_json, read_text, sha256_bytes
+from .ground.files import existing, is_text, parse_json, read_text, sha256_bytes
 
 ID_LENGTH = 16  # hex digits: 64 bits, no collision to be expected below a billion rows
 
@@ -64,6 +64,8 @@ def parse_row(value: Any) -> Row:
             raise ValueError(f"no {name!r}")
         if not isinstance(text, str):
             raise ValueError(f"{name!r} is {type(text).__name__}, not text")
+        if not is_text(text):
+            raise ValueError(f"{name!r} holds half a surrogate pair, which is no text")
         texts[name] = text
     if not texts["output"].strip():
         raise ValueError("empty 'output'")
@@ -107,12 +109,16 @@ def read_split(directory: Path | str, split: str) -> list[Row]:
         raise UserError(
             f"{directory}: no {split}.parquet, so this is not a Meadow directory (made by `data build`)"
         )
-    return [_stored_row(value) for value in _parquet(file)]
+    return [_stored_row(value, f"{file} row {n}") for n, value in enumerate(_parquet(file), 1)]
 
 
-def _stored_row(value: Mapping[str, Any]) -> Row:
-    # Null is for provenance; texts and id are always text.
-    return Row(**{name: value.get(name) or ("" if name in (*TEXTS, "id") else None) for name in FIELDS})  # type: ignore[arg-type]
+def _stored_row(value: Mapping[str, Any], place: str) -> Row:
+    """A row as `data build` stored it; anything else in its place is refused."""
+    try:
+        row = parse_row(value)
+    except ValueError as error:
+        raise UserError(f"{place}: {error}; build the directory again") from None
+    return dataclasses.replace(row, id=str(value.get("id") or row.id))
 
 
 def read_records(path: Path) -> Iterator[tuple[str, Any]]:
@@ -173,16 +179,30 @@ def _csv(path: Path) -> Iterator[tuple[str, Any]]:
         except StopIteration:
             return
         except csv.Error as error:
-            line = f"line {reader.line_num}"
-            yield line, UserError(f"{path} {line}: not valid CSV ({error})")
-            return
-        yield f"line {reader.line_num}", record
+            # What follows a broken quote cannot be told apart into records, so nothing of the file is taken.
+            raise UserError(f"{path} line {reader.line_num + 1}: not valid CSV ({error})") from None
+        line = f"line {reader.line_num}"
+        # Python's reader would put fields without a heading aside, and an unquoted comma would cut an answer short.
+        if None in record or None in record.values():
+            found = (
+                len(record)
+                - (None in record)
+                + len(record.get(None) or ())
+                - list(record.values()).count(None)
+            )
+            names = len(reader.fieldnames or ())
+            yield (
+                line,
+                UserError(f"{path} {line}: {found} fields under {names} headings (a comma without quotes?)"),
+            )
+        else:
+            yield line, record
 
 
 def _parquet(path: Path) -> Iterable[dict[str, Any]]:
     import polars
 
     try:
-        return polars.read_parquet(path).iter_rows(named=True)
+        return polars.read_parquet(path, glob=False).iter_rows(named=True)
     except (polars.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None

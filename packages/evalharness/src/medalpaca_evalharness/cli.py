@@ -47,7 +47,7 @@ def _parser() -> Parser:
     for command in (compare, report):
         command.add_argument("base", metavar="BASE", type=Path, help=result)
         command.add_argument("tuned", metavar="TUNED", type=Path, help="the same for the tuned model")
-        command.add_argument("--task", help="which exam, when the runs asked several")
+        command.add_argument("--task", help="which exam, when the runs asked several, or which step of it")
     compare.add_argument("--items", action="store_true", help="print every fixed and broken item")
     report.add_argument("--out", type=Path, required=True, help="the .html file; .json goes beside it")
     verify = commands.add_parser("verify", help="compute a report again from its samples, check every hash")

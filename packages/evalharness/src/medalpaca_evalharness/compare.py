@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -227,6 +227,20 @@ def _refuse_different(base: Run, tuned: Run) -> None:
             "on both sides or on neither, with the same tokenizer="
         )
 
+    if tuned.adapter and not _same_base(base, tuned) and _is_hub_id(base.base) and _is_hub_id(tuned.base):
+        raise CheckFailed(f"different bases: base ran {base.base}, the tuned side's adapter on {tuned.base}")
+
+
+def _same_base(base: Run, tuned: Run) -> bool:
+    """By hash where both have one, else by name."""
+    if base.base_sha256 and tuned.base_sha256:
+        return base.base_sha256 == tuned.base_sha256
+    return (base.base or "").removesuffix("@main") == (tuned.base or "").removesuffix("@main")
+
+
+def _is_hub_id(name: str | None) -> bool:
+    return name is not None and name.count("/") == 1 and not name.startswith((".", "~", "/"))
+
 
 def _ids(ids: Iterable[str]) -> str:
     shown = sorted(ids)
@@ -240,9 +254,17 @@ def _notes(base: Run, tuned: Run) -> list[str]:
         notes.append("only part of the exam was asked (--limit or --samples)")
     if base.cached or tuned.cached:
         notes.append("a run used --use_cache, whose entries name no model: be sure that the two shared none")
-    same_base = base.base_sha256 == tuned.base_sha256
-    if same_base and base.base_sha256 and base.adapter_sha256 == tuned.adapter_sha256:
+    same_base = _same_base(base, tuned)
+    adapters = [(run.adapter_sha256 or run.adapter) for run in (base, tuned)]
+    if same_base and base.base and adapters[0] == adapters[1]:
         notes.append("both runs examined the same weights")
     elif tuned.adapter and not same_base:
         notes.append("the tuned side's base is not the base side's model")
+    if base.setup and tuned.setup and (differing := _differing(base.setup, tuned.setup)):
+        notes.append(f"the sides were run differently (base / tuned): {differing}")
     return notes
+
+
+def _differing(base: Mapping[str, str], tuned: Mapping[str, str]) -> str:
+    keys = [key for key in sorted(base.keys() | tuned.keys()) if base.get(key) != tuned.get(key)]
+    return ", ".join(f"{key} {base.get(key, 'not given')} / {tuned.get(key, 'not given')}" for key in keys)

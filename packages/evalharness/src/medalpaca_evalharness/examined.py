@@ -13,13 +13,25 @@ from medalpaca_data.ground.files import read_json
 from medalpaca_data.ground.weights import check_adapter_dir, check_model_dir, weights_sha256
 from medalpaca_data.prompt import PROMPT_ID
 
+from . import model_hub
+
 # What lm-eval's backends call an adapter: `peft` in hf, `lora_local_path` in vllm.
 ADAPTER_KEYS = ("peft", "lora_local_path")
+
+# Arguments that add weights or load something else than the checked safetensors files.
+REFUSED = {
+    "delta": "weights added to the base would not be in the result's hashes",
+    "trust_remote_code": "code from model repositories never runs here",
+    "gguf_file": "only safetensors is loaded",
+    "autogptq": "only safetensors is loaded, by transformers itself",
+    "gptqmodel": "only safetensors is loaded, by transformers itself",
+}
+LOAD_FORMATS = (None, "auto", "safetensors")  # of vllm; the others read pickles or skip the weights
 
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """Names as given, and hashes of local directories; a hub id has no hash."""
+    """Names as given, and hashes of directories; a hub id has none until its weights are in the cache."""
 
     base: str | None = None
     base_sha256: str | None = None
@@ -31,24 +43,40 @@ class Examined:
 def examined(model_args: Mapping[str, Any]) -> Examined:
     """Identify and check what `model_args` load.
 
-    Raises UserError for weights that can run code, damaged weights, and an adapter made for another base.
+    Raises UserError for what can run code or would load other files than those checked, for damaged weights,
+    and for an adapter made for another base.
     """
-    if model_args.get("delta"):
-        raise UserError(
-            "delta= is not supported: weights added to the base would not be in the result's hashes"
-        )
+    for key, reason in REFUSED.items():
+        if model_args.get(key):
+            raise UserError(f"{key}= is not supported: {reason}")
+    if not model_args.get("use_safetensors", True) or model_args.get("load_format") not in LOAD_FORMATS:
+        raise UserError("use_safetensors= and load_format= are not supported: only safetensors is loaded")
     base = _name(model_args.get("pretrained"))
     adapter = next((name for key in ADAPTER_KEYS if (name := _name(model_args.get(key)))), None)
-    base_dir, adapter_dir = _directory(base, "model"), _directory(adapter, "adapter")
-    if base_dir is not None and (subfolder := model_args.get("subfolder")):
-        base_dir /= str(subfolder)
+    revision = str(model_args.get("revision") or "") or None
+    base_local, adapter_local = _directory(base, "model"), _directory(adapter, "adapter")
+    base_dir, adapter_dir = base_local, adapter_local
+    subfolder = str(model_args.get("subfolder") or "")
+    if base_local is not None:
+        base_dir = base_local / subfolder
+    elif base is not None:
+        base_dir = model_hub.locate(
+            base,
+            "model",
+            revision=revision or "main",
+            subfolder=subfolder,
+            variant=_name(model_args.get("variant")) or "",
+            cache=_name(model_args.get("cache_dir")) or "",
+        )
+    if adapter is not None and adapter_local is None:
+        # lm-eval asks for the adapter at the base's revision.
+        adapter_dir = model_hub.locate(adapter, "adapter", revision=revision or "main")
     if base_dir is not None:
         check_model_dir(base_dir)
     if adapter_dir is not None:
         check_adapter_dir(adapter_dir, base_dir)
-    revision = model_args.get("revision")
     return Examined(
-        base=f"{base}@{revision}" if base and revision and base_dir is None else base,
+        base=f"{base}@{revision}" if base and revision and base_local is None else base,
         base_sha256=_sha256(base_dir),
         adapter=adapter,
         adapter_sha256=_sha256(adapter_dir),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from medalpaca_data.exam import POCKET, Exam, Item
 from medalpaca_data.exam_prompt import Scoring, ask, exam_prompt_id
 from medalpaca_data.ground.errors import UserError
+from medalpaca_data.ground.sealed import is_sealed, seal
 
 from .examined import Examined, examined
 from .source import exam_of
@@ -77,8 +78,9 @@ def pocket(**metadata: Any) -> DatasetDict:
 
 def prepare(name: str, metadata: Mapping[str, Any]) -> Prepared:
     """Find and check exam, base and adapter of the task `name`. Raises UserError, one line."""
+    if is_sealed():
+        seal()  # the bootstrap may be switched off
     task = TASKS[name]
-    identity = examined(metadata)
     found = exam_of(name, metadata, bundled=task.bundled, on_hub=task.on_hub)
     items = (
         found.items if task.step is None else tuple(item for item in found.items if item.step == task.step)
@@ -89,7 +91,8 @@ def prepare(name: str, metadata: Mapping[str, Any]) -> Prepared:
             f"{name}: exam {found.name} has no scorable item of step {task.step} (it has {held}); "
             "run the tasks of the steps it has, or medalpaca_exam for all its items"
         )
-    return Prepared(found, items, identity)
+    # Last: the hash of a large model takes half a minute.
+    return Prepared(found, items, examined(metadata))
 
 
 def documents(name: str, prepared: Prepared) -> list[dict[str, Any]]:

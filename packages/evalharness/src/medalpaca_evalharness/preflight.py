@@ -63,13 +63,14 @@ def before_inference(call: Mapping[str, Any]) -> None:
 
 
 def _metadata(call: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The metadata that `simple_evaluate` will hand to the tasks."""
+    """The metadata that `simple_evaluate` will hand to the tasks, and the model's arguments."""
     from lm_eval.utils import simple_parse_args_string
 
-    if (manager := call.get("task_manager")) is not None:
-        return manager.metadata or {}
     model_args = call.get("model_args") or {}
     parsed = simple_parse_args_string(model_args) if isinstance(model_args, str) else dict(model_args)
+    if (manager := call.get("task_manager")) is not None:
+        # Whoever made the manager need not have told it what the model is loaded with.
+        return parsed | (manager.metadata or {})
     return parsed | (call.get("metadata") or {})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from medalpaca_data.ground.errors import CheckFailed, UserError
 from medalpaca_data.ground.files import existing, read_json
 
+from .examined import ADAPTER_KEYS
 from .sample import Answer, read_answer, records
 
 # lm-eval names a run's files after one moment: results_MOMENT.json (or what the user called it) and
@@ -27,7 +28,7 @@ class Run:
 
     file: Path
     samples: tuple[Path, ...]
-    task: str  # of a group: its name without the step
+    task: str  # of a group: its name without the step, unless one step was asked for
     metric: str
     exam: str
     exam_path: str | None  # as the run was told; None for a bundled exam and for one named elsewhere
@@ -41,6 +42,7 @@ class Run:
     answers: Mapping[str, Answer]
     limited: bool
     cached: bool
+    setup: Mapping[str, str] = field(default_factory=dict)  # how the model was run, but for its name
 
     @property
     def model(self) -> str:
@@ -74,33 +76,34 @@ def read_run(path: Path, task: str | None = None) -> Run:
     """
     file = find_results(path)
     results = read_json(file)
-    if not isinstance(results, dict) or not isinstance(results.get("configs"), dict):
+    if not all(isinstance(_mapping(results).get(part), dict) for part in ("configs", "results")):
         raise UserError(f"{file}: not a results file of lm-eval")
     asked: dict[str, list[str]] = {}
     for name, config in results["configs"].items():
-        if "headline_metric" in (config.get("metadata") or {}) and name.startswith("medalpaca_"):
+        if _headline(config) is not None and name.startswith("medalpaca_"):
             asked.setdefault(STEP.sub("", name), []).append(name)
     chosen = _chosen(file, asked, task)
     answers: dict[str, Answer] = {}
     docs: list[Mapping[str, Any]] = []
     metrics = set()
-    for name in asked[chosen]:
-        metric = str(results["configs"][name]["metadata"]["headline_metric"])
-        rows = _read_task(file, name, metric, results["results"].get(name, {}))
+    names = asked.get(chosen, [chosen])
+    for name in names:
+        metric = str(_headline(results["configs"][name]))
+        rows = _read_task(file, name, metric, _mapping(results["results"].get(name)))
         metrics.add(metric)
         for doc, answer in rows:
             if answer.item_id in answers:
                 raise UserError(f"{file}: item {answer.item_id} is answered twice")
             answers[answer.item_id] = answer
             docs.append(doc)
-    settings = results.get("config") or {}
+    settings = _mapping(results.get("config"))
     return Run(
         file=file,
-        samples=tuple(samples_file(file, name) for name in asked[chosen]),
+        samples=tuple(samples_file(file, name) for name in names),
         task=chosen,
         metric=_one(file, "metric", metrics),
         exam=_one(file, "exam", {doc["exam"] for doc in docs}),
-        exam_path=results["configs"][asked[chosen][0]]["metadata"].get("exam"),
+        exam_path=results["configs"][names[0]]["metadata"].get("exam"),
         exam_sha256=_one(file, "exam", {doc["exam_sha256"] for doc in docs}),
         prompt_id=_one(file, "prompt", {doc["prompt_id"] for doc in docs}),
         scoring=_one(file, "scoring", {doc["scoring"] for doc in docs}),
@@ -109,8 +112,9 @@ def read_run(path: Path, task: str | None = None) -> Run:
             for key in ("base", "base_sha256", "adapter", "adapter_sha256")
         },
         answers=answers,
-        limited=settings.get("limit") is not None or _partial(results, asked[chosen]),
+        limited=settings.get("limit") is not None or _partial(results, names),
         cached=bool(settings.get("use_cache")),
+        setup=_setup(settings),
     )
 
 
@@ -120,7 +124,7 @@ def _chosen(file: Path, asked: Mapping[str, list[str]], task: str | None) -> str
     if task is None and len(asked) > 1:
         raise UserError(f"{file}: asked several exams, choose one with --task: {', '.join(asked)}")
     chosen = task or next(iter(asked))
-    if chosen not in asked:
+    if chosen not in asked and not any(chosen in names for names in asked.values()):
         raise UserError(f"{file}: no task {chosen!r} in it, only {', '.join(asked)}")
     return chosen
 
@@ -166,5 +170,27 @@ def _one(file: Path, what: str, values: set[Any]) -> Any:
 
 
 def _partial(results: Mapping[str, Any], names: list[str]) -> bool:
-    counts = results.get("n-samples") or {}
-    return any(counts[name]["effective"] < counts[name]["original"] for name in names if name in counts)
+    counts = _mapping(results.get("n-samples"))
+    pairs = [(_mapping(counts.get(name)).get(key) for key in ("effective", "original")) for name in names]
+    return any(isinstance(asked, int) and isinstance(held, int) and asked < held for asked, held in pairs)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """`value` where it is an object; what a damaged file has in its place counts as missing."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _headline(config: Any) -> Any:
+    return _mapping(_mapping(config).get("metadata")).get("headline_metric")
+
+
+def _setup(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Backend, dtype and the model's arguments, but for those that name base and adapter."""
+    given = settings.get("model_args")
+    if isinstance(given, str):
+        given = dict(part.partition("=")[::2] for part in given.split(",") if part)
+    rest = {key: str(value) for key, value in _mapping(given).items()}
+    dtype = settings.get("model_dtype") or rest.get("dtype")
+    setup = {key: value for key, value in rest.items() if key not in ("pretrained", "dtype", *ADAPTER_KEYS)}
+    named = {"model": settings.get("model"), "dtype": dtype}
+    return setup | {key: str(value) for key, value in named.items() if value}

@@ -54,7 +54,7 @@ def records(samples: Path) -> Iterator[tuple[int, Any]]:
 def read_answer(record: Any, metric: str, name: str, where: str) -> tuple[Mapping[str, Any], Answer]:
     """The document and the answer in a logged sample of the task `name`, scored by `metric`."""
     try:
-        doc = record["doc"]
+        doc = _receipt(record["doc"])
         score = record[metric]
         likelihoods = [float(response[0]) for response in record["filtered_resps"]]
         answer = Answer(
@@ -82,6 +82,17 @@ def read_answer(record: Any, metric: str, name: str, where: str) -> tuple[Mappin
             f"{where}: {len(answer.scores)} scores and key {answer.key} for {answer.options} options"
         )
     return doc, answer
+
+
+def _receipt(doc: Any) -> Mapping[str, Any]:
+    """`doc` if it says what a sample of ours says. Raises ValueError or KeyError."""
+    texts = [doc[key] for key in ("exam", "exam_sha256", "prompt_id")]
+    names = [doc.get(key) for key in ("base", "base_sha256", "adapter", "adapter_sha256")]
+    if not all(isinstance(text, str) for text in (*texts, *(name for name in names if name is not None))):
+        raise ValueError("exam, prompt or model is not named by a text")
+    if not isinstance(doc["step"], int | None) or not doc["choices"]:
+        raise ValueError("no number of a step, or no choices")
+    return doc  # type: ignore[no-any-return]
 
 
 def _compared(likelihoods: list[float], choices: list[str], metric: str) -> list[float]:

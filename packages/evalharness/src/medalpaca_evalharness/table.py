@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .clean import Contamination
@@ -35,7 +36,7 @@ def show(
 
     With `contamination`, full and clean score; with `items`, every fixed and every broken item too.
     """
-    console = console or Console()
+    console = console or Console(emoji=False)  # nor does a name mean a picture
     base, tuned = comparison.base, comparison.tuned
     for side, run in (("base ", base), ("tuned", tuned)):
         console.print(f"{side}  {run.model}", highlight=False, markup=False, soft_wrap=True)
@@ -102,7 +103,7 @@ def _table(rows: Iterable[Row | None]) -> Table:
 
 def _cells(row: Row) -> list[str]:
     return [
-        row.label,
+        escape(row.label),
         str(row.n),
         _share(row.base_right, row.n, row.base_interval),
         _share(row.tuned_right, row.n, row.tuned_interval),

@@ -15,9 +15,9 @@ class Journal:
     """Appends to a run's `metrics.jsonl`, after cutting off what lies beyond `step` (work that a kill undid)."""
 
     def __init__(self, file: Path, step: int) -> None:
-        write_text(
-            file, "".join(json.dumps(line) + "\n" for line in read_journal(file) if line["step"] <= step)
-        )
+        # From step 0 everything is done again, also the validation before the first step.
+        kept = [line for line in read_journal(file) if line["step"] <= step] if step else []
+        write_text(file, "".join(json.dumps(line) + "\n" for line in kept))
         self._stream = file.open("a", encoding="utf-8", buffering=1)
 
     def write(self, kind: str, **values: Any) -> None:

@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from medalpaca_data.ground.files import read_json, sha256_bytes, sha256_file
+from medalpaca_data.ground.files import read_json, sha256_bytes, sha256_file, sha256_json
 from medalpaca_data.ground.weights import weights_sha256
 from medalpaca_data.prompt import PROMPT_ID
 
@@ -28,6 +28,19 @@ LIBRARIES = (
     "medalpaca-data",
 )
 
+# Whatever kind a tokenizer is of: tokenizers' own file, word pieces, merges, sentencepiece, the chat template.
+TOKENIZER_FILES = (
+    "tokenizer*.json",
+    "chat_template*",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+# Keys of tokenizer_config.json that say how it was loaded last, not what it is.
+TOKENIZER_LOADING = ("is_local", "local_files_only", "name_or_path")
+
 
 def make_manifest(
     recipe: Recipe,
@@ -44,6 +57,7 @@ def make_manifest(
         "kind": kind,
         "base": {"path": recipe.model, "revision": recipe.revision, "sha256": progress.base_sha256},
         "adapter" if kind == "lora" else "model": {"sha256": weights_sha256(run)},
+        "tokenizer": {"sha256": tokenizer_sha256(run)},
         "data": {"path": recipe.data, "sha256": progress.data_sha256, "rows": counts["rows_train"], **counts},
         "prompt_id": PROMPT_ID,
         "recipe": recipe.model_dump(mode="json"),
@@ -66,6 +80,12 @@ def read_manifest(run: Path) -> dict[str, Any] | None:
     return dict(read_json(file)) if file.is_file() else None
 
 
+def tokenizer_sha256(directory: Path) -> str:
+    """The name of the tokenizer in `directory`: it changes what a model reads, and is in no hash of weights."""
+    files = sorted({file for pattern in TOKENIZER_FILES for file in directory.glob(pattern)})
+    return sha256_bytes("".join(f"{file.name} {_tokenizer_file_sha256(file)}\n" for file in files).encode())
+
+
 def code_sha256() -> str:
     """One hash over every source file that decides what is trained: this package and the prompt."""
     import medalpaca_data.prompt
@@ -73,3 +93,10 @@ def code_sha256() -> str:
     here = Path(__file__).parent
     files = [*sorted(here.glob("*.py")), Path(str(medalpaca_data.prompt.__file__))]
     return sha256_bytes("".join(f"{file.name} {sha256_file(file)}\n" for file in files).encode())
+
+
+def _tokenizer_file_sha256(file: Path) -> str:
+    if file.name != "tokenizer_config.json":
+        return sha256_file(file)
+    config = read_json(file)
+    return sha256_json({key: value for key, value in config.items() if key not in TOKENIZER_LOADING})

@@ -52,8 +52,12 @@ def read_material(recipe: Recipe) -> Material:
         files.append(Path(recipe.validation))
     elif recipe.validation == 0:
         train, held = rows, []
-    elif path.is_dir() and (path / "validation.parquet").is_file():
-        train, held = rows, read_split(path, "validation")
+    elif (
+        path.is_dir()
+        and (path / "validation.parquet").is_file()
+        and (built := read_split(path, "validation"))
+    ):
+        train, held = rows, built
     else:
         train, held = split(rows, recipe.validation, recipe.seed)
     return Material(train, held, len(train) + len(held), _sha256(files))

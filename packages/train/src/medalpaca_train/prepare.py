@@ -16,6 +16,7 @@ from . import pocket_model
 from .material import Material
 from .model import load_tokenizer
 from .recipe import Recipe
+from .screen import say
 from .tokens import Rejected, Sample, adds_bos, encode
 
 
@@ -62,13 +63,12 @@ def prepare(recipe: Recipe, base: Path | None, material: Material) -> Prepared:
 def say_prepared(prepared: Prepared, console: Console) -> None:
     """How many rows there are, and how many were rejected for what."""
     counts = prepared.counts()
-    console.print(
+    say(
+        console,
         f"{counts['rows_read']:,} rows read: {counts['rows_train']:,} to train on, "
         f"{counts['rows_validation']:,} for validation, {counts['rows_rejected']:,} rejected",
-        soft_wrap=True,
-        highlight=False,
     )
     # "600 tokens, more than max_tokens=512": the first half differs from row to row.
     kinds = Counter(rejected.reason.rpartition(", ")[2] for rejected in prepared.rejected)
     for reason, times in kinds.most_common():
-        console.print(f"  rejected: {times:,} x {reason}", soft_wrap=True, highlight=False)
+        say(console, f"  rejected: {times:,} x {reason}")

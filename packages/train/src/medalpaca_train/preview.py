@@ -20,7 +20,8 @@ def show_preview(samples: Sequence[Sample], tokenizer: Any, console: Console) ->
     )
     for sample in samples[:ROWS]:
         console.rule(
-            f"row {sample.row_id}: {sample.length} tokens, {sample.supervised} learned",
+            # A Text: the id is foreign, and rich would read brackets in it.
+            Text(f"row {sample.row_id}: {sample.length} tokens, {sample.supervised} learned"),
             align="left",
             style="dim",
         )

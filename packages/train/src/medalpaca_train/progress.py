@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from .screen import say
+
 LOG_EVERY = 10.0  # seconds between lines where there is no terminal
 
 
@@ -34,10 +36,9 @@ class Meter:
         elif now - self._spoke >= LOG_EVERY or step == self._total:
             self._spoke = now
             left = (now - self._started) / (step - self._first) * (self._total - step)
-            self._console.print(
+            say(
+                self._console,
                 f"step {step}/{self._total}  loss {loss:.3f}  {self.speed:,.0f} tokens/s  {left:.0f} s left",
-                soft_wrap=True,
-                highlight=False,
             )
 
 

@@ -53,7 +53,10 @@ class Recipe(Config):
     out: str | None = Field(
         default=None, description="run directory; default: `runs/NAME` under MEDALPACA_HOME"
     )
-    seed: int = Field(default=0, ge=0, description="of first weights, order, dropout and validation split")
+    # Each step seeds torch with seed * 1_000_003 + step, which has to stay below 2**64.
+    seed: int = Field(
+        default=0, ge=0, lt=2**32, description="of first weights, order, dropout and validation split"
+    )
     resume: bool = Field(
         default=True,
         description="continue a run found in `out`; false: start, and refuse an `out` that holds something",

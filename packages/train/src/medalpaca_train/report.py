@@ -8,11 +8,13 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from medalpaca_data.ground import places
 
 from .card import show
 from .recipe import Recipe
+from .screen import say
 
 
 def next_command(recipe: Recipe, run: Path) -> str:
@@ -43,6 +45,6 @@ def show_outcome(manifest: dict[str, Any], run: Path, command: str, console: Con
         ("time", f"{manifest['seconds']:.0f} s"),
         ("run", str(run)),
     ):
-        table.add_row(label, value)
+        table.add_row(label, Text(value))
     console.print(table)
-    console.print(f"next: uv run {command}", soft_wrap=True, highlight=False, markup=False)
+    say(console, f"next: uv run {command}")

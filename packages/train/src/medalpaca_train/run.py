@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from medalpaca_data.ground.files import write_json, write_text
 from medalpaca_data.ground.weights import weights_sha256
 
 from . import checkpoint, manifest
+from .alone import LOCK, alone
 from .batches import make_plan
 from .card import make_card, show
 from .checkpoint import Progress
@@ -24,7 +26,8 @@ from .prepare import Prepared, prepare, say_prepared
 from .preview import show_preview
 from .recipe import Recipe, find_recipe
 from .report import next_command, show_outcome
-from .run_directory import begin, check_out, check_same, save_model
+from .run_directory import begin, check_out, check_same, remove_leftovers, save_model
+from .screen import say
 from .stop import stop_on_signals
 
 
@@ -38,12 +41,21 @@ def train(name: str, recipe: Recipe, console: Console) -> Path:
     settled = settle(recipe, name)
     run = Path(str(settled.out))
     check_out(run, settled)
+    # A finished run is only read, so it may lie where nothing can be written.
+    with nullcontext() if manifest.read_manifest(run) else alone(run):
+        check_out(run, settled)  # again: who held it before us may have begun another recipe
+        return _train(run, name, recipe, settled, console)
+
+
+def _train(run: Path, name: str, recipe: Recipe, settled: Recipe, console: Console) -> Path:
+    """`train`, once nobody else can write into `run`."""
     material = read_material(settled)
     base = _base(recipe, settled, console)
     hashes = (material.sha256, weights_sha256(base) if base else None)
     if done := manifest.read_manifest(run):
         check_same(run, (done["data"]["sha256"], done["base"]["sha256"]), hashes)
-        _say(console, f"{run} is a finished run of this recipe; nothing to do")
+        _tidy(run)
+        say(console, f"{run} is a finished run of this recipe; nothing to do")
         return run
     prepared = prepare(settled, base, material)
     say_prepared(prepared, console)
@@ -61,12 +73,13 @@ def train(name: str, recipe: Recipe, console: Console) -> Path:
     total = count(model.parameters())
     use_threads(total)
     optimizer = make_optimizer(model, settled)
-    _say(console, f"training {count(trainable(model).values()):,} of {total:,} weights ({hardware.reason})")
+    say(console, f"training {count(trainable(model).values()):,} of {total:,} weights ({hardware.reason})")
     begin(run, settled, prepared.rejected)
+    remove_leftovers(run)
     checkpoint.remove_leftovers(run)
     if found:
         checkpoint.restore(found, model, optimizer)
-        _say(console, f"resuming from step {start.step} of {len(plan.steps)}")
+        say(console, f"resuming from step {start.step} of {len(plan.steps)}")
 
     trainer = Trainer(settled, run, model, optimizer, hardware, plan, prepared.train, prepared.validation)
     with stop_on_signals() as stop:
@@ -74,7 +87,7 @@ def train(name: str, recipe: Recipe, console: Console) -> Path:
     if outcome.finished:
         _finish(run, name, settled, prepared, model, hardware, start, outcome, console)
     else:
-        _say(console, f"saved at step {outcome.step} of {len(plan.steps)}; the same command continues")
+        say(console, f"saved at step {outcome.step} of {len(plan.steps)}; the same command continues")
         if stop.interrupted:
             raise KeyboardInterrupt
     return run
@@ -92,7 +105,7 @@ def preview(name: str, recipe: Recipe, console: Console) -> None:
 def _base(recipe: Recipe, settled: Recipe, console: Console) -> Path | None:
     """The directory of the base; None for a fresh model. The pocket base is made first if it is not there."""
     if recipe.model == POCKET_BASE and manifest.read_manifest(places.quickstart().base) is None:
-        _say(console, f"making the pocket base first, in {settled.model}")
+        say(console, f"making the pocket base first, in {settled.model}")
         train(*find_recipe(POCKET_BASE, [f"out={settled.model}"]), console)
         if manifest.read_manifest(places.quickstart().base) is None:
             raise UserError(f"{settled.model}: the pocket base is not finished; the same command continues")
@@ -118,10 +131,13 @@ def _finish(
     write_json(run / manifest.FILE, receipt)
     checkpoint.remove_all(run)
     if outcome.after is not None:
-        _say(console, f"validation loss {show(outcome.before)} -> {show(outcome.after)}")
+        say(console, f"validation loss {show(outcome.before)} -> {show(outcome.after)}")
     show_outcome(receipt, run, command, console)
 
 
-def _say(console: Console, text: str) -> None:
-    """One line, never wrapped: paths in it are copied."""
-    console.print(text, soft_wrap=True, highlight=False, markup=False)
+def _tidy(run: Path) -> None:
+    """Take from a finished run what stays when a kill comes right after its receipt."""
+    checkpoint.remove_all(run)
+    remove_leftovers(run)
+    with suppress(OSError):
+        (run / LOCK).unlink()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +16,24 @@ import torch
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.files import write_json, write_text
 
+from .alone import LOCK
 from .recipe import Recipe, difference, to_yaml
 from .tokens import Rejected
+
+SAVING = ".saving."
+# What a kill leaves of a file that was being written (ground.files), or of the model that was being saved.
+TEMPORARY = re.compile(
+    r"\.(saving|(recipe|README|manifest|metrics|rejected)\.(yaml|md|json|jsonl))\.[a-z0-9_]{8}"
+)
 
 
 def check_out(run: Path, recipe: Recipe) -> None:
     """Refuse an `out` that holds anything but an earlier sitting of this very recipe."""
     if run.exists() and not run.is_dir():
         raise UserError(f"out={run}: is a file; choose another out=")
-    if not run.exists() or not any(run.iterdir()):
+    if recipe.model == str(run):
+        raise UserError(f"out={run}: is model= as well; choose another out=")
+    if not run.exists() or all(path.name == LOCK or _is_temporary(path) for path in run.iterdir()):
         return
     if not recipe.resume:
         raise UserError(f"out={run}: holds something, and resume=false; choose another out= or remove it")
@@ -52,13 +64,23 @@ def begin(run: Path, recipe: Recipe, rejected: Sequence[Rejected]) -> None:
     write_text(run / "rejected.jsonl", "".join(lines))
 
 
+def remove_leftovers(run: Path) -> None:
+    """Remove what a kill cut off while it was written; a copy of all weights may be among it."""
+    for path in filter(_is_temporary, list(run.iterdir())):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
+
+
 def save_model(run: Path, model: Any, tokenizer: Any, dtype: torch.dtype) -> None:
     """Save adapter or model, and tokenizer, in the layout that peft and transformers load.
 
     An adapter stays in fp32, a whole model is stored in `dtype`. Everything is written into a sibling and moved
     file by file, so that a kill never leaves half a weight file.
     """
-    with tempfile.TemporaryDirectory(dir=run, prefix=".saving.") as folder:
+    with tempfile.TemporaryDirectory(dir=run, prefix=SAVING) as folder:
         if hasattr(model, "peft_config"):
             # False: asking a hub whether the vocabulary has grown is not for us; it has not.
             model.save_pretrained(folder, save_embedding_layers=False)
@@ -71,6 +93,10 @@ def save_model(run: Path, model: Any, tokenizer: Any, dtype: torch.dtype) -> Non
             # safetensors makes its files private; a run is as readable as the rest of its directory.
             file.chmod(readable)
             file.replace(run / file.name)
+
+
+def _is_temporary(path: Path) -> bool:
+    return TEMPORARY.fullmatch(path.name) is not None
 
 
 def _sort_targets(file: Path) -> None:

@@ -63,6 +63,15 @@ def parse_json(text: str, where: str) -> Any:
         raise UserError(f"{where}: JSON nested too deeply") from None
 
 
+def is_text(text: str) -> bool:
+    """Whether a string can be written as UTF-8: half a surrogate pair is valid JSON, and no text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def read_json(path: Path | str) -> Any:
     """A JSON file's value; the error names file and line."""
     return parse_json(read_text(path), str(path))
@@ -103,9 +112,11 @@ def new_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     Yields a temporary sibling to fill; on success it takes the name `path`, on failure it is removed.
     A directory that holds something is never overwritten unless `replace` says so.
     """
-    path = Path(path)
+    path = Path(path).absolute()
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: is a file, a directory was expected")
+    if path == Path.cwd() or path in Path.cwd().parents:
+        raise UserError(f"{path}: is the working directory or above it; name a directory of its own")
     if path.exists() and any(path.iterdir()) and not replace:
         raise UserError(f"{path}: already holds something; choose another out= or remove it first")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -150,7 +150,14 @@ def _check_base(adapter: Path, shapes: dict[str, tuple[int, ...]], base: Path) -
                 f"{adapter}: adapter of another base: {module} is {weight[0]}x{weight[1]} in {base}, "
                 f"the adapter wants {output}x{shape[1]}"
             )
-    # None found at all means that the architecture stores its layers under other names: peft will match them.
+    # No layer found under its name can mean that the architecture stores layers under other names; but then some
+    # of the modules themselves (q_proj, c_attn) do occur.
+    modules = {name.split(".")[-2] for name in of_base if "." in name}
+    wanted = {name.partition(".lora_A.")[0].rpartition(".")[2] for name in shapes if ".lora_A." in name}
+    if wanted and not wanted & modules:
+        raise UserError(
+            f"{adapter}: adapter of another base: its layers ({', '.join(sorted(wanted))}) do not occur in {base}"
+        )
     if known and missing:
         raise UserError(
             f"{adapter}: adapter of another base: {missing} of its {known + missing} layers are not in {base}"

@@ -9,14 +9,14 @@ from typing import Any, Literal
 from pydantic import field_validator
 
 from ..row import Row, parse_row
-from .base import FileSource
+from .base import FileSource, Name
 
 
 class Alpaca(FileSource):
     """`group` is a regular expression; what its first group finds in the input keeps rows together in a split."""
 
     kind: Literal["alpaca"] = "alpaca"
-    name: str = "alpaca"
+    name: Name = "alpaca"
     split: Literal["train", "dev", "none"] = "none"
     group: str | None = None
 
@@ -32,7 +32,7 @@ class Alpaca(FileSource):
 
     def row(self, record: Any, source_id: str) -> Row:
         row = parse_row(record)
-        if row.split == "test":
+        if (row.split or "").strip().lower() == "test":
             raise ValueError("a test row: never used for training")
         return dataclasses.replace(
             row,

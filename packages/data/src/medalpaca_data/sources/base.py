@@ -6,12 +6,17 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from ..config import Config
 from ..ground.errors import UserError
 from ..ground.files import existing
 from ..row import Row, read_records
+
+# Also the name of a file in rejected/, so it must not lead anywhere else.
+Name = Annotated[str, Field(pattern=r"^[\w.-]*\w[\w.-]*$")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,7 @@ class Reject:
 class BaseSource(Config):
     """A source as a recipe names it. Its fields are its settings; `records` does the work."""
 
-    name: str
+    name: Name
     licence: str | None = None
     attribution: str | None = None
     url: str | None = None

@@ -17,7 +17,7 @@ from ..exam import Item, unscorable
 from ..exam_prompt import LETTER_INSTRUCTION, exam_input
 from ..ground.errors import UserError
 from ..row import Row
-from .base import FileSource
+from .base import FileSource, Name
 
 OPTION = re.compile(r"\n\s*Option ([A-Z]): ")
 
@@ -26,7 +26,7 @@ class MedQA(FileSource):
     """`split` is what the file is: nothing in it says so."""
 
     kind: Literal["medqa"] = "medqa"
-    name: str = "medqa"
+    name: Name = "medqa"
     licence: str | None = "MIT"
     attribution: str | None = "D. Jin et al.: What Disease does this Patient Have? (2020)"
     url: str | None = "https://github.com/jind11/MedQA"

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from ..pocket.facts import Fact, by_relation, load_facts, load_forms, sentence, shuffled_answers
 from ..row import Row
-from .base import BaseSource, Reject
+from .base import BaseSource, Name, Reject
 
 
 class Pocket(BaseSource):
@@ -22,7 +22,7 @@ class Pocket(BaseSource):
     """
 
     kind: Literal["pocket"] = "pocket"
-    name: str = "pocket"
+    name: Name = "pocket"
     licence: str | None = "Apache-2.0"
     attribution: str | None = "MedAlpaca pocket facts"
     answers: Literal["true", "shuffled", "exchanged"] = "true"

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..ground.errors import UserError
+from ..ground.files import is_text
 from ..row import Row, read_records
-from .base import FileSource, Reject
+from .base import FileSource, Name, Reject
 
 Encoding = Literal["causal-language-use", "correlation-to-causation"]
 
@@ -50,7 +51,7 @@ class PubMedCausal(FileSource):
     """CSV with the columns `sentence` and `label`."""
 
     kind: Literal["pubmed_causal"] = "pubmed_causal"
-    name: str = "pubmed_causal"
+    name: Name = "pubmed_causal"
     licence: str | None = "GPL-3.0 (upstream repository)"
     attribution: str | None = (
         "B. Yu, Y. Li, J. Wang: Detecting Causal Language Use in Science Findings (EMNLP 2019)"
@@ -64,8 +65,13 @@ class PubMedCausal(FileSource):
         return super(PubMedCausal, known).records(root, seed)
 
     def row(self, record: Any, source_id: str) -> Row:
-        sentence = (record.get("sentence") or "").strip()
-        label = (record.get("label") or "").strip()
+        if not isinstance(record, Mapping):
+            raise ValueError("not an object with sentence and label")
+        sentence, label = (str(record.get(name) or "").strip() for name in ("sentence", "label"))
+        if record.get("label") == 0:
+            label = "0"
+        if not is_text(sentence):
+            raise ValueError("'sentence' holds half a surrogate pair, which is no text")
         if not sentence:
             raise ValueError("no sentence")
         classes = CLASSES[self.encoding or ""]  # `records` has settled which
@@ -87,7 +93,7 @@ class PubMedCausal(FileSource):
 def detect_encoding(file: Path) -> Encoding:
     """The numbering of a file, from its class counts; refused unless they are those of a known upstream copy."""
     labels = Counter(
-        (record.get("label") or "").strip() for _, record in read_records(file) if isinstance(record, Mapping)
+        str(record.get("label")).strip() for _, record in read_records(file) if isinstance(record, Mapping)
     )
     for encoding, classes in CLASSES.items():
         if labels == {label: KNOWN_COUNTS[name] for label, name in classes.items()}:
