@@ -189,7 +189,7 @@ def is_examined(out: Path, base: Path, adapter: Path | None) -> bool:
 def only_one(root: Path) -> Iterator[None]:
     """Refuse a second quickstart in the same place; a killed one leaves nothing locked."""
     root.mkdir(parents=True, exist_ok=True)
-    with (root / LOCK).open("w") as lock:
+    with (root / LOCK).open("a") as lock:
         if fcntl is not None:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
