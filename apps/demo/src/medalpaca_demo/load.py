@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.files import read_json
 from medalpaca_data.ground.weights import check_adapter_dir, check_model_dir, weights_sha256
 
 if TYPE_CHECKING:
@@ -36,11 +35,9 @@ class Pair:
 def check_pair(base: Path, adapter: Path) -> Pair:
     """Check both directories and name them. Raises UserError, one line, on anything that does not fit."""
     check_model_dir(base)
-    check_adapter_dir(adapter, base)
-    # The check has compared the manifest's hash of the base with the files; once is enough for gigabytes.
-    manifest = adapter / "manifest.json"
-    stated = read_json(manifest).get("base", {}).get("sha256") if manifest.is_file() else None
-    return Pair(base, adapter, stated or weights_sha256(base), weights_sha256(adapter))
+    base_sha256 = weights_sha256(base)
+    check_adapter_dir(adapter, base, base_sha256)
+    return Pair(base, adapter, base_sha256, weights_sha256(adapter))
 
 
 def load_engine(pair: Pair) -> Engine:

@@ -73,11 +73,12 @@ def examined(model_args: Mapping[str, Any]) -> Examined:
         adapter_dir = model_hub.locate(adapter, "adapter", revision=revision or "main")
     if base_dir is not None:
         check_model_dir(base_dir)
+    base_sha256 = _sha256(base_dir)
     if adapter_dir is not None:
-        check_adapter_dir(adapter_dir, base_dir)
+        check_adapter_dir(adapter_dir, base_dir, base_sha256)
     return Examined(
         base=f"{base}@{revision}" if base and revision and base_local is None else base,
-        base_sha256=_sha256(base_dir),
+        base_sha256=base_sha256,
         adapter=adapter,
         adapter_sha256=_sha256(adapter_dir),
         warnings=_other_prompt(adapter_dir or base_dir),

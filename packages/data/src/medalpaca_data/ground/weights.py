@@ -36,8 +36,13 @@ def check_model_dir(path: Path | str) -> Path:
     return path
 
 
-def check_adapter_dir(path: Path | str, base: Path | str | None = None) -> Path:
-    """Refuse a directory that is no safetensors adapter, and with `base`, one that was made for another base."""
+def check_adapter_dir(
+    path: Path | str, base: Path | str | None = None, base_sha256: str | None = None
+) -> Path:
+    """Refuse a directory that is no safetensors adapter, and with `base`, one that was made for another base.
+
+    `base_sha256` is the base's `weights_sha256` where the caller has it: hashing gigabytes once is enough.
+    """
     path = _directory(path, "adapter")
     if not _is_adapter(path):
         raise UserError(f"{path}: no adapter_config.json, so this is not an adapter directory")
@@ -47,7 +52,7 @@ def check_adapter_dir(path: Path | str, base: Path | str | None = None) -> Path:
         raise UserError(f"{path}: no adapter_model.safetensors; only safetensors is loaded")
     shapes = tensor_shapes(weights)
     if base is not None:
-        _check_base(path, shapes, check_model_dir(base))
+        _check_base(path, shapes, check_model_dir(base), base_sha256)
     return path
 
 
@@ -120,11 +125,15 @@ def _refuse_pickles(path: Path) -> None:
             )
 
 
-def _check_base(adapter: Path, shapes: dict[str, tuple[int, ...]], base: Path) -> None:
+def _check_base(
+    adapter: Path, shapes: dict[str, tuple[int, ...]], base: Path, base_sha256: str | None
+) -> None:
     manifest = adapter / "manifest.json"
     if manifest.is_file():
         trained_on = _mapping(manifest).get("base", {})
-        if (expected := trained_on.get("sha256")) and expected != (found := weights_sha256(base)):
+        if (expected := trained_on.get("sha256")) and expected != (
+            found := base_sha256 or weights_sha256(base)
+        ):
             raise UserError(
                 f"{adapter}: adapter of another base: trained on {trained_on.get('path')} "
                 f"({expected[:12]}), given {base} ({found[:12]})"
