@@ -11,8 +11,7 @@ from rich.table import Table
 
 from .contamination import ItemCoverage, coverage
 from .exam import Exam, load_exam
-from .ground.files import existing
-from .row import Row, read_rows, read_split
+from .row import Row, read_all_rows
 
 HALF, MOST = 0.5, 0.8  # the thresholds that contamination is reported at
 
@@ -42,9 +41,7 @@ class Check:
 def check(path: Path, exam_path: str) -> Check:
     """Compare all rows of `path` with all items of the exam, those with pictures too."""
     exam = load_exam(exam_path, images="keep")
-    rows = read_rows(existing(path, "file or directory"))
-    if path.is_dir() and (path / "validation.parquet").is_file():
-        rows += read_split(path, "validation")
+    rows = read_all_rows(path)
     return Check(path, exam, tuple(rows), tuple(coverage(exam, (row.text() for row in rows))))
 
 

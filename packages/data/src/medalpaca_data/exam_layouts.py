@@ -13,7 +13,7 @@ from typing import Any
 
 from .exam import LETTERS, Item, RawExam, content_item_id
 from .ground.errors import UserError
-from .ground.files import existing, is_text, read_json, read_text, sha256_bytes, sha256_file
+from .ground.files import existing, is_text, read_json, read_text, sha256_file, sha256_listing
 from .row import read_records
 
 STEP_FILE = re.compile(r"step([1-9]\d*)\.json")
@@ -43,12 +43,12 @@ def _reference(path: Path) -> RawExam:
             f"{path}: no step1.json, step2.json or step3.json in it; name an exam file or such a directory"
         )
     items: list[Item] = []
-    hashes = []
+    hashes: list[tuple[str, str]] = []
     for step, file in steps.items():
         solutions = path / f"step{step}_solutions.json"
         items += _step(step, file, solutions)
-        hashes += [f"{name.name} {sha256_file(name)}\n" for name in (file, solutions)]
-    source_sha256 = sha256_bytes("".join(hashes).encode())
+        hashes += [(part.name, sha256_file(part)) for part in (file, solutions)]
+    source_sha256 = sha256_listing(hashes)
     images, warnings = _images(path, source_sha256)
     if unknown := sorted(images - {item.id for item in items}):
         raise UserError(f"{path / IMAGE_LIST}: {unknown[0]} is no item of this exam ({len(unknown)} such)")

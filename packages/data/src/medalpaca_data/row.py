@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .ground.errors import UserError
-from .ground.files import existing, is_text, parse_json, read_text, sha256_bytes
+from .ground.files import existing, is_text, parse_json, read_text, sha256_bytes, sha256_file, sha256_listing
 
 ID_LENGTH = 16  # hex digits: 64 bits, no collision to be expected below a billion rows
 
@@ -44,6 +44,7 @@ class Row:
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Row))
 TEXTS = ("instruction", "input", "output")
+SPLITS = ("train", "validation")  # of a Meadow directory
 
 
 def content_id(instruction: str, input: str, output: str) -> str:
@@ -110,6 +111,30 @@ def read_split(directory: Path | str, split: str) -> list[Row]:
             f"{directory}: no {split}.parquet, so this is not a Meadow directory (made by `data build`)"
         )
     return [_stored_row(value, f"{file} row {n}") for n, value in enumerate(_parquet(file), 1)]
+
+
+def read_all_rows(path: Path | str) -> list[Row]:
+    """Like `read_rows`, and of a Meadow directory the validation rows after the train rows."""
+    rows = read_rows(path)
+    if Path(path).is_dir() and (Path(path) / "validation.parquet").is_file():
+        rows += read_split(path, "validation")
+    return rows
+
+
+def rows_sha256(*paths: Path) -> str:
+    """The name of the rows in files and Meadow directories: of one file its hash, of several that of their hashes.
+
+    Training writes it into its receipt and a report into its own, so it must be the same in both.
+    """
+    files: list[Path] = []
+    for path in paths:
+        splits = [path / f"{split}.parquet" for split in SPLITS]
+        files += [file for file in splits if file.is_file()] if path.is_dir() else [path]
+    if not files:
+        raise UserError(f"{paths[0]}: nothing to read in it")
+    if len(files) == 1:
+        return sha256_file(files[0])
+    return sha256_listing((file.name, sha256_file(file)) for file in files)
 
 
 def _stored_row(value: Mapping[str, Any], place: str) -> Row:

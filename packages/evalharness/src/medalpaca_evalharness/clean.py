@@ -11,13 +11,10 @@ from medalpaca_data.check import HALF
 from medalpaca_data.contamination import ItemCoverage, coverage
 from medalpaca_data.exam import POCKET, Exam, find_exam, load_exam
 from medalpaca_data.ground.errors import CheckFailed, UserError
-from medalpaca_data.ground.files import existing, sha256_bytes, sha256_file
-from medalpaca_data.row import read_rows, read_split
+from medalpaca_data.row import read_all_rows, rows_sha256
 
 from .compare import Comparison, Row, compare, row_json
 from .results import Run
-
-SPLITS = ("train", "validation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +39,7 @@ def contamination(comparison: Comparison, rows: Path, exam: str | None = None) -
     """
     base, tuned = comparison.base, comparison.tuned
     place, found = exam_asked(base, exam)
-    known = read_rows(existing(rows, "file or directory"))
-    if rows.is_dir() and (rows / "validation.parquet").is_file():
-        known += read_split(rows, "validation")
+    known = read_all_rows(rows)
     everything = coverage(found, (row.text() for row in known))
     covered = [item for item in everything if item.coverage >= HALF and item.item_id in base.answers]
     ids = {item.item_id for item in covered}
@@ -81,14 +76,6 @@ def exam_asked(run: Run, named: str | None) -> tuple[str | None, Exam]:
 def is_bundled(run: Run) -> bool:
     """Whether the run's exam is one that comes with the package, whose texts anybody may see: by hash."""
     return run.exam == POCKET and load_exam(POCKET).sha256 == run.exam_sha256
-
-
-def rows_sha256(rows: Path) -> str:
-    """SHA-256 of a file, or over those of a Meadow directory's splits."""
-    if rows.is_file():
-        return sha256_file(rows)
-    files = [file for split in SPLITS if (file := rows / f"{split}.parquet").is_file()]
-    return sha256_bytes("".join(f"{file.name} {sha256_file(file)}\n" for file in files).encode())
 
 
 def as_json(found: Contamination) -> dict[str, Any]:

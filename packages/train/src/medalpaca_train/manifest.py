@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime
-import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from medalpaca_data.ground.files import read_json, sha256_bytes, sha256_file, sha256_json
+from medalpaca_data.ground.code import versions
+from medalpaca_data.ground.files import read_json, sha256_file, sha256_json, sha256_listing
 from medalpaca_data.ground.weights import weights_sha256
 from medalpaca_data.prompt import PROMPT_ID
 
@@ -66,8 +65,7 @@ def make_manifest(
         "steps": outcome.step,
         "validation_loss": {"before": outcome.before, "after": outcome.after},
         "seconds": round(outcome.seconds, 1),
-        "versions": {"python": platform.python_version()}
-        | {name: metadata.version(name) for name in LIBRARIES},
+        "versions": versions(*LIBRARIES),
         "hardware": describe(hardware),
         "code_sha256": code_sha256(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -83,7 +81,7 @@ def read_manifest(run: Path) -> dict[str, Any] | None:
 def tokenizer_sha256(directory: Path) -> str:
     """The name of the tokenizer in `directory`: it changes what a model reads, and is in no hash of weights."""
     files = sorted({file for pattern in TOKENIZER_FILES for file in directory.glob(pattern)})
-    return sha256_bytes("".join(f"{file.name} {_tokenizer_file_sha256(file)}\n" for file in files).encode())
+    return sha256_listing((file.name, _tokenizer_file_sha256(file)) for file in files)
 
 
 def code_sha256() -> str:
@@ -92,7 +90,7 @@ def code_sha256() -> str:
 
     here = Path(__file__).parent
     files = [*sorted(here.glob("*.py")), Path(str(medalpaca_data.prompt.__file__))]
-    return sha256_bytes("".join(f"{file.name} {sha256_file(file)}\n" for file in files).encode())
+    return sha256_listing((file.name, sha256_file(file)) for file in files)
 
 
 def _tokenizer_file_sha256(file: Path) -> str:

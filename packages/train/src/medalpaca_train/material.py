@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from medalpaca_data.ground import places
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.files import existing, sha256_bytes, sha256_file
-from medalpaca_data.row import Row, read_rows, read_split
+from medalpaca_data.ground.files import existing
+from medalpaca_data.row import Row, read_rows, read_split, rows_sha256
 
 from .recipe import Recipe
 
@@ -60,7 +59,7 @@ def read_material(recipe: Recipe) -> Material:
         train, held = rows, built
     else:
         train, held = split(rows, recipe.validation, recipe.seed)
-    return Material(train, held, len(train) + len(held), _sha256(files))
+    return Material(train, held, len(train) + len(held), rows_sha256(*files))
 
 
 def split(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
@@ -107,16 +106,3 @@ def _model(word: str) -> str:
 
 def _validation(value: float | str) -> float | str:
     return str(existing(Path(value).expanduser().absolute())) if isinstance(value, str) else value
-
-
-def _sha256(paths: Sequence[Path]) -> str:
-    """The hash of one file, or over name and hash of the splits of a Meadow and of a separate validation file."""
-    files: list[Path] = []
-    for path in paths:
-        names = [path / f"{part}.parquet" for part in ("train", "validation")]
-        files += [file for file in names if file.is_file()] if path.is_dir() else [path]
-    if not files:
-        raise UserError(f"{paths[0]}: nothing to read in it")
-    if len(files) == 1:
-        return sha256_file(files[0])
-    return sha256_bytes("".join(f"{file.name} {sha256_file(file)}\n" for file in files).encode())

@@ -8,13 +8,12 @@ from importlib import metadata
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-from .files import sha256_bytes
+from .files import sha256_bytes, sha256_listing
 
 
 def package_sha256(package: str) -> str:
     """SHA-256 over the names and bytes of a package's source and data files, sorted by name."""
-    parts = sorted(_walk(files(package), ""))
-    return sha256_bytes("".join(f"{name} {digest}\n" for name, digest in parts).encode())
+    return sha256_listing(sorted(_walk(files(package), "")))
 
 
 def versions(*distributions: str) -> dict[str, str]:

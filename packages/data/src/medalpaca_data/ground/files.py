@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,11 @@ def sha256_file(path: Path) -> str:
 def sha256_json(value: Any) -> str:
     """Hex SHA-256 of a JSON value in canonical form (sorted keys, no spaces, UTF-8)."""
     return sha256_bytes(json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def sha256_listing(hashes: Iterable[tuple[str, str]]) -> str:
+    """One name for several files together: hex SHA-256 over the lines `name digest`, in the order given."""
+    return sha256_bytes("".join(f"{name} {digest}\n" for name, digest in hashes).encode())
 
 
 def existing(path: Path | str, what: str = "file") -> Path:

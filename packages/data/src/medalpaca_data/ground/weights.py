@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
-from .files import read_json, sha256_bytes, sha256_file
+from .files import read_json, sha256_bytes, sha256_file, sha256_listing
 
 # Formats that run code when they are loaded.
 REFUSED_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"}
@@ -66,7 +66,7 @@ def weights_sha256(path: Path | str) -> str:
     names += [name for name in ("config.json", "adapter_config.json") if (path / name).is_file()]
     if not names:
         raise UserError(f"{path}: no weights to hash")
-    return sha256_bytes("".join(f"{name} {_content_sha256(path / name)}\n" for name in names).encode())
+    return sha256_listing((name, _content_sha256(path / name)) for name in names)
 
 
 def tensor_shapes(file: Path) -> dict[str, tuple[int, ...]]:
