@@ -59,8 +59,8 @@ def parse_row(value: Any) -> Row:
     texts = {}
     for name in TEXTS:
         text = value.get(name)
-        if text is None:
-            text = "" if name == "input" else None
+        if text is None and name == "input":
+            text = ""
         if text is None:
             raise ValueError(f"no {name!r}")
         if not isinstance(text, str):

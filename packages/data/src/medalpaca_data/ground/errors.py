@@ -48,11 +48,11 @@ def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
     except UserError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)  # noqa: T201 - the one place that speaks
         code = error.exit_code
+    except BrokenPipeError:
+        # The reader (`| head`) has left; nothing is wrong and nobody listens.
+        sys.stderr.close()
+        code = 0
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            # The reader (`| head`) has left; nothing is wrong and nobody listens.
-            sys.stderr.close()
-            sys.exit(0)
         # A full disk, a missing permission, a file in a directory's place: the user's to put right, not ours.
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror or one_line(error)}", file=sys.stderr)  # noqa: T201

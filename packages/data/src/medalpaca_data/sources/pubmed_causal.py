@@ -67,9 +67,8 @@ class PubMedCausal(FileSource):
     def row(self, record: Any, source_id: str) -> Row:
         if not isinstance(record, Mapping):
             raise ValueError("not an object with sentence and label")
-        sentence, label = (str(record.get(name) or "").strip() for name in ("sentence", "label"))
-        if record.get("label") == 0:
-            label = "0"
+        values = (record.get(name) for name in ("sentence", "label"))
+        sentence, label = ("" if value is None else str(value).strip() for value in values)
         if not is_text(sentence):
             raise ValueError("'sentence' holds half a surrogate pair, which is no text")
         if not sentence:
