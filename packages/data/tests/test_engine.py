@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -45,8 +46,8 @@ def test_a_pool_gives_the_same_bytes(recipe_file, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason="the extra medalpaca-data[ray] is not installed")
 def test_a_local_ray_gives_the_same_bytes(recipe_file, tmp_path, monkeypatch):
-    pytest.importorskip("ray", reason="the extra medalpaca-data[ray] is not installed")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     serial = built(recipe_file, tmp_path / "serial", monkeypatch)
     assert serial == built(recipe_file, tmp_path / "ray", monkeypatch, engine="ray", workers=2)

@@ -105,6 +105,8 @@ def _ray(workers: int) -> Iterator[Engine]:
     import os
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Under `uv run` Ray would build an environment anew for every worker; the one we run in is the right one.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
         import ray
     except ImportError:
