@@ -1,0 +1,156 @@
+"""Dates and ages (class C): every element of a date but the year, and every age over 89."""
+
+from __future__ import annotations
+
+import datetime
+import re
+
+from .rule import Match, Rule, alone
+
+MONTHS = [
+    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+    "december",
+]  # fmt: skip
+TITLED = "|".join(form for m in MONTHS for form in dict.fromkeys((m.title(), m.upper(), m[:3].title())))
+MONTH = rf"(?P<b>{TITLED}|Sept)\.?"
+LOWER = "|".join(m for m in MONTHS if m not in ("march", "may"))
+ABBREVIATED = "|".join(m[:3].upper() for m in MONTHS)
+DAY = r"(?P<d>[0-3]?[0-9])(?:st|nd|rd|th)?"
+YEAR = r"(?P<y>(?:18|19|20)[0-9]{2})"
+WEEKDAY = r"(?:(?P<w>(?:Mon|Tues?|Wed(?:nes)?|Thu(?:rs)?|Fri|Sat(?:ur)?|Sun)(?:day)?)\.?,? (?:the )?)?"
+UNITS = re.compile(
+    r"\s?(?:mg|mcg|g|kg|ml|mL|mmol|units?|IU|%|tablets?|tabs?|doses?|drops?|caps|cm|mm|weeks?|days?|hours?|months?|strength|"
+    r"of the|in the|patients?|years?|percent|out of)(?!\w)|-?[0-9/]"
+)
+AT_DATE = (
+    r"(?i:\b(?:on|since|until|till|before|after|dated|date|admitted|discharged|seen|visit|DOS|DOB|DOA|DOD|adm|starting|"
+    r"started|ending|due|last dose|lmp)[ :]{1,2})"
+)
+
+
+def real(match: Match) -> bool:
+    """Whether day and month can be those of a date; a year of two digits stands for any."""
+    parts = match.groupdict()
+    if match.re.groupindex.get("m") and parts.get("m"):
+        month, day = int(parts["m"]), int(parts["d"])
+        if not (1 <= month <= 12 or 1 <= day <= 12):
+            return False
+        if month > 12:
+            month, day = day, month
+    else:
+        month, day = number_of(parts["b"]), int(parts.get("d") or 1)
+    try:
+        datetime.date(2000, month, day)
+    except ValueError:
+        return False
+    return alone(match)
+
+
+def number_of(month: str) -> int:
+    """1 to 12, of a month's name or its first three letters."""
+    return next(n for n, name in enumerate(MONTHS, 1) if name.startswith(month[:3].lower()))
+
+
+def _no_unit(match: Match) -> bool:
+    """A day and month without a year is a date unless what follows makes it a quantity or a fraction."""
+    return real(match) and not UNITS.match(match.string, match.end())
+
+
+def _not_a_verb(match: Match) -> bool:
+    """Not "may 5 patients": lower case only where a day or year makes it sure; and no page or volume before it."""
+    return _no_unit(match)
+
+
+def _fraction(match: Match) -> bool:
+    return real(match) and not UNITS.match(match.string, match.end()) and int(match["d"]) > 0
+
+
+def _old(match: Match) -> bool:
+    """An age over 89 that somebody has; "90 or older" is what it is replaced by, and a range is of many people."""
+    after = match.string[match.end() : match.end() + 20].lower()
+    before = match.string[max(0, match.start() - 12) : match.start()].lower()
+    if re.match(
+        r"[ -]*(?:hours?|days?|weeks?|months?|minutes?|or (?:older|more|over|above)|and (?:older|"
+        r"over|above)|to [0-9]|-[0-9]|%)",
+        after,
+    ):
+        return False
+    if re.search(r"(?:[0-9][ -]|to |over |than |until |last |past |for |about age )$", before):
+        return False
+    return 90 <= int(match["n"]) <= 125
+
+
+AGE = r"(?P<n>9[0-9]|1[0-2][0-9])"
+
+# Each pattern that can also be moved (see shift.py) names day, month, year and weekday: d, m or b, y, w.
+DATES = (
+    Rule("date", "year first", rf"{YEAR}[-/.](?P<m>[01]?[0-9])[-/.](?P<d>[0-3]?[0-9])", real),
+    Rule(
+        "date",
+        "year first, with time",
+        rf"{YEAR}-(?P<m>[01][0-9])-(?P<d>[0-3][0-9])T[0-9]{{2}}:[0-9]{{2}}(?::[0-9]{{2}})?",
+        real,
+    ),
+    Rule("date", "month first", rf"(?P<m>[0-3]?[0-9])[/-](?P<d>[0-3]?[0-9])[/-]{YEAR}", real),
+    Rule("date", "day first", rf"(?P<d>[0-3]?[0-9])\.[ ]?(?P<m>[0-3]?[0-9])\.[ ]?{YEAR}", real),
+    Rule("date", "year of two digits", r"(?P<m>[0-3]?[0-9])/(?P<d>[0-3]?[0-9])/(?P<y>[0-9]{2})", real),
+    Rule("date", "month day year", rf"{WEEKDAY}{MONTH} {DAY},? {YEAR}", real),
+    Rule("date", "day month year", rf"{WEEKDAY}{DAY}(?: of)?[ -]{MONTH},?[ -]{YEAR}", real),
+    Rule("date", "day month year, capitals", rf"{DAY}[ -](?P<b>{ABBREVIATED})[ -]{YEAR}", real),
+    Rule("date", "capitals", rf"(?P<b>{ABBREVIATED})[ -]{DAY},?[ -]{YEAR}", real),
+    Rule("date", "day month, short year", rf"{DAY}-{MONTH}-(?P<y>[0-9]{{2}})", real),
+    Rule("date", "month day", rf"{WEEKDAY}{MONTH} {DAY}", _not_a_verb),
+    Rule("date", "day month", rf"{WEEKDAY}{DAY} (?:of )?{MONTH}", _not_a_verb),
+    Rule("date", "month year", rf"{MONTH},? (?:of )?{YEAR}", real),
+    Rule("date", "lower case", rf"\b(?P<b>{LOWER}) {DAY}(?:,? {YEAR})?", _not_a_verb),
+    Rule("date", "lower case, day first", rf"\b{DAY} (?:of )?(?P<b>{LOWER}|march|may) {YEAR}", real),
+    Rule("date", "lower case, year", rf"\b(?P<b>{LOWER}|march|may) {YEAR}", real),
+    Rule("date", "month/day", rf"{AT_DATE}(?P<x>(?P<m>[01]?[0-9])/(?P<d>[0-3]?[0-9]))", _fraction),
+    Rule(
+        "date",
+        "eight digits",
+        r"(?i:\b(?:DOB|birth ?date|date of birth|born|date|DOS|DOA|admitted|discharged)[ :=]{0,3})"
+        r"(?P<x>(?P<y>(?:18|19|20)[0-9]{2})(?P<m>[01][0-9])(?P<d>[0-3][0-9]))",
+        real,
+    ),
+)
+# Who was born by then is over 89, or would be: Safe Harbor wants the year gone too, "indicative of such age".
+BORN_BY = 1935
+BIRTH = re.compile(
+    r"(?i)\b(?:DOB|D\.O\.B\.?|born|birth ?da(?:te|y)|date of birth)[ ]?(?:on|in|is|was|the|:|=|-|[ ]){0,5}$"
+)
+AGES = (
+    Rule(
+        "age",
+        "born in",
+        r"(?i:\bborn (?:in )?|\b(?:DOB|birth ?date|date of birth|year of birth)[ ]?[:=]?[ ]?)"
+        r"(?P<x>(?:18|19)[0-9]{2})\b",
+        lambda match: int(match["x"]) <= BORN_BY and alone(match),
+    ),
+    Rule(
+        "age",
+        "years old",
+        rf"\b{AGE}(?:[- ]?(?:years?|yrs?)(?:[- ](?:old|of age))|[- ]?(?:yo|y/o|y\.o\.?|yr/o|y)\b)",
+        _old,
+    ),
+    Rule("age", "years", rf"\b{AGE}[- ](?:years?|yrs?)\b", lambda match: _old(match) and _said_of(match)),
+    Rule("age", "aged", rf"(?i:\bage(?:d|s)?(?: (?:of|is|was))?[ ]*[:=]?[ ]*)(?P<x>{AGE})\b", _old),
+    Rule(
+        "age",
+        "turned",
+        rf"(?i:\b(?:turned|turning|is now|he is|she is) )(?P<x>{AGE})\b",
+        lambda match: _old(match) and _bare(match),
+    ),
+)
+
+
+def _bare(match: Match) -> bool:
+    return bool(re.match(r"\s*(?:[.,;!?\n]|and\b|years?\b|$)", match.string[match.end() :][:10]))
+
+
+def _said_of(match: Match) -> bool:
+    before = match.string[max(0, match.start() - 24) : match.start()].lower()
+    return bool(re.search(r"\b(?:age|aged|was|is|at|of age)\b[^.]*$", before))
+
+
+RULES = DATES + AGES

@@ -1,0 +1,138 @@
+"""Identifiers in the texts of one record: every rule, and names that were found once wherever they come again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
+
+from ..ground.files import sha256_bytes, sha256_listing
+from . import contacts, dates, names, numbers, places
+from .rule import Rule, Span
+from .surrogates import is_surrogate
+from .words import is_common, is_given, is_surname, medical_after
+
+RULES: tuple[Rule, ...] = numbers.RULES + contacts.RULES + dates.RULES + places.RULES + names.RULES
+ORDER = {(rule.kind, rule.name): place for place, rule in enumerate(RULES)}
+FILES = [
+    "coined.py", "contacts.py", "dates.py", "eponyms.txt", "find.py", "names.py", "names.txt", "numbers.py",
+    "places.py", "rule.py", "shapes.py", "stop.txt", "surrogates.py", "words.py", "words.txt",
+]  # fmt: skip
+AGAIN = "name again"
+TOGETHER = 10  # rules in one pattern: fewer read the text more often, more outgrow the cache of the engine
+# kinds whose identifiers hold a digit
+DIGITS = frozenset(
+    {
+        "account", "age", "biometric", "date", "device", "fax", "ip", "licence", "mrn",
+        "other", "phone", "plan", "ssn", "vehicle",
+    }
+)  # fmt: skip
+
+Tagger = Callable[[str], Sequence[Span]]  # an NER: text -> spans
+
+
+WITH_DIGIT = tuple(rule for rule in RULES if rule.kind in DIGITS and rule.name != "handle")
+WITHOUT = tuple(rule for rule in RULES if rule not in WITH_DIGIT)
+
+
+@cache
+def sieves() -> list[tuple[str, bool]]:
+    """(pattern for Rust, whether only texts with a digit need it). All rules in one outgrow the engine's cache."""
+    made = []
+    for rules in (WITH_DIGIT, WITHOUT):
+        hints = [f"(?:{rule.hint})" for rule in rules]
+        made += [
+            ("|".join(hints[n : n + TOGETHER]), rules is WITH_DIGIT) for n in range(0, len(hints), TOGETHER)
+        ]
+    return made
+
+
+@cache
+def rules_sha256() -> str:
+    """The version of the rules: one hash over the files that decide what is found."""
+    from importlib.resources import files
+
+    folder = files(__package__)
+    return sha256_listing((name, sha256_bytes(folder.joinpath(name).read_bytes())) for name in FILES)
+
+
+def find(texts: Sequence[str], tagger: Tagger | None = None, *, placed: bool = False) -> list[list[Span]]:
+    """The identifiers in each text of a record, in order and without overlap.
+
+    What `replace` puts in has a form of its own and is passed over, except dates; `placed` reports it too.
+    """
+    found = []
+    for text in texts:
+        rules = RULES if re.search("[0-9]", text) else WITHOUT
+        spans = [span for rule in rules for span in rule.spans(text)]
+        if tagger:
+            spans += tagger(text)
+        found.append(
+            [kept for span in spans if (kept := names.trimmed(span, text) if span.kind == "name" else span)]
+        )
+    for spans, again in zip(found, _again(texts, found), strict=True):
+        spans.extend(again)
+    return [
+        [
+            span
+            for span in _apart(spans, text)
+            if placed or not is_surrogate(span.kind, text[span.start : span.end])
+        ]
+        for text, spans in zip(texts, found, strict=True)
+    ]
+
+
+def _again(texts: Sequence[str], found: Sequence[Sequence[Span]]) -> list[list[Span]]:
+    """The parts of every name found, wherever they stand by themselves in any of the record's texts."""
+    words = {
+        word
+        for text, spans in zip(texts, found, strict=True)
+        for span in spans
+        if span.kind == "name"
+        for word in names.tokens(text[span.start : span.end])
+        if is_given(word) or is_surname(word) or not is_common(word)
+    }
+    if not words:
+        return [[] for _ in texts]
+    forms = {form for word in words for form in (word, word.upper(), word.title())}
+    pattern = re.compile(
+        rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(forms, key=lambda w: (-len(w), w))))})(?!\w)"
+    )
+    return [
+        [
+            Span(*match.span(), "name", AGAIN)
+            for match in pattern.finditer(text)
+            if not medical_after().match(text, match.end())
+        ]
+        for text in texts
+    ]
+
+
+def _apart(spans: Sequence[Span], text: str) -> list[Span]:
+    """Without overlap: the longest wins, then the rule that comes first; of a loser what stands out is kept."""
+    taken = bytearray(len(text))
+    kept: list[Span] = []
+    for span in sorted(
+        spans, key=lambda s: (s.start - s.end, ORDER.get((s.kind, s.rule), len(ORDER)), s.start)
+    ):
+        for free in re.finditer(rb"\x00+", taken[span.start : span.end]):
+            start, end = span.start + free.start(), span.start + free.end()
+            if any(character.isalnum() for character in text[start:end]):
+                kept.append(Span(start, end, span.kind, span.rule))
+                taken[start:end] = b"\x01" * (end - start)
+    return sorted(kept, key=lambda span: span.start)
+
+
+def sieve(texts: Sequence[str]) -> list[int]:
+    """The places of the texts that a rule may match in, found by Rust; Python's slow engine reads only those."""
+    import polars as pl
+
+    table = pl.DataFrame({"text": pl.Series(texts, dtype=pl.String)}).with_row_index("place")
+    found: list[int] = []
+    for hints, digit in sieves():
+        left = table.filter(pl.col("text").str.contains("[0-9]")) if digit else table
+        hits = left.filter(pl.col("text").str.contains(hints))["place"]
+        if len(hits):
+            found += hits.to_list()
+            table = table.filter(~pl.col("place").is_in(hits.implode()))
+    return sorted(found)

@@ -1,0 +1,335 @@
+"""Names (class A), as far as their surroundings give them away: titles, introductions, fields, signatures, relatives.
+
+A bare name of somebody whom nothing announces is found only where its given name is listed; the rest needs NER.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .rule import Match, Rule, Span
+from .shapes import FIELD, LETTER, NAME, PARTICLES, TWO, UPPER
+from .words import STOP, given_names, is_common, is_eponym, is_given, is_surname, listed, medical_after
+
+LEFT = r"(?:^|[\s(\[/\"\u201c,;:>])"
+TITLE = (
+    r"(?:(?:Mr|Mrs|Ms|Mx|Dr|Prof|Rev|Fr|Sr|Sra|Mme|Hr|Fr|Sgt|Capt|mr|mrs|ms|dr|prof|MR|MRS|DR)\.?|Miss|Doctor|Professor|Nurse|Sister|"
+    r"Reverend|Father|Rabbi|Imam|Sir|Dame|Lady|Officer|Judge|Midwife|Aunt|Auntie|Uncle|Grandma|Grandpa|doctor|nurse|Herr|Frau|"
+    r"Se\u00f1ora?|Madame|Monsieur|MRS\.|MR\.|DR\.)"
+)
+RELATIVE = (
+    r"(?:wife|husband|spouse|partner|fianc\u00e9e?|fiancee?|son|daughter|child|baby|mother|father|mom|mum|dad|mommy|parents?|sister|"
+    r"brother|twin|aunt|uncle|cousin|niece|nephew|grand(?:mother|father|son|daughter|child|ma|pa)|step(?:mother|father|son|daughter)|"
+    r"(?:mother|father|son|daughter|sister|brother)-in-law|girlfriend|boyfriend|friend|neighbou?r|roommate|boss|employer|carer|"
+    r"care ?giver|guardian|nanny|teacher|coworker|co-worker|landlord|social worker|case manager)"
+)
+BY = (
+    r"(?:signed|dictated|seen|reviewed|referred|ordered|prescribed|transcribed|performed|accompanied|examined|assessed|verified|"
+    r"approved|interviewed|written|authored|entered|witnessed|evaluated|completed|cosigned|read|"
+    r"reported|attended)(?: off)? by"
+)
+ROLE = (
+    r"(?:attending|surgeon|consultant|PCP|provider|physician|GP|next of kin|NOK|guardian|care "
+    r"?giver|emergency contact|contact person|"
+    r"cc|attn|resident|intern|author|patient|pt|client|re|anesthesiologist|radiologist|pathologist|nurse|doctor|therapist|informant|"
+    r"signature|signed|mother|father|spouse|husband|wife|witness|policy ?holder|subscriber|insured|employer)"
+)
+CREDENTIALS = (
+    r"(?:M\.?D\.?|D\.?O\.|R\.?N\.?|N\.?P\.?|P\.?A\.?-?C?|Ph\.?D\.?|DDS|DPM|PharmD|LCSW|MBBS|FRCP|FRCS|BSN|MSW|CNM|CRNA|APRN|LPN|DNP|"
+    r"FNP|FACP|FACC|FACS)"
+)
+HISTORY = re.compile(
+    r"[^.\n]{0,60}?\b(?:introduced|described|discovered|developed|devised|proposed|named|coined|"
+    r"invented|identified|published|reported in 1)|[^.\n]{0,12}\bin 1[789][0-9]{2}\b"
+)
+LABELS_OF_THINGS = re.compile(
+    r"(?i:brand|generic|trade|scientific|common|chemical|drug|proprietary|gene|species|product|file|user|other|disease|study|"
+    r"company|plan|test|domain|medication|medicine|code|host|device|the|a|street|plant|class|latin|botanical|international|official"
+    r"|formal|nonproprietary|protein|virus|program|school)\s*$"
+)
+
+
+def _medical(match: Match) -> bool:
+    """Whether the name is part of a medical word, or of somebody the history of medicine remembers."""
+    text, end = match.string, match.end("x")
+    if medical_after().match(text, end):
+        return True
+    if re.match(r"\.?-[A-Za-z0-9]", text[end : end + 3]):  # Epstein-Barr, Vitamin D-rich
+        return True
+    last = _words(match["x"])[-1:]
+    return bool(last and is_eponym(last[0]) and HISTORY.match(text, end))
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name without initials and particles."""
+    return [
+        word
+        for word in re.split(r"[\s,]+", name)
+        if len(word.strip(".")) > 1 and not re.fullmatch(PARTICLES, word)
+    ]
+
+
+def _titled(match: Match) -> bool:
+    """After a title almost anything is a name, but not "Dr. Who" of public text: "Doctor", "Nurse Practitioner"."""
+    words = _words(match["x"]) or [match["x"]]
+    plain = match["t"][0].isupper() and match["t"].rstrip(".") in (
+        "Mr",
+        "Mrs",
+        "Ms",
+        "Dr",
+        "Prof",
+        "Miss",
+        "MR",
+        "MRS",
+        "DR",
+    )
+    first = words[0]
+    weak = is_common(first) and not (is_given(first) or is_surname(first))
+    return not _medical(match) and not (weak and (not plain or first.lower() in WEAK))
+
+
+WEAK = frozenset(
+    {
+        "and",
+        "or",
+        "the",
+        "who",
+        "he",
+        "if",
+        "when",
+        "may",
+        "will",
+        "is",
+        "has",
+        "at",
+        "in",
+        "a",
+        "i",
+        "of",
+        "to",
+    }
+)
+
+
+def _acronym(word: str) -> bool:
+    return len(word) < 6 and (word.isupper() or sum(map(str.isupper, word)) > 2)
+
+
+def _likely(match: Match) -> bool:
+    """A weak sign is enough for words of which one is a listed name, or none is an ordinary word."""
+    words = _words(match["x"])
+    if not words or _medical(match) or (all(_acronym(word) for word in words) and "," not in match["x"]):
+        return False
+    return any(is_given(word) for word in words[:2]) or not any(
+        is_common(part) for w in words for part in w.split("-")
+    )
+
+
+def _pair(match: Match) -> bool:
+    """`_likely`, of at least two words."""
+    return len(_words(match["x"])) >= 2 and _likely(match)
+
+
+def _listed_or_long(match: Match) -> bool:
+    """Two headings or acronyms look the same, but are in the lists of words or short."""
+    words = _words(match["x"])
+    return _likely(match) and (
+        all(len(w) > 3 for w in words) or any(is_given(w) or is_surname(w) for w in words)
+    )
+
+
+def _sure(match: Match) -> bool:
+    """Nobody but a person signs."""
+    words = _words(match["x"])
+    return bool(words) and not all(word.lower() in STOP for word in words)
+
+
+def _field(match: Match) -> bool:
+    before = match.string[max(0, match.start("label") - 20) : match.start("label")]
+    words = _words(match["x"])
+    return (
+        bool(words)
+        and not LABELS_OF_THINGS.search(before)
+        and not _medical(match)
+        and not all(map(is_common, words))
+    )
+
+
+def _introduced(match: Match) -> bool:
+    words = _words(match["x"])
+    return (
+        bool(words)
+        and not _medical(match)
+        and (not is_common(words[0]) or is_given(words[0]) or (len(words) > 1 and not is_common(words[1])))
+    )
+
+
+def _small(match: Match) -> bool:
+    return len(match["x"]) > 1 and not is_common(match["x"])
+
+
+def _signature(match: Match) -> bool:
+    """A name that ends its line."""
+    rest = match.string[match.end("x") :].split("\n", 1)[0]
+    return len(rest.strip(" .,!)")) <= 12 and _likely(match)
+
+
+def _given_pair(match: Match) -> bool:
+    words = _words(match["x"])
+    if len(words) < 2 or (
+        match.start("x")
+        and (match.string[match.start("x") - 1].isalnum() or match.string[match.start("x") - 1] == "-")
+    ):
+        return False
+    second = words[1].split("-")[0]
+    company = match.string.startswith((" & ", ", Inc"), match.end("x")) or match.string.endswith(
+        "St. ", 0, match.start("x")
+    )
+    return not _medical(match) and not company and (is_surname(second) or not is_common(second))
+
+
+RULES = (
+    Rule("name", "title", rf"{LEFT}(?P<t>{TITLE}) (?P<x>{NAME})", _titled),
+    Rule(
+        "name",
+        "title, small letters",
+        rf"{LEFT}(?:dr|mr|mrs|ms)\.? (?P<x>[a-z]+)\b",
+        lambda m: is_surname(m["x"]) or is_given(m["x"]),
+    ),
+    Rule(
+        "name",
+        "introduction",
+        rf"(?i:\b(?:name(?: is|'s|\u2019s|s are| was)|(?:patient|man|woman|boy|girl|child|baby|son|"
+        rf"daughter|lady|gentleman|person|infant|newborn) named|call me|calls? (?:him|her)self|goes by) )(?P<x>{NAME})",
+        _introduced,
+    ),
+    Rule(
+        "name",
+        "introduction, small letters",
+        rf"(?i:\bmy name(?: is|'s|\u2019s) )(?P<x>{LETTER}+(?:-{LETTER}+)?)",
+        _small,
+    ),
+    Rule(
+        "name",
+        "introduction, pair",
+        rf"(?i:\bmy name(?: is|'s|\u2019s) ){LETTER}+(?:-{LETTER}+)? (?P<x>{LETTER}+(?:['-]{LETTER}+)?)",
+        _small,
+    ),
+    Rule(
+        "name",
+        "I am",
+        rf"\b(?:I am|I'm|I\u2019m|This is|this is|i am|i'm|It's|Here is|here is) (?P<x>{NAME})",
+        lambda m: _likely(m) and is_given(_words(m["x"])[0]),
+    ),
+    Rule(
+        "name",
+        "field",
+        rf"(?P<label>(?i:\bname(?: of (?:the )?(?:patient|client|child|parent|guardian))?[ ]*[:=][ ]*))(?P<x>{FIELD})",
+        _field,
+    ),
+    Rule(
+        "name",
+        "field, small letters",
+        r"(?P<label>(?i:\b(?:patient|full|first|last|my) name[ ]*[:=][ ]*))(?P<x>[a-z]+(?: [a-z]+)?)\b",
+        _field,
+    ),
+    Rule(
+        "name",
+        "signature",
+        r"(?i:\b(?:sincerely|regards|thanks|thank you|thx|cheers|yours truly|yours faithfully|"
+        r"faithfully|truly|best|wishes|respectfully|love|warmly|signed|greetings|"
+        rf"gratefully|advance)[ ]*[,:;.!-]*\s{{1,4}})(?P<x>{NAME})",
+        _signature,
+    ),
+    Rule("name", "by", rf"(?i:\b{BY}:? )(?P<x>{FIELD})", _likely),
+    Rule(
+        "name",
+        "signed by",
+        rf"(?i:\b(?:signed|dictated|cosigned|transcribed)(?: off)? by:? )(?P<x>{FIELD})",
+        _sure,
+    ),
+    Rule(
+        "name",
+        "this is",
+        rf"\b(?:This is|this is|It's) (?P<x>{NAME})(?: from\b| calling\b| here\b| speaking\b| "
+        rf"again\b|, (?:the|a|his|her|I)\b)",
+        _likely,
+    ),
+    Rule(
+        "name",
+        "with",
+        rf"(?i:\b(?:spoke(?:n)? (?:with|to)|discussed with|seen with|met with|met|consulted|"
+        rf"contacted|informed|notified|paged|per|assisted by|together with|visit(?:s|ed) by|told) )(?P<x>{NAME})",
+        _likely,
+    ),
+    Rule(
+        "name",
+        "role field",
+        rf"(?i:\b{ROLE}(?:'s name| name)?(?:[ ]?[:=][ ]?|[ ]-[ ]))(?P<x>{FIELD})",
+        _likely,
+    ),
+    Rule(
+        "name",
+        "patient",
+        rf"(?i:\b(?:patient|pt|client|resident|widow|victim|veteran|baby(?: boy| girl)?),? )(?P<x>{NAME})",
+        _likely,
+    ),
+    Rule(
+        "name",
+        "relative",
+        rf"(?i:\b{RELATIVE}s?(?:,| is| was|:| named| called)?[ ]?[( ])(?P<x>{NAME})",
+        _likely,
+    ),
+    Rule(
+        "name",
+        "and age",
+        rf"(?P<x>{NAME}),? (?:is|was|a|aged|presents as) (?:an? )?[0-9]{{1,3}}[- ]?(?i:years?|yrs?|y/?o|yo)",
+        _likely,
+    ),
+    Rule("name", "comma age", rf"(?P<x>{TWO}),? \(?[0-9]{{1,3}}(?:[MF]\b|,| ?y\b| ?yo\b| years)", _pair),
+    Rule("name", "credentials", rf"(?P<x>{TWO}),? {CREDENTIALS}(?:\b|[,;)\n]|$)", _pair),
+    Rule(
+        "name",
+        "surname first",
+        rf"(?m:^)(?P<x>{UPPER}{{2,}}(?:[ -]{UPPER}{{2,}}){{0,2}}, {UPPER}{{2,}}(?:[ -]{UPPER}{{2,}})?)(?:[ ,;:-]|$)",
+        _listed_or_long,
+    ),
+    Rule("name", "greeting", rf"(?i:\b(?:dear|hi|hello|hey|attn:?|att:) )(?P<x>{NAME})", _likely),
+    Rule(
+        "name",
+        "given name",
+        rf"(?P<x>(?:{'|'.join(given_names())})(?:[ ]{UPPER}\.?)?[ ](?:{PARTICLES}[ "
+        rf"]){{0,2}}{UPPER}{LETTER}*(?:['\u2019-]{LETTER}+)*)",
+        _given_pair,
+    ),
+)
+
+
+def trimmed(span: Span, text: str) -> Span | None:
+    """A name without the ordinary words that a capital drew in at its end; None when nothing is left."""
+    end = span.end
+    while True:
+        found = re.search(r"[\s,]+([^\s,]+)$", text[span.start : end])
+        if (
+            not found
+            or not is_common(found[1].replace(".", ""))
+            or is_given(found[1])
+            or is_surname(found[1])
+        ):
+            break
+        if not (found[1].lower().replace(".", "") in TAILS or (found[1].isupper() and len(found[1]) > 1)):
+            break
+        end = span.start + found.start()
+    return Span(span.start, end, span.kind, span.rule) if end > span.start else None
+
+
+TAILS = listed("stop.txt", "tails")
+
+
+def tokens(name: str) -> list[str]:
+    """The words of a name that stand for it elsewhere in the record: three letters or more."""
+    return [
+        word
+        for word in re.findall(rf"{LETTER}+(?:['\u2019]{LETTER}+)*", name)
+        if len(word) >= 3 and word[0].isupper()
+    ]

@@ -1,0 +1,89 @@
+"""Names and places that no pattern announces, by the presidio-analyzer that the user installed.
+
+Nothing is downloaded: the spaCy model is one that is installed already, and without one presidio's own patterns run
+on a blank English pipeline, which finds no bare names.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..ground.errors import UserError
+from .rule import Span
+
+# Not its e-mail, web and telephone recognisers: the first two look for a list on the network, and ours know all three.
+KINDS: Mapping[str, str] = {
+    "PERSON": "name",
+    "LOCATION": "place",
+    "GPE": "place",
+    "US_SSN": "ssn",
+    "US_DRIVER_LICENSE": "licence",
+    "US_PASSPORT": "licence",
+    "MEDICAL_LICENSE": "licence",
+    "CREDIT_CARD": "account",
+    "US_BANK_NUMBER": "account",
+    "IBAN_CODE": "account",
+    "US_MBI": "plan",
+    "US_NPI": "licence",
+}
+SCORE = 0.5  # below it most hits are numbers without context, which the patterns judge better
+LEAST = {"US_DRIVER_LICENSE": 0.6, "US_BANK_NUMBER": 0.6, "US_PASSPORT": 0.6}
+
+
+class Ner:
+    """A tagger: text -> spans. `version` names analyzer and model for the record."""
+
+    def __init__(self) -> None:
+        analyzer = _import("presidio_analyzer")
+        spacy = _import("spacy")
+        logging = importlib.import_module("logging")
+        logging.getLogger("presidio-analyzer").setLevel(logging.ERROR)
+        name, pipeline = _pipeline(spacy)
+        self._engine = _engine(analyzer, pipeline)
+        from importlib.metadata import version
+
+        self.version = f"presidio-analyzer {version('presidio-analyzer')}, spacy {spacy.__version__}, {name}"
+
+    def __call__(self, text: str) -> Sequence[Span]:
+        results = self._engine.analyze(text, language="en", entities=[*KINDS], score_threshold=SCORE)
+        return [
+            Span(found.start, found.end, KINDS[found.entity_type], f"NER {found.entity_type}")
+            for found in results
+            if found.score >= LEAST.get(found.entity_type, SCORE) and found.start < found.end
+        ]
+
+
+def _import(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise UserError(
+            f"deidentify.ner needs {name.replace('_', '-')}, which is not installed; "
+            "install medalpaca-data[phi], or set deidentify.ner=false"
+        ) from None
+
+
+def _pipeline(spacy: Any) -> tuple[str, Any]:
+    """The first installed English model that tags entities, else a blank pipeline."""
+    for name in sorted(spacy.util.get_installed_models()):
+        if name.startswith("en_"):
+            pipeline = spacy.load(name)
+            if "ner" in pipeline.pipe_names:
+                return f"{name} {pipeline.meta.get('version', '')}".strip(), pipeline
+    return "no model", spacy.blank("en")
+
+
+def _engine(analyzer: Any, pipeline: Any) -> Any:
+    engines = importlib.import_module("presidio_analyzer.nlp_engine")
+
+    class Installed(engines.SpacyNlpEngine):  # type: ignore[misc, name-defined]
+        """An engine that never looks for a model of its own."""
+
+        def load(self) -> None:
+            self.nlp = {"en": pipeline}
+
+    engine = Installed(models=[{"lang_code": "en", "model_name": "installed"}])
+    engine.load()
+    return analyzer.AnalyzerEngine(nlp_engine=engine, supported_languages=["en"])

@@ -1,0 +1,230 @@
+"""What takes an identifier's place, the same for the same one throughout a record, in forms reserved for examples.
+
+Telephone numbers end in 555-01xx (North American fiction), addresses lie in example.org (RFC 2606), 192.0.2.0/24
+(RFC 5737) or 2001:db8::/32 (RFC 3849), social security numbers begin with 000 (never issued), other numbers are zeros
+and a count in the layout of the original, and names are coined. So a text that went through passes the check again.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+
+from ..ground.files import sha256_bytes
+from .coined import FEW, coin, is_coined
+from .dates import BIRTH, BORN_BY
+from .places import FACILITY, KIND, SMALL_ZIP3
+from .rule import Span, digits
+from .shapes import LETTER, PARTICLES
+from .shift import Shift
+
+OLD = "90 or older"
+GENERIC = re.compile(
+    rf"{KIND}|{FACILITY}|County|Parish|Borough|Township|Apt|Apartment|Unit|Suite|Ste|Room|Rm|Flat|Floor|P|O|Box|PO|Post|Office|"
+    r"Postbox|Locked|Bag|[NSEW]|St|Saint|Mt|Ft|General|Regional|Memorial|Community|University|Medical|Center|Centre|Health|"
+    r"Nursing|Home|School|High|Care|Senior|Assisted|Living|Rehabilitation|of|de|del|la|le|des|du|dos|da|st|nd|rd|th|s|the|upon|and",
+    re.IGNORECASE,
+)
+WORD = re.compile(rf"{LETTER}+(?:['\u2019]{LETTER}+)*")
+HEX = frozenset({"device", "other"})
+ID_KINDS = frozenset(
+    {"mrn", "plan", "account", "licence", "vehicle", "device", "biometric", "photo", "other"}
+)
+EXAMPLE = re.compile(r"(?i)(?:^|[@./]|\bat )example\.(?:org|com|net)\b|\bat example dot org$")
+INITIALS = ("Q", "X", "Z")  # what an initial gives way to
+TITLES = frozenset(["dr", "mr", "mrs", "ms", "miss", "prof", "md", "jr", "sr", "and"])
+
+
+def is_surrogate(kind: str, text: str) -> bool:
+    """Whether a text of that kind has the form of what `Surrogates` puts in. Dates have none of their own."""
+    match kind:
+        case "name" | "place":
+            words = [word for word in WORD.findall(text) if not _kept(word)]
+            if kind == "place":
+                if re.fullmatch(r"[0-9]{3}XX|X{1,2}0[0X]? 0XX", text):
+                    return True
+                words = [word for word in words if not GENERIC.fullmatch(word)]
+                if not words:
+                    return all(_counted(number) for number in re.findall(r"[0-9]+", text))
+            return all(is_coined(word) or word in INITIALS for word in words)
+        case "phone" | "fax":
+            number = digits(text)
+            return number[-7:-2] == "55501" or (len(number) < 7 and _counted(text))
+        case "ssn":
+            return digits(text).startswith("000") or (len(digits(text)) == 4 and _counted(text))
+        case "email" | "url":
+            return EXAMPLE.search(text) is not None
+        case "ip":
+            return text.startswith("192.0.2.") or text.lower().startswith("2001:db8:")
+        case "date" | "age":
+            return False
+        case _:
+            return _counted(text.rpartition(".")[0] if kind == "photo" else text)
+
+
+def _counted(text: str) -> bool:
+    """All letters X, all digits zero but for the last two."""
+    number = digits(text)
+    plain = bool(text) and all(c in "xX" for c in text if c.isalpha())
+    return plain and (not number or number.startswith("0")) and not number[:-2].strip("0")
+
+
+class Surrogates:
+    """Draws and remembers what replaces what in one record: a function of `seed`, `record` and the texts alone."""
+
+    def __init__(self, record: str, seed: int, texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> None:
+        self._random = random.Random(sha256_bytes(f"{seed}\x1f{record}".encode()))  # noqa: S311 - not a secret
+        self._known: dict[tuple[str, str], str] = {}
+        self._words = {word.lower() for text in texts for word in WORD.findall(text)}
+        self._text = "\n".join(texts).lower()
+        self._names = self._random.sample(range(FEW), FEW)
+        self._count = self._random.randrange(1, 60)
+        self._coined = 0
+        dates = [
+            text[s.start : s.end]
+            for text, found in zip(texts, spans, strict=True)
+            for s in found
+            if s.kind == "date"
+        ]
+        self._shift = Shift(dates, self._random)
+
+    def of(self, span: Span, text: str) -> str:
+        """The replacement of one span of `text`."""
+        original = text[span.start : span.end]
+        match span.kind:
+            case "date":
+                year = re.search(r"(?:18|19)[0-9]{2}", original)
+                if (
+                    year
+                    and int(year[0]) <= BORN_BY
+                    and BIRTH.search(text[max(0, span.start - 40) : span.start])
+                ):
+                    return OLD
+                return self._shift.moved(original)
+            case "age":
+                return "90-or-older" if "-" in original else OLD
+            case "name":
+                return self._name(original)
+            case "place":
+                return self._place(original)
+        key = (span.kind if span.kind not in ("phone", "fax") else "phone", _key(original))
+        if key not in self._known:
+            self._known[key] = self._fresh(span.kind, original)
+        else:
+            self._known[key] = self._known[key]
+        found = self._known[key]
+        return _laid_out(found, original) if span.kind in ID_KINDS | {"ssn", "phone", "fax"} else found
+
+    def _fresh(self, kind: str, original: str) -> str:
+        """One that stands nowhere in the record."""
+        for _ in range(200):
+            self._count = self._count % 99 + 1
+            made = self._make(kind, original)
+            if made.lower() not in self._text:
+                return made
+        return made
+
+    def _make(self, kind: str, original: str) -> str:
+        n = self._count
+        match kind:
+            case "phone" | "fax" if len(number := digits(original)) >= 7:
+                lead = number[:-7]
+                if original.startswith("+"):
+                    lead = lead[:2] + "0" * len(lead[2:])
+                elif len(lead) >= 3:
+                    lead = lead[:-3] + str(self._random.randrange(201, 990))
+                return _fill(original, f"{lead}55501{n:02}")
+            case "ssn" if len(digits(original)) == 9:
+                return _fill(
+                    original, f"000{self._random.randrange(10, 99)}{self._random.randrange(1000, 9999)}"
+                )
+            case "email":
+                name = self._coin().lower()
+                return f"{name} at example dot org" if "@" not in original else f"{name}@example.org"
+            case "url":
+                scheme = re.match(r"(?i)[a-z]+://", original)
+                return f"{scheme[0] if scheme else 'www.'}example.org/{n:02}"
+            case "ip":
+                return f"2001:db8::{n:x}" if ":" in original else f"192.0.2.{n}"
+            case "photo":
+                stem, dot, end = original.rpartition(".")
+                return _zeros(stem, n) + dot + end
+            case _:
+                return _zeros(original, n)
+
+    def _coin(self) -> str:
+        while True:
+            number = self._coined
+            self._coined += 1
+            name = coin(self._names[number % FEW] + FEW * (number // FEW))
+            if name.lower() not in self._text:
+                return name
+
+    def _name(self, original: str) -> str:
+        return WORD.sub(self._word, original)
+
+    def _word(self, match: re.Match[str]) -> str:
+        word = match[0]
+        small = word.lower()
+        if _kept(word):
+            return word
+        key = ("word", small)
+        if key not in self._known:
+            if len(word) == 1:
+                self._known[key] = self._random.choice([c for c in INITIALS if c.lower() != small])
+            else:
+                self._known[key] = self._coin()
+        return _cased(self._known[key], word)
+
+    def _place(self, original: str) -> str:
+        if re.fullmatch(r"[0-9]{5}(?:-[0-9]{4})?", original):
+            return ("000" if original[:3] in SMALL_ZIP3 else original[:3]) + "XX"
+        if re.fullmatch(r"[A-Z]{1,2}[0-9][A-Z0-9]? [0-9][A-Z]{2}", original):
+            return re.sub(r"[A-Z]", "X", re.sub(r"[0-9]", "0", original))
+        text = WORD.sub(lambda m: m[0] if GENERIC.fullmatch(m[0]) else self._word(m), original)
+        return re.sub(r"[0-9]+", lambda m: self._number(m[0]), text)
+
+    def _number(self, number: str) -> str:
+        key = ("number", number)
+        if key not in self._known:
+            self._known[key] = self._fresh("other", number)
+        return self._known[key]
+
+
+def _kept(word: str) -> bool:
+    """Whether a word in a name tells nobody apart: a title, or a particle in small letters."""
+    return word.lower() in TITLES or re.fullmatch(PARTICLES, word) is not None
+
+
+def _key(original: str) -> str:
+    """What makes two spellings of an identifier the same one: letters and digits alone."""
+    return "".join(c for c in original.lower() if c.isalnum())
+
+
+def _zeros(original: str, count: int) -> str:
+    """X for every letter, zero for every digit, and the count in the last two digits, the first being zero."""
+    number = digits(original)
+    count %= 10 ** min(2, len(number) - 1) if number else 1
+    return _fill(
+        re.sub(LETTER, lambda m: "X" if m[0].isupper() else "x", original),
+        f"{count:0{len(number)}}"[-len(number) :] if number else "",
+    )
+
+
+def _fill(layout: str, number: str) -> str:
+    """The digits of `number` in the places of those of `layout`."""
+    left = iter(number)
+    return re.sub(r"[0-9]", lambda m: next(left, "0"), layout)
+
+
+def _laid_out(made: str, original: str) -> str:
+    """The same surrogate in this spelling's layout, where the two hold as many letters and digits."""
+    signs = iter([c for c in made if c.isalnum()])
+    if sum(c.isalnum() for c in made) != sum(c.isalnum() for c in original):
+        return made
+    return "".join(next(signs) if c.isalnum() else c for c in original)
+
+
+def _cased(name: str, like: str) -> str:
+    return name.upper() if like.isupper() and len(like) > 1 else name.lower() if like.islower() else name

@@ -1,0 +1,116 @@
+"""De-identification: Safe Harbor's identifiers counted, and rows dropped or surrogates put in.
+
+What is written never shows an identifier that was found: a dropped row is kept with marks in their places, and of a
+changed row the text before is not kept.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..deid.settings import FOUND, LEFT, ROWS_FOUND, ROWS_LEFT, Deidentification, counted, make_record
+from ..row import TEXTS, content_id
+from .base import Stage, Verdict
+from .shard import Drop, Shard, read_account, total
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import polars as pl
+
+    from ..deid.find import Tagger
+
+REASON = "identifiers of a person"
+
+
+class Deidentify(Stage):
+    """Checks, or replaces and checks again, the rows of the sources named in `only` (None: of all)."""
+
+    name: ClassVar[str] = "deidentify"
+
+    def __init__(self, settings: Deidentification, only: Collection[str] | None = None) -> None:
+        self._settings, self._only = settings, None if only is None else frozenset(only)
+        self._loaded: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A process loads the NER itself; what is loaded here cannot travel.
+        return {**self.__dict__, "_loaded": None}
+
+    def settings(self) -> Any:
+        from ..deid.find import rules_sha256
+
+        only = None if self._only is None else sorted(self._only)
+        return [self._settings.model_dump(), only, rules_sha256(), self._ner()]
+
+    def judge(self, table: pl.DataFrame, shard: Shard, folder: Path) -> Verdict:
+        if self._only is not None and shard.source not in self._only:
+            return Verdict(frame=table)
+        import polars as pl
+
+        from ..deid.find import find, sieve
+        from ..deid.replace import masked, replace
+
+        tagger = self._tagger()
+        texts: dict[str, list[str]] = {name: table[name].to_list() for name in TEXTS}
+        ids = table["id"].to_list()
+        places = range(table.height) if tagger else sorted({n for name in TEXTS for n in sieve(texts[name])})
+        counts: Counter[str] = Counter()
+        drops: dict[int, Drop] = {}
+        for n in places:
+            before = [texts[name][n] for name in TEXTS]
+            if self._settings.mode == "check":
+                after: Sequence[str] = before
+                found = find(before, tagger)
+                left = found
+            else:
+                done = replace(before, ids[n], self._settings.seed, tagger)
+                after, found, left = done.texts, list(map(list, done.found)), list(map(list, done.left))
+            kinds, remain = _kinds(found), _kinds(left)
+            if not kinds and not remain:
+                continue
+            counts += counted(kinds, FOUND) + Counter({ROWS_FOUND: bool(kinds)})
+            if remain:
+                if self._settings.mode == "replace":
+                    counts += counted(remain, LEFT) + Counter({ROWS_LEFT: 1})
+                after = masked(after, left)
+                drops[n] = Drop(
+                    reason=REASON, evidence={"identifiers": dict(sorted(Counter(remain).items()))}
+                )
+            for name, text in zip(TEXTS, after, strict=True):
+                texts[name][n] = text
+            ids[n] = content_id(*after)
+        columns = {**texts, "id": ids}
+        frame = table.with_columns(
+            *(pl.Series(name, values, dtype=pl.String) for name, values in columns.items())
+        )
+        return Verdict(frame=frame, drops=drops, counts=counts)
+
+    def records(self, shards: Sequence[Shard]) -> list[dict[str, Any]]:
+        """One record a source that was judged, from the accounts of this stage's shards: for ledger and gate."""
+        from ..deid.find import rules_sha256
+
+        records = []
+        for source in dict.fromkeys(shard.source for shard in shards):
+            if self._only is None or source in self._only:
+                accounts = [read_account(shard) or {} for shard in shards if shard.source == source]
+                rows = sum(account["read"] for account in accounts)
+                counts = total(accounts, "counts")
+                records.append(make_record(self._settings, source, rows, counts, rules_sha256(), self._ner()))
+        return records
+
+    def _tagger(self) -> Tagger | None:
+        if self._settings.ner and self._loaded is None:
+            from ..deid.ner import Ner
+
+            self._loaded = Ner()
+        return self._loaded  # type: ignore[no-any-return]
+
+    def _ner(self) -> str | None:
+        tagger = self._tagger()
+        return None if tagger is None else str(tagger.version)  # type: ignore[attr-defined]
+
+
+def _kinds(found: Sequence[Sequence[Any]]) -> list[str]:
+    return [span.kind for spans in found for span in spans]

@@ -1,0 +1,74 @@
+"""De-identification in a build: patient text goes nowhere without a record, and leaves no trace beside the rows."""
+
+import json
+
+import pytest
+import yaml
+
+from medalpaca_data.build import build
+from medalpaca_data.ground.errors import UserError
+from medalpaca_data.recipe import load_recipe
+from medalpaca_data.row import read_split
+
+PHONE, MAIL = "(312) 867-5309", "ottilie.quennell@gmail.com"
+
+
+def built(write, tmp_path, *, out="out", patient_text=True, **keys):
+    rows = [
+        {
+            "instruction": f"Question {n}?",
+            "input": f"<br>Call {PHONE} or {MAIL}, note {n}.",
+            "output": f"Answer {n}",
+        }
+        for n in range(20)
+    ]
+    rows.append({"instruction": f"Broken, call {PHONE}", "input": "x"})
+    rows.append({"instruction": "Question?", "input": f"Write to {MAIL}", "output": "nan"})
+    write("raw.json", rows)
+    source = {"kind": "alpaca", "name": "letters", "path": "raw.json", "patient_text": patient_text}
+    values = {"name": "t", "sources": [source], "validation": 0, "max_reject_share": 0.2, **keys}
+    recipe, root = load_recipe(str(write("recipe.yaml", yaml.safe_dump(values))))
+    return build(recipe, root, tmp_path / out)
+
+
+def test_patient_text_is_refused_without_a_record(write, tmp_path):
+    with pytest.raises(UserError, match=r"source letters: patient text, and nothing was de-identified"):
+        built(write, tmp_path)
+    assert not (tmp_path / "out").exists()
+    assert built(write, tmp_path, patient_text=False).ledger["deidentification"] == []
+
+
+def test_replaced_rows_pass_and_nothing_written_holds_an_identifier(write, tmp_path):
+    result = built(write, tmp_path, deidentify={"mode": "replace"})
+    [record] = result.ledger["deidentification"]
+    assert (record["source"], record["passed"], record["rows_with_hits"]) == ("letters", True, 20)
+    assert record["hits"].keys() >= {"phone", "email"}
+    assert len(read_split(tmp_path / "out", "train")) == 20
+    for file in (tmp_path / "out").rglob("*"):
+        if file.is_file() and file.suffix != ".parquet":
+            assert PHONE not in file.read_text()
+            assert MAIL not in file.read_text()
+    for row in read_split(tmp_path / "out", "train"):
+        assert PHONE not in row.text()
+        assert MAIL not in row.text()
+    reasons = {json.loads(line)["reason"] for line in (tmp_path / "out/rejected/letters.jsonl").open()}
+    assert reasons == {"no 'output'", "no answer"}
+    assert not (tmp_path / "out/changes.parquet").exists()
+    assert "a check with measured recall, no guarantee" in (tmp_path / "out/README.md").read_text()
+
+
+def test_a_check_fails_closed(write, tmp_path):
+    with pytest.raises(UserError, match=r"source 'letters': 40 identifiers in 20 rows"):
+        built(write, tmp_path, deidentify={"mode": "check", "limit": 5})
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_kind_that_is_patient_text_cannot_be_declared_otherwise(write, tmp_path):
+    write(
+        "icliniq.json",
+        [{"instruction": "i", "input": "I have a cough.", "output": "See a doctor about it soon."}],
+    )
+    source = {"kind": "patient_dialogues", "path": "icliniq.json", "patient_text": False}
+    recipe, root = load_recipe(str(write("r.yaml", yaml.safe_dump({"name": "d", "sources": [source]}))))
+    with pytest.raises(UserError, match="patient text, and nothing was de-identified"):
+        build(recipe, root, tmp_path / "out")

@@ -1,0 +1,204 @@
+"""Surrogates: the same for the same one, none that was there, nothing else touched, and clean when checked again."""
+
+import datetime
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medalpaca_data.deid.coined import COINED, coin, is_coined
+from medalpaca_data.deid.find import RULES, find, sieve
+from medalpaca_data.deid.redact import redact
+from medalpaca_data.deid.replace import masked, replace
+from medalpaca_data.deid.words import is_given, is_surname
+
+NOTE = [
+    "Patient Name: Adaeze Nwosu\nMRN: 4471902\nDOB: 03/14/1961",
+    "Mrs. Nwosu was admitted on January 5, 2021 and discharged on January 12, 2021. Call "
+    "617-867-5309 or (617) 867-5309.",
+    "Adaeze's daughter Ifeoma lives at 14 Elm Street, Quincy, MA 02169. MRN 4471902 was merged. "
+    "Email a.nwosu@mail.com.",
+]
+
+# Pieces that rules match in, and pieces around them; hypothesis strings them together.
+PIECES = st.sampled_from(
+    [
+        "Mr. Okafor", "Dr. Maria Gonzalez-Ruiz", "my name is li wei", "Sincerely,\nAnna Kovacs", "SMITH, JOHN",
+        "on 3/14", "March 14, 2021", "2020-02-29", "31.12.1999", "14-Mar-2021", "May 2019", "aged 93", "95-year-old",
+        "617-867-5309", "+44 20 7946 0958", "fax 6178675309", "MRN: 0012345", "SSN 123-45-6789", "a@b.org",
+        "last four of her SSN is 6789", "https://a.example.com/x?y=1", "www.example.org", "10.20.130.4",
+        "fe80::1ff:fe23:4567:890a", "VIN 1HGCM82633A004352", "plate ABC-1234", "IMG_1234.jpg", "PO Box 7",
+        "14 Elm Street, Quincy, MA 02169", "NY 10001-1234", "Cook County", "Policy # A1", "card 4111 1111 1111 1111",
+        "@anna_k", "[NAME]", "Wilson disease", " ", "\n", ", ", ". ", "'s ", "(", ")", "-", "and ", "Apt 4B",
+        "is a 54-year-old", "120/80", "X", "0", "\u00e9", "\u0130", "\u00df", "\U0001f600", "St. Mary Hospital",
+    ]
+)  # fmt: skip
+TEXTS = st.one_of(
+    st.text(max_size=80),
+    st.lists(PIECES, max_size=8).map("".join),
+    st.lists(PIECES, max_size=8).map(" ".join),
+)
+
+
+def outside(text, spans):
+    """What stands between the spans."""
+    edges = [0, *(at for span in spans for at in (span.start, span.end)), len(text)]
+    return [text[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def test_one_person_has_one_surrogate_in_all_texts_of_a_record():
+    done = replace(NOTE, "row-1")
+    first, last = re.search(r"Name: (\w+) (\w+)", done.texts[0]).groups()
+    assert is_coined(first) and is_coined(last) and first != last
+    assert f"Mrs. {last} was" in done.texts[1]
+    assert f"{first}'s daughter" in done.texts[2]
+    number = re.search(r"MRN: (\d+)", done.texts[0])[1]
+    assert f"MRN {number} was" in done.texts[2] and len(number) == 7
+    phones = re.findall(r"\(?\d{3}\)?[ -]\d{3}-\d{4}", done.texts[1])
+    assert len(phones) == 2 and len({re.sub(r"\D", "", phone) for phone in phones}) == 1
+    assert re.fullmatch(r"\d{3}-555-01\d\d", phones[0]) and re.fullmatch(r"\(\d{3}\) 555-01\d\d", phones[1])
+
+
+def test_nothing_of_the_original_is_left():
+    after = "\n".join(replace(NOTE, "row-1").texts)
+    for secret in (
+        "Adaeze",
+        "Nwosu",
+        "4471902",
+        "03/14",
+        "January 5",
+        "867-5309",
+        "Ifeoma",
+        "Elm",
+        "Quincy",
+        "02169",
+        "mail.com",
+    ):
+        assert secret not in after
+
+
+def test_a_record_is_replaced_the_same_way_every_time_and_another_differently():
+    assert replace(NOTE, "row-1", 3) == replace(NOTE, "row-1", 3)
+    assert replace(NOTE, "row-1", 3).texts != replace(NOTE, "row-2", 3).texts
+    assert replace(NOTE, "row-1", 3).texts != replace(NOTE, "row-1", 4).texts
+
+
+@pytest.mark.parametrize("record", [str(n) for n in range(25)])
+def test_dates_move_together_and_keep_their_year(record):
+    after = replace(NOTE, record).texts
+    one, two = (
+        datetime.datetime.strptime(text, "%B %d, %Y").date()
+        for text in re.findall(r"[A-Z][a-z]+ \d+, \d{4}", after[1])
+    )
+    birth = datetime.datetime.strptime(re.search(r"DOB: (\S+)", after[0])[1], "%m/%d/%Y").date()
+    assert (two - one).days == 7
+    assert (one.year, two.year, birth.year) == (2021, 2021, 1961)
+    assert one != datetime.date(2021, 1, 5) and birth != datetime.date(1961, 3, 14)
+    # Leap years apart, both moved by the same number of days.
+    assert (one - datetime.date(2021, 1, 5)).days == (birth - datetime.date(1961, 3, 14)).days
+
+
+def test_dates_on_both_sides_of_a_year_do_not_give_the_day_away_by_keeping_it():
+    """Dec 30 and Jan 2 with years and interval kept could be only two or three pairs of days."""
+    years = {
+        tuple(re.findall(r"\d{4}", replace(["Admitted 12/30/2020, discharged 01/02/2021."], str(n)).texts[0]))
+        for n in range(60)
+    }
+    assert {("2020", "2020"), ("2021", "2021")} <= years
+
+
+@pytest.mark.parametrize(
+    ("before", "shape"),
+    [
+        ("seen March 3rd, 2019", r"seen [A-Z][a-z]+ \d{1,2}(st|nd|rd|th), 2019"),
+        ("seen 03-Mar-2019", r"seen \d\d-[A-Z][a-z]{2}-2019"),
+        ("seen 2019-03-03", r"seen 2019-\d\d-\d\d"),
+        ("seen 23.03.2019", r"seen \d\d\.\d\d\.2019"),
+        ("seen Sunday, March 3, 2019", r"seen [A-Z][a-z]+day, [A-Z][a-z]+ \d{1,2}, 2019"),
+        ("DOB: 19610314", r"DOB: 1961\d{4}"),
+        ("in MARCH 2019", r"in [A-Z]{3,9} 2019"),
+        ("aged 93", "aged 90 or older"),
+        ("DOB: 03/14/1921", "DOB: 90 or older"),  # the year would say it: 45 CFR 164.514(b)(2)(i)(C)
+        ("born on March 14, 1921", "born on 90 or older"),
+        ("born in 1921", "born in 90 or older"),
+        ("DOB: 03/14/1961", r"DOB: \d\d/\d\d/1961"),
+        ("a 93-year-old man", "a 90-or-older man"),
+        ("ZIP code: 60614", "ZIP code: 606XX"),
+        ("ZIP code: 03601", "ZIP code: 000XX"),  # Alstead, NH: fewer than 20,000 people in 036
+        ("ZIP code: 89301", "ZIP code: 000XX"),
+        ("VIN 1HGCM82633A004352", r"VIN 0XXXX00000X0000\d\d"),
+        ("SSN: 123-45-6789", r"SSN: 000-\d\d-\d{4}"),
+        ("write to a.nwosu@mail.com", r"write to [a-z]+@example\.org"),
+        ("from 81.20.130.4", r"from 192\.0\.2\.\d+"),
+        ("see https://anna.net/x", r"see https://example\.org/\d\d"),
+        ("photo IMG_2231.jpg", r"photo XXX_00\d\d\.jpg"),
+    ],
+)
+def test_a_surrogate_keeps_its_layout(before, shape):
+    assert re.fullmatch(shape, replace([before], "r").texts[0])
+
+
+@pytest.mark.parametrize(
+    "day",
+    [datetime.date(2020, 2, 29), datetime.date(2021, 12, 31), datetime.date(1, 1, 1).replace(year=1900)],
+)
+def test_a_weekday_that_is_named_is_that_of_the_moved_date(day):
+    after = replace([f"seen {day:%A}, {day:%B} {day.day}, {day.year}"], "r").texts[0]
+    moved = datetime.datetime.strptime(after, "seen %A, %B %d, %Y")
+    assert f"{moved:%A}" in after
+
+
+def test_coined_names_are_nobodys():
+    names = [coin(n) for n in range(1000)]
+    assert len(set(names)) == 1000 and all(COINED.fullmatch(name) for name in names)
+    assert not any(is_given(name) or is_surname(name) for name in names)
+
+
+def test_many_people_in_one_record_stay_apart():
+    names = [coin(n) + "q" for n in range(420)]  # no coined name ends so
+    after = replace([" ".join(f"Mr. {name} came." for name in names)], "r").texts[0]
+    assert len(set(re.findall(r"Mr\. (\w+) came", after))) == 420
+
+
+def test_marks_of_public_sources_stay():
+    text = "Patient [NAME] of [LOCATION], [**Name**], call [CONTACT]."
+    assert replace([text], "r").texts == (text,)
+
+
+def test_redact_goes_into_any_value():
+    record = {"q": "I am Maria Gonzalez", "a": ["Call 617-867-5309", 7, None]}
+    assert redact(record) == {"q": "I am [NAME]", "a": ["Call [PHONE]", 7, None]}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(TEXTS, min_size=1, max_size=3), st.integers(0, 3))
+def test_any_record(texts, seed):
+    """No text crashes it; nothing outside the spans changes; what is put in was not there; nothing is left."""
+    done = replace(texts, "r", seed)
+    for before, after, found, placed in zip(texts, done.texts, done.found, done.placed, strict=True):
+        assert outside(before, found) == outside(after, placed)
+        for old, new in zip(found, placed, strict=True):
+            original, surrogate = before[old.start : old.end], after[new.start : new.end]
+            assert surrogate.lower() != original.lower()
+    assert not any(done.left)
+    assert replace(texts, "r", seed) == done
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXTS)
+def test_the_sieve_lets_no_hit_through(text):
+    if any(rule.spans(text) for rule in RULES):
+        assert sieve([text]) == [0]
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS)
+def test_masking_needs_no_more_than_the_spans(text):
+    [found] = find([text])
+    [after] = masked([text], [found])
+    assert (
+        "".join(outside(text, found))
+        == re.sub("|".join(re.escape(f"[{s.kind.upper()}]") for s in found) or "(?!)", "", after)
+        or "[" in text
+    )
