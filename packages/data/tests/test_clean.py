@@ -9,7 +9,7 @@ from medalpaca_data.stages.clean import clean_text, fault
     ("before", "after"),
     [
         ("Take it with food.<br/>Not at night.", "Take it with food.\nNot at night."),
-        ("<p>First.</p><p>Second.</p>", "First.\nSecond."),
+        ("<p>First.</p><p>Second.</p>", "First.\n\nSecond."),
         ("HbA<sub>1c</sub> of 7&nbsp;%", "HbA1c of 7 %"),
         ("patients&rsquo; gait", "patients\u2019 gait"),
         ("see [[Angina pectoris|angina]] and [[asthma]]", "see angina and asthma"),
@@ -17,6 +17,17 @@ from medalpaca_data.stages.clean import clean_text, fault
         ("{{Navbox|x=1}}'''Gout''' is ''old''", "Gout is old"),
         ('a claim<ref name="x">Smith, 2001</ref>.', "a claim."),
         ("one\u200b two\u00a0three\ufeff", "one two three"),
+        ("10<sup>9</sup>/L and 10<sup>-3</sup>", "10^9/L and 10^-3"),
+        ("Ca<sup>2+</sup>", "Ca2+"),
+        ("<tr><td>Na</td><td>140</td></tr><tr><td>K</td> <td class='x'>4.1</td></tr>", "Na | 140\n\nK | 4.1"),
+        ("aspirin 100 mg<li>ramipril 5 mg", "aspirin 100 mg\nramipril 5 mg"),
+        ("one<hr>two\fthree\u2028four", "one\ntwo\nthree\nfour"),
+        (
+            'Give it<ref name="a"/>. Never below 30. Stop<ref>B</ref>. End.',
+            "Give it. Never below 30. Stop. End.",
+        ),
+        ("take {{convert|5|mg}} daily", "take 5 mg daily"),
+        ("&lt;i 3 and y&gt;", "<i 3 and y>"),
         ("line one  \r\n\r\n\r\n\r\nline two ", "line one\n\nline two"),
         ("Cafe\u0301", "Caf\u00e9"),
     ],
@@ -38,6 +49,9 @@ def test_residue_goes(before, after):
         "def f(x):\n    return x",
         "[NAME] was seen by [PHYSICIAN]",
         "glucose <40 mg/dL or >400",
+        "if A<b and c>d then",
+        "dose <b 5 mg and HR >100",
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",  # Persian, with the joiner that belongs there
     ],
 )
 def test_what_is_text_stays(text):
@@ -55,6 +69,9 @@ def test_what_is_text_stays(text):
         ("It is usually treated with diuretics, salt restriction and", "answer breaks off"),
         ("Beta blockers slow the heart and lower blood pressure,", "answer breaks off"),
         ("B", None),
+        ("Na", None),
+        ("None", None),
+        ("It is seen in strict vegans, and vitamin B12 is what they are most often deprived of", None),
         ("None of the above", None),
         ("Vitamin A and D and the", None),  # short: perhaps a term
         (
@@ -64,7 +81,13 @@ def test_what_is_text_stays(text):
     ],
 )
 def test_what_is_no_answer_is_dropped(output, reason):
-    assert fault("Question?", "", output) == reason
+    assert fault("Question?", "", output, english=True) == reason
+
+
+def test_words_are_no_sign_of_a_cut_in_another_language():
+    answer = "Bei Luftnot rufen Sie den Notarzt oder Ihre Klinik an, das gilt auch f\u00fcr die Nacht und"
+    assert fault("Frage?", "", answer) is None
+    assert fault("Frage?", "", answer + ",") == "answer breaks off"
 
 
 @given(st.text())

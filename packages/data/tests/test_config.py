@@ -1,3 +1,5 @@
+from typing import Annotated, Literal
+
 import pytest
 from pydantic import Field
 
@@ -73,3 +75,34 @@ def test_a_path_is_taken_as_it_was_typed(path):
 def test_infinity_is_no_number():
     with pytest.raises(UserError, match="finite"):
         load_config(Recipe, {}, ["learning_rate=inf"])
+
+
+class Plain(Config):
+    kind: Literal["plain"] = "plain"
+    published: int = 0
+    sort: Literal["a", "b"] = "a"
+
+
+class Published(Config):
+    kind: Literal["published"] = "published"
+    published: int = 0
+    part: Literal["x", "y"]
+
+
+class Union(Config):
+    sources: list[Annotated[Plain | Published, Field(discriminator="kind")]]
+
+
+@pytest.mark.parametrize(
+    ("source", "key"),
+    [
+        ({"kind": "published", "part": "z"}, "key 'sources.0.part'"),
+        ({"kind": "published", "part": "x", "published": "many"}, "key 'sources.0.published'"),
+        ({"kind": "published"}, "key 'sources.0.part' is missing"),
+        ({"kind": "published", "part": "x", "prt": "x"}, "unknown key 'sources.0.prt'; did you mean 'part'"),
+        ({"kind": "plain", "published": "many"}, "key 'sources.0.published'"),
+    ],
+)
+def test_the_tag_of_a_union_is_no_key_even_where_a_field_has_its_name(source, key):
+    with pytest.raises(UserError, match=key):
+        load_config(Union, {"sources": [source]})

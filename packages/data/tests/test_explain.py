@@ -158,3 +158,26 @@ def test_sources_are_listed_and_told():
     wrong = subprocess.run([DATA, "sources", "stackexchange"], capture_output=True, text=True)
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "did you mean 'stack_exchange'" in wrong.stderr
+
+
+def test_a_damaged_directory_is_said(meadow):
+    directory = meadow()
+    (directory / "train.parquet").write_bytes(b"junk")
+    with pytest.raises(UserError, match="damaged"):
+        explain(directory, "ffff")
+    with pytest.raises(UserError, match="damaged"):
+        diff(directory, directory)
+    (directory / "ledger.json").write_text("{}")
+    with pytest.raises(UserError, match="of another format"):
+        explain(directory, "ffff")
+
+
+def test_only_its_own_mending_is_told(write, tmp_path, row):
+    write("raw.json", [row(1, input="one two"), row(1, input="one two  ")])
+    recipe_file = write(
+        "recipe.yaml", yaml.safe_dump({"name": "t", "sources": [{"kind": "alpaca", "path": "raw.json"}]})
+    )
+    recipe, root = load_recipe(str(recipe_file), ["validation=0"])
+    directory = build(recipe, root, tmp_path / "out").path
+    [kept] = read_split(directory, "train")
+    assert "clean" not in told(explain(directory, kept.id))

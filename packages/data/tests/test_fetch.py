@@ -134,3 +134,13 @@ def test_the_pins_are_those_of_the_real_files(real):
         assert not Path(entry.file).is_absolute()
         # Some of the real files are kept packed, and then only their listing has the hash.
         assert entry.sha256 in held or entry.sha256 in (real / "MANIFEST.tsv").read_text()
+
+
+def test_a_network_that_is_not_there_is_told_in_words(server, tmp_path):
+    [entry] = pinned(server)
+    gone = Download("x", "b.csv", "http://127.0.0.1:1/b.csv", entry.bytes, entry.sha256)
+    with pytest.raises(UserError, match=r"1/b\.csv: Connection refused; the same command"):
+        fetch("x", tmp_path, [gone])
+    server.status = 503
+    with pytest.raises(UserError, match=r"raw\.csv: 503 Service Unavailable; the same command"):
+        fetch("x", tmp_path, [entry])

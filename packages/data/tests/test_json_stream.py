@@ -67,6 +67,16 @@ def test_damaged_lines_are_told_one_by_one(write):
     assert (first, last) == (("line 1", {"a": 1}), ("line 4", [2]))
     assert bad[0] == "line 3"
     assert "rows.jsonl line 3: not valid JSON" in str(bad[1])
+    assert bad[1].record == '{"a": '
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
+def test_what_is_not_utf8_is_told_with_its_line(tmp_path, name):
+    path = tmp_path / name
+    data = b"\xef\xbb\xbf[1]\n" + b"[2]\n" * 5000 + b'["\xff"]\n[3]\n'
+    path.write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    with pytest.raises(UserError, match=rf"{name} line 5002: not UTF-8"):
+        list(read_lines(path))
 
 
 @settings(max_examples=200)

@@ -1,3 +1,4 @@
+import copy
 import gzip
 import json
 
@@ -6,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.ground.errors import KEPT, BadRecord, UserError
 from medalpaca_data.row import Row, content_id, parse_row, read_records, read_rows
 
 
@@ -79,8 +80,8 @@ def test_a_path_is_no_pattern(tmp_path, row):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("Q,,Take aspirin, but not with warfarin", "line 3: 4 fields under 3 headings"),
-        ("Q,only", "line 3: 2 fields under 3 headings"),
+        ("Q,,Take aspirin, but not with warfarin", "line 3: more or fewer fields than headings"),
+        ("Q,only", "line 3: more or fewer fields than headings"),
         ('Q,,"no end', "line 3: not valid CSV"),
     ],
 )
@@ -125,5 +126,35 @@ def test_what_is_wrong_in_gzipped_text_is_said_with_its_line(tmp_path, row):
 def test_jsonl_by_another_name_whose_first_line_is_broken(write, row):
     path = write("r.json", '{"instruction": \n' + json.dumps(row(1)) + "\n")
     (_, broken), (place, record) = read_records(path)
-    assert isinstance(broken, UserError)
+    assert isinstance(broken, BadRecord)
+    assert broken.record == '{"instruction": '
     assert (place, record) == ("line 2", row(1))
+
+
+def test_a_record_that_cannot_be_read_is_kept_as_it_stands(write):
+    table = 'instruction,input,output\nQ,,A\n\n"Q, of\ntwo lines",,take it, but not now\r\nQ,,A\n'
+    first, (place, bad), last = read_records(write("a: b/r.csv", table))
+    assert (first[1], place) == (last[1], "line 5")
+    assert bad.record == '"Q, of\ntwo lines",,take it, but not now'
+    assert bad.reason == "more or fewer fields than headings (a comma without quotes?)"
+    lines = '{"instruction": "Q"\n' + '"' + "x" * KEPT
+    (_, short), (_, long) = read_records(write("a: b/r.jsonl", lines))
+    assert (short.record, short.reason) == ('{"instruction": "Q"', "not valid JSON (Expecting ',' delimiter)")
+    assert str(short).endswith(f"r.jsonl line 1: {short.reason}")
+    assert long.record == '"' + "x" * (KEPT - 1) + f" [cut off here: {KEPT + 1:,} characters]"
+    again = copy.deepcopy(long)  # as on its way from a worker process
+    assert (str(again), again.reason, again.record) == (str(long), long.reason, long.record)
+
+
+def test_two_columns_of_one_name_are_refused(write):
+    with pytest.raises(UserError, match="two columns have one heading"):
+        read_rows(write("r.csv", "instruction,output,output\nQ,A,B\n"))
+
+
+@pytest.mark.parametrize("value", [["a"], {"a": 1}, True])
+def test_provenance_is_text_or_a_number(row, value):
+    with pytest.raises(ValueError, match=f"'licence' is {type(value).__name__}, not text"):
+        parse_row(row(1, licence=value))
+    assert parse_row(row(1, source_id=17)).source_id == "17"
+    with pytest.raises(ValueError, match="'url' holds half a surrogate pair"):
+        parse_row(row(1, url="\ud800"))

@@ -169,6 +169,7 @@ def test_a_line_that_is_no_record_is_rejected_and_the_next_is_read(write, tmp_pa
     rows, [reject] = read(tmp_path, "metadata.csv")
     assert [r.output for r in rows] == ["Masks 1", "Masks 3"]
     assert (reject.reason, reject.by_rule, reject.place) == (CROOKED, False, "line 4")
+    assert reject.record == "u2,too,few"
 
 
 @pytest.mark.parametrize(
@@ -227,6 +228,7 @@ def test_parsed_papers_in_a_directory_an_archive_and_alone(write, tmp_path):
             ("not valid JSON", False): 1,
             ("its abstract is not a list of parts", False): 1,
         }
+        assert [r.record for r in rejects if r.reason == "not valid JSON"] == ["{"]
     assert row.source_id.startswith("parses.zip pdf_json/one.json ")
     [row], _ = read(tmp_path, "parses/pdf_json/one.json")
     assert row.source_id == "one.json paper ab12"
@@ -277,6 +279,14 @@ def test_what_holds_no_paper_is_refused(write, tmp_path, name):
     zipfile.ZipFile(tmp_path / "empty.zip", "w").close()
     with pytest.raises(UserError, match=r"no paper|was expected"):
         read(tmp_path, name)
+
+
+def test_a_directory_that_holds_an_archive_or_a_table_says_to_name_it(write, tmp_path):
+    write("a/data.zip", b"")
+    write("b/metadata.csv.gz", b"")
+    for name in ("a/data.zip", "b/metadata.csv.gz"):
+        with pytest.raises(UserError, match=rf"no paper .*; name the file itself, .*{name}$"):
+            read(tmp_path, name.partition("/")[0])
 
 
 def test_a_bomb_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 """The stages of a build through its public door: small raw files, real Parquet, real ledgers."""
 
+import errno
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import polars as pl
 import pytest
 import yaml
 from hypothesis import given
@@ -271,3 +273,98 @@ def test_a_sentence_under_two_tasks_is_two_rows_on_one_side(write, tmp_path, row
     assert train
     assert validation
     assert not train & validation
+
+
+def test_two_doses_two_diseases_and_two_labels_are_not_the_same(write, tmp_path, row):
+    doses = [
+        row(0, input=f"Discharge: {essay(1, 30)} warfarin {mg} mg daily", output=essay(2)) for mg in (1, 2, 5)
+    ]
+    diseases = [
+        row(0, input=f"What are the signs of {name} syndrome?", output=essay(3))
+        for name in ("Alport", "Reye")
+    ]
+    labels = [row(0, input=essay(4), output=label) for label in ("Causal", "Correlational")]
+    write("raw.json", doses + diseases + labels)
+    result = built(tmp_path, ALPACA)
+    assert stage(result, "near duplicates")["rejected"] == 0
+    assert result.ledger["contradictions"]["questions"] == 1
+
+
+def test_one_question_is_on_one_side_whatever_its_source(write, tmp_path, row):
+    for name in ("a", "b"):
+        questions = [f"What are the signs of {WORDS[n % 12]} {n}?" for n in range(60)]
+        write(
+            f"{name}.json",
+            [row(0, input=q, output=essay(n), group=f"{name}{n}") for n, q in enumerate(questions)],
+        )
+    built(tmp_path, *({"kind": "alpaca", "name": n, "path": f"{n}.json"} for n in "ab"), validation=0.4)
+    train, validation = ({r.input for r in read_split(tmp_path / "out", s)} for s in ("train", "validation"))
+    assert train
+    assert validation
+    assert not train & validation
+
+
+def test_groups_that_held_the_same_row_go_together(write, tmp_path, row):
+    rows = []
+    for n in range(40):
+        rows += [row(n, group=f"left {n}"), row(n, group=f"right {n}"), row(n + 100, group=f"right {n}")]
+    write("raw.json", rows)
+    built(tmp_path, ALPACA, validation=0.4)
+    sides = {s: {r.instruction for r in read_split(tmp_path / "out", s)} for s in ("train", "validation")}
+    for n in range(40):
+        pair = {f"Question {n}?", f"Question {n + 100}?"}
+        assert pair <= sides["train"] or pair <= sides["validation"]
+
+
+@pytest.mark.parametrize("damage", ["other rows", "junk", "half", "gone", "account"])
+def test_damage_in_the_working_place_is_noticed(write, tmp_path, row, damage):
+    write("raw.json", [row(n) for n in range(40)])
+    reference = built(tmp_path, ALPACA, out="reference", near_duplicates=None)
+    [shard] = (places.cache() / "build").rglob("duplicates-*/*.rows.parquet")
+    [account] = shard.parent.glob("*.account.json")
+    match damage:
+        case "other rows":
+            pl.read_parquet(shard).with_columns(output=pl.lit("POISON")).write_parquet(shard)
+        case "junk":
+            shard.write_bytes(b"PAR1 and no more")
+        case "half":
+            shard.write_bytes(shard.read_bytes()[:200])
+        case "gone":
+            shard.unlink()
+        case "account":
+            account.write_bytes(b"")
+    again = built(tmp_path, {**ALPACA, "max_rows": 40}, out="again", near_duplicates=None)
+    assert [again.ledger["files"][f] == reference.ledger["files"][f] for f in ("train.parquet",)] == [True]
+
+
+def test_an_exam_under_another_name_is_another_result(write, tmp_path, row):
+    item = {"id": "q1", "question": essay(3, 20), "options": {"A": "yes", "B": "no"}, "answer": "A"}
+    for name in ("one", "two"):
+        write(f"{name}.jsonl", [item])
+    write("raw.json", [row(0, input=essay(3, 20)), row(1)])
+    for name in ("one", "two"):
+        built(tmp_path, ALPACA, exams=[f"{name}.jsonl"], out=name)
+        assert json.loads((tmp_path / name / "exam_hits.jsonl").read_text())["exam"] == name
+
+
+def test_a_language_that_cannot_be_told_is_refused(write, tmp_path, row):
+    write("raw.json", [row(1)])
+    with pytest.raises(UserError, match="two letters are expected"):
+        built(tmp_path, ALPACA, language="eng")
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(write, tmp_path, row, monkeypatch):
+    write("raw.json", [row(1)])
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(UserError, match="is not writable; choose another out="):
+        built(tmp_path, ALPACA)
+    assert not (places.cache() / "build").exists()
+
+
+def test_a_full_disk_is_said_with_its_place(write, tmp_path, row, monkeypatch):
+    write("raw.json", [row(1)])
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr("medalpaca_data.meadow.write", lambda *_: (_ for _ in ()).throw(full))
+    with pytest.raises(UserError, match=r"out: cannot be written \(.*No space left on device"):
+        built(tmp_path, ALPACA)
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith((".out", "out"))] == []

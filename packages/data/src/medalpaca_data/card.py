@@ -75,6 +75,7 @@ def card(ledger: Mapping[str, Any]) -> str:
         if contradictions["questions"]
         else "No question has several answers.",
         "",
+        *_deidentified(ledger),
         *(
             [f"Kept clear of: {', '.join(exams)}.", ""]
             if exams
@@ -87,6 +88,21 @@ def card(ledger: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _deidentified(ledger: Mapping[str, Any]) -> list[str]:
+    """What was looked for and left of patients' identifiers. A check with measured recall is all that it is."""
+    lines = []
+    for record in ledger["deidentification"]:
+        hits, left = sum(record["hits"].values()), sum(record["left"].values())
+        lines.append(
+            f"- {record['source']}: {record['mode']}, {hits:,} identifiers in {record['rows_with_hits']:,} of "
+            f"{record['rows']:,} rows{f', {left:,} left and their rows dropped' if left else ''}; rules "
+            f"`{record['rules'][:12]}`, {'with NER' if record['ner'] else 'by patterns alone: bare names may be left'}"
+        )
+    return (
+        ["De-identification (a check with measured recall, no guarantee):", "", *lines, ""] if lines else []
+    )
 
 
 def _sources(ledger: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from rich.console import Console
 from rich.table import Table
@@ -95,12 +95,26 @@ def show_one(kind: str, console: Console) -> None:
 
 
 def _settings(kind: str) -> dict[str, str]:
-    """key -> default, as YAML would write it; `required` where there is none."""
+    """key -> default, as YAML would write it, and `required` where there is none; then the choices, if they are few."""
     import json
 
     fields = kinds()[kind].model_fields
-    defaults = {key: field.get_default(call_default_factory=True) for key, field in fields.items()}
-    return {
-        key: "required" if fields[key].is_required() else json.dumps(defaults[key], default=str)
-        for key in ("kind", *(key for key in fields if key != "kind"))
-    }
+    told = {}
+    for key in ("kind", *(key for key in fields if key != "kind")):
+        default = fields[key].get_default(call_default_factory=True)
+        said = "required" if fields[key].is_required() else json.dumps(default, default=str)
+        choices = _choices(fields[key].annotation)
+        told[key] = f"{said} ({choices})" if choices else said
+    return told
+
+
+def _choices(annotation: Any) -> str:
+    """What a setting can be where it is one of a list, else ""."""
+    inner = get_args(annotation)
+    match get_origin(annotation):
+        case origin if origin is Literal:
+            return f"one of {', '.join(map(str, inner))}" if len(inner) > 1 else ""
+        case origin:
+            found = next(filter(None, map(_choices, inner)), "")
+            within = "keys: " if origin is dict else "each " if origin in (tuple, list) else ""
+            return within + found if found else ""

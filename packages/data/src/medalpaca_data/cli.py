@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,13 +23,13 @@ EXAMPLES = """examples:
   data diff meadow_old meadow_new            what changed between two builds
   data check rows.json --exam exam_dir       how much of the exam stands in the rows?
   data check meadow --exam medalpaca_pocket --json
+  data deid check rows.jsonl --show 3        patients' identifiers by class, masked
   data audit published.json upstream.csv     do published labels agree with upstream's?
 """
 
 
 def main(argv: Sequence[str]) -> None:
     """Parse and hand over; every command imports what it needs and no more."""
-    import argparse
     from importlib.metadata import version
 
     parser = Parser(
@@ -86,8 +88,26 @@ def main(argv: Sequence[str]) -> None:
     )
     audit.add_argument("--json", action="store_true", help="print JSON")
 
+    deid = commands.add_parser("deid", help="check rows for patients' identifiers, and bound what was missed")
+    steps = deid.add_subparsers(dest="step", metavar="STEP", required=True)
+    look = steps.add_parser("check", help="count identifiers by class")
+    look.add_argument("path", type=Path, help="rows or a Meadow directory")
+    look.add_argument("--show", type=int, default=0, metavar="N", help="show N finds a class, masked")
+    look.add_argument(
+        "--ner", action="store_true", help="ask presidio-analyzer too (extra medalpaca-data[phi])"
+    )
+    draw = steps.add_parser("sample", help="draw rows for people to read and mark")
+    draw.add_argument("path", type=Path, help="rows or a Meadow directory")
+    draw.add_argument("keys", nargs="*", metavar="key=value", help="out=FILE.csv; n=300; seed=0")
+    marks = steps.add_parser("bound", help="bound the leaks per 1,000 rows from a marked sample")
+    marks.add_argument("path", type=Path, help="the marked sample")
+    for step in (look, draw, marks):
+        step.add_argument("--json", action="store_true", help="print JSON")
+
     args = parser.parse_args(argv)
     match args.command:
+        case "deid":
+            _deid(args)
         case "build":
             _build(args.recipe, args.overrides)
         case "sources":
@@ -236,6 +256,36 @@ def _check(path: Path, exam: str, as_json: bool, fail_over: float | None) -> Non
         raise CheckFailed(
             f"{path}: {len(covered)} items of {result.exam.name} are covered by {fail_over:.0%} or more"
         )
+
+
+def _deid(args: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from .deid import bound, check, sample
+
+    console = Console(markup=False)
+    match args.step:
+        case "check":
+            found = check.check(args.path, show=args.show, ner=args.ner)
+            told: object = check.as_json(found)
+            show = partial(check.show, found, console)
+        case "sample":
+            ours, others = _ours(args.keys, {"out": "", "n": "300", "seed": "0"})
+            if others or not ours["out"] or not (ours["n"].isdecimal() and ours["seed"].isdecimal()):
+                raise UserError(
+                    "data deid sample: expected PATH out=FILE.csv, and perhaps n=NUMBER seed=NUMBER"
+                )
+            drawn = sample.sample(args.path, Path(ours["out"]), n=int(ours["n"]), seed=int(ours["seed"]))
+            told = sample.as_json(drawn)
+            show = partial(sample.show, drawn, console)
+        case _:
+            bounded = bound.bound(args.path)
+            told = bound.as_json(bounded)
+            show = partial(bound.show, bounded, console)
+    if args.json:
+        print(json.dumps(told, indent=2))  # noqa: T201 - output for scripts
+    else:
+        show()
 
 
 def _audit(published: Path, upstream: Sequence[Path], encoding: str | None, as_json: bool) -> None:

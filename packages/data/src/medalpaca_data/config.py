@@ -143,7 +143,9 @@ def _follow(cls: type[BaseModel], loc: Sequence[int | str]) -> tuple[list[str], 
         tagged = [
             model for model in models if part in [field.default for field in model.model_fields.values()]
         ]
-        if isinstance(part, str) and tagged and not any(part in model.model_fields for model in models):
+        # A tag may also be a field's name, but of the many models of a union only its tag comes next.
+        named = any(part in model.model_fields for model in models)
+        if isinstance(part, str) and tagged and (len(models) > 1 or not named):
             models = tagged
             known = [name for model in models for name in model.model_fields]
             continue

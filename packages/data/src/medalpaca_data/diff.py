@@ -12,9 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .explain import rejected_ids
-from .ground.files import existing
-from .ledger import read_ledger
-from .meadow import require_meadow
+from .meadow import reading, require_meadow
 from .row import SPLITS
 
 if TYPE_CHECKING:
@@ -50,11 +48,19 @@ class Diff:
 
 def diff(before: Path, after: Path) -> Diff:
     """Compare two Meadow directories by their ledgers and by the ids and places of their rows."""
+    old, new = require_meadow(before), require_meadow(after)
+    with reading(before):
+        a = _rows(before)
+    with reading(after):
+        b = _rows(after)
+        return _compared(old, new, a, b, after)
+
+
+def _compared(
+    old: Mapping[str, Any], new: Mapping[str, Any], a: pl.DataFrame, b: pl.DataFrame, after: Path
+) -> Diff:
     import polars as pl
 
-    first, second = (require_meadow(existing(path, "directory")) for path in (before, after))
-    old, new = read_ledger(first) or {}, read_ledger(second) or {}
-    a, b = _rows(first), _rows(second)
     same = a.join(b, on="id", how="inner", suffix="_after")
     moved = same.filter(pl.col("side") != pl.col("side_after")).group_by("side", "side_after").len()
     only_a, only_b = a.join(b, on="id", how="anti"), b.join(a, on="id", how="anti")
@@ -94,7 +100,7 @@ def diff(before: Path, after: Path) -> Diff:
         and old["fingerprint"] != new["fingerprint"],
         sources=sources,
         moved={f"{one} to {other}": count for one, other, count in sorted(moved.iter_rows())},
-        why_went=dict(sorted(Counter(rejected_ids(second, gone).values()).items())),
+        why_went=dict(sorted(Counter(rejected_ids(after, gone).values()).items())),
     )
 
 

@@ -6,6 +6,7 @@ Anything with `submit(function, *arguments)` that returns a future is an engine:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
@@ -81,6 +82,19 @@ def _result(future: Future[Any]) -> Any:
         raise
 
 
+def _end_with(parent: int) -> None:
+    """End this worker when its parent is gone: a pool's workers wait for ever for one that was killed."""
+    import threading
+    import time
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 @contextmanager
 def open_engine(kind: Kind, workers: int) -> Iterator[Engine]:
     """An engine by name, closed afterwards. Raises UserError when Ray is asked for and is not there."""
@@ -92,7 +106,7 @@ def open_engine(kind: Kind, workers: int) -> Iterator[Engine]:
             from multiprocessing import get_context
 
             # Not forked: polars has threads of its own, which a fork would leave hanging.
-            with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            with ProcessPoolExecutor(workers, get_context("spawn"), _end_with, (os.getpid(),)) as pool:
                 yield pool
         case "ray":
             with _ray(workers) as engine:
@@ -102,8 +116,6 @@ def open_engine(kind: Kind, workers: int) -> Iterator[Engine]:
 @contextmanager
 def _ray(workers: int) -> Iterator[Engine]:
     """The cluster that RAY_ADDRESS names, or one of `workers` on this machine."""
-    import os
-
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Under `uv run` Ray would build an environment anew for every worker; the one we run in is the right one.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")

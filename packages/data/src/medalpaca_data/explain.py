@@ -11,9 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from .ground.errors import UserError
-from .ground.files import existing
-from .ledger import read_ledger
-from .meadow import CHANGES, CONTRADICTIONS, HITS, require_meadow
+from .meadow import CHANGES, CONTRADICTIONS, HITS, reading, require_meadow
 from .row import SPLITS, TEXTS
 from .stages.shard import place_of
 
@@ -39,8 +37,12 @@ class Life:
 
 def explain(directory: Path, row_id: str) -> Life:
     """The life of the row that is, or once was, called `row_id` in a Meadow directory."""
-    directory = require_meadow(existing(directory, "directory"))
-    ledger = read_ledger(directory) or {}
+    ledger = require_meadow(directory)
+    with reading(directory):
+        return _life(directory, row_id, ledger)
+
+
+def _life(directory: Path, row_id: str, ledger: Mapping[str, Any]) -> Life:
     changes = list(_changes(directory, row_id))
     names = {row_id, *(change["id"] for change in changes)}
     found = _kept(directory, names) or _dropped(directory, names)
@@ -49,7 +51,9 @@ def explain(directory: Path, row_id: str) -> Life:
             f"{directory}: no row {row_id!r} in it, kept or rejected; ids are in the column `id` and in rejected/"
         )
     row, where, drop = found
-    changes = list(_changes(directory, row["id"]))
+    changes = [
+        change for change in _changes(directory, row["id"]) if change["source_id"] == row.get("source_id")
+    ]
     steps = [_origin(row, ledger), *_mended(row, changes)]
     for stage in _stages(ledger, row):
         if stage == where:

@@ -82,13 +82,23 @@ def _one(download: Download, target: Path, told: Told) -> Path:
         except (URLError, http.client.HTTPException, OSError) as error:
             last = error
         if attempt == TRIES - 1:
-            told_error = one_line(last)
-            raise UserError(f"{download.url}: {told_error}; the same command goes on from where it broke off")
+            raise UserError(
+                f"{download.url}: {_cause(last)}; the same command goes on from where it broke off"
+            )
     if sha256_file(part) != download.sha256:
         part.unlink()
         raise UserError(f"{download.url}: gave another file than the one pinned by SHA-256; nothing was kept")
     part.replace(target)
     return target
+
+
+def _cause(error: Exception) -> str:
+    """What an error of the network says, without the names and numbers around it."""
+    if isinstance(error, HTTPError):
+        return f"{error.code} {error.reason}"
+    reason = error.reason if isinstance(error, URLError) else error
+    said = reason.strerror if isinstance(reason, OSError) else None
+    return said or one_line(reason) if isinstance(reason, BaseException) else reason
 
 
 def _resume(download: Download, part: Path, told: Told) -> None:

@@ -94,6 +94,7 @@ def make_ledger(
     trail: Sequence[tuple[str, Sequence[Shard]]],
     written: Mapping[str, Any],
     contradictions: Sequence[Mapping[str, Any]],
+    deidentified: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The books of a build. Raises UnbalancedError when they do not balance, up to the rows that were written."""
     sources = []
@@ -112,7 +113,7 @@ def make_ledger(
                 "licence": source.licence,
                 "attribution": source.attribution,
                 "url": source.url,
-                "patient_text": source.about.patient_text,
+                "patient_text": source.private,
                 "published": source.published,
                 "files": [{"name": file.name, "sha256": digest} for file, digest in inputs[source.name]],
                 **({"context": dict(sorted(context.items()))} if context else {}),
@@ -135,6 +136,7 @@ def make_ledger(
             "questions": len(contradictions),
             "rows": sum(len(c["rows"]) for c in contradictions),
         },
+        "deidentification": list(deidentified),
         "rows": written["rows"],
         "licences": written["licences"],
         "attributions": written["attributions"],

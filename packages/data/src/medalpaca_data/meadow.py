@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .card import card
-from .ground.errors import UserError
-from .ground.files import sha256_file, write_json, write_text
-from .ledger import LEDGER
+from .ground.errors import UserError, one_line
+from .ground.files import existing, sha256_file, write_json, write_text
+from .ledger import FORMAT, LEDGER, read_ledger
 from .row import FIELDS
+from .stages.deidentify import Deidentify
 from .stages.shard import Shard, read_account
 from .stages.split import TRAIN, VALIDATION
 
@@ -40,9 +42,16 @@ def check_out(out: Path, *, replace: bool) -> None:
 
 
 def write(
-    folder: Path, trail: Trail, sides: Sequence[pl.Series], contradictions: Sequence[Mapping[str, Any]]
+    folder: Path,
+    trail: Trail,
+    sides: Sequence[pl.Series],
+    contradictions: Sequence[Mapping[str, Any]],
+    private: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Write all but ledger and card; what was written, counted from the rows themselves."""
+    """Write all but ledger and card; what was written, counted from the rows themselves.
+
+    Of `private` sources, what was rejected or mended before de-identification is written without identifiers, or not.
+    """
     import polars as pl
 
     (folder / "rejected").mkdir()
@@ -73,8 +82,8 @@ def write(
         )
         rows_of.sink_ndjson(folder / "jsonl" / f"{split}.jsonl", maintain_order=True)
     shutil.rmtree(parts)
-    _gather_rejects(folder / "rejected", trail)
-    _gather_changes(folder / CHANGES, trail)
+    _gather_rejects(folder / "rejected", trail, private)
+    _gather_changes(folder / CHANGES, trail, private)
     hits = [line for _, shards in trail for shard in shards for line in _lines(shard.extra)]
     if hits:
         write_text(folder / HITS, "".join(hits))
@@ -96,22 +105,40 @@ def write_papers(folder: Path, ledger: Mapping[str, Any]) -> None:
     write_text(folder / "README.md", card(ledger))
 
 
-def _gather_rejects(folder: Path, trail: Trail) -> None:
+def _gather_rejects(folder: Path, trail: Trail, private: Collection[str]) -> None:
     """One file a source, its rejects in the order of the stages."""
-    for _, shards in trail:
+    raw = set(private)  # sources whose identifiers no stage has looked for yet
+    for name, shards in trail:
+        if name == Deidentify.name:
+            raw.clear()
         for shard in shards:
             if shard.rejected.stat().st_size:
                 with (
                     shard.rejected.open("rb") as part,
                     (folder / f"{shard.source}.jsonl").open("ab") as whole,
                 ):
-                    shutil.copyfileobj(part, whole, 1 << 20)
+                    if shard.source in raw:
+                        whole.writelines(map(_redacted, part))
+                    else:
+                        shutil.copyfileobj(part, whole, 1 << 20)
 
 
-def _gather_changes(file: Path, trail: Trail) -> None:
+def _redacted(line: bytes) -> bytes:
+    from .deid.redact import redact
+
+    entry = json.loads(line)
+    return (json.dumps({**entry, "record": redact(entry["record"])}) + "\n").encode()
+
+
+def _gather_changes(file: Path, trail: Trail, private: Collection[str]) -> None:
     import polars as pl
 
-    found = [shard.changes for _, shards in trail for shard in shards if shard.changes.is_file()]
+    found = [
+        shard.changes
+        for _, shards in trail
+        for shard in shards
+        if shard.changes.is_file() and shard.source not in private
+    ]
     if found:
         pl.scan_parquet(found, glob=False).sink_parquet(
             file, compression="zstd", row_group_size=GROUP, maintain_order=True, statistics=False
@@ -124,8 +151,35 @@ def _lines(file: Path) -> Iterable[str]:
             yield from lines
 
 
-def require_meadow(directory: Path) -> Path:
-    """`directory`, or a UserError when no build made it."""
-    if not (directory / LEDGER).is_file():
+def require_meadow(directory: Path) -> dict[str, Any]:
+    """The ledger of a Meadow directory; a UserError when no build of ours made it."""
+    ledger = read_ledger(existing(directory, "directory"))
+    if ledger is None:
         raise UserError(f"{directory}: no {LEDGER}, so this is not a Meadow directory (made by `data build`)")
-    return directory
+    if ledger.get("format") != FORMAT:
+        raise UserError(f"{directory}: its {LEDGER} is of another format; build the directory again")
+    return ledger
+
+
+@contextmanager
+def reading(directory: Path) -> Iterator[None]:
+    """Say of a Meadow directory that it is damaged, where a library would say how it stumbled."""
+    import polars as pl
+
+    try:
+        yield
+    except (pl.exceptions.PolarsError, FileNotFoundError, json.JSONDecodeError) as error:
+        raise UserError(f"{directory}: damaged ({one_line(error)[:200]}); build it again") from None
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Say where it was that nothing more could be written."""
+    import polars as pl
+
+    try:
+        yield
+    except UserError:
+        raise
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UserError(f"{place}: cannot be written ({one_line(error)[:200]})") from None

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from .deid.settings import gate
 from .engine import Engine, Serial, run_all
 from .exam import Exam
 from .ground.errors import UserError
@@ -15,6 +17,7 @@ from .recipe import Recipe
 from .stages.base import FINGERPRINT, Stage, Tell, fingerprint, run_stage, silent
 from .stages.clean import Clean
 from .stages.decontaminate import Decontaminate
+from .stages.deidentify import Deidentify
 from .stages.duplicates import Duplicates
 from .stages.language import Language
 from .stages.mix import Mix
@@ -45,6 +48,9 @@ class Pipeline:
     at_once: int = 1
     tell: Tell = silent
     seconds: dict[str, float] = field(default_factory=dict)  # what took how long, by the wall
+    deidentified: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # a record for each source that was judged
 
     def run(self) -> Trail:
         """Every stage's shards, all of them done."""
@@ -56,6 +62,9 @@ class Pipeline:
             with self.clock(stage.name):
                 shards = run_stage(stage, shards, folder, self.tell, self.engine, self.at_once)
             trail.append((stage.name, shards))
+            if isinstance(stage, Deidentify):
+                self.deidentified.extend(stage.records(shards))
+                gate({source.name: source.private for source in self.recipe.used}, self.deidentified)
         return trail
 
     def _read(self) -> tuple[list[Shard], str]:
@@ -91,9 +100,11 @@ def stages_of(recipe: Recipe, exams: Sequence[Exam]) -> list[Stage]:
     """The stages after reading, in order."""
     caps = {source.name: source.max_rows for source in recipe.used}
     weights = {source.name: source.weight for source in recipe.used}
+    private = [source.name for source in recipe.used if source.private]
     mixed = recipe.rows is not None or any(caps.values())
     asked: list[Stage | None] = [
-        Clean() if recipe.clean else None,
+        Clean(recipe.language) if recipe.clean else None,
+        Deidentify(recipe.deidentify, private or None) if recipe.deidentify else None,
         Language(recipe.language) if recipe.language else None,
         RefuseTests() if recipe.refuse_tests else None,
         Duplicates(),

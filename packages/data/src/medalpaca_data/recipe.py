@@ -10,8 +10,10 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from .config import Config, load_config
+from .deid.settings import Deidentification
 from .ground.errors import UserError, nearest
 from .sources import Source
+from .stages.language import LANGUAGES
 
 
 class Recipe(Config):
@@ -21,9 +23,10 @@ class Recipe(Config):
     sources: list[Annotated[Source, Field(discriminator="kind")]] = Field(min_length=1)
     skip: tuple[str, ...] = ()  # names of sources to leave out; the account says so
     clean: bool = True  # take markup residue out, drop rows without a usable answer
-    language: str | None = Field(
-        default=None, pattern="^[a-z]{2,3}$"
-    )  # ISO 639; rows surely in another are dropped
+    deidentify: Deidentification | None = (
+        None  # of the sources marked as patient text, or where none is, of all
+    )
+    language: str | None = None  # two letters (ISO 639-1); rows that are surely in another one are dropped
     refuse_tests: bool = True  # drop questions of published test sets
     near_duplicates: float | None = Field(
         default=0.8, ge=0.5, le=1
@@ -42,6 +45,13 @@ class Recipe(Config):
         if repeated := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"two sources are called {repeated!r}; give each a name of its own")
         return sources
+
+    @field_validator("language")
+    @classmethod
+    def _can_be_told(cls, value: str | None) -> str | None:
+        if value is not None and value not in LANGUAGES:
+            raise ValueError("not a language that can be told: two letters are expected, such as en or de")
+        return value
 
     @model_validator(mode="after")
     def _skipped_are_there(self) -> Recipe:

@@ -13,25 +13,25 @@ SHOWN = 3  # reasons a stage lists; the ledger has them all
 
 
 def show_build(built: Built, console: Console) -> None:
-    """The ledger as a table, and where everything lies."""
+    """The ledger as a table, what went and why, and where everything lies."""
     table = Table()
-    for name in ("source", "stage"):
-        table.add_column(name, no_wrap=True)
+    table.add_column("source", overflow="fold")
+    table.add_column("stage", no_wrap=True)
     for name in ("read", "kept", "rejected"):
-        table.add_column(name, justify="right")
-    table.add_column("reasons", ratio=1)
+        table.add_column(name, justify="right", no_wrap=True)
+    why = []
     for source in built.ledger["sources"]:
         stages = source["stages"]
         told = stages[:1] + [stage for stage in stages[1:] if stage["rejected"] or stage.get("changed")]
         for n, stage in enumerate(told):
-            table.add_row(
-                "" if n else source["name"],
-                stage["stage"],
-                *(f"{stage[column]:,}" for column in ("read", "kept", "rejected")),
-                _reasons(stage["reasons"], stage.get("changed") or {}),
-                end_section=n == len(told) - 1,
-            )
+            name = "" if n else source["name"]
+            numbers = (f"{stage[column]:,}" for column in ("read", "kept", "rejected"))
+            table.add_row(name, stage["stage"], *numbers, end_section=n == len(told) - 1)
+            if reasons := _reasons(stage["reasons"], stage.get("changed") or {}):
+                why.append(f"{source['name']}, {stage['stage']}: {reasons}")
     console.print(table)
+    for line in why:
+        console.print(line, soft_wrap=True, highlight=False)
     if any(source["published"] is not None for source in built.ledger["sources"]):
         console.print(_parity(built))
     if built.seconds:

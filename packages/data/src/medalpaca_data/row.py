@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .ground.errors import UserError
-from .ground.files import existing, is_text, parse_json, read_text, sha256_bytes, sha256_file, sha256_listing
+from .ground.errors import BadRecord, UserError
+from .ground.files import existing, is_text, parse_json, sha256_bytes, sha256_file, sha256_listing
 
 ID_LENGTH = 16  # hex digits: 64 bits, no collision to be expected below a billion rows
 
@@ -72,12 +70,21 @@ def parse_row(value: Any) -> Row:
         raise ValueError("empty 'output'")
     if not (texts["instruction"].strip() or texts["input"].strip()):
         raise ValueError("neither 'instruction' nor 'input' says anything")
-    extra = {
-        name: str(value[name])
-        for name in FIELDS
-        if name not in TEXTS and name != "id" and value.get(name) not in (None, "")
-    }
-    return Row(**texts, **extra)
+    return Row(**texts, **_provenance(value))
+
+
+def _provenance(value: Mapping[str, Any]) -> dict[str, str]:
+    found = {}
+    for name in FIELDS:
+        given = None if name in TEXTS or name == "id" else value.get(name)
+        if given is None or given == "":
+            continue
+        if isinstance(given, bool) or not isinstance(given, str | int | float):
+            raise ValueError(f"{name!r} is {type(given).__name__}, not text")
+        found[name] = str(given)
+        if not is_text(found[name]):
+            raise ValueError(f"{name!r} holds half a surrogate pair, which is no text")
+    return found
 
 
 def read_rows(path: Path | str) -> list[Row]:
@@ -91,7 +98,7 @@ def read_rows(path: Path | str) -> list[Row]:
         return read_split(path, "train")
     rows = []
     for place, value in read_records(path):
-        if isinstance(value, UserError):
+        if isinstance(value, BadRecord):
             raise value
         try:
             rows.append(parse_row(value))
@@ -147,18 +154,20 @@ def _stored_row(value: Mapping[str, Any], place: str) -> Row:
 
 
 def read_records(path: Path) -> Iterator[tuple[str, Any]]:
-    """(place, value) of every record in a file; a value is a UserError where the record itself cannot be read.
+    """(place, value) of every record in a file; a value is a BadRecord where the record itself cannot be read.
 
     Places are `row N` (1-based) for JSON lists and Parquet, `line N` for JSONL and CSV. Text may be gzipped
-    (.jsonl.gz and so on).
+    (.jsonl.gz and so on) and is read record by record; only Parquet, and JSON that is no list, is held in memory.
     """
+    from .formats.json_stream import is_list, read_lines, read_list
+
     match _suffix(path):
         case ".jsonl" | ".ndjson":
-            yield from _jsonl(path)
+            yield from read_lines(path)
         case ".json":
-            yield from _json(path)
-        case ".csv" | ".tsv":
-            yield from _csv(path)
+            yield from read_list(path) if is_list(path) else _json(path)
+        case ".csv" | ".tsv" as suffix:
+            yield from _csv(path, "\t" if suffix == ".tsv" else ",")
         case ".parquet":
             yield from ((f"row {n}", value) for n, value in enumerate(_parquet(path), 1))
         case other:
@@ -173,8 +182,6 @@ def _suffix(path: Path) -> str:
 
 
 def _text(path: Path) -> str:
-    if path.suffix.lower() != ".gz":
-        return read_text(path)
     from .formats.archive import open_bytes
 
     with open_bytes(path) as file:
@@ -184,23 +191,6 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise UserError(f"{path} line {line}: not UTF-8; convert the file to UTF-8") from None
-
-
-def _jsonl(path: Path) -> Iterator[tuple[str, Any]]:
-    from .formats.archive import open_bytes
-
-    with open_bytes(path) as file:
-        for n, data in enumerate(file, 1):  # line by line: a large file takes little memory
-            try:
-                line = data.decode("utf-8-sig" if n == 1 else "utf-8")
-            except UnicodeDecodeError:
-                raise UserError(f"{path} line {n}: not UTF-8; convert the file to UTF-8") from None
-            if line.strip():
-                try:
-                    yield f"line {n}", parse_json(line, "")
-                except UserError as error:
-                    reason = str(error).partition(": ")[2]
-                    yield f"line {n}", UserError(f"{path} line {n}: {reason}")
 
 
 def _is_jsonl(path: Path) -> bool:
@@ -217,54 +207,36 @@ def _is_jsonl(path: Path) -> bool:
 
 
 def _json(path: Path) -> Iterator[tuple[str, Any]]:
+    """The records of JSON that is no list: JSONL by another name, an object around a list, one object."""
+    from .formats.json_stream import read_lines
+
     if _is_jsonl(path):
-        yield from _jsonl(path)
+        yield from read_lines(path)
         return
     text = _text(path)
     try:
         value = parse_json(text, str(path))
     except UserError:
-        # JSONL whose first line is broken; a list is told by its first character.
+        # JSONL whose first line is broken.
         if text.lstrip()[:1] != "{":
             raise
-        yield from _jsonl(path)
+        yield from read_lines(path)
         return
     if isinstance(value, Mapping):
         lists = [inner for inner in value.values() if isinstance(inner, list)]
-        # Hub viewers and older tools wrap the list: {"version": …, "data": [...]}.
+        # Hub viewers and older tools wrap the list: {"version": ..., "data": [...]}.
         value = lists[0] if len(lists) == 1 else [value]
     if not isinstance(value, list):
         raise UserError(f"{path}: a list of rows was expected")
     yield from ((f"row {n}", record) for n, record in enumerate(value, 1))
 
 
-def _csv(path: Path) -> Iterator[tuple[str, Any]]:
-    delimiter = "\t" if _suffix(path) == ".tsv" else ","
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""), delimiter=delimiter, strict=True)
-    while True:
-        try:
-            record = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            # What follows a broken quote cannot be told apart into records, so nothing of the file is taken.
-            raise UserError(f"{path} line {reader.line_num + 1}: not valid CSV ({error})") from None
-        line = f"line {reader.line_num}"
-        # Python's reader would put fields without a heading aside, and an unquoted comma would cut an answer short.
-        if None in record or None in record.values():
-            found = (
-                len(record)
-                - (None in record)
-                + len(record.get(None) or ())
-                - list(record.values()).count(None)
-            )
-            names = len(reader.fieldnames or ())
-            yield (
-                line,
-                UserError(f"{path} {line}: {found} fields under {names} headings (a comma without quotes?)"),
-            )
-        else:
-            yield line, record
+def _csv(path: Path, delimiter: str) -> Iterator[tuple[str, Any]]:
+    from .formats.archive import open_bytes
+    from .formats.csv_stream import read_csv
+
+    with open_bytes(path) as file:
+        yield from read_csv(file, str(path), delimiter)
 
 
 def _parquet(path: Path) -> Iterable[dict[str, Any]]:

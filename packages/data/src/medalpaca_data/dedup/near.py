@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress
 
@@ -33,12 +33,15 @@ class NearDuplicates:
 
 
 def near_duplicates(
-    texts: Sequence[str], threshold: float = THRESHOLD, tasks: Hashes | None = None
+    texts: Sequence[str],
+    threshold: float = THRESHOLD,
+    tasks: Hashes | None = None,
+    may_drop: Callable[[int, int], bool] = lambda kept, dropped: True,
 ) -> NearDuplicates:
     """Find the texts to drop, and the clusters that a split must not cut through.
 
-    With `tasks`, a number for each text, only a text of the same task can drop another: the same sentence to be judged
-    in two ways is two texts. Clusters link texts of all tasks.
+    Only a text of the same task can drop another, and only if `may_drop` says so of the two: the same sentence to be
+    judged in two ways is two texts. Clusters link all that are alike.
 
     Two texts are alike when the Jaccard similarity of their sets of three-word runs is at least `threshold` (0.5 to
     1), computed and not estimated; texts of the same words, fewer than three or none, are alike too. MinHash only
@@ -56,7 +59,7 @@ def near_duplicates(
     candidates = np.flatnonzero((original == np.arange(len(texts))) & signatures.long)
     shared = buckets(signatures.keys[:, candidates], candidates)
     del signatures
-    state = _State(kinds)
+    state = _State(kinds, may_drop)
     _compare(texts, shared, threshold, state)
     keeper, similarity = state.keeper[original], state.similarity[original]
     return NearDuplicates(keeper, similarity, state.cluster[original])
@@ -65,8 +68,8 @@ def near_duplicates(
 class _State:
     """What is decided so far, for texts that stand for all of their words."""
 
-    def __init__(self, tasks: Hashes) -> None:
-        self.tasks = tasks
+    def __init__(self, tasks: Hashes, may_drop: Callable[[int, int], bool]) -> None:
+        self.tasks, self._may_drop = tasks, may_drop
         self.keeper = np.arange(len(tasks))
         self.similarity = np.ones(len(tasks))
         self.cluster = np.arange(len(tasks))
@@ -74,7 +77,8 @@ class _State:
     def add(self, left: Places, right: Places, similarity: NDArray[np.float64]) -> None:
         """Take in pairs that are alike, `left < right`, sorted; all pairs of smaller `left` have been taken in."""
         for i, j, value in zip(left.tolist(), right.tolist(), similarity.tolist(), strict=True):
-            if self.keeper[i] == i and self.keeper[j] == j and self.tasks[i] == self.tasks[j]:
+            both_kept = self.keeper[i] == i and self.keeper[j] == j
+            if both_kept and self.tasks[i] == self.tasks[j] and self._may_drop(i, j):
                 self.keeper[j], self.similarity[j] = i, value
         while True:
             a, b = self.cluster[left], self.cluster[right]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..ground.errors import UserError
-from ..ground.files import parse_json
+from ..ground.errors import BadRecord
+from ..ground.files import json_fault
 from .archive import open_bytes
 from .json_object import LONGEST, Reader
+from .lines import decoded_lines
 
 
 def is_list(path: Path) -> bool:
@@ -41,30 +42,18 @@ def read_list(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, Any]]:
-    """("line N", value) of every line that is not blank; the value of a damaged line is a UserError."""
+    """("line N", value) of every line that is not blank; the value of a damaged line is a BadRecord."""
     for number, line in enumerate(text_lines(path), 1):
         if not line.strip():
             continue
         try:
-            yield f"line {number}", parse_json(line, "")
-        except UserError as error:
-            reason = str(error).partition(": ")[2]
-            yield f"line {number}", UserError(f"{path} line {number}: {reason}")
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            value = BadRecord(f"{path} line {number}", json_fault(error), line.rstrip("\r\n"))
+        yield f"line {number}", value
 
 
 def text_lines(path: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file (.gz too), with their ends, none of more than `LONGEST` characters."""
-    number = 0
+    """The lines of a UTF-8 file (.gz too), with their ends, none of more than `LONGEST` bytes."""
     with open_bytes(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="\n")
-        while True:
-            try:
-                line = text.readline(LONGEST)
-            except UnicodeDecodeError:
-                raise UserError(f"{path} after line {number}: not UTF-8; convert the file to UTF-8") from None
-            number += 1
-            if len(line) == LONGEST:
-                raise UserError(f"{path} line {number}: more than {LONGEST >> 20} MB in one line; refused")
-            if not line:
-                return
-            yield line
+        yield from decoded_lines(file, str(path), LONGEST)

@@ -9,12 +9,29 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 INTERRUPTED = 130
+KEPT = 100_000  # characters of a record that cannot be read
 
 
 class UserError(Exception):
     """Bad input. The message is one line: what was wrong, where (file, row, key), what to do."""
 
     exit_code = 2
+
+
+class BadRecord(UserError):
+    """A record that cannot be read: `reason` says why, `record` is its text as it stands, cut off after `KEPT`.
+
+    Raised where a bad record ends the reading; a build, which must account for it, gets it in the record's place.
+    """
+
+    def __init__(self, where: str, reason: str, text: str) -> None:
+        super().__init__(where, reason, text)  # all of them: so it can be pickled
+        self.reason = reason
+        self.record = text if len(text) <= KEPT else f"{text[:KEPT]} [cut off here: {len(text):,} characters]"
+        self._where = where
+
+    def __str__(self) -> str:
+        return f"{self._where}: {self.reason}"
 
 
 class CheckFailed(UserError):

@@ -62,12 +62,20 @@ def parse_json(text: str, where: str) -> Any:
     """A JSON text's value; the error names the line."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where} line {error.lineno}: not valid JSON ({error.msg})") from None
-    except ValueError:  # Python refuses to turn thousands of digits into a number
-        raise UserError(f"{where}: not valid JSON (a number of too many digits)") from None
-    except RecursionError:
-        raise UserError(f"{where}: JSON nested too deeply") from None
+    except (ValueError, RecursionError) as error:
+        line = f" line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise UserError(f"{where}{line}: {json_fault(error)}") from None
+
+
+def json_fault(error: ValueError | RecursionError) -> str:
+    """What is wrong with a text that `json.loads` raised `error` for."""
+    match error:
+        case json.JSONDecodeError():
+            return f"not valid JSON ({error.msg})"
+        case RecursionError():
+            return "JSON nested too deeply"
+        case _:  # Python refuses to turn thousands of digits into a number
+            return "not valid JSON (a number of too many digits)"
 
 
 def is_text(text: str) -> bool:
@@ -121,6 +129,9 @@ def refuse_directory(path: Path, *, replace: bool = False) -> None:
         raise UserError(f"{path}: is the working directory or above it; name a directory of its own")
     if path.exists() and any(path.iterdir()) and not replace:
         raise UserError(f"{path}: already holds something; choose another out= or remove it first")
+    there = next(parent for parent in (path.parent, *path.parents) if parent.exists())
+    if not os.access(there, os.W_OK):
+        raise UserError(f"{path}: cannot be made, {there} is not writable; choose another out=")
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def _refuse_outside(event: str, args: tuple[Any, ...]) -> None:
         host = args[0]
     else:
         return
-    if host is not None and not _is_loopback(host):
+    if host is not None and not is_loopback(host):
         raise SealedError(
             f"sealed: {event} to {_text(host)!r} refused, asked for by {_caller()}; "
             "unset MEDALPACA_SEALED to allow the network"
@@ -70,7 +70,8 @@ def _text(host: Any) -> str:
     return host.decode(errors="replace") if isinstance(host, bytes) else str(host)
 
 
-def _is_loopback(host: Any) -> bool:
+def is_loopback(host: Any) -> bool:
+    """Whether a host name or address is this machine itself."""
     name = _text(host).lower()
     if name in LOOPBACK_NAMES:
         return True

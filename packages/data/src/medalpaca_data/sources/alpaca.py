@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ..row import FIELDS, TEXTS, Row, parse_row
-from .base import About, LeftOut, Name
+from .base import About, Name
 from .plain_file import PlainFile
+from .splits import row_split
 
 Field_ = Literal["instruction", "input", "output", "url", "licence", "attribution", "split", "group"]
 
@@ -42,7 +43,7 @@ class Alpaca(PlainFile):
         size="any",
         rows="any",
         default=False,
-        remark="rows marked split: test are left out; licence, attribution and url are yours to declare",
+        remark="rows marked test are left out, dev held out; licence, attribution and url are yours to declare",
     )
 
     kind: Literal["alpaca"] = "alpaca"
@@ -69,8 +70,7 @@ class Alpaca(PlainFile):
 
     def row(self, record: Any, source_id: str) -> Row:
         row = parse_row(self._named(record))
-        if (row.split or "").strip().lower() == "test":
-            raise LeftOut("test row")
+        split = row_split(row.split, self.split)
         if WRONG_LABELS.search(row.instruction):
             raise ValueError(
                 "published causal labels, all of them wrong: kind pubmed_causal builds them anew"
@@ -78,11 +78,11 @@ class Alpaca(PlainFile):
         return dataclasses.replace(
             row,
             source=row.source or self.name,
-            source_id=row.source_id or source_id,
+            source_id=f"{source_id} = {row.source_id}" if row.source_id else source_id,
             url=row.url or self.url,
             licence=row.licence or self.licence,
             attribution=row.attribution or self.attribution,
-            split=row.split or self.split,
+            split=split,
             group=row.group or self._group(row),
         )
 
@@ -94,7 +94,8 @@ class Alpaca(PlainFile):
             if any(name not in record for name in self.fields.values()):
                 raise ValueError("lacks a column that fields: names")
             named = {ours: record[theirs] for ours, theirs in self.fields.items()}
-            return {"instruction": "", **named} if "instruction" not in named else named
+            # Not named, it is heeded all the same: a column that says test must not be overlooked.
+            return {"instruction": "", "split": record.get("split"), **named}
         if any(isinstance(record.get(name), list) for name in TURNS):
             raise ValueError("turns of a conversation: kind chat reads them")
         for layout in LAYOUTS:

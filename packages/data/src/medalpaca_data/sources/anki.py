@@ -95,7 +95,7 @@ class Anki(BaseSource):
                 if any(question == back or answer == front for front, back in earlier):
                     raise LeftOut("a reversed card")
             except ValueError as error:
-                yield Reject(file, place, str(error), record, isinstance(error, LeftOut))
+                yield Reject.of(file, place, error, record)
                 continue
             if not (note.type and note.type.cloze):
                 earlier.append((question, answer))

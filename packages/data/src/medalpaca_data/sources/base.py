@@ -11,9 +11,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from ..config import Config
-from ..ground.errors import UserError
-from ..ground.files import existing
-from ..row import Row, read_records
+from ..ground.errors import BadRecord
+from ..row import Row
 
 # Also the name of a file in rejected/, so it must not lead anywhere else.
 Name = Annotated[str, Field(pattern=r"^[\w.-]*\w[\w.-]*$")]
@@ -48,6 +47,13 @@ class Reject:
     record: Any
     by_rule: bool = False
 
+    @classmethod
+    def of(cls, file: str, place: str, error: ValueError | BadRecord, record: Any = None) -> Reject:
+        """What `error` says of a record: that it is left out, that it makes no row, or that it cannot be read."""
+        if isinstance(error, BadRecord):
+            return cls(file, place, error.reason, error.record)
+        return cls(file, place, str(error), record, isinstance(error, LeftOut))
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -73,11 +79,19 @@ class BaseSource(Config):
     licence: str | None = None
     attribution: str | None = None
     url: str | None = None
+    patient_text: bool = (
+        False  # true: written by or about patients, as the kind itself may say of all its rows
+    )
     published: int | None = Field(
         default=None, ge=0
     )  # rows of it in a mix that was published, shown beside ours
     max_rows: int | None = Field(default=None, ge=1)  # of the mix
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)  # share of the recipe's `rows`
+
+    @property
+    def private(self) -> bool:
+        """Whether its rows are patient text, which goes nowhere without a de-identification record."""
+        return self.about.patient_text or self.patient_text
 
     @abstractmethod
     def files(self, root: Path) -> list[Path]:
@@ -100,28 +114,3 @@ class BaseSource(Config):
             source_id=source_id,
             **{**known, **{key: value for key, value in origin.items() if value is not None}},
         )
-
-
-class FileSource(BaseSource):
-    """A source that is one file of records, each parsed by `row`."""
-
-    path: str
-
-    def files(self, root: Path) -> list[Path]:
-        return [existing(root / Path(self.path).expanduser(), f"file (source {self.name!r})")]
-
-    def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
-        [file] = self.files(root)
-        for place, record in read_records(file):
-            if isinstance(record, UserError):
-                reason = str(record).partition(": ")[2]
-                yield Reject(file.name, place, reason, None)
-                continue
-            try:
-                yield self.row(record, f"{file.name} {place}")
-            except ValueError as error:
-                yield Reject(file.name, place, str(error), record, isinstance(error, LeftOut))
-
-    @abstractmethod
-    def row(self, record: Any, source_id: str) -> Row:
-        """One record's row. Raises ValueError with the reason where there is none, LeftOut where a rule says so."""

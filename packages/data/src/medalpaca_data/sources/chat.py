@@ -16,6 +16,7 @@ from ..ground.files import is_text
 from ..row import Row
 from .base import About, LeftOut, Name, Record, Reject
 from .plain_file import PlainFile
+from .splits import row_split
 
 TURNS = ("messages", "conversations", "conversation")
 ROLES = {
@@ -79,14 +80,12 @@ class Chat(PlainFile):
 
     def row(self, record: Any, source_id: str) -> Row:
         system, question, answer = _first(self._talk(record))
-        if isinstance(record, Mapping) and str(record.get("split") or "").strip().lower() == "test":
-            raise LeftOut("test row")
         return self.make(
             source_id=source_id,
             instruction=system or question,
             input=question if system else "",
             output=answer,
-            split=self.split,
+            split=row_split(record.get("split"), self.split),
         )
 
     def _talk(self, record: Any) -> list[Turn]:

@@ -16,9 +16,10 @@ from typing import Any, ClassVar, Literal
 
 from ..ground.errors import UserError
 from ..ground.files import existing, read_text
-from ..row import Row, parse_row
+from ..row import Row, parse_row, read_records
 from .base import About, Name, Record
-from .plain_file import PlainFile, read_plain
+from .plain_file import PlainFile
+from .splits import row_split
 
 INSTRUCTION = "Answer this patient's question as a physician would."
 NEXT_TURN = re.compile(r"\bPatient\s*:")
@@ -55,7 +56,7 @@ class ChatDoctor(PlainFile):
 
     def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
         file, *table = self.files(root)
-        start = [str(value) for _, value in islice(read_plain(file), PROBED)]
+        start = [str(value) for _, value in islice(read_records(file), PROBED)]
         if sum(bool(SITES.search(text)) for text in start) * 100 > len(start):
             raise UserError(f"{file}: holds what real patients wrote; kind patient_dialogues reads it")
         groups = Diseases(read_diseases(table[0])) if table else None
@@ -76,6 +77,7 @@ class ChatDoctor(PlainFile):
             instruction=INSTRUCTION,
             input=row.input.strip(),
             output=row.output.strip(),
+            split=row_split(row.split, "none"),
             generator="ChatGPT (2023)",
         )
 

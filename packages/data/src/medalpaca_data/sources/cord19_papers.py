@@ -12,12 +12,14 @@ from typing import Any, BinaryIO
 from ..formats.archive import open_bytes, read_members
 from ..formats.csv_stream import read_csv
 from ..formats.turtle import Node, read_turtle
-from ..ground.errors import UserError
+from ..ground.errors import BadRecord, UserError
 from ..ground.files import existing, is_text, parse_json
 from .base import Reject
 
 LARGEST = 32 << 20  # bytes of one paper's own file; the largest parses are a tenth of it
 SUFFIXES = (".json", ".ttl")
+TABLES = (".csv", ".csv.gz")
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 INLINE = re.compile(
     r"</?(?:jats:)?(?:su[bp]|i|b|em|strong|italic|bold)(?:\s[^<>]*)?/?>"
 )  # H<sub>2</sub>O is one word
@@ -59,7 +61,9 @@ def paper_files(path: Path) -> list[Path]:
         return [path]
     found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
     if not found:
-        raise UserError(f"{path}: no paper (.json or .ttl) in it")
+        others = sorted(file for file in path.iterdir() if file.name.lower().endswith((*TABLES, *ARCHIVES)))
+        hint = f"; name the file itself, {others[0]}" if others else ""
+        raise UserError(f"{path}: no paper (.json or .ttl) in it{hint}")
     return found
 
 
@@ -70,12 +74,12 @@ def read_papers(path: Path) -> Iterator[Paper | Reject]:
         for file in paper_files(path):
             with open_bytes(file) as data:
                 yield _one(file.relative_to(path).as_posix(), data)
-    elif name.endswith((".csv", ".csv.gz")):
+    elif name.endswith(TABLES):
         yield from _table(path)
     elif name.endswith(SUFFIXES):
         with open_bytes(path) as data:
             yield _one(path.name, data)
-    elif name.endswith((".zip", ".tar", ".tar.gz", ".tgz")):
+    elif name.endswith(ARCHIVES):
         empty = True
         for member, data in read_members(path, SUFFIXES):
             empty = False
@@ -92,8 +96,8 @@ def _table(path: Path) -> Iterator[Paper | Reject]:
     make: Callable[[str, str, Mapping[str, str]], Paper] | None = None
     with open_bytes(path) as file:
         for place, record in read_csv(file, str(path)):
-            if isinstance(record, str):
-                yield Reject(path.name, place, record, None)
+            if isinstance(record, BadRecord):
+                yield Reject.of(path.name, place, record)
                 continue
             if make is None:
                 make = _layout(path, record)
@@ -152,13 +156,15 @@ def _one(name: str, data: BinaryIO, archive: str = "") -> Paper | Reject:
     raw = data.read(LARGEST + 1)
     if len(raw) > LARGEST:
         return Reject(file, place, f"a paper of more than {LARGEST >> 20} MB", None)
+    where = f"{file} {place}"
     try:
         text = raw.decode("utf-8-sig")
-        return (_of_turtle if name.endswith(".ttl") else _of_json)(file, place, text)
     except UnicodeDecodeError:
-        return Reject(file, place, "not UTF-8", None)
+        return Reject.of(file, place, BadRecord(where, "not UTF-8", raw.decode(errors="backslashreplace")))
+    try:
+        return (_of_turtle if name.endswith(".ttl") else _of_json)(file, place, text)
     except ValueError as error:
-        return Reject(file, place, str(error), None)
+        return Reject.of(file, place, BadRecord(where, str(error), text))
 
 
 def _of_json(file: str, place: str, text: str) -> Paper:

@@ -11,15 +11,16 @@ from ..exam import LETTERS, Item
 from ..exam_layouts import MEDMCQA_OPTIONS
 from ..ground.errors import UserError
 from ..row import Row, read_records
-from .base import About, FileSource, LeftOut, Name, Record
+from .base import About, LeftOut, Name, Record
 from .exam_rows import exam_row
-from .splits import TrainOrDev, agreed_split
+from .plain_file import PlainFile
+from .splits import TrainOrDev, agreed_split, row_split
 
 OPTION = re.compile(r"\n\s*Option ([A-Z]):")
 LETTER = re.compile(r"\(([A-Z])\)")
 
 
-class MedMCQA(FileSource):
+class MedMCQA(PlainFile):
     """`cop` numbers the right option from 0 in some copies and from 1 in others; `cop_from` says which.
 
     Without it a file tells by a 0 or a 4 in it; one that holds neither is refused. Explanations (`exp`) are not used:
@@ -59,8 +60,9 @@ class MedMCQA(FileSource):
     def row(self, record: Any, source_id: str) -> Row:
         if not isinstance(record, Mapping):
             raise ValueError("not an object")
+        split = row_split(record.get("split"), self.split)
         if "instances" in record:
-            return exam_row(self, _from_instance(record["instances"]), source_id, self.split)
+            return exam_row(self, _from_instance(record["instances"]), source_id, split)
         if record.get("choice_type") == "multi":
             raise LeftOut("choice type multi")
         question, number = record.get("question"), _number(record.get("cop"))
@@ -75,7 +77,7 @@ class MedMCQA(FileSource):
         item = Item(
             id="", question=question, options=dict(zip(LETTERS, texts, strict=False)), answer=LETTERS[place]
         )
-        return exam_row(self, item, source_id, self.split)
+        return exam_row(self, item, source_id, split)
 
 
 def detect_cop_from(file: Path) -> Literal[0, 1] | None:

@@ -13,14 +13,15 @@ from typing import Any, ClassVar, Literal
 
 from ..exam import Item
 from ..row import Row
-from .base import About, FileSource, Name
+from .base import About, Name
 from .exam_rows import exam_row
-from .splits import TrainOrDev, agreed_split
+from .plain_file import PlainFile
+from .splits import TrainOrDev, agreed_split, row_split
 
 OPTION = re.compile(r"\n\s*Option ([A-Z]): ")
 
 
-class MedQA(FileSource):
+class MedQA(PlainFile):
     """`split` is what the file is: nothing in it says so."""
 
     about: ClassVar[About] = About(
@@ -49,7 +50,7 @@ class MedQA(FileSource):
         if not isinstance(record, Mapping):
             raise ValueError("not an object")
         item = _from_instance(record["instances"]) if "instances" in record else _from_original(record)
-        return exam_row(self, item, source_id, self.split)
+        return exam_row(self, item, source_id, row_split(record.get("split"), self.split))
 
 
 def _from_original(record: Mapping[str, Any]) -> Item:

@@ -87,7 +87,7 @@ class MMLU(BaseSource):
                 try:
                     yield exam_row(self, _item(record), f"{file.name} {place}", "none", subject)
                 except ValueError as error:
-                    yield Reject(file.name, place, str(error), record)
+                    yield Reject.of(file.name, place, error, record)
 
 
 def _item(record: list[str]) -> Item:

@@ -14,6 +14,7 @@ from .base import About, Name, Record, Reject
 from .chatdoctor import INSTRUCTION
 from .courtesies import without_courtesies
 from .plain_file import SUFFIXES, PlainFile
+from .splits import row_split
 
 LATER = "later exchange of a consultation"
 START = re.compile(r"id\s*=\s*(\d{1,9})\s*")
@@ -64,7 +65,7 @@ class PatientDialogues(PlainFile):
         row = parse_row(record)
         if not row.input.strip():
             raise ValueError("no question")
-        return self._of(source_id, row.input, row.output)
+        return self._of(source_id, row.input, row.output, split=row_split(row.split, "none"))
 
     def _consultation(self, parts: list[tuple[str, str]], source_id: str) -> Row:
         spoken = [name for name, _ in parts if name in ("patient", "doctor")]
@@ -79,13 +80,16 @@ class PatientDialogues(PlainFile):
         [address] = [text for name, text in parts if name == "address"] or [""]
         return self._of(source_id, question, answer, address if OF_ITS_OWN.fullmatch(address) else None)
 
-    def _of(self, source_id: str, question: str, answer: str, url: str | None = None) -> Row:
+    def _of(
+        self, source_id: str, question: str, answer: str, url: str | None = None, split: str = "none"
+    ) -> Row:
         return self.make(
             source_id=source_id,
             instruction=INSTRUCTION,
             input=question.strip(),
             output=without_courtesies(answer),
             url=url,
+            split=split,
         )
 
 

@@ -10,13 +10,12 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from ..formats.json_stream import is_list, read_lines, read_list
-from ..ground.errors import UserError, one_line
+from ..ground.errors import BadRecord, UserError, one_line
 from ..ground.files import existing
 from ..ground.sealed import is_sealed
 from ..row import Row, read_records
-from .base import BaseSource, LeftOut, Record, Reject
-from .splits import named_split
+from .base import BaseSource, Record, Reject
+from .splits import no_test_file
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 TIMEOUT = 10  # seconds to wait for the hub's first answer
@@ -28,7 +27,7 @@ Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 class PlainFile(BaseSource):
     """`path`, or `hub` (owner/name of a dataset) with `revision` (a commit, so that it never changes) and `file`.
 
-    JSON lists and JSON Lines are read record by record; CSV and Parquet are held in memory.
+    It is read record by record; only Parquet, and JSON that is no list, is held in memory.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
@@ -57,41 +56,28 @@ class PlainFile(BaseSource):
             file = existing(root / Path(self.path).expanduser(), f"file (source {self.name!r})")
         else:
             file = from_hub(self.hub or "", self.revision or "", self.file or "")
-        if named_split(file.name) == "test":
-            raise UserError(f"{file}: a file named test is refused; only train and dev can be built from")
-        return [file]
+        return [no_test_file(file)]
 
     def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
         yield from self.each(self.files(root)[0])
 
     def each(self, file: Path) -> Iterator[Record]:
         """What becomes of every record of `file`."""
-        for place, value in read_plain(file):
-            if isinstance(value, UserError):
-                yield Reject(file.name, place, str(value).partition(": ")[2], None)
-            else:
-                yield from self.take(value, file.name, place)
+        for place, value in read_records(file):
+            yield from self.take(value, file.name, place)
 
     def take(self, value: Any, file: str, place: str) -> Iterator[Record]:
-        """What becomes of one record: `row`, or the reason why not."""
+        """What becomes of one record, or of the BadRecord in its place: `row`, or the reason why not."""
         try:
+            if isinstance(value, BadRecord):
+                raise value
             yield self.row(value, f"{file} {place}")
-        except ValueError as error:
-            yield Reject(file, place, str(error), value, isinstance(error, LeftOut))
+        except (ValueError, BadRecord) as error:
+            yield Reject.of(file, place, error, value)
 
     @abstractmethod
     def row(self, record: Any, source_id: str) -> Row:
         """One record's row. Raises ValueError with the reason where there is none, LeftOut where a rule says so."""
-
-
-def read_plain(file: Path) -> Iterator[tuple[str, Any]]:
-    """What `read_records` gives, but JSON is streamed."""
-    name = file.name.lower().removesuffix(".gz")
-    if name.endswith((".jsonl", ".ndjson")):
-        return read_lines(file)
-    if name.endswith(".json") and is_list(file):
-        return read_list(file)
-    return read_records(file)
 
 
 def from_hub(hub: str, revision: str, name: str) -> Path:

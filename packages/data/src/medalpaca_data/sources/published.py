@@ -7,6 +7,7 @@ refused as a whole, whatever they are called: MMMLU is the test split of MMLU, a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -15,15 +16,16 @@ from pydantic import field_validator
 
 from ..exam import content_item_id
 from ..ground.errors import UserError
-from ..row import Row, parse_row
+from ..row import Row, parse_row, read_records
 from .alpaca import WRONG_LABELS
 from .base import About, LeftOut, Name, Record, Reject
 from .exam_rows import exam_row
 from .patient_question import subject, tidy_question, unfit
-from .plain_file import PlainFile, read_plain
+from .plain_file import PlainFile
 from .published_parts import NOT_BUILT, PARTS, advice, printed_item
 from .pubmed_health_advice import FEWEST_WORDS, PLACEHOLDER
 from .pubmed_health_advice import INSTRUCTION as ADVICE_INSTRUCTION
+from .splits import row_split
 
 SetName = Literal[
     "medical_flashcards",
@@ -82,6 +84,10 @@ class Published(PlainFile):
 
     def row(self, record: Any, source_id: str) -> Row:
         row = parse_row(record)
+        split = row_split(row.split, "train" if self.set == "medqa" else "none")
+        return replace(self._repaired(row, source_id), split=split)
+
+    def _repaired(self, row: Row, source_id: str) -> Row:
         if not _is_of(self.set, row.instruction.strip()):
             raise ValueError(f"its instruction is not that of set {self.set}")
         if not row.input.strip():
@@ -142,7 +148,7 @@ def _refuse(file: Path) -> None:
     """Refuse a file whose content is one of the two parts that must not be trained on."""
     from ..known_questions import KnownQuestions
 
-    start = [value for _, value in islice(read_plain(file), PROBED) if isinstance(value, Mapping)]
+    start = [value for _, value in islice(read_records(file), PROBED) if isinstance(value, Mapping)]
     if any(WRONG_LABELS.search(str(value.get("instruction"))) for value in start):
         raise UserError(f"{file}: the published pubmed_causal {NOT_BUILT['pubmed_causal']}")
     texts = (
@@ -158,7 +164,7 @@ def _refuse(file: Path) -> None:
 def _contradicted(file: Path) -> frozenset[str]:
     """Sentences that stand under more than one label."""
     labels: dict[str, set[str]] = {}
-    for _, value in read_plain(file):
+    for _, value in read_records(file):
         if isinstance(value, Mapping):
             labels.setdefault(str(value.get("input")).strip(), set()).add(str(value.get("output")).strip())
     return frozenset(sentence for sentence, said in labels.items() if len(said) > 1)

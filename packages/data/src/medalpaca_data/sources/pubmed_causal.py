@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Literal
 from ..ground.errors import UserError
 from ..ground.files import is_text
 from ..row import Row, read_records
-from .base import About, FileSource, Name, Record
+from .base import About, Name, Record
+from .plain_file import PlainFile
 
 Encoding = Literal["causal-language-use", "correlation-to-causation"]
 
@@ -47,7 +48,7 @@ INSTRUCTION = (
 )
 
 
-class PubMedCausal(FileSource):
+class PubMedCausal(PlainFile):
     """CSV with the columns `sentence` and `label`."""
 
     about: ClassVar[About] = About(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ..ground.errors import UserError
+from ..ground.errors import BadRecord, UserError
 from ..ground.files import existing, is_text
 from ..row import Row, read_records
 from .base import About, BaseSource, LeftOut, Name, Reject
@@ -62,13 +62,12 @@ class PubMedHealthAdvice(BaseSource):
         labels = read_labels(files)
         for file in files:
             for place, record in read_records(file):
-                if isinstance(record, UserError):
-                    yield Reject(file.name, place, str(record).partition(": ")[2], None)
-                    continue
                 try:
+                    if isinstance(record, BadRecord):
+                        raise record
                     yield self.row(record, f"{file.name} {place}", labels)
-                except ValueError as error:
-                    yield Reject(file.name, place, str(error), record, isinstance(error, LeftOut))
+                except (ValueError, BadRecord) as error:
+                    yield Reject.of(file.name, place, error, record)
 
     def row(self, record: Any, source_id: str, labels: Mapping[str, set[str]]) -> Row:
         sentence, label, pmid = (_field(record, name) for name in ("sentence", "label", "pmid"))

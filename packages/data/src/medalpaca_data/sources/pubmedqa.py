@@ -75,7 +75,7 @@ class PubMedQA(BaseSource):
                     raise LeftOut("test row")
                 yield self._row(pmid, record, f"{file.name} {place}")
             except ValueError as error:
-                yield Reject(file.name, place, str(error), record, isinstance(error, LeftOut))
+                yield Reject.of(file.name, place, error, record)
 
     def _row(self, pmid: str, record: Any, source_id: str) -> Row:
         if not pmid.isascii() or not pmid.isdigit():

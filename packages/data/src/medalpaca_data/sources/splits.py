@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator
 
 from ..ground.errors import UserError
+from .base import LeftOut
 
 HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 PARTS = {
@@ -16,6 +17,9 @@ PARTS = {
     "dev": re.compile(r"(?<![a-z])(?:dev|val|validation|development)(?:set)?(?![a-z])"),
     "train": re.compile(r"(?<![a-z])(?:train|training)(?:set)?(?![a-z])"),
 }
+SEPARATOR = re.compile(r"[\W_]+")
+DEV_WORDS = ("dev", "development", "val", "valid", "validation", "eval", "evaluation", "holdout", "heldout")
+ROW_SPLITS = {"train": "train", "training": "train"} | dict.fromkeys(DEV_WORDS, "dev")
 
 
 def named_split(name: str) -> str | None:
@@ -43,6 +47,22 @@ def agreed_split(file: Path, declared: str | None, named: str | None = None) -> 
     if declared and named and declared != named:
         raise UserError(f"{file}: is named {named}, and split: says {declared}; one of them is wrong")
     return declared or named
+
+
+def row_split(said: object, own: str) -> str:
+    """The split that a row says it is of, as train or dev; `own`, its source's, where it says nothing or none.
+
+    Raises LeftOut for a test row, and ValueError for a name that is not known: it might be one more word for test.
+    """
+    word = SEPARATOR.sub("", "" if said is None else str(said).lower())
+    if word in ("", "none"):
+        return own
+    if named_split(str(said)) == "test":
+        raise LeftOut("test row")
+    split = ROW_SPLITS.get(word.removesuffix("set").removesuffix("split"))
+    if split is None:
+        raise ValueError("split of the row is not known (train, dev and test are)")
+    return split
 
 
 def no_test(value: Any) -> Any:

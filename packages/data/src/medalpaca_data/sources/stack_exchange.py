@@ -113,9 +113,7 @@ class StackExchange(BaseSource):
                 try:
                     return self._row(post, index)
                 except ValueError as error:
-                    return Reject(
-                        post.file, post.place, str(error), dict(post.record), isinstance(error, LeftOut)
-                    )
+                    return Reject.of(post.file, post.place, error, dict(post.record))
             case "":
                 return Reject(post.file, post.place, "not told apart into its columns", dict(post.record))
             case _:

@@ -10,12 +10,13 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from ..formats.mediawiki import Page
-from ..ground.errors import UserError
+from ..ground.errors import BadRecord
 from ..ground.files import existing
-from ..row import parse_row
+from ..row import parse_row, read_records
 from .base import About, Name, Record, Reject
 from .patient_question import subject, tidy_question, unfit
-from .plain_file import SUFFIXES, read_plain
+from .plain_file import SUFFIXES
+from .splits import row_split
 from .wiki_pages import WikiPages
 from .wiki_questions import question
 
@@ -71,19 +72,17 @@ class WikiDocPatientInfo(WikiPages):
 
     def _rows(self, file: Path) -> Iterator[Record]:
         group = None
-        for place, value in read_plain(file):
-            if isinstance(value, UserError):
-                yield Reject(file.name, place, str(value).partition(": ")[2], None)
-                continue
+        for place, value in read_records(file):
             try:
+                if isinstance(value, BadRecord):
+                    raise value
                 row = parse_row(value)
-            except ValueError as error:
-                yield Reject(file.name, place, str(error), value)
+                split = row_split(row.split, "none")
+            except (ValueError, BadRecord) as error:
+                yield Reject.of(file.name, place, error, value)
                 continue
             asked, answer = tidy_question(row.input or row.instruction), row.output.strip()
-            if row.split == "test":
-                yield Reject(file.name, place, "test row", value, by_rule=True)
-            elif reason := unfit(asked, answer):
+            if reason := unfit(asked, answer):
                 yield Reject(file.name, place, reason, value, by_rule=True)
             else:
                 group = subject(asked) or group
@@ -91,5 +90,6 @@ class WikiDocPatientInfo(WikiPages):
                     source_id=f"{file.name} {place}",
                     instruction=asked,
                     output=answer,
+                    split=split,
                     group=f"{self.name}:{group}" if group else None,
                 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..engine import Engine, run_all
 from ..ground.files import sha256_json
-from .shard import Drop, Shard, dropped_line, read_account, write_shard
+from .shard import Drop, Shard, dropped_line, is_whole, write_shard
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,7 +27,7 @@ class Verdict:
 
     frame: pl.DataFrame
     drops: Mapping[int, Drop] = field(default_factory=dict)  # by position
-    changes: pl.DataFrame | None = None  # id, stage, field, before, after
+    changes: pl.DataFrame | None = None  # id, source_id, was, stage, field, before
     extra: Sequence[Mapping[str, Any]] = ()
     counts: Mapping[str, int] = field(default_factory=dict)  # what was done to rows that stay
 
@@ -63,7 +63,7 @@ def run_stage(
 ) -> list[Shard]:
     """The shards of `stage` in `folder`; those that are there already are not made again."""
     after = [shard.within(folder) for shard in before]
-    todo = [(old, new) for old, new in zip(before, after, strict=True) if read_account(new) is None]
+    todo = [(old, new) for old, new in zip(before, after, strict=True) if not is_whole(new)]
     if todo:
         folder.mkdir(parents=True, exist_ok=True)
         stage.prepare(before, folder, tell)

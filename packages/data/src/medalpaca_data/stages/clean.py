@@ -24,19 +24,25 @@ TAGS = (
     "a|b|i|u|em|strong|p|br|hr|div|span|ul|ol|li|dl|dt|dd|sup|sub|table|tbody|thead|tr|td|th|font|center|img|h[1-6]|"
     "small|big|blockquote|code|pre|ref|references|gallery|nowiki|noinclude|script|style"
 )
-BREAKS = re.compile(r"<(?:br|/p|/div|/li|/tr|/h[1-6])\b[^<>]*>", re.IGNORECASE)
-TAG = re.compile(rf"</?(?:{TAGS})(?:\s[^<>]*)?/?>", re.IGNORECASE)
-REF = re.compile(r"<ref\b[^<>]*>.*?</ref>", re.IGNORECASE | re.DOTALL)
+# An attribute has a name and a value, so that `a <b and c> d` stays.
+ATTRIBUTES = r"(?:\s+[\w:-]+\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s<>\"']+))*\s*"
+TAG = re.compile(rf"</?(?:{TAGS}){ATTRIBUTES}/?>", re.IGNORECASE)
+BREAKS = re.compile(rf"<(?:/?(?:br|hr|p|div|li|tr|ul|ol|h[1-6]|blockquote)){ATTRIBUTES}/?>", re.IGNORECASE)
+CELL = re.compile(rf"\s*</t[dh]>\s*(?=<t[dh]{ATTRIBUTES}>)", re.IGNORECASE)
+POWER = re.compile(r"(?<=\d)<sup>(?=[-+\u2212]?\d)", re.IGNORECASE)  # 10<sup>9</sup> is not 109
+REF = re.compile(rf"<ref{ATTRIBUTES}/>|<ref{ATTRIBUTES}>.*?</ref>", re.IGNORECASE | re.DOTALL)
 ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z]{2,8});", re.IGNORECASE)
 WIKI_FILE = re.compile(r"\[\[(?:file|image|category):[^\[\]]*\]\]", re.IGNORECASE)
 WIKI_LINK = re.compile(r"\[\[(?:[^\[\]|]*\|)?([^\[\]|]*)\]\]")
-WIKI_TEMPLATE = re.compile(r"\{\{[^{}]*\}\}")
+WIKI_TEMPLATE = re.compile(r"\{\{([^{}]*)\}\}")
 WIKI_QUOTES = re.compile(
     r"(?<!\w)('{5}|'{2,3})(?=\S)(.+?)(?<=\S)\1(?!\w)"
 )  # in pairs: 5'' is a place in a strand
 WIKI_CAPTION = re.compile(r"\bthumb\|(?:[^|\n]*\|)*")
+LINE_BREAKS = re.compile("\r\n|[\r\u000b\u000c\u0085\u2028\u2029]")
+# Not the joiners U+200C and U+200D, which Persian and Hindi are written with.
 INVISIBLE = re.compile(
-    "[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060\ufeff]"
+    "[\u0000-\u0008\u000e-\u001f\u007f-\u009f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff]"
 )
 SPACES = re.compile("[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
 LINE_END = re.compile(r"[ \t]+$", re.MULTILINE)
@@ -56,30 +62,15 @@ TEMPLATE = re.compile(
 REFUSAL = re.compile(
     r"\bas an? (?:ai|artificial intelligence|large)(?: language)? (?:model|assistant)\b", re.IGNORECASE
 )
-NOTHING = {
-    "",
-    "nan",
-    "none",
-    "null",
-    "n/a",
-    "na",
-    "nil",
-    "todo",
-    "tbd",
-    "-",
-    ".",
-    "?",
-    "...",
-    "undefined",
-    "[]",
-    "{}",
-}
-# What an English sentence cannot end on; an answer that does was cut off.
-DANGLING = re.compile(
-    r"(?:,|\(|\b(?:and|or|the|an|of|with|by|from|that|which|because|such as|including|e\.g\.|i\.e\.))$",
-    re.IGNORECASE,
-)
+# "None" and "Na" are answers.
+NOTHING = {"", "nan", "null", "n/a", "todo", "tbd", "-", ".", "?", "...", "undefined", "[]", "{}"}
+# Where an answer that was cut off ends; the words are English, and looked for only where the rows are.
+CUT = re.compile(r"[,(]$")
+CUT_ENGLISH = re.compile(r"\b(?:and|or|the|such as|including|because)$", re.IGNORECASE)
 LONG = 40  # characters: below, an answer may be a bare term
+
+
+CHANGE = ("id", "source_id", "was", "stage", "field", "before")  # columns of what was changed
 
 
 class Clean(Stage):
@@ -87,12 +78,18 @@ class Clean(Stage):
 
     name: ClassVar[str] = "clean"
 
+    def __init__(self, language: str | None = None) -> None:
+        self._english = language == "en"
+
+    def settings(self) -> Any:
+        return self._english
+
     def judge(self, table: pl.DataFrame, shard: Shard, folder: Path) -> Verdict:
         import polars as pl
 
         suspect = pl.any_horizontal(pl.col(name).str.contains(SUSPECT) for name in TEXTS)
         texts: dict[str, list[str]] = {name: table[name].to_list() for name in TEXTS}
-        ids = table["id"].to_list()
+        ids, places = table["id"].to_list(), table["source_id"]
         counts: Counter[str] = Counter()
         changes: list[dict[str, Any]] = []
         for n in table.select(suspect.arg_true()).to_series().to_list():
@@ -107,7 +104,14 @@ class Clean(Stage):
                 texts[name][n] = after[name]
             old, ids[n] = ids[n], content_id(*after.values())
             changes += [
-                {"id": ids[n], "was": old, "stage": self.name, "field": name, "before": before[name]}
+                {
+                    "id": ids[n],
+                    "source_id": places[n],
+                    "was": old,
+                    "stage": self.name,
+                    "field": name,
+                    "before": before[name],
+                }
                 for name in TEXTS
                 if after[name] != before[name]
             ]
@@ -118,11 +122,9 @@ class Clean(Stage):
         drops = {
             n: Drop(reason=reason)
             for n, parts in enumerate(zip(*texts.values(), strict=True))
-            if (reason := fault(*parts))
+            if (reason := fault(*parts, english=self._english))
         }
-        listed = pl.DataFrame(
-            changes, schema=dict.fromkeys(("id", "was", "stage", "field", "before"), pl.String)
-        )
+        listed = pl.DataFrame(changes, schema=dict.fromkeys(CHANGE, pl.String))
         return Verdict(frame=cleaned, drops=drops, changes=listed, counts=counts)
 
 
@@ -136,19 +138,21 @@ def clean_text(text: str) -> tuple[str, list[str]]:
         return changed
 
     text = apply("unicode form", unicodedata.normalize("NFC", text))
-    text = apply("HTML entities", ENTITY.sub(_entity, text) if "&" in text else text)
-    text = apply("line breaks", text.replace("\r\n", "\n").replace("\r", "\n"))
-    text = apply("invisible characters", SPACES.sub(" ", INVISIBLE.sub("", text)))
+    text = apply("line breaks", LINE_BREAKS.sub("\n", text))
     if "[[" in text or "{{" in text or "''" in text or "thumb|" in text:
-        plain = WIKI_LINK.sub(r"\1", WIKI_FILE.sub("", WIKI_TEMPLATE.sub("", text)))
+        plain = WIKI_LINK.sub(r"\1", WIKI_FILE.sub("", WIKI_TEMPLATE.sub(_template, text)))
         text = apply("wiki markup", WIKI_QUOTES.sub(r"\2", WIKI_CAPTION.sub("", plain)))
     if "<" in text:
-        text = apply("HTML tags", TAG.sub("", BREAKS.sub("\n", REF.sub("", text))))
+        plain = POWER.sub("^", CELL.sub(" | ", REF.sub("", text)))
+        text = apply("HTML tags", TAG.sub("", BREAKS.sub("\n", plain)))
+    # After the tags: a decoded `<` is text.
+    text = apply("HTML entities", ENTITY.sub(_entity, text) if "&" in text else text)
+    text = apply("invisible characters", SPACES.sub(" ", INVISIBLE.sub("", text)))
     text = apply("white space", BLANK_LINES.sub("\n\n", LINE_END.sub("", text)).strip())
     return text, done
 
 
-def fault(instruction: str, input: str, output: str) -> str | None:
+def fault(instruction: str, input: str, output: str, *, english: bool = False) -> str | None:
     """Why a cleaned row is not to be learned from; None when it is."""
     answer = output.strip()
     if answer.lower() in NOTHING:
@@ -159,9 +163,16 @@ def fault(instruction: str, input: str, output: str) -> str | None:
         return "prompt template in the text"
     if REFUSAL.search(answer):
         return "a model speaks of itself"
-    if len(answer) >= LONG and DANGLING.search(answer):
+    if len(answer) >= LONG and (CUT.search(answer) or (english and CUT_ENGLISH.search(answer))):
         return "answer breaks off"
     return None
+
+
+def _template(found: re.Match[str]) -> str:
+    """What a reader would see of a template: the amounts in it, as {{convert|5|mg}} has them; of others nothing."""
+    _, *values = found[1].split("|")
+    shown = [value.strip() for value in values if "=" not in value]
+    return " ".join(shown) if any(any(map(str.isdigit, value)) for value in shown) else ""
 
 
 def _entity(found: re.Match[str]) -> str:

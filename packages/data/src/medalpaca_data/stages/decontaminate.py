@@ -25,7 +25,7 @@ class Decontaminate(Stage):
         self._exams, self._max_coverage = exams, max_coverage
 
     def settings(self) -> Any:
-        return [self._max_coverage, FLOOR, [exam.sha256 for exam in self._exams]]
+        return [self._max_coverage, FLOOR, [[exam.name, exam.sha256] for exam in self._exams]]
 
     def judge(self, table: pl.DataFrame, shard: Shard, folder: Path) -> Verdict:
         from ..contamination import hits

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 MIN_WORDS = 20  # below, "Metformin" is Finnish to one detector and Latin to another
 MIN_SCORE = 0.7  # how sure the detector must be that it is the other language
 CHARACTERS = 600  # enough to tell
+# What the lite model tells apart, as far as it has two letters.
+CODES = (
+    "af am an ar as av az ba be bg bh bn bo br bs ca ce co cs cv cy da de dv el en eo es et eu fa fi fr "
+    "fy ga gd gl gn gu gv he hi hr ht hu hy ia id ie io is it ja jv ka kk km kn ko ku kv kw ky la lb li "
+    "lo lt lv mg mk ml mn mr ms mt my ne nl nn no oc or os pa pl ps pt qu rm ro ru sa sc sd sh si sk sl "
+    "so sq sr su sv sw ta te tg th tk tl tr tt ug uk ur uz vi vo wa yi yo zh"
+)
+LANGUAGES = frozenset(CODES.split())
 WORD = re.compile(r"[^\W\d_]{2,}")
 
 

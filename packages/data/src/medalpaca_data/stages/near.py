@@ -1,15 +1,21 @@
-"""Near duplicates: rows that say almost the same; the first stays, and all that are alike stay on one side of a split.
+"""Near duplicates: rows that say the same in almost the same words; the first stays.
 
-Compared are question and answer together. Answers alone would merge every row that says "call your doctor".
+A row is dropped only as a restatement: question and answer together, and the question alone, are almost those of a row
+that stays, with the same numbers in them and, where the answer is short, the same answer. Two diseases with one
+description, two doses in one sentence and two labels of one sentence are not the same. All that is alike, dropped or
+not, is linked, so that a split does not cut through it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from ..ground.files import sha256_bytes
+from ..words import ngrams, words
 from .base import Stage, Tell, Verdict, decisions, write_decisions
 from .shard import Drop, Shard, write_frame
 
@@ -18,11 +24,13 @@ if TYPE_CHECKING:
 
     from ..dedup import NearDuplicates
 
-CLUSTER = "cluster"  # column: the id that rows which are alike share, null where a row is like no other
+SHORT = 8  # words: an answer below this is a label, a name or a number, and only the very same is the same
+NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+N = 3
 
 
 class Near(Stage):
-    """Drops rows whose word 3-grams have a Jaccard similarity of `threshold` or more with those of a row that stays."""
+    """Drops rows that restate one that stays, by a Jaccard similarity of word 3-grams of at least `threshold`."""
 
     name: ClassVar[str] = "near duplicates"
 
@@ -33,34 +41,40 @@ class Near(Stage):
         return self._threshold
 
     def prepare(self, shards: Sequence[Shard], folder: Path, tell: Tell) -> None:
+        import numpy as np
         import polars as pl
 
         from ..dedup import near_duplicates
 
-        texts, tasks, ids, heights = [], [], [], []
+        questions, texts, tasks, ids, heights = [], [], [], [], []
         for shard in shards:
             table = pl.read_parquet(shard.rows, columns=["id", "instruction", "input", "output"], glob=False)
             question = pl.when(pl.col("input") == "").then("instruction").otherwise("input")
+            questions.append(table.select(question=question)["question"])
             texts.append(table.select(text=pl.concat_str(question, "output", separator="\n"))["text"])
-            # Where the question is in the instruction, there is no other task than to answer it.
-            task = pl.when(pl.col("input") == "").then(pl.lit("")).otherwise("instruction")
-            tasks.append(table.select(task=task.hash(seed=0))["task"])
+            tasks += [task(*row[1:]) for row in table.iter_rows()]
             ids.append(table["id"])
             heights.append(table.height)
         tell(self.name, 0, None)
+        asked = pl.concat(questions)
         found = near_duplicates(
-            cast("Sequence[str]", pl.concat(texts)), self._threshold, pl.concat(tasks).to_numpy()
+            cast("Sequence[str]", pl.concat(texts)),
+            self._threshold,
+            np.array(tasks, np.uint64),
+            lambda kept, dropped: alike(asked[kept], asked[dropped], self._threshold),
         )
-        del texts
+        del texts, questions, tasks
         all_ids = pl.concat(ids)
         starts = [0, *accumulate(heights)]
         write_decisions(folder, self._drops(found, all_ids, shards, starts))
         clusters = pl.DataFrame({"row": range(len(all_ids)), "label": found.cluster})
-        alike = clusters.filter(pl.len().over("label") > 1)
-        named = alike.select("row", pl.Series(CLUSTER, all_ids.gather(alike["label"])))
+        linked = clusters.filter(pl.len().over("label") > 1)
+        named = linked.select("row", pl.Series("cluster", all_ids.gather(linked["label"])))
         for shard, start, height in zip(shards, starts, heights, strict=False):
             here = named.filter(pl.col("row").is_between(start, start + height, closed="left"))
-            write_frame(folder / f"{shard.key}.clusters.parquet", here.select(pl.col("row") - start, CLUSTER))
+            write_frame(
+                folder / f"{shard.key}.clusters.parquet", here.select(pl.col("row") - start, "cluster")
+            )
 
     def _drops(
         self, found: NearDuplicates, ids: pl.Series, shards: Sequence[Shard], starts: Sequence[int]
@@ -73,18 +87,35 @@ class Near(Stage):
                 "kept": ids[int(found.keeper[row])],
                 "similarity": round(float(found.jaccard[row]), 4),
             }
-            yield (
-                shards[which].key,
-                row - starts[which],
-                Drop(reason="almost the same as another row", evidence=evidence),
-            )
+            drop = Drop(reason="almost the same as another row", evidence=evidence)
+            yield shards[which].key, row - starts[which], drop
 
     def judge(self, table: pl.DataFrame, shard: Shard, folder: Path) -> Verdict:
-        import polars as pl
+        return Verdict(frame=table, drops=decisions(folder, shard))
 
-        clusters = pl.read_parquet(folder / f"{shard.key}.clusters.parquet", glob=False)
-        labels: list[str | None] = [None] * table.height
-        for row, label in clusters.iter_rows():
-            labels[row] = label
-        marked = table.with_columns(pl.Series(CLUSTER, labels, dtype=pl.String))
-        return Verdict(frame=marked, drops=decisions(folder, shard))
+
+def clusters_of(folder: Path, shard: Shard) -> pl.DataFrame:
+    """(row, cluster) of the rows of a shard, before any was dropped, that are linked to another."""
+    import polars as pl
+
+    return pl.read_parquet(folder / f"{shard.key}.clusters.parquet", glob=False)
+
+
+def task(instruction: str, input: str, output: str) -> int:
+    """What two rows must have in common to be the same: what is asked for, every number, and an answer that is short.
+
+    A hash of 64 bits. An instruction without an input is the question itself, and no task.
+    """
+    answer = words(output)
+    numbers = sorted(NUMBER.findall(f"{input or instruction}\n{output}"))
+    parts = [instruction if input else "", *numbers, "\x1f", *(answer if len(answer) < SHORT else ())]
+    return int(sha256_bytes("\x1e".join(parts).encode())[:16], 16)
+
+
+def alike(question: str, other: str, threshold: float) -> bool:
+    """Whether two questions are the same but for a few words."""
+    first, second = words(question), words(other)
+    if first == second:
+        return True
+    one, two = set(ngrams(first, N)), set(ngrams(second, N))
+    return bool(one) and len(one & two) >= threshold * len(one | two)

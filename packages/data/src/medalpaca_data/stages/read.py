@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..ground.errors import UserError
 from ..ground.files import is_text, read_json, write_json
 from ..row import Row
 from ..sources.base import BaseSource, Context, Record, Reject
 from .base import Tell, silent
-from .shard import ROWS, Shard, escaped, frame, place_of, read_account, rejected_line, write_shard
+from .shard import ROWS, Shard, escaped, frame, is_whole, place_of, read_account, rejected_line, write_shard
 
 STAGE = "read"
 DONE = "done.json"
@@ -25,8 +26,8 @@ def read_source(
 ) -> tuple[list[Shard], float]:
     """(the shards of `source` in `folder`, seconds it took); a folder that is done is not read again."""
     start = time.monotonic()
-    if (folder / DONE).is_file():
-        return [Shard(folder, source.name, n) for n in range(read_json(folder / DONE)["shards"])], 0.0
+    if done := _done(source, folder):
+        return done, 0.0
     folder.mkdir(parents=True, exist_ok=True)
     # A place starts with its file's name, which therefore must not hold a blank.
     blank = {file.name: escaped(file.name) for file in source.files(root) if " " in file.name}
@@ -45,6 +46,16 @@ def read_source(
     tell(f"read {source.name}", seen, seen)
     write_json(folder / DONE, {"shards": len(shards)})
     return shards, time.monotonic() - start
+
+
+def _done(source: BaseSource, folder: Path) -> list[Shard]:
+    """The shards of a source that is read, none where it is not or something of it is damaged."""
+    try:
+        count = read_json(folder / DONE)["shards"]
+    except (UserError, KeyError, TypeError):
+        return []
+    shards = [Shard(folder, source.name, n) for n in range(count)]
+    return shards if all(map(is_whole, shards)) else []
 
 
 def first_bad(shards: Sequence[Shard]) -> tuple[int, tuple[str, str, str] | None]:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..ground.files import read_json, write_bytes, write_json, write_text
+from ..ground.errors import UserError
+from ..ground.files import read_json, sha256_file, write_bytes, write_json, write_text
 from ..row import FIELDS, Row
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ class Shard:
     def extra(self) -> Path:
         """What a stage reports besides rows, as JSON lines."""
         return self._file("extra.jsonl")
+
+    @property
+    def files(self) -> list[Path]:
+        """Those of its files that are there, the account apart."""
+        return [file for file in (self.rows, self.rejected, self.changes, self.extra) if file.is_file()]
 
     @property
     def account(self) -> Path:
@@ -136,6 +142,7 @@ def write_shard(
     if lines := "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in extra):
         write_text(shard.extra, lines)
     account = {
+        "files": {file.name: sha256_file(file) for file in shard.files},
         "read": read,
         "kept": kept.height,
         "reasons": dict(sorted((reasons or {}).items())),
@@ -143,6 +150,15 @@ def write_shard(
         **more,
     }
     write_json(shard.account, account)
+
+
+def is_whole(shard: Shard) -> bool:
+    """Whether the shard is done, and every file of it as it was written. One that is not is made again."""
+    try:
+        account = read_account(shard)
+    except UserError:  # half of it, after a crash of the machine
+        return False
+    return account is not None and account["files"] == {file.name: sha256_file(file) for file in shard.files}
 
 
 def read_account(shard: Shard) -> dict[str, Any] | None:

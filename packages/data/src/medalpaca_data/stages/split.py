@@ -1,12 +1,14 @@
-"""The split: rows that answer each other, or are almost the same, are never on both sides of it."""
+"""The split: rows that answer each other, are almost the same, or ask the same are never on both sides of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ..ground.files import sha256_bytes
-from .near import CLUSTER
+from .duplicates import Duplicates
+from .near import Near, clusters_of
 from .shard import Shard
 
 if TYPE_CHECKING:
@@ -14,58 +16,94 @@ if TYPE_CHECKING:
 
 TRAIN, VALIDATION = "train", "validation"
 
+# A question of fewer words, or one that more rows share, is a form and ties nothing: "Write a summary."
+WORDS, SHARED = 4, 20
 
-def held_out(shards: Sequence[Shard], share: float, seed: int) -> list[pl.Series]:
-    """For every shard, which of its rows are for validation.
+Trail = Sequence[tuple[str, Sequence[Shard]]]  # (stage, its shards), in order
 
-    Rows are tied by their group and by their cluster of near duplicates; what is tied goes one way. It goes to
-    validation where its source says `dev` of any of it, or else by a hash that draws `share` of all such parts.
+
+def held_out(trail: Trail, share: float, seed: int) -> list[pl.Series]:
+    """For every last shard, which of its rows are for validation.
+
+    Tied are rows of one group; groups that held the same row or almost the same, even where only one copy stayed; and
+    rows with the same question. What is tied goes one way: to validation where its source says `dev` of any of it, or
+    else by a hash that draws `share` of all such parts.
     """
     import polars as pl
 
-    columns = ["id", "group", "split", CLUSTER]
-    tables = [_columns(shard, columns) for shard in shards]
     ties = _Ties()
-    dev: set[str] = set()
-    for table in tables:
-        for row_id, group, split, cluster in table.iter_rows():
-            part = _part(row_id, group, cluster)
-            if group and cluster:
-                ties.join(part, f"c:{cluster}")
-            if split == "dev":
-                dev.add(part)
-    held_parts = {ties.find(part) for part in dev}
+    for tied in (*_copies(trail), *_clusters(trail), *_questions(trail[-1][1])):
+        ties.join(*tied)
+    tables = [_parts(shard, "split") for shard in trail[-1][1]]
+    dev = {ties.find(part) for table in tables for part, split in table.iter_rows() if split == "dev"}
     sides: dict[str, bool] = {}
 
     def side(part: str) -> bool:
         root = ties.find(part)
         if root not in sides:
             draw = int(sha256_bytes(f"{seed}:{root[2:]}".encode())[:12], 16) / 16**12
-            sides[root] = root in held_parts or draw < share
+            sides[root] = root in dev or draw < share
         return sides[root]
 
-    return [
-        pl.Series(
-            [side(_part(row_id, group, cluster)) for row_id, group, _, cluster in table.iter_rows()],
-            dtype=pl.Boolean,
-        )
-        for table in tables
-    ]
+    return [pl.Series([side(part) for part in table["part"]], dtype=pl.Boolean) for table in tables]
 
 
-def _columns(shard: Shard, names: Sequence[str]) -> pl.DataFrame:
-    """The columns, null where a stage that would make one was not run."""
+def _parts(shard: Shard, *columns: str | pl.Expr) -> pl.DataFrame:
+    """`part` of every row, its group or else its id, and the columns."""
     import polars as pl
 
-    table = pl.scan_parquet(shard.rows, glob=False)
-    there = table.collect_schema().names()
-    return table.select(
-        pl.col(name) if name in there else pl.lit(None, dtype=pl.String).alias(name) for name in names
-    ).collect()
+    group = pl.concat_str(pl.lit("g:"), "group")
+    part = pl.when(pl.col("group").is_null()).then(pl.concat_str(pl.lit("i:"), "id")).otherwise(group)
+    return pl.scan_parquet(shard.rows, glob=False).select(part.alias("part"), *columns).collect()
 
 
-def _part(row_id: str, group: str | None, cluster: str | None) -> str:
-    return f"g:{group}" if group else f"c:{cluster}" if cluster else f"i:{row_id}"
+def _before(trail: Trail, stage: str) -> Sequence[Shard]:
+    """The shards that a stage was given; none where it was not run."""
+    return next((shards for (_, shards), (name, _) in pairwise(trail) if name == stage), ())
+
+
+def _copies(trail: Trail) -> Iterator[tuple[str, str]]:
+    """Groups that held the same row."""
+    if tables := [_parts(shard, "id") for shard in _before(trail, Duplicates.name)]:
+        yield from _linked(tables, "id")
+
+
+def _clusters(trail: Trail) -> Iterator[tuple[str, str]]:
+    """Groups that held almost the same row."""
+    after = next((shards for name, shards in trail if name == Near.name), ())
+    for shard, left in zip(_before(trail, Near.name), after, strict=True):
+        parts = _parts(shard)["part"]
+        for row, cluster in clusters_of(left.folder, shard).iter_rows():
+            yield parts[row], f"c:{cluster}"
+
+
+def _questions(shards: Sequence[Shard]) -> Iterator[tuple[str, str]]:
+    """Parts that ask the same, in whatever letters and marks."""
+    import polars as pl
+
+    question = pl.when(pl.col("input") == "").then("instruction").otherwise("input")
+    plain = question.str.to_lowercase().str.replace_all(r"[^\pL\pN]+", " ").str.strip_chars()
+    tables = [
+        _parts(shard, plain.alias("question"))
+        .filter(pl.col("question").str.count_matches(" ") >= WORDS - 1)
+        .with_columns(pl.col("question").hash(seed=0))
+        for shard in shards
+    ]
+    if tables:
+        yield from _linked(tables, "question", most=SHARED)
+
+
+def _linked(
+    tables: Sequence[pl.DataFrame], column: str, most: int | None = None
+) -> Iterator[tuple[str, str]]:
+    """Pairs of parts that share a value of a column, where at least two rows do and at most `most`."""
+    import polars as pl
+
+    rows = pl.concat(tables)
+    count = pl.len().over(column)
+    rows = rows.filter(count > 1 if most is None else (count > 1) & (count <= most))
+    for (parts,) in rows.group_by(column, maintain_order=True).agg("part").select("part").iter_rows():
+        yield from ((one, other) for one, other in pairwise(parts) if one != other)
 
 
 class _Ties:
