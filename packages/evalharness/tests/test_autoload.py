@@ -77,8 +77,8 @@ def test_sealed_means_that_lm_eval_reaches_nobody():
 def test_sealed_without_the_bootstrap_the_tasks_seal():
     code = (
         "import socket\n"
-        "from medalpaca_evalharness.loader import pocket\n"
-        "print(len(pocket()['test']) > 0)\n"
+        "from medalpaca_evalharness.loader import dataset\n"
+        "print(len(dataset(medalpaca_task='medalpaca_pocket')['test']) > 0)\n"
         "try:\n"
         "    socket.create_connection(('192.0.2.1', 443), timeout=1)\n"
         "except OSError as error:\n"

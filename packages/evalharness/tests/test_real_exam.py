@@ -9,7 +9,7 @@ import pytest
 from medalpaca_data.exam import load_exam
 from medalpaca_data.exam_prompt import ask
 from medalpaca_data.ground.places import shared
-from medalpaca_evalharness.loader import prepare, usmle_step1, usmle_step2, usmle_step3
+from medalpaca_evalharness.loader import dataset, prepare
 
 CONTEXT = 2048  # tokens of the first Llama, the shortest context the exam is meant for
 
@@ -37,8 +37,9 @@ def test_counts(real):
 
 @pytest.mark.parametrize(("images", "counts"), [("exclude", [92, 108, 124]), ("keep", [116, 118, 137])])
 def test_the_tasks_ask_them_all(real, images, counts):
-    tasks = (usmle_step1, usmle_step2, usmle_step3)
-    assert [len(task(exam=str(real), images=images)["test"]) for task in tasks] == counts
+    tasks = [f"medalpaca_usmle_step{n}" for n in (1, 2, 3)]
+    found = [dataset(medalpaca_task=task, exam=str(real), images=images)["test"] for task in tasks]
+    assert [len(rows) for rows in found] == counts
 
 
 def test_what_is_kept_changes_the_exams_name(real):
