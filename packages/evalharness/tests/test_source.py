@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import http.server
+import io
 import json
 import os
 import subprocess
 import sys
 import threading
+import urllib.parse
 
+import polars
 import pytest
 
 from medalpaca_data.ground.errors import UserError
@@ -96,12 +99,10 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     def answer(self, *, body: bool):
         repository, _, rest = self.path.lstrip("/").partition("/resolve/")
-        content = self.server.files.get(rest.partition("/")[2])
+        content = self.server.files.get(urllib.parse.unquote(rest.partition("/")[2]))
         if "/resolve/" in self.path:  # the client library has questions of its own
             self.server.asked.append((self.command, self.path))
-        known = (
-            repository == "datasets/medalpaca/medical_meadow_usmle_self_assessment" and content is not None
-        )
+        known = repository == f"datasets/{self.server.repository}" and content is not None
         self.send_response(200 if known else 404)
         self.send_header("X-Repo-Commit", self.COMMIT)
         if not known:
@@ -119,6 +120,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def local_hub(write_exam):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.repository = hub.USMLE.name
     server.files = {file.name: file.read_bytes() for file in write_exam("origin").iterdir()}
     server.asked = []
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -128,7 +130,7 @@ def local_hub(write_exam):
 
 
 def fetch_in_new_process(
-    tmp_path, endpoint: str, task: str = "medalpaca_usmle_step1"
+    tmp_path, endpoint: str, task: str = "medalpaca_usmle_step1", **switches: str
 ) -> subprocess.CompletedProcess[str]:
     # huggingface_hub reads its settings when it is imported.
     code = (
@@ -141,7 +143,9 @@ def fetch_in_new_process(
         "except UserError as error:\n"
         "    print('refused:', error)\n"
     )
-    environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hf"), "NO_PROXY": "*"}
+    environment = (
+        os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hf"), "NO_PROXY": "*"} | switches
+    )
     return subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
     )
@@ -175,3 +179,37 @@ def test_no_hub_at_all_is_found_out_quickly(tmp_path):
     done = fetch_in_new_process(tmp_path, "http://127.0.0.1:9")
     assert done.stdout.startswith("refused:"), done.stderr
     assert "Retrying" not in done.stderr
+
+
+def parquet(rows: list[dict]) -> bytes:
+    buffer = io.BytesIO()
+    polars.DataFrame(rows).write_parquet(buffer)
+    return buffer.getvalue()
+
+
+MEDICAL = {
+    "medalpaca_medqa_step1": (
+        b'{"question": "Q?", "options": {"A": "x", "B": "y"}, "answer_idx": "B", "meta_info": "step1"}'
+    ),
+    "medalpaca_medmcqa": parquet(
+        [{"id": "m", "question": "Q?", "opa": "w", "opb": "x", "opc": "y", "opd": "z", "cop": 0}]
+    ),
+    "medalpaca_pubmedqa": parquet(
+        [{"pubid": 1, "question": "Q?", "context": {"contexts": ["C."]}, "final_decision": "no"}]
+    ),
+    "medalpaca_mmlu_anatomy": parquet(
+        [{"question": "Q?", "subject": "anatomy", "choices": ["w", "x"], "answer": 1}]
+    ),
+}
+
+
+@pytest.mark.parametrize("task", MEDICAL)
+def test_the_medical_exams_come_from_the_hub_too(tmp_path, local_hub, task):
+    repository = TASKS[task].hub
+    local_hub.repository, local_hub.files = repository.name, {repository.files[0]: MEDICAL[task]}
+    done = fetch_in_new_process(tmp_path, f"http://127.0.0.1:{local_hub.server_port}", task)
+    assert done.stdout.startswith("1 "), done.stdout + done.stderr
+    sealed = fetch_in_new_process(
+        tmp_path, f"http://127.0.0.1:{local_hub.server_port}", task, MEDALPACA_SEALED="1"
+    )
+    assert "not asked because MEDALPACA_SEALED=1" in sealed.stdout

@@ -25,7 +25,7 @@ _MARK = r"[*_`\"'\[({$\s]*"  # what may be put around a letter
 _UNMARK = r"[*_`\"'\])}$]*"
 # After an answer's letter: the end of the line or sentence, a delimiter, or a reason. Never just a further word:
 # "The answer is A viral infection" answers nothing.
-_END = r"(?=\s*(?:$|[.,;:!?)\n]|[-\u2013\u2014]\s)|\s+(?:because|since|as|due|which|given)\b)"
+_END = r"(?=\s*(?:$|[,;:!?)(\n]|\.(?!\s*[a-z])|[-\u2013\u2014]\s)|\s+(?:because|since|as|due|which|given)\b)"
 _ALSO = re.compile(
     rf"\s*(?:,|/|&|\band\b|\bor\b)+\s*(?:option\s+)?{_MARK}([A-Z]){_UNMARK}(?![\w'-])", re.IGNORECASE
 )
@@ -53,19 +53,23 @@ _LINE = re.compile(
     rf"(?im)^{_MARK}(?:final\s+)?answer{_UNMARK}\s*:{_UNMARK}{_MARK}(?-i:([A-Z])){_UNMARK}(?![\w'-])(?P<rest>.*)$"
 )
 _ASKED = re.compile(r"(?m)^[ \t]*Answer: ?\(?([A-Z])\)?\.?[ \t]*$")
-_BOXED = re.compile(r"\\boxed\s*\{\s*(?:\\(?:text|mathrm|textbf)\s*\{)?\s*\(?([A-Z])\)?\s*[.:)]?[^{}]*\}")
+_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
+_MATHS = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
 _TAG = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.IGNORECASE | re.DOTALL)
 _ALONE = re.compile(
     rf"{_MARK}(?:option\s+|answer\s+)?{_MARK}([A-Za-z]){_UNMARK}[.:)\]]*{_UNMARK}", re.IGNORECASE
 )
 _LEADING = re.compile(
-    rf"^{_MARK}(?:option\s+)?{_MARK}(?P<letter>[A-Za-z])(?P<after>{_UNMARK}(?P<mark>[.:),]|\s[-\u2013\u2014]\s|){_UNMARK})"
-    r"(?P<rest>.*)$",
+    rf"^{_MARK}(?:option\s+)?{_MARK}(?P<letter>[A-Za-z])[*_`\"'}}$]*"
+    rf"(?P<mark>[.:,]|[)\]][.:]?|\s[-\u2013\u2014]\s|){_UNMARK}(?P<rest>.*)$",
     re.DOTALL,
 )
 _DENIED = re.compile(
     r"\s*(?:is|was|are|would be)?\s*(?:not\b|n't|incorrect|wrong|false|unlikely|excluded|ruled out)", re.I
 )
+_OTHERWISE = re.compile(r"\b(?:wrong|incorrect|false|worst|not\s+(?:the|an?))\s*$", re.IGNORECASE)
+_LISTED = re.compile(r"(?<![\w-])([A-Z])[):]\s*\w")
+_RUN = re.compile(r"[*_`\"'\[\](){}$\s]{9,}")
 _SPECIAL = re.compile(r"(?:</?s>|<\|[\w ]+\|>|<eos>|<end_of_turn>)\s*$")
 _PHRASE_TEXT = re.compile(
     r"\b(?:answer|choice|option)\s*(?:is|:)[\s:]*(?:the\s+)?(?P<text>[^\n]+)", re.IGNORECASE
@@ -104,12 +108,14 @@ def _answer_line(text: str, options: dict[str, str], known: set[str]) -> Iterato
             continue
         if _two(rest, letter, known):
             yield "?"
-        elif re.match(r"\s*(?:$|[.:;)!-]|\u2013|\u2014)", rest) or _names(rest, options.get(letter, "")):
+        elif re.match(_END, rest) or _names(rest, options.get(letter, "")):
             yield letter
 
 
 def _boxed(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
-    yield from (letter for letter in _BOXED.findall(text) if letter in known)
+    for inner in _BOXED.findall(text):
+        plain = _MATHS.sub(r"\1", inner)
+        yield from _whole(plain, options, known) or _first(plain, options, known)
 
 
 def _tagged(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
@@ -121,7 +127,11 @@ def _stated(text: str, options: dict[str, str], known: set[str]) -> Iterator[str
     found = []
     for match in _STATED.finditer(text):
         rest, letter = text[match.end() :], match["letter"]
-        if letter not in known or _DENIED.match(rest):
+        if (
+            letter not in known
+            or _DENIED.match(rest)
+            or _OTHERWISE.search(text[max(0, match.start() - 40) : match.start()])
+        ):
             continue
         if _two(rest, letter, known):
             found.append((match.start(), "?"))
@@ -141,8 +151,9 @@ def _first_line(text: str, options: dict[str, str], known: set[str]) -> Iterator
     leading = [found for line in text.splitlines() for found in _first(line, options, known)]
     first = next((line for line in text.splitlines() if line.strip()), "")
     if found := _first(first, options, known):
-        # A list of all options, each with a remark, answers nothing.
-        yield "?" if len(set(leading)) > 1 else found[0]
+        # A list of the options, in lines or in one, answers nothing.
+        listed = set(leading) | (known & set(_LISTED.findall(first)))
+        yield "?" if listed - set(found) else found[0]
 
 
 def _last_line(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
@@ -173,7 +184,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
 def _whole(text: str, options: dict[str, str], known: set[str]) -> list[str]:
     """The letter that `text` is, or the only option whose text it is."""
     match = _ALONE.fullmatch(text.strip())
-    if match and match[1].upper() in known:
+    if match and match[1].upper() in known and (match[1].isupper() or ")" in text):
         return [match[1].upper()]
     return _is_option(text, options)
 
@@ -184,13 +195,14 @@ def _first(text: str, options: dict[str, str], known: set[str]) -> list[str]:
     if match is None or match["letter"].upper() not in known:
         return []
     letter, rest = match["letter"].upper(), match["rest"]
-    if _DENIED.match(rest) or _two(match["after"].strip() + rest, letter, known):
+    mark = match["mark"].strip()
+    if _DENIED.match(rest) or _two(mark.strip(")]:.") + rest, letter, known):
         return []
     if _names(rest, options.get(letter, "")):
         return [letter]
     lower = match["letter"] != letter
-    match match["mark"].strip():
-        case ":" | ")":
+    match mark[:1]:
+        case ":" | ")" | "]":
             return [letter] if rest.strip() else []
         case "-" | "\u2013" | "\u2014":
             return [] if lower else [letter]
@@ -207,9 +219,9 @@ def _two(rest: str, letter: str, known: set[str]) -> bool:
 
 
 def _names(rest: str, option: str) -> bool:
-    """Whether `rest` begins with the option's text, or the option's text with it."""
-    said, meant = _plain(rest), _plain(option)
-    return bool(meant) and (f"{said} ".startswith(f"{meant} "))
+    """Whether `rest` begins with the option's text."""
+    said, meant = _plain(rest[: 2 * len(option) + 20]), _plain(option)
+    return bool(meant) and f"{said} ".startswith(f"{meant} ")
 
 
 def _is_option(text: str, options: dict[str, str]) -> list[str]:
@@ -224,8 +236,11 @@ def _plain(text: str) -> str:
 
 
 def _tidy(text: str) -> str:
-    """Without the special tokens that a tokenizer may leave at the end."""
-    text = text.replace("\r", "\n")
+    """Without the special tokens that a tokenizer may leave at the end, and without long runs of spaces and marks.
+
+    The patterns allow marks in many places, so that a long run of them would be tried in very many ways.
+    """
+    text = _RUN.sub(lambda run: "\n" if "\n" in run[0] else " ", text.replace("\r", "\n"))
     while (cut := _SPECIAL.sub("", text)) != text:
         text = cut
     return text.strip()

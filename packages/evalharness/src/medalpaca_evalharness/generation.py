@@ -22,7 +22,7 @@ _REFUSAL = re.compile(
     r")",
     re.IGNORECASE,
 )
-_FINISHED = re.compile(r"[.!?)\]}\"'*`\u201d\u2019\u2026]\s*$")
+_FINISHED = tuple(".!?)]}\"'*`\u201d\u2019\u2026")
 
 
 def find_strict(responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]]) -> list[list[str]]:
@@ -53,6 +53,6 @@ def why_none(text: str, *, unfinished: bool = False) -> Silence:
         return "truncated"
     if _REFUSAL.search(text.replace("\u2019", "'")):
         return "refused"
-    if len(text.strip()) >= LONG and not _FINISHED.search(text):
+    if len(text.strip()) >= LONG and not text.rstrip().endswith(_FINISHED):
         return "truncated"
     return "unparsed"

@@ -18,7 +18,7 @@ _PICTURE = re.compile(
     r"\b(?:(?:shown|seen|depicted|marked|labell?ed|indicated|displayed)\b[^.?]{0,60}\b(?:image|figure|photograph|picture|"
     r"diagram|graph|drawing|tracing|pedigree|micrograph|arrows?|radiograph|scan|letter)"
     r"|(?:image|figure|photograph|photomicrograph|picture|diagram|graph|drawing|tracing|pedigree|arrow|exhibit|"
-    r"electrocardiogram|ecg|radiograph|x-ray|scan|specimen)s?\b[^.?]{0,60}\b(?:is|are)\s+(?:shown|depicted|displayed)"
+    r"electrocardiogram|ecg|radiograph|x-ray|scan|specimen)s?\b(?:[^.?]{0,60}\b(?:is|are))?\s+(?:shown|depicted|displayed)"
     r"|\b(?:following|accompanying)\s+(?:image|figure|photograph|picture|diagram|graph|exhibit))\b",
     re.IGNORECASE,
 )
