@@ -9,7 +9,11 @@ import pytest
 from medalpaca_data.ground.errors import UserError
 from medalpaca_evalharness import hub
 from medalpaca_evalharness.catalogue import EXAM_KEYS, GROUPS, TASKS, tasks_in
+from medalpaca_evalharness.clean import contamination
+from medalpaca_evalharness.compare import compare
 from medalpaca_evalharness.loader import documents, prepare
+from medalpaca_evalharness.results import read_run
+from medalpaca_evalharness.summary import summary
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +62,21 @@ def test_the_slices_of_medqa(exams):
         assert {row["subject"] for row in rows} == {part}
     with pytest.raises(UserError, match=r"has no item of part step1 .it has 4 of no part"):
         prepare("medalpaca_medqa_step1", {"exams": {"medqa": exams["medmcqa"]}})
+
+
+def test_the_parts_have_names_and_the_exam_is_found_again(exams, evaluate, answering, save, tmp_path):
+    saved = [
+        save(evaluate(answering(choose), "medalpaca_medqa", {"exams": exams}), tmp_path / name)
+        for name, choose in (("base", lambda doc: 0), ("tuned", lambda doc: doc["gold"]))
+    ]
+    base, tuned = map(read_run, saved)
+    assert [part.label for part in summary(base)] == ["Step 1", "Step 2&3", "All"]
+    found = compare(base, tuned)
+    assert [(row.label, row.fixed) for row in found.steps] == [("Step 1", 1), ("Step 2&3", 3)]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"instruction": "Case 1?", "input": "", "output": "B"}))
+    covered = contamination(found, rows)
+    assert (covered.exam, len(covered.covered)) == (exams["medqa"], 1)
 
 
 def test_pubmedqa_is_asked_with_its_abstract(exams):

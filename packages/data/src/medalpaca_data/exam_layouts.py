@@ -272,7 +272,10 @@ def _mmlu_record(record: dict[str, Any], where: str) -> Item:
 
 def _has_header(path: Path) -> bool:
     """Whether a CSV file names its columns: MMLU's own does not."""
-    first = next(csv.reader(io.StringIO(read_text(path), newline="")), [])
+    try:
+        first = next(csv.reader(io.StringIO(read_text(path), newline="")), [])
+    except csv.Error:
+        return False  # reading it will say where
     names = {name.strip().lower() for name in first}
     return "question" in names and bool(names & {"answer", "answer_idx", "cop"})
 

@@ -112,7 +112,7 @@ def compare(base: Run, tuned: Run) -> Comparison:
     pairs = [(answer, tuned.answers[item]) for item, answer in base.answers.items()]
     steps = sorted({before.step for before, _ in pairs}, key=lambda step: (step is None, step or 0))
     by_step = {step: [pair for pair in pairs if pair[0].step == step] for step in steps}
-    rows = [_row("no step" if step is None else f"Step {step}", [by_step[step]]) for step in steps]
+    rows = [_row(by_step[step][0][0].label, [by_step[step]]) for step in steps]
     adjusted = holm([row.p for row in rows])
     rows = [replace(row, p_holm=p) for row, p in zip(rows, adjusted, strict=True)]
     return Comparison(

@@ -12,8 +12,10 @@ from typing import Any
 from medalpaca_data.ground.errors import CheckFailed, UserError
 from medalpaca_data.ground.files import existing, read_json
 
+from .catalogue import TASKS
 from .examined import ADAPTER_KEYS
 from .sample import Answer, generated, read_answer, records
+from .source import told
 
 # lm-eval names a run's files after one moment: results_MOMENT.json (or what the user called it) and
 # samples_TASK_MOMENT.jsonl, with MOMENT like 2026-11-22T13-39-42.379641.
@@ -105,7 +107,9 @@ def read_run(path: Path, task: str | None = None) -> Run:
         task=chosen,
         metric=_one(file, "metric", metrics),
         exam=_one(file, "exam", {doc["exam"] for doc in docs}),
-        exam_path=results["configs"][names[0]]["metadata"].get("exam"),
+        exam_path=told(names[0], TASKS[names[0]], results["configs"][names[0]]["metadata"])
+        if names[0] in TASKS
+        else None,
         exam_sha256=_one(file, "exam", {doc["exam_sha256"] for doc in docs}),
         prompt_id=_one(file, "prompt", {doc["prompt_id"] for doc in docs}),
         scoring=_one(file, "scoring", {doc["scoring"] for doc in docs}),

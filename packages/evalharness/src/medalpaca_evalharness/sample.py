@@ -13,6 +13,7 @@ from medalpaca_data.exam_prompt import Generated
 from medalpaca_data.ground.errors import CheckFailed, UserError
 from medalpaca_data.ground.files import parse_json, read_text, sha256_bytes, sha256_json
 
+from .catalogue import MEDQA_PARTS
 from .scoring import OUTCOMES
 
 HASHES = ("doc_hash", "prompt_hash", "target_hash")
@@ -24,6 +25,7 @@ class Answer:
 
     item_id: str
     step: int | None
+    label: str  # of the step or, in MedQA, of the part of the exam
     right: bool
     asked: str
     letters: tuple[str, ...]
@@ -69,6 +71,7 @@ def read_answer(record: Any, metric: str, name: str, where: str) -> tuple[Mappin
         answer = Answer(
             item_id=str(doc["item_id"]),
             step=doc["step"],
+            label=_label(doc),
             right=score == 1,
             asked=_asked(record, doc),
             letters=letters,
@@ -102,6 +105,14 @@ def _written(found: Sequence[Sequence[str]], letters: Sequence[str], score: Any)
     # A letter that is none of the options' is an answer, and a wrong one.
     outcome = ("correct" if score == 1 else "wrong") if said else rule
     return letters.index(said) if said in letters else None, outcome
+
+
+def _label(doc: Mapping[str, Any]) -> str:
+    if doc["step"] is not None:
+        return f"Step {doc['step']}"
+    return next(
+        (f"Step {part[4:]}" for part in MEDQA_PARTS.values() if part == doc.get("subject")), "no step"
+    )
 
 
 def generated(doc: Mapping[str, Any]) -> bool:

@@ -26,10 +26,10 @@ def exam_of(name: str, task: Task, metadata: Mapping[str, Any]) -> Exam:
     if task.bundled is not None:
         return load_exam(task.bundled)
     images = _text(name, metadata, "images") or "exclude"
+    named, how = told(name, task, metadata), HOW
     if task.key is None:
-        named, how = find_exam(_text(name, metadata, "exam")), HOW
+        named = find_exam(named)
     else:
-        named = _among(name, metadata, task)
         how = f"""pass --metadata '{{"exams": {{"{task.key}": "PATH"}}}}'"""
     if named is not None:
         return load_exam(Path(named).expanduser(), images=images)
@@ -42,6 +42,11 @@ def exam_of(name: str, task: Task, metadata: Mapping[str, Any]) -> Exam:
     except UserError as error:
         raise UserError(f"{name}: no exam named, and {error}; {how}") from None
     return load_exam(place, images=images)
+
+
+def told(name: str, task: Task, metadata: Mapping[str, Any]) -> str | None:
+    """Where `metadata` says that the exam is; None when it says nothing."""
+    return _text(name, metadata, "exam") if task.key is None else _among(name, metadata, task)
 
 
 def _among(name: str, metadata: Mapping[str, Any], task: Task) -> str | None:

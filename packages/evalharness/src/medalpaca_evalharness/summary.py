@@ -44,11 +44,9 @@ def summary(run: Run) -> tuple[Part, ...]:
     """One part per step where there are several, and all items last."""
     answers = list(run.answers.values())
     steps = sorted({answer.step for answer in answers}, key=lambda step: (step is None, step or 0))
-    by_step = [
-        _part("no step" if step is None else f"Step {step}", [a for a in answers if a.step == step])
-        for step in steps
-    ]
-    return (*(by_step if len(steps) > 1 else ()), _part("All", answers))
+    by_step = [[answer for answer in answers if answer.step == step] for step in steps]
+    parts = [_part(members[0].label, members) for members in by_step]
+    return (*(parts if len(parts) > 1 else ()), _part("All", answers))
 
 
 def as_json(run: Run, parts: Sequence[Part]) -> dict[str, Any]:
