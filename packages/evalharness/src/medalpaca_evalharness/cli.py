@@ -1,4 +1,7 @@
-"""The `exam` command: results shown, compared, reported and verified, exams inspected and imported. Needs no model."""
+"""The `exam` command: results shown, compared, reported and verified, exams inspected and imported.
+
+Only `exam ask` loads a model.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +37,13 @@ def main(argv: Sequence[str]) -> int:
             _inspect(arguments)
         case "import":
             _import(arguments)
+        case "ask":
+            _ask(arguments)
         case _:
             raise UserError(
                 "exam: say what to do: `exam show RESULT`, `exam compare BASE TUNED`, "
-                "`exam report BASE TUNED --out report.html`, `exam verify report.html`, `exam inspect EXAM` "
-                "or `exam import EXAM --out exam.jsonl`"
+                "`exam report BASE TUNED --out report.html`, `exam verify report.html`, `exam inspect EXAM`, "
+                "`exam import EXAM --out exam.jsonl` or `exam ask BASE ADAPTER --tasks TASK --out results`"
             )
     return 0
 
@@ -83,6 +88,19 @@ def _parser() -> Parser:
         )
     inspect.add_argument("--overlap", metavar="EXAM", help="another exam: which questions stand in it too")
     convert.add_argument("--out", type=Path, required=True, help="the .jsonl file; rejects go beside it")
+    ask = commands.add_parser("ask", help="base and tuned asked an exam in one pass, as lm_eval would twice")
+    ask.add_argument("base", metavar="BASE", help="a model directory or hub id")
+    ask.add_argument("adapter", metavar="ADAPTER", help="an adapter of it")
+    ask.add_argument("--tasks", required=True, help="tasks of this package, separated by commas")
+    ask.add_argument(
+        "--out", type=Path, required=True, help="gets base/ and tuned/ with a result of lm_eval each"
+    )
+    ask.add_argument("--exam", help="where the exam is, if not where lm_eval looks for it")
+    ask.add_argument("--model_args", default="", metavar="KEY=VALUE,...", help="as lm_eval's, for both sides")
+    ask.add_argument("--device", help="cuda where there is a GPU, else cpu")
+    ask.add_argument("--batch_size", default="1", help="of what is generated")
+    ask.add_argument("--limit", type=float, help="only so many items per task, for a test")
+    ask.add_argument("--apply_chat_template", action="store_true", help="as lm_eval's")
     for command in (show, compare, inspect, convert):
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser
@@ -176,6 +194,26 @@ def _import(arguments: argparse.Namespace) -> None:
         _print_json(as_json(found))
     else:
         sys.stdout.write(as_text(found) + "\n")
+
+
+def _ask(arguments: argparse.Namespace) -> None:
+    from lm_eval.utils import simple_parse_args_string
+
+    from .both_sides import ask_both
+
+    places = ask_both(
+        arguments.base,
+        arguments.adapter,
+        arguments.tasks.split(","),
+        arguments.out,
+        model_args=simple_parse_args_string(arguments.model_args),
+        device=arguments.device,
+        batch_size=arguments.batch_size,
+        metadata={"exam": arguments.exam} if arguments.exam else {},
+        limit=arguments.limit,
+        apply_chat_template=arguments.apply_chat_template,
+    )
+    sys.stdout.write("".join(f"{place}\n" for place in places))
 
 
 def _print_json(value: dict[str, Any]) -> None:

@@ -39,7 +39,8 @@ log = logging.getLogger("lm_eval.medalpaca")
 
 
 class MedAlpacaLM(HFLM):  # type: ignore[misc]
-    """All arguments of lm-eval's `hf`, and `tokens_per_batch` (default by device, padding counted).
+    """All arguments of lm-eval's `hf`, and `tokens_per_batch` (default by device, padding counted). The device is
+    the GPU where there is one.
 
     `pretrained` may be an adapter directory, whose base is found; `load_in_8bit` and `load_in_4bit` work with
     transformers 5. `batch_size` matters for generation only. Raises UserError for weights that may not be loaded.
@@ -58,6 +59,8 @@ class MedAlpacaLM(HFLM):  # type: ignore[misc]
         if isinstance(pretrained, str):
             named = {"peft": None} | with_base({key: value for key, value in named.items() if value})
             examined(named | arguments)
+            if not arguments.get("device"):
+                arguments["device"] = "cuda" if torch.cuda.is_available() else "cpu"
             arguments = {"use_safetensors": True} | arguments
         super().__init__(**named, **arguments)
         self.tokens_per_batch = int(tokens_per_batch or TOKENS.get(self.device.type, OTHER_TOKENS))
@@ -156,18 +159,15 @@ class MedAlpacaLM(HFLM):  # type: ignore[misc]
     def _agrees(
         self, requests: Sequence[Encoded], answered: Mapping[int, Answer], ways: frozenset[str]
     ) -> bool:
-        """Ask the longest and the last request of a batch in hf's own way as well."""
-        longest = max(answered, key=lambda index: len(requests[index][1]) + len(requests[index][2]))
-        chosen = list(dict.fromkeys((longest, list(answered)[-1])))
-        asked = [requests[index] for index in chosen]
-        plain = super()._loglikelihood_tokens(asked, disable_tqdm=True, override_bs=1)
+        """Ask the last request of a batch, the last branch of a row with padding, in hf's own way as well."""
+        index, (found, _) = list(answered.items())[-1]
+        ((stock, _),) = super()._loglikelihood_tokens([requests[index]], disable_tqdm=True, override_bs=1)
+        apart = abs(found - stock) / len(requests[index][2])
         allowed = FULL if self.model.dtype in (torch.float32, torch.float64) else HALF
-        for index, (likelihood, _) in zip(chosen, plain, strict=True):
-            apart = abs(answered[index][0] - likelihood) / len(requests[index][2])
-            # Not "apart > allowed", which nan would pass; where hf gives nan itself, nan is the answer.
-            if not apart <= allowed and likelihood == likelihood:
-                self._fall_back(f"log-likelihoods per token are {apart:.2g} from hf's")
-                return False
+        # Not "apart > allowed", which nan would pass; where hf gives nan itself, nan is the answer.
+        if not apart <= allowed and stock == stock:
+            self._fall_back(f"log-likelihoods per token are {apart:.2g} from hf's")
+            return False
         self._agreed |= ways | {"rows"}
         return True
 
