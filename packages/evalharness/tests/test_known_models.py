@@ -223,18 +223,17 @@ def test_the_other_medical_exams(data, examine, tmp_path, how):
         "pubmedqa": str(data / "pubmedqa" / "ori_pqal.json"),
         "mmlu": str(data / "mmlu"),
     }
-    places = {"medalpaca_medmcqa": (medmcqa, 4183), "medalpaca_pubmedqa": (Path(exams["pubmedqa"]), 500)}
-    for subject, n in (("anatomy", 135), ("clinical_knowledge", 265), ("college_medicine", 173)):
-        places[f"medalpaca_mmlu_{subject}"] = (data / "mmlu" / "test" / f"{subject}_test.csv", n)
-    for task, (place, read) in places.items():
-        exam = load_exam(place)
-        assert exam.read == read
-        check(examine(how, task, {"exams": exams}), task, list(exam.items), how)
-    items = load_exam(exams["medqa"]).items
-    for task in GROUPS["medalpaca_medqa"]:
-        check(
-            examine(how, task, {"exams": exams}),
-            task,
-            [i for i in items if i.subject == TASKS[task].part],
-            how,
-        )
+    places = {"medqa": exams["medqa"], "medmcqa": medmcqa, "pubmedqa": exams["pubmedqa"]}
+    parts = {}
+    for task in GROUPS["medalpaca_medical"]:
+        place = places.get(str(TASKS[task].key), data / "mmlu" / "test" / str(TASKS[task].file))
+        exam, part = load_exam(place), TASKS[task].part
+        parts[task] = [item for item in exam.items if part in (None, item.subject)]
+    counts = {task: len(items) for task, items in parts.items()}
+    assert (
+        counts | {"medalpaca_medmcqa": 4183, "medalpaca_pubmedqa": 500, "medalpaca_medqa_step1": 679}
+        == counts
+    )
+    assert counts | {"medalpaca_mmlu_anatomy": 135, "medalpaca_mmlu_professional_medicine": 282} == counts
+    group = "medalpaca_medical"
+    check_group(examine(how, group, {"exams": exams}), group, parts, how)

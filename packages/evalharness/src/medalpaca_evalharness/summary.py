@@ -75,8 +75,8 @@ def as_json(run: Run, parts: Sequence[Part]) -> dict[str, Any]:
 
 def as_text(run: Run, parts: Sequence[Part]) -> str:
     """A table for the terminal, within 80 columns."""
-    heading = f"{'':8}{'n':>6}{'right %':>9}{'95 %':>13}{'chance':>8}"
-    heading += "".join(f"{name:>{max(8, len(name) + 1)}}" for name in OUTCOMES[2:]) + f"{'of answered':>13}"
+    heading = f"{'':8}{'n':>5}{'right %':>8}{'95 %':>11}{'chance':>7}"
+    heading += "".join(f"{name:>{len(name) + 1}}" for name in OUTCOMES[2:]) + f"{'of answered':>12}"
     lines = [
         run.model,
         f"{run.task} by {run.metric}, exam {run.exam} {run.exam_sha256[:12]}, prompt {run.prompt_id}",
@@ -84,11 +84,11 @@ def as_text(run: Run, parts: Sequence[Part]) -> str:
     ]
     for part in parts:
         low, high = part.interval
-        line = f"{part.label:8}{part.n:>6}{100 * part.right / part.n:>9.1f}"
-        line += f"{f'{100 * low:.1f}-{100 * high:.1f}':>13}{100 * part.chance:>8.1f}"
-        line += "".join(f"{part.outcomes[name]:>{max(8, len(name) + 1)}}" for name in OUTCOMES[2:])
+        line = f"{part.label:8}{part.n:>5}{100 * part.right / part.n:>8.1f}"
+        line += f"{f'{100 * low:.1f}-{100 * high:.1f}':>11}{100 * part.chance:>7.1f}"
+        line += "".join(f"{part.outcomes[name]:>{len(name) + 1}}" for name in OUTCOMES[2:])
         share = f"{100 * part.right / part.answered:.1f}" if part.answered else "-"
-        lines.append(f"{line}{share:>13}")
+        lines.append(f"{line}{share:>12}")
     lines.append("Right: of all items, with Wilson interval; what is no answer counts as wrong.")
     return "\n".join(lines)
 
