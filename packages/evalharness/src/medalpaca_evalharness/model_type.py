@@ -25,10 +25,8 @@ from .model_arguments import quantisation, with_base
 
 TOKENS = {"cpu": 1024, "cuda": 16384}  # of a batch: what a core's caches hold; what a GPU is busy with
 OTHER_TOKENS = 4096
-FULL, HALF = (
-    1e-3,
-    0.1,
-)  # how far from hf's own way a log-likelihood per token may be; 16 bits depend on the batch
+FULL, HALF = 1e-3, 0.1  # how far from hf's a log-likelihood per token may be, in 32 bits and in fewer
+ROUNDINGS = 8  # and its sum besides, in last digits
 ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 
 # Arguments that say where and how fast, not what the answers are.
@@ -162,14 +160,21 @@ class MedAlpacaLM(HFLM):  # type: ignore[misc]
         """Ask the last request of a batch, the last branch of a row with padding, in hf's own way as well."""
         index, (found, _) = list(answered.items())[-1]
         ((stock, _),) = super()._loglikelihood_tokens([requests[index]], disable_tqdm=True, override_bs=1)
-        apart = abs(found - stock) / len(requests[index][2])
-        allowed = FULL if self.model.dtype in (torch.float32, torch.float64) else HALF
+        apart = abs(found - stock)
         # Not "apart > allowed", which nan would pass; where hf gives nan itself, nan is the answer.
-        if not apart <= allowed and stock == stock:
-            self._fall_back(f"log-likelihoods per token are {apart:.2g} from hf's")
+        if not apart <= self._allowed(len(requests[index][2]), stock) and stock == stock:
+            self._fall_back(f"a log-likelihood of {stock:.4g} came out as {found:.4g}")
             return False
         self._agreed |= ways | {"rows"}
         return True
+
+    def _allowed(self, tokens: int, likelihood: float) -> float:
+        """How far from hf's own way a log-likelihood may be: by its rounding, and by what the batch's shape does."""
+        given = (self.model.dtype, self.mixed_precision_dtype, self.softmax_dtype)
+        coarsest = max(float(torch.finfo(dtype).eps) for dtype in given if dtype is not None)
+        quantised = getattr(self.config, "quantization_config", None) or self._quantisation
+        each = FULL if coarsest < FULL / 10 and not quantised else HALF
+        return tokens * each + ROUNDINGS * coarsest * abs(likelihood)
 
     def _check(self, requests: Sequence[Encoded]) -> None:
         if empty := sum(not context or not continuation for _, context, continuation in requests):

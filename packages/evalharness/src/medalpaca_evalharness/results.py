@@ -14,6 +14,7 @@ from medalpaca_data.ground.files import existing, read_json
 
 from .catalogue import TASKS
 from .examined import ADAPTER_KEYS
+from .model_arguments import MODEL
 from .sample import Answer, generated, read_answer, records
 from .source import told
 
@@ -121,7 +122,7 @@ def read_run(path: Path, task: str | None = None) -> Run:
         generated=generated(docs[0]),
         sampled=bool(_mapping(results["configs"][names[0]].get("generation_kwargs")).get("do_sample")),
         limited=settings.get("limit") is not None or _partial(results, names),
-        cached=bool(settings.get("use_cache")),
+        cached=bool(settings.get("use_cache")) and settings.get("model") != MODEL,
         setup=_setup(settings),
     )
 
