@@ -198,3 +198,18 @@ def test_other_errors_stay_what_they_are():
     _autoload._report_in_one_line(harness)
     with pytest.raises(ValueError, match="own"):
         HarnessCLI().execute(None)
+
+
+@pytest.mark.parametrize("reads_them_itself", [False, True])
+def test_models_are_registered_unless_lm_eval_does_that_itself(monkeypatch, reads_them_itself):
+    from lm_eval.api import registry
+
+    mine: registry.Registry = registry.Registry("model")
+    monkeypatch.setattr(registry, "model_registry", mine)
+    if reads_them_itself:
+        monkeypatch.setattr(registry, "load_plugins", lambda: None, raising=False)
+    for _ in range(2):
+        _autoload._register_models(types.ModuleType("lm_eval.models"))
+    assert ("medalpaca" in mine) is not reads_them_itself
+    # A string until it is asked for: neither torch nor transformers is imported for a list of names.
+    assert all(isinstance(held, str) for held in mine.values())
