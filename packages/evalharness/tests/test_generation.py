@@ -12,6 +12,7 @@ import pytest
 from medalpaca_data.ground.errors import CheckFailed, UserError
 from medalpaca_evalharness.cli import main
 from medalpaca_evalharness.compare import compare
+from medalpaca_evalharness.generation import LONG, find_flexible
 from medalpaca_evalharness.results import read_run
 from medalpaca_evalharness.scoring import OUTCOMES, by_letter, by_text
 from medalpaca_evalharness.summary import summary
@@ -172,11 +173,21 @@ def test_a_tiny_model_with_and_without_a_chat_template(tiny, write_exam, evaluat
         apply_chat_template=templated,
     )
     result = found["results"]["medalpaca_exam_gen"]
+    # Random words never end, and eight tokens are no sentence: it is the count that tells.
+    assert all(len(sample["resps"][0][0]) < LONG for sample in found["samples"]["medalpaca_exam_gen"])
     for name in ("flexible", "strict"):
+        assert result[f"truncated,{name}"] == 1.0
         assert sum(result[f"{outcome},{name}"] for outcome in OUTCOMES) == 1.0
     sample = found["samples"]["medalpaca_exam_gen"][0]
     # The template of our runs leaves a rendered prompt as it is, but for the start token.
     assert sample["arguments"][0][0] == ("<s>" if templated else "") + sample["doc"]["prompt"]
+
+
+def test_a_text_that_was_cut_is_truncated_unless_it_answers():
+    doc = {"letters": ["A", "B"], "options": ["x", "y"], "gold": 0}
+    said = [["Hm"], ["Hm."], ["Answer: A"], ["I cannot answer"], ["<think>"]]
+    found = find_flexible(said, [doc] * 5, cut=lambda text: text != "Hm.")
+    assert [letter or rule for letter, rule in found] == ["truncated", "unparsed", "A", "refused", "truncated"]
 
 
 def test_no_room_for_the_answer_is_one_line(tiny, write_exam, evaluate):

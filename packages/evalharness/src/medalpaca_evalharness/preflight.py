@@ -7,6 +7,7 @@ but after the model has been loaded; the check of lengths is then missing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from medalpaca_data.ground.errors import UserError
@@ -59,6 +60,8 @@ def before_inference(call: Mapping[str, Any]) -> None:
                 f"use a model with a longer context, or give max_length= in --model_args if it allows more{advice}"
             )
         _refuse_marks(name, lm, rows[0], templated)
+        if room:
+            _tell_limit(lm, task, room)
 
 
 def _metadata(call: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -86,6 +89,23 @@ def _to_generate(task: Any) -> int:
     from lm_eval.models.utils import normalize_gen_kwargs
 
     return int(normalize_gen_kwargs(task.config.generation_kwargs)["max_gen_toks"])
+
+
+def _tell_limit(lm: Any, task: Any, room: int) -> None:
+    """Let the task's filters know which texts are as long as they could be: lm-eval itself tells nobody."""
+    marks = len(_tokens(lm, ""))
+
+    def cut(text: str) -> bool:
+        # The last token may have been merged with, or split from, its neighbour by writing it as text.
+        return len(_tokens(lm, text)) - marks >= room - 1
+
+    for ensemble in task._filters:  # there is no other way to a task's filters
+        ensemble.filters = [
+            partial(
+                made.func, **(made.keywords | {"filter_fn": partial(made.keywords["filter_fn"], cut=cut)})
+            )
+            for made in ensemble.filters
+        ]
 
 
 def _longest(lm: Any, row: Mapping[str, Any], limit: int, templated: bool, generates: bool) -> int:

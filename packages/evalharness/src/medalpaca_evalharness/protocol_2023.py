@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .generation import why_none
+from .generation import Cut, why_none
 
 _ACCEPTED = re.compile(r"^[A-Z](:|\.|) .+")
 _EDGES = re.compile(r"^[^A-Za-z0-9]+|[^A-Za-z0-9]+$")
@@ -26,7 +26,9 @@ def accepted(text: str) -> bool:
     return _ACCEPTED.match(trimmed(text)) is not None
 
 
-def first_accepted(responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]]) -> list[list[str]]:
+def first_accepted(
+    responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], cut: Cut | None = None
+) -> list[list[str]]:
     """Filter "first_accepted": the letter of the first accepted try; none where all were rejected.
 
     All tries are made at once and those after the first accepted one ignored: the same distribution.
@@ -34,16 +36,19 @@ def first_accepted(responses: Iterable[Sequence[str]], docs: Iterable[Mapping[st
     found = []
     for texts in responses:
         n, text = next(((n, text) for n, text in enumerate(texts, 1) if accepted(text)), (0, texts[-1]))
-        found.append([trimmed(text)[0], f"try {n}"] if n else ["", why_none(text)])
+        why = why_none(text, cut=cut is not None and cut(text))
+        found.append([trimmed(text)[0], f"try {n}"] if n else ["", why])
     return found
 
 
-def last_kept(responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]]) -> list[list[str]]:
+def last_kept(
+    responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], cut: Cut | None = None
+) -> list[list[str]]:
     """Filter "last_kept": the same, but after five rejections the last text's first letter counts after all.
 
     What the notebook did that computed the published figures: it compared the beginning of whatever was kept.
     """
-    found = first_accepted(responses, docs)
+    found = first_accepted(responses, docs, cut)
     for answer, texts in zip(found, responses, strict=True):
         if not answer[0] and (first := trimmed(texts[-1])[:1]).isupper() and first.isascii():
             answer[:] = [first, "kept"]
