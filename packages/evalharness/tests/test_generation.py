@@ -187,7 +187,13 @@ def test_a_text_that_was_cut_is_truncated_unless_it_answers():
     doc = {"letters": ["A", "B"], "options": ["x", "y"], "gold": 0}
     said = [["Hm"], ["Hm."], ["Answer: A"], ["I cannot answer"], ["<think>"]]
     found = find_flexible(said, [doc] * 5, cut=lambda text: text != "Hm.")
-    assert [letter or rule for letter, rule in found] == ["truncated", "unparsed", "A", "refused", "truncated"]
+    assert [letter or rule for letter, rule in found] == [
+        "truncated",
+        "unparsed",
+        "A",
+        "refused",
+        "truncated",
+    ]
 
 
 def test_no_room_for_the_answer_is_one_line(tiny, write_exam, evaluate):
