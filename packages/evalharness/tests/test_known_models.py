@@ -10,6 +10,7 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
+import lm_eval.models  # noqa: F401 - lm-eval registers its own models only while there are no others
 import pytest
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
