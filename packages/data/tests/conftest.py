@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import strategies as st
 
 from medalpaca_data.ground import places
 
@@ -56,3 +57,20 @@ def row() -> Callable[..., dict[str, Any]]:
         return {"instruction": f"Question {n}?", "input": "", "output": f"Answer {n}", **changes}
 
     return _row
+
+
+@pytest.fixture(scope="session")
+def damaged() -> Callable[[bytes], st.SearchStrategy[bytes]]:
+    """`data.draw(damaged(good))`: any bytes at all, `good` cut off, or `good` with a stretch of it replaced."""
+
+    def _damaged(good: bytes) -> st.SearchStrategy[bytes]:
+        places = st.integers(0, len(good))
+        return st.one_of(
+            st.binary(max_size=200),
+            places.map(lambda at: good[:at]),
+            st.tuples(places, st.integers(0, 8), st.binary(max_size=8)).map(
+                lambda cut: good[: cut[0]] + cut[2] + good[cut[0] + cut[1] :]
+            ),
+        )
+
+    return _damaged

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medalpaca_data.build import build
@@ -108,7 +108,7 @@ def test_a_group_is_never_cut(write, tmp_path, row):
 def test_test_rows_are_refused(write, tmp_path, row):
     write("raw.json", [row(0, split="test"), row(1, split="Test "), row(9)])
     result = built(tmp_path, {"kind": "alpaca", "path": "raw.json"}, max_reject_share=1, validation=0)
-    assert result.ledger["sources"][0]["stages"][0]["reasons"] == {"a test row: never used for training": 2}
+    assert result.ledger["sources"][0]["stages"][0]["reasons"] == {"test row": 2}
     with pytest.raises(UserError, match=r"sources.0.split.: test rows are never used"):
         built(tmp_path, {"kind": "medqa", "path": "x.jsonl", "split": "test"})
     write("test.jsonl", [row(1)])
@@ -188,15 +188,16 @@ def test_the_real_sources(real, tmp_path):
             "path": str(real / "medqa/train_subset_selfbiorag/med_qa_5options_train.json"),
             "split": "train",
         },
+        near_duplicates=None,
     )
     counts = {s["name"]: (s["read"], s["kept"], s["rejected"]) for s in result.ledger["sources"]}
     assert counts == {
-        "wikidoc": (5942, 5850, 92),
+        "wikidoc": (5942, 5847, 95),  # 92 exact repeats, and 3 without a whole answer
         "pubmed_causal": (3061, 3055, 6),
-        "medqa": (1000, 1000, 0),
+        "medqa": (1000, 999, 1),  # one stands in the test set too
     }
     rows = read_split(tmp_path / "out", "train") + read_split(tmp_path / "out", "validation")
-    assert len(rows) == 5850 + 3055 + 1000
+    assert len(rows) == 5847 + 3055 + 999
     labels = Counter(r.output for r in rows if r.source == "pubmed_causal")
     assert labels == {
         "No relationship": 1353,
@@ -232,6 +233,7 @@ def test_books_that_do_not_balance_fail():
         account.balance()
 
 
+@settings(deadline=None, max_examples=30)
 @given(
     st.lists(
         st.one_of(st.builds(dict, instruction=st.text(), output=st.text()), st.none(), st.text()), max_size=20

@@ -1,22 +1,36 @@
 import json
+import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medalpaca_data.audit import audit
 from medalpaca_data.check import check
-from medalpaca_data.contamination import coverage
-from medalpaca_data.exam import Item, RawExam, judge
+from medalpaca_data.contamination import coverage, hits, words
+from medalpaca_data.exam import Item, RawExam, judge, load_exam
 from medalpaca_data.row import read_rows
 
 LONG = " ".join(f"word{n}" for n in range(26))
 
 
-def exam(*stems):
+def exam(*stems, name="x"):
     options = {"A": "x", "B": "y"}
     items = [Item(id=str(n), question=stem, options=options, answer="A") for n, stem in enumerate(stems)]
-    return judge(RawExam("x", tuple(items), ""))
+    return judge(RawExam(name, tuple(items), ""))
+
+
+def shares(stem, text):
+    """The definition, word by word: share of the stem's runs in the text, and share of its words in such a run."""
+    stem, tokens = words(stem), words(text)
+    if len(stem) < 8:
+        found = bool(stem) and any(words(line) == stem for line in text.splitlines())
+        return float(found), float(found)
+    n = min(13, len(stem))
+    known = [tokens[k : k + n] for k in range(len(tokens) - n + 1)]
+    starts = [k for k in range(len(stem) - n + 1) if stem[k : k + n] in known]
+    inside = {k + more for k in starts for more in range(n)}
+    return len(starts) / (len(stem) - n + 1), len(inside) / len(stem)
 
 
 def test_coverage_is_the_share_of_thirteen_grams():
@@ -62,6 +76,67 @@ def test_shares_stay_shares_and_a_copy_is_whole(stem, text):
     assert copy.coverage == copy.token_coverage == 1.0
 
 
+@st.composite
+def questions_and_texts(draw):
+    """Questions of every length, and texts from pieces of them."""
+    rng = random.Random(draw(st.integers(0, 2**32)))
+    vocabulary = ["a", "Bé", "ß", "which", "x²", "c_1"][: rng.randint(1, 6)]
+
+    def some(low, high):
+        return [rng.choice(vocabulary) for _ in range(rng.randint(low, high))]
+
+    stems = [some(1, rng.choice([3, 9, 14, 40])) for _ in range(rng.randint(1, 6))]
+    texts = []
+    for _ in range(draw(st.integers(0, 8))):
+        tokens = []
+        for _ in range(rng.randint(0, 4)):
+            stem = rng.choice(stems)
+            start = rng.choice([0, rng.randrange(len(stem))])
+            tokens += [*some(0, 3), rng.choice(["\n", "\r\n", "\x0b", "\u2028", ","]), *stem[start:]]
+            tokens += [rng.choice(["\n", ".", "\x85"])]
+        texts.append(" ".join(tokens))
+    return [" ".join(stem) for stem in stems], texts
+
+
+@given(questions_and_texts(), st.sampled_from([0.0, 0.5, 1.0]))
+@settings(max_examples=300, deadline=None)
+def test_hits_are_what_the_definition_says(case, floor):
+    stems, texts = case
+    half = len(stems) // 2
+    exams = [exam(*part, name=name) for name, part in (("one", stems[:half]), ("two", stems[half:])) if part]
+    expected = [
+        (t, which.name, item.id, *shares(item.question, text))
+        for t, text in enumerate(texts)
+        for which in exams
+        for item in which.items
+    ]
+    found = [(h.row, h.exam.name, h.item_id, h.coverage, h.token_coverage) for h in hits(exams, texts, floor)]
+    assert found == [entry for entry in expected if entry[3] >= floor and entry[3]]
+
+
+@given(questions_and_texts())
+@settings(deadline=None)
+def test_coverage_is_the_first_best_hit(case):
+    stems, texts = case
+    for item, found in zip(exam(*stems).items, coverage(exam(*stems), iter(texts)), strict=True):
+        best = max(range(len(texts)), key=lambda t: shares(item.question, texts[t])[0], default=None)
+        share = shares(item.question, texts[best]) if best is not None else (0.0, 0.0)
+        assert (found.coverage, found.token_coverage) == share
+        assert found.text_index == (best if share[0] else None)
+
+
+def test_every_exam_is_told_apart_and_every_row_named():
+    exams = [exam(LONG, name="first"), exam("other words entirely, " * 5, LONG, name="second")]
+    found = [(h.exam.name, h.item_id, h.row) for h in hits(exams, ["none", LONG, f"again {LONG}"], 0.5)]
+    assert found == [(name, item, row) for row in (1, 2) for name, item in (("first", "0"), ("second", "1"))]
+    assert list(hits([], ["anything"], 0.5)) == list(hits(exams, [], 0.5)) == []
+
+
+def test_many_texts_are_gone_through_once():
+    texts = (LONG if n in (7, 4321) else f"filler {n} " * 60 for n in range(5000))
+    assert [hit.row for hit in hits([exam(LONG)], texts, 1.0)] == [7, 4321]
+
+
 def test_the_known_leak_in_the_real_file(real):
     result = check(
         real / "medical_meadow_original" / "medical_meadow_mmmlu.json",
@@ -88,3 +163,16 @@ def test_real_patient_information_has_no_exam_item_in_it(real):
     result = check(path, str(real / "usmle_sample" / "medalpaca_format"))
     assert len(read_rows(path)) == 5942
     assert not [item for item in result.items if item.coverage]
+
+
+def test_hits_of_the_known_leak(real):
+    place = real / "usmle_sample" / "medalpaca_format"
+    texts = [row.text() for row in read_rows(real / "medical_meadow_original" / "medical_meadow_mmmlu.json")]
+    usmle = load_exam(place, images="keep")
+    found = list(hits([usmle], texts, 0.5))
+    assert {hit.item_id for hit in found} == {i.item_id for i in coverage(usmle, texts) if i.coverage >= 0.5}
+    assert len({hit.item_id for hit in found}) == 37
+    questions = {item.id: item.question for item in usmle.items}
+    assert all(
+        (hit.coverage, hit.token_coverage) == shares(questions[hit.item_id], texts[hit.row]) for hit in found
+    )

@@ -1,10 +1,13 @@
+import gzip
+import json
+
 import polars
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from medalpaca_data.ground.errors import UserError
-from medalpaca_data.row import Row, content_id, parse_row, read_rows
+from medalpaca_data.row import Row, content_id, parse_row, read_records, read_rows
 
 
 @pytest.mark.parametrize("name", ["rows.json", "rows.jsonl"])
@@ -90,3 +93,37 @@ def test_a_csv_line_is_never_cut_or_lost(write, line, message):
 def test_half_a_surrogate_pair_is_refused(write):
     with pytest.raises(UserError, match="row 1: 'output' holds half a surrogate pair"):
         read_rows(write("r.json", '[{"instruction": "Q", "output": "\\ud800"}]'))
+
+
+@pytest.mark.parametrize("name", ["r.jsonl.gz", "r.json.gz", "r.json"])
+def test_jsonl_gzipped_and_by_another_name(tmp_path, row, name):
+    text = "\ufeff" + "".join(json.dumps(row(n)) + "\r\n\n" for n in (1, 2))
+    data = text.encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    assert [(place, record["output"]) for place, record in read_records(tmp_path / name)] == [
+        ("line 1", "Answer 1"),
+        ("line 3", "Answer 2"),
+    ]
+
+
+def test_what_is_wrong_in_gzipped_text_is_said_with_its_line(tmp_path, row):
+    path = tmp_path / "r.jsonl.gz"
+    for data, message in (
+        (gzip.compress(json.dumps(row(1)).encode() + b"\n\xff"), "line 2: not UTF-8"),
+        (gzip.compress(json.dumps(row(1)).encode())[:-12], "damaged or cut off"),
+        (gzip.compress(b"1" * 5000), "a number of too many digits"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(UserError, match=message):
+            read_rows(path)
+    path = tmp_path / "r.csv.gz"
+    path.write_bytes(gzip.compress(b"instruction,input,output\nQ,,A\n\xff"))
+    with pytest.raises(UserError, match="line 3: not UTF-8"):
+        read_rows(path)
+
+
+def test_jsonl_by_another_name_whose_first_line_is_broken(write, row):
+    path = write("r.json", '{"instruction": \n' + json.dumps(row(1)) + "\n")
+    (_, broken), (place, record) = read_records(path)
+    assert isinstance(broken, UserError)
+    assert (place, record) == ("line 2", row(1))

@@ -1,16 +1,24 @@
-"""`data`: build a Meadow directory, check it against an exam, audit published labels."""
+"""`data`: build a Meadow directory, look into it, check it against an exam, audit published labels."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .ground.errors import CheckFailed, Parser, UserError, run
 
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
 EXAMPLES = """examples:
+  data sources                               what can be built from, and where to get it
   data build meadow.yaml out=meadow          raw sources -> rows, ledger, rejects, card
   data build pocket out=meadow               a built-in recipe
+  data fetch pubmedqa to=raw                 download one that is free to download
+  data explain meadow 3f2a9c417be0d852       one row's life, from raw file to final text
+  data diff meadow_old meadow_new            what changed between two builds
   data check rows.json --exam exam_dir       how much of the exam stands in the rows?
   data check meadow --exam medalpaca_pocket --json
   data audit published.json upstream.csv     do published labels agree with upstream's?
@@ -33,7 +41,32 @@ def main(argv: Sequence[str]) -> None:
 
     build = commands.add_parser("build", help="build a Meadow directory from a recipe")
     build.add_argument("recipe", help="a YAML file, or a built-in name")
-    build.add_argument("overrides", nargs="*", metavar="key=value", help="out=DIR, and any key of the recipe")
+    build.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="out=DIR; workers=N processes, or engine=ray; and any key of the recipe",
+    )
+
+    sources = commands.add_parser("sources", help="list the sources, or say where to get one")
+    sources.add_argument("name", nargs="?", help="a kind of source")
+    sources.add_argument("--json", action="store_true", help="print JSON")
+
+    fetch = commands.add_parser("fetch", help="download the raw files of a source that is free to download")
+    fetch.add_argument("name", help="a kind of source")
+    fetch.add_argument(
+        "to", nargs="?", metavar="to=DIR", default="to=raw", help="where to put them (default: raw)"
+    )
+
+    explain = commands.add_parser("explain", help="tell one row's life, from raw file to final text")
+    explain.add_argument("path", type=Path, metavar="DIR", help="a Meadow directory")
+    explain.add_argument("row", metavar="ROW_ID", help="the row's id, kept or rejected")
+    explain.add_argument("--json", action="store_true", help="print JSON")
+
+    diff = commands.add_parser("diff", help="say what changed between two builds")
+    diff.add_argument("before", type=Path, metavar="A", help="a Meadow directory")
+    diff.add_argument("after", type=Path, metavar="B", help="another")
+    diff.add_argument("--json", action="store_true", help="print JSON")
 
     check = commands.add_parser("check", help="report how much of an exam stands in the rows")
     check.add_argument("path", type=Path, help="rows (.json .jsonl .csv .parquet) or a Meadow directory")
@@ -43,16 +76,28 @@ def main(argv: Sequence[str]) -> None:
         "--fail-over", type=float, metavar="SHARE", help="exit 1 if an item's coverage reaches SHARE"
     )
 
-    audit = commands.add_parser("audit", help="compare published causal labels with upstream's")
+    audit = commands.add_parser(
+        "audit", help="compare published labels (causal, health advice) with upstream's"
+    )
     audit.add_argument("published", type=Path, help="the published rows")
-    audit.add_argument("upstream", type=Path, help="upstream's CSV")
-    audit.add_argument("--encoding", choices=("causal-language-use", "correlation-to-causation"))
+    audit.add_argument("upstream", type=Path, nargs="+", help="upstream's CSV, or several")
+    audit.add_argument(
+        "--encoding", choices=("causal-language-use", "correlation-to-causation"), help="of causal labels"
+    )
     audit.add_argument("--json", action="store_true", help="print JSON")
 
     args = parser.parse_args(argv)
     match args.command:
         case "build":
             _build(args.recipe, args.overrides)
+        case "sources":
+            _sources(args.name, args.json)
+        case "fetch":
+            _fetch(args.name, args.to)
+        case "explain":
+            _explain(args.path, args.row, args.json)
+        case "diff":
+            _diff(args.before, args.after, args.json)
         case "check":
             _check(args.path, args.exam, args.json, args.fail_over)
         case "audit":
@@ -66,27 +111,113 @@ def entry() -> None:
 
 def _build(recipe_name: str, overrides: Sequence[str]) -> None:
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from .build import build
+    from .engine import KINDS
+    from .progress import Watched
     from .recipe import load_recipe
     from .report import show_build
 
-    outs = [text.removeprefix("out=") for text in overrides if text.startswith("out=")]
-    if not outs or not outs[-1]:
+    ours, keys = _ours(overrides, {"out": "", "engine": "", "workers": ""})
+    if not ours["out"]:
         raise UserError("data build: name the directory to make, out=DIR")
-    recipe, root = load_recipe(recipe_name, [text for text in overrides if not text.startswith("out=")])
+    workers = int(ours["workers"]) if ours["workers"].isdecimal() else 0 if ours["workers"] else 1
+    if workers < 1:
+        raise UserError(f"workers={ours['workers']}: a number of 1 or more")
+    engine = ours["engine"] or ("serial" if workers == 1 else "processes")
+    if engine not in KINDS:
+        raise UserError(f"engine={engine}: one of {', '.join(KINDS)}")
+    recipe, root = load_recipe(recipe_name, keys)
     console = Console(markup=False)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,.0f} records"))
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
-        tasks = {source.name: progress.add_task(source.name, total=None) for source in recipe.sources}
+    with Watched(console) as watched:
         built = build(
             recipe,
             root,
-            Path(outs[-1]),
-            progress=lambda source, count: progress.update(tasks[source], completed=count),
+            Path(ours["out"]),
+            tell=watched.tell,
+            engine=engine,
+            workers=workers,
         )
     show_build(built, console)
+
+
+def _ours(overrides: Sequence[str], keys: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+    """(the values of `keys`, which are the command's own; the other overrides, which are the recipe's)."""
+    found = dict(keys)
+    others = []
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if equals and key in keys:
+            found[key] = value
+        else:
+            others.append(text)
+    return found, others
+
+
+def _sources(name: str | None, as_json: bool) -> None:
+    from rich.console import Console
+
+    from . import catalogue
+
+    if as_json:
+        print(json.dumps(catalogue.as_json(name), indent=2))  # noqa: T201 - output for scripts
+    elif name:
+        catalogue.show_one(name, Console(markup=False))
+    else:
+        catalogue.show(Console(markup=False))
+
+
+def _fetch(name: str, to: str) -> None:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    from .fetch import fetch
+
+    if not to.startswith("to=") or to == "to=":
+        raise UserError(f"data fetch: {to!r} is not to=DIR")
+    console = Console(markup=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        bars: dict[str, TaskID] = {}
+
+        def told(file: str, done: int, of: int) -> None:
+            if file not in bars:
+                bars[file] = progress.add_task(file, total=of)
+            progress.update(bars[file], completed=done)
+
+        for path in fetch(name, Path(to.removeprefix("to=")), told=told):
+            console.print(f"{path}: fetched and verified", soft_wrap=True)
+
+
+def _explain(path: Path, row: str, as_json: bool) -> None:
+    from rich.console import Console
+
+    from . import explain
+
+    life = explain.explain(path, row)
+    if as_json:
+        print(json.dumps(explain.as_json(life), indent=2, ensure_ascii=False))  # noqa: T201 - output for scripts
+    else:
+        explain.show(life, Console(markup=False))
+
+
+def _diff(before: Path, after: Path, as_json: bool) -> None:
+    from rich.console import Console
+
+    from . import diff
+
+    found = diff.diff(before, after)
+    if as_json:
+        print(json.dumps(diff.as_json(found), indent=2))  # noqa: T201 - output for scripts
+    else:
+        diff.show(found, Console(markup=False))
 
 
 def _check(path: Path, exam: str, as_json: bool, fail_over: float | None) -> None:
@@ -107,17 +238,16 @@ def _check(path: Path, exam: str, as_json: bool, fail_over: float | None) -> Non
         )
 
 
-def _audit(published: Path, upstream: Path, encoding: str | None, as_json: bool) -> None:
+def _audit(published: Path, upstream: Sequence[Path], encoding: str | None, as_json: bool) -> None:
     from rich.console import Console
 
     from . import audit
 
-    result = audit.audit(published, upstream, encoding)  # type: ignore[arg-type]
+    result = audit.audit(published, *upstream, encoding=encoding)  # type: ignore[arg-type]
     if as_json:
         print(json.dumps(audit.as_json(result), indent=2))  # noqa: T201 - output for scripts
     else:
         audit.show(result, Console(markup=False))
-    if result.agree < result.rows - result.unmatched:
-        raise CheckFailed(
-            f"{published}: {result.rows - result.unmatched - result.agree} labels disagree with {upstream}"
-        )
+    if result.disagree:
+        places = ", ".join(map(str, upstream))
+        raise CheckFailed(f"{published}: {result.disagree} labels disagree with {places}")

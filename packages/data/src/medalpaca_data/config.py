@@ -141,7 +141,7 @@ def _follow(cls: type[BaseModel], loc: Sequence[int | str]) -> tuple[list[str], 
     known = list(cls.model_fields)
     for part in loc:
         tagged = [
-            model for model in models if part in {field.default for field in model.model_fields.values()}
+            model for model in models if part in [field.default for field in model.model_fields.values()]
         ]
         if isinstance(part, str) and tagged and not any(part in model.model_fields for model in models):
             models = tagged

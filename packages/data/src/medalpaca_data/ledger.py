@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .ground.files import read_json, sha256_file
+from .stages.shard import Shard, read_account, total
+
+if TYPE_CHECKING:
+    from .exam import Exam
+    from .recipe import Recipe
+
+LEDGER = "ledger.json"
+FORMAT = 2
 
 
 class UnbalancedError(RuntimeError):
@@ -19,6 +31,7 @@ class Stage:
     read: int = 0
     kept: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)  # what was done to rows that stay
 
     @property
     def rejected(self) -> int:
@@ -31,6 +44,7 @@ class Stage:
             "kept": self.kept,
             "rejected": self.rejected,
             "reasons": dict(sorted(self.reasons.items())),
+            **({"changed": dict(sorted(self.counts.items()))} if self.counts else {}),
         }
 
 
@@ -70,3 +84,86 @@ class Account:
     @property
     def rejected(self) -> int:
         return sum(stage.rejected for stage in self.stages)
+
+
+def make_ledger(
+    recipe: Recipe,
+    fingerprint: str,
+    inputs: Mapping[str, Sequence[tuple[Path, str]]],
+    exams: Sequence[Exam],
+    trail: Sequence[tuple[str, Sequence[Shard]]],
+    written: Mapping[str, Any],
+    contradictions: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """The books of a build. Raises UnbalancedError when they do not balance, up to the rows that were written."""
+    sources = []
+    for source in recipe.used:
+        account = _account(source.name, trail)
+        account.balance()
+        splits = written["sources"][source.name]
+        if account.kept != sum(splits.values()):
+            raise UnbalancedError(f"{source.name}: kept {account.kept}, wrote {splits}")
+        read = [read_account(shard) or {} for shard in trail[0][1] if shard.source == source.name]
+        context = total(read, "context")
+        sources.append(
+            {
+                "name": source.name,
+                "kind": source.kind,
+                "licence": source.licence,
+                "attribution": source.attribution,
+                "url": source.url,
+                "patient_text": source.about.patient_text,
+                "published": source.published,
+                "files": [{"name": file.name, "sha256": digest} for file, digest in inputs[source.name]],
+                **({"context": dict(sorted(context.items()))} if context else {}),
+                "read": account.read,
+                "kept": account.kept,
+                "rejected": account.rejected,
+                "rows": splits,
+                "stages": [stage.as_json() for stage in account.stages],
+            }
+        )
+    return {
+        "format": FORMAT,
+        "name": recipe.name,
+        "fingerprint": fingerprint,
+        "recipe": recipe.model_dump(mode="json"),
+        "sources": sources,
+        "skipped": list(recipe.skip),
+        "exams": [{"name": exam.name, "sha256": exam.sha256, "items": len(exam.items)} for exam in exams],
+        "contradictions": {
+            "questions": len(contradictions),
+            "rows": sum(len(c["rows"]) for c in contradictions),
+        },
+        "rows": written["rows"],
+        "licences": written["licences"],
+        "attributions": written["attributions"],
+        "files": written["files"],
+    }
+
+
+def _account(source: str, trail: Sequence[tuple[str, Sequence[Shard]]]) -> Account:
+    account = Account(source)
+    for name, shards in trail:
+        stage = account.open(name)
+        for shard in shards:
+            if shard.source == source:
+                found = read_account(shard) or {}
+                stage.read += found["read"]
+                stage.kept += found["kept"]
+                stage.reasons.update(found["reasons"])
+                stage.counts.update(found["counts"])
+    return account
+
+
+def read_ledger(directory: Path) -> dict[str, Any] | None:
+    """The ledger of a directory, None where there is none."""
+    file = directory / LEDGER
+    value = read_json(file) if file.is_file() else None
+    return value if isinstance(value, dict) else None
+
+
+def same_files(directory: Path, ledger: Mapping[str, Any]) -> bool:
+    """Whether every file the ledger names is there as it was written."""
+    files = {directory / name: digest for name, digest in ledger["files"].items()}
+    return all(file.is_file() and sha256_file(file) == digest for file, digest in files.items())

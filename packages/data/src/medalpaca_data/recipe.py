@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from .config import Config, load_config
 from .ground.errors import UserError, nearest
@@ -19,9 +19,21 @@ class Recipe(Config):
 
     name: str
     sources: list[Annotated[Source, Field(discriminator="kind")]] = Field(min_length=1)
+    skip: tuple[str, ...] = ()  # names of sources to leave out; the account says so
+    clean: bool = True  # take markup residue out, drop rows without a usable answer
+    language: str | None = Field(
+        default=None, pattern="^[a-z]{2,3}$"
+    )  # ISO 639; rows surely in another are dropped
+    refuse_tests: bool = True  # drop questions of published test sets
+    near_duplicates: float | None = Field(
+        default=0.8, ge=0.5, le=1
+    )  # Jaccard of word 3-grams; null: keep them
+    exams: tuple[str, ...] = ()  # files, directories or bundled names of exams that nothing may be learned of
+    max_coverage: float = Field(default=0.5, gt=0, le=1)  # of an exam question by a row; more drops the row
+    rows: int | None = Field(default=None, ge=1)  # of the whole mix, shared among the sources by `weight`
     validation: float = Field(default=0.05, ge=0, lt=1)  # share of the groups held out for validation
     max_reject_share: float = Field(default=0.05, ge=0, le=1)  # of a source's records; more ends the build
-    seed: int = 0  # of every draw: the groups held out, and what sources shuffle
+    seed: int = 0  # of every draw: the groups held out, the rows of the mix, and what sources shuffle
 
     @field_validator("sources")
     @classmethod
@@ -30,6 +42,29 @@ class Recipe(Config):
         if repeated := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"two sources are called {repeated!r}; give each a name of its own")
         return sources
+
+    @model_validator(mode="after")
+    def _skipped_are_there(self) -> Recipe:
+        names = [source.name for source in self.sources]
+        for name in self.skip:
+            if name not in names:
+                guess = nearest(name, names)
+                hint = f"did you mean {guess!r}?" if guess else f"known: {', '.join(names)}"
+                raise ValueError(f"no source {name!r} to skip; {hint}")
+        if len(set(self.skip)) == len(names):
+            raise ValueError("every source is skipped")
+        return self
+
+    @property
+    def used(self) -> list[Source]:
+        """The sources that are read, in order."""
+        return [source for source in self.sources if source.name not in self.skip]
+
+    @model_validator(mode="after")
+    def _weights_have_a_sum(self) -> Recipe:
+        if self.rows is None and any(source.weight != 1 for source in self.sources):
+            raise ValueError("a source has a weight, but no rows: say how many rows the mix has")
+        return self
 
 
 def builtin_recipes() -> list[str]:

@@ -2,32 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.table import Table
 
 from .build import Built
+
+SHOWN = 3  # reasons a stage lists; the ledger has them all
 
 
 def show_build(built: Built, console: Console) -> None:
     """The ledger as a table, and where everything lies."""
     table = Table()
     for name in ("source", "stage"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     for name in ("read", "kept", "rejected"):
         table.add_column(name, justify="right")
-    table.add_column("reasons")
+    table.add_column("reasons", ratio=1)
     for source in built.ledger["sources"]:
-        for n, stage in enumerate(source["stages"]):
-            reasons = ", ".join(f"{reason} ({count:,})" for reason, count in stage["reasons"].items())
+        stages = source["stages"]
+        told = stages[:1] + [stage for stage in stages[1:] if stage["rejected"] or stage.get("changed")]
+        for n, stage in enumerate(told):
             table.add_row(
                 "" if n else source["name"],
                 stage["stage"],
                 *(f"{stage[column]:,}" for column in ("read", "kept", "rejected")),
-                reasons,
+                _reasons(stage["reasons"], stage.get("changed") or {}),
+                end_section=n == len(told) - 1,
             )
     console.print(table)
+    if any(source["published"] is not None for source in built.ledger["sources"]):
+        console.print(_parity(built))
+    if built.seconds:
+        slowest = sorted(built.seconds.items(), key=lambda entry: -entry[1])
+        told = ", ".join(f"{what} {seconds:.1f}" for what, seconds in slowest if seconds >= 0.05)
+        console.print(f"seconds: {sum(built.seconds.values()):.1f} ({told})", soft_wrap=True)
+    for name in built.ledger["skipped"]:
+        console.print(f"left out by skip: {name}")
+    if built.ledger["contradictions"]["questions"]:
+        counts = built.ledger["contradictions"]
+        console.print(
+            f"{counts['questions']:,} questions have several answers ({counts['rows']:,} rows): contradictions.jsonl",
+            soft_wrap=True,
+        )
     counts = ", ".join(f"{count:,} {split}" for split, count in built.ledger["rows"].items())
     if built.reused:
         console.print(f"{built.path}: up to date ({counts} rows); nothing was built again.", soft_wrap=True)
     else:
         console.print(f"{built.path}: {counts} rows; every rejected record is in rejected/.", soft_wrap=True)
+
+
+def _parity(built: Built) -> Table:
+    """What was published of each part beside what is here: as read, before any row is dropped as a repeat, and kept."""
+    table = Table(title="Beside the published mix", title_justify="left")
+    table.add_column("part")
+    for name in ("published", "read as rows", "kept", "seconds"):
+        table.add_column(name, justify="right")
+    table.add_column("note", ratio=1)
+    sums = [0, 0, 0]
+    recipe = {source["name"]: source for source in built.ledger["recipe"]["sources"]}
+    for source in built.ledger["sources"]:
+        counts = [source["published"] or 0, source["stages"][0]["kept"], source["kept"]]
+        sums = [total + count for total, count in zip(sums, counts, strict=True)]
+        seconds = built.seconds.get(f"read {source['name']}")
+        table.add_row(
+            source["name"],
+            *(f"{count:,}" for count in counts),
+            "" if seconds is None else f"{seconds:.1f}",
+            recipe[source["name"]].get("why") or "",
+        )
+    table.add_section()
+    table.add_row("together", *(f"{count:,}" for count in sums), "", "")
+    return table
+
+
+def _reasons(reasons: Mapping[str, int], changed: Mapping[str, int]) -> str:
+    most = sorted(reasons.items(), key=lambda entry: -entry[1])
+    told = [f"{reason} ({count:,})" for reason, count in most[:SHOWN]]
+    if len(most) > SHOWN:
+        told.append(f"{len(most) - SHOWN} other reasons ({sum(count for _, count in most[SHOWN:]):,})")
+    if changed:
+        told.append("mended: " + ", ".join(f"{what} ({count:,})" for what, count in changed.items()))
+    return ", ".join(told)

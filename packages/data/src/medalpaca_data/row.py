@@ -149,9 +149,10 @@ def _stored_row(value: Mapping[str, Any], place: str) -> Row:
 def read_records(path: Path) -> Iterator[tuple[str, Any]]:
     """(place, value) of every record in a file; a value is a UserError where the record itself cannot be read.
 
-    Places are `row N` (1-based) for JSON lists and Parquet, `line N` for JSONL and CSV.
+    Places are `row N` (1-based) for JSON lists and Parquet, `line N` for JSONL and CSV. Text may be gzipped
+    (.jsonl.gz and so on).
     """
-    match path.suffix.lower():
+    match _suffix(path):
         case ".jsonl" | ".ndjson":
             yield from _jsonl(path)
         case ".json":
@@ -166,22 +167,64 @@ def read_records(path: Path) -> Iterator[tuple[str, Any]]:
             )
 
 
+def _suffix(path: Path) -> str:
+    """The suffix that tells the layout: that of what a .gz file holds."""
+    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
+
+
+def _text(path: Path) -> str:
+    if path.suffix.lower() != ".gz":
+        return read_text(path)
+    from .formats.archive import open_bytes
+
+    with open_bytes(path) as file:
+        data = file.read()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UserError(f"{path} line {line}: not UTF-8; convert the file to UTF-8") from None
+
+
 def _jsonl(path: Path) -> Iterator[tuple[str, Any]]:
-    for n, line in enumerate(read_text(path).split("\n"), 1):
-        if line.strip():
+    from .formats.archive import open_bytes
+
+    with open_bytes(path) as file:
+        for n, data in enumerate(file, 1):  # line by line: a large file takes little memory
             try:
-                yield f"line {n}", parse_json(line, "")
-            except UserError as error:
-                reason = str(error).partition(": ")[2]
-                yield f"line {n}", UserError(f"{path} line {n}: {reason}")
+                line = data.decode("utf-8-sig" if n == 1 else "utf-8")
+            except UnicodeDecodeError:
+                raise UserError(f"{path} line {n}: not UTF-8; convert the file to UTF-8") from None
+            if line.strip():
+                try:
+                    yield f"line {n}", parse_json(line, "")
+                except UserError as error:
+                    reason = str(error).partition(": ")[2]
+                    yield f"line {n}", UserError(f"{path} line {n}: {reason}")
+
+
+def _is_jsonl(path: Path) -> bool:
+    """Whether a .json file is JSONL by another name: its first line is an object, and something follows it."""
+    from .formats.archive import open_bytes
+
+    with open_bytes(path) as file:
+        lines = (line for line in file if line.strip())
+        first, second = next(lines, b""), next(lines, b"")
+    try:
+        return bool(second) and isinstance(parse_json(first.decode("utf-8-sig"), ""), dict)
+    except (UserError, UnicodeDecodeError):
+        return False
 
 
 def _json(path: Path) -> Iterator[tuple[str, Any]]:
-    text = read_text(path)
+    if _is_jsonl(path):
+        yield from _jsonl(path)
+        return
+    text = _text(path)
     try:
         value = parse_json(text, str(path))
     except UserError:
-        # JSONL under the name .json is common; a list is told by its first character.
+        # JSONL whose first line is broken; a list is told by its first character.
         if text.lstrip()[:1] != "{":
             raise
         yield from _jsonl(path)
@@ -196,8 +239,8 @@ def _json(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _csv(path: Path) -> Iterator[tuple[str, Any]]:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, strict=True)
+    delimiter = "\t" if _suffix(path) == ".tsv" else ","
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""), delimiter=delimiter, strict=True)
     while True:
         try:
             record = next(reader)

@@ -64,6 +64,8 @@ def parse_json(text: str, where: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{where} line {error.lineno}: not valid JSON ({error.msg})") from None
+    except ValueError:  # Python refuses to turn thousands of digits into a number
+        raise UserError(f"{where}: not valid JSON (a number of too many digits)") from None
     except RecursionError:
         raise UserError(f"{where}: JSON nested too deeply") from None
 
@@ -110,6 +112,17 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def refuse_directory(path: Path, *, replace: bool = False) -> None:
+    """Raise the UserError that `new_directory` would raise, if it would; for asking before long work."""
+    path = Path(path).absolute()
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path}: is a file, a directory was expected")
+    if path == Path.cwd() or path in Path.cwd().parents:
+        raise UserError(f"{path}: is the working directory or above it; name a directory of its own")
+    if path.exists() and any(path.iterdir()) and not replace:
+        raise UserError(f"{path}: already holds something; choose another out= or remove it first")
+
+
 @contextmanager
 def new_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """A directory that appears whole or not at all.
@@ -118,12 +131,7 @@ def new_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     A directory that holds something is never overwritten unless `replace` says so.
     """
     path = Path(path).absolute()
-    if path.exists() and not path.is_dir():
-        raise UserError(f"{path}: is a file, a directory was expected")
-    if path == Path.cwd() or path in Path.cwd().parents:
-        raise UserError(f"{path}: is the working directory or above it; name a directory of its own")
-    if path.exists() and any(path.iterdir()) and not replace:
-        raise UserError(f"{path}: already holds something; choose another out= or remove it first")
+    refuse_directory(path, replace=replace)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:

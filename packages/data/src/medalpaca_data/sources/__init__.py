@@ -1,10 +1,69 @@
 """Raw sources of the Meadow: one file each, from raw file to rows."""
 
 from .alpaca import Alpaca
+from .anki import Anki
+from .chat import Chat
+from .chatdoctor import ChatDoctor
+from .cord19 import CORD19
+from .mediqa import MEDIQA
+from .medmcqa import MedMCQA
 from .medqa import MedQA
+from .medquad import MedQuAD
+from .mmlu import MMLU
+from .patient_dialogues import PatientDialogues
 from .pocket import Pocket
+from .published import Published
 from .pubmed_causal import PubMedCausal
+from .pubmed_health_advice import PubMedHealthAdvice
+from .pubmedqa import PubMedQA
+from .refused import Refused
+from .stack_exchange import StackExchange
+from .wikidoc import WikiDoc
+from .wikidoc_patient_info import WikiDocPatientInfo
 
-__all__ = ["Alpaca", "MedQA", "Pocket", "PubMedCausal", "Source"]
+__all__ = [
+    "CORD19",
+    "MEDIQA",
+    "MMLU",
+    "Alpaca",
+    "Anki",
+    "Chat",
+    "ChatDoctor",
+    "MedMCQA",
+    "MedQA",
+    "MedQuAD",
+    "PatientDialogues",
+    "Pocket",
+    "PubMedCausal",
+    "PubMedHealthAdvice",
+    "PubMedQA",
+    "Published",
+    "Refused",
+    "Source",
+    "StackExchange",
+    "WikiDoc",
+    "WikiDocPatientInfo",
+]
 
-Source = Alpaca | PubMedCausal | MedQA | Pocket
+Source = (
+    Alpaca
+    | Anki
+    | Chat
+    | ChatDoctor
+    | CORD19
+    | MEDIQA
+    | MedMCQA
+    | MedQA
+    | MedQuAD
+    | MMLU
+    | PatientDialogues
+    | Pocket
+    | Published
+    | PubMedCausal
+    | PubMedHealthAdvice
+    | PubMedQA
+    | Refused
+    | StackExchange
+    | WikiDoc
+    | WikiDocPatientInfo
+)

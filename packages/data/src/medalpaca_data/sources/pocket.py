@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from ..pocket.facts import Fact, by_relation, load_facts, load_forms, sentence, shuffled_answers
 from ..row import Row
-from .base import BaseSource, Name, Reject
+from .base import About, BaseSource, Name, Record
 
 
 class Pocket(BaseSource):
@@ -20,6 +20,17 @@ class Pocket(BaseSource):
     `answers: shuffled` deals the answers of a relation anew for every row, `exchanged` once and for all. With `notes`,
     the answer stands in the row's input, among that many facts: what such rows teach is to look up, not to know.
     """
+
+    about: ClassVar[About] = About(
+        title="the embedded flash cards, for the quickstart and for tests",
+        format="none: it comes with the package",
+        get="nothing to get",
+        licence="Apache-2.0",
+        size="0",
+        rows="6,528 (408 facts, 16 forms each)",
+        default=False,
+        remark="teaches a pocket model, not medicine",
+    )
 
     kind: Literal["pocket"] = "pocket"
     name: Name = "pocket"
@@ -32,7 +43,7 @@ class Pocket(BaseSource):
     def files(self, root: Path) -> list[Path]:
         return []
 
-    def records(self, root: Path, seed: int = 0) -> Iterator[Row | Reject]:
+    def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
         facts, forms = load_facts(), load_forms()
         groups = by_relation(facts)
         rng = random.Random(f"{seed}:{self.name}")  # noqa: S311 - reproducible, not secret

@@ -1,0 +1,173 @@
+"""`data diff`: what changed between two builds: recipe, raw files, and which rows came, went, changed or moved."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from .explain import rejected_ids
+from .ground.files import existing
+from .ledger import read_ledger
+from .meadow import require_meadow
+from .row import SPLITS
+
+if TYPE_CHECKING:
+    import polars as pl
+
+ABSENT = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceDiff:
+    """One source in both builds, in rows."""
+
+    name: str
+    before: int
+    after: int
+    same: int
+    changed: int  # the same place of the same raw file, another text
+    went: int
+    came: int
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """Everything that differs between two Meadow directories."""
+
+    settings: tuple[tuple[str, str, str], ...]  # key, before, after
+    files: tuple[tuple[str, str, str], ...]  # source and file, SHA-256 before, after
+    code: bool  # built by other code
+    sources: tuple[SourceDiff, ...]
+    moved: Mapping[str, int]  # "train to validation" -> rows
+    why_went: Mapping[str, int]  # what the second build says of rows that only the first has
+
+
+def diff(before: Path, after: Path) -> Diff:
+    """Compare two Meadow directories by their ledgers and by the ids and places of their rows."""
+    import polars as pl
+
+    first, second = (require_meadow(existing(path, "directory")) for path in (before, after))
+    old, new = read_ledger(first) or {}, read_ledger(second) or {}
+    a, b = _rows(first), _rows(second)
+    same = a.join(b, on="id", how="inner", suffix="_after")
+    moved = same.filter(pl.col("side") != pl.col("side_after")).group_by("side", "side_after").len()
+    only_a, only_b = a.join(b, on="id", how="anti"), b.join(a, on="id", how="anti")
+    place = ["source", "source_id"]
+    # A place may give several rows (the clozes of a card); as many are changed as stand on both sides.
+    changed = (
+        only_a.group_by(place)
+        .len()
+        .join(only_b.group_by(place).len(), on=place, suffix="_after")
+        .select("source", changed=pl.min_horizontal("len", "len_after"))
+        .group_by("source")
+        .sum()
+    )
+    changed_of = dict(changed.iter_rows())
+    counts = [dict(table.group_by("source").len().iter_rows()) for table in (a, b, same, only_a, only_b)]
+    sources = tuple(
+        SourceDiff(
+            name or "not named",
+            counts[0].get(name, 0),
+            counts[1].get(name, 0),
+            counts[2].get(name, 0),
+            changed_of.get(name, 0),
+            counts[3].get(name, 0) - changed_of.get(name, 0),
+            counts[4].get(name, 0) - changed_of.get(name, 0),
+        )
+        for name in sorted(counts[0].keys() | counts[1].keys(), key=str)
+    )
+    settings = _changed(_flat(old["recipe"]), _flat(new["recipe"]))
+    files = _changed(_files(old), _files(new))
+    gone = set(only_a["id"])
+    return Diff(
+        settings=settings,
+        files=files,
+        code=not settings
+        and not files
+        and old["exams"] == new["exams"]
+        and old["fingerprint"] != new["fingerprint"],
+        sources=sources,
+        moved={f"{one} to {other}": count for one, other, count in sorted(moved.iter_rows())},
+        why_went=dict(sorted(Counter(rejected_ids(second, gone).values()).items())),
+    )
+
+
+def as_json(found: Diff) -> dict[str, Any]:
+    """The same for scripts."""
+    import dataclasses
+
+    return dataclasses.asdict(found)
+
+
+def show(found: Diff, console: Console) -> None:
+    """Tables; what did not change is not shown."""
+    for title, entries in (("Recipe", found.settings), ("Raw files", found.files)):
+        if entries:
+            table = Table(title=title, title_justify="left")
+            for name in ("key" if title == "Recipe" else "file", "before", "after"):
+                table.add_column(name, overflow="fold")
+            for entry in entries:
+                table.add_row(
+                    *(text[:12] if title == "Raw files" and n else text for n, text in enumerate(entry))
+                )
+            console.print(table)
+    if found.code:
+        console.print("Recipe, exams and raw files are the same; the builds were made by different code.")
+    if not any(source.changed or source.went or source.came for source in found.sources) and not found.moved:
+        console.print("The rows are the same.")
+        return
+    table = Table(title="Rows", title_justify="left")
+    table.add_column("source")
+    for name in ("before", "after", "same", "changed", "gone", "new"):
+        table.add_column(name, justify="right")
+    for s in found.sources:
+        table.add_row(s.name, *(f"{n:,}" for n in (s.before, s.after, s.same, s.changed, s.went, s.came)))
+    console.print(table)
+    for what, count in found.moved.items():
+        console.print(f"{count:,} rows moved from {what}")
+    for reason, count in sorted(found.why_went.items(), key=lambda entry: -entry[1]):
+        console.print(f"{count:,} of the rows that are gone were dropped: {reason}")
+
+
+def _rows(directory: Path) -> pl.DataFrame:
+    import polars as pl
+
+    columns = ["id", "source", "source_id"]
+    return pl.concat(
+        pl.scan_parquet(directory / f"{split}.parquet", glob=False)
+        .select(*columns, side=pl.lit(split))
+        .collect()
+        for split in SPLITS
+    )
+
+
+def _files(ledger: Mapping[str, Any]) -> dict[str, str]:
+    return {f"{s['name']}: {file['name']}": file["sha256"] for s in ledger["sources"] for file in s["files"]}
+
+
+def _flat(value: Any, key: str = "") -> dict[str, str]:
+    if isinstance(value, dict):
+        return {
+            k: v
+            for name, inner in value.items()
+            for k, v in _flat(inner, f"{key}.{name}".lstrip(".")).items()
+        }
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        # Sources by name, so that one put in front does not make all others look new.
+        named = {str(inner.get("name", n)): inner for n, inner in enumerate(value)}
+        return {k: v for name, inner in named.items() for k, v in _flat(inner, f"{key}.{name}").items()}
+    return {key: str(value)}
+
+
+def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[tuple[str, str, str], ...]:
+    return tuple(
+        (key, old.get(key, ABSENT), new.get(key, ABSENT))
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    )

@@ -1,0 +1,1 @@
+"""Readers of file formats that several sources come in. They know nothing of medicine or of rows."""

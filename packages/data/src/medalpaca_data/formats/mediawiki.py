@@ -1,0 +1,203 @@
+"""Pages of a MediaWiki site: from its XML export, plain or packed, or saved as HTML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from xml.etree.ElementTree import Element
+
+from ..ground.errors import UserError
+from ..ground.files import existing
+from .archive import open_bytes
+from .html import html_text
+from .wikitext import CLOSE, OPEN, Section, section, wiki_sections, without_comments
+from .xml import read_elements
+
+Kind = Literal["article", "redirect", "disambiguation", "stub"]
+
+LONGEST = 2 << 20  # characters; MediaWiki itself stores no longer page unless told to
+NAMESPACE = re.compile(
+    "talk|user|file|image|mediawiki|template|help|category|special|media|portal|module|wikidoc|project|draft"
+)
+TEMPLATE = re.compile(r"\{\{[ \t\n]*([^{}|\n]{1,60})")
+REDIRECT = re.compile(r"\s*#\s*REDIRECT", re.IGNORECASE)
+HEADING_TAG = re.compile("h[1-6]")
+GONE_TAG = re.compile("table|script|style|figure|noscript|form|iframe|math|svg|video|audio")
+GONE_CLASS = re.compile(
+    "reference|references|reflist|mw-references-wrap|mw-editsection|toc|thumb|gallery|navbox|noprint|infobox|catlinks|"
+    "printfooter|mw-jump-link|metadata|error"
+)
+GONE_CLASSES = frozenset(
+    [
+        "reference",
+        "references",
+        "reflist",
+        "mw-references-wrap",
+        "mw-editsection",
+        "toc",
+        "thumb",
+        "gallery",
+        "navbox",
+        "noprint",
+        "infobox",
+        "catlinks",
+        "printfooter",
+        "mw-jump-link",
+        "metadata",
+        "error",
+    ]
+)
+BEGIN, END = "\ue002", "\ue003"  # of a heading, with its level, while a saved page is read
+HEADING = re.compile(f"{BEGIN}([1-6])([^{BEGIN}{END}]*){END}")
+MARKS = str.maketrans("", "", OPEN + CLOSE + BEGIN + END)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page. `place` is its line in an export, empty for a saved page, which is a file of its own."""
+
+    file: str
+    place: str
+    title: str
+    main: bool  # in the main namespace
+    kind: Kind
+    revision: str | None
+    text: str
+    saved: bool = False
+
+    def sections(self) -> list[Section]:
+        """Raises ValueError, with a short reason, for a page that cannot be read."""
+        if len(self.text) > LONGEST:
+            raise ValueError("page longer than a MediaWiki page can be")
+        return _html_sections(self.text) if self.saved else wiki_sections(self.text)
+
+
+def page_files(path: Path) -> list[Path]:
+    """The export, or the saved pages of a directory and below it, by name."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(
+        file for file in path.rglob("*") if file.suffix.lower() in (".html", ".htm") and file.is_file()
+    )
+    if not found:
+        raise UserError(f"{path}: no saved page (.html) in it")
+    return found
+
+
+def read_pages(path: Path) -> Iterator[Page]:
+    """Every page of an export (.xml, .xml.gz, .xml.bz2), a saved page (.html) or a directory of those."""
+    existing(path, "MediaWiki export or directory of saved pages")
+    if path.is_dir():
+        for file in page_files(path):
+            yield _saved(file, file.relative_to(path).as_posix())
+    elif path.suffix.lower() in (".html", ".htm"):
+        yield _saved(path, path.name)
+    else:
+        yield from _export(path)
+
+
+def _export(path: Path) -> Iterator[Page]:
+    pages = 0
+    with open_bytes(path) as file:
+        for place, element in read_elements(file, str(path), {"page"}):
+            pages += 1
+            yield _page(path.name, place, element)
+    if not pages:
+        raise UserError(f"{path}: no page in it; a MediaWiki export (pages-articles.xml) was expected")
+
+
+def _page(file: str, place: str, element: Element) -> Page:
+    # A full history has many revisions, oldest first; only the newest is the page.
+    revision = next(reversed(element.findall("revision")), Element("revision"))
+    title = (element.findtext("title") or "").strip()
+    text = revision.findtext("text") or ""
+    space = (element.findtext("ns") or "").strip()
+    kind: Kind = "article"
+    if element.find("redirect") is not None or REDIRECT.match(text):
+        kind = "redirect"
+    else:
+        kind = _kind(name.strip().lower() for name in TEMPLATE.findall(without_comments(text[:LONGEST])))
+    main = space == "0" if space else _is_main(title)
+    return Page(file, place, title, main, kind, (revision.findtext("id") or "").strip() or None, text)
+
+
+def _kind(templates: Iterator[str]) -> Kind:
+    for name in templates:
+        if name.startswith("disambig") or name.endswith("disambiguation") or name == "hndis":
+            return "disambiguation"
+        if name == "stub" or name.endswith(("-stub", " stub")):
+            return "stub"
+    return "article"
+
+
+def _is_main(title: str) -> bool:
+    space, colon, _ = title.partition(":")
+    return not colon or not NAMESPACE.fullmatch(space.strip().lower().removesuffix(" talk"))
+
+
+def _saved(path: Path, name: str) -> Page:
+    from resiliparse.parse.html import HTMLTree
+
+    with open_bytes(path) as file:
+        text = file.read(4 * LONGEST).decode("utf-8", "replace")
+    tree = HTMLTree.parse(text)
+    heading = tree.document.query_selector("#firstHeading") if tree.document else None
+    title = " ".join(((heading.text if heading else tree.title) or "").split())
+    if not heading:  # "Asthma - wikidoc"
+        title = re.sub(r"\s+[-\u2013|]\s+[^-\u2013|]{1,40}$", "", title)
+    kind: Kind = "article"
+    if tree.document and tree.document.query_selector(".redirectMsg, .mw-redirect-target"):
+        kind = "redirect"
+    elif tree.document and tree.document.query_selector("#disambigbox, .disambig, .dmbox-disambig"):
+        kind = "disambiguation"
+    elif tree.document and tree.document.query_selector(".stub"):
+        kind = "stub"
+    found = re.search(r'"wgRevisionId":\s?(\d{1,12})\b', text)
+    return Page(name, "", title, _is_main(title), kind, found[1] if found else None, text, saved=True)
+
+
+def _html_sections(text: str) -> list[Section]:
+    from resiliparse.parse.html import HTMLTree
+
+    tree = HTMLTree.parse(text.translate(MARKS))
+    body = tree.body
+    if body is None:
+        return []
+    content = body.query_selector("#mw-content-text, .mw-parser-output") or body
+    gone, headings, links = _walk(content)
+    for node in headings:
+        node.prepend(tree.create_text_node(f"{BEGIN}{node.tag[1]}"))
+        node.append(tree.create_text_node(END))
+    for node in links:
+        node.prepend(tree.create_text_node(OPEN))
+        node.append(tree.create_text_node(CLOSE))
+    for node in gone:
+        node.remove()
+    first, *rest = HEADING.split(html_text(content.html))
+    parts = [section(0, "", first)]
+    for level, heading, marked in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
+        name = " ".join(heading.translate(MARKS).split())
+        parts.append(section(int(level), name, marked))
+    return parts
+
+
+def _walk(content: Any) -> tuple[list[Any], list[Any], list[Any]]:
+    """(what goes, headings, links), none inside what goes: a node is never touched after its parent went."""
+    gone, headings, links = [], [], []
+    waiting = [content]
+    while waiting:
+        node = waiting.pop()
+        for child in node.children:
+            tag = child.tag
+            if GONE_TAG.fullmatch(tag) or any(map(GONE_CLASS.fullmatch, child.class_list)):
+                gone.append(child)
+                continue
+            if HEADING_TAG.fullmatch(tag):
+                headings.append(child)
+            elif tag == "a":
+                links.append(child)
+            waiting.append(child)
+    return gone, headings, links

@@ -1,0 +1,184 @@
+"""Wikitext to plain sections: prose and lists stay; templates, references, tables, files, categories and galleries go.
+
+mwparserfromhell takes the markup apart; what a broken page leaves of it (unclosed links and templates, table rows,
+image options) is removed afterwards, line by line.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+# Link text stands between these while a section is read; a section of nothing else is a list of links.
+OPEN, CLOSE = "\ue000", "\ue001"
+LINKED = re.compile(f"{OPEN}[^{OPEN}{CLOSE}]*{CLOSE}")
+
+GONE_TAG = re.compile(
+    "ref|references|gallery|table|timeline|imagemap|math|score|syntaxhighlight|source|script|style|video|youtube|"
+    "googlemap|categorytree|inputbox|dpl|noinclude|includeonly|figure|biblio"
+)
+GONE_LINK = re.compile("file|image|media|category|special")
+INTERWIKI = re.compile(r"[a-z]{2,3}(-[a-z]+)*")  # [[de:Asthma]] is the same page in another language
+
+BROKEN = "wikitext that cannot be taken apart"
+# Each is bounded to its line or excludes its own opening, so that none can run over a page twice.
+LEFTOVERS = (
+    re.compile(r"\{\{[^{}]*\}\}"),
+    re.compile(r"\[\[(?:file|image|category|media):[^\[\]\n]*(?:\]\])?", re.IGNORECASE),
+    re.compile(
+        r"</?(?:ref|gallery|references|center|div|span|br|small|big|nowiki|font)\b[^<>\n]*>", re.IGNORECASE
+    ),
+    re.compile(r"<ref(?:http)[^\s<>]*", re.IGNORECASE),
+    re.compile(r"^[ \t]*(?:\{\||\|\}|\|-|\|\+|[|!]).*$", re.MULTILINE),
+    re.compile(r"\b(?:thumb|thumbnail|frame|frameless|\d{1,4}px)\|[^\n]*"),
+    re.compile(r"__[A-Z]{3,20}__"),
+    re.compile(r"\[\[|\]\]|\{\{+|\}\}+|'{2,}"),
+)
+BULLET = re.compile(r"^[ \t]*([*#:;][*#:; \t]*+)", re.MULTILINE)
+BLANKS = re.compile(r"[ \t\u00a0]+")
+# The parser tries every opening without a closing anew over all that follows: at this product that takes seconds.
+MOST_TRIES = 10_000_000
+PAIRS = re.compile(r"(\{\{|\[\[|\[|\{\||<([a-zA-Z]{1,20})\b)|(\}\}|\]\]|\]|\|\}|/>|</([a-zA-Z]{1,20})\b)")
+CLOSES = {"}}": "{{", "]]": "[[", "]": "[", "|}": "{|"}
+BLANK_LINES = re.compile(r"\n{3,}")
+EMPTY_BULLET = re.compile(r"^-[ \t]*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What stands between one heading and the next of any level; level 0 is what stands before the first."""
+
+    level: int
+    heading: str
+    text: str
+    links_only: bool
+
+
+def wiki_sections(wikitext: str) -> list[Section]:
+    """The sections of a page, in order, those without text too.
+
+    Raises ValueError where the markup cannot be taken apart.
+    """
+    parts: list[tuple[int, str, list[str]]] = [(0, "", [])]
+    for line in _without_marks(without_comments(wikitext)).split("\n"):
+        level = _level(line)
+        if level:
+            parts.append((level, wiki_text(line.strip()[level:-level]), []))
+        else:
+            parts[-1][2].append(line)
+    return [section(level, heading, _marked("\n".join(lines))) for level, heading, lines in parts]
+
+
+def wiki_text(wikitext: str) -> str:
+    """The text a reader would see of a piece of wikitext. Raises ValueError as `wiki_sections` does."""
+    return _tidy(_marked(_without_marks(without_comments(wikitext))))
+
+
+def without_comments(wikitext: str) -> str:
+    """The text without its comments; one that is not closed hides the rest of the page, as it does on the site."""
+    shown, place = [], 0
+    while (start := wikitext.find("<!--", place)) >= 0:
+        shown.append(wikitext[place:start])
+        end = wikitext.find("-->", start + 4)
+        place = end + 3 if end >= 0 else len(wikitext)
+    return "".join((*shown, wikitext[place:]))
+
+
+def section(level: int, heading: str, marked: str) -> Section:
+    """A section from text whose links stand between OPEN and CLOSE."""
+    text = _tidy(marked)
+    bare = LINKED.sub("", marked)
+    return Section(level, heading, text, bool(text) and bare != marked and not re.search(r"\w", bare))
+
+
+def _level(line: str) -> int:
+    """2 for == a heading ==, 0 for no heading."""
+    line = line.strip()
+    opening = len(line) - len(line.lstrip("="))
+    closing = len(line) - len(line.rstrip("="))
+    return min(opening, closing, 6) if len(line) > opening + closing and line.strip("= \t") else 0
+
+
+def _without_marks(text: str) -> str:
+    return text.replace(OPEN, "").replace(CLOSE, "")
+
+
+def _marked(wikitext: str) -> str:
+    import mwparserfromhell
+    from mwparserfromhell.parser import ParserError
+
+    if _unclosed(wikitext) * len(wikitext) > MOST_TRIES:
+        raise ValueError(BROKEN)
+    try:
+        return "".join(_render(mwparserfromhell.parse(wikitext, skip_style_tags=True)))
+    except (ParserError, RecursionError):
+        raise ValueError(BROKEN) from None
+
+
+def _unclosed(wikitext: str) -> int:
+    """How many openings of links, templates, tables and tags have no closing after them."""
+    open_now: Counter[str] = Counter()
+    last_tag = ""
+    for found in PAIRS.finditer(wikitext):
+        opening, tag, closing, closed = found.groups()
+        if opening:
+            last_tag = f"<{tag.lower()}" if tag else last_tag
+            open_now[last_tag if tag else opening] += 1
+            continue
+        name = last_tag if closing == "/>" else f"<{closed.lower()}" if closed else CLOSES[closing]
+        if open_now[name] > 0:
+            open_now[name] -= 1
+    return open_now.total() - sum(open_now[f"<{name}"] for name in ("br", "hr", "wbr"))
+
+
+def _render(code: Any) -> Iterator[str]:
+    from mwparserfromhell import nodes
+
+    for node in code.nodes if code is not None else ():
+        match node:
+            case nodes.Text():
+                yield node.value
+            case nodes.HTMLEntity():
+                yield html.unescape(str(node))
+            case nodes.Wikilink():
+                yield from _link(str(node.title), node)
+            case nodes.ExternalLink():
+                # A bare address is no text; one in brackets has a name or shows a number.
+                if node.title is not None:
+                    yield from (OPEN, *_render(node.title), CLOSE)
+            case nodes.Tag():
+                name = str(node.tag).strip().lower()
+                if name == "br":
+                    yield "\n"
+                elif name in ("li", "dd", "dt") and node.wiki_markup:
+                    yield str(node.wiki_markup)
+                elif not GONE_TAG.fullmatch(name):
+                    yield from _render(node.contents)
+            case nodes.Heading():
+                yield from _render(node.title)
+
+
+def _link(title: str, node: Any) -> Iterator[str]:
+    prefix, colon, _ = title.strip().partition(":")
+    prefix = prefix.strip().lower()
+    if colon and (GONE_LINK.fullmatch(prefix) or (INTERWIKI.fullmatch(prefix) and node.text is None)):
+        return
+    yield OPEN
+    if node.text is None:
+        yield title.strip().lstrip(":")
+    else:
+        yield from _render(node.text)
+    yield CLOSE
+
+
+def _tidy(marked: str) -> str:
+    text = _without_marks(marked).replace("\r", "")
+    for leftover in LEFTOVERS:
+        text = leftover.sub("", text)
+    text = BULLET.sub(lambda found: "- " if "*" in found[1] or "#" in found[1] else "", text)
+    text = EMPTY_BULLET.sub("", "\n".join(BLANKS.sub(" ", line).strip() for line in text.split("\n")))
+    return BLANK_LINES.sub("\n\n", text).strip()

@@ -1,0 +1,131 @@
+"""The Meadow directory: rows as Parquet and JSON lines, rejects, changes, exam hits, contradictions, ledger, card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .card import card
+from .ground.errors import UserError
+from .ground.files import sha256_file, write_json, write_text
+from .ledger import LEDGER
+from .row import FIELDS
+from .stages.shard import Shard, read_account
+from .stages.split import TRAIN, VALIDATION
+
+if TYPE_CHECKING:
+    import polars as pl
+
+GROUP = 50_000  # rows in a row group: a set size, so that equal rows give equal bytes
+CHANGES, HITS, CONTRADICTIONS = "changes.parquet", "exam_hits.jsonl", "contradictions.jsonl"
+Trail = Sequence[tuple[str, Sequence[Shard]]]
+
+
+def account(shard: Shard) -> dict[str, Any]:
+    """The account of a shard that is done."""
+    found = read_account(shard)
+    if found is None:
+        raise RuntimeError(f"{shard.account}: a stage left no account")
+    return found
+
+
+def check_out(out: Path, *, replace: bool) -> None:
+    """Refuse a place that could not be built into, before any work is done."""
+    from .ground.files import refuse_directory
+
+    refuse_directory(out, replace=replace)
+
+
+def write(
+    folder: Path, trail: Trail, sides: Sequence[pl.Series], contradictions: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Write all but ledger and card; what was written, counted from the rows themselves."""
+    import polars as pl
+
+    (folder / "rejected").mkdir()
+    (folder / "jsonl").mkdir()
+    last = trail[-1][1]
+    parts = folder / ".parts"
+    parts.mkdir()
+    counts: dict[str, dict[str, int]] = {}
+    licences: dict[str, int] = {}
+    people: set[str] = set()
+    for shard, side in zip(last, sides, strict=True):
+        table = shard.read().select(FIELDS)
+        for split, rows in ((TRAIN, table.filter(~side)), (VALIDATION, table.filter(side))):
+            rows.write_parquet(parts / f"{split}-{len(list(parts.iterdir())):06}.parquet")
+            here = counts.setdefault(shard.source, {TRAIN: 0, VALIDATION: 0})
+            here[split] += rows.height
+        for licence, count in table.group_by("licence").len().iter_rows():
+            licences[licence or "not stated"] = licences.get(licence or "not stated", 0) + count
+        people.update(table["attribution"].drop_nulls().unique())
+    for split in (TRAIN, VALIDATION):
+        rows_of = pl.scan_parquet(sorted(parts.glob(f"{split}-*.parquet")), glob=False)
+        rows_of.sink_parquet(
+            folder / f"{split}.parquet",
+            compression="zstd",
+            row_group_size=GROUP,
+            maintain_order=True,
+            statistics=False,
+        )
+        rows_of.sink_ndjson(folder / "jsonl" / f"{split}.jsonl", maintain_order=True)
+    shutil.rmtree(parts)
+    _gather_rejects(folder / "rejected", trail)
+    _gather_changes(folder / CHANGES, trail)
+    hits = [line for _, shards in trail for shard in shards for line in _lines(shard.extra)]
+    if hits:
+        write_text(folder / HITS, "".join(hits))
+    if contradictions:
+        write_text(folder / CONTRADICTIONS, "".join(json.dumps(entry) + "\n" for entry in contradictions))
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        "rows": {split: sum(count[split] for count in counts.values()) for split in (TRAIN, VALIDATION)},
+        "sources": counts,
+        "licences": dict(sorted(licences.items())),
+        "attributions": len(people),
+        "files": {path.relative_to(folder).as_posix(): sha256_file(path) for path in files},
+    }
+
+
+def write_papers(folder: Path, ledger: Mapping[str, Any]) -> None:
+    """Ledger and card, which are written last because they say what the rest is."""
+    write_json(folder / LEDGER, ledger)
+    write_text(folder / "README.md", card(ledger))
+
+
+def _gather_rejects(folder: Path, trail: Trail) -> None:
+    """One file a source, its rejects in the order of the stages."""
+    for _, shards in trail:
+        for shard in shards:
+            if shard.rejected.stat().st_size:
+                with (
+                    shard.rejected.open("rb") as part,
+                    (folder / f"{shard.source}.jsonl").open("ab") as whole,
+                ):
+                    shutil.copyfileobj(part, whole, 1 << 20)
+
+
+def _gather_changes(file: Path, trail: Trail) -> None:
+    import polars as pl
+
+    found = [shard.changes for _, shards in trail for shard in shards if shard.changes.is_file()]
+    if found:
+        pl.scan_parquet(found, glob=False).sink_parquet(
+            file, compression="zstd", row_group_size=GROUP, maintain_order=True, statistics=False
+        )
+
+
+def _lines(file: Path) -> Iterable[str]:
+    if file.is_file():
+        with file.open(encoding="utf-8") as lines:
+            yield from lines
+
+
+def require_meadow(directory: Path) -> Path:
+    """`directory`, or a UserError when no build made it."""
+    if not (directory / LEDGER).is_file():
+        raise UserError(f"{directory}: no {LEDGER}, so this is not a Meadow directory (made by `data build`)")
+    return directory

@@ -1,0 +1,60 @@
+"""What a build shows while it works: one bar for each stage, with rate and time left."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+
+class Watched:
+    """`with Watched(console) as watched`: `watched.tell` is what `build` tells its progress to."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description:<24}"),
+            BarColumn(bar_width=20),
+            _Amount(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        self._progress = Progress(*columns, console=console, transient=True)
+        self._tasks: dict[str, TaskID] = {}
+
+    def tell(self, what: str, done: int, of: int | None) -> None:
+        """`done` of `of` (None: nobody knows) of what is being done."""
+        if what not in self._tasks:
+            self._tasks[what] = self._progress.add_task(what, total=of)
+        self._progress.update(self._tasks[what], completed=done, total=of)
+
+    def __enter__(self) -> Watched:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+class _Amount(ProgressColumn):
+    """Records and their rate, or parts done."""
+
+    def render(self, task: Task) -> Text:
+        if task.total is None or task.description.startswith("read"):
+            rate = f" ({task.speed:,.0f}/s)" if task.speed else ""
+            return Text(f"{task.completed:,.0f} records{rate}" if task.completed else "")
+        return Text(f"{task.completed:,.0f} of {task.total:,.0f} parts")

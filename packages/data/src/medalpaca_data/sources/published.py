@@ -1,0 +1,164 @@
+"""The published parts of Medical Meadow as they are on the hub: known defects repaired where that is certain.
+
+Which part a file is, the recipe says with `set`; the instruction that the part is known by must agree. Two parts are
+refused as a whole, whatever they are called: MMMLU is the test split of MMLU, and every PubMed Causal label is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import field_validator
+
+from ..exam import content_item_id
+from ..ground.errors import UserError
+from ..row import Row, parse_row
+from .alpaca import WRONG_LABELS
+from .base import About, LeftOut, Name, Record, Reject
+from .exam_rows import exam_row
+from .patient_question import subject, tidy_question, unfit
+from .plain_file import PlainFile, read_plain
+from .published_parts import NOT_BUILT, PARTS, advice, printed_item
+from .pubmed_health_advice import FEWEST_WORDS, PLACEHOLDER
+from .pubmed_health_advice import INSTRUCTION as ADVICE_INSTRUCTION
+
+SetName = Literal[
+    "medical_flashcards",
+    "wikidoc",
+    "wikidoc_patient_information",
+    "mediqa",
+    "cord19",
+    "medqa",
+    "health_advice",
+]
+TITLE_INSTRUCTION = "Write the title of a scientific paper with this abstract."
+PROBED = 100  # rows at a file's start that are looked at before anything is built
+
+
+class Published(PlainFile):
+    """A file of a `medalpaca/medical_meadow_*` dataset: instruction, input and output.
+
+    A constant instruction that only says to answer gives way to the question; MedQA's options, published as a printed
+    Python dict, are asked as the exam asks them.
+    """
+
+    about: ClassVar[About] = About(
+        title="the parts of Medical Meadow as published in 2023",
+        format=".json (.gz too): a list of instruction, input and output",
+        get="datasets medalpaca/medical_meadow_* on the Hugging Face hub (hub:, revision:, file:), or a copy on disk",
+        licence="per part, and often unclear; flash cards and WikiDoc questions were written with gpt-3.5-turbo",
+        size="1 MB (pubmed_causal) to 1.4 GB (cord19)",
+        rows="5,850 of 5,942 wikidoc_patient_information, 8,655 of 8,676 health_advice (measured); published: 33,955 "
+        "medical_flashcards, 10,000 wikidoc, 2,208 mediqa, 10,178 medqa, 821,007 cord19",
+        default=False,
+        remark="mmmlu (the test split of MMLU) and pubmed_causal (all labels wrong) are refused; rows name no origin",
+    )
+
+    kind: Literal["published"] = "published"
+    name: Name = "published"
+    set: SetName
+
+    @field_validator("set", mode="before")
+    @classmethod
+    def _can_be_built(cls, value: Any) -> Any:
+        value = value.removeprefix("medical_meadow_") if isinstance(value, str) else value
+        if isinstance(value, str) and value in NOT_BUILT:
+            raise ValueError(f"the published {value} {NOT_BUILT[value]}")
+        return value
+
+    def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
+        [file] = self.files(root)
+        _refuse(file)
+        contradicted = _contradicted(file) if self.set == "health_advice" else frozenset()
+        for record in super().records(root, seed):
+            if isinstance(record, Row) and record.input in contradicted:
+                place = (record.source_id or "").removeprefix(file.name).strip()
+                yield Reject(file.name, place, "contradictory label", {"input": record.input})
+            else:
+                yield record
+
+    def row(self, record: Any, source_id: str) -> Row:
+        row = parse_row(record)
+        if not _is_of(self.set, row.instruction.strip()):
+            raise ValueError(f"its instruction is not that of set {self.set}")
+        if not row.input.strip():
+            raise ValueError("no input")
+        output = row.output.strip()
+        match self.set:
+            case "medqa":
+                return exam_row(self, printed_item(row), source_id, "train")
+            case "mediqa":
+                question = " ".join(row.instruction.lower().split())
+                return self.make(
+                    source_id=source_id,
+                    instruction=row.instruction.strip(),
+                    input=row.input.strip(),
+                    output=output,
+                    group=f"{self.name}:{content_item_id(question, ())}",
+                )
+            case "cord19":
+                return self.make(
+                    source_id=source_id, instruction=TITLE_INSTRUCTION, input=row.input.strip(), output=output
+                )
+            case "health_advice":
+                return self._advice(row, source_id)
+            case "wikidoc" | "wikidoc_patient_information":
+                question = tidy_question(row.input)
+                if reason := unfit(question, output):
+                    raise LeftOut(reason)
+            case "medical_flashcards":
+                question = row.input.strip()
+        about = subject(question)
+        group = f"{self.name}:{about}" if about else None
+        return self.make(source_id=source_id, instruction=question, output=output, group=group)
+
+    def make(self, **texts: Any) -> Row:
+        part = PARTS[self.set]
+        return super().make(**{"licence": self.licence or part.licence, "generator": part.generator, **texts})
+
+    def _advice(self, row: Row, source_id: str) -> Row:
+        sentence = row.input.strip()
+        if sentence.lower() == PLACEHOLDER:
+            raise ValueError("a placeholder, no sentence")
+        if len(sentence.split()) < FEWEST_WORDS:
+            raise LeftOut(f"fewer than {FEWEST_WORDS} words")
+        return self.make(
+            source_id=source_id, instruction=ADVICE_INSTRUCTION, input=sentence, output=advice(row)
+        )
+
+
+def _is_of(part: str, instruction: str) -> bool:
+    """Whether a row may be of a part: of one whose rows have their own instructions, if it is no other's."""
+    known = PARTS[part].instruction
+    if known:
+        return known.fullmatch(instruction) is not None
+    return not any(other.instruction.fullmatch(instruction) for other in PARTS.values() if other.instruction)
+
+
+def _refuse(file: Path) -> None:
+    """Refuse a file whose content is one of the two parts that must not be trained on."""
+    from ..known_questions import KnownQuestions
+
+    start = [value for _, value in islice(read_plain(file), PROBED) if isinstance(value, Mapping)]
+    if any(WRONG_LABELS.search(str(value.get("instruction"))) for value in start):
+        raise UserError(f"{file}: the published pubmed_causal {NOT_BUILT['pubmed_causal']}")
+    texts = (
+        "\n".join(str(value.get(name)) for name in ("instruction", "input", "output")) for value in start
+    )
+    found = KnownQuestions.load().find(texts)
+    if len(found) * 2 > len(start):
+        raise UserError(
+            f"{file}: {len(found)} of its first {len(start)} rows are questions of {found[0][1]}; refused"
+        )
+
+
+def _contradicted(file: Path) -> frozenset[str]:
+    """Sentences that stand under more than one label."""
+    labels: dict[str, set[str]] = {}
+    for _, value in read_plain(file):
+        if isinstance(value, Mapping):
+            labels.setdefault(str(value.get("input")).strip(), set()).add(str(value.get("output")).strip())
+    return frozenset(sentence for sentence, said in labels.items() if len(said) > 1)

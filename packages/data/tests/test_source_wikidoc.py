@@ -1,0 +1,250 @@
+import bz2
+import gzip
+from collections import Counter
+from xml.sax.saxutils import escape
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from medalpaca_data.formats.wikitext import wiki_sections, wiki_text
+from medalpaca_data.ground.errors import UserError
+from medalpaca_data.row import Row
+from medalpaca_data.sources import WikiDoc
+from medalpaca_data.sources.base import Reject
+from medalpaca_data.sources.wiki_questions import question, split_title
+
+LONG = "It comes with the wind of spring and goes when the last of the snow is gone."
+ITCH = f"""{{{{Itch}}}}
+'''Editor-In-Chief:''' [[User:Doe|J. Doe]]; {{{{AE}}}} R. Roe
+[[File:itch.jpg|thumb|right|200px|A [[skin|patch of skin]]]]
+'''Spring itch''' is an itch of the [[skin]]<ref name="a">Doe, 2001</ref> that comes back every year, mostly in ''May''.
+== Causes ==
+* [[Pollen]] of many kinds of trees, grasses and weeds
+** [http://example.org wool], and levels &lt;5 µg &nbsp; of dust
+{{| class="wikitable"
+|-
+| a || b
+|}}
+=== In children ===
+{LONG} <!-- not said -->
+== Differentiating Spring itch from other Diseases ==
+{LONG}<ref name=a/> [[Image:b.jpg|thumb|left|open
+== See also ==
+* [[Cough]]
+== Treatment ==
+* [[Water]]
+* [http://example.org Soap]
+== Prognosis ==
+Good.
+== Complications ==
+<gallery>
+File:c.jpg|caption
+</gallery>
+[[Category:Itches]] [[de:Juckreiz]]
+== References ==
+{{{{reflist|2}}}}
+"""
+
+
+def page(title, text, *, ns=0, extra="", revision=77):
+    return (
+        f"<page><title>{escape(title)}</title><ns>{ns}</ns><id>5</id>{extra}<revision><id>{revision}</id>"
+        f'<contributor><username>Doe</username></contributor><text xml:space="preserve">{escape(text)}</text>'
+        "</revision></page>\n"
+    )
+
+
+def export(*pages):
+    start = '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="en">\n'
+    return f"{start}<siteinfo><sitename>wikidoc</sitename></siteinfo>\n{''.join(pages)}</mediawiki>\n"
+
+
+SITE = export(
+    page("Spring itch", ITCH),
+    page("Spring itch medical therapy", f"==Overview==\n{LONG}\n==Drugs==\n{LONG}"),
+    page("Itch of spring", "#REDIRECT [[Spring itch]]"),
+    page("Vernal itch", "", extra='<redirect title="Spring itch"/>'),
+    page("Talk:Spring itch", LONG, ns=1),
+    page("Itch (disambiguation)", "{{disambig}}\n* [[Spring itch]]"),
+    page("Winter itch", "{{med-stub}} It is cold."),
+    page("Spring itch (patient information)", f"==What causes it?==\n{LONG}"),
+    page("Empty itch", "{{nothing}}"),
+    page("Broken itch", "==Causes==\n" + "{{a|" * 9000),
+)
+SAVED = f"""<html><head><title>Spring itch - wikidoc</title><script>var x = {{"wgRevisionId":99}};</script></head><body>
+<h1 id="firstHeading">Spring itch</h1><div id="mw-content-text"><div class="mw-parser-output">
+<div class="toc"><h2>Contents</h2></div>
+<table class="infobox"><tr><td>box<table><tr><td>in</td></tr></table></td></tr></table>
+<div class="mw-heading"><h2><span>Causes</span><span class="mw-editsection">[edit]</span></h2></div>
+<p>{LONG}<sup class="reference">[1]</sup> H<sub>2</sub>O.</p><ul><li><a>Dust</a> and wool</li></ul>
+<h2>Symptoms</h2><ul><li><a>Itch</a></li><li><a>Cough</a></li></ul></div></div></body></html>"""
+
+
+def read(root, name, **settings):
+    records = list(WikiDoc(path=name, **settings).records(root))
+    return [r for r in records if isinstance(r, Row)], [r for r in records if isinstance(r, Reject)]
+
+
+@pytest.mark.parametrize("name", ["site.xml", "site.xml.gz", "site.xml.bz2"])
+def test_an_export_generated_in_the_true_layout(write, tmp_path, name):
+    pack = {".gz": gzip.compress, ".bz2": bz2.compress}.get(name[-4:].lstrip("l"), bytes)
+    write(name, pack(SITE.encode()))
+    rows, rejects = read(tmp_path, name)
+    assert [(r.instruction, r.output) for r in rows] == [
+        (
+            "What is Spring itch?",
+            "Spring itch is an itch of the skin that comes back every year, mostly in May.",
+        ),
+        (
+            "What are the causes of Spring itch?",
+            "- Pollen of many kinds of trees, grasses and weeds\n- wool, and levels <5 µg of dust",
+        ),
+        ("What are the causes of Spring itch? (the part on In children)", LONG),
+        ("How is Spring itch told apart from other diseases?", LONG),
+        ("How is Spring itch treated with medicines? Answer in short.", LONG),
+        ("How is Spring itch treated with medicines? (the part on Drugs)", LONG),
+    ]
+    assert Counter((r.reason, r.by_rule) for r in rejects) == {
+        ("a heading that makes no question", True): 2,
+        ("a list of links only", True): 1,
+        ("answer too short", True): 1,
+        ("no text under the heading", True): 1,
+        ("a redirect", True): 2,
+        ("a page outside the main namespace", True): 1,
+        ("a disambiguation page", True): 1,
+        ("a stub page", True): 1,
+        ("a page of patient information", True): 1,
+        ("a page without text", True): 1,
+        ("wikitext that cannot be taken apart", False): 1,
+    }
+    causes = rows[2]
+    assert causes.source_id == f'{name} line 3 section 2 page="Spring itch" heading="Causes / In children"'
+    assert causes.url == "https://www.wikidoc.org/index.php/Spring_itch"
+    assert (causes.licence, causes.split) == ("CC BY-SA 3.0", "none")
+    assert causes.attribution == 'WikiDoc contributors, "Spring itch", revision 77'
+    assert {r.group for r in rows} == {"wikidoc:spring itch"}
+
+
+def test_saved_pages_generated_in_the_true_layout(write, tmp_path):
+    write("pages/a/Spring itch.html", SAVED)
+    write("pages/b.htm", SAVED.replace("Spring itch", "Talk:Spring itch"))
+    write("pages/note.txt", "no page")
+    [row], rejects = read(tmp_path, "pages")
+    assert (row.instruction, row.output) == (
+        "What are the causes of Spring itch?",
+        f"{LONG} H2O.\n\n- Dust and wool",
+    )
+    assert row.source_id == 'a/Spring%20itch.html page section 1 page="Spring itch" heading="Causes"'
+    assert row.attribution == 'WikiDoc contributors, "Spring itch", revision 99'
+    assert [r.reason for r in rejects] == ["a list of links only", "a page outside the main namespace"]
+    assert read(tmp_path, "pages/a/Spring itch.html")[0][0].output == row.output
+
+
+@pytest.mark.parametrize(
+    ("title", "headings", "asked"),
+    [
+        ("Gout", ["Causes"], "What are the causes of Gout?"),
+        ("Gout", ["Causes of gout"], "What are the causes of Gout?"),
+        ("Gout", ["Epidemiology & Demographics"], "How common is Gout, and whom does it affect?"),
+        ("Gout", ["Diagnosis", "X-Ray"], "What does the X-ray show in Gout?"),
+        ("Gout", ["Treatment", "Cold packs"], "How is Gout treated? (the part on Cold packs)"),
+        ("Gout", ["Cold packs"], "What is known about Cold packs in the context of Gout?"),
+        ("Gout", ["Gout in song"], "What is known about Gout in song?"),
+        ("Gout", ["Who gets gout?"], "Who gets gout?"),
+        ("Gout", ["Who gets it?"], "Who gets it? (about Gout)"),
+        ("Gout", ["Overview"], "What is Gout?"),
+        ("Gout", [], "What is Gout?"),
+        ("Gout causes", ["Overview"], "What are the causes of Gout? Answer in short."),
+        ("Gout", ["Causes", "A"], None),
+        ("Gout", ["External links"], None),
+        ("Gout", ["See also", "Causes"], None),
+        ("Gout", ["x" * 200], None),
+        ("Screening", ["Causes"], "What are the causes of Screening?"),
+    ],
+)
+def test_questions_from_headings(title, headings, asked):
+    assert question(title, headings) == asked
+
+
+def test_titles_are_divided_into_article_and_chapter():
+    assert split_title("Gout medical therapy") == ("Gout", "medical therapy")
+    assert split_title("Gout natural history, complications and prognosis")[0] == "Gout"
+    assert split_title("Gout") == ("Gout", "")
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "text"),
+    [
+        ("a [[b|c]] [[d]] [http://x e] http://y f", "a c d e f"),
+        ("x thumb|right|200px|caption of a picture", "x"),
+        ("[[File:a.jpg|thumb|[[b]] c]]d [[:Category:E|e]]", "d e"),
+        ("a {{b|c=[[d]]}}e<ref>f</ref> <ref name=g />h", "a e h"),
+        ("{|\n! a\n|-\n| b\n|}\nc", "c"),
+        ("# a\n#* b\n; c\n: d", "- a\n- b\nc\nd"),
+        ("P <2 and >3, 5'' end, CO<sub>2</sub>", "P <2 and >3, 5 end, CO2"),
+        ("a <!-- b --> c <!-- d", "a c"),
+        ("&alpha; &lt;b&gt; &#65;", "\u03b1 <b> A"),
+        ("__NOTOC__a}} ]] b", "a b"),
+    ],
+)
+def test_wikitext(wikitext, text):
+    assert wiki_text(wikitext) == text
+
+
+@pytest.mark.parametrize(
+    "mark", ["[[", "{{a|", "<b>", "{|\n", "<ref>", "[http://a ", "{{{", "<!--", "'''", "=", "* ", "{{a}}"]
+)
+def test_marks_without_end_are_read_or_refused_in_good_time(mark):
+    try:
+        assert isinstance(wiki_sections(mark * 20_000), list)
+    except ValueError as error:
+        assert str(error) == "wikitext that cannot be taken apart"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.xml", SITE[:-20], r"a.xml line \d+: not well-formed"),
+        ("a.xml", "plain text", "a.xml line 1"),
+        ("a.xml", "<mediawiki/>", "no page in it"),
+        ("a.xml", '<!DOCTYPE a [<!ENTITY b "c">]><mediawiki/>', "document type"),
+        ("a.xml.bz2", bz2.compress(SITE.encode())[:-9], "a.xml.bz2: damaged or cut off"),
+        ("a.xml.bz2", b"no bzip2", "a.xml.bz2: damaged or cut off"),
+        ("a.xml.bz2", bz2.compress(b"<a>" + b" " * (80 << 20)), "unpacks to more than"),
+    ],
+)
+def test_a_damaged_export_is_refused(write, tmp_path, name, content, message):
+    write(name, content)
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, name)
+
+
+def test_a_directory_without_pages_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no saved page"):
+        WikiDoc(path=".").files(tmp_path)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_no_bytes_raise_anything_but_a_user_error(tmp_path, damaged, data):
+    site = export(page("Spring itch", ITCH)).encode()
+    goods = {"a.xml": site, "a.xml.bz2": bz2.compress(site), "a.html": SAVED.encode()}
+    name = data.draw(st.sampled_from(sorted(goods)))
+    (tmp_path / name).write_bytes(data.draw(damaged(goods[name])))
+    try:
+        rows, rejects = read(tmp_path, name)
+    except UserError:
+        return
+    assert all(r.output and r.instruction for r in rows)
+    assert all(len(r.reason) < 80 for r in rejects)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.sampled_from("[]{}|<>='*#:; \nab/!-"), max_size=80))
+def test_any_wikitext_is_read_or_refused(wikitext):
+    try:
+        sections = wiki_sections(wikitext)
+    except ValueError:
+        return
+    assert all("[[" not in s.text and "{{" not in s.text for s in sections)

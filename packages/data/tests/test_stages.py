@@ -1,0 +1,273 @@
+"""The stages of a build through its public door: small raw files, real Parquet, real ledgers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medalpaca_data.build import build
+from medalpaca_data.ground import places
+from medalpaca_data.ground.errors import UserError
+from medalpaca_data.recipe import load_recipe
+from medalpaca_data.row import read_split
+from medalpaca_data.stages.mix import shares
+
+WORDS = (
+    "heart",
+    "liver",
+    "kidney",
+    "lung",
+    "spleen",
+    "brain",
+    "colon",
+    "ovary",
+    "retina",
+    "cornea",
+    "femur",
+    "tibia",
+)
+
+
+def built(tmp_path: Path, *sources: dict, out: str = "out", **keys):
+    recipe_file = tmp_path / "recipe.yaml"
+    recipe_file.write_text(yaml.safe_dump({"name": "t", "sources": list(sources), "validation": 0, **keys}))
+    recipe, root = load_recipe(str(recipe_file))
+    return build(recipe, root, tmp_path / out)
+
+
+def stage(result, name: str, source: int = 0) -> dict:
+    return next(s for s in result.ledger["sources"][source]["stages"] if s["stage"] == name)
+
+
+def rejects(tmp_path: Path, source: str = "alpaca") -> list[dict]:
+    return [json.loads(line) for line in (tmp_path / f"out/rejected/{source}.jsonl").read_text().splitlines()]
+
+
+def essay(n: int, length: int = 60) -> str:
+    """Words that repeat for no other `n`."""
+    return " ".join(f"{WORDS[(n * 7 + i * i) % len(WORDS)]}{n}x{i}" for i in range(length))
+
+
+ALPACA = {"kind": "alpaca", "path": "raw.json"}
+
+
+def test_near_duplicates_name_the_row_that_stays(write, tmp_path, row):
+    near = essay(1) + " and one word more"
+    write("raw.json", [row(0, input=essay(1)), row(0, input=near), row(0, input=essay(2))])
+    result = built(tmp_path, ALPACA)
+    [entry] = [e for e in rejects(tmp_path) if e["stage"] == "near duplicates"]
+    kept = read_split(tmp_path / "out", "train")
+    assert [r.input for r in kept] == [essay(1), essay(2)]
+    assert (entry["place"], entry["kept"], entry["record"]["input"]) == ("row 2", kept[0].id, near)
+    assert 0.8 <= entry["similarity"] < 1
+    assert stage(result, "near duplicates")["rejected"] == 1
+
+
+def test_answers_alone_are_no_duplicates(write, tmp_path, row):
+    answer = "Call your provider if you develop symptoms. " + essay(5, 10)
+    write("raw.json", [row(n, input=essay(n, 30), output=answer) for n in range(10)])
+    assert stage(built(tmp_path, ALPACA), "near duplicates")["rejected"] == 0
+
+
+def test_what_is_alike_is_on_one_side(write, tmp_path, row):
+    # Chains of rows, each like the next: the last is not like the first, but it is tied to it.
+    rows = []
+    for n in range(60):
+        words = essay(n, 80).split()
+        rows += [
+            row(0, input=" ".join([*words[shift:], *essay(n + 500, shift).split()])) for shift in (0, 6, 12)
+        ]
+    write("raw.json", rows)
+    built(tmp_path, ALPACA, validation=0.5)
+    splits = [read_split(tmp_path / "out", split) for split in ("train", "validation")]
+    train, validation = ({word for r in rows for word in r.input.split()} for rows in splits)
+    assert train
+    assert validation
+    assert not train & validation
+
+
+def test_dev_rows_take_their_group_with_them(write, tmp_path, row):
+    write("raw.json", [row(n, group=f"g{n // 2}", split="dev" if n == 4 else "train") for n in range(20)])
+    built(tmp_path, ALPACA)
+    assert {r.group for r in read_split(tmp_path / "out", "validation")} == {"g2"}
+
+
+def test_an_exam_is_kept_out_with_a_ledger_of_hits(write, tmp_path, row):
+    stem = essay(3, 40)
+    write("exam.jsonl", [{"id": "q1", "question": stem, "options": {"A": "yes", "B": "no"}, "answer": "A"}])
+    half = " ".join(stem.split()[:20])
+    write("raw.json", [row(0, input=f"Q: {stem}"), row(1, input=half), row(2, input=essay(9))])
+    result = built(tmp_path, ALPACA, exams=["exam.jsonl"], near_duplicates=None)
+    assert [r.instruction for r in read_split(tmp_path / "out", "train")] == ["Question 1?", "Question 2?"]
+    hits = [json.loads(line) for line in (tmp_path / "out/exam_hits.jsonl").read_text().splitlines()]
+    # 20 of 40 words: 8 of 28 runs of 13.
+    assert [(h["item"], h["dropped"], h["coverage"], h["token_coverage"]) for h in hits] == [
+        ("q1", True, 1.0, 1.0),
+        ("q1", False, round(8 / 28, 4), 0.5),
+    ]
+    assert stage(result, "exam questions")["reasons"] == {"holds a question of exam": 1}
+    [exam] = result.ledger["exams"]
+    assert hits[0]["exam_sha256"] == exam["sha256"]
+
+
+def test_language_drops_long_rows_and_never_cards(write, tmp_path, row):
+    german = (
+        "Die Behandlung der Herzinsuffizienz besteht aus Diuretika und Hemmern des Enzyms, dazu kommen "
+        "Betablocker, sobald der Patient stabil ist, und eine Begrenzung der Salzmenge im Essen."
+    )
+    english = (
+        "Heart failure is treated with diuretics and with drugs that block an enzyme, and beta blockers follow "
+        "once the patient is stable, together with a limit on the amount of salt that is eaten every day."
+    )
+    write(
+        "raw.json",
+        [row(0, output=german), row(1, output=english), row(2, output="Metformin"), row(3, output="Gicht")],
+    )
+    result = built(tmp_path, ALPACA, language="en")
+    assert [r.instruction[9] for r in read_split(tmp_path / "out", "train")] == ["1", "2", "3"]
+    assert stage(result, "language")["reasons"] == {"not in 'en'": 1}
+
+
+def test_contradictions_are_reported_and_left(write, tmp_path, row):
+    write("raw.json", [row(1), {**row(1), "output": "Another"}, row(2), row(1)])
+    result = built(tmp_path, ALPACA)
+    assert result.ledger["contradictions"] == {"questions": 1, "rows": 2}
+    [entry] = [json.loads(line) for line in (tmp_path / "out/contradictions.jsonl").read_text().splitlines()]
+    assert entry["places"] == ["raw.json row 1", "raw.json row 2"]
+    assert result.ledger["rows"]["train"] == 3
+
+
+def test_cleaning_is_written_down(write, tmp_path, row):
+    write("raw.json", [row(1, input="a<br>b &amp; c"), row(2, output="nan")])
+    result = built(tmp_path, ALPACA)
+    assert read_split(tmp_path / "out", "train")[0].input == "a\nb & c"
+    assert stage(result, "clean")["changed"] == {"HTML entities": 1, "HTML tags": 1}
+    assert stage(result, "clean")["reasons"] == {"no answer": 1}
+
+
+def test_caps_and_weights(write, tmp_path, row):
+    for name in ("a", "b", "c"):
+        write(f"{name}.json", [row(0, input=f"{name} {n}") for n in range(100)])
+    sources = [{"kind": "alpaca", "name": name, "path": f"{name}.json"} for name in ("a", "b", "c")]
+    capped = built(tmp_path, {**sources[0], "max_rows": 10}, *sources[1:], near_duplicates=None)
+    assert [s["kept"] for s in capped.ledger["sources"]] == [10, 100, 100]
+    assert stage(capped, "mix")["reasons"] == {"over max_rows": 90}
+    weighted = built(
+        tmp_path, {**sources[0], "weight": 3}, *sources[1:], near_duplicates=None, rows=100, out="weighted"
+    )
+    assert [s["kept"] for s in weighted.ledger["sources"]] == [60, 20, 20]
+    with pytest.raises(UserError, match="a source has a weight, but no rows"):
+        built(tmp_path, {**sources[0], "weight": 2}, out="x")
+
+
+def test_a_cap_keeps_who_was_in_when_it_is_raised(write, tmp_path, row):
+    write("raw.json", [row(n) for n in range(200)])
+    few = built(tmp_path, {**ALPACA, "max_rows": 50}, out="few")
+    more = built(tmp_path, {**ALPACA, "max_rows": 80}, out="more")
+    ids = [{r.id for r in read_split(result.path, "train")} for result in (few, more)]
+    assert (len(ids[0]), len(ids[1])) == (50, 80)
+    assert ids[0] < ids[1]
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcde"), st.tuples(st.integers(0, 50), st.floats(0.1, 10)), min_size=1),
+    st.integers(1, 200),
+)
+def test_the_mix_is_filled_whenever_it_can_be(sources, rows):
+    held = {name: count for name, (count, _) in sources.items()}
+    given_ = shares(held, {}, {name: weight for name, (_, weight) in sources.items()}, rows)
+    assert sum(given_.values()) == min(rows, sum(held.values()))
+    assert all(0 <= given_[name] <= count for name, count in held.items())
+
+
+# Again, and after a kill ------------------------------------------------------------------------------------------
+
+
+def stamps() -> dict[str, int]:
+    """When every account under the working place was written."""
+    return {str(p): p.stat().st_mtime_ns for p in (places.cache() / "build").rglob("*.account.json")}
+
+
+def test_an_unchanged_stage_is_not_run_again(write, tmp_path, row):
+    write("a.json", [row(n) for n in range(30)])
+    write("b.json", [row(n + 100) for n in range(30)])
+    a, b = ({"kind": "alpaca", "name": n, "path": f"{n}.json"} for n in "ab")
+    built(tmp_path, a, {**b, "max_rows": 7}, out="one")
+    before = stamps()
+    built(tmp_path, a, {**b, "max_rows": 5}, out="two")
+    after = stamps()
+    # Only the mix is made anew, and of the older build only what is still used is kept.
+    assert {Path(p).parent.name.rpartition("-")[0] for p in after if after[p] != before.get(p)} == {"mix"}
+    assert {Path(p).parent.name.rpartition("-")[0] for p in before.keys() - after.keys()} == {"mix"}
+
+
+def test_the_working_place_is_the_users_own(write, tmp_path, row):
+    write("raw.json", [row(1)])
+    built(tmp_path, ALPACA)
+    assert (places.cache() / "build" / "t").stat().st_mode & 0o077 == 0
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from medalpaca_data.build import build
+from medalpaca_data.recipe import load_recipe
+recipe, root = load_recipe(sys.argv[1])
+build(recipe, root, Path(sys.argv[2]))
+"""
+
+
+def test_a_killed_build_goes_on_to_the_same_bytes(write, tmp_path, row):
+    write("raw.json", [row(0, input=f"{essay(n)}<br>") for n in range(3000)])
+    reference = built(tmp_path, ALPACA, validation=0.2, out="reference")
+    recipe = tmp_path / "recipe.yaml"
+    started = time.monotonic()
+    built_once = subprocess.run(
+        [sys.executable, "-c", KILLED, str(recipe), str(tmp_path / "timed")], check=True
+    )
+    assert built_once.returncode == 0
+    whole = time.monotonic() - started
+    environment = {**os.environ, "MEDALPACA_HOME": str(tmp_path / "other home")}
+    for part in (0.3, 0.6, 0.9):
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(recipe), str(tmp_path / "killed")], env=environment
+        )
+        time.sleep(part * whole)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if (tmp_path / "killed").exists():  # it was quicker than the knife
+            break
+    subprocess.run(
+        [sys.executable, "-c", KILLED, str(recipe), str(tmp_path / "killed")], env=environment, check=True
+    )
+    ledger = json.loads((tmp_path / "killed/ledger.json").read_text())
+    assert ledger == reference.ledger
+    assert (tmp_path / "killed/README.md").read_bytes() == (reference.path / "README.md").read_bytes()
+
+
+def test_datasets_loads_the_directory(write, tmp_path, row):
+    datasets = pytest.importorskip("datasets")
+    write("raw.json", [row(n) for n in range(50)])
+    result = built(tmp_path, ALPACA, validation=0.3)
+    loaded = datasets.load_dataset(str(result.path), cache_dir=str(tmp_path / "cache"))
+    assert {split: table.num_rows for split, table in loaded.items()} == result.ledger["rows"]
+    assert loaded["train"][0]["output"].startswith("Answer")
+
+
+def test_a_sentence_under_two_tasks_is_two_rows_on_one_side(write, tmp_path, row):
+    rows = [row(task, instruction=f"Task {task}", input=essay(n)) for n in range(40) for task in (1, 2)]
+    write("raw.json", rows)
+    result = built(tmp_path, ALPACA, validation=0.4)
+    assert stage(result, "near duplicates")["rejected"] == 0
+    train, validation = ({r.input for r in read_split(tmp_path / "out", s)} for s in ("train", "validation"))
+    assert train
+    assert validation
+    assert not train & validation

@@ -1,0 +1,172 @@
+"""Make packages/data's list of known test questions (hashes, no text) from the exams' own files.
+
+    uv run python tools/hash_test_questions.py DATA [OUT]
+
+DATA holds mmlu/test/*.csv, medqa/5opt/{test,dev}.jsonl, pubmedqa/{ori_pqal,test_ground_truth}.json,
+medmcqa/dev.json.gz, usmle_sample/medalpaca_format/, usmle_sample/clinical_camel/step_exams.jsonl, and the published
+medical_meadow_original/medical_meadow_mmmlu.json, which is MMLU's test split too. The same files give the same bytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from medalpaca_data.exam import Item
+from medalpaca_data.exam_layouts import read_exam
+from medalpaca_data.ground.errors import UserError, run
+from medalpaca_data.ground.files import read_json, write_bytes
+from medalpaca_data.known_questions import FILE, PIECE, SHORT, pack, question_pieces, words_of
+from medalpaca_data.row import read_records
+
+OUT = Path(__file__).parents[1] / "packages/data/src/medalpaca_data" / FILE
+OPTIONS = 12  # words that options must have together to stand for their question without it
+ABSTRACT = 40  # words of an abstract that stand for a PubMedQA question too short to tell
+FIRST_OPTION = re.compile(r"\n\(?A[:)]")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A test question in words: its stem, all its options in order, and the right one (or nothing)."""
+
+    stem: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    answer: tuple[str, ...] = ()
+
+
+def main(arguments: list[str]) -> None:
+    """Read every exam and write the list."""
+    if not 1 <= len(arguments) <= 2:
+        raise UserError("usage: hash_test_questions.py DATA [OUT]")
+    data = Path(arguments[0])
+    sets = {
+        "USMLE sample": [*_items(data / "usmle_sample/medalpaca_format"), *_clinical_camel(data)],
+        "MMLU test": [*_mmlu(data), *_mmmlu(data)],
+        "MedQA test": list(_items(data / "medqa/5opt/test.jsonl")),
+        "MedQA dev": list(_items(data / "medqa/5opt/dev.jsonl")),
+        "PubMedQA test": list(_pubmedqa(data)),
+        "MedMCQA dev": list(_medmcqa(data)),
+    }
+    generic = _generic(question for questions in sets.values() for question in questions)
+    seen: set[tuple[int, ...]] = set()
+    packed = []
+    for name, questions in sets.items():
+        pieces = []
+        lost = 0
+        for question in questions:
+            forms = [question_pieces(form) for form in _forms(question, generic)]
+            lost += not any(forms)
+            new = [form for form in dict.fromkeys(forms) if form and form not in seen]
+            pieces += new
+            seen.update(new)
+        packed.append((name, pieces))
+        sys.stdout.write(
+            f"{name}: {len(questions)} questions, {len(pieces)} entries, {lost} too short to tell\n"
+        )
+    content = pack(packed)
+    out = Path(arguments[1]) if len(arguments) > 1 else OUT
+    write_bytes(out, content)
+    sys.stdout.write(f"{out.name}: {len(content)} bytes\n")
+
+
+def _forms(question: Question, generic: frozenset[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """What is looked for: the stem, or where that says too little, the stem with its options or its answer."""
+    stem, options, answer = question.stem, question.options, question.answer
+    if len(stem) >= PIECE and stem not in generic:
+        yield stem
+        return
+    whole = stem + options
+    if options or len(stem) > SHORT:
+        yield whole
+    if len(options) >= OPTIONS and options not in generic:
+        yield options
+    if answer and len(stem + answer) >= PIECE:
+        yield stem + answer
+
+
+def _generic(questions: Iterable[Question]) -> frozenset[tuple[str, ...]]:
+    """Short stems and options that stand in other questions too: alone they tell no question.
+
+    Questions with the same options are copies of one, however their stems were edited.
+    """
+    of_run: dict[tuple[str, ...], set[tuple[str, ...]]] = defaultdict(set)
+    of_options: dict[tuple[str, ...], set[tuple[str, ...]]] = defaultdict(set)
+    short = set()
+    for question in questions:
+        of_options[question.options].add(question.stem)
+        for run_ in _runs(question.stem):
+            of_run[run_].add(question.options)
+        if PIECE <= len(question.stem) < 2 * PIECE:
+            short.add(question.stem)
+    stems = {stem for stem in short if all(len(of_run[run_]) > 1 for run_ in _runs(stem))}
+    return frozenset(stems | {options for options, stems in of_options.items() if len(stems) > 1})
+
+
+def _runs(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    return (words[i : i + PIECE] for i in range(len(words) - PIECE + 1))
+
+
+def _words(*texts: str) -> tuple[str, ...]:
+    return tuple(word for text in texts for word in words_of(text))
+
+
+# The exams' files -------------------------------------------------------------------------------------------------
+
+
+def _items(path: Path) -> Iterator[Question]:
+    return (_question(item) for item in read_exam(path).items)
+
+
+def _question(item: Item) -> Question:
+    return Question(
+        _words(item.question), _words(*item.options.values()), _words(item.options.get(item.answer, ""))
+    )
+
+
+def _mmlu(data: Path) -> Iterator[Question]:
+    for file in sorted((data / "mmlu/test").glob("*.csv")):
+        yield from _items(file)
+
+
+def _mmmlu(data: Path) -> Iterator[Question]:
+    """Medical Meadow's copy of the test split: "Q:stem? \\nA:...;B:...;C:...;D:..."."""
+    for record in read_json(data / "medical_meadow_original/medical_meadow_mmmlu.json"):
+        yield _lettered(record["input"])
+
+
+def _clinical_camel(data: Path) -> Iterator[Question]:
+    for _, record in read_records(data / "usmle_sample/clinical_camel/step_exams.jsonl"):
+        yield _lettered(record["text"])
+
+
+def _lettered(text: str) -> Question:
+    """A question whose options follow, lettered, in the same text."""
+    text = text.removeprefix("Q:")
+    first = FIRST_OPTION.search(text)
+    stem, options = (text[: first.start()], text[first.start() :]) if first else (text, "")
+    return Question(_words(stem), _words(options))
+
+
+def _pubmedqa(data: Path) -> Iterator[Question]:
+    records = read_json(data / "pubmedqa/ori_pqal.json")
+    for number in read_json(data / "pubmedqa/test_ground_truth.json"):
+        stem = _words(records[number]["QUESTION"])
+        # A title of a few words tells nothing; the abstract under it does, and is as much of the test.
+        yield Question(stem, _words(*records[number]["CONTEXTS"])[:ABSTRACT] if len(stem) <= SHORT else ())
+
+
+def _medmcqa(data: Path) -> Iterator[Question]:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "dev.json"
+        file.write_bytes(gzip.decompress((data / "medmcqa/dev.json.gz").read_bytes()))
+        yield from _items(file)
+
+
+if __name__ == "__main__":
+    run(lambda arguments: main(list(arguments)))
