@@ -48,7 +48,9 @@ def evaluate() -> Callable[..., dict[str, Any]]:
         from lm_eval.tasks import TaskManager
 
         manager = TaskManager(include_defaults=False, metadata=metadata or {})
-        return simple_evaluate(model=model, tasks=[task], task_manager=manager, bootstrap_iters=0, **options)
+        return simple_evaluate(
+            model=model, tasks=[task], task_manager=manager, **({"bootstrap_iters": 0} | options)
+        )
 
     return call
 

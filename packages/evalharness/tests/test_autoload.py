@@ -77,8 +77,8 @@ def test_sealed_means_that_lm_eval_reaches_nobody():
 def test_sealed_without_the_bootstrap_the_tasks_seal():
     code = (
         "import socket\n"
-        "from medalpaca_evalharness.loader import pocket\n"
-        "print(len(pocket()['test']) > 0)\n"
+        "from medalpaca_evalharness.loader import dataset\n"
+        "print(len(dataset(medalpaca_task='medalpaca_pocket')['test']) > 0)\n"
         "try:\n"
         "    socket.create_connection(('192.0.2.1', 443), timeout=1)\n"
         "except OSError as error:\n"
@@ -198,3 +198,18 @@ def test_other_errors_stay_what_they_are():
     _autoload._report_in_one_line(harness)
     with pytest.raises(ValueError, match="own"):
         HarnessCLI().execute(None)
+
+
+@pytest.mark.parametrize("reads_them_itself", [False, True])
+def test_models_are_registered_unless_lm_eval_does_that_itself(monkeypatch, reads_them_itself):
+    from lm_eval.api import registry
+
+    mine: registry.Registry = registry.Registry("model")
+    monkeypatch.setattr(registry, "model_registry", mine)
+    if reads_them_itself:
+        monkeypatch.setattr(registry, "load_plugins", lambda: None, raising=False)
+    for _ in range(2):
+        _autoload._register_models(types.ModuleType("lm_eval.models"))
+    assert ("medalpaca" in mine) is not reads_them_itself
+    # A string until it is asked for: neither torch nor transformers is imported for a list of names.
+    assert all(isinstance(held, str) for held in mine.values())

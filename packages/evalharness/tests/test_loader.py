@@ -9,7 +9,10 @@ import pytest
 
 from medalpaca_data.exam import load_exam
 from medalpaca_data.exam_prompt import ask, exam_prompt_id
-from medalpaca_evalharness.loader import GROUPS, TASKS, documents, exam, pocket, prepare, usmle_step2
+from medalpaca_evalharness.catalogue import GROUPS, TASKS
+from medalpaca_evalharness.loader import dataset, documents, prepare
+
+STEP2, WHOLE, POCKET = "medalpaca_usmle_step2", "medalpaca_exam", "medalpaca_pocket"
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +32,7 @@ def test_every_item_is_asked_as_the_data_package_asks_it(write_exam):
 
 
 def test_options_of_any_number_survive_the_dataset(write_exam):
-    rows = list(exam(exam=str(write_exam()))["test"])
+    rows = list(dataset(medalpaca_task=WHOLE, exam=str(write_exam()))["test"])
     assert sorted({len(row["choices"]) for row in rows}) == [4, 5, 6]
     assert all(None not in row["choices"] for row in rows)
 
@@ -43,7 +46,7 @@ def test_every_document_carries_its_receipt(write_exam, tiny, adapter):
         "dtype": "float32",
         "version": 1.0,
     }
-    rows = list(usmle_step2(**given)["test"])
+    rows = list(dataset(medalpaca_task=STEP2, **given)["test"])
     assert len(rows) == 3
     for row in rows:
         assert row["exam_sha256"] == load_exam(directory).sha256
@@ -55,7 +58,7 @@ def test_every_document_carries_its_receipt(write_exam, tiny, adapter):
 
 
 def test_the_pocket_exam_is_asked_by_text():
-    rows = list(pocket()["test"])
+    rows = list(dataset(medalpaca_task=POCKET)["test"])
     assert rows[0]["prompt_id"] == exam_prompt_id("text")
     assert all(len(set(row["choices"])) == len(row["choices"]) for row in rows)
     assert not any(letter in row["choices"] for row in rows for letter in "ABCD")
@@ -67,20 +70,20 @@ def test_exclusions_are_counted_by_reason_and_named_by_id_only(write_exam, caplo
     questions[1]["options"] = {"A": "", "B": ""}
     (directory / "step2.json").write_text(json.dumps(questions))
     (directory / "question_with_images.json").write_text('{"step2": [3], "step1": [1]}')
-    assert len(usmle_step2(exam=str(directory))["test"]) == 1
+    assert len(dataset(medalpaca_task=STEP2, exam=str(directory))["test"]) == 1
     said = [record.getMessage() for record in caplog.records if record.name == "lm_eval.medalpaca"]
     assert said == [
         "medalpaca_usmle_step2: 1 of 3 items not scored (empty options): step2-2",
         "medalpaca_usmle_step2: 1 of 3 items not scored (needs an image): step2-3",
     ]
     caplog.clear()
-    assert len(usmle_step2(exam=str(directory), images="keep")["test"]) == 2
+    assert len(dataset(medalpaca_task=STEP2, exam=str(directory), images="keep")["test"]) == 2
     assert "Case" not in caplog.text
     assert "remedy" not in caplog.text
 
 
 def test_the_warning_about_an_unknown_image_list_is_passed_on(write_exam, caplog):
-    exam(exam=str(write_exam()))
+    dataset(medalpaca_task=WHOLE, exam=str(write_exam()))
     assert "need a picture" in caplog.text
 
 
@@ -89,7 +92,7 @@ def test_items_without_a_step_are_not_forgotten(tmp_path, caplog):
     base = {"options": ["x", "y"], "answer": "B"}
     rows = [base | {"question": "One?", "step": 2}, base | {"question": "Two?"}]
     file.write_text("\n".join(map(json.dumps, rows)))
-    assert len(usmle_step2(exam=str(file))["test"]) == 1
+    assert len(dataset(medalpaca_task=STEP2, exam=str(file))["test"]) == 1
     assert "1 items of mixed name no step" in caplog.text
 
 

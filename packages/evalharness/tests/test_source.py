@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import http.server
+import io
 import json
 import os
 import subprocess
 import sys
 import threading
+import urllib.parse
 
+import polars
 import pytest
 
 from medalpaca_data.ground.errors import UserError
 from medalpaca_evalharness import hub
+from medalpaca_evalharness.catalogue import TASKS
 from medalpaca_evalharness.loader import documents, prepare
 from medalpaca_evalharness.source import exam_of
+
+STEP, LOCAL = TASKS["medalpaca_usmle_step1"], TASKS["medalpaca_exam"]
 
 
 @pytest.fixture(autouse=True)
@@ -26,30 +32,28 @@ def nothing_set(monkeypatch):
 def test_metadata_goes_before_the_environment(write_exam, monkeypatch):
     named, other = write_exam("named"), write_exam("other", texts=" (other)")
     monkeypatch.setenv("MEDALPACA_EXAM", str(other))
-    assert exam_of("t", {"exam": str(named)}, bundled=None, on_hub=False).name == "named"
-    assert exam_of("t", {}, bundled=None, on_hub=False).name == "other"
+    assert exam_of("t", LOCAL, {"exam": str(named)}).name == "named"
+    assert exam_of("t", LOCAL, {}).name == "other"
 
 
 def test_the_environment_goes_before_the_hub(write_exam, monkeypatch):
     monkeypatch.setenv("MEDALPACA_EXAM", str(write_exam()))
-    monkeypatch.setattr(hub, "fetch", lambda: pytest.fail("the hub was asked"))
-    assert exam_of("t", {}, bundled=None, on_hub=True).name == "exam"
+    monkeypatch.setattr(hub, "fetch", lambda repository: pytest.fail("the hub was asked"))
+    assert exam_of("t", STEP, {}).name == "exam"
 
 
 def test_a_bundled_exam_ignores_both(write_exam, monkeypatch):
     monkeypatch.setenv("MEDALPACA_EXAM", str(write_exam()))
-    assert (
-        exam_of("t", {"exam": "/nowhere"}, bundled="medalpaca_pocket", on_hub=False).name
-        == "medalpaca_pocket"
-    )
+    for name in ("medalpaca_pocket", "medalpaca_vignettes"):
+        assert exam_of("t", TASKS[name], {"exam": "/nowhere"}).name == name
 
 
 @pytest.mark.parametrize("switch", ["MEDALPACA_SEALED", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
 def test_the_hub_is_never_asked_when_sealed_or_offline(monkeypatch, switch):
     monkeypatch.setenv(switch, "1")
-    monkeypatch.setattr(hub, "fetch", lambda: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(hub, "fetch", lambda repository: pytest.fail("the hub was asked"))
     with pytest.raises(UserError, match=f"not asked because {switch}.*--metadata .*MEDALPACA_EXAM"):
-        exam_of("medalpaca_usmle_step1", {}, bundled=None, on_hub=True)
+        exam_of("medalpaca_usmle_step1", STEP, {})
 
 
 @pytest.mark.parametrize(
@@ -62,7 +66,7 @@ def test_the_hub_is_never_asked_when_sealed_or_offline(monkeypatch, switch):
 )
 def test_a_bad_name_is_one_clear_line(metadata, said):
     with pytest.raises(UserError, match=said) as caught:
-        exam_of("t", metadata, bundled=None, on_hub=True)
+        exam_of("t", STEP, metadata)
     assert "\n" not in str(caught.value)
 
 
@@ -95,12 +99,10 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     def answer(self, *, body: bool):
         repository, _, rest = self.path.lstrip("/").partition("/resolve/")
-        content = self.server.files.get(rest.partition("/")[2])
+        content = self.server.files.get(urllib.parse.unquote(rest.partition("/")[2]))
         if "/resolve/" in self.path:  # the client library has questions of its own
             self.server.asked.append((self.command, self.path))
-        known = (
-            repository == "datasets/medalpaca/medical_meadow_usmle_self_assessment" and content is not None
-        )
+        known = repository == f"datasets/{self.server.repository}" and content is not None
         self.send_response(200 if known else 404)
         self.send_header("X-Repo-Commit", self.COMMIT)
         if not known:
@@ -118,6 +120,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def local_hub(write_exam):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.repository = hub.USMLE.name
     server.files = {file.name: file.read_bytes() for file in write_exam("origin").iterdir()}
     server.asked = []
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -126,18 +129,23 @@ def local_hub(write_exam):
     server.server_close()
 
 
-def fetch_in_new_process(tmp_path, endpoint: str) -> subprocess.CompletedProcess[str]:
+def fetch_in_new_process(
+    tmp_path, endpoint: str, task: str = "medalpaca_usmle_step1", **switches: str
+) -> subprocess.CompletedProcess[str]:
     # huggingface_hub reads its settings when it is imported.
     code = (
+        "from medalpaca_evalharness.catalogue import TASKS\n"
         "from medalpaca_evalharness.source import exam_of\n"
         "from medalpaca_data.ground.errors import UserError\n"
         "try:\n"
-        "    exam = exam_of('t', {}, bundled=None, on_hub=True)\n"
+        f"    exam = exam_of('t', TASKS[{task!r}], {{}})\n"
         "    print(exam.read, sorted({item.step for item in exam.items}), exam.warnings)\n"
         "except UserError as error:\n"
         "    print('refused:', error)\n"
     )
-    environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hf"), "NO_PROXY": "*"}
+    environment = (
+        os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hf"), "NO_PROXY": "*"} | switches
+    )
     return subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
     )
@@ -147,7 +155,7 @@ def test_the_hub_is_the_last_resort(tmp_path, local_hub):
     done = fetch_in_new_process(tmp_path, f"http://127.0.0.1:{local_hub.server_port}")
     assert done.stdout.startswith("12 [1, 2, 3]"), done.stderr
     fetched = {path.rpartition("/")[2] for command, path in local_hub.asked if command == "GET"}
-    assert fetched == set(hub.FILES)
+    assert fetched == set(hub.USMLE.files)
     # One revision for all: after the first question, everything is asked by commit.
     assert {path.split("/resolve/")[1].split("/")[0] for _, path in local_hub.asked[1:]} == {Hub.COMMIT}
 
@@ -171,3 +179,37 @@ def test_no_hub_at_all_is_found_out_quickly(tmp_path):
     done = fetch_in_new_process(tmp_path, "http://127.0.0.1:9")
     assert done.stdout.startswith("refused:"), done.stderr
     assert "Retrying" not in done.stderr
+
+
+def parquet(rows: list[dict]) -> bytes:
+    buffer = io.BytesIO()
+    polars.DataFrame(rows).write_parquet(buffer)
+    return buffer.getvalue()
+
+
+MEDICAL = {
+    "medalpaca_medqa_step1": (
+        b'{"question": "Q?", "options": {"A": "x", "B": "y"}, "answer_idx": "B", "meta_info": "step1"}'
+    ),
+    "medalpaca_medmcqa": parquet(
+        [{"id": "m", "question": "Q?", "opa": "w", "opb": "x", "opc": "y", "opd": "z", "cop": 0}]
+    ),
+    "medalpaca_pubmedqa": parquet(
+        [{"pubid": 1, "question": "Q?", "context": {"contexts": ["C."]}, "final_decision": "no"}]
+    ),
+    "medalpaca_mmlu_anatomy": parquet(
+        [{"question": "Q?", "subject": "anatomy", "choices": ["w", "x"], "answer": 1}]
+    ),
+}
+
+
+@pytest.mark.parametrize("task", MEDICAL)
+def test_the_medical_exams_come_from_the_hub_too(tmp_path, local_hub, task):
+    repository = TASKS[task].hub
+    local_hub.repository, local_hub.files = repository.name, {repository.files[0]: MEDICAL[task]}
+    done = fetch_in_new_process(tmp_path, f"http://127.0.0.1:{local_hub.server_port}", task)
+    assert done.stdout.startswith("1 "), done.stdout + done.stderr
+    sealed = fetch_in_new_process(
+        tmp_path, f"http://127.0.0.1:{local_hub.server_port}", task, MEDALPACA_SEALED="1"
+    )
+    assert "not asked because MEDALPACA_SEALED=1" in sealed.stdout

@@ -8,29 +8,28 @@ import pytest
 
 from medalpaca_data.exam import load_exam
 from medalpaca_data.ground.errors import UserError
+from medalpaca_evalharness.catalogue import GROUPS, TASKS
 
-OURS = ["medalpaca_exam", "medalpaca_pocket", "medalpaca_usmle"] + [
-    f"medalpaca_usmle_step{n}" for n in (1, 2, 3)
-]
+USMLE = ["medalpaca_usmle"] + [f"medalpaca_usmle_step{n}" for n in (1, 2, 3)]
 
 
 def test_the_tasks_are_found():
     from lm_eval.tasks import TaskManager
 
     manager = TaskManager(include_defaults=False)
-    assert [name for name in manager.all_tasks if name.startswith("medalpaca")] == sorted(OURS)
-    assert manager.all_groups == ["medalpaca_usmle"]
+    assert [name for name in manager.all_tasks if name.startswith("medalpaca")] == sorted(TASKS | GROUPS)
+    assert sorted(manager.all_groups) == sorted(GROUPS)
 
 
 def test_a_model_that_is_always_right(write_exam, evaluate, answering):
     found = evaluate(answering(lambda doc: doc["gold"]), "medalpaca_usmle", {"exam": str(write_exam())})
-    assert {found["results"][task]["acc,none"] for task in OURS[2:]} == {1.0}
+    assert {found["results"][task]["acc,none"] for task in USMLE} == {1.0}
 
 
 def test_a_model_that_always_says_b_scores_the_share_of_b(write_exam, evaluate, answering):
     # Keys of the synthetic exam: BACD BAD CABEC, so B is right in 1 of 4, 1 of 3 and 1 of 5.
     found = evaluate(answering(lambda doc: 1), "medalpaca_usmle", {"exam": str(write_exam())})["results"]
-    shares = [found[task]["acc,none"] for task in OURS[3:]]
+    shares = [found[task]["acc,none"] for task in USMLE[1:]]
     assert shares == [1 / 4, 1 / 3, 1 / 5]
     # Weighted by size: 3 of 12 items, not the mean of the three shares.
     assert found["medalpaca_usmle"]["acc,none"] == pytest.approx(3 / 12)

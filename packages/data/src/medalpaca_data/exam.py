@@ -14,6 +14,8 @@ from .ground.files import sha256_bytes, sha256_json
 LETTERS = string.ascii_uppercase
 MIN_OPTIONS, MAX_OPTIONS = 2, 26
 POCKET = "medalpaca_pocket"
+VIGNETTES = "medalpaca_vignettes"
+BUNDLED = (POCKET, VIGNETTES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +27,7 @@ class Item:
     options: Mapping[str, str]
     answer: str
     step: int | None = None
-    subject: str | None = None
+    subject: str | None = None  # of MedQA: the part, "step1" or "step2&3"
     image: str | None = None
 
     @property
@@ -78,13 +80,26 @@ def load_exam(path_or_name: str | Path, *, images: str = "exclude") -> Exam:
     `images="keep"` also scores items whose text needs a picture. Raises UserError, one line, when nothing is
     there, the layout is unknown, a record is broken, or no item can be scored.
     """
-    from .exam_layouts import read_exam
-    from .pocket.exam import pocket_exam
-
     if images not in ("exclude", "keep"):
         raise UserError(f"images={images!r}: 'exclude' or 'keep'")
-    raw = pocket_exam() if str(path_or_name) == POCKET else read_exam(Path(path_or_name))
-    return judge(raw, images=images)
+    return judge(raw_exam(path_or_name), images=images)
+
+
+def raw_exam(path_or_name: str | Path, broken: list[tuple[str, str]] | None = None) -> RawExam:
+    """An exam as it stands, before it is judged. (place, reason) of records that cannot be read go to `broken`.
+
+    Without `broken`, the first such record is refused.
+    """
+    from .exam_layouts import read_exam
+    from .pocket.exam import pocket_exam
+    from .vignettes import vignettes
+
+    match str(path_or_name):
+        case "medalpaca_pocket":
+            return pocket_exam()
+        case "medalpaca_vignettes":
+            return vignettes()
+    return read_exam(Path(path_or_name), broken)
 
 
 def judge(raw: RawExam, *, images: str = "exclude") -> Exam:

@@ -6,6 +6,8 @@ in `medalpaca_evalharness_autoload.pth` calls `install()` whenever Python starts
 
 - adds the directories of the entry points in group "lm_eval.tasks" to what `TaskManager` searches, exactly as
   pull request 4015 does, and not at all once lm-eval does it itself;
+- registers the entry points in group "lm_eval.models" as names for `--model`, as pull request 4013 does, and
+  not once lm-eval does; nothing of them is imported before it is asked for;
 - has our tasks' exam, model and adapter checked before the model is loaded, and the prompts' lengths before
   it is asked;
 - lets lm-eval's command line report our own user errors in one line;
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 GROUP = "lm_eval.tasks"
+MODELS = "lm_eval.models"
 
 
 def install() -> None:
@@ -113,6 +116,18 @@ def _search_entry_points(manager: ModuleType) -> None:
     manager.TaskManager.__init__ = with_plugins
 
 
+def _register_models(models: ModuleType) -> None:
+    import importlib.metadata
+
+    from lm_eval.api import registry
+
+    if hasattr(registry, "load_plugins"):
+        return  # this lm-eval reads the entry points itself
+    for point in importlib.metadata.entry_points(group=MODELS):
+        if point.name not in registry.model_registry:
+            registry.model_registry.register(point.name, target=point.value)
+
+
 def _check_first(evaluator: ModuleType) -> None:
     evaluator.simple_evaluate = _checked(evaluator.simple_evaluate, "before_model")  # type: ignore[attr-defined]
     evaluator.evaluate = _checked(evaluator.evaluate, "before_inference")  # type: ignore[attr-defined]
@@ -139,6 +154,7 @@ def _report_in_one_line(harness: ModuleType) -> None:
 
 PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "lm_eval.tasks.manager": _search_entry_points,
+    "lm_eval.models": _register_models,
     "lm_eval.evaluator": _check_first,
     "lm_eval._cli.harness": _report_in_one_line,
 }
@@ -190,9 +206,13 @@ def _checked(function: Any, check: str) -> Any:
         try:
             import inspect
 
-            from . import preflight
+            from . import model_arguments, preflight
 
-            getattr(preflight, check)(inspect.signature(function).bind_partial(*args, **kwargs).arguments)
+            bound = inspect.signature(function).bind_partial(*args, **kwargs)
+            if bound.arguments.get("model") == model_arguments.MODEL:
+                model_arguments.complete(bound.arguments)
+                args, kwargs = (), dict(bound.arguments)
+            getattr(preflight, check)(bound.arguments)
         except Exception as error:
             if _is_user_error(error):
                 raise

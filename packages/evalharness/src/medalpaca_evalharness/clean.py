@@ -9,7 +9,7 @@ from typing import Any
 
 from medalpaca_data.check import HALF
 from medalpaca_data.contamination import ItemCoverage, coverage
-from medalpaca_data.exam import POCKET, Exam, find_exam, load_exam
+from medalpaca_data.exam import BUNDLED, Exam, find_exam, load_exam
 from medalpaca_data.ground.errors import CheckFailed, UserError
 from medalpaca_data.row import read_all_rows, rows_sha256
 
@@ -58,7 +58,7 @@ def contamination(comparison: Comparison, rows: Path, exam: str | None = None) -
 def exam_asked(run: Run, named: str | None) -> tuple[str | None, Exam]:
     """The exam with the SHA-256 that the run's samples carry, and where it is (None: bundled)."""
     if named is None and is_bundled(run):
-        return None, load_exam(POCKET)
+        return None, load_exam(run.exam)
     place = find_exam(named or run.exam_path)
     if place is None:
         raise UserError(f"{run.file}: does not say where its exam {run.exam} lies; name it with --exam PATH")
@@ -75,7 +75,7 @@ def exam_asked(run: Run, named: str | None) -> tuple[str | None, Exam]:
 
 def is_bundled(run: Run) -> bool:
     """Whether the run's exam is one that comes with the package, whose texts anybody may see: by hash."""
-    return run.exam == POCKET and load_exam(POCKET).sha256 == run.exam_sha256
+    return run.exam in BUNDLED and load_exam(run.exam).sha256 == run.exam_sha256
 
 
 def as_json(found: Contamination) -> dict[str, Any]:

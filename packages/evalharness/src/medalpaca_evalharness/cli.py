@@ -1,4 +1,7 @@
-"""The `exam` command: compare two results, report them, verify a report. Needs no model and no GPU."""
+"""The `exam` command: results shown, compared, reported and verified, exams inspected and imported.
+
+Only `exam ask` loads a model.
+"""
 
 from __future__ import annotations
 
@@ -21,33 +24,47 @@ def entry() -> None:
 def main(argv: Sequence[str]) -> int:
     """Exit code 0 when done, whatever the verdict; 1 when a comparison is refused, 2 on bad input."""
     arguments = _parser().parse_args(argv)
-    if arguments.command == "compare":
-        _compare(arguments)
-    elif arguments.command == "report":
-        _report(arguments)
-    elif arguments.command == "verify":
-        _verify(arguments)
-    elif arguments.command == "inspect":
-        _inspect(arguments)
-    else:
-        raise UserError(
-            "exam: say what to do: `exam compare BASE TUNED`, `exam report BASE TUNED --out report.html`, "
-            "`exam verify report.html` or `exam inspect EXAM`"
-        )
+    match arguments.command:
+        case "show":
+            _show(arguments)
+        case "compare":
+            _compare(arguments)
+        case "report":
+            _report(arguments)
+        case "verify":
+            _verify(arguments)
+        case "inspect":
+            _inspect(arguments)
+        case "import":
+            _import(arguments)
+        case "ask":
+            _ask(arguments)
+        case _:
+            raise UserError(
+                "exam: say what to do: `exam show RESULT`, `exam compare BASE TUNED`, "
+                "`exam report BASE TUNED --out report.html`, `exam verify report.html`, `exam inspect EXAM`, "
+                "`exam import EXAM --out exam.jsonl` or `exam ask BASE ADAPTER --tasks TASK --out results`"
+            )
     return 0
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="exam", description="Compare two exam results, report them, verify a report.")
+    parser = Parser(
+        prog="exam", description="Show, compare, report and verify exam results; look into exams."
+    )
     parser.add_argument("--version", action="version", version=f"exam {version('medalpaca-evalharness')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     result = "a results_*.json of lm_eval, or a directory with exactly one run"
+    task_help = "which exam, when the runs asked several, or which step of it"
+    show = commands.add_parser("show", help="one result per step: score, interval, chance, unanswered items")
+    show.add_argument("result", metavar="RESULT", type=Path, help=result)
+    show.add_argument("--task", help=task_help)
     compare = commands.add_parser("compare", help="base against tuned, with exact statistics and a verdict")
     report = commands.add_parser("report", help="the comparison and all about it as one HTML page, and JSON")
     for command in (compare, report):
         command.add_argument("base", metavar="BASE", type=Path, help=result)
         command.add_argument("tuned", metavar="TUNED", type=Path, help="the same for the tuned model")
-        command.add_argument("--task", help="which exam, when the runs asked several, or which step of it")
+        command.add_argument("--task", help=task_help)
     compare.add_argument("--items", action="store_true", help="print every fixed and broken item")
     report.add_argument("--out", type=Path, required=True, help="the .html file; .json goes beside it")
     verify = commands.add_parser("verify", help="compute a report again from its samples, check every hash")
@@ -59,13 +76,46 @@ def _parser() -> Parser:
         command.add_argument("--meadow", type=Path, help="the training data: a Meadow directory or rows")
         command.add_argument("--exam", help="where the exam is, if not where lm_eval was told")
     inspect = commands.add_parser("inspect", help="what an exam holds and what of it can be scored")
-    inspect.add_argument("exam", metavar="EXAM", help="a directory, a file, or medalpaca_pocket")
-    inspect.add_argument(
-        "--images", choices=("exclude", "keep"), default="exclude", help="items that need a picture"
+    convert = commands.add_parser(
+        "import", help="an exam in any layout as one JSONL file, with rejects listed"
     )
-    for command in (compare, inspect):
+    for command in (inspect, convert):
+        command.add_argument(
+            "exam", metavar="EXAM", help="a directory, a file, or the name of a bundled exam"
+        )
+        command.add_argument(
+            "--images", choices=("exclude", "keep"), default="exclude", help="items that need a picture"
+        )
+    inspect.add_argument("--overlap", metavar="EXAM", help="another exam: which questions stand in it too")
+    convert.add_argument("--out", type=Path, required=True, help="the .jsonl file; rejects go beside it")
+    ask = commands.add_parser("ask", help="base and tuned asked an exam in one pass, as lm_eval would twice")
+    ask.add_argument("base", metavar="BASE", help="a model directory or hub id")
+    ask.add_argument("adapter", metavar="ADAPTER", help="an adapter of it")
+    ask.add_argument("--tasks", required=True, help="tasks of this package, separated by commas")
+    ask.add_argument(
+        "--out", type=Path, required=True, help="gets base/ and tuned/ with a result of lm_eval each"
+    )
+    ask.add_argument("--exam", help="where the exam is, if not where lm_eval looks for it")
+    ask.add_argument("--model_args", default="", metavar="KEY=VALUE,...", help="as lm_eval's, for both sides")
+    ask.add_argument("--device", help="cuda where there is a GPU, else cpu")
+    ask.add_argument("--batch_size", default="1", help="of what is generated")
+    ask.add_argument("--limit", type=float, help="only so many items per task, for a test")
+    ask.add_argument("--apply_chat_template", action="store_true", help="as lm_eval's")
+    for command in (show, compare, inspect, convert):
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    from .results import read_run
+    from .summary import as_json, as_text, summary
+
+    found = read_run(arguments.result, arguments.task)
+    parts = summary(found)
+    if arguments.json:
+        _print_json(as_json(found, parts))
+    else:
+        sys.stdout.write(as_text(found, parts) + "\n")
 
 
 def _compare(arguments: argparse.Namespace) -> None:
@@ -128,11 +178,42 @@ def _inspect(arguments: argparse.Namespace) -> None:
 
     from .inspection import as_text, inspect
 
-    report = inspect(load_exam(arguments.exam, images=arguments.images))
+    other = load_exam(arguments.overlap, images="keep") if arguments.overlap else None
+    report = inspect(load_exam(arguments.exam, images=arguments.images), other)
     if arguments.json:
         _print_json(report)
     else:
         sys.stdout.write(as_text(report) + "\n")
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    from .convert import as_json, as_text, import_exam
+
+    found = import_exam(arguments.exam, arguments.out, images=arguments.images)
+    if arguments.json:
+        _print_json(as_json(found))
+    else:
+        sys.stdout.write(as_text(found) + "\n")
+
+
+def _ask(arguments: argparse.Namespace) -> None:
+    from lm_eval.utils import simple_parse_args_string
+
+    from .both_sides import ask_both
+
+    places = ask_both(
+        arguments.base,
+        arguments.adapter,
+        arguments.tasks.split(","),
+        arguments.out,
+        model_args=simple_parse_args_string(arguments.model_args),
+        device=arguments.device,
+        batch_size=arguments.batch_size,
+        metadata={"exam": arguments.exam} if arguments.exam else {},
+        limit=arguments.limit,
+        apply_chat_template=arguments.apply_chat_template,
+    )
+    sys.stdout.write("".join(f"{place}\n" for place in places))
 
 
 def _print_json(value: dict[str, Any]) -> None:

@@ -112,7 +112,7 @@ def compare(base: Run, tuned: Run) -> Comparison:
     pairs = [(answer, tuned.answers[item]) for item, answer in base.answers.items()]
     steps = sorted({before.step for before, _ in pairs}, key=lambda step: (step is None, step or 0))
     by_step = {step: [pair for pair in pairs if pair[0].step == step] for step in steps}
-    rows = [_row("no step" if step is None else f"Step {step}", [by_step[step]]) for step in steps]
+    rows = [_row(by_step[step][0][0].label, [by_step[step]]) for step in steps]
     adjusted = holm([row.p for row in rows])
     rows = [replace(row, p_holm=p) for row, p in zip(rows, adjusted, strict=True)]
     return Comparison(
@@ -225,6 +225,7 @@ def _refuse_different(base: Run, tuned: Run) -> None:
         raise CheckFailed(
             f"different texts shown for {len(changed)} items ({_ids(changed)}): use --apply_chat_template "
             "on both sides or on neither, with the same tokenizer="
+            + (" and the same --gen_kwargs" if base.generated else "")
         )
 
     if tuned.adapter and not _same_base(base, tuned) and _is_hub_id(base.base) and _is_hub_id(tuned.base):
@@ -252,6 +253,10 @@ def _notes(base: Run, tuned: Run) -> list[str]:
     notes = []
     if base.limited or tuned.limited:
         notes.append("only part of the exam was asked (--limit or --samples)")
+    if base.sampled or tuned.sampled:
+        notes.append(
+            "answers were drawn at random: another seed gives others, which the test does not know of"
+        )
     if base.cached or tuned.cached:
         notes.append("a run used --use_cache, whose entries name no model: be sure that the two shared none")
     same_base = _same_base(base, tuned)

@@ -11,6 +11,7 @@ from .calibration import calibration
 from .clean import Contamination, is_bundled
 from .compare import Comparison, as_json
 from .conformal import answer_sets
+from .flips import picked
 from .power import power
 from .probability import forecasts
 from .results import Run
@@ -76,9 +77,9 @@ def _items(base: Run, tuned: Run) -> list[dict[str, Any]]:
             "step": before.step,
             "key": before.letters[before.key],
             "prompt_sha256": before.asked.split()[0],
-            "base": before.letters[before.chosen],
+            "base": picked(before),
             "base_sample_sha256": before.sha256,
-            "tuned": tuned.answers[item].letters[tuned.answers[item].chosen],
+            "tuned": picked(tuned.answers[item]),
             "tuned_sample_sha256": tuned.answers[item].sha256,
         }
         for item, before in base.answers.items()

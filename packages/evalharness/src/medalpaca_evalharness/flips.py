@@ -40,10 +40,19 @@ def flips(pairs: Iterable[tuple[Answer, Answer]]) -> tuple[Flip, ...]:
     )
 
 
-def option(answer: Answer, index: int) -> str:
-    """An option as it was compared: its letter, and its text where the task compares texts."""
+def option(answer: Answer, index: int | None) -> str:
+    """An option as it was compared: its letter, and its text where the task compares texts. Without one, why."""
+    if index is None:
+        return picked(answer)
     letter, text = answer.letters[index], answer.choices[index]
     return letter if text == letter else f"{letter} {text}"
+
+
+def picked(answer: Answer) -> str:
+    """The letter that was answered, or why there is none of this item's."""
+    if answer.chosen is not None:
+        return answer.letters[answer.chosen]
+    return "no option's letter" if answer.outcome == "wrong" else answer.outcome
 
 
 def flip_json(flip: Flip) -> dict[str, Any]:

@@ -1,19 +1,40 @@
-"""What an exam holds, before anybody is asked: counts, exclusions, chance, and how balanced the key is."""
+"""What an exam holds, before anybody is asked: counts, exclusions, chance, balance of the key, and what looks wrong."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
-from medalpaca_data.exam import Exam
+from medalpaca_data.check import HALF
+from medalpaca_data.contamination import coverage
+from medalpaca_data.exam import Exam, Item
+
+# An option's letter in the middle of a text, as files have it whose options were not told apart.
+_SWALLOWED = re.compile(
+    r"(?:\banswer\s+|\boption\s+|\n\s*\(?)[A-Z]\s*[:.)]\s*\S|\n.*\bquestions?\b", re.IGNORECASE
+)
+_PICTURE = re.compile(
+    r"\b(?:(?:shown|seen|depicted|marked|labell?ed|indicated|displayed)\b[^.?]{0,60}\b(?:image|figure|photograph|picture|"
+    r"diagram|graph|drawing|tracing|pedigree|micrograph|arrows?|radiograph|scan|letter)"
+    r"|(?:image|figure|photograph|photomicrograph|picture|diagram|graph|drawing|tracing|pedigree|arrow|exhibit|"
+    r"electrocardiogram|ecg|radiograph|x-ray|scan|specimen)s?\b(?:[^.?]{0,60}\b(?:is|are))?\s+(?:shown|depicted|displayed)"
+    r"|\b(?:following|accompanying)\s+(?:image|figure|photograph|picture|diagram|graph|exhibit))\b",
+    re.IGNORECASE,
+)
+LONG_OPTION = 400  # characters: more than an option ever has
 
 
-def inspect(exam: Exam) -> dict[str, Any]:
-    """Counts by name. `read` is `scorable` plus all `excluded`; `chance` the mean of 1/k over items."""
+def inspect(exam: Exam, other: Exam | None = None) -> dict[str, Any]:
+    """Counts by name. `read` is `scorable` plus all `excluded`; `chance` the mean of 1/k over items.
+
+    With `other`, the items of which half or more of the question's word 13-grams stand in one item of it.
+    """
     excluded: dict[str, list[str]] = {}
     for entry in exam.excluded:
         excluded.setdefault(entry.reason, []).append(entry.id)
     steps: Counter[int | None] = Counter(item.step for item in exam.items)
+    longest = [item.id for item in exam.items if _key_is_longest(item)]
     return {
         "exam": exam.name,
         "sha256": exam.sha256,
@@ -23,10 +44,15 @@ def inspect(exam: Exam) -> dict[str, Any]:
         "scorable_by_step": {
             "none" if step is None else str(step): steps[step] for step in sorted(steps, key=str)
         },
+        "subjects": dict(sorted(Counter(item.subject for item in exam.items if item.subject).items())),
         "excluded": excluded,
         "options": dict(sorted(Counter(len(item.options) for item in exam.items).items())),
-        "chance": sum(1 / len(item.options) for item in exam.items) / len(exam.items),
+        "chance": sum(item.chance for item in exam.items) / len(exam.items),
         "key": dict(sorted(Counter(item.answer for item in exam.items).items())),
+        "key_is_longest": len(longest) / len(exam.items),
+        "swallowed": [item.id for item in exam.items if _swallows(item)],
+        "suspected_images": [item.id for item in exam.items if item.image or _PICTURE.search(item.question)],
+        "overlap": _overlap(exam, other) if other else None,
         "warnings": list(exam.warnings),
     }
 
@@ -41,6 +67,8 @@ def as_text(report: dict[str, Any]) -> str:
     ]
     if list(report["scorable_by_step"]) != ["none"]:
         lines += [f"  step {step}: {n}" for step, n in report["scorable_by_step"].items()]
+    if report["subjects"]:
+        lines.append("subjects  " + ", ".join(f"{name} {n}" for name, n in report["subjects"].items()))
     lines += [
         f"excluded  {len(ids)} ({reason}): {', '.join(ids)}" for reason, ids in report["excluded"].items()
     ]
@@ -48,6 +76,42 @@ def as_text(report: dict[str, Any]) -> str:
         "options   " + ", ".join(f"{n} items with {k}" for k, n in report["options"].items()),
         f"chance    {100 * report['chance']:.1f} %",
         "key       " + ", ".join(f"{letter} {n}" for letter, n in report["key"].items()),
+        f"          the longest option in {100 * report['key_is_longest']:.1f} %",
     ]
+    for name, what in (
+        ("swallowed", "options may hold other options' texts"),
+        ("suspected_images", "scored, but may need a picture"),
+    ):
+        if ids := report[name]:
+            lines.append(f"look at   {len(ids)} ({what}): {', '.join(ids)}")
+    if (overlap := report["overlap"]) is not None:
+        lines.append(f"overlap   {len(overlap['items'])} of {report['scorable']} with {overlap['exam']}")
+        lines += [
+            f"  {entry['item']} {100 * entry['coverage']:.0f} % in {entry['in']}"
+            for entry in overlap["items"]
+        ]
     lines += [f"warning   {warning}" for warning in report["warnings"]]
     return "\n".join(lines)
+
+
+def _overlap(exam: Exam, other: Exam) -> dict[str, Any]:
+    found = coverage(exam, (item.question for item in other.items))
+    return {
+        "exam": other.name,
+        "sha256": other.sha256,
+        "threshold": HALF,
+        "items": [
+            {"item": entry.item_id, "coverage": entry.coverage, "in": other.items[entry.text_index].id}
+            for entry in found
+            if entry.text_index is not None and entry.coverage >= HALF
+        ],
+    }
+
+
+def _key_is_longest(item: Item) -> bool:
+    key = len(item.options[item.answer])
+    return all(len(text) < key for letter, text in item.options.items() if letter != item.answer)
+
+
+def _swallows(item: Item) -> bool:
+    return any(_SWALLOWED.search(text) or len(text) > LONG_OPTION for text in item.options.values())

@@ -1,6 +1,7 @@
-"""The tasks' `custom_dataset` functions: from exam and model arguments to the documents that lm-eval asks.
+"""The tasks' `custom_dataset` function: from exam and model arguments to the documents that lm-eval asks.
 
-lm-eval calls them with the task's metadata, what `--metadata` gave, and all model arguments as keywords.
+lm-eval calls it with the task's metadata, what `--metadata` gave, all model arguments, and the task's own
+`dataset_kwargs`, as keywords.
 """
 
 from __future__ import annotations
@@ -10,36 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medalpaca_data.exam import POCKET, Exam, Item
-from medalpaca_data.exam_prompt import Scoring, ask, exam_prompt_id
+from medalpaca_data.exam import Exam, Excluded, Item
+from medalpaca_data.exam_prompt import ask, exam_prompt_id
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.sealed import is_sealed, seal
 
+from .catalogue import TASKS, Task, whole_exam
 from .examined import Examined, examined
 from .source import exam_of
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What one task asks of which exam. `step` None: all items."""
-
-    scoring: Scoring
-    step: int | None = None
-    bundled: str | None = None
-    on_hub: bool = False
-
-
-TASKS = {
-    "medalpaca_usmle_step1": Task("letter", step=1, on_hub=True),
-    "medalpaca_usmle_step2": Task("letter", step=2, on_hub=True),
-    "medalpaca_usmle_step3": Task("letter", step=3, on_hub=True),
-    "medalpaca_exam": Task("letter"),
-    "medalpaca_pocket": Task("text", bundled=POCKET),
-}
-GROUPS = {"medalpaca_usmle": ("medalpaca_usmle_step1", "medalpaca_usmle_step2", "medalpaca_usmle_step3")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,29 +33,13 @@ class Prepared:
     examined: Examined
 
 
-def usmle_step1(**metadata: Any) -> DatasetDict:
-    """Step 1 of the USMLE sample exam."""
-    return _documents("medalpaca_usmle_step1", metadata)
+def dataset(*, medalpaca_task: str, **metadata: Any) -> DatasetDict:
+    """The documents of one task, as the split `test`."""
+    from datasets import Dataset, DatasetDict
 
-
-def usmle_step2(**metadata: Any) -> DatasetDict:
-    """Step 2 of the USMLE sample exam."""
-    return _documents("medalpaca_usmle_step2", metadata)
-
-
-def usmle_step3(**metadata: Any) -> DatasetDict:
-    """Step 3 of the USMLE sample exam."""
-    return _documents("medalpaca_usmle_step3", metadata)
-
-
-def exam(**metadata: Any) -> DatasetDict:
-    """Any exam, all its items."""
-    return _documents("medalpaca_exam", metadata)
-
-
-def pocket(**metadata: Any) -> DatasetDict:
-    """The bundled pocket exam."""
-    return _documents("medalpaca_pocket", metadata)
+    prepared = prepare(medalpaca_task, metadata)
+    _say(medalpaca_task, prepared)
+    return DatasetDict({"test": Dataset.from_list(documents(medalpaca_task, prepared))})
 
 
 def prepare(name: str, metadata: Mapping[str, Any]) -> Prepared:
@@ -81,15 +47,15 @@ def prepare(name: str, metadata: Mapping[str, Any]) -> Prepared:
     if is_sealed():
         seal()  # the bootstrap may be switched off
     task = TASKS[name]
-    found = exam_of(name, metadata, bundled=task.bundled, on_hub=task.on_hub)
-    items = (
-        found.items if task.step is None else tuple(item for item in found.items if item.step == task.step)
-    )
+    found = exam_of(name, task, metadata)
+    items = tuple(item for item in found.items if _asked(task, item))
     if not items:
-        held = ", ".join(_steps(found))
+        held = ", ".join(_parts(found, task))
+        if task.part is not None:
+            raise UserError(f"{name}: {found.name} has no item of part {task.part} (it has {held})")
         raise UserError(
             f"{name}: exam {found.name} has no scorable item of step {task.step} (it has {held}); "
-            "run the tasks of the steps it has, or medalpaca_exam for all its items"
+            f"run the tasks of the steps it has, or {whole_exam(name)} for all its items"
         )
     # Last: the hash of a large model takes half a minute.
     return Prepared(found, items, examined(metadata))
@@ -122,42 +88,43 @@ def documents(name: str, prepared: Prepared) -> list[dict[str, Any]]:
             "letters": letters,
             "gold": letters.index(item.answer),
         }
+        if scoring == "reasoning":
+            row["options"] = list(item.options.values())  # an answer may name its option by the text
         rows.append(row | receipt)
     return rows
 
 
-def _documents(name: str, metadata: Mapping[str, Any]) -> DatasetDict:
-    from datasets import Dataset, DatasetDict
-
-    prepared = prepare(name, metadata)
-    _say(name, prepared)
-    return DatasetDict({"test": Dataset.from_list(documents(name, prepared))})
+def _asked(task: Task, entry: Item | Excluded) -> bool:
+    if task.part is not None:
+        return isinstance(entry, Excluded) or entry.subject == task.part
+    return task.step is None or entry.step == task.step
 
 
 def _say(name: str, prepared: Prepared) -> None:
     """What is not scored and why, by id: never silently, and never with an item's text."""
     # lm-eval gives only its own loggers a handler; as a child of them this one is shown like the rest.
     log = logging.getLogger("lm_eval.medalpaca")
-    step = TASKS[name].step
-    excluded = [entry for entry in prepared.exam.excluded if step in (None, entry.step)]
+    task, exam = TASKS[name], prepared.exam
+    excluded = [entry for entry in exam.excluded if _asked(task, entry)]
     read = len(prepared.items) + len(excluded)
     reasons: dict[str, list[str]] = {}
     for entry in excluded:
         reasons.setdefault(entry.reason, []).append(entry.id)
     for reason, ids in reasons.items():
         log.warning("%s: %d of %d items not scored (%s): %s", name, len(ids), read, reason, ", ".join(ids))
-    if step is not None and (stepless := sum(item.step is None for item in prepared.exam.items)):
+    if task.step is not None and (stepless := sum(item.step is None for item in exam.items)):
         log.warning(
-            "%s: %d items of %s name no step; only medalpaca_exam asks them",
-            name,
-            stepless,
-            prepared.exam.name,
+            "%s: %d items of %s name no step; only %s asks them", name, stepless, exam.name, whole_exam(name)
         )
-    for warning in (*prepared.exam.warnings, *prepared.examined.warnings):
+    for warning in (*exam.warnings, *prepared.examined.warnings):
         log.warning("%s: %s", name, warning)
 
 
-def _steps(exam: Exam) -> list[str]:
+def _parts(exam: Exam, task: Task) -> list[str]:
+    """How many items the exam has of each step, or of each part where the task asks one."""
+    if task.part is not None:
+        parts = [item.subject for item in exam.items]
+        return [f"{parts.count(part)} of {part or 'no part'}" for part in sorted(set(parts), key=str)]
     counts: dict[int | None, int] = {}
     for item in exam.items:
         counts[item.step] = counts.get(item.step, 0) + 1

@@ -7,11 +7,13 @@ but after the model has been loaded; the check of lengths is then missing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from medalpaca_data.ground.errors import UserError
 
-from .loader import GROUPS, TASKS, prepare
+from .catalogue import TASKS, tasks_in
+from .loader import prepare
 
 SHOWN = 5  # item ids named in an error
 
@@ -21,14 +23,7 @@ def before_model(call: Mapping[str, Any]) -> None:
 
     `call` holds the call's arguments by name. Raises UserError.
     """
-    names = [
-        name
-        for task in call.get("tasks") or ()
-        if isinstance(task, str)
-        for name in GROUPS.get(task, (task,))
-    ]
-    ours = [name for name in names if name in TASKS]
-    if ours:
+    if ours := tasks_in(call.get("tasks")):
         metadata = _metadata(call)
         for name in ours:
             prepare(name, metadata)
@@ -41,25 +36,32 @@ def before_inference(call: Mapping[str, Any]) -> None:
     Raises UserError.
     """
     lm, tasks = call["lm"], call["task_dict"].get("tasks", {})
+    ours = {name: task for name, task in tasks.items() if name in TASKS}
+    templated = bool(call.get("apply_chat_template"))
+    if templated and (old := [name for name in ours if TASKS[name].scoring == "protocol_2023"]):
+        raise UserError(f"{old[0]}: the protocol of 2023 had no chat template; drop --apply_chat_template")
     limit = getattr(lm, "max_length", None)
     if not isinstance(limit, int) or not hasattr(lm, "tok_encode"):
         return
-    for name, task in tasks.items():
-        if name not in TASKS:
-            continue
+    for name, task in ours.items():
         rows = _rows(task, call.get("limit"))
-        lengths = {
-            row["item_id"]: _longest(lm, row, limit, bool(call.get("apply_chat_template"))) for row in rows
-        }
-        too_long = {item: n for item, n in lengths.items() if n > limit + 1}
+        room = _to_generate(task) if TASKS[name].generates else 0
+        # Of an option's text, the last token is never an input; of a written answer, every token may be.
+        fits = limit - room if room else limit + 1
+        lengths = {row["item_id"]: _longest(lm, row, limit - room, templated, bool(room)) for row in rows}
+        too_long = {item: n for item, n in lengths.items() if n > fits}
         if too_long:
+            kept = f" less {room} for the answer" if room else ""
+            advice = ", or --gen_kwargs max_gen_toks= for a shorter answer" if room else ""
             raise UserError(
-                f"{name}: {len(too_long)} of {len(lengths)} items do not fit the model's {limit} tokens "
+                f"{name}: {len(too_long)} of {len(lengths)} items do not fit the model's {limit} tokens{kept} "
                 f"(longest {max(too_long.values())}: {', '.join(list(too_long)[:SHOWN])}"
                 f"{', ...' if len(too_long) > SHOWN else ''}); lm-eval would cut their beginnings off; "
-                "use a model with a longer context, or give max_length= in --model_args if it allows more"
+                f"use a model with a longer context, or give max_length= in --model_args if it allows more{advice}"
             )
-        _refuse_marks(name, lm, rows[0], bool(call.get("apply_chat_template")))
+        _refuse_marks(name, lm, rows[0], templated)
+        if room:
+            _tell_limit(lm, task, room)
 
 
 def _metadata(call: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -82,10 +84,36 @@ def _rows(task: Any, limit: float | None) -> list[dict[str, Any]]:
     return rows[: int(size)] if size else rows
 
 
-def _longest(lm: Any, row: Mapping[str, Any], limit: int, templated: bool) -> int:
-    """Tokens of the prompt with its longest option; a lower figure where it cannot possibly matter."""
+def _to_generate(task: Any) -> int:
+    """How many tokens lm-eval lets the model write."""
+    from lm_eval.models.utils import normalize_gen_kwargs
+
+    return int(normalize_gen_kwargs(task.config.generation_kwargs)["max_gen_toks"])
+
+
+def _tell_limit(lm: Any, task: Any, room: int) -> None:
+    """Let the task's filters know which texts are as long as they could be: lm-eval itself tells nobody."""
+    marks = len(_tokens(lm, ""))
+
+    def cut(text: str) -> bool:
+        # The last token may have been merged with, or split from, its neighbour by writing it as text.
+        return len(_tokens(lm, text)) - marks >= room - 1
+
+    for ensemble in task._filters:  # there is no other way to a task's filters
+        ensemble.filters = [
+            partial(
+                made.func, **(made.keywords | {"filter_fn": partial(made.keywords["filter_fn"], cut=cut)})
+            )
+            for made in ensemble.filters
+        ]
+
+
+def _longest(lm: Any, row: Mapping[str, Any], limit: int, templated: bool, generates: bool) -> int:
+    """Tokens of the prompt, with its longest option if one follows; less where it cannot possibly matter."""
     # Letters are one token each, so one stands for all.
     choices = row["choices"][-1:] if row["scoring"] == "letter" else row["choices"]
+    if generates:
+        choices = [""]
     texts = [_context(lm, row["prompt"], templated) + choice for choice in choices]
     # No tokenizer makes more tokens than bytes; 8 is room for start and end tokens.
     return max(len(_tokens(lm, text)) if len(text.encode()) + 8 > limit else 0 for text in texts)

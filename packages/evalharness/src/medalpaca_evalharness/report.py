@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.ground.errors import CheckFailed, UserError
 from medalpaca_data.ground.files import sha256_file, write_json, write_text
 
 from .clean import contamination
@@ -29,6 +29,11 @@ def make(
         raise UserError(f"{out}: name a .html file; the JSON is written beside it")
     runs = {"base": read_run(base, task), "tuned": read_run(tuned, task)}
     for run in runs.values():
+        if run.generated:
+            raise CheckFailed(
+                f"{run.file}: {run.task} let the model write its answers, and a report needs their log-likelihoods; "
+                "use `exam compare`"
+            )
         refuse_changed(run)
     comparison = compare(runs["base"], runs["tuned"])
     found = contamination(comparison, meadow, exam) if meadow else None

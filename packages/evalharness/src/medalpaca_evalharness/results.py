@@ -12,14 +12,17 @@ from typing import Any
 from medalpaca_data.ground.errors import CheckFailed, UserError
 from medalpaca_data.ground.files import existing, read_json
 
+from .catalogue import TASKS
 from .examined import ADAPTER_KEYS
-from .sample import Answer, read_answer, records
+from .model_arguments import MODEL
+from .sample import Answer, generated, read_answer, records
+from .source import told
 
 # lm-eval names a run's files after one moment: results_MOMENT.json (or what the user called it) and
 # samples_TASK_MOMENT.jsonl, with MOMENT like 2026-11-22T13-39-42.379641.
 RESULTS_FILE = re.compile(r"(?!samples_).+_(?P<moment>\d{4}-\d\d-\d\dT[\d.-]+)\.json")
-STEP = re.compile(r"_step\d+$")
-FILTER = "none"  # our tasks have no filters; lm-eval calls that "none"
+STEP = re.compile(r"_step\d+(_\d+)?$")
+NO_FILTER = "none"  # what lm-eval calls it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,8 @@ class Run:
     adapter: str | None
     adapter_sha256: str | None
     answers: Mapping[str, Answer]
+    generated: bool  # the model wrote its answers, so that there are no log-likelihoods
+    sampled: bool  # and drew the words at random
     limited: bool
     cached: bool
     setup: Mapping[str, str] = field(default_factory=dict)  # how the model was run, but for its name
@@ -89,7 +94,7 @@ def read_run(path: Path, task: str | None = None) -> Run:
     names = asked.get(chosen, [chosen])
     for name in names:
         metric = str(_headline(results["configs"][name]))
-        rows = _read_task(file, name, metric, _mapping(results["results"].get(name)))
+        rows = _read_task(file, name, results["configs"][name], _mapping(results["results"].get(name)))
         metrics.add(metric)
         for doc, answer in rows:
             if answer.item_id in answers:
@@ -103,7 +108,9 @@ def read_run(path: Path, task: str | None = None) -> Run:
         task=chosen,
         metric=_one(file, "metric", metrics),
         exam=_one(file, "exam", {doc["exam"] for doc in docs}),
-        exam_path=results["configs"][names[0]]["metadata"].get("exam"),
+        exam_path=told(names[0], TASKS[names[0]], results["configs"][names[0]]["metadata"])
+        if names[0] in TASKS
+        else None,
         exam_sha256=_one(file, "exam", {doc["exam_sha256"] for doc in docs}),
         prompt_id=_one(file, "prompt", {doc["prompt_id"] for doc in docs}),
         scoring=_one(file, "scoring", {doc["scoring"] for doc in docs}),
@@ -112,8 +119,10 @@ def read_run(path: Path, task: str | None = None) -> Run:
             for key in ("base", "base_sha256", "adapter", "adapter_sha256")
         },
         answers=answers,
+        generated=generated(docs[0]),
+        sampled=bool(_mapping(results["configs"][names[0]].get("generation_kwargs")).get("do_sample")),
         limited=settings.get("limit") is not None or _partial(results, names),
-        cached=bool(settings.get("use_cache")),
+        cached=bool(settings.get("use_cache")) and settings.get("model") != MODEL,
         setup=_setup(settings),
     )
 
@@ -130,21 +139,28 @@ def _chosen(file: Path, asked: Mapping[str, list[str]], task: str | None) -> str
 
 
 def _read_task(
-    file: Path, name: str, metric: str, reported: Mapping[str, Any]
+    file: Path, name: str, config: Mapping[str, Any], reported: Mapping[str, Any]
 ) -> list[tuple[Mapping[str, Any], Answer]]:
     samples = samples_file(file, name)
-    rows = [read_answer(record, metric, name, f"{samples} line {line}") for line, record in records(samples)]
+    metric = str(_headline(config))
+    # Every filter logs every item; only one's answers are the task's.
+    chosen = str(config["metadata"].get("headline_filter", NO_FILTER))
+    rows = [
+        read_answer(record, metric, name, f"{samples} line {line}")
+        for line, record in records(samples)
+        if _mapping(record).get("filter", chosen) == chosen
+    ]
     if not rows:
         raise UserError(f"{samples}: no samples in it")
     mean = sum(answer.right for _, answer in rows) / len(rows)
-    stated = reported.get(f"{metric},{FILTER}")
+    stated = reported.get(f"{metric},{chosen}")
     if not isinstance(stated, int | float) or not isclose(stated, mean, abs_tol=1e-9):
         raise CheckFailed(f"{file}: reports {metric} {stated} for {name}, but its samples give {mean:.4f}")
-    for _, answer in rows:
+    for doc, answer in rows:
         if answer.right != (answer.chosen == answer.key):
             raise CheckFailed(
                 f"{samples}: item {answer.item_id} counts as {'right' if answer.right else 'wrong'}, "
-                "but its log-likelihoods say otherwise"
+                f"but {'its answer says' if generated(doc) else 'its log-likelihoods say'} otherwise"
             )
     return rows
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from medalpaca_data.exam_prompt import Generated
 from medalpaca_data.ground.errors import CheckFailed, UserError
 from medalpaca_data.ground.files import parse_json, read_text, sha256_bytes, sha256_json
+
+from .catalogue import MEDQA_PARTS
+from .scoring import OUTCOMES
 
 HASHES = ("doc_hash", "prompt_hash", "target_hash")
 
@@ -21,23 +25,23 @@ class Answer:
 
     item_id: str
     step: int | None
+    label: str  # of the step or, in MedQA, of the part of the exam
     right: bool
     asked: str
     letters: tuple[str, ...]
     choices: tuple[str, ...]  # what followed the prompt: letters, or the options' texts
     key: int  # index of the right option
-    scores: tuple[float, ...]  # what the task compares, per option; the largest is the answer
+    chosen: (
+        int | None
+    )  # index of the answer: the largest score, the first of equals, or the letter that was found
+    outcome: str  # one of scoring.OUTCOMES
+    scores: tuple[float, ...]  # what the task compares, per option; empty when the model wrote its answer
     sha256: str  # of the whole logged sample
 
     @property
     def options(self) -> int:
         """How many options the item has."""
         return len(self.letters)
-
-    @property
-    def chosen(self) -> int:
-        """Index of the option with the largest score; the first of equals, as in lm-eval."""
-        return self.scores.index(max(self.scores))
 
 
 def records(samples: Path) -> Iterator[tuple[int, Any]]:
@@ -56,32 +60,72 @@ def read_answer(record: Any, metric: str, name: str, where: str) -> tuple[Mappin
     try:
         doc = _receipt(record["doc"])
         score = record[metric]
-        likelihoods = [float(response[0]) for response in record["filtered_resps"]]
+        letters = tuple(map(str, doc["letters"]))
+        scores: tuple[float, ...] = ()
+        if generated(doc):
+            chosen, outcome = _written(record["filtered_resps"], letters, score)
+        else:
+            likelihoods = [float(response[0]) for response in record["filtered_resps"]]
+            scores = tuple(_compared(likelihoods, doc["choices"], metric))
+            chosen, outcome = scores.index(max(scores)), "correct" if score == 1 else "wrong"
         answer = Answer(
             item_id=str(doc["item_id"]),
             step=doc["step"],
+            label=_label(doc),
             right=score == 1,
-            asked=f"{record['prompt_hash']} {record['target_hash']}",
-            letters=tuple(map(str, doc["letters"])),
+            asked=_asked(record, doc),
+            letters=letters,
             choices=tuple(map(str, doc["choices"])),
             key=int(doc["gold"]),
-            scores=tuple(_compared(likelihoods, doc["choices"], metric)),
+            chosen=chosen,
+            outcome=outcome,
+            scores=scores,
             sha256=sha256_json(record),
         )
-    except (KeyError, TypeError, IndexError, ValueError, ZeroDivisionError) as error:
+    except (KeyError, TypeError, IndexError, ValueError, ZeroDivisionError, AttributeError) as error:
         raise UserError(f"{where}: not a scored sample of {name} ({error!r})") from None
     if score not in (0, 1):
         raise UserError(f"{where}: {metric} is {score!r}, 0 or 1 was expected")
-    if any(map(isnan, likelihoods)):
-        # lm-eval scores these as if the first option had been chosen.
+    if any(map(isnan, scores)):
         raise CheckFailed(
             f"{where}: the model's log-likelihoods are not numbers (nan); its scores mean nothing"
         )
-    if len(answer.scores) != answer.options or not 0 <= answer.key < answer.options:
+    if len(scores or letters) != answer.options or not 0 <= answer.key < answer.options:
         raise UserError(
             f"{where}: {len(answer.scores)} scores and key {answer.key} for {answer.options} options"
         )
     return doc, answer
+
+
+def _written(found: Sequence[Sequence[str]], letters: Sequence[str], score: Any) -> tuple[int | None, str]:
+    """Index and outcome of the answer in what a model wrote. Raises ValueError."""
+    ((said, rule),) = found
+    if not said and rule not in OUTCOMES:
+        raise ValueError(f"{rule!r} is no reason to have no answer")
+    # A letter that is none of the options' is an answer, and a wrong one.
+    outcome = ("correct" if score == 1 else "wrong") if said else rule
+    return letters.index(said) if said in letters else None, outcome
+
+
+def _label(doc: Mapping[str, Any]) -> str:
+    if doc["step"] is not None:
+        return f"Step {doc['step']}"
+    return next(
+        (f"Step {part[4:]}" for part in MEDQA_PARTS.values() if part == doc.get("subject")), "no step"
+    )
+
+
+def generated(doc: Mapping[str, Any]) -> bool:
+    """Whether the model wrote its answer, so that there are no log-likelihoods."""
+    return doc.get("scoring") in get_args(Generated)
+
+
+def _asked(record: Mapping[str, Any], doc: Mapping[str, Any]) -> str:
+    """The hash of what was shown and of the key, and of how the model was to write where it wrote."""
+    shown = f"{record['prompt_hash']} {record['target_hash']}"
+    if not generated(doc):
+        return shown
+    return f"{shown} {sha256_json([arguments['arg_1'] for arguments in record['arguments'].values()])}"
 
 
 def _receipt(doc: Any) -> Mapping[str, Any]:

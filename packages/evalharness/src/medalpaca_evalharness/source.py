@@ -10,6 +10,7 @@ from medalpaca_data.exam import Exam, find_exam, load_exam
 from medalpaca_data.ground.errors import UserError
 
 from . import hub
+from .catalogue import EXAM_KEYS, Task
 
 HOW = (
     """pass --metadata '{"exam": "PATH"}' or set MEDALPACA_EXAM=PATH """
@@ -17,30 +18,54 @@ HOW = (
 )
 
 
-def exam_of(task: str, metadata: Mapping[str, Any], *, bundled: str | None, on_hub: bool) -> Exam:
-    """The exam that `task` asks. A bundled one ignores `metadata`; `on_hub` allows the hub, last.
+def exam_of(name: str, task: Task, metadata: Mapping[str, Any]) -> Exam:
+    """The exam that the task `name` asks. A bundled one ignores `metadata`; the hub comes last.
 
     Raises UserError, one line that says what to do, when there is none or it cannot be read.
     """
-    if bundled is not None:
-        return load_exam(bundled)
-    named = find_exam(_text(task, metadata, "exam"))
-    images = _text(task, metadata, "images") or "exclude"
+    if task.bundled is not None:
+        return load_exam(task.bundled)
+    images = _text(name, metadata, "images") or "exclude"
+    named, how = told(name, task, metadata), HOW
+    if task.key is None:
+        named = find_exam(named)
+    else:
+        how = f"""pass --metadata '{{"exams": {{"{task.key}": "PATH"}}}}'"""
     if named is not None:
         return load_exam(Path(named).expanduser(), images=images)
-    if not on_hub:
-        raise UserError(f"{task}: no exam named; {HOW}")
+    if task.hub is None:
+        raise UserError(f"{name}: no exam named; {how}")
     if reason := hub.why_not():
-        raise UserError(f"{task}: no exam named, and the hub was not asked because {reason}; {HOW}")
+        raise UserError(f"{name}: no exam named, and the hub was not asked because {reason}; {how}")
     try:
-        directory = hub.fetch()
+        place = hub.fetch(task.hub)
     except UserError as error:
-        raise UserError(f"{task}: no exam named, and {error}; {HOW}") from None
-    return load_exam(directory, images=images)
+        raise UserError(f"{name}: no exam named, and {error}; {how}") from None
+    return load_exam(place, images=images)
 
 
-def _text(task: str, metadata: Mapping[str, Any], key: str) -> str | None:
+def told(name: str, task: Task, metadata: Mapping[str, Any]) -> str | None:
+    """Where `metadata` says that the exam is; None when it says nothing."""
+    return _text(name, metadata, "exam") if task.key is None else _among(name, metadata, task)
+
+
+def _among(name: str, metadata: Mapping[str, Any], task: Task) -> str | None:
+    """The task's exam among those in the metadata's "exams"; of several files in a directory, the task's own."""
+    exams = metadata.get("exams") or {}
+    if not isinstance(exams, Mapping):
+        raise UserError(f"{name}: metadata 'exams' is {exams!r}, an object of names to paths was expected")
+    if unknown := [key for key in exams if key not in EXAM_KEYS]:
+        raise UserError(f"{name}: metadata 'exams' names {unknown[0]!r}, known are {', '.join(EXAM_KEYS)}")
+    named = _text(name, exams, str(task.key))
+    if named is None or task.file is None:
+        return named
+    directory = Path(named).expanduser()
+    places = [directory / task.file, directory / "test" / task.file]
+    return str(next((place for place in places if place.is_file()), places[0]))
+
+
+def _text(name: str, metadata: Mapping[str, Any], key: str) -> str | None:
     value = metadata.get(key)
     if value is not None and not isinstance(value, str):
-        raise UserError(f"{task}: metadata {key!r} is {value!r}, text was expected")
+        raise UserError(f"{name}: metadata {key!r} is {value!r}, text was expected")
     return value

@@ -1,0 +1,196 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["medalpaca-evalharness", "medalpaca-data"]
+#
+# [tool.uv.sources]
+# medalpaca-evalharness = { path = "../packages/evalharness", editable = true }
+# medalpaca-data = { path = "../packages/data", editable = true }
+# ///
+"""What `--model medalpaca` costs beside lm-eval's own `hf`, on the real USMLE sample.
+
+    MEDALPACA_SHARED=DIR uv run --script benchmarks/evaluate.py [--letters N] [--texts N] [--repeats N] [--json FILE]
+
+A random Llama (8 layers of 512, 32,000 pieces), one thread, CPU seconds. hf gets the batch size that serves it best,
+found on a sample first; the arms take turns. Letters: all items that can be scored. Texts: a fixed sample, as many of
+each step as it has a share of the items. Every answer is compared as well. Needs no network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Before torch and tokenizers are imported: one thread each, and nobody is asked for anything.
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", RAYON_NUM_THREADS="1")
+os.environ.update(TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1", TQDM_DISABLE="1")
+
+PIECES = 32_000
+LLAMA = {
+    "hidden_size": 512,
+    "intermediate_size": 1376,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 8,
+    "max_position_embeddings": 2048,
+}
+BATCH_SIZES = (1, 2, 4, 8)  # of hf; what is larger only pads more
+TRIED_ON = 12  # items on which hf's batch size is chosen
+TOLD_APART = 2e-4  # two options further apart than this must be ranked the same
+
+
+def main() -> int:
+    """Measure, print, and fail when the answers differ."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--letters", type=int, help="items asked by letter (default: all)")
+    parser.add_argument("--texts", type=int, default=80, help="items asked by text")
+    parser.add_argument("--repeats", type=int, default=3, help="times the texts are asked")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    chosen = parser.parse_args()
+
+    import torch
+
+    torch.set_num_threads(1)
+    logging.disable(logging.WARNING)
+    from medalpaca_data.exam import load_exam
+    from medalpaca_data.ground.places import shared
+
+    if (root := shared()) is None:
+        sys.exit(
+            "error: no real exam; MEDALPACA_SHARED=DIR names the directory whose data/usmle_sample holds it"
+        )
+    data = root / "data"
+    items = load_exam(data / "usmle_sample" / "medalpaca_format").items
+    with tempfile.TemporaryDirectory() as directory:
+        make_model(Path(directory), words(data, items))
+        figures = {
+            "letters": measure(directory, "letter", stratified(items, chosen.letters or len(items)), 1),
+            "texts": measure(directory, "text", stratified(items, chosen.texts), chosen.repeats),
+        }
+    for name, figure in figures.items():
+        print(f"{name}: {json.dumps(figure)}")  # noqa: T201
+    if chosen.json:
+        chosen.json.write_text(json.dumps(figures, indent=2) + "\n")
+    return 0 if all(figure["choices_that_differ"] == 0 for figure in figures.values()) else 1
+
+
+def measure(directory: str, scoring: Any, items: Any, repeats: int) -> dict[str, Any]:
+    """CPU seconds of both arms over the same requests, tokenising included, model loading not."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    from medalpaca_data.exam_prompt import ask
+    from medalpaca_evalharness.model_type import MedAlpacaLM
+
+    asked = [ask(item, scoring) for item in items]
+    requests = [
+        Instance("loglikelihood", {}, (one.prompt, choice), index)
+        for one in asked
+        for index, choice in enumerate(one.choices)
+    ]
+
+    def seconds(lm: Any, some: Any) -> tuple[float, Any]:
+        start = time.process_time()
+        answers = lm.loglikelihood(some, disable_tqdm=True)
+        return time.process_time() - start, answers
+
+    def hf(size: int) -> Any:
+        return HFLM(pretrained=directory, device="cpu", batch_size=size)
+
+    first = requests[: sum(len(one.choices) for one in asked[:TRIED_ON])]
+    seconds(hf(1), first[:8])  # warm
+    tried = {size: round(min(seconds(hf(size), first)[0] for _ in range(2)), 2) for size in BATCH_SIZES}
+    best = min(tried, key=lambda size: tried[size])
+    arms: dict[str, Callable[[], Any]] = {
+        "hf": lambda: hf(best),
+        # A new one each time, so that each pays for its own check against hf.
+        "medalpaca": lambda: MedAlpacaLM(pretrained=directory, device="cpu"),
+    }
+    spent: dict[str, list[float]] = {name: [] for name in arms}
+    answers: dict[str, Any] = {}
+    for turn in range(repeats):
+        for name in list(arms)[:: 1 if turn % 2 == 0 else -1]:
+            cost, answers[name] = seconds(arms[name](), requests)
+            spent[name].append(round(cost, 2))
+            print(f"{scoring} {name} {cost:.1f} CPU s", file=sys.stderr)  # noqa: T201
+    stock, ours = answers["hf"], answers["medalpaca"]
+    ratios = [round(one / other, 3) for one, other in zip(*spent.values(), strict=True)]
+    return {
+        "items": len(items),
+        "requests": len(requests),
+        "hf_batch_size": best,
+        "hf_batch_sizes_tried": tried,
+        "cpu_seconds": spent,
+        "ratios": ratios,
+        "ratio": statistics.median(ratios),
+        "largest_difference": max(abs(one[0] - other[0]) for one, other in zip(stock, ours, strict=True)),
+        "greedy_that_differ": sum(one[1] != other[1] for one, other in zip(stock, ours, strict=True)),
+        "choices_that_differ": differing(asked, stock, ours),
+    }
+
+
+def differing(asked: Any, stock: Any, ours: Any) -> int:
+    """Items whose best option is another, where hf itself tells the best two apart."""
+    count = start = 0
+    for one in asked:
+        theirs, mine = (
+            [found[0] for found in answers[start : start + len(one.choices)]] for answers in (stock, ours)
+        )
+        start += len(one.choices)
+        first, second, *_ = sorted(theirs, reverse=True)
+        count += first - second > TOLD_APART and theirs.index(max(theirs)) != mine.index(max(mine))
+    return count
+
+
+def stratified(items: Any, n: int) -> Any:
+    """`n` items, evenly spread over the exam's order, which is by step."""
+    return [items[index * len(items) // n] for index in range(min(n, len(items)))]
+
+
+def words(data: Path, items: Any) -> Any:
+    """Medical English to train the tokenizer on: the questions themselves, and public instruction rows beside them."""
+    from medalpaca_data.exam_prompt import ask
+
+    for item in items:
+        yield ask(item, "letter").prompt
+    for file in sorted((data / "medical_meadow_original").glob("medical_meadow_*.json")):
+        for row in json.loads(file.read_text(encoding="utf-8")):
+            yield "\n".join(str(value) for value in row.values())
+
+
+def make_model(directory: Path, texts: Any) -> None:
+    """A byte-level BPE tokenizer of `PIECES` pieces that starts texts with BOS, and a random Llama."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=PIECES, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False
+    )
+    made.train_from_iterator(texts, trainer)
+    if made.get_vocab_size() != PIECES:
+        sys.exit(
+            f"error: only {made.get_vocab_size()} pieces; is medical_meadow_original among the shared data?"
+        )
+    made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    marks = {"bos_token": "<s>", "eos_token": "</s>"}
+    PreTrainedTokenizerFast(tokenizer_object=made, **marks).save_pretrained(directory)
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(vocab_size=PIECES, bos_token_id=0, eos_token_id=1, **LLAMA)).save_pretrained(
+        directory
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,306 @@
+"""The letter in a generated text: what readers take for an answer, other scorers' bugs, and that prose is no letter."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medalpaca_evalharness.extraction import NONE, TWO, flexible, strict
+from medalpaca_evalharness.generation import find_flexible, find_strict, why_none
+from medalpaca_evalharness.scoring import OUTCOMES, by_answer
+
+LETTERS = "ABCDE"
+OPTIONS = (
+    "Measles",
+    "Hepatitis",
+    "Mumps and measles",
+    "Clostridioides difficile colitis",
+    "Escherichia coli sepsis",
+)
+
+# Raw answers to the 2023 rule, with what a reader takes each for. The 2023 verdicts are in test_protocol_2023.py.
+OF_THE_GATE = {
+    "B": "B",
+    "B.": "B",
+    "(B) Hepatitis": "B",
+    "B) Hep": "B",
+    "B: Hepatitis": "B",
+    "B. Hepatitis": "B",
+    "B Hepatitis": "B",
+    "**B**: Hep": "B",
+    "B, Hepatitis": "B",
+    "b: Hepatitis": "B",
+    "B - Hep": "B",
+    "The answer is B: Hepatitis": "B",
+    "B: Hepatitis</s>": "B",
+    "A 53-year-old man has hepatitis": None,
+    "I am not sure": None,
+}
+# What models write that were asked to think first.
+STATED = {
+    "Answer: (B)": "B",
+    "**B**": "B",
+    "B\n": "B",
+    "Hepatitis": "B",
+    "hepatitis.": "B",
+    "A and C": None,
+    "I cannot give medical advice.": None,
+    "**Answer:** B": "B",
+    "Answer:\n\nB": "B",
+    "Answer: B. Hepatitis": "B",
+    "The correct answer is (B).": "B",
+    "The answer is B (Hepatitis).": "B",
+    "So the answer is option B.": "B",
+    "I would choose B.": "B",
+    "Option B is correct.": "B",
+    "B is the most likely diagnosis.": "B",
+    "The correct answer is hepatitis.": "B",
+    "<answer>B</answer>": "B",
+    "It cannot be A.\n\nB": "B",
+    "The answer is A. No, wait: the answer is C.": "C",
+    "The wrong answer is A. The correct answer is B.": "B",
+    r"The final answer is $\boxed{\text{B}}$.": "B",
+    "The answer is A, not B.": "A",
+    "Answer: F": None,
+    "The answer is A or C": None,
+    "Answer: B, C": None,
+    r"\boxed{A and C}": None,
+    "The answer is not C": None,
+    "Option A is not correct": None,
+    "The incorrect answer is A.": None,
+    "A: Measles\nB: Hepatitis\nC: Mumps and measles": None,
+    "A) Measles B) Hepatitis": None,
+    "A) is incorrect. B) is incorrect.": None,
+    "E. coli is the most likely pathogen.": None,
+    "Answer: C. difficile": None,
+    "The answer is vitamin D": None,
+    "Group A streptococcus": None,
+    "The answer is a": None,
+    "": None,
+}
+
+
+@pytest.mark.parametrize(("text", "letter"), [*OF_THE_GATE.items(), *STATED.items()])
+def test_every_vector(text, letter):
+    assert flexible(text, LETTERS, OPTIONS).letter == letter
+
+
+def test_nine_options_have_an_i_and_the_pronoun_is_none():
+    nine = "ABCDEFGHI"
+    assert flexible("Answer: I", nine).letter == "I"
+    assert flexible("I: Sarcoidosis", nine).letter == "I"
+    for text in ("I am not sure", "The answer is I think B", "I think so.", "H. pylori", "I, too, think so"):
+        assert flexible(text, nine).letter is None
+
+
+def test_the_rule_is_told():
+    rules = {
+        "Answer: B": "answer line",
+        r"\boxed{B}": "boxed",
+        "<answer>B</answer>": "answer tag",
+        "I pick B": "stated",
+        "(B)": "whole text",
+        "B: of course": "first line",
+        "Hmm.\nB": "last line",
+        "The answer is hepatitis": "option's text stated",
+    }
+    assert {text: flexible(text, LETTERS, OPTIONS).rule for text in rules} == rules
+    assert flexible("The answer is A or C", LETTERS, OPTIONS) == (None, TWO)
+    assert flexible("No idea", LETTERS, OPTIONS) == (None, NONE)
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("Thus it fits.\nAnswer: B", "B"),
+        ("Answer: (B).", "B"),
+        ("Answer: A\nAnswer: B", "B"),
+        ("Answer: B because", None),
+        ("The answer is B", None),
+        ("B", None),
+        ("**Answer: B**", None),
+        ("Answer: b", None),
+        ("Answer: F", None),
+        ("Answer: A and B", None),
+    ],
+)
+def test_strict_takes_only_what_was_asked_for(text, letter):
+    assert strict(text, LETTERS, OPTIONS).letter == letter
+
+
+SHORT = "The patient has had fever for six days, which together with the rash, the red eyes,"  # just short of long
+
+
+def doc(key: int = 1) -> dict:
+    return {"letters": list(LETTERS), "options": list(OPTIONS), "gold": key}
+
+
+def outcome(text: str, key: int = 1, find=find_flexible) -> str:
+    metrics = by_answer(doc(key), find([[text]], [doc(key)]))
+    assert metrics["acc"] == metrics["correct"]
+    return next(name for name in OUTCOMES if metrics[name] == 1)
+
+
+class TestBugsSeenElsewhere:
+    """Eight ways in which published scorers went wrong."""
+
+    def test_1_no_best_of_first_and_last_match_and_nothing_is_dropped(self):
+        # One rule, fixed: the last statement. Empty texts stay in the denominator.
+        assert outcome("The answer is B. On reflection, the answer is C.") == "wrong"
+        assert outcome("The answer is C. On reflection, the answer is B.") == "correct"
+        assert outcome("") == outcome("  \n") == "unparsed"
+        # Nor is a text mapped to the most similar option.
+        assert outcome("Some kind of hepatitis, or cholangitis") == "unparsed"
+
+    def test_2_an_options_text_counts_only_when_it_is_whole_and_alone(self):
+        assert outcome("Hepatitis") == "correct"
+        assert outcome("mumps and measles", key=2) == "correct"
+        assert outcome("Measles") == "wrong"
+        assert outcome("Hepatitis was excluded, measles too") == "unparsed"
+
+    def test_3_nothing_is_asked_again(self):
+        # One text, one verdict: what does not fit the format is not drawn anew until it does.
+        assert find_flexible([["no idea", "Answer: B"]], [doc()]) == [["", "unparsed"]]
+
+    def test_4_what_is_not_parsed_is_wrong_not_left_out(self):
+        metrics = by_answer(doc(), find_flexible([["no idea"]], [doc()]))
+        assert (metrics["acc"], metrics["unparsed"], metrics["wrong"]) == (0.0, 1.0, 0.0)
+
+    def test_5_failures_to_parse_are_metrics_of_their_own(self):
+        texts = {
+            "Answer: B": "correct",
+            "Answer: C": "wrong",
+            "Hm.": "unparsed",
+            "As an AI language model, I cannot answer medical questions.": "refused",
+            "I'm sorry, but I can\u2019t help with that.": "refused",
+            "<think>It may be B": "truncated",
+            f"{SHORT} and then": "unparsed",
+            f"{SHORT} and then the cracked lips": "truncated",
+            f"{SHORT} and then the cracked lips.": "unparsed",
+        }
+        assert {text: outcome(text) for text in texts} == texts
+
+    def test_6_no_letter_is_taken_from_a_word(self):
+        for text in (
+            "The best answer is the third one.",
+            "Answer: none of these",
+            "answer: cabbage",
+            "ANSWER: NONE",
+        ):
+            assert outcome(text, key=4) == "unparsed"
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("<think>A? No. The answer is C.</think>\n\nB", "B"),
+            ("A? No. The answer is C.</think>Answer: B", "B"),  # the tag was opened by the prompt
+            ("<think>one</think> A <think>two</think> Answer: B", "B"),
+            ("<thinking>Answer: C</thinking>Answer: B", "B"),
+            ("<think>The answer is B", ""),
+            ("Answer: C <think>but", ""),
+        ],
+    )
+    def test_7_thinking_is_no_answer(self, text, said):
+        for find in (find_flexible, find_strict):
+            found = find([[text]], [doc()])[0]
+            if find is find_flexible or "Answer: B" in text or not said:
+                assert found[0] == said
+        if not said:
+            assert outcome(text) == "truncated"
+
+    @pytest.mark.parametrize(
+        ("text", "letter"),
+        [
+            ("A viral infection is likely", ""),
+            ("a viral infection is likely", ""),
+            ("The answer is a viral infection.", ""),
+            ("The answer is A viral infection.", ""),
+            ("not C", ""),
+            ("The answer is A and C.", ""),
+            ("**B**", "B"),
+            (r"\boxed{C}", "C"),
+        ],
+    )
+    def test_8_letters_in_disguise(self, text, letter):
+        assert find_flexible([[text]], [doc()])[0][0] == letter
+
+
+@given(st.text())
+def test_no_text_crashes_it(text):
+    for find in (find_flexible, find_strict):
+        letter, rule = find([[text]], [doc()])[0]
+        assert letter in (*LETTERS, "")
+        assert rule
+        assert letter or rule in OUTCOMES
+
+
+PIECES = [
+    "answer is ",
+    "Answer:",
+    "\n",
+    "*",
+    "(",
+    " ",
+    "\\boxed{",
+    "}",
+    "<think>",
+    "</think>",
+    "B",
+    "A and ",
+    "option ",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=60).map("".join))
+def test_no_mixture_of_its_own_patterns_crashes_it(text):
+    assert flexible(text, LETTERS, OPTIONS).letter in (*LETTERS, None)
+
+
+@pytest.mark.parametrize(
+    "piece", [" ", "*", "\n", "answer is ", "(", "\\boxed{", "<answer>", "A, ", "Answer: A and "]
+)
+def test_long_texts_are_quick(piece):
+    # Patterns that try a run of marks in every way would take hours here; the whole suite has a time limit.
+    assert flexible(piece * 4000 + "x", LETTERS, OPTIONS).letter in (*LETTERS, None)
+
+
+NOUNS = ["man", "fever", "viral infection", "rash of the trunk", "week of rest", "test", "53-year-old woman"]
+SUBJECTS = [
+    "A {}", "I think that a {}", "E. coli with a {}", "C. difficile after a {}", "Vitamin D in a {}", "B cells in a {}",
+    "The answer is a {}, which", "The best answer is the third one, since a {}", "Answer: a {}", "Answer: A {}",
+    "Group A streptococcus in a {}", "Type B lactic acidosis and a {}", "It is not B that a {}", "An option: a {}",
+    "Both A and C mean that a {}", "The answer cannot be told from a {}", "I would choose a {}", "D-dimer after a {}",
+    "Hepatitis B and a {}",
+]  # fmt: skip
+VERBS = ["was found.", "may explain it.", "is rare", "did not help,", "should be ruled out;", "is likely!"]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(SUBJECTS), st.sampled_from(NOUNS), st.sampled_from(VERBS)),
+        min_size=1,
+        max_size=8,
+    ),
+    st.sampled_from([" ", "\n", "\n\n"]),
+)
+def test_prose_is_never_a_letter(sentences, between):
+    text = between.join(f"{subject.format(noun)} {verb}" for subject, noun, verb in sentences)
+    assert flexible(text, "ABCDEFGHI").letter is None
+    assert strict(text, "ABCDEFGHI").letter is None
+
+
+@given(
+    st.sampled_from(LETTERS),
+    st.sampled_from(["Answer: {}", "The answer is {}.", "({})", "**{}**", "{}: so it is"]),
+)
+def test_what_is_an_answer_after_prose_is_found(letter, form):
+    thought = "A fever points to B cells. I doubt it."
+    assert find_flexible([[f"<think>{thought}</think>{form.format(letter)}"]], [doc()])[0][0] == letter
+
+
+@pytest.mark.parametrize(
+    "text", ["I am not able to diagnose.", "I don't know", "we decline to answer", "I won't choose one"]
+)
+def test_refusals(text):
+    assert why_none(text) == "refused"

@@ -1,0 +1,228 @@
+"""Tasks that let the model write: through lm-eval, into `exam show` and `exam compare`, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medalpaca_data.ground.errors import CheckFailed, UserError
+from medalpaca_evalharness.cli import main
+from medalpaca_evalharness.compare import compare
+from medalpaca_evalharness.generation import LONG, find_flexible
+from medalpaca_evalharness.results import read_run
+from medalpaca_evalharness.scoring import OUTCOMES, by_letter, by_text
+from medalpaca_evalharness.summary import summary
+
+GEN = "medalpaca_usmle_gen"
+
+
+@pytest.fixture
+def writing() -> Callable[[Callable[[dict[str, Any]], str]], Any]:
+    """A model that writes what `write(document)` gives."""
+
+    def make(write: Callable[[dict[str, Any]], str]) -> Any:
+        from lm_eval.api.model import LM
+
+        class Writing(LM):
+            def generate_until(self, requests: Any) -> list[str]:
+                return [write(request.doc) for request in requests]
+
+            def loglikelihood(self, requests: Any) -> Any:
+                raise NotImplementedError
+
+            def loglikelihood_rolling(self, requests: Any) -> Any:
+                raise NotImplementedError
+
+        return Writing()
+
+    return make
+
+
+@pytest.fixture
+def run(evaluate, writing, save, tmp_path) -> Callable[..., Path]:
+    def make(
+        name: str, write: Callable[[dict[str, Any]], str], exam: Path, task: str = GEN, **options: Any
+    ) -> Path:
+        return save(evaluate(writing(write), task, {"exam": str(exam)}, **options), tmp_path / name)
+
+    return make
+
+
+def knows(doc: dict[str, Any]) -> str:
+    return f"<think>Hm, A?</think>Because.\nAnswer: {doc['letters'][doc['gold']]}"
+
+
+def mixed(doc: dict[str, Any]) -> str:
+    """One way to go wrong after another, by the number in the id."""
+    number = int(doc["item_id"].rpartition("-")[2])
+    wrong = doc["letters"][(doc["gold"] + 1) % len(doc["letters"])]
+    texts = ["I am unable to answer.", "no idea", "<think>and so on", f"({wrong})"]
+    return texts[number % 4]
+
+
+def test_two_runs_are_compared_by_the_answers_found(run, write_exam, capsys):
+    exam = write_exam()
+    base, tuned = run("base", mixed, exam), run("tuned", knows, exam)
+    found = compare(read_run(base), read_run(tuned))
+    assert (found.pooled.fixed, found.pooled.broken, found.pooled.n) == (12, 0, 12)
+    assert [row.label for row in found.steps] == ["Step 1", "Step 2", "Step 3"]
+    assert {flip.base for flip in found.flips} <= {"unparsed", "refused", "truncated", *"ABCDEF"}
+    assert {flip.base for flip in found.flips} >= {"unparsed", "refused", "truncated"}
+    assert all(flip.tuned == flip.key for flip in found.flips)
+    assert main(["compare", str(base), str(tuned), "--items"]) == 0
+    assert "truncated -> " in capsys.readouterr().out
+
+
+def test_show_counts_every_item_once(run, write_exam, capsys):
+    directory = run("base", mixed, write_exam())
+    parts = summary(read_run(directory))
+    assert [part.label for part in parts] == ["Step 1", "Step 2", "Step 3", "All"]
+    assert [part.n for part in parts] == [4, 3, 5, 12]
+    # Numbers 1-4, 1-3 and 1-5: number 1 and 5 say nothing, 2 is cut off, 3 answers wrongly, 4 refuses.
+    assert dict(parts[-1].outcomes) == {"correct": 0, "wrong": 3, "unparsed": 4, "refused": 2, "truncated": 3}
+    assert all(sum(part.outcomes.values()) == part.n for part in parts)
+    assert main(["show", str(directory)]) == 0
+    text = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in text.splitlines()[2:])  # what comes before are names
+    assert main(["show", str(directory), "--json", "--task", f"{GEN}_step3"]) == 0
+    (part,) = json.loads(capsys.readouterr().out)["parts"]
+    assert (part["n"], part["refused"], part["accuracy_of_answered"]) == (5, 1, 0.0)
+
+
+def test_show_of_likelihoods(pair, capsys):
+    base, tuned = pair()
+    assert [part.right for part in summary(read_run(base))] == [1, 1, 1, 3]
+    assert main(["show", str(tuned)]) == 0
+    assert "All" in capsys.readouterr().out
+
+
+def test_an_answer_beyond_the_options_is_wrong(run, write_exam):
+    # The 2023 rule takes "I am not sure" for the answer I, which none of these items has.
+    directory = run("base", lambda doc: "I am not sure", write_exam(), "medalpaca_usmle_2023")
+    answers = read_run(directory).answers.values()
+    assert {(answer.outcome, answer.chosen) for answer in answers} == {("wrong", None)}
+    notes = compare(read_run(directory), read_run(directory)).notes
+    assert any("drawn at random" in note for note in notes)
+
+
+def test_a_report_needs_likelihoods(run, write_exam, tmp_path):
+    directory = run("base", knows, write_exam())
+    with pytest.raises(CheckFailed, match="let the model write its answers") as caught:
+        main(["report", str(directory), str(directory), "--out", str(tmp_path / "r.html")])
+    assert "\n" not in str(caught.value)
+
+
+def test_other_settings_of_writing_are_refused(run, write_exam):
+    exam = write_exam()
+    base = run("base", knows, exam)
+    tuned = run("tuned", knows, exam, gen_kwargs="max_gen_toks=64")
+    with pytest.raises(CheckFailed, match=r"different texts shown for 12 items .* the same --gen_kwargs"):
+        compare(read_run(base), read_run(tuned))
+
+
+def test_ways_of_asking_are_not_compared(run, pair, write_exam):
+    exam = write_exam()
+    with pytest.raises(CheckFailed, match="different tasks"):
+        compare(read_run(pair(exam=exam)[0]), read_run(run("gen", knows, exam)))
+
+
+def test_a_changed_answer_is_found_out(run, write_exam):
+    directory = run("base", knows, write_exam())
+    file = next(directory.rglob("samples_*step2*"))
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for row in rows:
+        if row["filter"] == "flexible":
+            row["filtered_resps"] = [["A" if row["doc"]["gold"] else "B", "answer line"]]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(CheckFailed, match="counts as right, but its answer says otherwise"):
+        read_run(directory)
+    for row in rows:
+        row["filtered_resps"] = [["", "tired"]]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(UserError, match="not a scored sample"):
+        read_run(directory)
+
+
+def test_greedy_by_default_and_room_to_think(evaluate, writing, write_exam):
+    found = evaluate(writing(knows), GEN, {"exam": str(write_exam())}, num_fewshot=3)
+    sample = found["samples"][f"{GEN}_step1"][0]
+    assert sample["arguments"][0][1] == {
+        "do_sample": False,
+        "temperature": 0.0,
+        "max_gen_toks": 1024,
+        "until": ["### Instruction:"],
+    }
+    assert found["n-shot"][f"{GEN}_step1"] == 0
+    assert found["results"][GEN]["acc,flexible"] == found["results"][GEN]["acc,strict"] == 1.0
+
+
+@pytest.mark.parametrize("templated", [False, True])
+def test_a_tiny_model_with_and_without_a_chat_template(tiny, write_exam, evaluate, templated):
+    found = evaluate(
+        "hf",
+        "medalpaca_exam_gen",
+        {"exam": str(write_exam(steps={1: 2}))},
+        model_args={"pretrained": str(tiny)},
+        device="cpu",
+        batch_size=2,
+        gen_kwargs="max_gen_toks=8",
+        apply_chat_template=templated,
+    )
+    result = found["results"]["medalpaca_exam_gen"]
+    # Random words never end, and eight tokens are no sentence: it is the count that tells.
+    assert all(len(sample["resps"][0][0]) < LONG for sample in found["samples"]["medalpaca_exam_gen"])
+    for name in ("flexible", "strict"):
+        assert result[f"truncated,{name}"] == 1.0
+        assert sum(result[f"{outcome},{name}"] for outcome in OUTCOMES) == 1.0
+    sample = found["samples"]["medalpaca_exam_gen"][0]
+    # The template of our runs leaves a rendered prompt as it is, but for the start token.
+    assert sample["arguments"][0][0] == ("<s>" if templated else "") + sample["doc"]["prompt"]
+
+
+def test_a_text_that_was_cut_is_truncated_unless_it_answers():
+    doc = {"letters": ["A", "B"], "options": ["x", "y"], "gold": 0}
+    said = [["Hm"], ["Hm."], ["Answer: A"], ["I cannot answer"], ["<think>"]]
+    found = find_flexible(said, [doc] * 5, cut=lambda text: text != "Hm.")
+    assert [letter or rule for letter, rule in found] == [
+        "truncated",
+        "unparsed",
+        "A",
+        "refused",
+        "truncated",
+    ]
+
+
+def test_no_room_for_the_answer_is_one_line(tiny, write_exam, evaluate):
+    exam = {"exam": str(write_exam())}
+    with pytest.raises(
+        UserError, match=r"items do not fit the model's 1024 tokens less 1024 for the answer .*max_gen_toks="
+    ):
+        evaluate("hf", "medalpaca_exam_gen", exam, model_args={"pretrained": str(tiny)}, device="cpu")
+
+
+def test_an_exam_without_steps_is_pointed_to_the_task_that_asks_the_same_way(tmp_path, evaluate, writing):
+    file = tmp_path / "mine.jsonl"
+    file.write_text(json.dumps({"question": "Which?", "options": ["x", "y"], "answer": "B"}))
+    for task, whole in (
+        ("medalpaca_usmle", "medalpaca_exam"),
+        ("medalpaca_usmle_text", "medalpaca_exam_text"),
+        (GEN, "medalpaca_exam_gen"),
+        ("medalpaca_usmle_2023", "medalpaca_exam"),
+    ):
+        with pytest.raises(UserError, match=rf"or {whole} for all its items"):
+            evaluate(writing(knows), task, {"exam": str(file)})
+
+
+def test_what_is_no_number_answers_nothing():
+    doc = {"letters": ["A", "B"], "choices": ["x", "yy"], "gold": 0}
+    for score in (by_letter, by_text):
+        metrics = score(doc, [(float("nan"), False), (-1.0, False)])
+        assert (metrics["acc"], metrics["unparsed"], metrics["wrong"]) == (0.0, 1.0, 0.0)
+    # The first of equals, as in lm-eval; and texts by their length.
+    assert by_letter(doc, [(-1.0, False), (-1.0, False)])["acc"] == 1.0
+    metrics = by_text(doc, [(-1.0, False), (-1.5, False)])
+    assert (metrics["acc"], metrics["acc_norm"], metrics["wrong"]) == (1.0, 0.0, 1.0)

@@ -1,0 +1,230 @@
+"""What `--model medalpaca` takes beyond `hf`: an adapter as the model, 8 and 4 bits, a cache that knows the model."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import CachingLM
+
+from medalpaca_data.ground.errors import UserError
+from medalpaca_data.ground.weights import weights_sha256
+from medalpaca_evalharness.model_arguments import complete, quantisation, with_base
+from medalpaca_evalharness.model_type import MedAlpacaLM
+
+GIVEN = [Instance("loglikelihood", {}, ("Which?\n", text), 0) for text in ("rest", "ice", "surgery")]
+
+
+def model(**arguments: Any) -> MedAlpacaLM:
+    return MedAlpacaLM(device="cpu", **arguments)
+
+
+def ask(lm: Any) -> list[tuple[float, bool]]:
+    found: list[tuple[float, bool]] = lm.loglikelihood(GIVEN)
+    return found
+
+
+def edited(adapter: Any, directory: Any, **changes: Any) -> Any:
+    """A copy of the adapter whose configuration is changed."""
+    shutil.copytree(adapter, directory)
+    file = directory / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    return directory
+
+
+# An adapter as the model ------------------------------------------------------------------------------------
+
+
+def test_an_adapter_names_its_base(tiny, adapter):
+    found = with_base({"pretrained": str(adapter), "dtype": "float32"})
+    assert found == {"pretrained": str(tiny), "peft": str(adapter), "dtype": "float32"}
+    assert ask(model(pretrained=str(adapter))) == ask(model(pretrained=str(tiny), peft=str(adapter)))
+    assert ask(model(pretrained=str(adapter))) != ask(model(pretrained=str(tiny)))
+
+
+def test_a_model_and_a_hub_id_stay_what_they_are(tiny):
+    for name in (str(tiny), "owner/model"):
+        assert with_base({"pretrained": name}) == {"pretrained": name}
+
+
+def test_a_base_beside_the_adapter_and_one_on_the_hub(tiny, adapter, tmp_path):
+    shutil.copytree(tiny, tmp_path / "base")
+    beside = edited(adapter, tmp_path / "beside", base_model_name_or_path="../base")
+    assert weights_sha256(with_base({"pretrained": str(beside)})["pretrained"]) == weights_sha256(tiny)
+    on_hub = edited(adapter, tmp_path / "hub", base_model_name_or_path="owner/model")
+    assert with_base({"pretrained": str(on_hub)})["pretrained"] == "owner/model"
+
+
+@pytest.mark.parametrize(
+    ("base", "said"), [("/no/such/base", "is not there"), (None, "names no base"), ("", "names no base")]
+)
+def test_an_adapter_without_its_base(adapter, tmp_path, base, said):
+    copy = edited(adapter, tmp_path / "copy", base_model_name_or_path=base)
+    with pytest.raises(UserError, match=f"{said}.*give both: pretrained=BASE,peft="):
+        model(pretrained=str(copy))
+
+
+def test_two_adapters_are_refused(adapter):
+    with pytest.raises(UserError, match="peft= names another"):
+        model(pretrained=str(adapter), peft=str(adapter))
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_the_tasks_are_told_base_and_adapter(adapter, tiny, as_text):
+    named = {"pretrained": str(adapter), "dtype": "float32"}
+    told = {**named, "exam": "somewhere"}
+    call = {
+        "model_args": f"pretrained={adapter},dtype=float32" if as_text else named,
+        "task_manager": SimpleNamespace(metadata=told),
+        "metadata": None,
+    }
+    complete(call)
+    both = {"pretrained": str(tiny), "peft": str(adapter), "dtype": "float32"}
+    assert call["model_args"] == both
+    assert told == both | {"exam": "somewhere"}
+
+
+def test_hf_still_refuses_an_adapter_as_the_model(adapter, evaluate):
+    models = {"pretrained": str(adapter)}
+    with pytest.raises(UserError, match="this is an adapter"):
+        evaluate("hf", "medalpaca_pocket", models, model_args=models, device="cpu")
+
+
+def test_an_adapter_as_the_model_through_lm_eval(adapter, tiny, evaluate, write_exam):
+    models = {"pretrained": str(adapter)}
+    told = {"exam": str(write_exam())} | models
+    found = evaluate("medalpaca", "medalpaca_exam", told, model_args=models, device="cpu")
+    doc = found["samples"]["medalpaca_exam"][0]["doc"]
+    assert (doc["base_sha256"], doc["adapter_sha256"]) == (weights_sha256(tiny), weights_sha256(adapter))
+    assert found["config"]["model_args"] == {"pretrained": str(tiny), "peft": str(adapter)}
+
+
+# Weights that may not be loaded -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"trust_remote_code": True}, "trust_remote_code= is not supported"),
+        ({"delta": "/some/where"}, "delta= is not supported"),
+        ({"gguf_file": "model.gguf"}, "only safetensors"),
+        ({"gptqmodel": True}, "only safetensors"),
+        ({"use_safetensors": False}, "only safetensors is loaded"),
+    ],
+)
+def test_what_could_run_code_is_refused_whatever_the_task(tiny, arguments, said):
+    with pytest.raises(UserError, match=said):
+        model(pretrained=str(tiny), **arguments)
+
+
+def test_pickles_are_refused_whatever_the_task(tiny, adapter, tmp_path):
+    for source, name in ((tiny, "model"), (adapter, "adapter")):
+        shutil.copytree(source, tmp_path / name)
+        (tmp_path / name / "old.bin").write_bytes(b"\x80\x04.")
+    with pytest.raises(UserError, match=r"old\.bin"):
+        model(pretrained=str(tmp_path / "model"))
+    with pytest.raises(UserError, match=r"old\.bin"):
+        model(pretrained=str(tiny), peft=str(tmp_path / "adapter"))
+
+
+def test_an_adapter_of_another_base_is_refused(adapter, tiny_of_other_size):
+    with pytest.raises(UserError, match="another base"):
+        model(pretrained=str(tiny_of_other_size), peft=str(adapter))
+
+
+# 8 and 4 bits -----------------------------------------------------------------------------------------------
+
+
+def test_the_flags_become_a_configuration(monkeypatch):
+    import transformers
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    made: list[dict[str, Any]] = []
+    monkeypatch.setattr(transformers, "BitsAndBytesConfig", lambda **given: made.append(given) or "made")
+    arguments = {"load_in_4bit": "True", "bnb_4bit_quant_type": "nf4", "dtype": "bfloat16"}
+    assert quantisation(arguments) == "made"
+    assert made == [{"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}]
+    assert arguments == {"dtype": "bfloat16"}
+    assert quantisation({"load_in_8bit": True, "load_in_4bit": False}) == "made"
+
+
+def test_flags_that_say_no_are_taken_out(tiny):
+    arguments = {"load_in_8bit": False, "load_in_4bit": "False"}
+    assert quantisation(dict(arguments)) is None
+    assert ask(model(pretrained=str(tiny), **arguments)) == ask(model(pretrained=str(tiny)))
+
+
+def test_both_flags_or_details_of_neither():
+    with pytest.raises(UserError, match="exclude each other"):
+        quantisation({"load_in_8bit": True, "load_in_4bit": True})
+    with pytest.raises(UserError, match="bnb_4bit_quant_type= has no meaning"):
+        quantisation({"bnb_4bit_quant_type": "nf4"})
+
+
+@pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
+def test_without_bitsandbytes_it_is_one_line(tiny):
+    with pytest.raises(UserError, match="load_in_8bit= needs bitsandbytes"):
+        model(pretrained=str(tiny), load_in_8bit=True)
+
+
+@pytest.mark.parametrize("flag", ["load_in_8bit", "load_in_4bit"])
+def test_quantised_models_answer(tiny, tmp_path, flag):
+    """Layers of 128, since bitsandbytes packs 4 bits in blocks of 64."""
+    pytest.importorskip("bitsandbytes")
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    shutil.copytree(tiny, tmp_path / "wide")
+    sizes = {"hidden_size": 128, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=258, **sizes)).save_pretrained(tmp_path / "wide")
+    lm = model(pretrained=str(tmp_path / "wide"), **{flag: True})
+    assert any("bitsandbytes" in type(module).__module__ for module in lm.model.modules())
+    exact = ask(model(pretrained=str(tmp_path / "wide")))
+    found = ask(lm)
+    assert lm._plain is None
+    assert found != exact
+    assert [one[0] for one in found] == pytest.approx([one[0] for one in exact], rel=0.1)
+
+
+# The cache --------------------------------------------------------------------------------------------------
+
+
+def test_a_cache_gives_each_model_its_own_answers(tiny, adapter, tmp_path):
+    """With lm-eval's own keys, base and adapter on one cache get the same answers."""
+    file = str(tmp_path / "cache.db")
+    base, tuned = {"pretrained": str(tiny)}, {"pretrained": str(tiny), "peft": str(adapter)}
+    expected = [ask(model(**side)) for side in (base, tuned)]
+    assert expected[0] != expected[1]
+    for _ in range(2):
+        assert [ask(CachingLM(model(**side), file)) for side in (base, tuned)] == expected
+
+
+def test_a_cache_spares_the_model_what_it_knows(tiny, tmp_path, monkeypatch):
+    file = str(tmp_path / "cache.db")
+    first = ask(CachingLM(model(pretrained=str(tiny)), file))
+    again = CachingLM(model(pretrained=str(tiny), batch_size=7, tokens_per_batch=99), file)
+    monkeypatch.setattr(again.lm, "_loglikelihood_tokens", None)
+    assert ask(again) == first
+
+
+def test_what_changes_answers_changes_the_name_in_the_cache(tiny, adapter, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(tiny, other)
+    words = json.loads((other / "tokenizer.json").read_text())
+    words["post_processor"] = None
+    (other / "tokenizer.json").write_text(json.dumps(words))
+    sides: list[dict[str, Any]] = [
+        {"pretrained": str(tiny)},
+        {"pretrained": str(other)},
+        {"pretrained": str(tiny), "peft": str(adapter)},
+        {"pretrained": str(tiny), "dtype": "bfloat16"},
+        {"pretrained": str(tiny), "max_length": 100},
+        {"pretrained": str(tiny), "softmax_dtype": "float64"},
+    ]
+    names = [model(**side).identity() for side in sides]
+    assert len(set(names)) == len(sides)
+    assert model(**sides[0]).identity() == names[0]
