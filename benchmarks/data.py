@@ -5,6 +5,7 @@
 #     "datasketch>=2",
 #     "datatrove[io,processing]>=0.10",
 #     "numpy>=2",
+#     "openai>=3",
 #     "rich>=14",
 #     "spacy>=3.8",
 # ]
@@ -15,9 +16,10 @@
 # [tool.uv.sources]
 # medalpaca-data = { path = "../packages/data", editable = true }
 # ///
-"""Cost and quality of finding near copies and exam questions, beside others that do it.
+"""Cost and quality of finding near copies and exam questions, and cost of asking models, beside others that do it.
 
     uv run --script benchmarks/data.py [--rows N] [--quick] [--arms NAME ...]
+    uv run --script benchmarks/data.py client [--quick]
 
 The peers are installed for this script only. Every arm runs in a process of its own; what is counted begins after the
 rows and the library are loaded. Ratios of CPU seconds within one run are the finding, not the seconds.
@@ -39,6 +41,7 @@ from pathlib import Path
 from typing import Any
 
 import arms
+import clients
 import corpus
 from rich.console import Console
 from rich.table import Table
@@ -116,7 +119,7 @@ def texts(arguments: argparse.Namespace) -> None:
     )
 
 
-BENCHMARKS: dict[str, Callable[[argparse.Namespace], None]] = {"texts": texts}
+BENCHMARKS: dict[str, Callable[[argparse.Namespace], None]] = {"texts": texts, "client": clients.compare}
 
 
 def measure(job: str, name: str, folder: str) -> Measured:

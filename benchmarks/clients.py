@@ -1,0 +1,243 @@
+"""Clients of OpenAI-compatible servers: CPU for one request, with retries and one SQLite store on both sides.
+
+The server is a process of its own: 50 ms for an answer, 2 % of first requests get a 429, 1 % a 500. Each client runs in
+a process of its own, which counts only after its libraries are loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import importlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+IN_FLIGHT = 64
+REQUESTS, QUICK_REQUESTS = 6_000, 1_000
+LATENCY = 0.05  # seconds
+ATTEMPTS = 10
+IMPORTS = {
+    "ours": ("medalpaca_data.rephrase.client",),
+    "openai": ("openai",),
+    "openai, unparsed": ("openai",),
+    "openai, aiohttp": ("openai", "aiohttp"),
+}
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """The benchmark."""
+    count = QUICK_REQUESTS if arguments.quick else REQUESTS
+    table = Table(
+        title=f"{count:,} requests, {IN_FLIGHT} in flight, retries and one SQLite store", title_justify="left"
+    )
+    for name in ("client", "CPU ms/request", "ours = 1", "wall s", "answers kept", "import CPU s", "peak MB"):
+        table.add_column(name, justify="left" if name == "client" else "right")
+    base = 0.0
+    for name in arguments.arms or ARMS:
+        with server() as url, tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, __file__, name, url, str(count), folder]
+            done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"{name}: failed\n{done.stderr}")
+        got = json.loads(done.stdout.splitlines()[-1])
+        per_request = 1000 * got["cpu"] / count
+        base = base or per_request
+        table.add_row(
+            name,
+            f"{per_request:.2f}",
+            f"{per_request / base:.1f}",
+            f"{got['wall']:.1f}",
+            f"{got['kept']:,}",
+            f"{got['import']:.2f}",
+            f"{got['peak']:.0f}",
+        )
+    Console(width=120).print(table)
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """A fresh server, and its address."""
+    process = subprocess.Popen([sys.executable, __file__, "server"], stdout=subprocess.PIPE, text=True)
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline() if process.stdout else 0)}/v1"
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def serve() -> None:
+    """Answer until killed; prints the port."""
+    from aiohttp import web
+
+    message = {
+        "role": "assistant",
+        "content": json.dumps({"question": "Which organ?", "answer": "The kidney"}),
+    }
+    completion = json.dumps(
+        {
+            "id": "x",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "m",
+            "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+            "usage": {"prompt_tokens": 300, "completion_tokens": 20, "total_tokens": 320},
+        }
+    )
+    seen: set[int] = set()
+
+    async def answer(request: web.Request) -> web.Response:
+        messages = json.dumps((await request.json())["messages"], sort_keys=True)
+        lot = int.from_bytes(hashlib.sha256(messages.encode()).digest())
+        await asyncio.sleep(LATENCY)
+        first = lot not in seen
+        seen.add(lot)
+        if first and lot % 100 < 2:
+            return web.Response(status=429, headers={"Retry-After": "1"})
+        if first and lot % 100 == 2:
+            return web.Response(status=500)
+        return web.Response(text=completion, content_type="application/json")
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    sys.stdout.write(f"{runner.addresses[0][1]}\n")
+    sys.stdout.flush()
+    await asyncio.Event().wait()
+
+
+def requests(count: int) -> Iterator[Any]:
+    """Distinct requests as a recipe makes them."""
+    from medalpaca_data.rephrase.prompt import load_prompt
+    from medalpaca_data.rephrase.request import make_request
+    from medalpaca_data.rephrase.settings import Rephrase
+
+    prompt = load_prompt("flash_card", Path())
+    asked = Rephrase(prompts={"cards": "flash_card"}, endpoints=("http://127.0.0.1/v1",), model="m")
+    for n in range(count):
+        texts = {
+            "instruction": "Answer.",
+            "input": f"Which organ has number {n}?",
+            "output": "The kidney " * 20,
+        }
+        yield make_request(asked, prompt, texts, 0, 0)
+
+
+async def shared(count: int, work: Callable[[Any], Awaitable[None]]) -> None:
+    """So many workers at the same list."""
+    listed = requests(count)
+
+    async def worker() -> None:
+        for request in listed:
+            await work(request)
+
+    await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
+
+
+async def ours(url: str, count: int, store: Any) -> None:
+    """This project's client."""
+    from medalpaca_data.rephrase.client import Client
+
+    async with Client([url], concurrency=IN_FLIGHT) as client:
+
+        async def work(request: Any) -> None:
+            store.keep(request.key, await client.ask(request))
+
+        await shared(count, work)
+
+
+async def openai(url: str, count: int, store: Any) -> None:
+    """As its documentation has it: typed answers."""
+    from openai import AsyncOpenAI
+
+    async with AsyncOpenAI(base_url=url, api_key="none", max_retries=ATTEMPTS) as client:
+
+        async def work(request: Any) -> None:
+            answer = await client.chat.completions.create(**json.loads(request.body))
+            store.keep(request.key, answer.model_dump_json().encode())
+
+        await shared(count, work)
+
+
+async def unparsed(url: str, count: int, store: Any) -> None:
+    """The bytes as they came, which costs it least."""
+    from openai import AsyncOpenAI
+
+    async with AsyncOpenAI(base_url=url, api_key="none", max_retries=ATTEMPTS) as client:
+
+        async def work(request: Any) -> None:
+            answer = await client.chat.completions.with_raw_response.create(**json.loads(request.body))
+            store.keep(request.key, answer.content)
+
+        await shared(count, work)
+
+
+async def over_aiohttp(url: str, count: int, store: Any) -> None:
+    """Unparsed, over the other transport that it offers."""
+    from openai import AsyncOpenAI, DefaultAioHttpClient
+
+    transport = DefaultAioHttpClient()
+    async with AsyncOpenAI(
+        base_url=url, api_key="none", max_retries=ATTEMPTS, http_client=transport
+    ) as client:
+
+        async def work(request: Any) -> None:
+            answer = await client.chat.completions.with_raw_response.create(**json.loads(request.body))
+            store.keep(request.key, answer.content)
+
+        await shared(count, work)
+
+
+ARMS: dict[str, Callable[[str, int, Any], Awaitable[None]]] = {
+    "ours": ours,
+    "openai": openai,
+    "openai, unparsed": unparsed,
+    "openai, aiohttp": over_aiohttp,
+}
+
+
+def run_arm(name: str, url: str, count: int, folder: Path) -> None:
+    """Load, ask, and print what it took."""
+    from medalpaca_data.rephrase.store import Store
+
+    start = time.process_time()
+    for module in IMPORTS[name]:
+        importlib.import_module(module)
+    loading = time.process_time() - start
+    keys = [
+        request.key for request in requests(count)
+    ]  # what is made of Python's own modules on first use is not counted
+    with Store(folder / "store.sqlite") as store:
+        start, wall = time.process_time(), time.monotonic()
+        asyncio.run(ARMS[name](url, count, store))  # type: ignore[arg-type]
+        cpu, wall = time.process_time() - start, time.monotonic() - wall
+        kept = store.taken(keys).answers
+    status = Path("/proc/self/status").read_text()
+    peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
+    measured = {"cpu": cpu, "wall": wall, "kept": kept, "import": loading, "peak": peak}
+    sys.stdout.write(f"{json.dumps(measured)}\n")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """A process that `compare` started: the server, or one client."""
+    if arguments[0] == "server":
+        asyncio.run(serve())
+    else:
+        name, url, count, folder = arguments
+        run_arm(name, url, int(count), Path(folder))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

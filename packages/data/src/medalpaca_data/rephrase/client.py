@@ -1,0 +1,224 @@
+"""Asking OpenAI-compatible endpoints, many requests at once, and what to do when one is not answered.
+
+It knows nothing of rows, prompts or the store: a request goes in, the body of a completion comes out. Texts are never
+logged and stand in no message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from ..ground.errors import UserError
+from .answer import read_body
+from .request import Request
+
+AGAIN = frozenset((408, 409, 425, 429))  # and everything from 500
+NO_ENTRY = {
+    401: "wants a key (api_key_env), or another one",
+    402: "wants to be paid first",
+    403: "refuses this key",
+    404: "has no such address or model",
+    405: "takes no requests at this address",
+}
+
+
+class Failed(Exception):
+    """One request will not be answered; the reason names a kind of fault. `row` says that the row is at fault."""
+
+    def __init__(self, reason: str, *, row: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.row = row
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often a request is made, and how long it is waited in between (seconds)."""
+
+    attempts: int = 10
+    first: float = 0.5  # doubled each time
+    longest: float = 60
+    asked_for: float = 3600  # the longest Retry-After that is heeded
+
+    def wait(self, attempt: int, retry_after: float | None) -> float:
+        """After failed attempt `attempt` (from 0): at least what the server asks for, and never all at once."""
+        backoff = min(self.longest, self.first * 2.0**attempt)
+        jitter = random.random()  # noqa: S311 - spreads the load, keeps no secret
+        if retry_after is None:
+            return backoff * (0.5 + jitter / 2)
+        return min(retry_after, self.asked_for) + min(backoff, self.first) * jitter
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """One server: how much it may have at once, and what was learned of it."""
+
+    url: str
+    gate: asyncio.Semaphore
+    busy: int = 0
+    structured: bool = True  # takes a schema, until it refuses one
+    rests_until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    reason: str
+    retry_after: float | None = None
+    unreachable: bool = False
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was done, for the report."""
+
+    sent: int = 0
+    again: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+class Client:
+    """`async with Client(...) as client: body = await client.ask(request)`."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        *,
+        concurrency: int = 16,
+        timeout: float = 120,
+        key: str | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self.counts = Counts()
+        self._endpoints = [Endpoint(_address(url), asyncio.Semaphore(concurrency)) for url in endpoints]
+        self._patience = patience or Patience()
+        self._headers = {"Content-Type": "application/json"}
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
+        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(30, timeout))
+
+    async def __aenter__(self) -> Self:
+        # No proxy and no .netrc from the environment: a request goes where the recipe says, nowhere else.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=self._timeout,
+            headers=self._headers,
+            trust_env=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def ask(self, request: Request) -> bytes:
+        """The body that answers, readable by `read_body`.
+
+        Raises Failed when this request gets none, UserError when none would (no such server, no entry).
+        """
+        fault = _Fault("not asked")
+        for attempt in range(self._patience.attempts):
+            endpoint = self._pick()
+            endpoint.busy += 1
+            try:
+                async with endpoint.gate:
+                    result = await self._send(endpoint, request)
+            finally:
+                endpoint.busy -= 1
+            if isinstance(result, bytes):
+                return result
+            fault = result
+            self.counts.again += 1
+            self.counts.reasons[fault.reason] = self.counts.reasons.get(fault.reason, 0) + 1
+            if attempt + 1 < self._patience.attempts:
+                wait = self._patience.wait(attempt, fault.retry_after)
+                endpoint.rests_until = time.monotonic() + wait
+                # Another server that is not resting may have it at once.
+                if self._pick().rests_until > time.monotonic():
+                    await asyncio.sleep(wait)
+        if fault.unreachable:
+            tried = ", ".join(endpoint.url for endpoint in self._endpoints)
+            raise UserError(
+                f"rephrase: cannot connect to {tried}; what was answered is kept, run again when it is up"
+            )
+        raise Failed(fault.reason)
+
+    def _pick(self) -> Endpoint:
+        """The server with the fewest requests among those not resting, else the one that rests the shortest."""
+        if len(self._endpoints) == 1:
+            return self._endpoints[0]
+        now = time.monotonic()
+        return min(self._endpoints, key=lambda one: (max(one.rests_until - now, 0.0), one.busy))
+
+    async def _send(self, endpoint: Endpoint, request: Request) -> bytes | _Fault:
+        structured = endpoint.structured
+        result = await self._post(endpoint, request.body if structured else request.plain())
+        if isinstance(result, Failed) and structured:
+            # Refused, perhaps for the schema: a server that takes the same without one gets none from now on.
+            result = await self._post(endpoint, request.plain())
+            if isinstance(result, bytes):
+                endpoint.structured = False
+        if isinstance(result, Failed):
+            raise result
+        return result
+
+    async def _post(self, endpoint: Endpoint, body: bytes) -> bytes | _Fault | Failed:
+        """One exchange: the body, a fault that may pass, or a refusal that will not."""
+        self.counts.sent += 1
+        try:
+            async with self._session.post(endpoint.url, data=body, allow_redirects=False) as response:
+                status, headers = response.status, response.headers
+                answer = await response.read()
+        except TimeoutError:
+            return _Fault("no answer in time")
+        except aiohttp.ClientConnectorError:
+            return _Fault("cannot connect", unreachable=True)
+        except (aiohttp.ClientError, OSError):
+            return _Fault("connection lost")
+        if status == 200:
+            try:
+                read_body(answer)
+            except ValueError:
+                return _Fault("an answer that is no completion")
+            return answer
+        if status in AGAIN or status >= 500:
+            return _Fault(f"HTTP {status}", retry_after=retry_after(headers.get("Retry-After")))
+        if status in NO_ENTRY:
+            raise UserError(f"rephrase: {endpoint.url} {NO_ENTRY[status]} (HTTP {status})")
+        if status < 400:
+            raise UserError(
+                f"rephrase: {endpoint.url} answers HTTP {status}, no completion; name the final address"
+            )
+        return Failed(f"refused by the server (HTTP {status})", row=True)
+
+
+def retry_after(value: str | None, now: datetime | None = None) -> float | None:
+    """Seconds to wait by a Retry-After header, in seconds or as an HTTP date (RFC 9110, 10.2.3); None for nonsense."""
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isascii() and text.replace(".", "", 1).isdigit():
+        return float(text)
+    try:
+        when = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return max(0.0, (when - (now or datetime.now(UTC))).total_seconds())
+
+
+def _address(endpoint: str) -> str:
+    base = endpoint.rstrip("/")
+    return base if base.endswith("/chat/completions") else f"{base}/chat/completions"

@@ -1,0 +1,235 @@
+"""What of an answer may stand beside its source: numbers, units, drugs, letters, words."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from medalpaca_data.rephrase.amounts import amounts
+from medalpaca_data.rephrase.checks import fault
+from medalpaca_data.rephrase.drug_names import drug_names
+from medalpaca_data.rephrase.prompt import load_prompt
+from medalpaca_data.rephrase.settings import Rephrase
+from medalpaca_data.sources.anki import CARD
+
+CARDS = load_prompt("flash_card", Path())
+SECTIONS = load_prompt("wiki_section", Path())
+GENERAL = load_prompt("general", Path())
+ASKED = Rephrase(prompts={"cards": "flash_card"}, endpoints=("http://127.0.0.1:9/v1",), model="m")
+
+
+def texts(instruction: str, input: str, output: str) -> dict[str, str]:
+    return {"instruction": instruction, "input": input, "output": output}
+
+
+SOURCE = texts(
+    CARD,
+    "Dose of amoxicillin in a child with otitis media",
+    "80-90 mg/kg per day in 2 doses for 10 days; not in allergy to penicillin",
+)
+BACK = SOURCE["output"]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "reason"),
+    [
+        (
+            "What dose of amoxicillin is given to a child with otitis media?",
+            "80 to 90 mg/kg/day in two doses for 10 days, but not in allergy to penicillin",
+            None,
+        ),
+        (
+            "What dose of amoxicillin is given to a child with otitis media?",
+            "80-90 mg/kg per day in 2 doses for 7 days, not in allergy to penicillin",
+            "a number that the source lacks",
+        ),
+        (
+            "What dose of amoxicillin is given to a child with otitis media?",
+            "80-90 g/kg per day in 2 doses for 10 days, not in allergy to penicillin",
+            "a number with another unit",
+        ),
+        (
+            "What dose of amoxicillin is given to a child with otitis media?",
+            "80-90 mg/kg in 2 doses for 10 days, not in allergy to penicillin",
+            "a number with another unit",
+        ),
+        (
+            "What dose of amoxicillin is given to a child with otitis media?",
+            "80-90 mg/kg per day, not in allergy to penicillin",
+            "a number of the source is missing",
+        ),
+        (
+            "What dose of amoxicillin is given to a child with otitis media?",
+            "80-90 mg/kg per day in 2 doses for 10 days, not in allergy to penicillin; else azithromycin",
+            "a drug that the source does not name",
+        ),
+        (
+            "What dose of amoxicillin is given to a child with otitis media?",
+            "80-90 mg/kg per day in 2 doses for 10 days, in allergy to penicillin",
+            "a negation lost or added",
+        ),
+        (
+            "What dose of amoxicillin is given to a child with otitis media?",
+            "80-90 mg/kg per day in 2 doses for 10 days, not in allergy to penicillin. Always finish your course, "
+            "drink plenty of water and return to the surgery whenever fever persists",
+            "words that the source lacks",
+        ),
+        (
+            "How is hypertension of the elderly treated best?",
+            "80-90 mg/kg per day in 2 doses for 10 days, not in allergy to penicillin",
+            "a question about something else",
+        ),
+        ("What does the card say of amoxicillin?", BACK, "it speaks of its source"),
+        ("Amoxicillin in otitis media", BACK, "no question mark"),
+        ("Why?", BACK, "a question too short or too long"),
+        ("Dose of amoxicillin?", BACK * 9, "an answer too long"),
+    ],
+)
+def test_an_answer_says_what_its_source_says(question, answer, reason):
+    assert fault(SOURCE, {"question": question, "answer": answer}, CARDS) == reason
+
+
+LACKS = "a number that the source lacks"
+
+
+@pytest.mark.parametrize(
+    ("front", "back", "question", "answer", "reason"),
+    [
+        ("High potassium", "above 6.5 mmol/l", "Which potassium is high?", "below 6.5 mmol/l", "a limit turned round"),
+        ("Which nerve moves it?", "cranial nerve VII", "Which nerve moves it?", "cranial nerve VIII", LACKS),
+        ("Which nerve moves it?", "cranial nerve VII", "Which nerve moves it?", "cranial nerve 7", None),
+        ("Lack in pernicious anaemia", "vitamin B12", "What lacks in pernicious anaemia?", "vitamin B6", LACKS),
+        ("It stops gout", "colchicine", "What stops gout?", "allopurinol", "a drug that the source does not name"),
+        ("It filters", "kidney", "Does it, the kidney, filter?", "kidney", "a question that gives its answer away"),
+        ("It filters blood", "kidney and spleen", "Is it blood?", "filters blood", "the source's answer is missing"),
+        ("Name it", "As an AI model I cannot", "What is it?", "As an AI model I cannot", "a model speaks of itself"),
+    ],
+)  # fmt: skip
+def test_single_faults(front, back, question, answer, reason):
+    assert fault(texts(CARD, front, back), {"question": question, "answer": answer}, CARDS) == reason
+
+
+OPTIONS = "A: the liver\nB: the kidney\nC: the lung"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("B: the kidney", None),
+        ("(B) the kidney", None),
+        ("C: the kidney", "another letter than the gold one"),
+        ("the kidney", "another letter than the gold one"),
+    ],
+)
+def test_the_gold_letter_stays(answer, reason):
+    before = texts("Which organ filters blood?", OPTIONS, "B: the kidney")
+    assert (
+        fault(before, {"question": "Blood is filtered by which organ?", "answer": answer}, GENERAL) == reason
+    )
+
+
+def test_options_stay():
+    before = texts(f"Which organ filters blood?\n{OPTIONS}", "", "B: the kidney")
+    changed = OPTIONS.replace("the lung", "the liver")
+    for options, reason in ((OPTIONS, None), (changed, "options changed")):
+        question = f"Blood is filtered by which organ?\n{options}"
+        assert fault(before, {"question": question, "answer": "B: the kidney"}, GENERAL) == reason
+
+
+def test_only_the_question_of_a_section_is_judged():
+    section = "Gout is treated with colchicine 0.5 mg twice daily. " * 20
+    before = texts("What is the treatment of Gout?", "", section)
+    for question, reason in (
+        ("How is gout treated?", None),
+        ("How is gout treated with 3 mg of colchicine?", "a number that the source lacks"),
+        ("How is gout treated with allopurinol?", "a drug that the source does not name"),
+        ("Which diet helps against kidney stones?", "a question about something else"),
+    ):
+        assert fault(before, {"question": question}, SECTIONS) == reason
+    assert SECTIONS.applied(before, {"question": "Q?"}) == texts("Q?", "", section)
+
+
+NUMBERS = st.integers(2, 10**7)
+FORMS = st.sampled_from(
+    [
+        str,
+        "{:,}".format,
+        "{}.50".format,
+        "{} mg".format,
+        "x{}".format,
+        "<{}".format,
+        "{}%".format,
+        "({}-year-old)".format,
+        "10^{}".format,
+        lambda n: str(n).translate({ord(d): chr(0xFF10 + int(d)) for d in "0123456789"}),  # full width
+        lambda n: str(n).translate({ord(d): chr(0x0660 + int(d)) for d in "0123456789"}),  # Arabic-Indic
+        lambda n: "10" + str(n).translate({ord(d): "⁰¹²³⁴⁵⁶⁷⁸⁹"[int(d)] for d in "0123456789"}),
+    ]
+)
+
+
+PARTS = st.sampled_from(["question", "answer"])
+
+
+@given(st.lists(NUMBERS, max_size=5), st.lists(FORMS, min_size=5, max_size=5), NUMBERS, FORMS, PARTS)
+def test_no_answer_passes_with_a_number_that_its_source_lacks(known, forms, new, form, where):
+    # What a reader without our code would take for the source's numbers; 10 is the base of a power.
+    assume(new not in known and new != 10)
+    source = "The left one: " + " and ".join(how(n) for how, n in zip(forms, known, strict=False))
+    before = texts(CARD, "Which kidney?", source)
+    answer = {"question": "Which kidney is it?", "answer": source}
+    assert fault(before, answer, CARDS) is None
+    answer[where] += f" {form(new)}?"
+    assert fault(before, answer, CARDS) == "a number that the source lacks"
+
+
+def test_real_answers_pass_as_they_are_and_not_with_another_number_or_unit(real):
+    read = json.loads(
+        (real / "wikidoc_patient_info" / "medical_meadow_small.json").read_text(encoding="utf-8")
+    )
+    rows = [texts(row["input"], "", row["output"]) for row in read[::10] if row["output"].strip()]
+    faults = [fault(row, {"question": row["instruction"], "answer": row["output"]}, GENERAL) for row in rows]
+    assert faults.count(None) >= len(rows) - 1
+    changed = 0
+    for row in rows:
+        for pattern, new in (
+            (r"\b([2-9])(?= ?(?:days|mg|years|percent|%))", r"\g<1>731"),
+            (r"(?<=\d) years\b", " months"),
+        ):
+            output, found = re.subn(pattern, new, row["output"], count=1)
+            changed += found
+            refused = fault(row, {"question": row["instruction"], "answer": output}, GENERAL)
+            assert not found or (refused and refused.startswith("a number"))
+    assert changed > 30
+
+
+@given(st.text(), st.text())
+def test_what_is_read_of_a_source_is_never_less_than_of_an_answer(one, other):
+    told, given_ = amounts(one), amounts(f"{one}\n{other}", source=True)
+    assert told.numbers <= given_.numbers | {"0"}
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers", "measured"),
+    [
+        ("1,000 mcg", {"1000"}, {("1000", "ug")}),
+        ("2.50-5 mg daily", {"2.5", "5"}, {("2.5", "mg/day"), ("5", "mg/day")}),
+        ("5 mg/kg every 8 hours", {"5", "8"}, {("5", "mg/kg"), ("8", "hour")}),
+        ("CD4 below 200 cells", {"4", "200"}, set()),
+        ("½ tablet twice", {"1", "2"}, set()),
+        ("37 °C is not 37 °F", {"37"}, {("37", "celsius"), ("37", "fahrenheit")}),
+        ("5 mM and 5 mm", {"5"}, {("5", "mmol/l"), ("5", "mm")}),
+        ("type II, factor VIII, given IV", {"2", "8"}, set()),
+    ],
+)
+def test_amounts(text, numbers, measured):
+    got = amounts(text)
+    assert (got.numbers, got.measured) == (numbers, measured)
+
+
+def test_drug_names():
+    text = "In April the patient took Lisinopril, atorvastatin and cefazolin, then prednisone, not sugar."
+    assert drug_names(text) == {"lisinopril", "atorvastatin", "cefazolin", "prednisone"}

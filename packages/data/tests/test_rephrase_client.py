@@ -1,0 +1,120 @@
+"""The client: how long it waits, and what it makes of what a server says."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medalpaca_data.ground.errors import UserError
+from medalpaca_data.rephrase.client import Client, Failed, Patience, retry_after
+from medalpaca_data.rephrase.request import Request
+
+
+def completion(text: object, **choice) -> bytes:
+    return json.dumps({"choices": [{"message": {"content": text}, **choice}]}).encode()
+
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("3", 3),
+        (" 0.5 ", 0.5),
+        (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90),
+        (format_datetime(NOW - timedelta(seconds=90), usegmt=True), 0),
+        ("Sun, 01 Mar 2026 12:00:10 -0000", 10),
+        ("soon", None),
+        ("-5", None),
+        ("", None),
+        ("Sun, 99 Foo 2026", None),
+        (None, None),
+    ],
+)
+def test_retry_after(header, seconds):
+    assert retry_after(header, NOW) == seconds
+
+
+@given(st.text())
+def test_any_retry_after_is_a_wait_or_nothing(header):
+    seconds = retry_after(header)
+    assert seconds is None or 0 <= Patience().wait(0, seconds) <= 3601
+
+
+def test_waits_grow_and_are_never_shorter_than_asked_for():
+    patience = Patience(first=0.5, longest=8)
+    for attempt in range(10):
+        most = min(8, 0.5 * 2**attempt)
+        waits = [patience.wait(attempt, None) for _ in range(50)]
+        assert most / 2 <= min(waits) < max(waits) <= most
+        assert all(20 <= patience.wait(attempt, 20) <= 20.5 for _ in range(50))
+
+
+def exchange(answers: list[web.Response], attempts: int = 3) -> tuple[bytes | Exception, int]:
+    """What a client makes of these responses, in order, and how many it asked for."""
+
+    async def both() -> tuple[bytes | Exception, int]:
+        asked = 0
+
+        async def answer(request: web.Request) -> web.Response:
+            nonlocal asked
+            asked += 1
+            return answers[min(asked, len(answers)) - 1]
+
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+        try:
+            async with Client([url], patience=Patience(attempts=attempts, first=0.001)) as client:
+                try:
+                    return await client.ask(Request("k", b'{"response_format": 1}')), asked
+                except (Failed, UserError) as error:
+                    return error, asked
+        finally:
+            await runner.cleanup()
+
+    return asyncio.run(both())
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "told", "asked"),
+    [
+        (500, Failed, "HTTP 500", 3),
+        (503, Failed, "HTTP 503", 3),
+        (429, Failed, "HTTP 429", 3),
+        (400, Failed, r"refused by the server \(HTTP 400\)", 2),  # once more without a schema
+        (401, UserError, "api_key_env", 1),
+        (404, UserError, "no such address or model", 1),
+        (307, UserError, "name the final address", 1),
+    ],
+)
+def test_what_a_status_means(status, kind, told, asked):
+    secret = "what the patient said"
+    got, times = exchange(
+        [
+            web.Response(status=status, text=secret, headers={"Location": "http://127.0.0.1:9/"})
+            for _ in range(3)
+        ]
+    )
+    assert isinstance(got, kind)
+    assert times == asked
+    assert secret not in str(got)
+    assert "\n" not in str(got)
+    with pytest.raises(kind, match=told):
+        raise got
+
+
+def test_a_broken_body_is_asked_for_again():
+    good = completion("x")
+    got, times = exchange([web.Response(text="{"), web.Response(text="{}"), web.Response(body=good)])
+    assert (got, times) == (good, 3)

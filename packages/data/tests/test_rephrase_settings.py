@@ -1,0 +1,99 @@
+"""What a recipe may ask for, who may be sent what, and prompts."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from medalpaca_data.config import load_config
+from medalpaca_data.ground.errors import UserError
+from medalpaca_data.rephrase.settings import Rephrase
+from medalpaca_data.sources.anki import Anki
+from medalpaca_data.sources.patient_dialogues import PatientDialogues
+from medalpaca_data.stages.rephrase import Rephrasing
+
+
+def settings(*endpoints: str, **keys) -> Rephrase:
+    model = {"model": "test"} if endpoints else {}
+    return Rephrase(prompts={"cards": "flash_card"}, endpoints=endpoints, **model, **keys)
+
+
+def stage(asked: Rephrase, root: Path) -> Rephrasing:
+    return Rephrasing(asked, root, [Anki(name="cards", path="deck.apkg")])
+
+
+def test_patient_text_stays_on_this_machine(tmp_path, monkeypatch):
+    patients = [PatientDialogues(name="cards", path="x.json")]
+    for endpoint in ("http://127.0.0.1:8000/v1", "http://localhost:1/v1", "http://[::1]:8000"):
+        Rephrasing(settings(endpoint), tmp_path, patients)
+    outside = settings("https://api.example.org/v1")
+    with pytest.raises(UserError, match=r"cards holds patient text.*api\.example\.org.*trusted_hosts"):
+        Rephrasing(outside, tmp_path, patients)
+    for name in ("http://127.0.0.1.example.org/v1", "http://localhost.example.org", "http://10.0.0.1"):
+        with pytest.raises(UserError, match="patient text"):
+            Rephrasing(settings(name), tmp_path, patients)
+    stage(outside, tmp_path)  # no patients in a deck of cards
+    trusted = outside.model_copy(update={"trusted_hosts": ("API.example.org",)})
+    Rephrasing(trusted, tmp_path, patients)
+    monkeypatch.setenv("MEDALPACA_SEALED", "1")
+    Rephrasing(settings("http://127.0.0.1:8000/v1"), tmp_path, patients)
+    for asked in (trusted, outside):
+        with pytest.raises(UserError, match="MEDALPACA_SEALED=1") as told:
+            Rephrasing(asked, tmp_path, patients)
+        assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"endpoints": ["127.0.0.1:8000"], "model": "m"}, "an endpoint is an address"),
+        ({"endpoints": ["http://user:word@host/v1"], "model": "m"}, "api_key_env"),
+        ({"endpoints": ["http://127.0.0.1/v1"]}, "no model"),
+        ({"model": "m"}, "no endpoints"),
+        ({"parameters": {"messages": []}}, "'messages' is not for parameters to say"),
+        ({"api_key_env": "sk-abc"}, "api_key_env"),
+        ({"modle": "m"}, "did you mean 'model'"),
+        ({"prompts": {}}, "prompts"),
+    ],
+)
+def test_a_wrong_recipe_is_told_in_one_line(keys, told):
+    with pytest.raises(UserError, match=told):
+        load_config(Rephrase, {"prompts": {"cards": "flash_card"}, **keys})
+
+
+def test_a_source_or_prompt_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match="did you mean 'cards'"):
+        Rephrasing(Rephrase(prompts={"card": "general"}), tmp_path, [Anki(name="cards", path="d")])
+    with pytest.raises(UserError, match="did you mean 'flash_card'"):
+        stage(Rephrase(prompts={"cards": "flashcard"}), tmp_path)
+
+
+def test_a_prompt_of_ones_own(tmp_path):
+    prompt = tmp_path / "mine.md"
+    prompt.write_text(
+        "---\nasks: [question]\nkeeps_input: true\n---\nAsk.\n---\n{input} {output} {x} {instruction}"
+    )
+    found = stage(Rephrase(prompts={"cards": "mine.md"}), tmp_path).prompts["cards"]
+    texts = {"instruction": "{output}", "input": "a", "output": "b"}
+    assert found.messages(texts)[1]["content"] == "a b {x} {output}"  # put in once, not again
+    assert found.sha256 in json.dumps(stage(Rephrase(prompts={"cards": "mine.md"}), tmp_path).settings())
+    for bad, told in {
+        "no head": "three parts",
+        "---\nasks: [x]\n---\na\n---\nb": "asks",
+        "---\n- a\n---\n-\n---\n": "head",
+    }.items():
+        prompt.write_text(bad)
+        with pytest.raises(UserError, match=told):
+            stage(Rephrase(prompts={"cards": "mine.md"}), tmp_path)
+
+
+def test_a_store_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("not a database, but long enough to be looked at" * 40)
+    with pytest.raises(UserError, match="no store of answers"):
+        stage(settings(store="notes.txt"), tmp_path).store()
+    assert (tmp_path / "notes.txt").read_text().startswith("not a database")
+    with sqlite3.connect(tmp_path / "later.sqlite") as later:
+        later.execute("PRAGMA user_version = 9")
+    with pytest.raises(UserError, match="another version"):
+        stage(settings(store="later.sqlite"), tmp_path).store()
