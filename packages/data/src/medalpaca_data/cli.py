@@ -23,6 +23,7 @@ EXAMPLES = """examples:
   data diff meadow_old meadow_new            what changed between two builds
   data check rows.json --exam exam_dir       how much of the exam stands in the rows?
   data check meadow --exam medalpaca_pocket --json
+  data rephrase meadow.yaml --estimate       requests, tokens and cost, before anything is asked
   data deid check rows.jsonl --show 3        patients' identifiers by class, masked
   data audit published.json upstream.csv     do published labels agree with upstream's?
 """
@@ -88,6 +89,14 @@ def main(argv: Sequence[str]) -> None:
     )
     audit.add_argument("--json", action="store_true", help="print JSON")
 
+    words = commands.add_parser("rephrase", help="estimate what rephrasing a recipe's rows will take")
+    words.add_argument("recipe", help="a YAML file, or a built-in name")
+    words.add_argument("overrides", nargs="*", metavar="key=value", help="any key of the recipe")
+    words.add_argument(
+        "--estimate", action="store_true", required=True, help="count requests and tokens; ask nobody"
+    )
+    words.add_argument("--json", action="store_true", help="print JSON")
+
     deid = commands.add_parser("deid", help="check rows for patients' identifiers, and bound what was missed")
     steps = deid.add_subparsers(dest="step", metavar="STEP", required=True)
     look = steps.add_parser("check", help="count identifiers by class")
@@ -106,6 +115,8 @@ def main(argv: Sequence[str]) -> None:
 
     args = parser.parse_args(argv)
     match args.command:
+        case "rephrase":
+            _estimate(args.recipe, args.overrides, args.json)
         case "deid":
             _deid(args)
         case "build":
@@ -256,6 +267,23 @@ def _check(path: Path, exam: str, as_json: bool, fail_over: float | None) -> Non
         raise CheckFailed(
             f"{path}: {len(covered)} items of {result.exam.name} are covered by {fail_over:.0%} or more"
         )
+
+
+def _estimate(recipe_name: str, overrides: Sequence[str], as_json: bool) -> None:
+    from rich.console import Console
+
+    from .build import estimate_rephrasing
+    from .progress import Watched
+    from .recipe import load_recipe
+    from .rephrase import estimate
+
+    console = Console(markup=False)
+    with Watched(console) as watched:
+        found = estimate_rephrasing(*load_recipe(recipe_name, overrides), watched.tell)
+    if as_json:
+        print(json.dumps(estimate.as_json(found), indent=2))  # noqa: T201 - output for scripts
+    else:
+        estimate.show(found, console)
 
 
 def _deid(args: argparse.Namespace) -> None:

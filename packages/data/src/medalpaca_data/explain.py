@@ -43,18 +43,14 @@ def explain(directory: Path, row_id: str) -> Life:
 
 
 def _life(directory: Path, row_id: str, ledger: Mapping[str, Any]) -> Life:
-    changes = list(_changes(directory, row_id))
-    names = {row_id, *(change["id"] for change in changes)}
+    names = _names(directory, row_id)
     found = _kept(directory, names) or _dropped(directory, names)
     if found is None:
         raise UserError(
             f"{directory}: no row {row_id!r} in it, kept or rejected; ids are in the column `id` and in rejected/"
         )
     row, where, drop = found
-    changes = [
-        change for change in _changes(directory, row["id"]) if change["source_id"] == row.get("source_id")
-    ]
-    steps = [_origin(row, ledger), *_mended(row, changes)]
+    steps = [_origin(row, ledger), *_history(directory, row)]
     for stage in _stages(ledger, row):
         if stage == where:
             steps.append(Step(stage, f"dropped: {drop['reason']}{_evidence(drop)}"))
@@ -130,14 +126,36 @@ def _rejects(directory: Path, names: set[str]) -> Iterator[dict[str, Any]]:
             yield from (json.loads(line) for line in lines if any(name in line for name in names))
 
 
-def _changes(directory: Path, row_id: str) -> Iterator[dict[str, Any]]:
+def _names(directory: Path, row_id: str) -> set[str]:
+    """The id, and those that its row was given by the stages that changed it."""
+    names, new = set[str](), {row_id}
+    while new:
+        names |= new
+        new = {change["id"] for name in new for change in _changes(directory, "was", name)} - names
+    return names
+
+
+def _history(directory: Path, row: Mapping[str, Any]) -> list[Step]:
+    """What was changed of a row, first things first."""
+    steps: list[Step] = []
+    now = row["id"]
+    while changes := [
+        change for change in _changes(directory, "id", now) if change["source_id"] == row.get("source_id")
+    ]:
+        told = [f"was row {changes[0]['was']}"]
+        told += [f"{change['field']} before: {change['before']}" for change in changes]
+        steps.insert(0, Step(changes[0]["stage"], "changed; " + "\n".join(told)))
+        now = changes[0]["was"]
+    return steps or [Step("read", "as it is now")]
+
+
+def _changes(directory: Path, column: str, row_id: str) -> list[dict[str, Any]]:
     import polars as pl
 
-    if (directory / CHANGES).is_file():
-        same = (pl.col("id") == row_id) | (pl.col("was") == row_id)
-        yield from (
-            pl.scan_parquet(directory / CHANGES, glob=False).filter(same).collect().iter_rows(named=True)
-        )
+    if not (directory / CHANGES).is_file():
+        return []
+    rows = pl.scan_parquet(directory / CHANGES, glob=False).filter(pl.col(column) == row_id).collect()
+    return list(rows.iter_rows(named=True))
 
 
 def _origin(row: Mapping[str, Any], ledger: Mapping[str, Any]) -> Step:
@@ -168,17 +186,9 @@ def _stages(ledger: Mapping[str, Any], row: Mapping[str, Any]) -> Sequence[str]:
     return [stage["stage"] for stage in _source_of(ledger, row).get("stages", ())]
 
 
-def _mended(row: Mapping[str, Any], changes: Sequence[Mapping[str, Any]]) -> list[Step]:
-    if not changes:
-        return [Step("read", "as it is now")]
-    told = [f"was row {changes[0]['was']}"]
-    told += [f"{change['field']} before: {change['before']}" for change in changes]
-    return [Step(changes[0]["stage"], "mended; " + "\n".join(told))]
-
-
 def _passed(directory: Path, stage: str, row_id: str) -> list[Step]:
     """What a stage that the row passed did on its account, where it did anything."""
-    if stage in ("read", "clean"):
+    if stage in ("read", "clean", "rephrase"):
         return []
     if hits := [hit for hit in _hits(directory) if hit["row"] == row_id] if stage == "exam questions" else []:
         told = [

@@ -25,6 +25,7 @@ from .stages.near import Near
 from .stages.read import STAGE as READ
 from .stages.read import first_bad, read_source
 from .stages.refuse_tests import RefuseTests
+from .stages.rephrase import Rephrasing
 from .stages.shard import Shard, read_account
 from .workplace import Workplace
 
@@ -41,7 +42,7 @@ class Pipeline:
     recipe: Recipe
     root: Path
     inputs: Mapping[str, Sequence[tuple[Path, str]]]  # source -> its files with their SHA-256
-    exams: Sequence[Exam]
+    stages: Sequence[Stage]
     code: str
     work: Workplace
     engine: Engine = field(default_factory=Serial)
@@ -52,11 +53,13 @@ class Pipeline:
         default_factory=list
     )  # a record for each source that was judged
 
-    def run(self) -> Trail:
-        """Every stage's shards, all of them done."""
+    def run(self, until: type[Stage] | None = None) -> Trail:
+        """Every stage's shards, all of them done; with `until`, of those before that one."""
         shards, name = self._read()
         trail = [(READ, shards)]
-        for stage in stages_of(self.recipe, self.exams):
+        for stage in self.stages:
+            if until and isinstance(stage, until):
+                break
             name = fingerprint(self.code, stage.name, stage.settings(), name)
             folder = self.work.folder(stage.name, name[:FINGERPRINT])
             with self.clock(stage.name):
@@ -96,7 +99,7 @@ class Pipeline:
         self.seconds[what] = time.monotonic() - start
 
 
-def stages_of(recipe: Recipe, exams: Sequence[Exam]) -> list[Stage]:
+def stages_of(recipe: Recipe, root: Path, exams: Sequence[Exam]) -> list[Stage]:
     """The stages after reading, in order."""
     caps = {source.name: source.max_rows for source in recipe.used}
     weights = {source.name: source.weight for source in recipe.used}
@@ -107,6 +110,7 @@ def stages_of(recipe: Recipe, exams: Sequence[Exam]) -> list[Stage]:
         Deidentify(recipe.deidentify, private or None) if recipe.deidentify else None,
         Language(recipe.language) if recipe.language else None,
         RefuseTests() if recipe.refuse_tests else None,
+        Rephrasing(recipe.rephrase, root, recipe.used, recipe.seed) if recipe.rephrase else None,
         Duplicates(),
         Near(recipe.near_duplicates) if recipe.near_duplicates else None,
         Decontaminate(exams, recipe.max_coverage) if exams else None,

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from .config import Config, load_config
 from .deid.settings import Deidentification
 from .ground.errors import UserError, nearest
+from .rephrase.settings import Rephrase
 from .sources import Source
 from .stages.language import LANGUAGES
 
@@ -28,6 +29,9 @@ class Recipe(Config):
     )
     language: str | None = None  # two letters (ISO 639-1); rows that are surely in another one are dropped
     refuse_tests: bool = True  # drop questions of published test sets
+    rephrase: Rephrase | None = (
+        None  # other words for the rows of some sources, by rule or by a model of yours
+    )
     near_duplicates: float | None = Field(
         default=0.8, ge=0.5, le=1
     )  # Jaccard of word 3-grams; null: keep them

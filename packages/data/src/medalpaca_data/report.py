@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .build import Built
+from .rephrase import spent
 
 SHOWN = 3  # reasons a stage lists; the ledger has them all
 
@@ -34,6 +35,8 @@ def show_build(built: Built, console: Console) -> None:
         console.print(line, soft_wrap=True, highlight=False)
     if any(source["published"] is not None for source in built.ledger["sources"]):
         console.print(_parity(built))
+    if built.spent:
+        spent.show(built.spent, console)
     if built.seconds:
         slowest = sorted(built.seconds.items(), key=lambda entry: -entry[1])
         told = ", ".join(f"{what} {seconds:.1f}" for what, seconds in slowest if seconds >= 0.05)

@@ -19,13 +19,13 @@ from ..rephrase.tries import Outcome, Tries
 from ..row import TEXTS, content_id
 from ..sources.base import BaseSource
 from .base import Stage, Tell, Verdict
+from .clean import CHANGE
 from .shard import Drop, Shard, read_account
 
 if TYPE_CHECKING:
     import polars as pl
 
 ANSWERS = "answers.sqlite"  # what the stage's shards rest on, beside them
-CHANGE = ("id", "was", "stage", "field", "before")
 
 
 class Rephrasing(Stage):
@@ -50,7 +50,7 @@ class Rephrasing(Stage):
         self.prompts: dict[str, Prompt] = {name: load_prompt(it, root) for name, it in asked.prompts.items()}
         self.seed = seed
         if asks and asked.endpoints:
-            patients = [one.name for one in sources if one.about.patient_text and one.name in asked.prompts]
+            patients = [one.name for one in sources if one.private and one.name in asked.prompts]
             check_endpoints(asked, patients)
             api_key(asked)
         self._store = (
@@ -142,7 +142,14 @@ class Rephrasing(Stage):
         row.update(new, id=content_id(**new))
         for name in TEXTS:
             if new[name] != before[name]:
-                yield {"id": row["id"], "was": was, "stage": self.name, "field": name, "before": before[name]}
+                yield {
+                    "id": row["id"],
+                    "source_id": row["source_id"],
+                    "was": was,
+                    "stage": self.name,
+                    "field": name,
+                    "before": before[name],
+                }
 
 
 def _reason(found: Outcome, answers: Answers) -> str:
