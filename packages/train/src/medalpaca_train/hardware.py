@@ -28,6 +28,10 @@ class Hardware:
         """The dtype of matrix products."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
+    def autocast(self) -> Any:
+        """The context in which a forward pass computes in that dtype."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
 
 def choose(precision: Literal["auto", "fp32", "bf16"]) -> Hardware:
     """The GPU if there is one, else the CPU; bf16 when asked for, or by itself on a GPU that has it.

@@ -15,11 +15,11 @@ from rich.console import Console
 from medalpaca_data.ground.errors import UserError
 
 from . import checkpoint
-from .batches import Plan, Step, collate, in_order
 from .hardware import Hardware
 from .journal import Journal, validation_at
 from .model import trainable
-from .objective import summed_loss
+from .objective import Objective
+from .plan import Plan, Step, best_fit
 from .progress import metered
 from .recipe import Recipe
 from .stop import StopRequest
@@ -46,6 +46,7 @@ class Trainer:
     recipe: Recipe
     run: Path
     model: Any
+    objective: Objective
     optimizer: torch.optim.Optimizer
     hardware: Hardware
     plan: Plan
@@ -81,10 +82,10 @@ class Trainer:
         summed = torch.zeros((), dtype=torch.float64, device=self.hardware.device)
         self.model.eval()
         with torch.no_grad():
-            for micro in in_order([sample.length for sample in samples], self.recipe.batch_tokens):
-                batch = collate([samples[i] for i in micro], self.hardware.device)
-                with self._precision():
-                    summed += summed_loss(self.model, batch)
+            lengths = [sample.length for sample in samples]
+            for micro in best_fit(range(len(samples)), lengths, self.recipe.batch_tokens):
+                for loss in self.objective.losses([samples[i] for i in micro]):
+                    summed += loss
         return float(summed) / sum(sample.supervised for sample in samples)
 
     def _validate(self, journal: Journal, step: int) -> float | None:
@@ -106,11 +107,10 @@ class Trainer:
         supervised = sum(self.samples[i].supervised for micro in step for i in micro)
         summed = torch.zeros((), device=self.hardware.device)
         for micro in step:
-            batch = collate([self.samples[i] for i in micro], self.hardware.device)
-            with self._precision():
-                loss = summed_loss(self.model, batch) / supervised
-            loss.backward()  # type: ignore[no-untyped-call]
-            summed += loss.detach()
+            for part in self.objective.losses([self.samples[i] for i in micro]):
+                loss = part / supervised
+                loss.backward()  # type: ignore[no-untyped-call]
+                summed += loss.detach()
         weights = trainable(self.model).values()
         norm = float(torch.nn.utils.clip_grad_norm_(weights, self.recipe.max_grad_norm))
         value = float(summed)
@@ -138,10 +138,6 @@ class Trainer:
 
     def _save(self, progress: checkpoint.Progress) -> None:
         checkpoint.save(self.run, self.model, self.optimizer, progress, self.recipe.keep_checkpoints)
-
-    def _precision(self) -> Any:
-        wanted = self.hardware.precision == "bf16"
-        return torch.autocast(self.hardware.device.type, torch.bfloat16, enabled=wanted)
 
 
 def make_optimizer(model: Any, recipe: Recipe) -> torch.optim.Optimizer:

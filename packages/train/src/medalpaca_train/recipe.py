@@ -71,8 +71,13 @@ class Recipe(Config):
     max_tokens: int = Field(
         default=1024, ge=8, description="rows with more tokens are dropped, counted and listed"
     )
-    batch_tokens: int = Field(default=8192, ge=8, description="tokens per micro-batch, padding included")
+    batch_tokens: int = Field(
+        default=8192, ge=8, description="most tokens in a micro-batch; rows are packed into it"
+    )
     accumulate: int = Field(default=1, ge=1, description="micro-batches per optimizer step")
+    batch_rows: int | None = Field(
+        default=None, ge=1, description="rows per optimizer step, in as many micro-batches as they need"
+    )
     epochs: float = Field(default=1.0, gt=0, description="passes over the data; fractions allowed")
     max_steps: int | None = Field(
         default=None, ge=1, description="stop after this many steps even if epochs remain"

@@ -15,13 +15,14 @@ from medalpaca_data.ground.weights import weights_sha256
 
 from . import checkpoint, manifest
 from .alone import LOCK, alone
-from .batches import make_plan
 from .card import make_card, show
 from .checkpoint import Progress
+from .exactness import choose_objective
 from .hardware import Hardware, choose, use_threads
 from .loop import Outcome, Trainer, make_optimizer
 from .material import POCKET_BASE, read_material, settle
 from .model import FRESH, base_directory, count, load_model, trainable
+from .plan import make_plan
 from .prepare import Prepared, prepare, say_prepared
 from .preview import show_preview
 from .recipe import Recipe, find_recipe
@@ -74,6 +75,9 @@ def _train(run: Path, name: str, recipe: Recipe, settled: Recipe, console: Conso
     use_threads(total)
     optimizer = make_optimizer(model, settled)
     say(console, f"training {count(trainable(model).values()):,} of {total:,} weights ({hardware.reason})")
+    verdict = choose_objective(model, prepared.train, hardware)
+    for reason in verdict.reasons:
+        say(console, reason)
     begin(run, settled, prepared.rejected)
     remove_leftovers(run)
     checkpoint.remove_leftovers(run)
@@ -81,10 +85,21 @@ def _train(run: Path, name: str, recipe: Recipe, settled: Recipe, console: Conso
         checkpoint.restore(found, model, optimizer)
         say(console, f"resuming from step {start.step} of {len(plan.steps)}")
 
-    trainer = Trainer(settled, run, model, optimizer, hardware, plan, prepared.train, prepared.validation)
+    trainer = Trainer(
+        settled,
+        run,
+        model,
+        verdict.objective,
+        optimizer,
+        hardware,
+        plan,
+        prepared.train,
+        prepared.validation,
+    )
     with stop_on_signals() as stop:
         outcome = trainer.fit(start, console, stop)
     if outcome.finished:
+        verdict.objective.release()
         _finish(run, name, settled, prepared, model, hardware, start, outcome, console)
     else:
         say(console, f"saved at step {outcome.step} of {len(plan.steps)}; the same command continues")
