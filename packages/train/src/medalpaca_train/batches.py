@@ -77,6 +77,19 @@ def alike(micro: Sequence[int], lengths: Sequence[int]) -> list[MicroBatch]:
     return groups
 
 
+def cut(micro: Sequence[int], lengths: Sequence[int], tokens: int) -> list[MicroBatch]:
+    """A packed micro-batch in its own order, as parts of at most `tokens`, or of one document."""
+    parts: list[MicroBatch] = []
+    left = 0
+    for index in micro:
+        if lengths[index] > left:
+            parts.append([])
+            left = tokens
+        parts[-1].append(index)
+        left -= lengths[index]
+    return parts
+
+
 def _learned(sample: Sample) -> np.ndarray[Any, Any]:
     """Places in a sample after which a learned token follows."""
     return np.arange(max(sample.given, 1) - 1, sample.length - 1)

@@ -14,10 +14,12 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from .batches import Batch, alike, packed, padded
+from .batches import Batch, alike, cut, packed, padded
 from .hardware import Hardware
 from .loss import linear_cross_entropy
 from .tokens import Sample
+
+CACHED = 1_024  # tokens that a CPU takes at once: more do not stay in its cache, and are 8 % slower
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +46,16 @@ class Objective:
 
         In parts, so that the caller can free each part's memory before the next takes its own.
         """
-        device = self.hardware.device
-        if self.packing:
-            yield self.summed(packed(samples, device))
-            return
         lengths = [sample.length for sample in samples]
-        for group in alike(range(len(samples)), lengths):
-            yield self.summed(padded([samples[i] for i in group], device))
+        device = self.hardware.device
+        if not self.packing:
+            for group in alike(range(len(samples)), lengths):
+                yield self.summed(padded([samples[i] for i in group], device))
+        elif device.type == "cpu":
+            for group in cut(range(len(samples)), lengths, CACHED):
+                yield self.summed(packed([samples[i] for i in group], device))
+        else:
+            yield self.summed(packed(samples, device))
 
     def summed(self, batch: Batch) -> torch.Tensor:
         """Sum over `batch.targets` of -log p(target), in nats; a scalar with gradient."""
