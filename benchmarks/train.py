@@ -188,6 +188,8 @@ def ours(setting: Setting, pool: Sequence[Sample], seed: int) -> tuple[Measured,
             plan,
             pool,
             [],
+            work_of(model),
+            peak(setting.hardware.device, setting.hardware.compute_dtype),
         )
         start, quiet = Progress(0, 0.0, plan.sha256, "", None), Console(file=io.StringIO())
         measured = measure(setting, model, used, lambda: trainer.fit(start, quiet, StopRequest()))
@@ -267,10 +269,10 @@ def trl(setting: Setting, pool: Sequence[Sample], seed: int, *, packing: bool) -
 
 ARMS: dict[str, Callable[[Setting, Sequence[Sample], int], tuple[Measured, float]]] = {
     "ours": ours,
-    "HF Trainer, padded": lambda *given: hf_trainer(*given, grouped=False),
-    "HF Trainer, grouped by length": lambda *given: hf_trainer(*given, grouped=True),
-    "TRL, default": lambda *given: trl(*given, packing=False),
-    "TRL, packing": lambda *given: trl(*given, packing=True),
+    "hf-padded": lambda *given: hf_trainer(*given, grouped=False),
+    "hf-grouped": lambda *given: hf_trainer(*given, grouped=True),
+    "trl": lambda *given: trl(*given, packing=False),
+    "trl-packing": lambda *given: trl(*given, packing=True),
 }
 
 
@@ -355,13 +357,13 @@ def make_tokenizer(vocabulary: int) -> Any:
 # ---- sections
 
 
-def check_first_losses(setting: Setting) -> dict[str, float]:
+def check_first_losses(setting: Setting, names: Sequence[str]) -> dict[str, float]:
     """The loss of the first step on the same 16 rows, which has to be the same number everywhere."""
     pool = make_pool(setting.vocabulary, 7)[: setting.rows]
     one = Setting(
         setting.vocabulary, setting.make, setting.hardware, 1, len(pool), LONGEST * len(pool), setting.lora
     )
-    losses = {name: arm(one, pool, 0)[1] for name, arm in ARMS.items()}
+    losses = {name: ARMS[name](one, pool, 0)[1] for name in names}
     for name, loss in losses.items():
         if abs(loss - losses["ours"]) > 1e-3 * losses["ours"]:
             raise SystemExit(f"first losses differ: {name} {loss}, ours {losses['ours']}")
@@ -416,7 +418,7 @@ def prepare(shared: Path, repeats: int) -> dict[str, Any]:
     disable_progress_bar()
     rows = real_rows(shared)
     folder = shared / "data" / "weights" / "gpt2_tokenizer"
-    times: dict[str, list[float]] = {"ours": [], "TRL, prompt and completion": []}
+    times: dict[str, list[float]] = {"ours": [], "trl": []}
     tokens = 0
     for _ in range(repeats):
         tokenizer = GPT2TokenizerFast(
@@ -429,11 +431,11 @@ def prepare(shared: Path, repeats: int) -> dict[str, Any]:
 
         with contextlib.redirect_stderr(io.StringIO()):
             empty = trl_start(rows[:8], tokenizer)
-            times["TRL, prompt and completion"].append(trl_start(rows, tokenizer) - empty)
+            times["trl"].append(trl_start(rows, tokenizer) - empty)
     table = Table(
         "arm", "CPU s", "spread", "share of TRL", title=f"preparing {len(rows):,} rows, {tokens:,} tokens"
     )
-    theirs = statistics.median(times["TRL, prompt and completion"])
+    theirs = statistics.median(times["trl"])
     for name, seconds in times.items():
         middle = statistics.median(seconds)
         spread = f"{min(seconds):.1f} - {max(seconds):.1f}"
@@ -482,6 +484,8 @@ def main() -> None:
         "--gpu", action="store_true", help="the 8B-shaped LoRA run; needs about 80 GB of GPU memory"
     )
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=[*ARMS], help="ours is always among them")
+    parser.add_argument("--only", choices=["speed", "vocabulary", "preparation"], help="one section")
     parser.add_argument("--out", type=Path, help="also write the figures as JSON")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -489,30 +493,35 @@ def main() -> None:
 
     transformers.logging.set_verbosity_error()
     results: dict[str, Any] = {}
+    arms = ["ours", *(name for name in options.arms if name != "ours")]
+    few = options.quick
     if options.gpu:
         if not torch.cuda.is_available():
             raise SystemExit("--gpu: no CUDA device here")
         gpu = Hardware(torch.device("cuda", 0), "bf16", "")
-        big = Setting(128_256, llama_8b, gpu, 8 if options.quick else 20, 32, 8_192, lora=True)
-        results["8B LoRA"] = compare(
-            "8B-shaped LoRA, bf16", big, [*ARMS], 1 if options.quick else options.repeats
-        )
+        big = Setting(128_256, llama_8b, gpu, 8 if few else 20, 32, 8_192, lora=True)
+        results["8B LoRA"] = compare("8B-shaped LoRA, bf16", big, arms, 1 if few else options.repeats)
     else:
         torch.set_num_threads(1)
         cpu = Hardware(torch.device("cpu"), "fp32", "")
-        small = Setting(8_192, lambda: small_llama(8_192), cpu, 4 if options.quick else 16)
-        results["first losses"] = check_first_losses(small)
-        CONSOLE.print("first losses:", ", ".join(f"{k} {v:.4f}" for k, v in results["first losses"].items()))
-        results["8k vocabulary"] = compare("vocabulary 8,192", small, [*ARMS], options.repeats)
-        large = Setting(32_000, lambda: small_llama(32_000), cpu, 4 if options.quick else 16)
-        three = [*ARMS][:3]
-        results["32k vocabulary"] = compare(
-            "vocabulary 32,000", large, three, 1 if options.quick else options.repeats
-        )
-        if shared := places.shared():
-            results["preparation"] = prepare(shared, 1 if options.quick else options.repeats)
-        else:
-            CONSOLE.print("preparation: skipped, no real rows here (MEDALPACA_SHARED)")
+        if options.only in (None, "speed"):
+            small = Setting(8_192, lambda: small_llama(8_192), cpu, 4 if few else 16)
+            results["first losses"] = check_first_losses(small, arms)
+            CONSOLE.print(
+                "first losses:", ", ".join(f"{k} {v:.4f}" for k, v in results["first losses"].items())
+            )
+            results["8k vocabulary"] = compare("vocabulary 8,192", small, arms, options.repeats)
+        if options.only in (None, "vocabulary"):
+            large = Setting(32_000, lambda: small_llama(32_000), cpu, 4 if few else 16)
+            some = [name for name in arms if not name.startswith("trl")]
+            results["32k vocabulary"] = compare(
+                "vocabulary 32,000", large, some, 1 if few else options.repeats
+            )
+        if options.only in (None, "preparation"):
+            if shared := places.shared():
+                results["preparation"] = prepare(shared, 1 if few else options.repeats)
+            else:
+                CONSOLE.print("preparation: skipped, no real rows here (MEDALPACA_SHARED)")
     if options.out:
         options.out.write_text(json.dumps(results, indent=2) + "\n")
 

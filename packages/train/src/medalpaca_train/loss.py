@@ -36,7 +36,7 @@ class _Summed(torch.autograd.Function):
         matrix = weight.to(hidden.dtype)
         total = _zero(hidden)
         of_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        of_weight = _wide(torch.zeros_like(weight)) if ctx.needs_input_grad[1] else None
+        of_weight: torch.Tensor | None = None
         # One place for the logits of every chunk: new memory would cost more than the exponentials.
         space = hidden.new_empty(min(len(targets), _size(hidden)), len(weight))
         for rows, correct, place in _chunks(hidden, targets):
@@ -49,10 +49,13 @@ class _Summed(torch.autograd.Function):
             slope = powers.div_(sums).scatter_add_(-1, wanted, torch.full_like(right, -1)).to(hidden.dtype)
             if of_hidden is not None:
                 torch.mm(slope, matrix, out=of_hidden[place])
-            if of_weight is not None and of_weight.dtype == slope.dtype:
-                of_weight.addmm_(slope.T, rows)
-            elif of_weight is not None:
-                of_weight += slope.T @ rows
+            if ctx.needs_input_grad[1]:
+                if of_weight is None:
+                    of_weight = _wide(slope.T @ rows)
+                elif of_weight.dtype == slope.dtype:
+                    of_weight.addmm_(slope.T, rows)
+                else:
+                    of_weight += slope.T @ rows
         ctx.gradients = (of_hidden, None if of_weight is None else of_weight.to(weight.dtype))
         return total
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from medalpaca_data.ground import places
+from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.files import (
     new_directory,
     read_json,
@@ -72,7 +72,7 @@ def _read(folder: Path) -> Encoded | None:
         # Mapped, not read: the pages of rows that no step needs are never loaded.
         ids = np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False)
         ends, given = (np.load(folder / f"{key}.npy", allow_pickle=False) for key in ("ends", "given"))
-    except (OSError, ValueError, json.JSONDecodeError):
+    except (OSError, ValueError, EOFError, UserError):
         return None
     notes = {key: [Rejected(*note) for note in rows[key]] for key in ("rejected", "cut")}
     return Encoded(Samples(ids, ends, given, rows["row_ids"]), **notes)
