@@ -6,16 +6,13 @@ documents that `batches.packed` gives with the row.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 import torch
 from torch.nn import functional
 
 NAME = "medalpaca_packed"
-# Documents up to this length share a call on a CPU, if padding them to the longest costs less than this factor: a call
-# has a price of its own, of which a tiny model pays dozens per step.
-SHORT, WASTE = 256, 1.5
 # Arguments by which a model asks for more than causal attention with a window; none of them is computed here.
 UNKNOWN = ("softcap", "s_aux", "position_bias")
 
@@ -89,56 +86,32 @@ def _one_by_one(
     window: int | None,
     ends: list[int],
 ) -> torch.Tensor:
-    """One call per document; short neighbours share one."""
-    groups = _groups([end - start for start, end in pairwise(ends)])
+    """One call per document; neighbours of equal length share one."""
+    runs = [
+        (length, len(list(same))) for length, same in groupby(end - start for start, end in pairwise(ends))
+    ]
     # split, not slices: the gradient of a slice is as large as the whole row, and there is one per document.
-    sizes = [sum(group) for group in groups]
+    sizes = [length * count for length, count in runs]
     parts = zip(*(torch.split(tensor, sizes, dim=2) for tensor in (query, key, value)), strict=True)
     done = []
-    for group, three in zip(groups, parts, strict=True):
-        length = max(group)
-        places, real = _places(group, query.device) if len(group) > 1 else (None, None)
-        q, k, v = (part if places is None else _apart(part, places) for part in three)
+    for (length, count), (q, k, v) in zip(runs, parts, strict=True):
         out = functional.scaled_dot_product_attention(
-            q,
-            k,
-            v,
+            _apart(q, length, count),
+            _apart(k, length, count),
+            _apart(v, length, count),
             attn_mask=_band(length, window, query.device) if window and window < length else None,
             dropout_p=dropout,
             is_causal=not (window and window < length),
             scale=scaling,
             enable_gqa=query.shape[1] != key.shape[1],
         )
-        out = out.transpose(1, 2).flatten(0, 1)
-        done.append((out if real is None else out.index_select(0, real))[None])
+        done.append(out.transpose(1, 2).flatten(0, 1)[None])
     return torch.cat(done, dim=1)
 
 
-def _groups(lengths: list[int]) -> list[list[int]]:
-    """Neighbours that are cheaper in one call, padded, than in one call each."""
-    groups: list[list[int]] = []
-    for length in lengths:
-        near = [*groups[-1], length] if groups else []
-        if near and max(near) <= SHORT and max(near) * len(near) <= WASTE * sum(near):
-            groups[-1] = near
-        else:
-            groups.append([length])
-    return groups
-
-
-def _places(group: list[int], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which token of the group is at each place of its padded form, (documents, longest), and which flat places are
-    real. Padding repeats a document's last token, behind it: under causal attention no real token sees it.
-    """
-    sizes = torch.tensor(group, device=device)
-    at = torch.arange(max(group), device=device)
-    places = (sizes.cumsum(0) - sizes)[:, None] + torch.minimum(at, sizes[:, None] - 1)
-    return places, (at < sizes[:, None]).flatten().nonzero()[:, 0]
-
-
-def _apart(part: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """(1, heads, tokens, size) as (documents, heads, longest, size)."""
-    return part[0].index_select(1, places.flatten()).view(part.shape[1], *places.shape, -1).transpose(0, 1)
+def _apart(part: torch.Tensor, length: int, count: int) -> torch.Tensor:
+    """(1, heads, count * length, size) as (count, heads, length, size)."""
+    return part.view(part.shape[1], count, length, -1).transpose(0, 1) if count > 1 else part
 
 
 def _band(length: int, window: int, device: torch.device) -> torch.Tensor:
