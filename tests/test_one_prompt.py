@@ -24,7 +24,7 @@ def test_training_and_lm_eval_make_the_same_tokens(pair):
     item = load_exam(pair.exam).items[0]
     asked = ask(item, "text")
     row = Row(instruction=item.question, input="", output=item.options["A"])
-    [sample], _ = encode([row], tokenizer, max_tokens=256, loss="answer")
+    [sample] = encode([row], tokenizer, max_tokens=256, loss="answer").samples
     context, continuation = model._encode_pair(asked.prompt, asked.choices[0])
     ids = sample.ids.tolist()
     assert ids == [*context, *continuation, tokenizer.eos_token_id]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.weights import weights_sha256
@@ -158,3 +160,37 @@ def test_sigkill_resumes_bit_exactly(go: Go, settings: dict[str, Any], tmp_path:
     assert weights_sha256(run) == weights_sha256(whole)
     assert steps(run) == steps(whole)
     assert not [path.name for path in run.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.slow  # starts a process for each kill, each of which imports everything
+def test_ten_kills_at_random_moments_leave_the_same_weights(
+    go: Go, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """Whatever it was doing: importing, tokenising, a step, a checkpoint, validation, the last save."""
+    changes: dict[str, Any] = {"epochs": 150, "save_every": 20, "eval_every": 90}
+    whole, _ = go(out=str(tmp_path / "whole"), **changes)
+    recipe = tmp_path / "killed.yaml"
+    recipe.write_text(yaml.safe_dump(settings | changes))
+    draw, journal = random.Random(0), Path(settings["out"]) / "metrics.jsonl"
+    last = steps(whole)[-1]
+    for kill in range(10):
+        process = subprocess.Popen([COMMAND, str(recipe)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        # Two at any moment of the start; the others once the run is some way further than the last kill left it.
+        wanted = 0 if kill < 2 else last * (kill - 1 + draw.random()) / 10
+        deadline = time.monotonic() + 300
+        while (
+            not (journal.is_file() and len(steps(journal.parent)) >= wanted) and time.monotonic() < deadline
+        ):
+            if wanted == 0 and draw.random() < 0.002:
+                break
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.002)
+        time.sleep(draw.random() * 0.05)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    done = subprocess.run([COMMAND, str(recipe)], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert "resuming from step" in done.stdout
+    assert weights_sha256(Path(settings["out"])) == weights_sha256(whole)
+    assert steps(Path(settings["out"])) == steps(whole)

@@ -16,9 +16,10 @@ ROW = Row(instruction="Answer.", input="Why is aspirin given?", output=" For pai
 
 
 def sample_of(row: Row, tokenizer: Any, loss: Any = "answer") -> Sample:
-    samples, rejected = encode([row], tokenizer, max_tokens=256, loss=loss)
-    assert not rejected
-    return samples[0]
+    encoded = encode([row], tokenizer, max_tokens=256, loss=loss)
+    assert not encoded.rejected
+    sample: Sample = encoded.samples[0]
+    return sample
 
 
 def test_golden_row(tokenizer: Any) -> None:
@@ -87,9 +88,9 @@ def test_rejected_rows_are_counted_with_reasons_and_no_text(tokenizer: Any) -> N
     long = Row(instruction="Answer.", input="word " * 400, output="Yes.")
     empty = Row(instruction="Answer.", input="Why?", output="  ")
     spelled = Row(instruction="Answer.", input="What does </s> mean?", output="The end.")
-    samples, rejected = encode([long, ROW, empty, spelled], tokenizer, max_tokens=64, loss="answer")
-    assert [sample.row_id for sample in samples] == [ROW.id]
-    reasons = {row.row_id: row.reason for row in rejected}
+    encoded = encode([long, ROW, empty, spelled], tokenizer, max_tokens=64, loss="answer")
+    assert encoded.samples.row_ids == [ROW.id]
+    reasons = {row.row_id: row.reason for row in encoded.rejected}
     assert reasons[long.id].endswith("tokens, more than max_tokens=64")
     assert reasons[empty.id] == "no answer token to learn"
     assert reasons[spelled.id] == "BOS or EOS is written out in the text"
@@ -104,8 +105,8 @@ def test_merged_seam_is_rejected(tokenizer: Any) -> None:
             return {"input_ids": [[*row[:-1], 7] if len(row) < 40 else row for row in ids]}
 
     short = Row(instruction="A", input="", output="a " * 40)
-    _, rejected = encode([short], Merging(tokenizer), max_tokens=256, loss="answer")
-    assert [row.reason for row in rejected] == ["prompt and answer share a token"]
+    encoded = encode([short], Merging(tokenizer), max_tokens=256, loss="answer")
+    assert [row.reason for row in encoded.rejected] == ["prompt and answer share a token"]
 
 
 def test_no_eos_is_refused(tokenizer: Any) -> None:

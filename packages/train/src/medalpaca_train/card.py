@@ -26,6 +26,7 @@ can be wrong, out of date or harmful, and it does not know when it is. Do not us
 | trained on | {rows_train:,} |
 | held out for validation | {rows_validation:,} |
 | rejected (see `rejected.jsonl`) | {rows_rejected:,} |
+| cut at the end (see `cut.jsonl`) | {rows_cut:,} |
 | tokens per epoch | {tokens:,} |
 | of these learned | {supervised_tokens:,} |
 | SHA-256 | `{data_sha256}` |
@@ -79,7 +80,15 @@ def make_card(manifest: dict[str, Any], title: str, command: str) -> str:
     )
 
 
-COUNTS = ("rows_read", "rows_train", "rows_validation", "rows_rejected", "tokens", "supervised_tokens")
+COUNTS = (
+    "rows_read",
+    "rows_train",
+    "rows_validation",
+    "rows_rejected",
+    "rows_cut",
+    "tokens",
+    "supervised_tokens",
+)
 
 
 def show(loss: float | None) -> str:

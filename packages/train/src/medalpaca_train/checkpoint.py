@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.ground.errors import UserError, one_line
 from medalpaca_data.ground.files import new_directory, read_json, write_json
 
 from .model import trainable
 
+BEST = "best"
 NAME = re.compile(r"step-(\d{6,})")
 
 
@@ -38,8 +42,11 @@ def save(run: Path, model: Any, optimizer: torch.optim.Optimizer, progress: Prog
     """Write the checkpoint of `progress.step`, then remove all but the newest `keep`."""
     folder = run / "checkpoints"
     weights = trainable(model)
-    with new_directory(folder / f"step-{progress.step:06d}", replace=True) as new:
-        save_file({name: _stored(weight) for name, weight in weights.items()}, new / "weights.safetensors")
+    with (
+        _written(run, progress.step),
+        new_directory(folder / f"step-{progress.step:06d}", replace=True) as new,
+    ):
+        _save_weights(model, new)
         moments = {
             f"{name}:{key}": _stored(value)
             for name, weight in weights.items()
@@ -49,6 +56,32 @@ def save(run: Path, model: Any, optimizer: torch.optim.Optimizer, progress: Prog
         write_json(new / "trainer.json", asdict(progress))
     for old in _all(folder)[:-keep]:
         shutil.rmtree(old)
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The validated step with the lowest loss so far."""
+
+    step: int
+    loss: float
+
+
+def save_best(run: Path, model: Any, best: Best) -> None:
+    """Keep the weights of `best` in place of those kept before."""
+    with _written(run, best.step), new_directory(run / "checkpoints" / BEST, replace=True) as new:
+        _save_weights(model, new)
+        write_json(new / "best.json", asdict(best))
+
+
+def read_best(run: Path) -> Best | None:
+    """The best step so far, or None."""
+    file = run / "checkpoints" / BEST / "best.json"
+    return Best(**read_json(file)) if file.is_file() else None
+
+
+def restore_best(run: Path, model: Any) -> None:
+    """Put the best step's weights into `model`."""
+    _load_weights(run / "checkpoints" / BEST, model)
 
 
 def newest(run: Path) -> Path | None:
@@ -69,13 +102,7 @@ def read_progress(checkpoint: Path) -> Progress:
 
 def restore(checkpoint: Path, model: Any, optimizer: torch.optim.Optimizer) -> None:
     """Put the checkpoint's weights and moments into `model` and `optimizer`, bit by bit."""
-    weights = trainable(model)
-    stored = load_file(checkpoint / "weights.safetensors")
-    if stored.keys() != weights.keys():
-        raise UserError(f"{checkpoint}: its weights are not those of this model; choose another out=")
-    with torch.no_grad():
-        for name, weight in weights.items():
-            weight.copy_(stored[name])
+    weights = _load_weights(checkpoint, model)
     for place, value in load_file(checkpoint / "optimizer.safetensors").items():
         name, _, key = place.rpartition(":")
         optimizer.state[weights[name]][key] = value.to(weights[name].device)
@@ -96,6 +123,37 @@ def _all(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first."""
     found = [path for path in folder.glob("step-*") if NAME.fullmatch(path.name)]
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def _save_weights(model: Any, folder: Path) -> None:
+    save_file(
+        {name: _stored(weight) for name, weight in trainable(model).items()}, folder / "weights.safetensors"
+    )
+
+
+def _load_weights(checkpoint: Path, model: Any) -> dict[str, torch.nn.Parameter]:
+    weights = trainable(model)
+    stored = load_file(checkpoint / "weights.safetensors")
+    if stored.keys() != weights.keys():
+        raise UserError(f"{checkpoint}: its weights are not those of this model; choose another out=")
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(stored[name])
+    return weights
+
+
+@contextmanager
+def _written(run: Path, step: int) -> Iterator[None]:
+    """A disk that is full costs the checkpoint that was being written, and says so; earlier ones stay as they are."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        last = newest(run)
+        state = f"{last.name} is whole" if last else "there is none yet"
+        raise UserError(
+            f"{run}: the checkpoint of step {step} cannot be written ({one_line(error)[:160]}); of the earlier ones "
+            f"{state}; make room, and the same command continues"
+        ) from None
 
 
 def _stored(tensor: torch.Tensor) -> torch.Tensor:

@@ -11,15 +11,16 @@ from medalpaca_data.ground.errors import Parser, UserError, run
 from . import __version__
 
 DEFAULT = "pocket"
-RESERVED = ("merge", "chat", "canary")
+RESERVED = ("merge", "canary")
 
 EPILOG = """\
-recipes: pocket (default), pocket-base, lora, full, or a YAML file with the same keys
+recipes: pocket (default), pocket-base, lora, full, medalpaca-2023-full, or a YAML file with the same keys
 keys every recipe has: model= data= out= seed= resume=; all keys: README of medalpaca-train
 
   train                                            the pocket model, in minutes on a CPU
   train lora model=DIR_OR_HUB_ID data=MEADOW       a low-rank update of a real model
   train lora model=DIR data=rows.jsonl --preview   see what would be learned, load nothing
+  train chat RUN                                   ask a finished run in the terminal
 """
 
 
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str]) -> int:
     named = [word for word in options.words if "=" not in word]
     if named and named[0] in RESERVED:
         raise UserError(f"train {named[0]}: reserved, not built yet")
+    if named[:1] == ["chat"]:
+        return _chat(named[1:], len(options.words) - len(named))
     if len(named) > 1:
         raise UserError(
             f"train: one recipe at a time, not {' and '.join(named)}; changes are written key=value"
@@ -56,6 +59,24 @@ def main(arguments: Sequence[str]) -> int:
 def entry() -> NoReturn:
     """The console script."""
     run(main)
+
+
+def _chat(named: Sequence[str], others: int) -> int:
+    from pathlib import Path
+
+    if len(named) != 1 or others:
+        raise UserError("train chat: name one finished run, as in `train chat runs/mine`")
+    from medalpaca_data.ground.files import existing, read_json
+
+    run = existing(Path(named[0]).expanduser().absolute(), "run directory")
+    receipt = run / "manifest.json"
+    _guard(str(read_json(receipt).get("base", {}).get("path", run)) if receipt.is_file() else str(run))
+    from rich.console import Console
+
+    from .chat import chat
+
+    chat(run, Console())
+    return 0
 
 
 def _start(named: str, overrides: Sequence[str], preview: bool) -> int:

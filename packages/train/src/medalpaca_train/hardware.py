@@ -9,6 +9,11 @@ from typing import Any, Literal
 
 import torch
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 # Parameters below which more threads than these only wait for each other. Measured on two cores with the pocket
 # model, 512 tokens a step: one thread 8.0k tokens/s, two 5.0k where waiting threads sleep (OMP_WAIT_POLICY=passive).
 TINY, TINY_THREADS = 5_000_000, 1
@@ -27,6 +32,21 @@ class Hardware:
     def compute_dtype(self) -> torch.dtype:
         """The dtype of matrix products."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+    def autocast(self) -> Any:
+        """The context in which a forward pass computes in that dtype."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def peak_memory(self) -> int:
+        """Most bytes held so far: on a GPU by tensors, else by the process (0 where the system does not say)."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        if resource is None:
+            return 0
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return (
+            most if platform.system() == "Darwin" else most * 1024
+        )  # macOS counts bytes, the others kilobytes
 
 
 def choose(precision: Literal["auto", "fp32", "bf16"]) -> Hardware:

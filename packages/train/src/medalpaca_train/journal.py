@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from medalpaca_data.ground.files import write_text
 
+from .trackers import Tracker
+
 
 class Journal:
     """Appends to a run's `metrics.jsonl`, after cutting off what lies beyond `step` (work that a kill undid)."""
 
-    def __init__(self, file: Path, step: int) -> None:
+    def __init__(self, file: Path, step: int, trackers: Sequence[Tracker] = ()) -> None:
+        self._trackers = trackers
         # From step 0 everything is done again, also the validation before the first step.
         kept = [line for line in read_journal(file) if line["step"] <= step] if step else []
         write_text(file, "".join(json.dumps(line) + "\n" for line in kept))
@@ -23,6 +27,9 @@ class Journal:
     def write(self, kind: str, **values: Any) -> None:
         """Add a line of `kind` (train, validation, stopped) with the time in Unix seconds."""
         self._stream.write(json.dumps({"kind": kind, **values, "time": round(time.time(), 3)}) + "\n")
+        numbers = {f"{kind}/{key}": float(v) for key, v in values.items() if isinstance(v, int | float)}
+        for track in self._trackers:
+            track(values["step"], numbers)
 
     def __enter__(self) -> Self:
         return self

@@ -15,15 +15,17 @@ from rich.console import Console
 from medalpaca_data.ground.errors import UserError
 
 from . import checkpoint
-from .batches import Plan, Step, collate, in_order
+from .flops import Work
 from .hardware import Hardware
 from .journal import Journal, validation_at
 from .model import trainable
-from .objective import summed_loss
+from .objective import Objective
+from .plan import Plan, Step, best_fit
 from .progress import metered
 from .recipe import Recipe
 from .stop import StopRequest
 from .tokens import Sample
+from .trackers import tracking
 
 NAMED_ROWS = 8  # ids in an error message; the journal has them all
 
@@ -37,6 +39,9 @@ class Outcome:
     after: float | None
     seconds: float
     finished: bool
+    best: checkpoint.Best | None = (
+        None  # where validation happened on the way and found a step before the last
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +51,14 @@ class Trainer:
     recipe: Recipe
     run: Path
     model: Any
+    objective: Objective
     optimizer: torch.optim.Optimizer
     hardware: Hardware
     plan: Plan
     samples: Sequence[Sample]
     validation: Sequence[Sample]
+    work: Work
+    rate: float  # of the device, in FLOP/s
 
     def fit(self, start: checkpoint.Progress, console: Console, stop: StopRequest) -> Outcome:
         """Train from step `start.step` to the end of the plan, or until `stop` is raised, leaving a checkpoint.
@@ -59,32 +67,51 @@ class Trainer:
         """
         total = len(self.plan.steps)
         file, began = self.run / "metrics.jsonl", time.monotonic() - start.seconds
-        with Journal(file, start.step) as journal, metered(console, start.step, total) as meter:
+        with (
+            tracking(self.recipe.track, self.run) as trackers,
+            Journal(file, start.step, trackers) as journal,
+            metered(console, start.step, total, self.hardware, self.rate) as meter,
+        ):
             before = validation_at(file, 0) if start.step else self._validate(journal, 0)
             for number in range(start.step, total):
                 line = self._step(number, journal)
                 done = number + 1
-                meter.step(done, line["loss"], line["tokens"])
-                journal.write("train", step=done, **line, tokens_per_s=round(meter.speed, 1))
+                flops = self.work.of(
+                    (self.samples[i].length, self.samples[i].supervised) for i in self._rows(number)
+                )
+                meter.step(done, line["loss"], line["tokens"], flops)
+                speed = {"tokens_per_s": round(meter.speed, 1), "mfu": round(meter.mfu, 4)}
+                journal.write("train", step=done, **line, **speed, peak_bytes=self.hardware.peak_memory())
                 if self.recipe.eval_every and done % self.recipe.eval_every == 0 and done < total:
-                    self._validate(journal, done)
+                    self._keep_best(done, self._validate(journal, done))
                 if stop.wanted or done % self.recipe.save_every == 0 or done == total:
                     self._save(replace(start, step=done, seconds=time.monotonic() - began))
                 if stop.wanted and done < total:
                     return Outcome(done, before, None, time.monotonic() - began, finished=False)
             after = validation_at(file, total)
             after = self._validate(journal, total) if after is None else after
-        return Outcome(total, before, after, time.monotonic() - began, finished=True)
+        best = checkpoint.read_best(self.run)
+        if best is not None and (after is None or after <= best.loss):
+            best = None
+        return Outcome(total, before, after, time.monotonic() - began, finished=True, best=best)
+
+    def _keep_best(self, step: int, loss: float | None) -> None:
+        best = checkpoint.read_best(self.run)
+        if loss is not None and (best is None or loss < best.loss):
+            checkpoint.save_best(self.run, self.model, checkpoint.Best(step, loss))
+
+    def _rows(self, number: int) -> list[int]:
+        return [i for micro in self.plan.steps[number] for i in micro]
 
     def loss_of(self, samples: Sequence[Sample]) -> float:
         """Mean loss over all learned tokens of `samples`, in nats; nothing is trained."""
         summed = torch.zeros((), dtype=torch.float64, device=self.hardware.device)
         self.model.eval()
         with torch.no_grad():
-            for micro in in_order([sample.length for sample in samples], self.recipe.batch_tokens):
-                batch = collate([samples[i] for i in micro], self.hardware.device)
-                with self._precision():
-                    summed += summed_loss(self.model, batch)
+            lengths = [sample.length for sample in samples]
+            for micro in best_fit(range(len(samples)), lengths, self.recipe.batch_tokens):
+                for loss in self.objective.losses([samples[i] for i in micro]):
+                    summed += loss
         return float(summed) / sum(sample.supervised for sample in samples)
 
     def _validate(self, journal: Journal, step: int) -> float | None:
@@ -103,14 +130,13 @@ class Trainer:
         rate = learning_rate(number, len(self.plan.steps), self.recipe)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        supervised = sum(self.samples[i].supervised for micro in step for i in micro)
+        supervised = sum(self.samples[i].supervised for i in self._rows(number))
         summed = torch.zeros((), device=self.hardware.device)
         for micro in step:
-            batch = collate([self.samples[i] for i in micro], self.hardware.device)
-            with self._precision():
-                loss = summed_loss(self.model, batch) / supervised
-            loss.backward()  # type: ignore[no-untyped-call]
-            summed += loss.detach()
+            for part in self.objective.losses([self.samples[i] for i in micro]):
+                loss = part / supervised
+                loss.backward()  # type: ignore[no-untyped-call]
+                summed += loss.detach()
         weights = trainable(self.model).values()
         norm = float(torch.nn.utils.clip_grad_norm_(weights, self.recipe.max_grad_norm))
         value = float(summed)
@@ -123,7 +149,7 @@ class Trainer:
             "loss": value,
             "lr": rate,
             "grad_norm": norm,
-            "tokens": sum(self.samples[i].length for micro in step for i in micro),
+            "tokens": sum(self.samples[i].length for i in self._rows(number)),
             "supervised_tokens": supervised,
         }
 
@@ -139,10 +165,6 @@ class Trainer:
     def _save(self, progress: checkpoint.Progress) -> None:
         checkpoint.save(self.run, self.model, self.optimizer, progress, self.recipe.keep_checkpoints)
 
-    def _precision(self) -> Any:
-        wanted = self.hardware.precision == "bf16"
-        return torch.autocast(self.hardware.device.type, torch.bfloat16, enabled=wanted)
-
 
 def make_optimizer(model: Any, recipe: Recipe) -> torch.optim.Optimizer:
     """Fused AdamW; decay on matrices only."""
@@ -152,7 +174,10 @@ def make_optimizer(model: Any, recipe: Recipe) -> torch.optim.Optimizer:
         {"params": [weight for weight in weights if weight.dim() < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=recipe.learning_rate, betas=(0.9, 0.99), fused=True
+        [group for group in groups if group["params"]],
+        lr=recipe.learning_rate,
+        betas=(0.9, recipe.beta2),
+        fused=True,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def make_manifest(
         "plan_sha256": progress.plan_sha256,
         "steps": outcome.step,
         "validation_loss": {"before": outcome.before, "after": outcome.after},
+        "best": {**asdict(outcome.best), "sha256": weights_sha256(run / "best")} if outcome.best else None,
         "seconds": round(outcome.seconds, 1),
         "versions": versions(*LIBRARIES),
         "hardware": describe(hardware),

@@ -56,7 +56,7 @@ def load_model(recipe: Recipe, directory: Path | None, tokenizer: Any, hardware:
     `directory` None makes a fresh pocket model. A frozen base is held in the run's precision. What is trained is
     held in fp32 also under bf16: in bf16 an AdamW step at a small rate is lost in rounding.
     """
-    _hush()
+    hush()
     if directory is None:
         model = pocket_model.make_model(tokenizer, recipe.seed)
     else:
@@ -64,6 +64,30 @@ def load_model(recipe: Recipe, directory: Path | None, tokenizer: Any, hardware:
         model = _from_pretrained(directory, hardware.compute_dtype if frozen else torch.float32)
     model.to(hardware.device)
     return with_lora(model, recipe, directory) if recipe.method == "lora" else model
+
+
+def skeleton(recipe: Recipe, directory: Path | None, tokenizer: Any) -> Any:
+    """The model that `load_model` would return, with shapes and without weights (on the meta device)."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    hush()
+    try:
+        with torch.device("meta"):
+            if directory is None:
+                model = pocket_model.make_model(tokenizer, recipe.seed)
+            else:
+                config = AutoConfig.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+                model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
+            return with_lora(model, recipe, directory) if recipe.method == "lora" else model
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise UserError(
+            f"{directory}: cannot be loaded as a causal model ({one_line(error)[:200]})"
+        ) from None
+
+
+def checkpoint_activations(model: Any) -> None:
+    """Have each layer computed again in the backward pass instead of keeping what it made."""
+    model.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def with_lora(model: Any, recipe: Recipe, directory: Path | None) -> Any:
@@ -101,15 +125,15 @@ def count(weights: Iterable[torch.Tensor]) -> int:
     return sum(weight.numel() for weight in weights)
 
 
-def _hush() -> None:
+def hush() -> None:
     """Keep the libraries' own bars and notices out of ours."""
     import transformers.utils.logging
 
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     # Announces an optional 4-bit kernel that it did not find; nothing here is 4-bit.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    # peft still asks transformers by a name that is going away.
-    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+    # transformers renames it; peft asks by the old name, and older versions have no other.
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
 
 
 def _from_pretrained(directory: Path, dtype: torch.dtype) -> Any:

@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.prompt import chat_template, render
+from medalpaca_data.row import Row
 
 from . import pocket_model
 from .material import Material
 from .model import load_tokenizer
 from .recipe import Recipe
 from .screen import say
-from .tokens import Rejected, Sample, adds_bos, encode
+from .token_cache import cached
+from .tokens import Encoded, Rejected, Samples, adds_bos
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +28,10 @@ class Prepared:
     """The tokenizer of a run and its rows as tokens."""
 
     tokenizer: Any
-    train: list[Sample]
-    validation: list[Sample]
+    train: Samples
+    validation: Samples
     rejected: list[Rejected]
+    cut: list[Rejected]
     read: int
 
     def counts(self) -> dict[str, int]:
@@ -37,8 +41,9 @@ class Prepared:
             "rows_train": len(self.train),
             "rows_validation": len(self.validation),
             "rows_rejected": len(self.rejected),
-            "tokens": sum(sample.length for sample in self.train),
-            "supervised_tokens": sum(sample.supervised for sample in self.train),
+            "rows_cut": len(self.cut),
+            "tokens": len(self.train.ids),
+            "supervised_tokens": self.train.supervised,
         }
 
 
@@ -53,11 +58,23 @@ def prepare(recipe: Recipe, base: Path | None, material: Material) -> Prepared:
     else:
         tokenizer = load_tokenizer(base)
     tokenizer.chat_template = chat_template(add_bos=adds_bos(tokenizer))
-    train, rejected = encode(material.train, tokenizer, max_tokens=recipe.max_tokens, loss=recipe.loss)
-    if not train:
-        raise UserError(f"{recipe.data}: no row can be trained on; the first: {rejected[0].reason}")
-    held, more = encode(material.validation, tokenizer, max_tokens=recipe.max_tokens, loss=recipe.loss)
-    return Prepared(tokenizer, train, held, rejected + more, material.read)
+
+    def tokens_of(rows: list[Row]) -> Encoded:
+        return cached(
+            rows, tokenizer, max_tokens=recipe.max_tokens, loss=recipe.loss, overlong=recipe.overlong
+        )
+
+    train, held = tokens_of(material.train), tokens_of(material.validation)
+    if not train.samples:
+        raise UserError(f"{recipe.data}: no row can be trained on; the first: {train.rejected[0].reason}")
+    return Prepared(
+        tokenizer,
+        train.samples,
+        held.samples,
+        train.rejected + held.rejected,
+        train.cut + held.cut,
+        material.read,
+    )
 
 
 def say_prepared(prepared: Prepared, console: Console) -> None:
@@ -68,6 +85,15 @@ def say_prepared(prepared: Prepared, console: Console) -> None:
         f"{counts['rows_read']:,} rows read: {counts['rows_train']:,} to train on, "
         f"{counts['rows_validation']:,} for validation, {counts['rows_rejected']:,} rejected",
     )
+    lengths = np.array(prepared.train.lengths)
+    middle, most = np.percentile(lengths, [50, 90]).astype(int)
+    say(
+        console,
+        f"tokens per row: median {middle:,}, nine in ten up to {most:,}, longest {lengths.max():,}; "
+        f"{100 * counts['supervised_tokens'] / counts['tokens']:.0f} % are learned",
+    )
+    if prepared.cut:
+        say(console, f"  cut: {len(prepared.cut):,} x longer than max_tokens, end of text kept (cut.jsonl)")
     # "600 tokens, more than max_tokens=512": the first half differs from row to row.
     kinds = Counter(rejected.reason.rpartition(", ")[2] for rejected in prepared.rejected)
     for reason, times in kinds.most_common():

@@ -9,44 +9,50 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from .hardware import Hardware
 from .screen import say
 
 LOG_EVERY = 10.0  # seconds between lines where there is no terminal
 
 
 class Meter:
-    """Receives every finished step and shows loss, tokens per second and time left."""
+    """Receives every finished step and shows loss, tokens per second, model FLOP utilisation, memory and time left."""
 
-    def __init__(self, console: Console, first: int, total: int, bar: Progress | None) -> None:
+    def __init__(
+        self, console: Console, first: int, total: int, hardware: Hardware, rate: float, bar: Progress | None
+    ) -> None:
+        self._hardware, self._rate = hardware, rate
         self._console, self._bar, self._first, self._total = console, bar, first, total
         self._task = bar.add_task("", total=total, completed=first, loss="", speed="") if bar else None
         self._started = self._spoke = time.monotonic()
-        self._tokens = 0
-        self.speed = 0.0  # tokens per second since the start of this sitting, validation included
+        self._tokens, self._flops = 0, 0.0
+        # Since the start of this sitting, validation included: tokens per second, share of the device's peak FLOP/s.
+        self.speed = self.mfu = 0.0
 
-    def step(self, step: int, loss: float, tokens: int) -> None:
-        """Step number `step` is done: `loss` in nats per learned token, over `tokens` tokens."""
+    def step(self, step: int, loss: float, tokens: int, flops: float) -> None:
+        """Step number `step` is done: `loss` in nats per learned token, over `tokens` tokens, for `flops` FLOP."""
         now = time.monotonic()
         self._tokens += tokens
-        self.speed = self._tokens / max(now - self._started, 1e-9)
+        self._flops += flops
+        passed = max(now - self._started, 1e-9)
+        self.speed, self.mfu = self._tokens / passed, self._flops / passed / self._rate
+        speed = f"{self.speed:,.0f} tokens/s, MFU {100 * self.mfu:.0f} %, {self._hardware.peak_memory() / 1e9:.1f} GB"
         if self._bar is not None and self._task is not None:
-            self._bar.update(
-                self._task, completed=step, loss=f"loss {loss:.3f}", speed=f"{self.speed:,.0f} tokens/s"
-            )
+            self._bar.update(self._task, completed=step, loss=f"loss {loss:.3f}", speed=speed)
         elif now - self._spoke >= LOG_EVERY or step == self._total:
             self._spoke = now
             left = (now - self._started) / (step - self._first) * (self._total - step)
             say(
                 self._console,
-                f"step {step}/{self._total}  loss {loss:.3f}  {self.speed:,.0f} tokens/s  {left:.0f} s left",
+                f"step {step}/{self._total}  loss {loss:.3f}  {speed}  {left:.0f} s left",
             )
 
 
 @contextmanager
-def metered(console: Console, first: int, total: int) -> Iterator[Meter]:
-    """A meter for steps `first` to `total`, live where the console is a terminal."""
+def metered(console: Console, first: int, total: int, hardware: Hardware, rate: float) -> Iterator[Meter]:
+    """A meter for steps `first` to `total` on a device of `rate` FLOP/s, live where the console is a terminal."""
     if not console.is_terminal:
-        yield Meter(console, first, total, None)
+        yield Meter(console, first, total, hardware, rate, None)
         return
     columns = (
         TextColumn("training"),
@@ -58,4 +64,4 @@ def metered(console: Console, first: int, total: int) -> Iterator[Meter]:
         TextColumn("left"),
     )
     with Progress(*columns, console=console) as bar:
-        yield Meter(console, first, total, bar)
+        yield Meter(console, first, total, hardware, rate, bar)

@@ -15,7 +15,7 @@ from medalpaca_data.ground.errors import UserError, nearest
 from medalpaca_data.ground.files import read_text
 
 # What may differ between a run and its continuation: none of these touches the arithmetic.
-FREE_TO_CHANGE = {"out", "resume", "save_every", "keep_checkpoints"}
+FREE_TO_CHANGE = {"out", "resume", "save_every", "keep_checkpoints", "track"}
 
 
 class Lora(Config):
@@ -68,11 +68,18 @@ class Recipe(Config):
     loss: Literal["answer", "all"] = Field(
         default="answer", description="tokens that are learned: answer and EOS, or all"
     )
-    max_tokens: int = Field(
-        default=1024, ge=8, description="rows with more tokens are dropped, counted and listed"
+    max_tokens: int = Field(default=1024, ge=8, description="most tokens of a row")
+    overlong: Literal["drop", "cut"] = Field(
+        default="drop",
+        description="rows with more tokens than that are dropped, or cut and closed with EOS; counted",
     )
-    batch_tokens: int = Field(default=8192, ge=8, description="tokens per micro-batch, padding included")
+    batch_tokens: int = Field(
+        default=8192, ge=8, description="most tokens in a micro-batch; rows are packed into it"
+    )
     accumulate: int = Field(default=1, ge=1, description="micro-batches per optimizer step")
+    batch_rows: int | None = Field(
+        default=None, ge=1, description="rows per optimizer step, in as many micro-batches as they need"
+    )
     epochs: float = Field(default=1.0, gt=0, description="passes over the data; fractions allowed")
     max_steps: int | None = Field(
         default=None, ge=1, description="stop after this many steps even if epochs remain"
@@ -84,6 +91,7 @@ class Recipe(Config):
     warmup: float = Field(
         default=0.03, ge=0, le=1, description="share of the steps over which the rate rises from zero"
     )
+    beta2: float = Field(default=0.99, gt=0, lt=1, description="AdamW's memory of squared gradients")
     weight_decay: float = Field(
         default=0.0, ge=0, description="AdamW decay of matrices; never of norms and biases"
     )
@@ -91,12 +99,19 @@ class Recipe(Config):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="of the arithmetic; auto: bf16 on a GPU that has it, else fp32"
     )
+    checkpointing: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="compute activations again in the backward pass: slower, less memory; auto: if memory asks for it",
+    )
     eval_every: int = Field(
         default=0, ge=0, description="steps between validations; 0: before the first and after the last"
     )
     save_every: int = Field(default=200, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(
         default=2, ge=1, description="how many of the newest checkpoints are kept while running"
+    )
+    track: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(
+        default=(), description="send metrics there as well; each needs its own package"
     )
 
     @model_validator(mode="after")

@@ -15,20 +15,26 @@ from medalpaca_data.ground.weights import weights_sha256
 
 from . import checkpoint, manifest
 from .alone import LOCK, alone
-from .batches import make_plan
 from .card import make_card, show
 from .checkpoint import Progress
+from .curve import draw_curve
+from .estimate import estimate
+from .exactness import choose_objective
+from .flops import peak, work_of
 from .hardware import Hardware, choose, use_threads
+from .journal import read_journal
 from .loop import Outcome, Trainer, make_optimizer
 from .material import POCKET_BASE, read_material, settle
-from .model import FRESH, base_directory, count, load_model, trainable
+from .model import FRESH, base_directory, checkpoint_activations, count, load_model, skeleton, trainable
+from .plan import make_plan
 from .prepare import Prepared, prepare, say_prepared
 from .preview import show_preview
 from .recipe import Recipe, find_recipe
 from .report import next_command, show_outcome
-from .run_directory import begin, check_out, check_same, remove_leftovers, save_model
+from .run_directory import begin, check_out, check_same, remove_leftovers, save_best, save_model
 from .screen import say
 from .stop import stop_on_signals
+from .trackers import check_trackers
 
 
 def train(name: str, recipe: Recipe, console: Console) -> Path:
@@ -38,6 +44,7 @@ def train(name: str, recipe: Recipe, console: Console) -> Path:
     the directory where the recipe has no `out`. Raises UserError for bad input, and KeyboardInterrupt, after
     saving, for Ctrl-C.
     """
+    check_trackers(recipe.track)
     settled = settle(recipe, name)
     run = Path(str(settled.out))
     check_out(run, settled)
@@ -60,7 +67,7 @@ def _train(run: Path, name: str, recipe: Recipe, settled: Recipe, console: Conso
     prepared = prepare(settled, base, material)
     say_prepared(prepared, console)
 
-    plan = make_plan([sample.length for sample in prepared.train], settled)
+    plan = make_plan(prepared.train.lengths, settled)
     found = checkpoint.newest(run)
     start = checkpoint.read_progress(found) if found else Progress(0, 0.0, plan.sha256, *hashes)
     check_same(run, (start.data_sha256, start.base_sha256), hashes)
@@ -69,22 +76,48 @@ def _train(run: Path, name: str, recipe: Recipe, settled: Recipe, console: Conso
             f"out={run}: its checkpoint follows another plan (other tokenizer or version); choose another out="
         )
     hardware = choose(settled.precision)
+    shape = skeleton(settled, base, prepared.tokenizer)
+    use_threads(count(shape.parameters()))
+    work, rate = work_of(shape), peak(hardware.device, hardware.compute_dtype)
+    guess = estimate(shape, settled, plan, prepared.train, hardware, rate)
+    checkpointing = settled.checkpointing == "always" or (
+        settled.checkpointing == "auto" and guess.needs_checkpointing()
+    )
+    say(console, guess.line(checkpointing=checkpointing))
     model = load_model(settled, base, prepared.tokenizer, hardware)
+    if checkpointing:
+        checkpoint_activations(model)
+        say(console, "activations are computed again in the backward pass, to save memory (checkpointing)")
     total = count(model.parameters())
-    use_threads(total)
     optimizer = make_optimizer(model, settled)
     say(console, f"training {count(trainable(model).values()):,} of {total:,} weights ({hardware.reason})")
-    begin(run, settled, prepared.rejected)
+    verdict = choose_objective(model, prepared.train, hardware)
+    for reason in verdict.reasons:
+        say(console, reason)
+    begin(run, settled, prepared.rejected, prepared.cut)
     remove_leftovers(run)
     checkpoint.remove_leftovers(run)
     if found:
         checkpoint.restore(found, model, optimizer)
         say(console, f"resuming from step {start.step} of {len(plan.steps)}")
 
-    trainer = Trainer(settled, run, model, optimizer, hardware, plan, prepared.train, prepared.validation)
+    trainer = Trainer(
+        settled,
+        run,
+        model,
+        verdict.objective,
+        optimizer,
+        hardware,
+        plan,
+        prepared.train,
+        prepared.validation,
+        work,
+        rate,
+    )
     with stop_on_signals() as stop:
         outcome = trainer.fit(start, console, stop)
     if outcome.finished:
+        verdict.objective.release()
         _finish(run, name, settled, prepared, model, hardware, start, outcome, console)
     else:
         say(console, f"saved at step {outcome.step} of {len(plan.steps)}; the same command continues")
@@ -125,6 +158,14 @@ def _finish(
 ) -> None:
     """Save the model, then the receipt; only then do the checkpoints go."""
     save_model(run, model, prepared.tokenizer, hardware.compute_dtype)
+    if outcome.best:
+        checkpoint.restore_best(run, model)
+        save_best(run, model, prepared.tokenizer, hardware.compute_dtype)
+        say(
+            console,
+            f"step {outcome.best.step} had the lowest validation loss, {outcome.best.loss:.4f}: kept in best/",
+        )
+    draw_curve(read_journal(run / "metrics.jsonl"), run / "loss.png")
     receipt = manifest.make_manifest(recipe, run, start, outcome, prepared.counts(), hardware)
     command = next_command(recipe, run)
     write_text(run / "README.md", make_card(receipt, name, command))

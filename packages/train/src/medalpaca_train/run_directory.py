@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.files import write_json, write_text
+from medalpaca_data.ground.files import new_directory, write_json, write_text
 
 from .alone import LOCK
 from .recipe import Recipe, difference, to_yaml
@@ -23,7 +23,7 @@ from .tokens import Rejected
 SAVING = ".saving."
 # What a kill leaves of a file that was being written (ground.files), or of the model that was being saved.
 TEMPORARY = re.compile(
-    r"\.(saving|(recipe|README|manifest|metrics|rejected)\.(yaml|md|json|jsonl))\.[a-z0-9_]{8}"
+    r"\.(saving|best(\.old)?|(recipe|README|manifest|metrics|rejected|cut|loss)\.(yaml|md|json|jsonl|png))\.[a-z0-9_]{8}"
 )
 
 
@@ -57,11 +57,12 @@ def check_same(run: Path, old: tuple[str, str | None], new: tuple[str, str | Non
             )
 
 
-def begin(run: Path, recipe: Recipe, rejected: Sequence[Rejected]) -> None:
-    """Write what a run directory holds from its first step on."""
+def begin(run: Path, recipe: Recipe, rejected: Sequence[Rejected], cut: Sequence[Rejected]) -> None:
+    """Write what a run directory holds from its first step on; a list of cut rows only where rows were cut."""
     write_text(run / "recipe.yaml", to_yaml(recipe))
-    lines = [json.dumps({"row": row.row_id, "reason": row.reason}) + "\n" for row in rejected]
-    write_text(run / "rejected.jsonl", "".join(lines))
+    for name, rows in {"rejected": rejected, **({"cut": cut} if cut else {})}.items():
+        lines = [json.dumps({"row": row.row_id, "reason": row.reason}) + "\n" for row in rows]
+        write_text(run / f"{name}.jsonl", "".join(lines))
 
 
 def remove_leftovers(run: Path) -> None:
@@ -93,6 +94,13 @@ def save_model(run: Path, model: Any, tokenizer: Any, dtype: torch.dtype) -> Non
             # safetensors makes its files private; a run is as readable as the rest of its directory.
             file.chmod(readable)
             file.replace(run / file.name)
+
+
+def save_best(run: Path, model: Any, tokenizer: Any, dtype: torch.dtype) -> None:
+    """Save `model`, which holds the best step's weights, as `best/`: in the layout of the run itself."""
+    with new_directory(run / "best", replace=True) as new:
+        shutil.copy(run / "recipe.yaml", new)
+        save_model(new, model, tokenizer, dtype)
 
 
 def _is_temporary(path: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medalpaca_train.batches import in_order, make_plan
+from medalpaca_train.plan import best_fit, make_plan
 from medalpaca_train.recipe import Recipe
 
 
@@ -25,7 +25,7 @@ def test_every_sample_once_per_epoch_within_the_budget(
     plan = make_plan(lengths, recipe(seed=seed, accumulate=accumulate, epochs=2))
     micro = [batch for step in plan.steps for batch in step]
     assert sorted(i for batch in micro for i in batch) == sorted([*range(len(lengths))] * 2)
-    assert all(max(lengths[i] for i in batch) * len(batch) <= 200 for batch in micro)
+    assert all(sum(lengths[i] for i in batch) <= 200 for batch in micro)
     assert plan.steps_per_epoch * 2 == len(plan.steps)
 
 
@@ -37,18 +37,46 @@ def test_plan_depends_on_lengths_and_seed_only() -> None:
 
 def test_known_plan_is_stable_between_versions() -> None:
     """A changed plan would refuse every checkpoint of an earlier version: change it on purpose."""
-    assert make_plan([5, 9, 7, 3, 8, 6], recipe(max_tokens=8, batch_tokens=20)).steps == [
-        [[1, 4]],
-        [[2, 5]],
-        [[0, 3]],
-    ]
+    known = [[[1, 2]], [[4, 5]], [[0, 3]]]
+    assert make_plan([5, 9, 7, 3, 8, 6], recipe(max_tokens=9, batch_tokens=16)).steps == known
 
 
-def test_little_is_padding() -> None:
+@settings(deadline=None)
+@given(lengths=st.lists(st.integers(2, 100), min_size=1, max_size=60))
+def test_best_fit_is_best_fit_decreasing(lengths: list[int]) -> None:
+    """Against the definition, written out: the longest first, into the fullest that has room."""
+    bins: list[list[int]] = []
+    for length in sorted(lengths, reverse=True):
+        open_ = [b for b in bins if sum(b) + length <= 100]
+        if open_:
+            max(open_, key=sum).append(length)
+        else:
+            bins.append([length])
+    found = [[lengths[i] for i in micro] for micro in best_fit(range(len(lengths)), lengths, 100)]
+    assert sorted(map(sum, found)) == sorted(map(sum, bins))
+
+
+def test_little_of_the_budget_stays_empty() -> None:
     lengths = [8 + (i * 7919) % 92 for i in range(2000)]
-    micro = in_order(lengths, 2000)
-    slots = sum(max(lengths[i] for i in batch) * len(batch) for batch in micro)
-    assert sum(lengths) / slots > 0.95
+    micro = best_fit(range(2000), lengths, 2000)
+    assert sum(lengths) / (2000 * len(micro)) > 0.99
+
+
+@settings(deadline=None)
+@given(
+    lengths=st.lists(st.integers(2, 100), min_size=1, max_size=90),
+    rows=st.integers(1, 40),
+    tokens=st.sampled_from([100, 230]),
+)
+def test_a_step_of_so_many_rows_is_the_same_rows_whatever_the_budget(
+    lengths: list[int], rows: int, tokens: int
+) -> None:
+    wide = make_plan(lengths, recipe(batch_rows=rows, batch_tokens=10_000))
+    tight = make_plan(lengths, recipe(batch_rows=rows, batch_tokens=tokens))
+    assert [sorted(i for m in step for i in m) for step in wide.steps] == [
+        sorted(i for m in step for i in m) for step in tight.steps
+    ]
+    assert all(sum(map(len, step)) == rows for step in tight.steps[:-1])
 
 
 def test_fractions_of_epochs_and_max_steps() -> None:

@@ -1,0 +1,96 @@
+"""`train chat RUN`: ask a finished run in the terminal. Each question stands alone, as the rows did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from medalpaca_data.ground.errors import UserError
+from medalpaca_data.ground.weights import check_adapter_dir
+from medalpaca_data.prompt import render
+
+from . import manifest
+from .model import base_directory, hush, load_tokenizer
+from .screen import say
+
+ANSWER = 512  # most tokens of an answer
+NOTICE = "Not for clinical use. Ask; an empty line or Ctrl-D ends."
+
+
+def chat(run: Path, console: Console) -> None:
+    """Read questions from the terminal, or a pipe, and answer them greedily until the input ends.
+
+    Raises UserError when `run` is no finished run, or its base is gone.
+    """
+    receipt = manifest.read_manifest(run)
+    if receipt is None:
+        raise UserError(
+            f"{run}: not a finished run (no manifest.json); name the directory that `train` printed"
+        )
+    model, tokenizer = _load(run, receipt)
+    say(console, NOTICE)
+    while question := _ask(console):
+        answer(model, tokenizer, question, console)
+
+
+def answer(model: Any, tokenizer: Any, question: str, console: Console) -> str:
+    """Generate the answer to `question`, showing it as it comes; returns its text."""
+    import torch
+    from transformers import TextStreamer
+
+    class Shown(TextStreamer):
+        """Words on our console as they are complete."""
+
+        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+            parts.append(text)
+            console.out(text, end="\n" if stream_end else "", highlight=False)
+
+    parts: list[str] = []
+    ids = tokenizer(render(question), return_tensors="pt")["input_ids"]
+    if ids[0, -1] == tokenizer.eos_token_id:
+        ids = ids[:, :-1]
+    ids = ids.to(model.device)
+    with torch.inference_mode():
+        model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=ANSWER,
+            do_sample=False,
+            pad_token_id=tokenizer.eos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            streamer=Shown(tokenizer, skip_prompt=True, skip_special_tokens=True),
+        )
+    return "".join(parts).strip()
+
+
+def _load(run: Path, receipt: dict[str, Any]) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM
+
+    from .hardware import choose
+
+    hush()
+    hardware = choose("auto")
+    lora = receipt["kind"] == "lora"
+    base = base_directory(receipt["base"]["path"], receipt["base"]["revision"]) if lora else run
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        base,
+        dtype=hardware.compute_dtype,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+    )
+    if lora:
+        from peft import PeftModel
+
+        check_adapter_dir(run, base)
+        model = PeftModel.from_pretrained(model, str(run))
+    return model.to(hardware.device).eval(), load_tokenizer(run)
+
+
+def _ask(console: Console) -> str:
+    try:
+        return console.input("\n> " if console.is_terminal else "").strip()
+    except EOFError:
+        return ""

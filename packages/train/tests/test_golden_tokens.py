@@ -1,0 +1,146 @@
+"""Golden tokens of one row in five families of tokenizers: BOS once, EOS once at the end, the mask at the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medalpaca_data.ground import places
+from medalpaca_data.prompt import render
+from medalpaca_data.row import Row
+from medalpaca_train.tokens import adds_bos, encode
+
+ROW = Row(instruction="Answer.", input="Why is aspirin given?", output=" For pain. ")
+TEXTS = [render(ROW.instruction, ROW.input) + ROW.output.strip()] * 3 + [
+    "Heparin: against clots, 5 µg.\n\nIt works."
+]
+
+
+def fast(tokenizer: Any, **tokens: str) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **tokens)
+
+
+def llama3() -> Any:
+    """Byte-level BPE, BOS written by the post-processor."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|begin_of_text|>", "<|end_of_text|>"]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer.train_from_iterator(
+        TEXTS, trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet)
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|begin_of_text|> $A", special_tokens=[("<|begin_of_text|>", 0)]
+    )
+    return fast(tokenizer, bos_token=special[0], eos_token=special[1])
+
+
+def llama2() -> Any:
+    """Sentencepiece-style BPE: a metaspace in front, bytes for what it does not know."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    # Sentencepiece learns from lines, so a line break is never part of a piece.
+    lines = [line for text in TEXTS for line in text.splitlines()]
+    tokenizer.train_from_iterator(lines, trainers.BpeTrainer(vocab_size=500, special_tokens=special))
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return fast(tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+
+
+def qwen() -> Any:
+    """Byte-level BPE without any BOS."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer.train_from_iterator(
+        TEXTS, trainers.BpeTrainer(vocab_size=400, special_tokens=["<|im_end|>"], initial_alphabet=alphabet)
+    )
+    return fast(tokenizer, eos_token="<|im_end|>", pad_token="<|im_end|>")
+
+
+def t5() -> Any:
+    """Unigram pieces; every text is closed with EOS, the prompt too."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    special = ["<pad>", "</s>", "<unk>"]
+    tokenizer.train_from_iterator(
+        TEXTS, trainers.UnigramTrainer(vocab_size=120, special_tokens=special, unk_token="<unk>")
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return fast(tokenizer, eos_token="</s>", pad_token="<pad>", unk_token="<unk>")
+
+
+def gpt2() -> Any:
+    """The real one: 50,257 byte-level pieces, one token that both begins and ends."""
+    from transformers import GPT2TokenizerFast
+
+    shared = places.shared()
+    folder = shared / "data" / "weights" / "gpt2_tokenizer" if shared else Path("nowhere")
+    if not folder.is_dir():
+        pytest.skip("no GPT-2 tokenizer here (MEDALPACA_SHARED)")
+    return GPT2TokenizerFast(str(folder / "encoder.json"), str(folder / "vocab.bpe"))
+
+
+@pytest.mark.parametrize(
+    ("make", "bos"),
+    [(llama3, True), (llama2, True), (qwen, False), (t5, False), (gpt2, False)],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_golden_tokens(make: Callable[[], Any], bos: bool) -> None:
+    tokenizer = make()
+    (sample,) = encode([ROW], tokenizer, max_tokens=512, loss="answer").samples
+    ids = sample.ids.tolist()
+    prompt, answer = ids[: sample.given], ids[sample.given :]
+    assert adds_bos(tokenizer) == bos
+    assert (ids[0] == tokenizer.bos_token_id) == bos
+    if bos:
+        assert ids.count(tokenizer.bos_token_id) == 1
+    assert ids[-1] == tokenizer.eos_token_id
+    assert ids.count(tokenizer.eos_token_id) == 1
+    # The mask starts at the answer's first token: what is before it reads as the prompt, what is after as the answer.
+    head = tokenizer.decode(prompt, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    tail = tokenizer.decode(answer, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    whole = render(ROW.instruction, ROW.input)
+    # These two families turn white space into a piece of its own and back into blanks.
+    squeeze = (lambda text: "".join(text.split())) if make in (llama2, t5) else (lambda text: text)
+    assert squeeze(head) == squeeze(whole)
+    assert squeeze(tail) == squeeze("For pain.")
+
+
+def test_golden_ids_of_the_real_gpt2() -> None:
+    """Ids by OpenAI's published vocabulary (encoder.json, vocab.bpe): `For`, ` pain`, `.`, end of text."""
+    (sample,) = encode([ROW], gpt2(), max_tokens=512, loss="answer").samples
+    assert sample.ids.tolist()[sample.given :] == [1890, 2356, 13, 50256]
+    assert sample.ids.tolist()[:5] == [21017, 46486, 25, 198, 33706]
+
+
+def test_a_cut_row_keeps_its_start_and_its_end(tokenizer: Any) -> None:
+    long = Row(instruction="Answer.", input="Why?", output="word " * 400)
+    hopeless = Row(instruction="Answer.", input="word " * 400, output="Yes.")
+    encoded = encode([long, hopeless], tokenizer, max_tokens=64, loss="answer", overlong="cut")
+    (sample,) = encoded.samples
+    whole = encode([long], tokenizer, max_tokens=10_000, loss="answer").samples[0]
+    assert sample.ids.tolist() == [*whole.ids.tolist()[:63], tokenizer.eos_token_id]
+    assert sample.given == whole.given
+    assert [note.row_id for note in encoded.cut] == [long.id]
+    assert encoded.cut[0].reason == f"{whole.length} tokens, cut to max_tokens=64"
+    assert [note.row_id for note in encoded.rejected] == [hopeless.id]
