@@ -96,7 +96,7 @@ def test_nothing_but_the_file_is_asked_for(hub, tmp_path):
     environment = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("HF_", "DISABLE_", "DO_NOT"))
+        if not name.startswith(("HF_", "TRANSFORMERS_", "DISABLE_", "DO_NOT"))
     }
     environment |= {"HF_ENDPOINT": os.environ["HUB_OF_THE_TEST"], "HF_HOME": str(tmp_path / "fresh")}
     command = [sys.executable, "-c", code.replace("{}", repr(settings))]

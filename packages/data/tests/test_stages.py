@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -227,32 +228,33 @@ build(recipe, root, Path(sys.argv[2]))
 """
 
 
-def test_a_killed_build_goes_on_to_the_same_bytes(write, tmp_path, row):
-    write("raw.json", [row(0, input=f"{essay(n)}<br>") for n in range(3000)])
-    reference = built(tmp_path, ALPACA, validation=0.2, out="reference")
-    recipe = tmp_path / "recipe.yaml"
-    started = time.monotonic()
-    built_once = subprocess.run(
-        [sys.executable, "-c", KILLED, str(recipe), str(tmp_path / "timed")], check=True
-    )
-    assert built_once.returncode == 0
-    whole = time.monotonic() - started
+def kill_and_go_on(tmp_path: Path, recipe: Path, kills: int, seed: int) -> None:
+    """Kill a build at random moments, starting it again each time, then let it end."""
+    command = [sys.executable, "-c", KILLED, str(recipe), str(tmp_path / "killed")]
     environment = {**os.environ, "MEDALPACA_HOME": str(tmp_path / "other home")}
-    for part in (0.3, 0.6, 0.9):
-        process = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(recipe), str(tmp_path / "killed")], env=environment
-        )
-        time.sleep(part * whole)
+    started = time.monotonic()
+    timed = {**os.environ, "MEDALPACA_HOME": str(tmp_path / "timed home")}
+    subprocess.run([*command[:-1], str(tmp_path / "timed")], env=timed, check=True)
+    whole = time.monotonic() - started
+    rng = random.Random(seed)
+    for _ in range(kills):
+        process = subprocess.Popen(command, env=environment)
+        time.sleep(rng.uniform(0.1, 1) * whole)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        if (tmp_path / "killed").exists():  # it was quicker than the knife
-            break
-    subprocess.run(
-        [sys.executable, "-c", KILLED, str(recipe), str(tmp_path / "killed")], env=environment, check=True
-    )
-    ledger = json.loads((tmp_path / "killed/ledger.json").read_text())
-    assert ledger == reference.ledger
-    assert (tmp_path / "killed/README.md").read_bytes() == (reference.path / "README.md").read_bytes()
+    subprocess.run(command, env=environment, check=True)
+
+
+def as_bytes(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize(("kills", "rows"), [(3, 3_000), pytest.param(10, 60_000, marks=pytest.mark.slow)])
+def test_a_killed_build_goes_on_to_the_same_bytes(write, tmp_path, row, kills, rows):
+    write("raw.json", [row(0, input=f"{essay(n, 20)}<br>") for n in range(rows)])
+    reference = built(tmp_path, ALPACA, validation=0.2, out="reference")
+    kill_and_go_on(tmp_path, tmp_path / "recipe.yaml", kills, seed=kills)
+    assert as_bytes(tmp_path / "killed") == as_bytes(reference.path)
 
 
 def test_datasets_loads_the_directory(write, tmp_path, row):
