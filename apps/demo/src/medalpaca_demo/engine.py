@@ -138,6 +138,9 @@ class Engine:
                 job.update(state="failed", error=_explain(error))
                 continue
             limit = min(job.request.max_new_tokens, self.max_length - len(tokens))
+            if limit < 1:  # only the ratings were asked for
+                job.update(state="done")
+                continue
             rows += [Row(job, arm, limit) for arm in ARMS]
             prompts += [tokens for _ in ARMS]
         if rows:

@@ -24,7 +24,9 @@ ROWS_PER_PASS = 16
 
 
 def score_options(model: Any, tokenizer: Any, request: Request, limit: int) -> dict[Arm, OptionScores]:
-    """Both arms' ratings of one request's options."""
+    """Both arms' ratings of one request's options; none where it has no options."""
+    if not request.choices:
+        return {}
     pairs = [encode_pair(tokenizer, request.prompt, choice) for choice in request.choices]
     sums = _loglikelihoods(model, pairs, limit)
     return {arm: rate(sums[arm], request.choices, request.scoring) for arm in ARMS}
