@@ -20,8 +20,8 @@ PACKAGES = ("medalpaca-demo", "gradio", "torch", "transformers", "peft")
 def about(pair: Pair, exam: Exam, scoring: Scoring, prompt_id: str, max_new_tokens: int) -> str:
     """A definition list."""
     facts = {
-        "Base": f"{pair.base.name}, SHA-256 {pair.base_sha256}",
-        "Fine-tuned": f"{pair.name}, SHA-256 {pair.adapter_sha256}",
+        "Base": f"{pair.base.name}, SHA-256 {pair.base_sha256 or 'not taken'}",
+        "Fine-tuned": f"{pair.name}, SHA-256 {pair.adapter_sha256 or 'not taken'}",
         "Exam": f"{exam.name}, {len(exam.items)} questions scored"
         + (f", {len(exam.excluded)} excluded" if exam.excluded else "")
         + f", SHA-256 {exam.sha256}",

@@ -7,7 +7,9 @@ one and half to the other. Nothing is global: two apps on two exams can run in o
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -18,7 +20,7 @@ from medalpaca_data.ground.errors import UserError
 
 from .engine import Engine
 from .load import Pair
-from .page import header, key_help, purpose
+from .page import banner, header, key_help, purpose
 from .parts import QUIET, html, static
 from .request import Scoring
 from .results import Results
@@ -48,6 +50,7 @@ def build_app(
     scene = Scene(engine, pair, exam_, scoring, results or Results(), Visits(engine), max_new_tokens)
     with gr.Blocks(title="Base vs fine-tuned", analytics_enabled=False, fill_width=True) as page:
         html(header(pair.name, exam_.name, len(scene.items)))
+        state = html(_banner(engine), "mp-banner")
         with gr.Tabs(selected="compare") as tabs:
             with gr.Tab("Compare", id="compare"):
                 comparing = compare.build(scene)
@@ -65,6 +68,7 @@ def build_app(
                 about.build(scene)
         html(key_help() + purpose())
         page.load(_follow(scene, comparing), None, [tabs, *comparing.outputs], **QUIET)
+        page.load(partial(_watch, engine), None, state, concurrency_limit=None, **QUIET)
     page.queue(max_size=32, api_open=False)
     return page, launch_settings()
 
@@ -84,6 +88,19 @@ def _follow(scene: Scene, comparing: compare.Compare) -> Callable[[gr.Request], 
     return follow
 
 
+def _banner(engine: Engine) -> str:
+    state = engine.state
+    return banner(state.name, state.error, state.seconds)
+
+
+def _watch(engine: Engine) -> Iterator[str]:
+    """The banner of a page that was opened while the models load, until they are loaded or cannot be."""
+    while engine.state.name == "loading":
+        yield _banner(engine)
+        time.sleep(1)
+    yield _banner(engine)
+
+
 def launch_settings() -> dict[str, Any]:
     """Loopback only, nothing recorded, nothing shared; each said, so that no default can change it."""
     return {
@@ -97,6 +114,7 @@ def launch_settings() -> dict[str, Any]:
         "footer_links": [],
         "show_error": True,
         "strict_cors": True,
+        "max_threads": 100,
         "max_file_size": "1mb",
         "quiet": True,
         "theme": _theme(),

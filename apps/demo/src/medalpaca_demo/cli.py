@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from medalpaca_data.exam import POCKET, find_exam
 from medalpaca_data.ground.errors import Parser, UserError, run
 from medalpaca_data.ground.places import quickstart
 
 from .request import Scoring
+
+if TYPE_CHECKING:
+    from .engine import Engine
 
 DEFAULT_PORT = 7860
 LOOPBACK = "127.0.0.1"
@@ -142,14 +146,23 @@ def serve(choice: Choice) -> None:
     from medalpaca_data.ground.sealed import seal
 
     from .auth import read_auth
-    from .load import check_pair, load_engine
+    from .load import check_pair, no_engine, start_engine, unchecked_pair
 
     # Before gradio and transformers are imported: both read their switches once.
     without_proxies()
     seal()
     exam = load_exam(choice.exam)
     check = read_auth(choice.auth_file) if choice.auth_file else None
-    pair = check_pair(choice.base, choice.adapter)
+    examined = choice.results is not None
+    try:
+        pair = check_pair(choice.base, choice.adapter)
+        start: Callable[[], Engine] = partial(start_engine, pair)
+    except UserError as error:
+        # With results there is something to read without the models; without, there is nothing to open.
+        if not examined:
+            raise
+        pair, start = unchecked_pair(choice.base, choice.adapter), partial(no_engine, error)
+        say(f"note: no model can answer: {error}")
     say(f"{pair.name} beside {pair.base.name}")
     say(f"{exam.name}: {len(exam.items)} questions, scored by {choice.scoring}")
     for warning in exam.warnings:
@@ -158,10 +171,10 @@ def serve(choice: Choice) -> None:
     from .app import build_app, serving
     from .results import load_results
 
+    engine = start()
     results = load_results(*choice.results, exam, choice.scoring, pair) if choice.results else None
     if results and results.trouble:
         say(f"note: without results: {results.trouble}")
-    engine = load_engine(pair)
     page, settings = build_app(engine, pair, exam, choice.scoring, results=results)
     settings |= serving(choice.host, check)
     try:
@@ -171,6 +184,8 @@ def serve(choice: Choice) -> None:
         raise UserError(f"demo: port {choice.port} is taken; choose another with --port ({error})") from None
     say(f"open {url} in a browser; Ctrl-C ends it")
     try:
+        if not examined:
+            engine.ready()
         wait_for_interrupt()
     finally:
         page.close()

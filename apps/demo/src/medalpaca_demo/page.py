@@ -21,6 +21,18 @@ def header(run: str, exam: str, count: int) -> str:
     )
 
 
+def banner(name: str, error: str = "", seconds: float = 0.0) -> str:
+    """Why no model answers yet, or at all; nothing while they do. `name` is the engine's state."""
+    match name:
+        case "loading":
+            said = f"Loading the models… {seconds:.0f} s. Questions can be asked already; they wait."
+        case "failed":
+            said = f"<b>No model can answer:</b> {escape(error)}. What was examined can still be read."
+        case _:
+            return ""
+    return f'<p class="mp-banner" data-state="{name}" role="status">{said}</p>'
+
+
 def purpose() -> str:
     """What this is not; it stays in sight wherever the page is scrolled to."""
     return (

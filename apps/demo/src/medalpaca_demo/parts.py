@@ -15,6 +15,8 @@ from typing import Any
 import gradio as gr
 
 QUIET: Mapping[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# More than the engine lets wait: its own queue tells who waits how long, and Gradio's tells nothing.
+ENGINE: Mapping[str, Any] = {"concurrency_id": "engine", "concurrency_limit": 64, **QUIET}
 
 
 def html(value: str, elem_id: str | None = None) -> gr.HTML:

@@ -77,6 +77,6 @@ def _strangers(runs: tuple[Run, Run], pair: Pair) -> list[str]:
             ("base", base.base_sha256, pair.base_sha256),
             ("fine-tuned", tuned.adapter_sha256 or tuned.base_sha256, pair.adapter_sha256),
         )
-        if examined and examined != here
+        if examined and here and examined != here
     ]
     return found

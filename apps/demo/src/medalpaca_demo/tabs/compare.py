@@ -13,7 +13,7 @@ import gradio as gr
 from ..answers import answer_column
 from ..bars import option_table
 from ..page import label, prompt, status, stem, walk_line
-from ..parts import QUIET, acted, html, pressable
+from ..parts import ENGINE, QUIET, acted, html, pressable
 from ..request import Progress
 from ..scene import Scene
 
@@ -133,7 +133,7 @@ def build(scene: Scene) -> Compare:
 
     answers = [table, line, left, right]
     everything = [place, number, chooser, walking, question, sent, *answers]
-    start.click(compare, place, answers, concurrency_id="engine", concurrency_limit=16, **QUIET)
+    start.click(compare, place, answers, **ENGINE)
     halt.click(stop, None, None, **QUIET)
     previous.click(previous_one, place, everything, **QUIET)
     following.click(next_one, place, everything, **QUIET)

@@ -14,7 +14,7 @@ import gradio as gr
 from ..bars import RIGHT, WRONG
 from ..listing import steps
 from ..page import ARM_NAMES, NOTHING, stem
-from ..parts import QUIET, acted, button, choice, download, notice, pressable
+from ..parts import ENGINE, acted, button, choice, download, notice, pressable
 from ..request import ARMS, Arm
 from ..scene import Scene
 from ..sitting import BLOCKS, Sitting, as_json, scores, sit
@@ -71,7 +71,7 @@ def build(scene: Scene, compare: Compare, tabs: gr.Tabs) -> None:
 
     sitting = gr.State(None)
     sheet = pressable(start_page(scene), "mp-exam")
-    sheet.act(press, sitting, [sitting, sheet, tabs, *compare.outputs], concurrency_limit=16, **QUIET)
+    sheet.act(press, sitting, [sitting, sheet, tabs, *compare.outputs], **ENGINE)
 
 
 def choices(scene: Scene, sitting: Sitting, visitor: str) -> Iterator[tuple[int, Chosen | None, str]]:

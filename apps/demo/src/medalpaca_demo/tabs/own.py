@@ -18,7 +18,7 @@ from medalpaca_data.prompt import render
 from ..answers import answer_column
 from ..bars import option_table
 from ..page import prompt, status
-from ..parts import QUIET, acted, button, html, notice, pressable
+from ..parts import ENGINE, QUIET, acted, button, html, notice, pressable
 from ..paste import read_pasted
 from ..patient import looks_like_patient
 from ..request import Progress, Request
@@ -119,9 +119,8 @@ def build(scene: Scene) -> None:
         sent = html("", "mp-own-sent")
 
     outputs = [said, box, table, line, left, right, sent]
-    engine: dict[str, Any] = {"concurrency_id": "engine", "concurrency_limit": 16, **QUIET}
-    start.click(put, box, outputs, **engine)
-    said.act(confirm, box, outputs, **engine)
+    start.click(put, box, outputs, **ENGINE)
+    said.act(confirm, box, outputs, **ENGINE)
     halt.click(stop, None, None, **QUIET)
 
 

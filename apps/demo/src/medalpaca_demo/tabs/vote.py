@@ -15,7 +15,7 @@ import gradio as gr
 from ..answers import answer_column
 from ..ballot import CHOICES, Vote, as_jsonl, cast_choice, left_arm, other, tally
 from ..page import ARM_NAMES, stem
-from ..parts import QUIET, acted, button, download, html, notice, pressable
+from ..parts import ENGINE, acted, button, download, html, notice, pressable
 from ..request import Arm, Progress
 from ..scene import Scene
 
@@ -97,8 +97,8 @@ def build(scene: Scene) -> None:
         with gr.Column(min_width=300):
             two = html("", "mp-vote-right")
     outputs = [booth, question, one, two, board]
-    begin.click(show, booth, outputs, concurrency_id="engine", concurrency_limit=16, **QUIET)
-    board.act(press, booth, outputs, concurrency_limit=16, **QUIET)
+    begin.click(show, booth, outputs, **ENGINE)
+    board.act(press, booth, outputs, **ENGINE)
 
 
 def welcome() -> str:
