@@ -27,6 +27,8 @@ element.addEventListener("input", (event) => {
   typing = setTimeout(() => send(form), 250);
 });
 watch("value", () => {
+  // A new value changes the attributes in place, and fields keep what was typed: put them to what the server says.
+  for (const form of element.querySelectorAll("form")) form.reset();
   if (!last || (document.activeElement && document.activeElement !== document.body)) return;
   const again = element.querySelector(last) || element.querySelector("[data-focus]");
   if (again) again.focus({ preventScroll: true });

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -43,7 +44,8 @@ def build(scene: Scene, compare: Compare, tabs: gr.Tabs) -> Browse | None:
     listed = lines(scene.items, scene.results)
 
     def show(wanted: Filter) -> tuple[Any, ...]:
-        return wanted, controls(listed, wanted), table(listed, wanted)
+        # The mark makes the browser build the form anew, also when it only differs by what was typed into it.
+        return wanted, controls(listed, wanted, secrets.token_hex(4)), table(listed, wanted)
 
     def refilter(wanted: Filter, event: gr.EventData) -> tuple[Any, ...]:
         """The form stays as the browser has it: whoever types in it keeps the cursor."""
@@ -84,7 +86,7 @@ def no_results(trouble: str) -> str:
     return notice(f"<p><b>No examination results were given.</b></p>{HOW}")
 
 
-def controls(listed: Sequence[Line], wanted: Filter) -> str:
+def controls(listed: Sequence[Line], wanted: Filter, mark: str = "") -> str:
     """The form: which kind, step, subject and order, and a search."""
     counts = {kind: sum(kind in line.kinds for line in listed) for kind in KINDS}
     radios = "".join(
@@ -101,7 +103,7 @@ def controls(listed: Sequence[Line], wanted: Filter) -> str:
         lists += choice("subject", "Subject", [("", "all"), *((s, s) for s in of_subjects)], wanted.subject)
     lists += choice("order", "Order", ORDERS.items(), wanted.order)
     return (
-        '<form class="mp-filter" data-act="filter" data-live aria-label="Which questions">'
+        f'<form class="mp-filter" data-mark="{mark}" data-act="filter" data-live aria-label="Which questions">'
         f'<fieldset><legend class="mp-sr">Answers</legend>{radios}</fieldset>'
         f'<div class="mp-fields">{lists}<label class="mp-field mp-grow"><span>Search</span>'
         f'<input type="search" name="search" value="{escape(wanted.search)}" autocomplete="off" maxlength="200" '
