@@ -84,17 +84,20 @@ def phone(site: Site, visit: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answers that take seconds, so that there is something to stop."""
+def slow(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Answers that take seconds, so that there is something to stop; and when each token of them came."""
+    came: list[float] = []
     from medalpaca_demo.stream import FanOut
 
     take = FanOut._take
 
     def take_slowly(self: FanOut, tokens: list[int]) -> None:
         time.sleep(0.02)
+        came.extend([time.monotonic()] * len(tokens))
         take(self, tokens)
 
     monkeypatch.setattr(FanOut, "_take", take_slowly)
+    return came
 
 
 def compare(tab: Any) -> None:
@@ -161,7 +164,7 @@ def test_a_script_in_a_question_is_shown_and_not_run(tab: Any) -> None:
     assert tab.page.locator(".mp-stem script, .mp-stem img, .mp-bars img, .mp-prompt img").count() == 0
 
 
-def test_the_keyboard_alone_is_enough(site: Site, tab: Any, slow: None) -> None:
+def test_the_keyboard_alone_is_enough(site: Site, tab: Any, slow: list[float]) -> None:
     tab.page.keyboard.press("k")
     tab.page.locator(".mp-stem", has_text="anterior wall").wait_for()
     assert tab.page.locator("#mp-number input").input_value() == "3"
@@ -185,7 +188,7 @@ def test_number_and_list_lead_to_a_question(tab: Any) -> None:
 
 
 @pytest.mark.parametrize("how", ["close", "leave", "next"])
-def test_leaving_frees_the_engine(site: Site, tab: Any, slow: None, how: str) -> None:
+def test_leaving_frees_the_engine(site: Site, tab: Any, slow: list[float], how: str) -> None:
     tab.page.locator("#mp-compare").click()
     tab.page.locator(".mp-answer.mp-base[data-state=streaming]").wait_for()
     if how == "next":
@@ -196,8 +199,10 @@ def test_leaving_frees_the_engine(site: Site, tab: Any, slow: None, how: str) ->
         assert tab.page.locator("#mp-line .mp-status").get_attribute("data-state") == "idle"
         assert tab.page.locator(".mp-answer[data-state=idle]").count() == 2
     else:
+        left = time.monotonic()
         tab.page.close() if how == "close" else tab.page.goto("about:blank")
         assert idle(site.engine)
+        assert sum(when > left for when in slow) <= 50  # of 800
         tab.complaints.clear()  # a stream cut off by leaving is one, and is what this test does
 
 

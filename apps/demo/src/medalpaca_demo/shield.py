@@ -21,8 +21,12 @@ POLICY = (
     "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
 
-# Upload, download, fetching for others, and watching; each under the prefix and, from older versions, without it.
+# Calls round the queue, records of runs, upload, download, fetching for others, and watching; each under the prefix
+# and, from older versions, without it.
 SHUT = (
+    "/run/",
+    "/api/",
+    "/runs",
     "/upload",
     "/upload_progress",
     "/file",
