@@ -87,4 +87,21 @@ def test_an_exam_question_is_none(text: str) -> None:
     ],
 )
 def test_the_letter_a_text_names(text: str, letter: str | None) -> None:
-    assert spoken_letter(text, "ABCD") == letter
+    assert spoken_letter(text, dict.fromkeys("ABCD", "drug"), "letter") == letter
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("acetylcysteine", "C"),
+        ("Vitamin K.", "B"),
+        ("It is vitamin  K antagonist", "D"),
+        ("atropine or acetylcysteine", None),
+        ("atropines", None),
+        ("C", None),
+        ("", None),
+    ],
+)
+def test_the_option_a_text_names_where_no_letters_were_shown(text: str, letter: str | None) -> None:
+    options = {"A": "atropine", "B": "vitamin K", "C": "acetylcysteine", "D": "vitamin K antagonist"}
+    assert spoken_letter(text, options, "text") == letter

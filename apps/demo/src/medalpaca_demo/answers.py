@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from html import escape
 
 from .page import ARM_NAMES, NOTHING
-from .request import Answer, Arm, Progress
+from .request import Answer, Arm, Progress, Scoring
 from .spoken import spoken_letter
+
+Asked = tuple[Mapping[str, str], Scoring]  # the options, and what was to be answered: a letter or a text
 
 ENDS = {"length": "cut at the limit of {tokens} tokens", "stopped": "stopped after {tokens} tokens"}
 
 
 def answer_column(
-    arm: Arm, progress: Progress | None, *, title: str | None = None, letters: Collection[str] = ()
+    arm: Arm, progress: Progress | None, *, title: str | None = None, asked: Asked | None = None
 ) -> str:
     """The card of one arm. `title` in place of the arm's name makes a card that does not tell which arm it is."""
     answer = progress.answers.get(arm) if progress else None
@@ -24,7 +26,7 @@ def answer_column(
         f'<div class="mp-bar-top"><h2>{name}</h2><span class="mp-meta">{"" if title else _meta(answer)}</span>'
         f"{_copy(name, answer)}</div>"
         f'<div class="mp-text" data-copy-source>{_text(answer, state)}</div>'
-        f"{'' if title else _end(answer)}{_spoken(answer, letters)}</section>"
+        f"{'' if title else _end(answer)}{_spoken(answer, asked)}</section>"
     )
 
 
@@ -63,9 +65,9 @@ def _end(answer: Answer | None) -> str:
     return f'<p class="mp-end">{text.format(tokens=answer.tokens)}</p>' if answer and text else ""
 
 
-def _spoken(answer: Answer | None, letters: Collection[str]) -> str:
-    if answer is None or not answer.ended or not letters or not answer.text.strip():
+def _spoken(answer: Answer | None, asked: Asked | None) -> str:
+    if answer is None or not answer.ended or asked is None or not answer.text.strip():
         return ""
-    letter = spoken_letter(answer.text, letters)
+    letter = spoken_letter(answer.text, *asked)
     said = f"names {letter}" if letter else "names no single option; the rating above counts"
     return f'<p class="mp-end" data-parsed="{letter or ""}">The text {said}.</p>'

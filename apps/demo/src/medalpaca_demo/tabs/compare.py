@@ -35,8 +35,8 @@ def build(scene: Scene) -> Compare:
         return (
             option_table(items[index], progress, scene.scoring),
             status(items[index], progress, seconds),
-            answer_column("base", progress, letters=items[index].options),
-            answer_column("tuned", progress, letters=items[index].options),
+            answer_column("base", progress, asked=(items[index].options, scene.scoring)),
+            answer_column("tuned", progress, asked=(items[index].options, scene.scoring)),
         )
 
     def go(index: int, walk: Sequence[int], name: str, visitor: gr.Request) -> tuple[Any, ...]:

@@ -47,13 +47,13 @@ def build(scene: Scene) -> None:
     def shown(own: Own | None, progress: Progress | None, seconds: float = 0.0) -> tuple[Any, ...]:
         item = own.item if own else None
         rated = option_table(item, progress, scene.scoring) if item else ""
-        letters = item.options if item else ()
+        asked = (item.options, scene.scoring) if item else None
         line = status(item, progress, seconds)
         return (
             rated,
             line,
-            answer_column("base", progress, letters=letters),
-            answer_column("tuned", progress, letters=letters),
+            answer_column("base", progress, asked=asked),
+            answer_column("tuned", progress, asked=asked),
         )
 
     def answer(text: str, visitor: gr.Request) -> Iterator[tuple[Any, ...]]:
