@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -198,6 +199,32 @@ def test_a_taken_port_is_one_line(
     port = app[1].rstrip("/").rpartition(":")[2]
     with pytest.raises(UserError, match=f"port {port} is taken"):
         cli.main([*arguments, "--port", port])
+
+
+def test_with_results_a_wrong_adapter_opens_the_page_and_says_so(
+    pair: tuple[Path, Path],
+    exam_file: Path,
+    examined: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from medalpaca_demo import cli
+
+    other = tmp_path / "run"
+    shutil.copytree(pair[1], other)
+    manifest = {"format": 1, "kind": "lora", "base": {"path": "elsewhere", "sha256": "f" * 64}}
+    (other / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    monkeypatch.setattr("medalpaca_data.ground.sealed.seal", go_offline)
+    shown: list[bytes] = []
+    monkeypatch.setattr(cli, "wait_for_interrupt", lambda: shown.append(get("http://127.0.0.1:7874/")[2]))
+    arguments = ["--base", str(pair[0]), "--adapter", str(other), "--exam", str(exam_file), "--port", "7874"]
+    with pytest.raises(UserError, match="another base"):
+        cli.main(arguments)
+    assert cli.main([*arguments, "--results", *map(str, examined)]) == 0
+    assert "note: no model can answer" in capsys.readouterr().out
+    assert b"adapter of another base" in shown[0]
+    assert b"trained on elsewhere (ffffffffffff)" in shown[0]
 
 
 @pytest.mark.slow

@@ -16,6 +16,13 @@ import gradio as gr
 
 QUIET: Mapping[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 # More than the engine lets wait: its own queue tells who waits how long, and Gradio's tells nothing.
+# Quick answers to presses: none is dropped while another is answered, and they keep their order.
+PRESS: Mapping[str, Any] = {
+    "trigger_mode": "multiple",
+    "concurrency_id": "press",
+    "concurrency_limit": 1,
+    **QUIET,
+}
 ENGINE: Mapping[str, Any] = {"concurrency_id": "engine", "concurrency_limit": 64, **QUIET}
 
 
@@ -34,12 +41,14 @@ def acted(event: gr.EventData) -> dict[str, str]:
     return {str(name): str(value) for name, value in (event._data or {}).items()}
 
 
-def button(text: str, act: str, *, value: str = "", key: str = "", kind: str = "", off: bool = False) -> str:
-    """A button that triggers `act`. `key` is the key that presses it while it is in sight."""
+def button(
+    text: str, act: str, *, value: str = "", key: str = "", kind: str = "", event: str = "", off: bool = False
+) -> str:
+    """A button that triggers `act`, or `ask` by its `event`. `key` presses it while it is in sight."""
     shown = f' <kbd aria-hidden="true">{escape(key)}</kbd>' if key else ""
     given = "".join(
         f' data-{name}="{escape(said)}"'
-        for name, said in (("act", act), ("value", value), ("key", key))
+        for name, said in (("act", act), ("value", value), ("key", key), ("event", event))
         if said
     )
     given += " disabled" if off else ""

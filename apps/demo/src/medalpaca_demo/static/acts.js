@@ -1,4 +1,5 @@
-// What is pressed in this piece of the page goes to the server as one event; afterwards the focus is where it was.
+// What is pressed in this piece of the page goes to the server as one event, "act", or where the answer takes the models
+// as "ask"; afterwards the focus is where it was.
 let last = "";
 const remember = (at) => {
   const data = at.dataset;
@@ -8,7 +9,7 @@ element.addEventListener("click", (event) => {
   const at = event.target.closest("[data-act]");
   if (!at || at.tagName === "FORM" || at.disabled) return;
   remember(at);
-  trigger("act", { ...at.dataset });
+  trigger(at.dataset.event === "ask" ? "ask" : "act", { ...at.dataset });
 });
 const send = (form) => trigger("act", { ...form.dataset, ...Object.fromEntries(new FormData(form)) });
 element.addEventListener("submit", (event) => {

@@ -14,12 +14,16 @@ import gradio as gr
 from ..bars import RIGHT, WRONG
 from ..listing import steps
 from ..page import ARM_NAMES, NOTHING, stem
-from ..parts import ENGINE, acted, button, choice, download, notice, pressable
+from ..parts import ENGINE, PRESS, acted, button, choice, download, notice, pressable
 from ..request import ARMS, Arm
 from ..scene import Scene
 from ..sitting import BLOCKS, Sitting, as_json, scores, sit
 from .compare import Compare
 
+TIME_IS_UP = notice(
+    "<p><b>Time is up.</b> What you answered until then counts.</p>"
+    + button("See the result", "hand-in", kind="mp-primary", key="Enter", event="ask")
+)
 Chosen = Mapping[Arm, Mapping[int, str]]
 
 
@@ -27,51 +31,54 @@ def build(scene: Scene, compare: Compare, tabs: gr.Tabs) -> None:
     """The tab's contents."""
     items = scene.items
 
-    def press(sitting: Sitting | None, event: gr.EventData, visitor: gr.Request) -> Iterator[tuple[Any, ...]]:
+    def press(sitting: Sitting | None, event: gr.EventData, visitor: gr.Request) -> tuple[Any, ...]:
         said, now = acted(event), time.monotonic()
         skip = (gr.skip(),) * (1 + len(compare.outputs))
         act, value = said.get("act"), said.get("value", "")
         if act == "start":
-            size = int(said["size"]) if said.get("size", "").isdigit() else BLOCKS[0]
-            drawn = sit(
-                items, size, said.get("step", ""), said.get("time") == "yes", now, secrets.randbits(32)
-            )
-            yield drawn, question(scene, drawn, now), *skip
-            return
+            size = {str(block): block for block in BLOCKS}.get(said.get("size", ""), BLOCKS[0])
+            step = said.get("step", "") if said.get("step") in steps(items) else ""
+            drawn = sit(items, size, step, said.get("time") == "yes", now, secrets.randbits(32))
+            return drawn, question(scene, drawn, now), *skip
         if sitting is None or act == "again":
-            yield None, start_page(scene), *skip
-            return
-        if act == "open":
+            return None, start_page(scene), *skip
+        if sitting.ended is not None:
             index = next((n for n in sitting.order if items[n].id == value), None)
-            if index is not None and sitting.ended is not None:
+            if act == "open" and index is not None:
                 opened = compare.open(index, sitting.order, "your block", visitor)
-                yield gr.skip(), gr.skip(), gr.Tabs(selected="compare"), *opened
-                return
+                return gr.skip(), gr.skip(), gr.Tabs(selected="compare"), *opened
+            return gr.skip(), gr.skip(), *skip
         if act == "pick" and value in items[sitting.index].options:
             sitting = sitting.pick(value, now)
         elif act == "move":
             sitting = sitting.move(-1 if value == "back" else 1)
-        if sitting.ended is None and (act == "hand-in" or sitting.over(now)):
-            sitting = sitting.end(now)
-        if sitting.ended is None:
-            yield sitting, question(scene, sitting, now), *skip
+        late = sitting.ended is not None or sitting.over(now)
+        return (
+            sitting.end(now) if late else sitting,
+            TIME_IS_UP if late else question(scene, sitting, now),
+            *skip,
+        )
+
+    def hand_in(
+        sitting: Sitting | None, event: gr.EventData, visitor: gr.Request
+    ) -> Iterator[tuple[Any, ...]]:
+        """The end page; where the examination did not ask a question, the models are asked now."""
+        acted(event)
+        if sitting is None:
+            yield None, start_page(scene)
             return
+        sitting = sitting.end(time.monotonic())
         for done, chosen, trouble in choices(scene, sitting, visitor.session_hash or ""):
-            if chosen is None:
-                yield (
-                    sitting,
-                    notice(
-                        f"<p>Asking the models\N{HORIZONTAL ELLIPSIS} {done} of {len(sitting.order)}</p>",
-                        "waiting",
-                    ),
-                    *skip,
-                )
+            if chosen is not None:
+                yield sitting, end_page(scene, sitting, chosen, trouble)
             else:
-                yield sitting, end_page(scene, sitting, chosen, trouble), *skip
+                asking = f"Asking the models\N{HORIZONTAL ELLIPSIS} {done} of {len(sitting.order)}"
+                yield sitting, notice(f"<p>{asking}</p>", "waiting")
 
     sitting = gr.State(None)
     sheet = pressable(start_page(scene), "mp-exam")
-    sheet.act(press, sitting, [sitting, sheet, tabs, *compare.outputs], **ENGINE)
+    sheet.act(press, sitting, [sitting, sheet, tabs, *compare.outputs], **PRESS)
+    sheet.ask(hand_in, sitting, [sitting, sheet], **ENGINE)
 
 
 def choices(scene: Scene, sitting: Sitting, visitor: str) -> Iterator[tuple[int, Chosen | None, str]]:
@@ -127,12 +134,13 @@ def question(scene: Scene, sitting: Sitting, now: float) -> str:
     left = sitting.left(now)
     clock = f'<span class="mp-clock" data-left="{left:.0f}" role="timer"></span>' if left is not None else ""
     number, count = sitting.at + 1, len(sitting.order)
+    hand = button("Hand in", "hand-in", kind="" if sitting.open else "mp-primary", event="ask")
     open_ = f"{sitting.open} open" if sitting.open else "all answered"
     return (
         f'<div class="mp-count"><p role="status">Question {number} of {count} · {open_}</p>{clock}'
         f"{button('Previous', 'move', value='back', key='k', off=number == 1)}"
         f"{button('Next', 'move', value='on', key='j', off=number == count)}"
-        f"{button('Hand in', 'hand-in', kind='mp-primary' if not sitting.open else '')}</div>"
+        f"{hand}</div>"
         f'{stem(item)}<ol class="mp-options">{options}</ol>'
     )
 

@@ -15,7 +15,7 @@ import gradio as gr
 from ..answers import answer_column
 from ..ballot import CHOICES, Vote, as_jsonl, cast_choice, left_arm, other, tally
 from ..page import ARM_NAMES, stem
-from ..parts import ENGINE, acted, button, download, html, notice, pressable
+from ..parts import ENGINE, PRESS, acted, button, download, html, notice, pressable
 from ..request import Arm, Progress
 from ..scene import Scene
 
@@ -47,13 +47,13 @@ def build(scene: Scene) -> None:
     def sheet(booth: Booth) -> tuple[Any, ...]:
         return booth, stem(items[index(booth)]), *sides(booth, None), panel(scene, booth, None)
 
-    def press(booth: Booth | None, event: gr.EventData, visitor: gr.Request) -> Iterator[tuple[Any, ...]]:
+    def press(booth: Booth | None, event: gr.EventData, visitor: gr.Request) -> tuple[Any, ...]:
         said, session = acted(event), visitor.session_hash or ""
         booth = booth or Booth(secrets.randbits(32))
         match said.get("act"):
             case "next":
                 scene.visits.leave(session)
-                yield sheet(replace(booth, at=booth.at + 1, began=None))
+                return sheet(replace(booth, at=booth.at + 1, began=None))
             case "vote" if said.get("value") in CHOICES and booth.began is not None:
                 scene.visits.stop(session)
                 cast = Vote(
@@ -63,9 +63,9 @@ def build(scene: Scene) -> None:
                     seconds=time.monotonic() - booth.began,
                 )
                 booth = replace(booth, votes=(*booth.votes, cast), began=None)
-                yield booth, gr.skip(), gr.skip(), gr.skip(), panel(scene, booth, cast)
+                return booth, gr.skip(), gr.skip(), gr.skip(), panel(scene, booth, cast)
             case _:
-                yield (gr.skip(),) * 5
+                return (gr.skip(),) * 5
 
     def show(booth: Booth | None, visitor: gr.Request) -> Iterator[tuple[Any, ...]]:
         """Both answers without names, and the vote at once: nobody has to wait for the end."""
@@ -98,7 +98,7 @@ def build(scene: Scene) -> None:
             two = html("", "mp-vote-right")
     outputs = [booth, question, one, two, board]
     begin.click(show, booth, outputs, **ENGINE)
-    board.act(press, booth, outputs, **ENGINE)
+    board.act(press, booth, outputs, **PRESS)
 
 
 def welcome() -> str:
