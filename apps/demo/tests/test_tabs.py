@@ -375,7 +375,7 @@ def test_a_full_tour_leaves_nothing_anywhere(
     assert "xylophonists" not in page.url
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_nothing_of_ours(site: Site, visit: Any, theme: str) -> None:
     module = pytest.importorskip("axe_playwright_python.sync_playwright")
     axe = module.Axe()
