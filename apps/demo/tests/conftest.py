@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +18,18 @@ from medalpaca_data.ground.sealed import go_offline
 go_offline()
 # Two cores shared with a browser: more threads than one only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 SENTENCES = [
     "### Instruction:\nAnswer this multiple choice question with the letter of the correct option.",
@@ -98,3 +113,127 @@ def engine(pair: tuple[Path, Path]) -> Iterator[Any]:
     engine = load_engine(check_pair(*pair))
     yield engine
     engine.close()
+
+
+SUBJECTS = ("Cardiology", "Nutrition", "Neurology")
+
+
+def write_exam(file: Path, count: int = 30) -> Path:
+    """An exam of this project's own layout: three steps, three subjects, 3 to 5 options, keys all over."""
+    import json
+
+    rows = []
+    for n in range(count):
+        letters = "ABCDE"[: 3 + n % 3]
+        rows.append(
+            {
+                "id": f"case-{n + 1:02d}",
+                "step": 1 + n % 3,
+                "subject": SUBJECTS[n // 2 % 3],
+                "question": f"Case {n + 1}: a patient of {20 + n} years has fever and a rash of the trunk. "
+                f"Which remedy with number {n + 1} helps best?",
+                "options": {letter: f"remedy {letter}{n + 1}" for letter in letters},
+                "answer": letters[(7 * n + n // 4) % len(letters)],
+            }
+        )
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="session")
+def exam_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty questions."""
+    return write_exam(tmp_path_factory.mktemp("exam") / "exam.jsonl")
+
+
+@pytest.fixture(scope="session")
+def examined(
+    pair: tuple[Path, Path], exam_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """Both arms examined by lm_eval itself on `exam_file`, saved by its own code."""
+    return examine(pair, exam_file, tmp_path_factory.mktemp("results"))
+
+
+def examine(pair: tuple[Path, Path], exam_file: Path, where: Path) -> tuple[Path, Path]:
+    """Run both examinations; the results' directories."""
+    from lm_eval import simple_evaluate
+    from lm_eval.loggers import EvaluationTracker
+    from lm_eval.tasks import TaskManager
+
+    base, adapter = pair
+    saved = []
+    for name, arguments in (("base", {}), ("tuned", {"peft": str(adapter)})):
+        model_args = {"pretrained": str(base), **arguments}
+        metadata = {"exam": str(exam_file), **model_args}
+        found = simple_evaluate(
+            model="hf",
+            model_args=model_args,
+            tasks=["medalpaca_exam"],
+            task_manager=TaskManager(include_defaults=False, metadata=metadata),
+            bootstrap_iters=0,
+            batch_size=8,
+            device="cpu",
+        )
+        samples = found.pop("samples")
+        tracker = EvaluationTracker(output_path=str(where / name))
+        tracker.general_config_tracker.model_name_sanitized = "pair"
+        tracker.save_results_aggregated(results=found, samples=samples)
+        for task in found["configs"]:
+            tracker.save_results_samples(task_name=task, samples=samples[task])
+        saved.append(where / name)
+    return saved[0], saved[1]
+
+
+@dataclass
+class Tab:
+    """One visitor's page: what it asked of other machines, and what its console complained of."""
+
+    page: Any
+    context: Any
+    outside: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One Chromium for all; skipped where there is none."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser: Any) -> Callable[..., AbstractContextManager[Tab]]:
+    """A fresh visitor. Whatever the test is about, it also checks that nothing left and nothing broke."""
+
+    @contextmanager
+    def come(url: str, **settings: Any) -> Iterator[Tab]:
+        context = browser.new_context(**settings)
+        tab = Tab(context.new_page(), context)
+        home = "/".join(url.split("/")[:3])
+
+        def only_here(route: Any) -> None:
+            if route.request.url.startswith((home, "data:", "blob:")):
+                route.continue_()
+            else:
+                tab.outside.append(route.request.url)
+                route.abort()
+
+        context.route("**/*", only_here)
+        tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
+        tab.page.on("console", lambda m: tab.complaints.append(m.text) if m.type == "error" else None)
+        tab.page.set_default_timeout(20_000)
+        tab.page.goto(url)
+        tab.page.locator("#mp-compare:enabled").wait_for(state="attached")
+        tab.page.locator("#mp-line .mp-status").wait_for(state="attached")
+        yield tab
+        context.close()
+        assert tab.outside == []
+        assert tab.complaints == []
+
+    return come

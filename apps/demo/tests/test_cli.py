@@ -29,33 +29,44 @@ def test_help_is_quick_and_offers_no_sharing() -> None:
     assert done.stdout.strip() == "set()"
 
 
-def test_without_a_quickstart_it_says_what_to_run(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [DEMO], capture_output=True, text=True, env={"MEDALPACA_HOME": str(tmp_path), "PATH": ""}, timeout=30
-    )
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "run `uv run quickstart` first" in done.stderr
+def test_without_a_quickstart_it_makes_one_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from medalpaca_demo import cli
+    from medalpaca_demo.quickstart import Loop
+
+    monkeypatch.setenv("MEDALPACA_HOME", str(tmp_path))
+    made: list[Path] = []
+    # The walk itself takes minutes and has its own test; here it matters that it is walked, and when.
+    monkeypatch.setattr(Loop, "run", lambda self: made.append(self.places.base))
+    cli.make_pair(choose([]))
+    assert made == [tmp_path / "quickstart" / "base"]
+    assert "takes some minutes" in capsys.readouterr().out
+    cli.make_pair(choose(["--base", "b", "--adapter", "a", "--exam", "e"]))
+    for name in ("base", "run"):
+        (tmp_path / "quickstart" / name).mkdir(parents=True)
+    cli.make_pair(choose([]))
+    assert len(made) == 1
 
 
 def test_without_arguments_it_opens_the_quickstart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDALPACA_HOME", str(tmp_path))
     monkeypatch.setenv("MEDALPACA_EXAM", "elsewhere.jsonl")
     made = tmp_path / "quickstart"
-    for name in ("base", "run"):
-        (made / name).mkdir(parents=True)
-    assert choose([]) == Choice(made / "base", made / "run", "medalpaca_pocket", "text", 7860)
+    results = (made / "results" / "base", made / "results" / "tuned")
+    assert choose([]) == Choice(made / "base", made / "run", "medalpaca_pocket", "text", 7860, results)
 
 
 def test_a_named_exam_is_scored_by_letter_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
     pair = ["--base", "b", "--adapter", "a"]
     monkeypatch.delenv("MEDALPACA_EXAM", raising=False)
     chosen = choose([*pair, "--exam", "e.jsonl"])
-    assert chosen is not None
     assert (chosen.exam, chosen.scoring) == ("e.jsonl", "letter")
     monkeypatch.setenv("MEDALPACA_EXAM", "env.jsonl")
     chosen = choose([*pair, "--scoring", "text", "--port", "9"])
     assert chosen == Choice(Path("b"), Path("a"), "env.jsonl", "text", 9)
+    chosen = choose([*pair, "--results", "x", "y"])
+    assert chosen.results == (Path("x"), Path("y"))
 
 
 @pytest.mark.parametrize(
@@ -69,6 +80,8 @@ def test_a_named_exam_is_scored_by_letter_unless_told(monkeypatch: pytest.Monkey
         (["--base", "b", "--adapter", "a"], "--exam is missing"),
         (["--scoring", "luck"], "invalid choice"),
         (["--port", "70000"], "1 to 65535"),
+        (["password"], "wants one name"),
+        (["--host", "192.0.2.7"], "name who may with --auth-file"),
     ],
 )
 def test_bad_calls(arguments: list[str], says: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from medalpaca_demo.arms import ADAPTER_NAMES
 from medalpaca_demo.engine import Engine
 from medalpaca_demo.hooks import HookGuard
 from medalpaca_demo.request import ARMS, Progress, Request
-from medalpaca_demo.score import ADAPTER_NAMES
 
 QUESTIONS = [
     "Which vitamin is lacking in scurvy?",
@@ -69,29 +69,29 @@ def test_an_error_leaves_no_hook_and_the_tuned_side_still_answers_as_tuned(
     engine: Engine, plain: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = 0
-    original = engine._model.base_model.model.forward
+    original = engine._arms.model("base").base_model.model.forward
 
     def fail_in_the_third_step(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == 4:  # one pass rates the options, the rest are decoding
+        if calls == 4:  # one pass reads the prompt, the rest are decoding
             raise RuntimeError("broken")
         return original(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine._model.base_model.model, "forward", fail_in_the_third_step)
+        patch.setattr(engine._arms.model("base").base_model.model, "forward", fail_in_the_third_step)
         result = finish(engine.submit(request(QUESTIONS[0])))
     assert result.state == "failed"
     assert "RuntimeError" in result.error
     assert QUESTIONS[0] not in result.error
-    assert hooks(engine._model) == 0
+    assert hooks(engine._arms.model("base")) == 0
     result = finish(engine.submit(request(QUESTIONS[1])))
     assert result.answers["tuned"].text == greedy(plain, "tuned", request(QUESTIONS[1]).prompt, 24)
 
 
 def test_peft_really_leaks_and_the_guard_really_mends(engine: Engine) -> None:
     """When peft mends it, this fails and the guard can go."""
-    model, ids = engine._model, torch.tensor([[5, 6, 7], [5, 6, 7]])
+    model, ids = engine._arms.model("base"), torch.tensor([[5, 6, 7], [5, 6, 7]])
     with torch.inference_mode():
         right = model(ids).logits
         guard = HookGuard(model)
@@ -109,7 +109,7 @@ def test_a_broken_stream_is_an_event_and_not_an_exception(
         patch.setattr(engine, "_publish", lambda rows: 1 / 0)
         result = finish(engine.submit(request(QUESTIONS[0])))
     assert result.state == "failed"
-    assert hooks(engine._model) == 0
+    assert hooks(engine._arms.model("base")) == 0
     result = finish(engine.submit(request(QUESTIONS[0])))
     assert result.answers["tuned"].text == greedy(plain, "tuned", request(QUESTIONS[0]).prompt, 24)
 
@@ -118,7 +118,7 @@ def test_cancel_frees_the_engine_and_spares_the_neighbour(engine: Engine, plain:
     engine._eos = frozenset()  # so that only the limit or a stop can end an answer
     left = engine.submit(request(QUESTIONS[0], max_new_tokens=440))
     stays = engine.submit(request(QUESTIONS[2], max_new_tokens=40))
-    while left.progress.state != "answering" or not left.progress.answers:
+    while not left.progress.answers:
         time.sleep(0.005)
     engine.cancel(left)
     assert finish(stays).state == "done"
@@ -138,6 +138,45 @@ def test_cancel_while_waiting_costs_nothing(engine: Engine) -> None:
     assert finish(waiting).state == "stopped"
     assert not waiting.progress.scores
     assert all(finish(job).state == "done" for job in first)
+
+
+def test_a_full_queue_says_so_at_once(pair: tuple[Path, Path]) -> None:
+    from medalpaca_demo.engine import Engine
+    from medalpaca_demo.load import check_pair, load_arms
+
+    engine = Engine(lambda: load_arms(check_pair(*pair)), max_jobs=1, max_waiting=2)
+    jobs = [engine.submit(request(QUESTIONS[0], max_new_tokens=200)) for _ in range(6)]
+    refused = [job for job in jobs if job.progress.state == "failed"]
+    assert len(refused) in (3, 4)  # one may be in the engine's hands already
+    assert refused[-1].progress.error == "2 questions are waiting already; try again in a minute"
+    engine.close()
+
+
+@pytest.mark.slow
+def test_two_hundred_comparisons_by_eight_users_are_all_right(engine: Engine, plain: SimpleNamespace) -> None:
+    """Eight threads, each its own visitor, through the page's own door; nobody gets another's answer."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from medalpaca_demo.visits import Visits
+
+    visits = Visits(engine)
+
+    def ask(user: int) -> list[tuple[Request, Progress]]:
+        found = []
+        for turn in range(25):
+            wanted = request(f"User {user}, turn {turn}: {QUESTIONS[(user + turn) % 4]}", max_new_tokens=16)
+            *_, last = visits.show(f"visitor {user}", wanted)
+            assert last is not None
+            found.append((wanted, last))
+        return found
+
+    with ThreadPoolExecutor(8) as pool:
+        everything = [one for found in pool.map(ask, range(8)) for one in found]
+    assert len(everything) == 200
+    for wanted, last in everything:
+        assert last.state == "done", last.error
+        for arm in ARMS:
+            assert last.answers[arm].text == greedy(plain, arm, wanted.prompt, 16)
 
 
 def test_too_long_a_question_fails_alone_and_in_words(engine: Engine) -> None:

@@ -36,7 +36,7 @@ def test_foreign_text_is_escaped_everywhere() -> None:
         )
     )
     assert "<script" not in html
-    assert html.count("&lt;script&gt;") == 9
+    assert html.count("&lt;script&gt;") == 10
 
 
 def test_both_verdicts_and_the_key_are_said_in_words() -> None:

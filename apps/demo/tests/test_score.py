@@ -61,8 +61,7 @@ def test_a_prompt_that_does_not_fit_is_cut_as_lm_eval_cuts_it(
 
     request = Request(prompt=LONG, choices=TEXTS, scoring="text")
     assert len(encode(engine._tokenizer, LONG)) > engine.max_length
-    with engine._guard():
-        scores = score_options(engine._model, engine._tokenizer, request, engine.max_length)
+    scores = score_options(engine._arms, engine._tokenizer, request, engine.max_length)
     for arm in ARMS:
         theirs = harness_numbers(harness[arm], LONG, TEXTS)
         assert scores[arm].loglikelihoods == pytest.approx(theirs, abs=1e-4)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +77,50 @@ def test_only_this_machine_by_its_own_name(app: tuple[Any, str]) -> None:
     assert get(url, Host="evil.example")[0] == 421
     assert get(url, Host="evil.example:7860")[0] == 421
     assert get(url, Host="localhost:7860")[0] == 200
+
+
+def test_calls_go_through_the_queue_and_runs_are_not_there(app: tuple[Any, str]) -> None:
+    """`/call` answers at once with the id of a place in the queue; nothing answers round it."""
+    _, url = app
+    for path in ("runs", "runs/1", "run/compare", "run/predict", "api/predict"):
+        assert get(url + "gradio_api/" + path, {"data": [0]})[0] in (404, 405), path
+        assert get(url + "gradio_api/" + path)[0] in (404, 405), path
+    status, _, body = get(url + "gradio_api/call/stop", {"data": []})
+    assert status == 200
+    assert set(json.loads(body)) == {"event_id"}
+
+
+def test_others_are_let_in_with_a_password_only(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    from medalpaca_demo.app import build_app, serving
+    from medalpaca_demo.auth import hash_line, read_auth
+    from medalpaca_demo.load import check_pair, load_engine
+
+    users = tmp_path / "users"
+    users.write_text(hash_line("ada", lambda prompt: "difference engine") + "\n")
+    users.chmod(0o600)
+    checked = check_pair(*pair)
+    engine = load_engine(checked)
+    item = Item(id="q", question="Which?", options={"A": "a", "B": "b"}, answer="A")
+    exam = Exam(name="one", items=(item,), excluded=(), read=1, sha256="0" * 64, source_sha256="0" * 64)
+    page, settings = build_app(engine, checked, exam, "text")
+    settings |= serving("127.0.0.1", read_auth(users))
+    _, url, _ = page.launch(prevent_thread_lock=True, **settings)
+    assert get(url + "config")[0] == 401
+    assert b"Which?" not in get(url)[2]
+    assert get(url + "gradio_api/call/stop", {"data": []})[0] == 401
+    for password, status in (("difference", 400), ("difference engine", 200)):
+        form = urllib.request.Request(
+            url + "login", urllib.parse.urlencode({"username": "ada", "password": password}).encode()
+        )
+        try:
+            with urllib.request.urlopen(form, timeout=10) as answer:
+                assert answer.status == status
+                cookies = answer.headers.get_all("set-cookie")
+                assert all("HttpOnly" in cookie for cookie in cookies)
+        except urllib.error.HTTPError as error:
+            assert error.code == status
+    page.close()
+    engine.close()
 
 
 def test_vibe_mode_is_refused(app: tuple[Any, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,6 +199,32 @@ def test_a_taken_port_is_one_line(
     port = app[1].rstrip("/").rpartition(":")[2]
     with pytest.raises(UserError, match=f"port {port} is taken"):
         cli.main([*arguments, "--port", port])
+
+
+def test_with_results_a_wrong_adapter_opens_the_page_and_says_so(
+    pair: tuple[Path, Path],
+    exam_file: Path,
+    examined: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from medalpaca_demo import cli
+
+    other = tmp_path / "run"
+    shutil.copytree(pair[1], other)
+    manifest = {"format": 1, "kind": "lora", "base": {"path": "elsewhere", "sha256": "f" * 64}}
+    (other / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    monkeypatch.setattr("medalpaca_data.ground.sealed.seal", go_offline)
+    shown: list[bytes] = []
+    monkeypatch.setattr(cli, "wait_for_interrupt", lambda: shown.append(get("http://127.0.0.1:7874/")[2]))
+    arguments = ["--base", str(pair[0]), "--adapter", str(other), "--exam", str(exam_file), "--port", "7874"]
+    with pytest.raises(UserError, match="another base"):
+        cli.main(arguments)
+    assert cli.main([*arguments, "--results", *map(str, examined)]) == 0
+    assert "note: no model can answer" in capsys.readouterr().out
+    assert b"adapter of another base" in shown[0]
+    assert b"trained on elsewhere (ffffffffffff)" in shown[0]
 
 
 @pytest.mark.slow

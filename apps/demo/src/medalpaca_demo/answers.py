@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 
 from .page import ARM_NAMES, NOTHING
-from .request import Answer, Arm, Progress
+from .request import Answer, Arm, Progress, Scoring
+from .spoken import spoken_letter
+
+Asked = tuple[Mapping[str, str], Scoring]  # the options, and what was to be answered: a letter or a text
 
 ENDS = {"length": "cut at the limit of {tokens} tokens", "stopped": "stopped after {tokens} tokens"}
 
 
-def answer_column(arm: Arm, progress: Progress | None) -> str:
-    """The card of one arm."""
+def answer_column(
+    arm: Arm, progress: Progress | None, *, title: str | None = None, asked: Asked | None = None
+) -> str:
+    """The card of one arm. `title` in place of the arm's name makes a card that does not tell which arm it is."""
     answer = progress.answers.get(arm) if progress else None
     state = _state(progress, answer)
+    name = title or ARM_NAMES[arm]
     return (
-        f'<section class="mp-answer mp-{arm}" data-state="{state}" aria-label="{ARM_NAMES[arm]} answer">'
-        f'<div class="mp-bar-top"><h2>{ARM_NAMES[arm]}</h2><span class="mp-meta">{_meta(answer)}</span>'
-        f"{_copy(arm, answer)}</div>"
-        f'<div class="mp-text" data-copy-source>{_text(answer, state)}</div>{_end(answer)}</section>'
+        f'<section class="mp-answer{"" if title else f" mp-{arm}"}" data-state="{state}" aria-label="{name} answer">'
+        f'<div class="mp-bar-top"><h2>{name}</h2><span class="mp-meta">{"" if title else _meta(answer)}</span>'
+        f"{_copy(name, answer)}</div>"
+        f'<div class="mp-text" data-copy-source>{_text(answer, state)}</div>'
+        f"{'' if title else _end(answer)}{_spoken(answer, asked)}</section>"
     )
 
 
@@ -36,10 +44,10 @@ def _meta(answer: Answer | None) -> str:
     return " · ".join([seconds, f"{answer.tokens} tokens", *([f"{speed:.0f} tok/s"] if speed else [])])
 
 
-def _copy(arm: Arm, answer: Answer | None) -> str:
+def _copy(name: str, answer: Answer | None) -> str:
     if answer is None or not answer.text.strip():
         return ""
-    what = f"Copy the {ARM_NAMES[arm]} answer"
+    what = f"Copy the {name} answer"
     return f'<button type="button" class="mp-copy" data-copy aria-label="{what}">copy</button>'
 
 
@@ -55,3 +63,11 @@ def _text(answer: Answer | None, state: str) -> str:
 def _end(answer: Answer | None) -> str:
     text = ENDS.get(answer.ended or "", "") if answer else ""
     return f'<p class="mp-end">{text.format(tokens=answer.tokens)}</p>' if answer and text else ""
+
+
+def _spoken(answer: Answer | None, asked: Asked | None) -> str:
+    if answer is None or not answer.ended or asked is None or not answer.text.strip():
+        return ""
+    letter = spoken_letter(answer.text, *asked)
+    said = f"names {letter}" if letter else "names no single option; the rating above counts"
+    return f'<p class="mp-end" data-parsed="{letter or ""}">The text {said}.</p>'

@@ -10,7 +10,7 @@ from medalpaca_data.exam import Item
 from .page import ARM_NAMES, NOTHING
 from .request import ARMS, Arm, OptionScores, Progress, Scoring
 
-RIGHT, WRONG = "\N{CHECK MARK}", "\N{BALLOT X}"
+RIGHT, WRONG, CHOSEN = "\N{CHECK MARK}", "\N{BALLOT X}", "\N{BLACK CIRCLE}"
 
 
 def option_table(item: Item, progress: Progress | None, scoring: Scoring) -> str:
@@ -21,7 +21,10 @@ def option_table(item: Item, progress: Progress | None, scoring: Scoring) -> str
         f"<tr{' class=mp-key' if letter == item.answer else ''}>"
         f'<th scope="row"><span class="mp-letter">{escape(letter)}</span>'
         f'<span class="mp-option">{escape(text.strip())}</span>{_key(letter == item.answer)}</th>'
-        + "".join(_cell(arm, scores.get(arm), number, letter == item.answer) for arm in ARMS)
+        + "".join(
+            _cell(arm, scores.get(arm), number, letter == item.answer if item.answer else None)
+            for arm in ARMS
+        )
         + "</tr>"
         for number, (letter, text) in enumerate(item.options.items())
     )
@@ -46,6 +49,8 @@ def _head(arm: Arm, scores: OptionScores | None, item: Item) -> str:
     if scores is not None:
         letter = list(item.options)[scores.chosen]
         right = letter == item.answer
+        verdict = f' <span class="mp-verdict">\N{RIGHTWARDS ARROW} {escape(letter)}</span>'
+    if scores is not None and item.answer:
         verdict = (
             f' <span class="mp-verdict {"mp-right" if right else "mp-wrong"}">'
             f"\N{RIGHTWARDS ARROW} {escape(letter)} {RIGHT if right else WRONG}"
@@ -58,13 +63,14 @@ def _key(is_key: bool) -> str:
     return f'<span class="mp-badge">key {RIGHT}</span>' if is_key else ""
 
 
-def _cell(arm: Arm, scores: OptionScores | None, number: int, is_key: bool) -> str:
+def _cell(arm: Arm, scores: OptionScores | None, number: int, is_key: bool | None) -> str:
+    """`is_key` is None for a question whose key nobody knows."""
     if scores is None:
         return f'<td class="mp-{arm}"><span class="mp-number mp-none">{NOTHING}</span></td>'
     share, chosen = scores.shares[number], number == scores.chosen
     mark = ""
     if chosen:
-        kind, sign = ("mp-right", RIGHT) if is_key else ("mp-wrong", WRONG)
+        kind, sign = {True: ("mp-right", RIGHT), False: ("mp-wrong", WRONG), None: ("", CHOSEN)}[is_key]
         mark = f'<span class="mp-mark {kind}">{sign}<span class="mp-sr">chosen</span></span>'
     return (
         f'<td class="mp-{arm}{" mp-chosen" if chosen else ""}" data-share="{share:.6f}" '

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from medalpaca_data.exam import POCKET, find_exam
 from medalpaca_data.ground.errors import Parser, UserError, run
@@ -15,7 +16,11 @@ from medalpaca_data.ground.places import quickstart
 
 from .request import Scoring
 
+if TYPE_CHECKING:
+    from .engine import Engine
+
 DEFAULT_PORT = 7860
+LOOPBACK = "127.0.0.1"
 PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
 HERE = "127.0.0.1,localhost"
 
@@ -27,7 +32,10 @@ class Choice(NamedTuple):
     adapter: Path
     exam: str
     scoring: Scoring
-    port: int
+    port: int = DEFAULT_PORT
+    results: tuple[Path, Path] | None = None
+    host: str = LOOPBACK
+    auth_file: Path | None = None
 
 
 def entry() -> NoReturn:
@@ -37,20 +45,27 @@ def entry() -> NoReturn:
 
 def main(arguments: Sequence[str]) -> int:
     """Parse, then serve until interrupted."""
-    choice = choose(arguments)
-    if choice is not None:
-        serve(choice)
+    match list(arguments):
+        case ["password", str() as name]:
+            from .auth import hash_line
+
+            say(hash_line(name))
+        case _:
+            choice = choose(arguments)
+            make_pair(choice)
+            serve(choice)
     return 0
 
 
-def choose(arguments: Sequence[str]) -> Choice | None:
-    """What the command line asks for; None when it was a question that is already answered."""
+def choose(arguments: Sequence[str]) -> Choice:
+    """What the command line asks for."""
     parser = Parser(
         prog="demo",
         description="Base and fine-tuned model side by side on exam questions, on this machine only.",
-        epilog="Without arguments: the pair that `uv run quickstart` made, on its own exam.",
+        epilog="Without arguments: the quickstart's pair on its own exam, made first where there is none. "
+        "`demo password NAME` asks for a password and prints a line for --auth-file.",
     )
-    parser.add_argument("what", nargs="?", help="`audit` is reserved")
+    parser.add_argument("what", nargs="?", help="`password NAME`; `audit` is reserved")
     parser.add_argument("--base", type=Path, metavar="DIR", help="the base model")
     parser.add_argument(
         "--adapter", type=Path, metavar="DIR", help="a run directory with a LoRA trained on that base"
@@ -66,30 +81,63 @@ def choose(arguments: Sequence[str]) -> Choice | None:
         choices=("letter", "text"),
         help="rate the options' letters or their texts (default: letter; pocket exam: text)",
     )
+    parser.add_argument(
+        "--results",
+        nargs=2,
+        type=Path,
+        metavar=("BASE", "TUNED"),
+        help="lm_eval results of both on this exam, for Browse and Leaderboard",
+    )
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--host",
+        default=LOOPBACK,
+        metavar="ADDRESS",
+        help="listen there instead of on this machine only; needs --auth-file",
+    )
+    parser.add_argument(
+        "--auth-file", type=Path, metavar="FILE", help="ask for a name and a password that are in this file"
+    )
     parser.add_argument("--version", action="version", version=f"demo {version('medalpaca-demo')}")
     options = parser.parse_args(list(arguments))
     if options.what is not None:
-        known = "reserved for a later version" if options.what == "audit" else "not a command"
-        raise UserError(f"demo: {options.what!r} is {known} (see `demo --help`)")
+        known = {
+            "audit": "reserved for a later version",
+            "password": "wants one name after it, and nothing else",
+        }.get(options.what, "not a command")
+        raise UserError(f"demo: {options.what!r}: {known} (see `demo --help`)")
     if not 1 <= options.port <= 65535:
         raise UserError(f"demo: --port {options.port}: a number from 1 to 65535 was expected")
     if (options.base is None) != (options.adapter is None):
         missing = "--adapter" if options.adapter is None else "--base"
         raise UserError(f"demo: {missing} is missing; name both models, or neither for the quickstart's")
+    if options.host not in (LOOPBACK, "localhost") and options.auth_file is None:
+        raise UserError(f"demo: --host {options.host} lets other machines in; name who may with --auth-file")
+    results: tuple[Path, Path] | None = tuple(options.results) if options.results else None
     if options.base is None:
         made = quickstart()
-        if not (made.base.is_dir() and made.run.is_dir()):
-            raise UserError(
-                f"demo: no quickstart models in {made.base.parent}: run `uv run quickstart` first"
-            )
         base, adapter, exam = made.base, made.run, options.exam or POCKET
+        if exam == POCKET:
+            results = results or (made.results_base, made.results_tuned)
     else:
         base, adapter, exam = options.base, options.adapter, find_exam(options.exam)
         if exam is None:
             raise UserError(f"demo: --exam is missing: an exam file or directory, or {POCKET}")
     scoring: Scoring = options.scoring or ("text" if exam == POCKET else "letter")
-    return Choice(base, adapter, exam, scoring, options.port)
+    return Choice(base, adapter, exam, scoring, options.port, results, options.host, options.auth_file)
+
+
+def make_pair(choice: Choice) -> None:
+    """The quickstart's pair, where it was asked for and is not there: minutes, with progress, once."""
+    made = quickstart()
+    if choice.base != made.base or (made.base.is_dir() and made.run.is_dir()):
+        return
+    from rich.console import Console
+
+    from .quickstart import Loop
+
+    say(f"No models in {made.base.parent} yet: making the quickstart's first, which takes some minutes.")
+    Loop(1, made, Console()).run()
 
 
 def serve(choice: Choice) -> None:
@@ -97,22 +145,38 @@ def serve(choice: Choice) -> None:
     from medalpaca_data.exam import load_exam
     from medalpaca_data.ground.sealed import seal
 
-    from .load import check_pair, load_engine
+    from .auth import read_auth
+    from .load import check_pair, no_engine, start_engine, unchecked_pair
 
     # Before gradio and transformers are imported: both read their switches once.
     without_proxies()
     seal()
     exam = load_exam(choice.exam)
-    pair = check_pair(choice.base, choice.adapter)
+    check = read_auth(choice.auth_file) if choice.auth_file else None
+    examined = choice.results is not None
+    try:
+        pair = check_pair(choice.base, choice.adapter)
+        start: Callable[[], Engine] = partial(start_engine, pair)
+    except UserError as error:
+        # With results there is something to read without the models; without, there is nothing to open.
+        if not examined:
+            raise
+        pair, start = unchecked_pair(choice.base, choice.adapter), partial(no_engine, error)
+        say(f"note: no model can answer: {error}")
     say(f"{pair.name} beside {pair.base.name}")
     say(f"{exam.name}: {len(exam.items)} questions, scored by {choice.scoring}")
     for warning in exam.warnings:
         say(f"note: {warning}")
     say("loading...")
-    from .app import build_app
+    from .app import build_app, serving
+    from .results import load_results
 
-    engine = load_engine(pair)
-    page, settings = build_app(engine, pair, exam, choice.scoring)
+    engine = start()
+    results = load_results(*choice.results, exam, choice.scoring, pair) if choice.results else None
+    if results and results.trouble:
+        say(f"note: without results: {results.trouble}")
+    page, settings = build_app(engine, pair, exam, choice.scoring, results=results)
+    settings |= serving(choice.host, check)
     try:
         _, url, _ = page.launch(server_port=choice.port, prevent_thread_lock=True, **settings)
     except OSError as error:
@@ -120,6 +184,8 @@ def serve(choice: Choice) -> None:
         raise UserError(f"demo: port {choice.port} is taken; choose another with --port ({error})") from None
     say(f"open {url} in a browser; Ctrl-C ends it")
     try:
+        if not examined:
+            engine.ready()
         wait_for_interrupt()
     finally:
         page.close()

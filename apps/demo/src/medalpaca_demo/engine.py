@@ -13,45 +13,87 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
+from medalpaca_data.ground.errors import UserError
+
+from .arms import Arms
 from .encode import encode, max_length
-from .hooks import HookGuard
 from .job import Job
+from .prefill import follow, loglikelihoods, read
 from .request import ARMS, Request
-from .score import ADAPTER_NAMES, score_options
+from .score import rate, score_options
 from .stream import FanOut, Row, StopRows
 
 MAX_JOBS = 8
+# Whoever would come after these is told so at once: nobody waits minutes for an answer without knowing.
+MAX_WAITING = 32
 # How long a batch's first request waits for company: too short to notice, enough for a classroom's click.
 GATHER_SECONDS = 0.03
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What loading gives the engine."""
+
+    arms: Arms
+    tokenizer: Any
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """For the page: whether answers can be had, and if not, why or since when one waits."""
+
+    name: Literal["loading", "up", "failed"]
+    error: str = ""
+    seconds: float = 0.0
+
+
 class Engine:
-    """Serves jobs until closed. The model must be a `PeftModel` with one adapter named "default"."""
+    """Serves jobs until closed. Loading happens on its own thread too; jobs may be put before it is done."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, *, max_jobs: int = MAX_JOBS, gather_seconds: float = GATHER_SECONDS
+        self,
+        load: Callable[[], Loaded],
+        *,
+        max_jobs: int = MAX_JOBS,
+        max_waiting: int = MAX_WAITING,
+        gather_seconds: float = GATHER_SECONDS,
     ) -> None:
-        self.max_length = max_length(model.config, tokenizer)
-        self._model = model.eval()
-        self._tokenizer = tokenizer
-        self._guard = HookGuard(model)
-        self._eos = _eos_ids(model, tokenizer)
+        self._load = load
         self._max_jobs = max_jobs
+        self._max_waiting = max_waiting
         self._gather_seconds = gather_seconds
         self._waiting: deque[Job] = deque()
         self._serving: tuple[Job, ...] = ()
         self._wake = threading.Condition()
         self._closed = False
+        self._began = time.monotonic()
+        self._error: Exception | None = None
+        self._up = threading.Event()
         self._thread = threading.Thread(target=self._run, name="demo-engine", daemon=True)
         self._thread.start()
 
     # -- called from any thread
+
+    def ready(self) -> Engine:
+        """Wait until the models are loaded. Raises what loading raised."""
+        self._up.wait()
+        if self._error is not None:
+            raise self._error
+        return self
+
+    @property
+    def state(self) -> EngineState:
+        """Loading for so many seconds, up, or why not."""
+        if not self._up.is_set():
+            return EngineState("loading", seconds=time.monotonic() - self._began)
+        return EngineState("failed", _explain(self._error)) if self._error else EngineState("up")
 
     def submit(self, request: Request) -> Job:
         """Queue a request."""
@@ -59,6 +101,9 @@ class Engine:
         with self._wake:
             if self._closed:
                 job.update(state="failed", error="the model is closed")
+            elif len(self._waiting) >= self._max_waiting:
+                busy = f"{len(self._waiting)} questions are waiting already; try again in a minute"
+                job.update(state="failed", error=busy)
             else:
                 self._waiting.append(job)
                 self._tell_positions()
@@ -92,11 +137,20 @@ class Engine:
     # -- the engine's own thread
 
     def _run(self) -> None:
+        try:
+            loaded = self._load()
+            self._arms, self._tokenizer = loaded.arms, loaded.tokenizer
+            model = self._arms.model("base")
+            self.max_length = max_length(model.config, self._tokenizer)
+            self._eos = _eos_ids([self._arms.model(arm) for arm in ARMS], self._tokenizer)
+        except Exception as error:
+            self._error = error
+        self._up.set()
         while (batch := self._next_batch()) is not None:
             try:
                 with torch.inference_mode():
                     self._serve(batch)
-            except Exception as error:  # an error belongs to the jobs; the engine goes on
+            except BaseException as error:  # whatever it was, it belongs to the jobs; the engine goes on
                 for job in batch:
                     job.update(state="failed", error=_explain(error))
             finally:
@@ -126,47 +180,59 @@ class Engine:
             job.update(ahead=ahead)
 
     def _serve(self, batch: Sequence[Job]) -> None:
+        if self._error is not None:
+            raise self._error
         rows: list[Row] = []
-        prompts: list[list[int]] = []
         for job in batch:
             if job.cancelled.is_set():
                 job.update(state="stopped")
                 continue
+            job.update(state="reading")
             try:
-                tokens = self._read(job)
+                rows += self._rows(job)
             except Exception as error:  # one job's trouble is not the others'
                 job.update(state="failed", error=_explain(error))
-                continue
-            limit = min(job.request.max_new_tokens, self.max_length - len(tokens))
-            rows += [Row(job, arm, limit) for arm in ARMS]
-            prompts += [tokens for _ in ARMS]
-        if rows:
-            self._answer(rows, prompts)
+        groups = [rows] if self._arms.together else [[row for row in rows if row.arm == arm] for arm in ARMS]
+        for group in groups:
+            if asked := [row for row in group if not row.job.cancelled.is_set()]:
+                self._answer(asked, rows)
+        for job in {row.job for row in rows}:
+            stopped = any(row.job is job and row.ended in (None, "stopped") and row.limit for row in rows)
+            job.update(state="stopped" if stopped else "done")
 
-    def _read(self, job: Job) -> list[int]:
-        """Rate the options, which a reader sees first, and return the prompt's tokens."""
-        job.update(state="reading")
-        tokens = encode(self._tokenizer, job.request.prompt)
-        if len(tokens) >= self.max_length:
-            raise TooLongError(f"question too long ({len(tokens)} tokens, limit {self.max_length})")
-        with self._guard():
-            scores = score_options(self._model, self._tokenizer, job.request, self.max_length)
-        job.update(state="answering", scores=MappingProxyType(scores))
-        return tokens
+    def _rows(self, job: Job) -> list[Row]:
+        """Both arms of one job, with its options where they can be read off the prompt; else rated here."""
+        prompt = encode(self._tokenizer, job.request.prompt)
+        if len(prompt) >= self.max_length:
+            raise TooLongError(f"question too long ({len(prompt)} tokens, limit {self.max_length})")
+        tails = follow(self._tokenizer, job.request, prompt, self.max_length)
+        if tails is None:
+            scores = score_options(self._arms, self._tokenizer, job.request, self.max_length)
+            job.update(scores=MappingProxyType(scores))
+        limit = min(job.request.max_new_tokens, self.max_length - len(prompt))
+        return [Row(job, arm, limit, tuple(prompt), tails or ()) for arm in ARMS]
 
-    def _answer(self, rows: Sequence[Row], prompts: Sequence[list[int]]) -> None:
-        """Write both arms' answers for all jobs at once."""
-        stream = FanOut(rows, self._eos, self._publish)
-        width = max(len(tokens) for tokens in prompts)
+    def _answer(self, rows: Sequence[Row], shown: Sequence[Row]) -> None:
+        """Read these rows' prompts, rate their options, and write their answers; `shown` are all of the batch's."""
+        stream = FanOut(rows, self._eos, lambda _: self._publish(shown))
         pad = min(self._eos, default=0)
-        device = self._model.device
-        with self._guard():
-            self._model.generate(
-                input_ids=torch.tensor([[*[pad] * (width - len(p)), *p] for p in prompts], device=device),
-                attention_mask=torch.tensor(
-                    [[*[0] * (width - len(p)), *[1] * len(p)] for p in prompts], device=device
-                ),
-                adapter_names=[ADAPTER_NAMES[row.arm] for row in rows],
+        prompts, tails = [row.prompt for row in rows], [row.tails for row in rows]
+        keep = 1 + max((tail.inside for options in tails for tail in options), default=0)
+        with self._arms.speak([row.arm for row in rows]) as voice:
+            prefill = read(voice, prompts, pad, keep)
+            for row, sums in zip(rows, loglikelihoods(voice, prefill, tails, prompts), strict=True):
+                self._rated(row, sums)
+        writing = [n for n, row in enumerate(rows) if row.limit]
+        if not writing:
+            return
+        if len(writing) < len(rows):
+            prefill = prefill.only(writing)
+            stream.rows = [rows[n] for n in writing]
+        with self._arms.speak([row.arm for row in stream.rows]) as (model, extra):
+            model.generate(
+                input_ids=prefill.ids,
+                attention_mask=prefill.mask,
+                past_key_values=prefill.continued(),
                 streamer=stream,
                 stopping_criteria=[StopRows(stream)],
                 do_sample=False,
@@ -174,15 +240,21 @@ class Engine:
                 temperature=None,
                 top_p=None,
                 top_k=None,
-                max_new_tokens=max(row.limit for row in rows),
+                max_new_tokens=max(row.limit for row in stream.rows),
                 eos_token_id=sorted(self._eos) or None,
                 pad_token_id=pad,
+                **extra,
             )
         if stream.error is not None:
             raise stream.error
-        self._publish(rows)
-        for row in rows:
-            row.job.update(state="stopped" if row.ended == "stopped" else "done")
+        self._publish(shown)
+
+    def _rated(self, row: Row, sums: Sequence[float]) -> None:
+        job = row.job
+        scores = dict(job.progress.scores)
+        if sums:
+            scores[row.arm] = rate(sums, job.request.choices, job.request.scoring)
+        job.update(state="answering", scores=MappingProxyType(scores))
 
     def _publish(self, rows: Sequence[Row]) -> None:
         answers: dict[Job, dict[Any, Any]] = {}
@@ -196,21 +268,22 @@ class TooLongError(Exception):
     """The question does not fit into the model."""
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: BaseException) -> str:
     """One line for the page, and never a word of the prompt."""
-    if isinstance(error, TooLongError):
+    if isinstance(error, TooLongError | UserError):
         return str(error)
     if isinstance(error, torch.OutOfMemoryError):
         return "out of memory: close other programs on this device or ask for shorter answers"
-    return f"the model stopped ({type(error).__name__}); try again"
+    return f"the model stopped ({type(error).__name__}) and was started again; try once more"
 
 
-def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Every token that ends an answer: the tokenizer's and the model's own."""
+def _eos_ids(models: Sequence[Any], tokenizer: Any) -> frozenset[int]:
+    """Every token that ends an answer: the tokenizer's and the models' own."""
     found: set[int] = set()
-    with contextlib.suppress(AttributeError):
-        named = model.generation_config.eos_token_id
-        found.update([named] if isinstance(named, int) else named or [])
+    for model in models:
+        with contextlib.suppress(AttributeError):
+            named = model.generation_config.eos_token_id
+            found.update([named] if isinstance(named, int) else named or [])
     if tokenizer.eos_token_id is not None:
         found.add(tokenizer.eos_token_id)
     return frozenset(found)

@@ -7,14 +7,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.weights import check_adapter_dir, check_model_dir, weights_sha256
 
 if TYPE_CHECKING:
-    from .engine import Engine
+    from .arms import Arms
+    from .engine import Engine, Loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,57 +31,123 @@ class Pair:
     @property
     def name(self) -> str:
         """The run as a reader would quote it."""
-        return f"{self.adapter.resolve().name}@{self.adapter_sha256[:8]}"
+        name = self.adapter.resolve().name
+        return f"{name}@{self.adapter_sha256[:8]}" if self.adapter_sha256 else f"{name} (not loaded)"
 
 
 def check_pair(base: Path, adapter: Path) -> Pair:
-    """Check both directories and name them. Raises UserError, one line, on anything that does not fit."""
+    """Check both directories and name them; `adapter` may be an adapter of that base, or a whole model.
+
+    Raises UserError, one line, on anything that does not fit.
+    """
     check_model_dir(base)
     base_sha256 = weights_sha256(base)
-    check_adapter_dir(adapter, base, base_sha256)
+    if is_whole_model(adapter):
+        check_model_dir(adapter)
+    else:
+        check_adapter_dir(adapter, base, base_sha256)
     return Pair(base, adapter, base_sha256, weights_sha256(adapter))
 
 
-def load_engine(pair: Pair) -> Engine:
-    """Load the base once, put the adapter on it, and start the engine's thread.
+def unchecked_pair(base: Path, adapter: Path) -> Pair:
+    """The names of a pair that cannot be loaded, for a page that shows what was examined."""
+    return Pair(base, adapter, "", "")
 
-    Raises UserError, one line, when the libraries refuse what the checks let pass.
-    """
+
+def no_engine(error: Exception) -> Engine:
+    """An engine that says why there is none."""
+    from .engine import Engine
+
+    def refuse() -> Loaded:
+        raise error
+
+    return Engine(refuse)
+
+
+def is_whole_model(directory: Path) -> bool:
+    """A full fine-tune or a merged model, as against an adapter."""
+    return (directory / "config.json").is_file() and not (directory / "adapter_config.json").is_file()
+
+
+def load_engine(pair: Pair) -> Engine:
+    """The engine with its models loaded. Raises UserError, one line, when the libraries refuse what the checks
+    let pass."""
+    engine = start_engine(pair)
+    try:
+        return engine.ready()
+    except Exception:
+        engine.close()
+        raise
+
+
+def start_engine(pair: Pair) -> Engine:
+    """The engine, which loads its models while others do something else."""
+    from .engine import Engine
+
+    return Engine(partial(load_arms, pair))
+
+
+def load_arms(pair: Pair) -> Loaded:
+    """Load the base once and put the adapter on it, or load both models."""
     import torch
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
-    from .engine import Engine
-    from .score import ADAPTER_NAMES
+    from .arms import Two
+    from .engine import Loaded
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with_tokenizer = next(
-        (d for d in (pair.base, pair.adapter) if (d / "tokenizer_config.json").is_file()), None
-    )
-    if with_tokenizer is None:
+    with_tokenizer = [d for d in (pair.base, pair.adapter) if (d / "tokenizer_config.json").is_file()]
+    if not with_tokenizer:
         raise UserError(f"{pair.base}: no tokenizer (tokenizer_config.json) here or in {pair.adapter}")
-    with _loading(with_tokenizer):
-        tokenizer = AutoTokenizer.from_pretrained(
-            with_tokenizer, local_files_only=True, trust_remote_code=False
-        )
-    with _loading(pair.base):
-        base = AutoModelForCausalLM.from_pretrained(
-            pair.base, local_files_only=True, trust_remote_code=False, use_safetensors=True
-        )
-    with _loading(pair.adapter):
-        model = PeftModel.from_pretrained(base, pair.adapter, local_files_only=True).to(device).eval()
-    try:
-        # Some adapters (DoRA, adapters that are not LoRA) cannot share a batch with their base: find out now.
-        with torch.inference_mode():
-            model(
-                input_ids=torch.zeros((2, 1), dtype=torch.long, device=device),
-                adapter_names=[*ADAPTER_NAMES.values()],
+    tokenizers = []
+    for directory in with_tokenizer:
+        with _loading(directory):
+            tokenizers.append(
+                AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
             )
-    except (ValueError, TypeError) as error:
-        raise UserError(
-            f"{pair.adapter}: an adapter of this kind cannot share a batch with its base; LoRA can ({error})"
-        ) from None
-    return Engine(model, tokenizer)
+    base = _model(pair.base, device)
+    if is_whole_model(pair.adapter):
+        if len({frozenset(tokenizer.get_vocab().items()) for tokenizer in tokenizers}) > 1:
+            raise UserError(
+                f"{pair.adapter}: another vocabulary than {pair.base}; the same prompt would be other tokens"
+            )
+        return Loaded(Two({"base": base, "tuned": _model(pair.adapter, device)}), tokenizers[0])
+    with _loading(pair.adapter):
+        model = PeftModel.from_pretrained(base, pair.adapter, local_files_only=True)
+    return Loaded(_adapted(model if _is_placed(base) else model.to(device)), tokenizers[0])
+
+
+def _model(directory: Path, device: str) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    with _loading(directory):
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False, use_safetensors=True
+        )
+    return (model if _is_placed(model) else model.to(device)).eval()
+
+
+def _is_placed(model: Any) -> bool:
+    """Quantised weights lie where they were made and must not be moved."""
+    return bool(getattr(model, "is_quantized", False))
+
+
+def _adapted(model: Any) -> Arms:
+    """An adapter that cannot share a batch with its base (DoRA, what is not LoRA) takes turns with it."""
+    import torch
+
+    from .arms import ADAPTER_NAMES, Mixed, Switched
+
+    mixed = Mixed(model)
+    try:
+        with torch.inference_mode(), mixed.speak(("base", "tuned")) as (both, extra):
+            both(
+                input_ids=torch.zeros((len(ADAPTER_NAMES), 1), dtype=torch.long, device=both.device), **extra
+            )
+    except (ValueError, TypeError, NotImplementedError):
+        return Switched(model)
+    return mixed
 
 
 @contextmanager

@@ -13,14 +13,60 @@ ARM_NAMES = {"base": "Base", "tuned": "Fine-tuned"}
 
 
 def header(run: str, exam: str, count: int) -> str:
-    """Who is compared, on what, and what this is not."""
+    """Who is compared, and on what."""
     return (
         '<header class="mp-head"><h1>Base <span>vs</span> fine-tuned</h1>'
-        '<p class="mp-note"><span>exam questions only · not for clinical use</span>'
-        '<span class="mp-offline" title="From this machine to this machine; nothing is sent or stored">'
-        "offline</span></p>"
         f'<p class="mp-run"><span>run <b>{escape(run)}</b></span>'
         f"<span>exam <b>{escape(exam)}</b>, {count} questions</span></p></header>"
+    )
+
+
+def banner(name: str, error: str = "", seconds: float = 0.0) -> str:
+    """Why no model answers yet, or at all; nothing while they do. `name` is the engine's state."""
+    match name:
+        case "loading":
+            said = f"Loading the models… {seconds:.0f} s. Questions can be asked already; they wait."
+        case "failed":
+            said = f"<b>No model can answer:</b> {escape(error)}. What was examined can still be read."
+        case _:
+            return ""
+    return f'<p class="mp-banner" data-state="{name}" role="status">{said}</p>'
+
+
+def purpose() -> str:
+    """What this is not; it stays in sight wherever the page is scrolled to."""
+    return (
+        '<footer class="mp-purpose"><span>Exam questions only, not for clinical use</span>'
+        '<span class="mp-offline" title="From this machine to this machine; nothing is sent or stored">'
+        "offline</span></footer>"
+    )
+
+
+KEYS = {
+    "j / k": "next or previous question",
+    "Enter": "compare, ask, start, or show two answers",
+    "Esc": "stop; in a field: leave it",
+    "A to Z": "pick that option in Exam",
+    "1 to 4": "vote in Blind vote",
+    "/": "search in Browse",
+    "?": "this list",
+}
+
+
+def key_help() -> str:
+    """The keys; each is also a button."""
+    listed = "".join(f"<dt><kbd>{key}</kbd></dt><dd>{what}</dd>" for key, what in KEYS.items())
+    return f'<details class="mp-help"><summary>Keys</summary><dl>{listed}</dl></details>'
+
+
+def walk_line(at: int | None, count: int, name: str) -> str:
+    """Where a reader stands in a filtered list; nothing while all questions are walked."""
+    if not name:
+        return ""
+    where = f"{at + 1:,} of {count:,}" if at is not None else f"beside the {count:,}"
+    return (
+        f'<p class="mp-walk">Question {where}: {escape(name)} '
+        '<button type="button" class="mp-button" data-act="all">Walk all</button></p>'
     )
 
 
@@ -35,20 +81,20 @@ def stem(item: Item) -> str:
     tags = [f"Step {item.step}" if item.step is not None else "", item.subject or "", item.id]
     shown = "".join(f"<span>{escape(tag)}</span>" for tag in tags if tag)
     return (
-        f'<section class="mp-stem" aria-label="Question"><p class="mp-tags">{shown}</p>'
+        f'<section class="mp-stem" aria-label="Question" data-item="{escape(item.id)}"><p class="mp-tags">{shown}</p>'
         f"<div>{escape(item.question.strip())}</div></section>"
     )
 
 
-def status(item: Item, progress: Progress | None, seconds: float = 0.0) -> str:
+def status(item: Item | None, progress: Progress | None, seconds: float = 0.0) -> str:
     """One sentence on where things stand, announced by screen readers; the streams themselves are not."""
     kind, text = _status(item, progress, seconds)
     return f'<p class="mp-status" data-state="{kind}" role="status" aria-live="polite">{escape(text)}</p>'
 
 
-def _status(item: Item, progress: Progress | None, seconds: float) -> tuple[str, str]:
+def _status(item: Item | None, progress: Progress | None, seconds: float) -> tuple[str, str]:
     if progress is None:
-        return "idle", "Press Compare to let both models answer."
+        return "idle", "Press Compare to let both models answer." if item else ""
     match progress.state:
         case "waiting":
             before = f" ({progress.ahead} before you)" if progress.ahead else ""
@@ -61,17 +107,19 @@ def _status(item: Item, progress: Progress | None, seconds: float) -> tuple[str,
             return progress.state, _verdict(item, progress)
 
 
-def _verdict(item: Item, progress: Progress) -> str:
-    if not progress.scores:
-        return "Stopped."
+def _verdict(item: Item | None, progress: Progress) -> str:
+    tail = {"answering": " Writing…", "stopped": " Stopped.", "done": ""}.get(progress.state, "")
+    if item is None or not progress.scores:
+        return tail.strip() or "Done."
     letters = list(item.options)
     chosen = {arm: letters[scores.chosen] for arm, scores in progress.scores.items()}
     said = [
-        f"{ARM_NAMES[arm]} chooses {letter} ({'right' if letter == item.answer else 'wrong'})"
+        f"{ARM_NAMES[arm]} chooses {letter}"
+        + (f" ({'right' if letter == item.answer else 'wrong'})" if item.answer else "")
         for arm, letter in chosen.items()
     ]
-    tail = {"answering": " Writing…", "stopped": " Stopped."}.get(progress.state, "")
-    return f"{', '.join(said)}. Key: {item.answer}.{tail}"
+    key = f" Key: {item.answer}." if item.answer else ""
+    return f"{', '.join(said)}.{key}{tail}"
 
 
 def prompt(text: str) -> str:

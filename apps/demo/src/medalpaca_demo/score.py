@@ -1,32 +1,32 @@
-"""Log-likelihoods of the options under base and tuned, in one batch, and the shares that the bars show.
+"""Log-likelihoods of the options under base and tuned by passes of their own, and the shares that the bars show.
 
-The numbers are lm-eval's: same tokens, same truncation from the left, same right padding without a mask, same
-log-softmax in the logits' own type. What is saved on the way changes no number: inputs that two options share
-run once (so letters cost one row per arm), and logits are made for the options' positions only.
+For options that `prefill.py` cannot read off the prompt. The numbers are lm-eval's: same tokens, same truncation from
+the left, same right padding without a mask, same log-softmax in the logits' own type. What is saved on the way changes
+no number: inputs that two options share run once, and logits are made for the options' positions only.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch.nn.functional import log_softmax
 
+from .arms import Arms
 from .encode import encode_pair
 from .request import ARMS, Arm, OptionScores, Request, Scoring
-
-# peft's name for "no adapter", and the name under which `PeftModel.from_pretrained` loads one.
-ADAPTER_NAMES: Mapping[Arm, str] = {"base": "__base__", "tuned": "default"}
 
 ROWS_PER_PASS = 16
 
 
-def score_options(model: Any, tokenizer: Any, request: Request, limit: int) -> dict[Arm, OptionScores]:
-    """Both arms' ratings of one request's options."""
+def score_options(arms: Arms, tokenizer: Any, request: Request, limit: int) -> dict[Arm, OptionScores]:
+    """Both arms' ratings of one request's options, by passes of their own."""
     pairs = [encode_pair(tokenizer, request.prompt, choice) for choice in request.choices]
-    sums = _loglikelihoods(model, pairs, limit)
+    sums: dict[Arm, list[float]] = {}
+    for together in (ARMS,) if arms.together else tuple((arm,) for arm in ARMS):
+        sums |= _loglikelihoods(arms, together, pairs, limit)
     return {arm: rate(sums[arm], request.choices, request.scoring) for arm in ARMS}
 
 
@@ -46,24 +46,25 @@ def rate(loglikelihoods: Sequence[float], choices: Sequence[str], scoring: Scori
 
 
 def _loglikelihoods(
-    model: Any, pairs: Sequence[tuple[list[int], list[int]]], limit: int
+    arms: Arms, asked: Sequence[Arm], pairs: Sequence[tuple[list[int], list[int]]], limit: int
 ) -> dict[Arm, list[float]]:
     inputs = [tuple((context + continuation)[-(limit + 1) :][:-1]) for context, continuation in pairs]
     targets = [continuation[-limit:] for _, continuation in pairs]
-    rows = [(arm, tokens) for arm in ARMS for tokens in dict.fromkeys(inputs)]
+    rows = [(arm, tokens) for arm in asked for tokens in dict.fromkeys(inputs)]
     found: dict[tuple[Arm, int], float] = {}
     for start in range(0, len(rows), ROWS_PER_PASS):
         part = rows[start : start + ROWS_PER_PASS]
         width = max(len(tokens) for _, tokens in part)
         first = min(len(i) - len(t) for i, t in zip(inputs, targets, strict=True))
-        logits = model(
-            input_ids=torch.tensor([[*tokens, *[0] * (width - len(tokens))] for _, tokens in part]).to(
-                model.device
-            ),
-            adapter_names=[ADAPTER_NAMES[arm] for arm, _ in part],
-            logits_to_keep=width - first,
-            use_cache=False,
-        ).logits
+        with arms.speak([arm for arm, _ in part]) as (model, extra):
+            logits = model(
+                input_ids=torch.tensor([[*tokens, *[0] * (width - len(tokens))] for _, tokens in part]).to(
+                    model.device
+                ),
+                logits_to_keep=width - first,
+                use_cache=False,
+                **extra,
+            ).logits
         # A model that knows no `logits_to_keep` returns all positions; count from the end either way.
         offset = width - logits.shape[1]
         logs = log_softmax(logits, dim=-1)
@@ -74,4 +75,4 @@ def _loglikelihoods(
                     span = logs[row, begin : begin + len(target)]
                     wanted = torch.tensor(target, device=span.device).unsqueeze(-1)
                     found[arm, option] = float(span.gather(-1, wanted).sum())
-    return {arm: [found[arm, option] for option in range(len(pairs))] for arm in ARMS}
+    return {arm: [found[arm, option] for option in range(len(pairs))] for arm in asked}

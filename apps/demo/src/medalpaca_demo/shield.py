@@ -21,8 +21,12 @@ POLICY = (
     "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
 
-# Upload, download, fetching for others, and watching; each under the prefix and, from older versions, without it.
+# Calls round the queue, records of runs, upload, download, fetching for others, and watching; each under the prefix
+# and, from older versions, without it.
 SHUT = (
+    "/run/",
+    "/api/",
+    "/runs",
     "/upload",
     "/upload_progress",
     "/file",
@@ -47,10 +51,12 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class Shield:
-    """ASGI middleware."""
+    """ASGI middleware. `names` are those it answers to; None answers to all, for an address behind a log-in,
+    whose cookie no other name can carry."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, names: frozenset[str] | None = LOCAL_NAMES) -> None:
         self._app = app
+        self._names = names
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Pass a local request on with the headers added; refuse any other."""
@@ -58,7 +64,7 @@ class Shield:
             await self._app(scope, receive, send)
             return
         host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
-        if host.rsplit(":", 1)[0] not in LOCAL_NAMES:
+        if self._names is not None and host.rsplit(":", 1)[0] not in self._names:
             await _refuse(send, 421)
             return
         if scope["path"].removeprefix("/gradio_api").startswith(SHUT):

@@ -17,6 +17,7 @@ from transformers import StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
 from .job import REDRAW_SECONDS, Job
+from .prefill import Tail
 from .request import Answer, Arm, Ended
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -29,6 +30,8 @@ class Row:
     job: Job
     arm: Arm
     limit: int
+    prompt: tuple[int, ...] = ()
+    tails: tuple[Tail, ...] = ()
     tokens: list[int] = field(default_factory=list)
     ended: Ended | None = None
     seconds: float = 0.0

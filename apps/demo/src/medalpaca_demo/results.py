@@ -1,0 +1,82 @@
+"""The examination's own numbers, item by item: read from two results of lm_eval, never made here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medalpaca_data.exam import Exam
+from medalpaca_data.exam_prompt import exam_prompt_id
+from medalpaca_data.ground.errors import CheckFailed, UserError
+from medalpaca_evalharness.compare import Comparison, compare
+from medalpaca_evalharness.probability import softmax
+from medalpaca_evalharness.results import Run, read_run
+from medalpaca_evalharness.sample import Answer
+
+from .load import Pair
+from .request import Scoring
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How one arm did on one item in the examination. `shares` are what the bars show."""
+
+    shares: tuple[float, ...]
+    chosen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Both arms on the exam's items, or in `trouble` why there is nothing to show. Items that were not asked
+    are in neither mapping."""
+
+    base: Mapping[str, Seen] = field(default_factory=dict)
+    tuned: Mapping[str, Seen] = field(default_factory=dict)
+    comparison: Comparison | None = None
+    trouble: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def load_results(base: Path, tuned: Path, exam: Exam, scoring: Scoring, pair: Pair) -> Results:
+    """Read and compare two results; what does not belong to this exam is said in `trouble`, in one line."""
+    try:
+        runs = read_run(base), read_run(tuned)
+        comparison = compare(*runs)
+        seen = [_seen(run) for run in runs]
+    except (UserError, CheckFailed) as error:
+        return Results(trouble=str(error))
+    run = runs[0]
+    if run.exam_sha256 != exam.sha256:
+        return Results(
+            trouble=f"results of another exam: they are of {run.exam} ({run.exam_sha256[:12]}), "
+            f"and this is {exam.name} ({exam.sha256[:12]})"
+        )
+    if run.prompt_id != exam_prompt_id(scoring):
+        return Results(
+            trouble=f"results of another way of asking: {run.prompt_id}, and this page asks by "
+            f"{exam_prompt_id(scoring)}; see --scoring"
+        )
+    return Results(seen[0], seen[1], comparison, notes=(*comparison.notes, *_strangers(runs, pair)))
+
+
+def _seen(run: Run) -> dict[str, Seen]:
+    return {name: _of(answer) for name, answer in run.answers.items()}
+
+
+def _of(answer: Answer) -> Seen:
+    return Seen(softmax(answer.scores, answer.item_id), answer.chosen)
+
+
+def _strangers(runs: tuple[Run, Run], pair: Pair) -> list[str]:
+    """Results of other weights than those that answer on Compare."""
+    base, tuned = runs
+    found = [
+        f"the {side} results are of other weights ({examined[:8]}) than the ones loaded here ({here[:8]})"
+        for side, examined, here in (
+            ("base", base.base_sha256, pair.base_sha256),
+            ("fine-tuned", tuned.adapter_sha256 or tuned.base_sha256, pair.adapter_sha256),
+        )
+        if examined and here and examined != here
+    ]
+    return found

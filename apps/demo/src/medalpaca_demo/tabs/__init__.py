@@ -1,0 +1,1 @@
+"""One file per tab: its components and what its clicks do."""

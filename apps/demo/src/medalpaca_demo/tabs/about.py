@@ -1,0 +1,15 @@
+"""About: what is compared, named by hashes; the limits; and what is kept (nothing)."""
+
+from __future__ import annotations
+
+from medalpaca_data.exam_prompt import exam_prompt_id
+
+from ..about import about
+from ..parts import html
+from ..scene import Scene
+
+
+def build(scene: Scene) -> None:
+    """The tab's contents."""
+    prompt_id = exam_prompt_id(scene.scoring)
+    html(about(scene.pair, scene.exam, scene.scoring, prompt_id, scene.max_new_tokens), "mp-about")

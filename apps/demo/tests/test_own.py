@@ -1,0 +1,107 @@
+"""One's own question: what is an item, what is free text, and what looks like somebody's record."""
+
+from __future__ import annotations
+
+import pytest
+
+from medalpaca_demo.paste import read_pasted
+from medalpaca_demo.patient import looks_like_patient
+from medalpaca_demo.spoken import spoken_letter
+
+
+@pytest.mark.parametrize("style", ["{}. {}", "{}) {}", "({}) {}", "{}: {}", "  {} : {}"])
+@pytest.mark.parametrize("key", ["", "Answer: B", "correct answer is (B)", "Key B"])
+def test_a_pasted_item_is_recognised(style: str, key: str) -> None:
+    options = "\n".join(style.format(letter, f"drug {letter}") for letter in "ABCD")
+    item = read_pasted(f"A man of 40.\n\nWhich drug?\n{options}\n{key}").item
+    assert item is not None
+    assert item.question == "A man of 40.\n\nWhich drug?"
+    assert dict(item.options) == {letter: f"drug {letter}" for letter in "ABCD"}
+    assert item.answer == ("B" if key else "")
+
+
+def test_an_option_may_go_on_in_the_next_line() -> None:
+    item = read_pasted("Which?\nA. one\nand more\nB. two").item
+    assert item is not None
+    assert dict(item.options) == {"A": "one and more", "B": "two"}
+
+
+@pytest.mark.parametrize(
+    "text", ["What is scurvy?", "Which?\nA. only one", "A. one\nB. two", "Which?\nB. two\nC. three", ""]
+)
+def test_anything_else_is_free_text(text: str) -> None:
+    pasted = read_pasted(text)
+    assert pasted.item is None
+    assert pasted.question == text
+
+
+@pytest.mark.parametrize(
+    ("text", "sign"),
+    [
+        ("Mr. Smith has fever", "a name with a title"),
+        ("Frau Müller klagt über Husten", "a name with a title"),
+        ("Patient name: J S", "a name field"),
+        ("DOB 3/4/56", "a date of birth"),
+        ("geb. am 03.04.1956", "a date of birth"),
+        ("admitted 12.03.2024", "a full date"),
+        ("seen on 3 March 2024", "a full date"),
+        ("MRN 00451234", "a record number"),
+        ("SSN 078-05-1120", "a social security number"),
+        ("write to a.b@example.org", "an e-mail address"),
+        ("call +49 6221 560 123", "a telephone number"),
+        ("lives at 12 Baker Street", "a street address"),
+    ],
+)
+def test_what_names_a_person_is_seen(text: str, sign: str) -> None:
+    assert sign in looks_like_patient(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A 45-year-old woman comes to the physician because of 3 days of fever and a rash of the trunk.",
+        "Blood pressure is 120/80 mm Hg, pulse 72/min; sodium 135 mEq/L, leukocytes 12,400/mm3.",
+        "Serum glucose is 110 mg/dL. The patient has taken 500 mg of amoxicillin since 5 days.",
+        "The patient died. Which of the following names the cause? Case 2 of 4.",
+        "A 3.5-cm mass; T4 0.8; HbA1c 7.2 %; weeks 12 to 16; CD4 count 200-350.",
+    ],
+)
+def test_an_exam_question_is_none(text: str) -> None:
+    assert looks_like_patient(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("B", "B"),
+        ("(C) because it is.", "C"),
+        ("B: Vitamin C", "B"),
+        ("The answer is D.", "D"),
+        ("I think the correct option would be (A).", "A"),
+        ("Answer: b", "B"),
+        ("A patient comes with fever.", None),
+        ("The answer is B, and the answer is C.", None),
+        ("Vitamin C is lacking.", None),
+        ("The answer is Z.", None),
+        ("", None),
+    ],
+)
+def test_the_letter_a_text_names(text: str, letter: str | None) -> None:
+    assert spoken_letter(text, dict.fromkeys("ABCD", "drug"), "letter") == letter
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("acetylcysteine", "C"),
+        ("Vitamin K.", "B"),
+        ("It is vitamin  K antagonist", "D"),
+        ("atropine or acetylcysteine", None),
+        ("atropines", None),
+        ("C", None),
+        ("", None),
+    ],
+)
+def test_the_option_a_text_names_where_no_letters_were_shown(text: str, letter: str | None) -> None:
+    options = {"A": "atropine", "B": "vitamin K", "C": "acetylcysteine", "D": "vitamin K antagonist"}
+    assert spoken_letter(text, options, "text") == letter
