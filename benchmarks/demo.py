@@ -53,9 +53,9 @@ def make_pair(where: Path, width: int) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     words = ["<s>", "</s>", "<unk>", *OPTIONS, *(f"w{n}" for n in range(VOCABULARY - 8))]
-    raw = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>"))  # noqa: S106
+    raw = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>"))
     raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>")  # noqa: S106
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>")
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=VOCABULARY,

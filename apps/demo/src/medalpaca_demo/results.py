@@ -41,23 +41,27 @@ class Results:
 def load_results(base: Path, tuned: Path, exam: Exam, scoring: Scoring, pair: Pair) -> Results:
     """Read and compare two results; what does not belong to this exam is said in `trouble`, in one line."""
     try:
-        runs = read_run(base), read_run(tuned)
-        comparison = compare(*runs)
-        seen = [_seen(run) for run in runs]
+        return _load(base, tuned, exam, scoring, pair)
     except (UserError, CheckFailed) as error:
         return Results(trouble=str(error))
+
+
+def _load(base: Path, tuned: Path, exam: Exam, scoring: Scoring, pair: Pair) -> Results:
+    runs = read_run(base), read_run(tuned)
+    comparison = compare(*runs)
     run = runs[0]
     if run.exam_sha256 != exam.sha256:
-        return Results(
-            trouble=f"results of another exam: they are of {run.exam} ({run.exam_sha256[:12]}), "
+        raise UserError(
+            f"results of another exam: they are of {run.exam} ({run.exam_sha256[:12]}), "
             f"and this is {exam.name} ({exam.sha256[:12]})"
         )
     if run.prompt_id != exam_prompt_id(scoring):
-        return Results(
-            trouble=f"results of another way of asking: {run.prompt_id}, and this page asks by "
+        raise UserError(
+            f"results of another way of asking: {run.prompt_id}, and this page asks by "
             f"{exam_prompt_id(scoring)}; see --scoring"
         )
-    return Results(seen[0], seen[1], comparison, notes=(*comparison.notes, *_strangers(runs, pair)))
+    notes = (*comparison.notes, *_strangers(runs, pair))
+    return Results(_seen(runs[0]), _seen(runs[1]), comparison, notes=notes)
 
 
 def _seen(run: Run) -> dict[str, Seen]:
@@ -65,7 +69,7 @@ def _seen(run: Run) -> dict[str, Seen]:
 
 
 def _of(answer: Answer) -> Seen:
-    return Seen(softmax(answer.scores, answer.item_id), answer.chosen)
+    return Seen(softmax(answer.scores, answer.item_id), answer.scores.index(max(answer.scores)))
 
 
 def _strangers(runs: tuple[Run, Run], pair: Pair) -> list[str]:

@@ -45,6 +45,7 @@ def rate(loglikelihoods: Sequence[float], choices: Sequence[str], scoring: Scori
     )
 
 
+@torch.inference_mode()
 def _loglikelihoods(
     arms: Arms, asked: Sequence[Arm], pairs: Sequence[tuple[list[int], list[int]]], limit: int
 ) -> dict[Arm, list[float]]:
