@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
 from .ground.errors import UserError
+from .ground.sealed import is_sealed, no_telemetry, seal_if_asked
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]  # picklable: it may cross to another machine
 Kind = Literal["serial", "processes", "ray"]
@@ -82,8 +83,10 @@ def _result(future: Future[Any]) -> Any:
         raise
 
 
-def _end_with(parent: int) -> None:
-    """End this worker when its parent is gone: a pool's workers wait for ever for one that was killed."""
+def _begin_worker(parent: int) -> None:
+    """Seal this worker as its parent is, and end it when the parent is gone: a pool's workers wait for ever for one
+    that was killed."""
+    seal_if_asked()
     import threading
     import time
 
@@ -106,7 +109,7 @@ def open_engine(kind: Kind, workers: int) -> Iterator[Engine]:
             from multiprocessing import get_context
 
             # Not forked: polars has threads of its own, which a fork would leave hanging.
-            with ProcessPoolExecutor(workers, get_context("spawn"), _end_with, (os.getpid(),)) as pool:
+            with ProcessPoolExecutor(workers, get_context("spawn"), _begin_worker, (os.getpid(),)) as pool:
                 yield pool
         case "ray":
             with _ray(workers) as engine:
@@ -116,7 +119,10 @@ def open_engine(kind: Kind, workers: int) -> Iterator[Engine]:
 @contextmanager
 def _ray(workers: int) -> Iterator[Engine]:
     """The cluster that RAY_ADDRESS names, or one of `workers` on this machine."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if is_sealed():
+        # Ray's own processes talk to each other past Python, where the guard does not see it.
+        raise UserError("engine=ray: not with MEDALPACA_SEALED=1; use workers=N on this machine")
+    no_telemetry()
     # Under `uv run` Ray would build an environment anew for every worker; the one we run in is the right one.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:

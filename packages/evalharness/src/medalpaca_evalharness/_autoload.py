@@ -11,7 +11,8 @@ in `medalpaca_evalharness_autoload.pth` calls `install()` whenever Python starts
 - has our tasks' exam, model and adapter checked before the model is loaded, and the prompts' lengths before
   it is asked;
 - lets lm-eval's command line report our own user errors in one line;
-- with `MEDALPACA_SEALED=1`, refuses lm-eval any connection to another machine.
+- with `MEDALPACA_SEALED=1`, refuses lm-eval any connection to another machine, and has the model and adapter of
+  every run checked, whatever its tasks.
 
 Standard library only, under a millisecond, and nothing here may break a program: whatever goes wrong is
 logged and lm-eval runs as it would without us. `MEDALPACA_NO_AUTOLOAD=1` switches it off.
@@ -214,7 +215,8 @@ def _checked(function: Any, check: str) -> Any:
                 args, kwargs = (), dict(bound.arguments)
             getattr(preflight, check)(bound.arguments)
         except Exception as error:
-            if _is_user_error(error):
+            # Sealed, what could not be checked is not run.
+            if _is_user_error(error) or _is_sealed():
                 raise
             _log(f"the check before the run could not be made: {error!r}")
         return function(*args, **kwargs)
@@ -223,14 +225,22 @@ def _checked(function: Any, check: str) -> Any:
 
 
 def _seal_if_asked() -> None:
-    """With `MEDALPACA_SEALED=1` nothing leaves the machine, not even lm-eval's look-ups of the model's name.
+    """With `MEDALPACA_SEALED=1` nothing leaves the machine, not even lm-eval's look-ups of the model's name; without
+    it, libraries are at least told to report nothing.
 
     The one thing here that may raise: a seal that cannot be put on must not be taken for one.
     """
-    if os.environ.get("MEDALPACA_SEALED") == "1":
-        from medalpaca_data.ground.sealed import seal
+    try:
+        from medalpaca_data.ground.sealed import seal_if_asked
+    except ImportError:
+        if _is_sealed():
+            raise
+    else:
+        seal_if_asked()
 
-        seal()
+
+def _is_sealed() -> bool:
+    return os.environ.get("MEDALPACA_SEALED") == "1"
 
 
 def _is_user_error(error: Exception) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.files import read_json
+from medalpaca_data.ground.unsafe import refuse_unsafe
 from medalpaca_data.ground.weights import check_adapter_dir, check_model_dir, weights_sha256
 from medalpaca_data.prompt import PROMPT_ID
 
@@ -71,6 +71,9 @@ def examined(model_args: Mapping[str, Any]) -> Examined:
     if adapter is not None and adapter_local is None:
         # lm-eval asks for the adapter at the base's revision.
         adapter_dir = model_hub.locate(adapter, "adapter", revision=revision or "main")
+    tokenizer = _name(model_args.get("tokenizer"))
+    if tokenizer is not None and Path(tokenizer).expanduser().is_dir():
+        refuse_unsafe(Path(tokenizer).expanduser())
     if base_dir is not None:
         check_model_dir(base_dir)
     base_sha256 = _sha256(base_dir)
@@ -102,18 +105,7 @@ def _directory(name: str | None, what: str) -> Path | None:
 
 
 def _sha256(directory: Path | None) -> str | None:
-    if directory is None:
-        return None
-    stamps = tuple(
-        sorted((file.name, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in directory.iterdir())
-    )
-    return _sha256_of_state(directory.resolve(), stamps)
-
-
-# Every task of a group asks; a 7B model's hash takes half a minute.
-@lru_cache(maxsize=8)
-def _sha256_of_state(directory: Path, stamps: tuple[tuple[str, int, int], ...]) -> str:
-    return weights_sha256(directory)
+    return None if directory is None else weights_sha256(directory)
 
 
 def _other_prompt(directory: Path | None) -> tuple[str, ...]:

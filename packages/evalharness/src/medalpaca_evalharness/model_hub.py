@@ -12,7 +12,7 @@ from typing import Literal
 
 from medalpaca_data.ground.errors import UserError, one_line
 from medalpaca_data.ground.files import read_json
-from medalpaca_data.ground.weights import REFUSED_SUFFIXES
+from medalpaca_data.ground.unsafe import REFUSED_SUFFIXES
 
 from . import hub
 

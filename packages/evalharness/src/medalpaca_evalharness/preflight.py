@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.ground.errors import UserError, one_line
+from medalpaca_data.ground.sealed import is_sealed
 
 from .catalogue import TASKS, tasks_in
+from .examined import examined
 from .loader import prepare
 
 SHOWN = 5  # item ids named in an error
@@ -21,12 +23,15 @@ SHOWN = 5  # item ids named in an error
 def before_model(call: Mapping[str, Any]) -> None:
     """Find and check what the MedAlpaca tasks among those of a `simple_evaluate` call need.
 
-    `call` holds the call's arguments by name. Raises UserError.
+    Sealed, model and adapter are checked whatever is asked of them. `call` holds the call's arguments by name. Raises
+    UserError.
     """
     if ours := tasks_in(call.get("tasks")):
         metadata = _metadata(call)
         for name in ours:
             prepare(name, metadata)
+    elif is_sealed():
+        examined(_metadata(call))
 
 
 def before_inference(call: Mapping[str, Any]) -> None:
@@ -137,7 +142,17 @@ def _refuse_marks(name: str, lm: Any, row: Mapping[str, Any], templated: bool) -
 
 
 def _context(lm: Any, prompt: str, templated: bool) -> str:
-    return str(lm.apply_chat_template([{"role": "user", "content": prompt}])) if templated else prompt
+    from jinja2 import TemplateError
+
+    if not templated:
+        return prompt
+    try:
+        return str(lm.apply_chat_template([{"role": "user", "content": prompt}]))
+    except (TemplateError, OverflowError) as error:  # the sandbox's, too
+        raise UserError(
+            f"the tokenizer's chat template cannot be rendered ({one_line(error)[:160]}); drop --apply_chat_template, "
+            "or take another tokenizer="
+        ) from None
 
 
 def _tokens(lm: Any, text: str) -> list[int]:

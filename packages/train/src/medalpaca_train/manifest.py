@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from medalpaca_data.ground.code import versions
-from medalpaca_data.ground.files import read_json, sha256_file, sha256_json, sha256_listing
+from medalpaca_data.ground.files import read_json, sha256_file, sha256_listing
+from medalpaca_data.ground.tokenizer_files import tokenizer_sha256
 from medalpaca_data.ground.weights import weights_sha256
 from medalpaca_data.prompt import PROMPT_ID
 
@@ -27,19 +28,6 @@ LIBRARIES = (
     "medalpaca-train",
     "medalpaca-data",
 )
-
-# Whatever kind a tokenizer is of: tokenizers' own file, word pieces, merges, sentencepiece, the chat template.
-TOKENIZER_FILES = (
-    "tokenizer*.json",
-    "chat_template*",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
-# Keys of tokenizer_config.json that say how it was loaded last, not what it is.
-TOKENIZER_LOADING = ("is_local", "local_files_only", "name_or_path")
 
 
 def make_manifest(
@@ -80,12 +68,6 @@ def read_manifest(run: Path) -> dict[str, Any] | None:
     return dict(read_json(file)) if file.is_file() else None
 
 
-def tokenizer_sha256(directory: Path) -> str:
-    """The name of the tokenizer in `directory`: it changes what a model reads, and is in no hash of weights."""
-    files = sorted({file for pattern in TOKENIZER_FILES for file in directory.glob(pattern)})
-    return sha256_listing((file.name, _tokenizer_file_sha256(file)) for file in files)
-
-
 def code_sha256() -> str:
     """One hash over every source file that decides what is trained: this package and the prompt."""
     import medalpaca_data.prompt
@@ -93,10 +75,3 @@ def code_sha256() -> str:
     here = Path(__file__).parent
     files = [*sorted(here.glob("*.py")), Path(str(medalpaca_data.prompt.__file__))]
     return sha256_listing((file.name, sha256_file(file)) for file in files)
-
-
-def _tokenizer_file_sha256(file: Path) -> str:
-    if file.name != "tokenizer_config.json":
-        return sha256_file(file)
-    config = read_json(file)
-    return sha256_json({key: value for key, value in config.items() if key not in TOKENIZER_LOADING})

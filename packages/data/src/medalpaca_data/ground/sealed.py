@@ -10,14 +10,23 @@ from typing import Any
 
 from .errors import UserError
 
-OFFLINE = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "HF_DATASETS_OFFLINE": "1",
+# Says nothing to anybody about what is installed here and what it does; a hub may still be asked for files.
+NO_TELEMETRY = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
+    "DISABLE_SAFETENSORS_CONVERSION": "1",  # else transformers asks a service to convert pickled weights
     "GRADIO_ANALYTICS_ENABLED": "False",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+
+OFFLINE = {
+    **NO_TELEMETRY,
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
     "GRADIO_SHARE": "False",
     "GRADIO_RUN_HISTORY": "False",
     "WANDB_MODE": "disabled",
@@ -35,9 +44,26 @@ def is_sealed() -> bool:
     return os.environ.get("MEDALPACA_SEALED") == "1"
 
 
+def no_telemetry() -> None:
+    """Switch off what libraries would report by themselves, unless the user's own environment decides otherwise.
+
+    Call before the library is imported: most read it once.
+    """
+    for name, value in NO_TELEMETRY.items():
+        os.environ.setdefault(name, value)
+
+
 def go_offline() -> None:
     """Set every library's offline switch. Call before the library is imported: most read it once."""
     os.environ.update(OFFLINE)
+
+
+def seal_if_asked() -> None:
+    """`seal`, where `MEDALPACA_SEALED=1`; without it, no telemetry. Every process of ours begins with it."""
+    if is_sealed():
+        seal()
+    else:
+        no_telemetry()
 
 
 def seal() -> None:

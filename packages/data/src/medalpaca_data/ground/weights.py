@@ -1,20 +1,24 @@
-"""Model and adapter directories: safetensors only, no code, and the adapter must belong to its base.
+"""Model and adapter directories: safetensors only, no code, as their receipt says, and the adapter must belong to its
+base.
 
-Everything is read from file names and safetensors headers, so a check costs milliseconds and loads nothing.
+All is read from file names, configurations and safetensors headers, and loads nothing. Only where the directory holds
+a receipt (`manifest.json`), every byte of weights and tokenizer is hashed as well.
 """
 
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from .errors import UserError
 from .files import read_json, sha256_bytes, sha256_file, sha256_listing
+from .tokenizer_files import tokenizer_sha256
+from .unsafe import refuse_unsafe
 
-# Formats that run code when they are loaded.
-REFUSED_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"}
-
+RECEIPT = "manifest.json"
+BEST = "best"  # a run's best step lies in a directory of this name, and the run's receipt names it
 MAX_HEADER = 100_000_000  # bytes; the format's own limit
 
 
@@ -25,14 +29,14 @@ def check_model_dir(path: Path | str) -> Path:
     if not config.is_file():
         hint = " (this is an adapter: name its base as the model)" if _is_adapter(path) else ""
         raise UserError(f"{path}: no config.json, so this is not a model directory{hint}")
-    _refuse_pickles(path)
-    if "auto_map" in _mapping(config):
-        raise UserError(f"{config}: 'auto_map' asks to run code from the model's own files; refused")
+    _mapping(config)
+    refuse_unsafe(path)
     files = sorted(path.glob("*.safetensors"))
     if not files:
         raise UserError(f"{path}: no *.safetensors weights; only safetensors is loaded")
     for file in files:
         tensor_shapes(file)
+    check_receipt(path)
     return path
 
 
@@ -46,14 +50,33 @@ def check_adapter_dir(
     path = _directory(path, "adapter")
     if not _is_adapter(path):
         raise UserError(f"{path}: no adapter_config.json, so this is not an adapter directory")
-    _refuse_pickles(path)
+    refuse_unsafe(path)
     weights = path / "adapter_model.safetensors"
     if not weights.is_file():
         raise UserError(f"{path}: no adapter_model.safetensors; only safetensors is loaded")
     shapes = tensor_shapes(weights)
+    check_receipt(path)
     if base is not None:
         _check_base(path, shapes, check_model_dir(base), base_sha256)
     return path
+
+
+def check_receipt(path: Path) -> None:
+    """Refuse weights or a tokenizer that are not those which the directory's own receipt names; none, none checked."""
+    receipt = _mapping(path / RECEIPT) if (path / RECEIPT).is_file() else {}
+    weights = receipt.get("adapter") or receipt.get("model")
+    if not receipt and path.name == BEST and (path.parent / RECEIPT).is_file():
+        weights = _mapping(path.parent / RECEIPT).get("best")
+    for what, named, found in (
+        ("weights", weights, weights_sha256),
+        ("tokenizer", receipt.get("tokenizer"), tokenizer_sha256),
+    ):
+        expected = named.get("sha256") if isinstance(named, dict) else None
+        if expected and expected != (digest := found(path)):
+            raise UserError(
+                f"{path}: its {what} are not those that were saved ({RECEIPT} names {str(expected)[:12]}, "
+                f"found {digest[:12]}); refused, get them again"
+            )
 
 
 def weights_sha256(path: Path | str) -> str:
@@ -94,6 +117,13 @@ def _content_sha256(file: Path) -> str:
         # The base's path is where it lay when the adapter was saved, not what the adapter is.
         config = {key: value for key, value in _mapping(file).items() if key != "base_model_name_or_path"}
         return sha256_bytes(json.dumps(config, sort_keys=True).encode())
+    state = file.stat()
+    return _sha256_in_state(file.resolve(), state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+# One start asks several times for the same gigabytes: the check, the receipt, every task of a group.
+@lru_cache(maxsize=256)
+def _sha256_in_state(file: Path, size: int, changed: int, inode: int) -> str:
     return sha256_file(file)
 
 
@@ -115,14 +145,6 @@ def _mapping(file: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{file}: a JSON object was expected")
     return value
-
-
-def _refuse_pickles(path: Path) -> None:
-    for file in sorted(path.iterdir()):
-        if file.suffix.lower() in REFUSED_SUFFIXES:
-            raise UserError(
-                f"{file}: {file.suffix} files can run code when loaded; refused (save as safetensors, remove this file)"
-            )
 
 
 def _check_base(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from pydantic import Field, model_validator
 
 from ..ground.errors import BadRecord, UserError, one_line
 from ..ground.files import existing
-from ..ground.sealed import is_sealed
+from ..ground.sealed import is_sealed, no_telemetry
 from ..row import Row, read_records
 from .base import BaseSource, Record, Reject
 from .splits import no_test_file
@@ -86,8 +85,7 @@ def from_hub(hub: str, revision: str, name: str) -> Path:
     Only the file itself is fetched and read; no code of the dataset is. Sealed, the hub is never asked.
     """
     where = f"{hub}: {name} of {revision[:12]}"
-    # Read once, at the import: else the library tells the hub what is installed here, and what runs it.
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    no_telemetry()
     try:
         from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
     except ImportError:
