@@ -31,6 +31,8 @@ can be wrong, out of date or harmful, and it does not know when it is. Do not us
 | of these learned | {supervised_tokens:,} |
 | SHA-256 | `{data_sha256}` |
 
+Patients' text: {patient_text}.
+
 Licences and origin of the rows are in the card of the data they were read from.
 
 ## Training
@@ -69,6 +71,7 @@ def make_card(manifest: dict[str, Any], title: str, command: str) -> str:
         what=f"A LoRA adapter of `{manifest['base']['path']}`," if lora else "A causal language model,",
         method="LoRA" if lora else "all weights",
         data_sha256=data["sha256"],
+        patient_text=manifest.get("patient_text", {}).get("said", "not recorded"),
         base_sha256=manifest["base"]["sha256"] or "none: trained from nothing",
         prompt_id=manifest["prompt_id"],
         steps=manifest["steps"],

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from medalpaca_data.deid.clearance import Clearance, clear
 from medalpaca_data.ground import places
 from medalpaca_data.ground.files import existing
 from medalpaca_data.row import Row, read_rows, read_split, rows_sha256
@@ -60,6 +61,20 @@ def read_material(recipe: Recipe) -> Material:
     else:
         train, held = split(rows, recipe.validation, recipe.seed)
     return Material(train, held, len(train) + len(held), rows_sha256(*files))
+
+
+def clear_rows(recipe: Recipe, material: Material) -> Clearance:
+    """Why the rows of a settled recipe may be trained on. Raises UserError where they may not, before any model."""
+    apart = isinstance(recipe.validation, str)
+    rows = material.train if apart else [*material.train, *material.validation]
+    stated, accepted = recipe.patient_text, recipe.accept_patient_text
+    cleared = clear(Path(recipe.data), rows, patient_text=stated, accepted=accepted)
+    if apart:
+        held = Path(str(recipe.validation))
+        also = clear(held, material.validation, patient_text=stated, accepted=accepted)
+        said, evidence = f"{cleared.said}; for validation: {also.said}", {"validation": also.as_json()}
+        cleared = replace(cleared, said=said, evidence={**cleared.evidence, **evidence})
+    return cleared
 
 
 def split(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:

@@ -23,6 +23,7 @@ from .recipe import Recipe
 FRESH = "pocket"  # the `model:` word for a model made from nothing
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+COMMIT = re.compile(r"[0-9a-f]{40}")
 # Everything a model directory needs; pickles are not even downloaded.
 HUB_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
 
@@ -38,6 +39,14 @@ def base_directory(model: str, revision: str | None) -> Path:
     if not HUB_ID.fullmatch(model):
         raise UserError(f"model={model}: no such directory, and not a hub id (OWNER/NAME)")
     return check_model_dir(_snapshot(model, revision))
+
+
+def commit_of(directory: Path | None) -> str | None:
+    """The commit of the hub that a base's directory holds: the name of the cache's snapshot. None if it is no such."""
+    snapshot = (
+        directory is not None and directory.parent.name == "snapshots" and COMMIT.fullmatch(directory.name)
+    )
+    return directory.name if directory is not None and snapshot else None
 
 
 def load_tokenizer(directory: Path) -> Any:

@@ -15,7 +15,15 @@ from medalpaca_data.ground.errors import UserError, nearest
 from medalpaca_data.ground.files import read_text
 
 # What may differ between a run and its continuation: none of these touches the arithmetic.
-FREE_TO_CHANGE = {"out", "resume", "save_every", "keep_checkpoints", "track"}
+FREE_TO_CHANGE = {
+    "out",
+    "resume",
+    "save_every",
+    "keep_checkpoints",
+    "track",
+    "patient_text",
+    "accept_patient_text",
+}
 
 
 class Lora(Config):
@@ -49,6 +57,15 @@ class Recipe(Config):
     validation: float | str = Field(
         default=0.02,
         description="file of rows, or the share of groups held out of `data` when it has no validation split; 0: none",
+    )
+    patient_text: bool | None = Field(
+        default=None,
+        description="rows of or about patients: no, yes, or unsaid: by their ledger, else looked for",
+    )
+    accept_patient_text: str | None = Field(
+        default=None,
+        min_length=1,
+        description="who answers for training on what the de-identification gate refuses, and why",
     )
     out: str | None = Field(
         default=None, description="run directory; default: `runs/NAME` under MEDALPACA_HOME"

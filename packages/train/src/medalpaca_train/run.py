@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from medalpaca_data.deid.clearance import Clearance
 from medalpaca_data.ground import places
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.files import write_json, write_text
@@ -24,8 +25,17 @@ from .flops import peak, work_of
 from .hardware import Hardware, choose, use_threads
 from .journal import read_journal
 from .loop import Outcome, Trainer, make_optimizer
-from .material import POCKET_BASE, read_material, settle
-from .model import FRESH, base_directory, checkpoint_activations, count, load_model, skeleton, trainable
+from .material import POCKET_BASE, clear_rows, read_material, settle
+from .model import (
+    FRESH,
+    base_directory,
+    checkpoint_activations,
+    commit_of,
+    count,
+    load_model,
+    skeleton,
+    trainable,
+)
 from .plan import make_plan
 from .prepare import Prepared, prepare, say_prepared
 from .preview import show_preview
@@ -57,6 +67,8 @@ def train(name: str, recipe: Recipe, console: Console) -> Path:
 def _train(run: Path, name: str, recipe: Recipe, settled: Recipe, console: Console) -> Path:
     """`train`, once nobody else can write into `run`."""
     material = read_material(settled)
+    cleared = clear_rows(settled, material)
+    say(console, f"patients' text: {cleared.said}")
     base = _base(recipe, settled, console)
     hashes = (material.sha256, weights_sha256(base) if base else None)
     if done := manifest.read_manifest(run):
@@ -118,7 +130,7 @@ def _train(run: Path, name: str, recipe: Recipe, settled: Recipe, console: Conso
         outcome = trainer.fit(start, console, stop)
     if outcome.finished:
         verdict.objective.release()
-        _finish(run, name, settled, prepared, model, hardware, start, outcome, console)
+        _finish(run, name, settled, prepared, model, hardware, start, outcome, console, base, cleared)
     else:
         say(console, f"saved at step {outcome.step} of {len(plan.steps)}; the same command continues")
         if stop.interrupted:
@@ -155,6 +167,8 @@ def _finish(
     start: Progress,
     outcome: Outcome,
     console: Console,
+    base: Path | None,
+    cleared: Clearance,
 ) -> None:
     """Save the model, then the receipt; only then do the checkpoints go."""
     save_model(run, model, prepared.tokenizer, hardware.compute_dtype)
@@ -167,6 +181,8 @@ def _finish(
         )
     draw_curve(read_journal(run / "metrics.jsonl"), run / "loss.png")
     receipt = manifest.make_manifest(recipe, run, start, outcome, prepared.counts(), hardware)
+    receipt["base"]["revision"] = commit_of(base) or recipe.revision
+    receipt["patient_text"] = cleared.as_json()
     command = next_command(recipe, run)
     write_text(run / "README.md", make_card(receipt, name, command))
     write_json(run / manifest.FILE, receipt)

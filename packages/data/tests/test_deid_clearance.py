@@ -1,0 +1,145 @@
+"""What may be trained on: by its ledger, by statement, by a look, or on somebody's word."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from medalpaca_data.build import build
+from medalpaca_data.deid.clearance import LIMIT, NotCleared, clear
+from medalpaca_data.ground.errors import UserError
+from medalpaca_data.recipe import Recipe
+from medalpaca_data.row import Row, read_all_rows
+
+CLEAN = [Row(instruction=f"What treats disease {n}?", input="", output=f"drug {n}") for n in range(40)]
+LETTER = Row(
+    instruction="Summarise.",
+    input="Patient: Mr. Karl Weber, phone (312) 867-5309, MRN 00482913.",
+    output="Cough.",
+)
+
+
+@pytest.fixture
+def meadow(tmp_path):
+    """`meadow(kind, rows, **keys)`: a directory built from one source, with its de-identification or without."""
+
+    def make(kind="alpaca", rows=CLEAN, deidentify=None, **keys):
+        lines = [{"instruction": r.instruction, "input": r.input, "output": r.output} for r in rows]
+        if kind == "chat":
+            lines = [
+                {
+                    "messages": [
+                        {"role": "user", "content": r.text()},
+                        {"role": "assistant", "content": r.output},
+                    ]
+                }
+                for r in rows
+            ]
+        (tmp_path / "rows.json").write_text(json.dumps(lines))
+        source = {"kind": kind, "name": "letters", "path": "rows.json", **keys}
+        recipe = Recipe.model_validate({"name": "m", "sources": [source], "deidentify": deidentify})
+        return build(recipe, tmp_path, tmp_path / "meadow").path
+
+    return make
+
+
+def judged(path, **stated):
+    return clear(path, read_all_rows(path), **stated)
+
+
+def test_a_file_without_identifiers_is_looked_at_and_cleared(tmp_path):
+    cleared = clear(tmp_path / "rows.json", CLEAN)
+    assert cleared.basis == "checked"
+    assert cleared.evidence["checked"]["rows"] == len(CLEAN)
+    assert "0 identifiers in 40 rows of rows.json" in cleared.said
+
+
+def test_identifiers_are_refused_by_count_and_class_and_never_by_text(tmp_path):
+    with pytest.raises(
+        NotCleared, match=r"rows\.json: \d+ of what look like identifiers in 41 rows"
+    ) as refused:
+        clear(tmp_path / "rows.json", [*CLEAN, LETTER])
+    said = str(refused.value)
+    assert all(kind in said for kind in ("name", "phone", "mrn", "patient_text=no", "data build"))
+    assert not any(secret in said for secret in ("Karl", "Weber", "5309", "00482913"))
+
+
+def test_the_limit_is_that_of_a_build(tmp_path):
+    """One telephone number in a thousand rows passes, two do not."""
+    one = Row(instruction="Call?", input="", output="Call (312) 867-5309.")
+    two = Row(instruction="Call whom?", input="", output="Call (312) 867-5310.")
+    many = [Row(instruction=f"Q{n}?", input="", output=f"drug {n}") for n in range(999)]
+    assert LIMIT == 1.0
+    assert clear(tmp_path / "f.json", [*many, one]).evidence["checked"]["hits"] == {"phone": 1}
+    with pytest.raises(NotCleared, match="phone 2"):
+        clear(tmp_path / "f.json", [*many, one, two])
+
+
+def test_stated_to_be_nobodys(tmp_path):
+    cleared = clear(tmp_path / "rows.json", [LETTER], patient_text=False)
+    assert cleared.basis == "declared"
+    assert "stated in the recipe" in cleared.said
+
+
+def test_stated_to_be_patients_text_needs_a_record(tmp_path):
+    with pytest.raises(NotCleared, match="stated as patients' text"):
+        clear(tmp_path / "rows.json", CLEAN, patient_text=True)
+
+
+def test_an_override_names_who_and_what_against(tmp_path):
+    cleared = clear(tmp_path / "rows.json", [LETTER], accepted="J. Doe:\nIRB 12")
+    assert cleared.as_json()["accepted_by"] == "J. Doe: IRB 12"
+    assert cleared.basis == "accepted"
+    assert "accepted by J. Doe: IRB 12, against: " in cleared.said
+    assert "Weber" not in cleared.said
+
+
+def test_a_directory_marked_as_patients_text_with_a_record_passes(meadow):
+    path = meadow(rows=[*CLEAN, LETTER], patient_text=True, deidentify={"mode": "replace", "limit": 1000})
+    cleared = judged(path)
+    assert cleared.basis == "ledger"
+    assert cleared.evidence["records"][0]["passed"] is True
+    assert "letters (" in cleared.said
+
+
+@pytest.mark.parametrize("change", ["removed", "failed"])
+def test_a_directory_marked_as_patients_text_without_a_passing_record_is_refused(meadow, change):
+    path = meadow(patient_text=True, deidentify={"mode": "replace"})
+    ledger = json.loads((path / "ledger.json").read_text())
+    if change == "removed":
+        ledger["deidentification"] = []
+    else:
+        ledger["deidentification"][0]["passed"] = False
+    (path / "ledger.json").write_text(json.dumps(ledger))
+    for stated in (None, False):  # no statement undoes what the ledger says
+        with pytest.raises(NotCleared, match="source letters"):
+            judged(path, patient_text=stated)
+    assert judged(path, accepted="J. Doe: test").basis == "accepted"
+
+
+def test_dialogues_need_a_record_marked_or_not(meadow):
+    with pytest.raises(NotCleared, match="source letters: patients' text or dialogue"):
+        judged(meadow("chat"))
+
+
+def test_anybodys_file_in_a_directory_is_looked_at_as_if_it_lay_there_alone(meadow):
+    path = meadow(rows=[*CLEAN, LETTER])
+    with pytest.raises(NotCleared, match="look like identifiers"):
+        judged(path)
+    assert "no patients' text in letters" in judged(path, patient_text=False).said
+
+
+def test_a_ledger_speaks_for_its_own_rows_only(meadow, tmp_path):
+    path = meadow(patient_text=True, deidentify={"mode": "check"})
+    import polars as pl
+
+    pl.concat([pl.read_parquet(path / "train.parquet")] * 2).write_parquet(path / "train.parquet")
+    with pytest.raises(UserError, match=r"train\.parquet: not the rows that its ledger accounts for"):
+        judged(path, accepted="J. Doe: test")
+
+
+def test_the_built_in_cards_pass_without_a_word(tmp_path):
+    from medalpaca_data.builtin import ensure_meadow
+
+    assert judged(ensure_meadow("pocket", tmp_path / "m", 0)).basis == "ledger"

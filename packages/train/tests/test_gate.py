@@ -1,0 +1,86 @@
+"""The de-identification gate of `train`: before anything is loaded, and written into card and manifest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medalpaca_data.ground.errors import UserError
+from medalpaca_train.cli import main
+
+LETTER = {
+    "instruction": "Summarise.",
+    "input": "Mr. Karl Weber, MRN 00482913, phone (312) 867-5309",
+    "output": "A.",
+}
+
+
+@pytest.fixture
+def letters(data: Path) -> Path:
+    data.write_text(json.dumps([*json.loads(data.read_text()), LETTER]))
+    return data
+
+
+def test_identifiers_are_refused_before_a_model_is_looked_for(letters: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="look like identifiers in 33 rows") as refused:
+        main(["lora", "model=/no/such/model", f"data={letters}", f"out={tmp_path / 'run'}"])
+    assert "Weber" not in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_validation_file_is_looked_at_too(letters: Path, tmp_path: Path) -> None:
+    clean = tmp_path / "clean.json"
+    clean.write_text(json.dumps(json.loads(letters.read_text())[:-1]))
+    words = [
+        "lora",
+        "model=/no/such/model",
+        f"data={clean}",
+        f"validation={letters}",
+        f"out={tmp_path / 'run'}",
+    ]
+    with pytest.raises(UserError, match=r"rows\.json: .*look like identifiers"):
+        main(words)
+
+
+@pytest.mark.parametrize(
+    ("stated", "basis", "said"),
+    [
+        (
+            {"patient_text": False},
+            "declared",
+            "stated in the recipe: rows.json holds no text of or about patients",
+        ),
+        ({"accept_patient_text": "J. Doe: IRB 12"}, "accepted", "accepted by J. Doe: IRB 12, against: "),
+    ],
+)
+def test_statement_and_override_are_in_card_and_manifest(
+    letters: Path, go: Callable[..., tuple[Path, str]], stated: dict[str, Any], basis: str, said: str
+) -> None:
+    run, screen = go(max_steps=1, **stated)
+    receipt = json.loads((run / "manifest.json").read_text())["patient_text"]
+    assert receipt["basis"] == basis
+    card = (run / "README.md").read_text()
+    assert all(said in place for place in (receipt["said"], card, screen))
+    assert "Weber" not in card + screen + json.dumps(receipt)
+
+
+def test_a_checked_file_says_so_and_may_be_stated_later(go: Callable[..., tuple[Path, str]]) -> None:
+    run, _ = go(max_steps=1)
+    assert json.loads((run / "manifest.json").read_text())["patient_text"]["basis"] == "checked"
+    # What is stated of the same rows is no other recipe.
+    assert "nothing to do" in go(max_steps=1, patient_text=False)[1]
+
+
+def test_no_is_a_word_of_the_command_line() -> None:
+    from medalpaca_train.recipe import find_recipe
+
+    words = ["model=m", "data=d"]
+    assert find_recipe("lora", words)[1].patient_text is None
+    assert find_recipe("lora", [*words, "patient_text=no"])[1].patient_text is False
+    assert find_recipe("lora", [*words, "patient_text=yes"])[1].patient_text is True
+    # Nobody is nobody: an override without a name is none.
+    assert find_recipe("lora", [*words, "accept_patient_text="])[1].accept_patient_text is None
