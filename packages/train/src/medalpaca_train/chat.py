@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.weights import check_adapter_dir
+from medalpaca_data.ground.weights import check_adapter_dir, check_model_dir
 from medalpaca_data.prompt import render
 
 from . import manifest
@@ -73,7 +73,11 @@ def _load(run: Path, receipt: dict[str, Any]) -> tuple[Any, Any]:
     hush()
     hardware = choose("auto")
     lora = receipt["kind"] == "lora"
-    base = base_directory(receipt["base"]["path"], receipt["base"]["revision"]) if lora else run
+    if lora:
+        base = base_directory(receipt["base"]["path"], receipt["base"]["revision"])
+        check_adapter_dir(run, base)
+    else:
+        base = check_model_dir(run)
     model: Any = AutoModelForCausalLM.from_pretrained(
         base,
         dtype=hardware.compute_dtype,
@@ -84,7 +88,6 @@ def _load(run: Path, receipt: dict[str, Any]) -> tuple[Any, Any]:
     if lora:
         from peft import PeftModel
 
-        check_adapter_dir(run, base)
         model = PeftModel.from_pretrained(model, str(run))
     return model.to(hardware.device).eval(), load_tokenizer(run)
 

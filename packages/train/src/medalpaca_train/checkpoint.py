@@ -1,6 +1,7 @@
 """Checkpoints: everything a killed run needs to go on as if nothing had happened, and no pickle.
 
-`checkpoints/step-000200/` holds the trained weights and the optimizer's moments as safetensors and `trainer.json`.
+`checkpoints/step-000200/` holds the trained weights and the optimizer's moments as safetensors, `trainer.json`, and
+the hashes of them all, which are checked before any of it is used.
 The directory appears whole or not at all. There is no state of random generators to keep: each step seeds its own.
 """
 
@@ -19,11 +20,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from medalpaca_data.ground.errors import UserError, one_line
-from medalpaca_data.ground.files import new_directory, read_json, write_json
+from medalpaca_data.ground.files import new_directory, read_json, sha256_file, write_json
+from medalpaca_data.ground.unsafe import refuse_unsafe
 
 from .model import trainable
 
 BEST = "best"
+HASHES = "hashes.json"
 NAME = re.compile(r"step-(\d{6,})")
 
 
@@ -54,6 +57,7 @@ def save(run: Path, model: Any, optimizer: torch.optim.Optimizer, progress: Prog
         }
         save_file(moments, new / "optimizer.safetensors")
         write_json(new / "trainer.json", asdict(progress))
+        _write_hashes(new)
     for old in _all(folder)[:-keep]:
         shutil.rmtree(old)
 
@@ -71,6 +75,7 @@ def save_best(run: Path, model: Any, best: Best) -> None:
     with _written(run, best.step), new_directory(run / "checkpoints" / BEST, replace=True) as new:
         _save_weights(model, new)
         write_json(new / "best.json", asdict(best))
+        _write_hashes(new)
 
 
 def read_best(run: Path) -> Best | None:
@@ -81,6 +86,7 @@ def read_best(run: Path) -> Best | None:
 
 def restore_best(run: Path, model: Any) -> None:
     """Put the best step's weights into `model`."""
+    _check_hashes(run / "checkpoints" / BEST)
     _load_weights(run / "checkpoints" / BEST, model)
 
 
@@ -91,7 +97,8 @@ def newest(run: Path) -> Path | None:
 
 
 def read_progress(checkpoint: Path) -> Progress:
-    """What `trainer.json` says."""
+    """What `trainer.json` says. Raises UserError unless every file is the one that was saved."""
+    _check_hashes(checkpoint)
     try:
         return Progress(**read_json(checkpoint / "trainer.json"))
     except TypeError:
@@ -106,6 +113,14 @@ def restore(checkpoint: Path, model: Any, optimizer: torch.optim.Optimizer) -> N
     for place, value in load_file(checkpoint / "optimizer.safetensors").items():
         name, _, key = place.rpartition(":")
         optimizer.state[weights[name]][key] = value.to(weights[name].device)
+
+
+def refuse_pickles(run: Path) -> None:
+    """Refuse a run with a file, in it or in its checkpoints, that can run code when loaded; ours never write one."""
+    folder = run / "checkpoints"
+    for path in (run, folder, folder / BEST, *_all(folder)):
+        if path.is_dir():
+            refuse_unsafe(path)
 
 
 def remove_all(run: Path) -> None:
@@ -123,6 +138,20 @@ def _all(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first."""
     found = [path for path in folder.glob("step-*") if NAME.fullmatch(path.name)]
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def _write_hashes(folder: Path) -> None:
+    write_json(folder / HASHES, {file.name: sha256_file(file) for file in sorted(folder.iterdir())})
+
+
+def _check_hashes(folder: Path) -> None:
+    hashes = read_json(folder / HASHES) if (folder / HASHES).is_file() else {}
+    for name in ("weights.safetensors", *hashes):
+        if not (folder / name).is_file() or sha256_file(folder / name) != hashes.get(name):
+            raise UserError(
+                f"{folder / name}: not the file that was saved ({HASHES} names another); remove this checkpoint, and "
+                "the same command continues from the one before it"
+            )
 
 
 def _save_weights(model: Any, folder: Path) -> None:

@@ -58,6 +58,7 @@ def train(name: str, recipe: Recipe, console: Console) -> Path:
     settled = settle(recipe, name)
     run = Path(str(settled.out))
     check_out(run, settled)
+    checkpoint.refuse_pickles(run)
     # A finished run is only read, so it may lie where nothing can be written.
     with nullcontext() if manifest.read_manifest(run) else alone(run):
         check_out(run, settled)  # again: who held it before us may have begun another recipe

@@ -93,8 +93,8 @@ def _by_ledger(path: Path, rows: Sequence[Row], patient_text: bool | None) -> Cl
     ]
     if missing := [name for name in marked if name not in records]:
         raise NotCleared(
-            f"{path}: source {', '.join(missing)}: patients' text or dialogue, and its ledger has no record that it was "
-            "de-identified; build it again with patient_text: true there and deidentify.mode=replace"
+            f"{path}: source {', '.join(missing)}: patients' text or dialogue, and its ledger has no record that it "
+            "was de-identified; build it again with patient_text: true there and deidentify.mode=replace"
         )
     if failed := [name for name, record in records.items() if not record["passed"]]:
         raise NotCleared(
