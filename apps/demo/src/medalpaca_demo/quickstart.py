@@ -24,6 +24,7 @@ from medalpaca_data.ground.errors import INTERRUPTED, Parser, UserError, run
 from medalpaca_data.ground.files import read_json, write_json
 from medalpaca_data.ground.places import Quickstart, quickstart
 from medalpaca_data.ground.sealed import OFFLINE
+from medalpaca_data.ground.unsafe import refuse_unsafe
 from medalpaca_data.ground.weights import weights_sha256
 from medalpaca_evalharness.results import read_run
 
@@ -82,6 +83,9 @@ class Loop:
 
     def _walk(self) -> None:
         places = self.places
+        for made in (places.base, places.run):
+            if made.is_dir():
+                refuse_unsafe(made)
         language = places.meadow.parent / "language"
         self._step(1, "Build the flash cards, and the text the base learns to read from")
         self._command("data", "build", "pocket", f"out={places.meadow}")

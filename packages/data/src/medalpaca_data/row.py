@@ -10,6 +10,7 @@ from typing import Any
 
 from .ground.errors import BadRecord, UserError
 from .ground.files import existing, is_text, parse_json, sha256_bytes, sha256_file, sha256_listing
+from .ground.unsafe import refuse_pickle
 
 ID_LENGTH = 16  # hex digits: 64 bits, no collision to be expected below a billion rows
 
@@ -171,6 +172,7 @@ def read_records(path: Path) -> Iterator[tuple[str, Any]]:
         case ".parquet":
             yield from ((f"row {n}", value) for n, value in enumerate(_parquet(path), 1))
         case other:
+            refuse_pickle(path)
             raise UserError(
                 f"{path}: {other or 'a file without a suffix'} is not one of .json .jsonl .csv .parquet"
             )

@@ -24,12 +24,7 @@ def chat(run: Path, console: Console) -> None:
 
     Raises UserError when `run` is no finished run, or its base is gone.
     """
-    receipt = manifest.read_manifest(run)
-    if receipt is None:
-        raise UserError(
-            f"{run}: not a finished run (no manifest.json); name the directory that `train` printed"
-        )
-    model, tokenizer = _load(run, receipt)
+    model, tokenizer = load_run(run)
     say(console, NOTICE)
     while question := _ask(console):
         answer(model, tokenizer, question, console)
@@ -65,7 +60,13 @@ def answer(model: Any, tokenizer: Any, question: str, console: Console) -> str:
     return "".join(parts).strip()
 
 
-def _load(run: Path, receipt: dict[str, Any]) -> tuple[Any, Any]:
+def load_run(run: Path) -> tuple[Any, Any]:
+    """(model, tokenizer) of a finished run, as its receipt says they were saved."""
+    receipt = manifest.read_manifest(run)
+    if receipt is None:
+        raise UserError(
+            f"{run}: not a finished run (no manifest.json); name the directory that `train` printed"
+        )
     from transformers import AutoModelForCausalLM
 
     from .hardware import choose

@@ -11,7 +11,7 @@ from medalpaca_data.ground.errors import Parser, UserError, run
 from . import __version__
 
 DEFAULT = "pocket"
-RESERVED = ("merge", "canary")
+RESERVED = ("merge",)
 
 EPILOG = """\
 recipes: pocket (default), pocket-base, lora, full, medalpaca-2023-full, or a YAML file with the same keys
@@ -21,6 +21,7 @@ keys every recipe has: model= data= out= seed= resume=; all keys: README of meda
   train lora model=DIR_OR_HUB_ID data=MEADOW       a low-rank update of a real model
   train lora model=DIR data=rows.jsonl --preview   see what would be learned, load nothing
   train chat RUN                                   ask a finished run in the terminal
+  train canary RUN                                 plant patients, train again: what is memorised?
 """
 
 
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"train {named[0]}: reserved, not built yet")
     if named[:1] == ["chat"]:
         return _chat(named[1:], len(options.words) - len(named))
+    if named[:1] == ["canary"]:
+        return _canary([word for word in options.words if word != "canary"])
     if len(named) > 1:
         raise UserError(
             f"train: one recipe at a time, not {' and '.join(named)}; changes are written key=value"
@@ -76,6 +79,20 @@ def _chat(named: Sequence[str], others: int) -> int:
     from .chat import chat
 
     chat(run, Console())
+    return 0
+
+
+def _canary(words: Sequence[str]) -> int:
+    from .canary_settings import read_words
+
+    asked = read_words(words)
+    _guard(asked.recipe.model)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from rich.console import Console
+
+    from .canary import canary
+
+    canary(asked, Console())
     return 0
 
 
