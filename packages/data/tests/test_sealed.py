@@ -1,9 +1,12 @@
 """The guard cannot be taken out again, so each case runs in a process of its own."""
 
+import os
 import subprocess
 import sys
 
 import pytest
+
+from medalpaca_data.ground.sealed import NO_TELEMETRY, OFFLINE
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
@@ -43,3 +46,48 @@ print(client.recv(5).decode())
 def test_the_libraries_are_told_too():
     done = run("import os; print(os.environ['HF_HUB_OFFLINE'], os.environ['GRADIO_ANALYTICS_ENABLED'])")
     assert done.stdout.split() == ["1", "False"]
+
+
+def command(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A console script whose `main` is `code`."""
+    imports = "import os, socket, sys\nfrom medalpaca_data.ground.errors import run\n"
+    program = f"{imports}def main(argv):\n    {code}\nrun(main)"
+    known = {key: value for key, value in os.environ.items() if key not in (*OFFLINE, "MEDALPACA_SEALED")}
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=known | environment
+    )
+
+
+def test_every_command_is_sealed_before_it_begins():
+    code = "socket.create_connection(('192.0.2.1', 443), timeout=1)"
+    done = command(code, MEDALPACA_SEALED="1")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: sealed: socket.")
+    assert done.stderr.count("\n") == 1
+
+
+def test_no_command_reports_home_sealed_or_not():
+    code = f"print(*(os.environ.get(name) for name in {tuple(NO_TELEMETRY)!r}), sep='|')"
+    wanted = "|".join(NO_TELEMETRY.values())
+    assert command(code).stdout.strip() == wanted
+    assert command(code, MEDALPACA_SEALED="1").stdout.strip() == wanted
+    # What the user has decided stays, but not against a seal.
+    assert "false" in command(code, MLFLOW_DISABLE_TELEMETRY="false").stdout
+    assert command(code, MLFLOW_DISABLE_TELEMETRY="false", MEDALPACA_SEALED="1").stdout.strip() == wanted
+
+
+def test_workers_of_a_build_are_sealed_as_it_is():
+    code = (
+        "from medalpaca_data.engine import open_engine\n"
+        "    with open_engine('processes', 1) as engine:\n"
+        "        print(engine.submit(socket.gethostbyname, 'example.org').exception())"
+    )
+    assert (
+        "sealed: socket.gethostbyname to 'example.org' refused" in command(code, MEDALPACA_SEALED="1").stdout
+    )
+
+
+def test_ray_is_not_sealed_and_so_not_used():
+    code = "from medalpaca_data.engine import open_engine\n    with open_engine('ray', 1): pass"
+    done = command(code, MEDALPACA_SEALED="1")
+    assert (done.returncode, "engine=ray: not with MEDALPACA_SEALED=1" in done.stderr) == (2, True)

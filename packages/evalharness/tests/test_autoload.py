@@ -59,19 +59,23 @@ def test_the_start_up_line_is_short_readable_and_after_the_editable_path_file():
     assert sorted([pth.name, "medalpaca_evalharness.pth"])[-1] == pth.name
 
 
-def test_sealed_means_that_lm_eval_reaches_nobody():
+def test_sealed_means_that_lm_eval_reaches_nobody(monkeypatch):
     code = (
         "import lm_eval.tasks, os, socket\n"
         "from huggingface_hub import constants\n"
-        "print(constants.HF_HUB_OFFLINE)\n"
+        "print(constants.HF_HUB_OFFLINE, constants.HF_HUB_DISABLE_TELEMETRY)\n"
         "try:\n"
         "    socket.create_connection(('192.0.2.1', 443), timeout=1)\n"
         "except OSError as error:\n"
         "    print(type(error).__name__)\n"
     )
     clean = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"), "")
-    assert python(code, MEDALPACA_SEALED="1", **clean).stdout.split() == ["True", "SealedError"]
-    assert "SealedError" not in python(code, **clean).stdout
+    for name in ("HF_HUB_DISABLE_TELEMETRY", "DISABLE_TELEMETRY", "DO_NOT_TRACK"):
+        monkeypatch.delenv(name, raising=False)
+    assert python(code, MEDALPACA_SEALED="1", **clean).stdout.split() == ["True", "True", "SealedError"]
+    open_ = python(code, **clean).stdout.split()
+    assert open_[:2] == ["False", "True"]  # the hub may be asked, and is told nothing
+    assert "SealedError" not in open_
 
 
 def test_sealed_without_the_bootstrap_the_tasks_seal():

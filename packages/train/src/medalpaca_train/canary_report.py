@@ -65,7 +65,9 @@ def verdict(groups: Sequence[Mapping[str, Any]]) -> str:
         )
     said = [group for group in planted if group["extracted"]]
     spelt = f"; {sum(group['extracted'] for group in said)} are spelt out word for word" if said else ""
-    return f"Secrets in {shown[0]['repeats']} copies or more are memorised{spelt}. The control is at chance."
+    fewest = shown[0]["repeats"]
+    copies = f"{fewest} copies or more" if fewest > 1 else "a single copy"
+    return f"Secrets with {copies} in the data are memorised{spelt}. The control is at chance."
 
 
 def show(result: Mapping[str, Any], console: Console) -> None:
