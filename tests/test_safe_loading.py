@@ -19,7 +19,7 @@ import pytest
 from medalpaca_data.ground.errors import UserError, run
 from medalpaca_data.ground.unsafe import REFUSED_SUFFIXES
 
-ITEM = {"id": "q1", "question": "Which?", "options": {"A": "a", "B": "b"}, "answer": "A"}
+KEYS = ("max_steps=3", "batch_tokens=256", "max_tokens=256", "validation=0", "precision=fp32")  # the pair's
 
 
 class Bomb:
@@ -130,9 +130,8 @@ def test_in_the_adapter(here, bomb, copied, pair, name):
     bomb(adapter / name)
     for command in model_commands(pair, pair.base, adapter)[2:]:
         assert_refused(here(*command), name, "refused")
-    assert_refused(
-        here("train", "lora", f"model={pair.base}", f"data={pair.rows}", f"out={adapter}"), name, "refused"
-    )
+    words = ["model=" + str(pair.base), f"data={pair.rows}", f"out={adapter}", *KEYS]
+    assert_refused(here("train", "lora", *words), name, "refused")
 
 
 def test_under_the_name_of_safetensors(here, bomb, copied, pair):
@@ -285,8 +284,7 @@ def test_one_byte_of_the_base_under_an_adapter(here, copied, pair):
     for command in model_commands(pair, base, pair.run)[4:]:
         assert_refused(here(*command), "adapter of another base")
     # A run goes on with the base it began with, and with no other.
-    words = ["train", "lora", f"model={pair.base}", f"data={pair.rows}", f"out={pair.run}", "max_steps=3"]
-    words += ["batch_tokens=256", "max_tokens=256", "validation=0", "precision=fp32"]
+    words = ["train", "lora", f"model={pair.base}", f"data={pair.rows}", f"out={pair.run}", *KEYS]
     kept = (pair.base / "model.safetensors").read_bytes()
     try:
         (pair.base / "model.safetensors").write_bytes((base / "model.safetensors").read_bytes())
@@ -346,3 +344,36 @@ def test_training_renders_no_template_but_its_own(copied, pair, here, tmp_path):
     words = ["train", "lora", f"model={base}", f"data={pair.rows}", "out=new", "max_steps=1", "validation=0"]
     assert here(*words, "max_tokens=256", "batch_tokens=256", "precision=fp32")[0] == 0
     assert "__class__" not in (tmp_path / "new" / "chat_template.jinja").read_text()
+
+
+# Stock lm_eval -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["medalpaca", "hf"])
+@pytest.mark.parametrize("place", ["pretrained", "peft", "tokenizer", "exam"])
+def test_stock_lm_eval(command, bomb, copied, pair, model, place):
+    base, adapter = pair.base, pair.run
+    match place:
+        case "pretrained":
+            base = copied("base")
+            spoilt = bomb(base / "pytorch_model.bin")
+        case "peft":
+            adapter = copied("run")
+            spoilt = bomb(adapter / "adapter_model.bin")
+        case "tokenizer":
+            spoilt = bomb(copied("other") / "tokenizer.pkl")
+        case _:
+            spoilt = bomb(base.parent / "exam.pkl")
+    arguments = f"pretrained={base},peft={adapter}" + (
+        f",tokenizer={spoilt.parent}" if place == "tokenizer" else ""
+    )
+    task = "medalpaca_usmle" if place == "exam" else "medalpaca_pocket"
+    done = command(
+        *("lm_eval", "--model", model, "--model_args", arguments, "--tasks", task),
+        MEDALPACA_SEALED="1",
+        MEDALPACA_EXAM=str(spoilt),
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("error: "), done.stderr
+    assert spoilt.name in done.stderr.strip().splitlines()[-1]

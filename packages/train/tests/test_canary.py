@@ -78,7 +78,8 @@ def groups(control: tuple[float, int], planted: tuple[float, int]) -> list[dict[
 
 def test_what_is_said_of_it() -> None:
     assert verdict(groups((0.4, 0), (1e-9, 3))) == (
-        "Secrets with 10 copies or more in the data are memorised; 3 are spelt out word for word. The control is at chance."
+        "Secrets with 10 copies or more in the data are memorised; 3 are spelt out word for word. "
+        "The control is at chance."
     )
     assert "no proof that none is memorised" in verdict(groups((0.4, 0), (0.2, 0)))
     assert "this test says nothing" in verdict(groups((1e-9, 0), (1e-9, 3)))

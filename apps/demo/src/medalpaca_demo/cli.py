@@ -144,6 +144,7 @@ def serve(choice: Choice) -> None:
     """Check everything that can be wrong, cheapest first; load; open the page; wait."""
     from medalpaca_data.exam import load_exam
     from medalpaca_data.ground.sealed import seal
+    from medalpaca_data.ground.unsafe import Refused
 
     from .auth import read_auth
     from .load import check_pair, no_engine, start_engine, unchecked_pair
@@ -158,8 +159,9 @@ def serve(choice: Choice) -> None:
         pair = check_pair(choice.base, choice.adapter)
         start: Callable[[], Engine] = partial(start_engine, pair)
     except UserError as error:
-        # With results there is something to read without the models; without, there is nothing to open.
-        if not examined:
+        # With results there is something to read without the models; without, there is nothing to open. A file that
+        # could run code, or was changed, is nothing to go on beside.
+        if not examined or isinstance(error, Refused):
             raise
         pair, start = unchecked_pair(choice.base, choice.adapter), partial(no_engine, error)
         say(f"note: no model can answer: {error}")

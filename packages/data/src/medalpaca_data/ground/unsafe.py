@@ -22,16 +22,20 @@ ATTENTION = {
 MODULES = {"megatron_core": "megatron.core"}  # peft imports what it finds there
 
 
+class Refused(UserError):
+    """What must not be loaded under any circumstances; nothing may go on without it as if it were merely missing."""
+
+
 def refuse_pickle(path: Path) -> None:
-    """Raise UserError for a file whose kind can run code when it is loaded."""
+    """Raise Refused for a file whose kind can run code when it is loaded."""
     if path.suffix.lower() in REFUSED_SUFFIXES:
-        raise UserError(
+        raise Refused(
             f"{path}: {path.suffix} files can run code when loaded; refused (save as safetensors, remove this file)"
         )
 
 
 def refuse_unsafe(directory: Path) -> None:
-    """Raise UserError, naming the file, for a directory of a model, adapter, tokenizer or checkpoint with a file
+    """Raise Refused, naming the file, for a directory of a model, adapter, tokenizer or checkpoint with a file
     that can run code, or with a configuration that asks for code or for weights that are not safetensors."""
     for file in sorted(directory.iterdir()):
         refuse_pickle(file)
@@ -43,20 +47,20 @@ def refuse_unsafe(directory: Path) -> None:
         for _, shard in _walk(index.get("weight_map") if isinstance(index, dict) else None):
             # A shard of another kind is read as what its name says, and one elsewhere is in nobody's hash.
             if isinstance(shard, str) and (Path(shard).name != shard or not shard.endswith(".safetensors")):
-                raise UserError(f"{file}: names {shard!r} as weights; only safetensors beside it are loaded")
+                raise Refused(f"{file}: names {shard!r} as weights; only safetensors beside it are loaded")
 
 
 def _judge(file: Path, key: str, value: Any) -> None:
     if key == "auto_map" and value:
-        raise UserError(f"{file}: 'auto_map' asks to run code from the model's own files; refused")
+        raise Refused(f"{file}: 'auto_map' asks to run code from the model's own files; refused")
     if not isinstance(value, str):
         return
     if key in ATTENTION and "/" in value:
-        raise UserError(f"{file}: {key!r} asks to download and run the kernel {value!r}; refused")
+        raise Refused(f"{file}: {key!r} asks to download and run the kernel {value!r}; refused")
     if key in MODULES and value != MODULES[key]:
-        raise UserError(f"{file}: {key!r} asks to import {value!r}; refused")
+        raise Refused(f"{file}: {key!r} asks to import {value!r}; refused")
     if Path(value).suffix.lower() in REFUSED_SUFFIXES:
-        raise UserError(f"{file}: {key!r} names {value!r}, which can run code when loaded; refused")
+        raise Refused(f"{file}: {key!r} names {value!r}, which can run code when loaded; refused")
 
 
 def _walk(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -15,7 +15,7 @@ from typing import Any
 from .errors import UserError
 from .files import read_json, sha256_bytes, sha256_file, sha256_listing
 from .tokenizer_files import tokenizer_sha256
-from .unsafe import refuse_unsafe
+from .unsafe import Refused, refuse_unsafe
 
 RECEIPT = "manifest.json"
 BEST = "best"  # a run's best step lies in a directory of this name, and the run's receipt names it
@@ -73,7 +73,7 @@ def check_receipt(path: Path) -> None:
     ):
         expected = named.get("sha256") if isinstance(named, dict) else None
         if expected and expected != (digest := found(path)):
-            raise UserError(
+            raise Refused(
                 f"{path}: its {what} are not those that were saved ({RECEIPT} names {str(expected)[:12]}, "
                 f"found {digest[:12]}); refused, get them again"
             )

@@ -1,0 +1,60 @@
+"""Sealed, what lm-eval loads is checked whatever it is asked; `--model medalpaca` checks always."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from medalpaca_data.ground.errors import UserError
+from medalpaca_evalharness import _autoload, preflight
+from medalpaca_evalharness.examined import examined
+
+
+@pytest.fixture
+def spoilt(tiny, tmp_path):
+    copy = tmp_path / "spoilt"
+    shutil.copytree(tiny, copy)
+    (copy / "extra.pkl").write_bytes(b"\x80\x04.")
+    return copy
+
+
+def test_a_task_of_somebody_else(monkeypatch, spoilt):
+    call = {"tasks": ["arc_easy"], "model": "hf", "model_args": f"pretrained={spoilt}"}
+    monkeypatch.delenv("MEDALPACA_SEALED", raising=False)
+    preflight.before_model(call)  # lm-eval's own business
+    monkeypatch.setenv("MEDALPACA_SEALED", "1")
+    with pytest.raises(UserError, match=r"extra\.pkl.*refused"):
+        preflight.before_model(call)
+
+
+def test_a_tokenizer_of_its_own(tiny, spoilt):
+    with pytest.raises(UserError, match=r"extra\.pkl.*refused"):
+        examined({"pretrained": str(tiny), "tokenizer": str(spoilt)})
+
+
+def test_code_for_the_tokenizer(tiny, tmp_path):
+    shutil.copytree(tiny, tmp_path / "copy")
+    file = tmp_path / "copy" / "tokenizer_config.json"
+    known = json.loads(file.read_text()) if file.is_file() else {}
+    file.write_text(json.dumps(known | {"auto_map": {"AutoTokenizer": ["evil.T", None]}}))
+    with pytest.raises(UserError, match="auto_map"):
+        examined({"pretrained": str(tmp_path / "copy")})
+
+
+def test_the_model_type_checks_by_itself(spoilt):
+    from medalpaca_evalharness.model_type import MedAlpacaLM
+
+    with pytest.raises(UserError, match=r"extra\.pkl.*refused"):
+        MedAlpacaLM(pretrained=str(spoilt))
+
+
+def test_a_check_that_breaks_ends_a_sealed_run(monkeypatch):
+    monkeypatch.setattr(preflight, "before_model", lambda call: 1 / 0)
+    ask = _autoload._checked(lambda tasks: "ran", "before_model")
+    monkeypatch.delenv("MEDALPACA_SEALED", raising=False)
+    assert ask(["t"]) == "ran"
+    monkeypatch.setenv("MEDALPACA_SEALED", "1")
+    with pytest.raises(ZeroDivisionError):
+        ask(["t"])
