@@ -77,6 +77,18 @@ def test_a_revision_is_looked_for_and_recorded(tiny, put, monkeypatch):
         examined({"pretrained": "owner/model", "revision": "another"})
 
 
+def test_the_commit_that_was_checked_is_the_one_that_is_loaded(tiny, adapter, put, on_hub, monkeypatch):
+    from medalpaca_evalharness.model_type import _pinned
+
+    on_hub("config.json", "model.safetensors")
+    assert _pinned({"pretrained": "owner/model", "peft": str(adapter)}, {}) == {"revision": COMMIT}
+    assert _pinned({"pretrained": str(tiny), "peft": None}, {}) == {}
+    assert _pinned({"pretrained": "owner/model", "peft": "owner/adapter"}, {}) == {}
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    put("owner/cached", tiny)
+    assert _pinned({"pretrained": "owner/cached", "peft": None}, {}) == {"revision": COMMIT}
+
+
 def test_pickles_and_code_in_the_cache_are_refused(tiny, adapter, tiny_of_other_size, put, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     pickled = put("owner/pickled", tiny)

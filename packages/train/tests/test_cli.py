@@ -42,7 +42,7 @@ def test_error_is_one_line_and_exit_code_2() -> None:
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("word", ["merge", "canary"])
+@pytest.mark.parametrize("word", ["merge"])
 def test_reserved_words(word: str) -> None:
     with pytest.raises(UserError, match=f"train {word}: reserved, not built yet"):
         main([word])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -237,3 +238,22 @@ def test_pocket_model_from_nothing(go: Go) -> None:
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["base"]["sha256"] is None
     assert manifest["model"]["sha256"] == weights_sha256(check_model_dir(run))
+
+
+def test_a_hub_model_is_pinned_to_its_commit(
+    go: Callable[..., tuple[Path, str]], base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`main` may move; what was loaded, and will be loaded for this run again, is one commit of it."""
+    from medalpaca_train.chat import load_run
+
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "hub" / "models--owner--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    shutil.copytree(base, repository / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    run, _ = go(model="owner/name", max_steps=1)
+    named = json.loads((run / "manifest.json").read_text())["base"]
+    assert (named["path"], named["revision"]) == ("owner/name", commit)
+    (repository / "refs" / "main").write_text("f" * 40)
+    assert load_run(run)

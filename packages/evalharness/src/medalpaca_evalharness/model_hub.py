@@ -6,6 +6,8 @@ its files, and again from the cache when the documents are made.
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -16,6 +18,7 @@ from medalpaca_data.ground.unsafe import REFUSED_SUFFIXES
 
 from . import hub
 
+COMMIT = re.compile(r"[0-9a-f]{40}")
 Kind = Literal["model", "adapter"]
 CONFIG = {"model": "config.json", "adapter": "adapter_config.json"}
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -54,6 +57,16 @@ def locate(
             f"{name}: no such {kind}: neither a directory here nor in the hub's cache, and the hub {reason}"
         )
     return directory
+
+
+def commit_of(name: str, *, revision: str = "main", subfolder: str = "", cache: str = "") -> str:
+    """The commit that `revision` of the model `name` is now, on the hub or in its cache; else `revision` itself."""
+    if hub.why_not() is None:
+        with suppress(Exception):  # as in `locate`; the cache answers instead
+            return _listed(name, revision)[0]
+    directory = _cached(name, "model", revision, subfolder, cache)
+    parts = directory.parts if directory else ()
+    return next((part for part in reversed(parts) if COMMIT.fullmatch(part)), revision)
 
 
 @lru_cache(maxsize=8)  # one revision for all tasks of a run

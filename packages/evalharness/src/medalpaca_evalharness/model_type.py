@@ -22,6 +22,7 @@ from medalpaca_data.ground.files import sha256_json
 from .examined import examined
 from .likelihood import Answer, Batch, answers
 from .model_arguments import quantisation, with_base
+from .model_hub import commit_of
 
 TOKENS = {"cpu": 1024, "cuda": 16384}  # of a batch: what a core's caches hold; what a GPU is busy with
 OTHER_TOKENS = 4096
@@ -57,6 +58,7 @@ class MedAlpacaLM(HFLM):  # type: ignore[misc]
         if isinstance(pretrained, str):
             named = {"peft": None} | with_base({key: value for key, value in named.items() if value})
             examined(named | arguments)
+            arguments |= _pinned(named, arguments)
             if not arguments.get("device"):
                 arguments["device"] = "cuda" if torch.cuda.is_available() else "cpu"
             arguments = {"use_safetensors": True} | arguments
@@ -214,6 +216,18 @@ class MedAlpacaLM(HFLM):  # type: ignore[misc]
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         words = backend.to_str() if backend is not None else sorted(self.tokenizer.get_vocab().items())
         return sha256_json([weights, words, self._settings, str(self.model.dtype), self.max_length])
+
+
+def _pinned(named: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The commit that was checked, for a model of a hub: a branch may move between the check and the loading.
+
+    An adapter of a hub would be asked for at the same commit, and has none of that name.
+    """
+    peft = named.get("peft")
+    if Path(named["pretrained"]).expanduser().is_dir() or (peft and not Path(peft).expanduser().is_dir()):
+        return {}
+    where = {"subfolder": arguments.get("subfolder") or "", "cache": arguments.get("cache_dir") or ""}
+    return {"revision": commit_of(named["pretrained"], revision=arguments.get("revision") or "main", **where)}
 
 
 def _unfit(lm: HFLM) -> str | None:
