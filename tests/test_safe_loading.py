@@ -145,23 +145,26 @@ def test_under_the_name_of_safetensors(here, bomb, copied, pair):
             assert_refused(here(*command), "model.safetensors", "only safetensors is loaded")
 
 
-@pytest.mark.parametrize("name", ["optimizer.pt", "weights.safetensors", "optimizer.safetensors"])
-def test_in_a_checkpoint(here, bomb, pair, tmp_path, name):
-    """A run that was cut off continues from its checkpoint, and not from this one."""
-    words = ["train", "lora", f"model={pair.base}", f"data={pair.rows}", "out=cut", "max_tokens=256"]
-    words += ["batch_tokens=256", "precision=fp32", "validation=0", "max_steps=2", "save_every=1"]
+def test_in_a_checkpoint(here, bomb, pair, tmp_path):
+    """A run that was cut off continues from its checkpoint, and not from this one; nor from one that was changed."""
+    words = ["train", "lora", f"model={pair.base}", f"data={pair.rows}", "out=cut", *KEYS, "save_every=1"]
+    killed = "medalpaca_train.run._finish"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(killed, lambda *_: (_ for _ in ()).throw(UserError("killed")))
+        assert here(*words) == (2, "error: killed\n")
+    cut, whole = tmp_path / "cut", tmp_path / "whole"
+    shutil.copytree(cut, whole)
+    step = cut / "checkpoints" / "step-000003"
+    for name in ("optimizer.pt", "weights.safetensors", "optimizer.safetensors"):
+        bomb(step / name)
+        said = "refused" if name.endswith(".pt") else "not the file that was saved"
+        assert_refused(here(*words), "step-000003", name, said)
+        shutil.rmtree(cut)
+        shutil.copytree(whole, cut)
+    flip(step / "optimizer.safetensors")
+    assert_refused(here(*words), "optimizer.safetensors: not the file that was saved")
+    shutil.rmtree(step)  # as the message advises
     assert here(*words)[0] == 0
-    cut = tmp_path / "cut"
-    (cut / "manifest.json").unlink()
-    step = cut / "checkpoints" / "step-000001"
-    bomb(step / name)
-    for other in ("weights.safetensors", "optimizer.safetensors"):
-        if other != name:
-            shutil.copy(pair.run / "adapter_model.safetensors", step / other)
-    (step / "trainer.json").write_text("{}")
-    assert_refused(
-        here(*words), "step-000001", name if name.endswith(".pt") else "not the file that was saved"
-    )
 
 
 @pytest.mark.parametrize("suffix", sorted(REFUSED_SUFFIXES))
@@ -292,19 +295,6 @@ def test_one_byte_of_the_base_under_an_adapter(here, copied, pair):
         assert_refused(here("train", "chat", pair.run), "adapter of another base")
     finally:
         (pair.base / "model.safetensors").write_bytes(kept)
-
-
-def test_one_byte_of_a_checkpoint(here, pair, tmp_path):
-    words = ["train", "lora", f"model={pair.base}", f"data={pair.rows}", "out=cut", "max_tokens=256"]
-    words += ["batch_tokens=256", "precision=fp32", "validation=0", "max_steps=2", "save_every=1"]
-    killed = "medalpaca_train.run._finish"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(killed, lambda *_: (_ for _ in ()).throw(UserError("killed")))
-        assert here(*words) == (2, "error: killed\n")
-    flip(tmp_path / "cut" / "checkpoints" / "step-000002" / "optimizer.safetensors")
-    assert_refused(here(*words), "optimizer.safetensors: not the file that was saved")
-    shutil.rmtree(tmp_path / "cut" / "checkpoints" / "step-000002")
-    assert here(*words)[0] == 0
 
 
 # Chat templates ----------------------------------------------------------------------------------------------

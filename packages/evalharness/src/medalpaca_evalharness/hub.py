@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.sealed import is_sealed
+from medalpaca_data.ground.sealed import is_sealed, no_telemetry
 
 TIMEOUT = 10  # seconds to wait for the hub's first answer
 OFFLINE_SWITCHES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
@@ -61,6 +61,7 @@ def fetch(repository: Repository) -> Path:
 
     The file, where there is but one; else the directory.
     """
+    no_telemetry()
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from medalpaca_data.ground.errors import UserError, one_line
-from medalpaca_data.ground.sealed import is_sealed
+from medalpaca_data.ground.sealed import is_sealed, no_telemetry
 from medalpaca_data.ground.weights import check_model_dir
 
 from . import pocket_model
@@ -159,6 +159,7 @@ def _from_pretrained(directory: Path, dtype: torch.dtype) -> Any:
 
 
 def _snapshot(model: str, revision: str | None) -> Path:
+    no_telemetry()  # also where no command of ours has done so
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
