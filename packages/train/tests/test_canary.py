@@ -143,30 +143,39 @@ def test_what_cannot_be_asked(
         main(["canary", *words])
 
 
-def test_a_run_is_tested_and_its_card_says_so(go: Callable[..., tuple[Path, str]], data: Path) -> None:
-    """On a tiny model that learns by heart: numbers it saw two hundred times stand out, the control's do not."""
+def test_a_run_is_tested_and_its_card_says_so(go: Callable[..., tuple[Path, str]]) -> None:
     run, _ = go(max_steps=2)
     before = (run / "README.md").read_text()
-    words = [str(run), "repeats=[200]", "patients=2", "candidates=128", "max_steps=150", "save_every=1000"]
+    words = [str(run), "repeats=[3]", "patients=2", "candidates=32", "max_steps=2"]
     screen = io.StringIO()
     folder = canary(read_words(words), Console(file=screen, width=160))
     assert folder == run.with_name("run-canary")
     assert folder.stat().st_mode & 0o777 == 0o700
+    assert len((folder / "rows.jsonl").read_text().splitlines()) == 6 + 24
     result = json.loads((run / "canary.json").read_text())
     control, planted = result["groups"]
-    assert (control["repeats"], planted["repeats"]) == (0, 200)
-    assert control["p_by_chance"] > 0.001 > planted["p_by_chance"]
-    assert control["extracted"] == 0
-    assert len((folder / "rows.jsonl").read_text().splitlines()) == 400 + 24
+    assert (control["repeats"], control["patients"], planted["repeats"], planted["patients"]) == (0, 2, 3, 2)
     # Nothing of it is in the run's own data, and its own card has the figure once, however often it is measured.
     card = (run / "README.md").read_text()
     assert card.startswith(before.rstrip())
     add_to_card(run / "README.md", result)
     assert (run / "README.md").read_text() == card
     assert card.count("## Memorisation") == 1
-    assert f"| 200 | 2 | {planted['exposure_bits']:.1f} |" in card
+    assert f"| 3 | 2 | {planted['exposure_bits']:.1f} |" in card
     assert "the canary test, of synthetic patients planted in" in (folder / "run" / "README.md").read_text()
     assert result["verdict"] in " ".join(screen.getvalue().split())
+    assert "is a finished run" in go(max_steps=2)[1]  # what was added to it is no other recipe
+
+
+@pytest.mark.slow
+def test_a_tiny_model_that_learns_by_heart(go: Callable[..., tuple[Path, str]]) -> None:
+    """Numbers it saw two hundred times stand out, the control's do not."""
+    run, _ = go(max_steps=2)
+    words = [str(run), "repeats=[200]", "patients=2", "candidates=128", "max_steps=150", "save_every=1000"]
+    folder = canary(read_words(words), Console(file=io.StringIO(), width=160))
+    control, planted = json.loads((folder / "canary.json").read_text())["groups"]
+    assert control["p_by_chance"] > 0.001 > planted["p_by_chance"]
+    assert control["extracted"] == 0
 
 
 @pytest.mark.slow

@@ -132,7 +132,7 @@ def test_checkpoints_are_pruned_and_complete(go: Go, monkeypatch: pytest.MonkeyP
     found = sorted(path.name for path in (run / "checkpoints").iterdir())
     assert found == ["step-000006", "step-000008", "step-000009"]
     files = {path.name for path in (run / "checkpoints" / "step-000009").iterdir()}
-    assert files == {"weights.safetensors", "optimizer.safetensors", "trainer.json"}
+    assert files == {"weights.safetensors", "optimizer.safetensors", "trainer.json", "hashes.json"}
 
 
 @pytest.mark.slow  # starts two processes, each of which imports everything
