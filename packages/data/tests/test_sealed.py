@@ -43,3 +43,24 @@ print(client.recv(5).decode())
 def test_the_libraries_are_told_too():
     done = run("import os; print(os.environ['HF_HUB_OFFLINE'], os.environ['GRADIO_ANALYTICS_ENABLED'])")
     assert done.stdout.split() == ["1", "False"]
+
+
+def test_hosts_that_were_named_are_let_in_and_their_neighbours_are_not():
+    code = """
+from medalpaca_data.ground.errors import UserError
+from medalpaca_data.ground import sealed
+sealed.seal(["192.0.2.7"])
+sealed.seal(["192.0.2.9"])
+import socket
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for host in ("192.0.2.7", "192.0.2.8", "192.0.2.9"):
+    try:
+        udp.connect((host, 9))
+        print("open")
+    except sealed.SealedError:
+        print("shut")
+    except OSError:
+        print("open")  # let through, and no such network here
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["open", "shut", "shut"], done.stderr

@@ -11,7 +11,11 @@ from .spoken import spoken_letter
 
 Asked = tuple[Mapping[str, str], Scoring]  # the options, and what was to be answered: a letter or a text
 
-ENDS = {"length": "cut at the limit of {tokens} tokens", "stopped": "stopped after {tokens} tokens"}
+ENDS = {
+    "length": "cut at the limit of {tokens} tokens",
+    "stopped": "stopped after {tokens} tokens",
+    "broken": "the endpoint broke off after {tokens} tokens",
+}
 
 
 def answer_column(

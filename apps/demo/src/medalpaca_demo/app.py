@@ -69,7 +69,7 @@ def build_app(
                 own.build(scene)
             with gr.Tab("About", id="about"):
                 about.build(scene)
-        html(key_help() + purpose())
+        html(key_help() + purpose(pair.outside))
         page.load(_follow(scene, comparing), None, [tabs, *comparing.outputs], **QUIET)
         page.load(partial(_watch, engine), None, state, concurrency_limit=None, **QUIET)
     page.queue(max_size=32, api_open=False)

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from medalpaca_data.exam import POCKET, find_exam
+from medalpaca_data.ground.endpoint import api_key
 from medalpaca_data.ground.errors import Parser, UserError, run
 from medalpaca_data.ground.places import quickstart
 
+from .address import Source, addresses, check_hosts, read_source
 from .request import Scoring
 
 if TYPE_CHECKING:
@@ -28,14 +30,16 @@ HERE = "127.0.0.1,localhost"
 class Choice(NamedTuple):
     """What to open."""
 
-    base: Path
-    adapter: Path
+    base: Source
+    adapter: Source
     exam: str
     scoring: Scoring
     port: int = DEFAULT_PORT
     results: tuple[Path, Path] | None = None
     host: str = LOOPBACK
     auth_file: Path | None = None
+    trusted: tuple[str, ...] = ()
+    key_variable: str | None = None
 
 
 def entry() -> NoReturn:
@@ -66,9 +70,24 @@ def choose(arguments: Sequence[str]) -> Choice:
         "`demo password NAME` asks for a password and prints a line for --auth-file.",
     )
     parser.add_argument("what", nargs="?", help="`password NAME`; `audit` is reserved")
-    parser.add_argument("--base", type=Path, metavar="DIR", help="the base model")
     parser.add_argument(
-        "--adapter", type=Path, metavar="DIR", help="a run directory with a LoRA trained on that base"
+        "--base", type=read_source, metavar="DIR", help="the base model; or URL#MODEL of a server that has it"
+    )
+    parser.add_argument(
+        "--adapter",
+        type=read_source,
+        metavar="DIR",
+        help="a run directory with a LoRA trained on that base; or URL#MODEL, as in http://127.0.0.1:8000/v1#mine",
+    )
+    parser.add_argument(
+        "--trusted-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="questions may be sent to this other machine, where a URL names it",
+    )
+    parser.add_argument(
+        "--api-key-env", metavar="NAME", help="the environment variable that holds the servers' key"
     )
     parser.add_argument(
         "--exam",
@@ -124,7 +143,18 @@ def choose(arguments: Sequence[str]) -> Choice:
         if exam is None:
             raise UserError(f"demo: --exam is missing: an exam file or directory, or {POCKET}")
     scoring: Scoring = options.scoring or ("text" if exam == POCKET else "letter")
-    return Choice(base, adapter, exam, scoring, options.port, results, options.host, options.auth_file)
+    return Choice(
+        base,
+        adapter,
+        exam,
+        scoring,
+        options.port,
+        results,
+        options.host,
+        options.auth_file,
+        tuple(options.trusted_host),
+        options.api_key_env,
+    )
 
 
 def make_pair(choice: Choice) -> None:
@@ -150,13 +180,15 @@ def serve(choice: Choice) -> None:
 
     # Before gradio and transformers are imported: both read their switches once.
     without_proxies()
-    seal()
+    outside = check_hosts(addresses(choice.base, choice.adapter), choice.trusted)
+    key = api_key(choice.key_variable, "--api-key-env", "demo") if choice.key_variable else None
+    seal(outside)
     exam = load_exam(choice.exam)
     check = read_auth(choice.auth_file) if choice.auth_file else None
     examined = choice.results is not None
     try:
-        pair = check_pair(choice.base, choice.adapter)
-        start: Callable[[], Engine] = partial(start_engine, pair)
+        pair = check_pair(choice.base, choice.adapter, choice.trusted)
+        start: Callable[[], Engine] = partial(start_engine, pair, key)
     except UserError as error:
         # With results there is something to read without the models; without, there is nothing to open.
         if not examined:
@@ -164,6 +196,8 @@ def serve(choice: Choice) -> None:
         pair, start = unchecked_pair(choice.base, choice.adapter), partial(no_engine, error)
         say(f"note: no model can answer: {error}")
     say(f"{pair.name} beside {pair.base.name}")
+    if outside:
+        say(f"note: every question is sent to {', '.join(outside)}")
     say(f"{exam.name}: {len(exam.items)} questions, scored by {choice.scoring}")
     for warning in exam.warnings:
         say(f"note: {warning}")

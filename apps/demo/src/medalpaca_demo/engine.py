@@ -13,8 +13,8 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -26,7 +26,8 @@ from .arms import Arms
 from .encode import encode, max_length
 from .job import Job
 from .prefill import follow, loglikelihoods, read
-from .request import ARMS, Request
+from .remote import Remote, answer_all
+from .request import ARMS, Arm, Request
 from .score import rate, score_options
 from .stream import FanOut, Row, StopRows
 
@@ -39,10 +40,11 @@ GATHER_SECONDS = 0.03
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What loading gives the engine."""
+    """What loading gives the engine: `arms` for the models here, `remotes` for those that other programs serve."""
 
-    arms: Arms
+    arms: Arms | None
     tokenizer: Any
+    remotes: Mapping[Arm, Remote] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,10 @@ class Engine:
         self._max_jobs = max_jobs
         self._max_waiting = max_waiting
         self._gather_seconds = gather_seconds
+        self._remotes: Mapping[Arm, Remote] = {}
+        self._here: tuple[Arm, ...] = ()
+        # Whether base and tuned write at the same time; else the base is first.
+        self.together = False
         self._waiting: deque[Job] = deque()
         self._serving: tuple[Job, ...] = ()
         self._wake = threading.Condition()
@@ -139,10 +145,14 @@ class Engine:
     def _run(self) -> None:
         try:
             loaded = self._load()
-            self._arms, self._tokenizer = loaded.arms, loaded.tokenizer
-            model = self._arms.model("base")
-            self.max_length = max_length(model.config, self._tokenizer)
-            self._eos = _eos_ids([self._arms.model(arm) for arm in ARMS], self._tokenizer)
+            self._remotes = loaded.remotes
+            self._here = tuple(arm for arm in ARMS if arm not in loaded.remotes)
+            if loaded.arms is not None:
+                self._arms, self._tokenizer = loaded.arms, loaded.tokenizer
+                models = [self._arms.model(arm) for arm in self._here]
+                self.max_length = max_length(models[0].config, self._tokenizer)
+                self._eos = _eos_ids(models, self._tokenizer)
+                self.together = self._here == ARMS and self._arms.together
         except Exception as error:
             self._error = error
         self._up.set()
@@ -183,6 +193,7 @@ class Engine:
         if self._error is not None:
             raise self._error
         rows: list[Row] = []
+        served: list[Job] = []
         for job in batch:
             if job.cancelled.is_set():
                 job.update(state="stopped")
@@ -190,27 +201,36 @@ class Engine:
             job.update(state="reading")
             try:
                 rows += self._rows(job)
+                served.append(job)
             except Exception as error:  # one job's trouble is not the others'
                 job.update(state="failed", error=_explain(error))
-        groups = [rows] if self._arms.together else [[row for row in rows if row.arm == arm] for arm in ARMS]
+        groups = [rows] if self.together else [[row for row in rows if row.arm == arm] for arm in self._here]
         for group in groups:
             if asked := [row for row in group if not row.job.cancelled.is_set()]:
                 self._answer(asked, rows)
-        for job in {row.job for row in rows}:
+        troubles = answer_all(self._remotes, served) if self._remotes else {}
+        for job in served:
             stopped = any(row.job is job and row.ended in (None, "stopped") and row.limit for row in rows)
-            job.update(state="stopped" if stopped else "done")
+            if stopped or (self._remotes and job.cancelled.is_set()):
+                job.update(state="stopped")
+            elif job in troubles:
+                job.update(state="failed", error=troubles[job])
+            else:
+                job.update(state="done")
 
     def _rows(self, job: Job) -> list[Row]:
-        """Both arms of one job, with its options where they can be read off the prompt; else rated here."""
+        """A job's arms that answer here, with its options where the prompt's reading rates them; else rated now."""
+        if not self._here:
+            return []
         prompt = encode(self._tokenizer, job.request.prompt)
         if len(prompt) >= self.max_length:
             raise TooLongError(f"question too long ({len(prompt)} tokens, limit {self.max_length})")
         tails = follow(self._tokenizer, job.request, prompt, self.max_length)
         if tails is None:
-            scores = score_options(self._arms, self._tokenizer, job.request, self.max_length)
+            scores = score_options(self._arms, self._tokenizer, job.request, self.max_length, self._here)
             job.update(scores=MappingProxyType(scores))
         limit = min(job.request.max_new_tokens, self.max_length - len(prompt))
-        return [Row(job, arm, limit, tuple(prompt), tails or ()) for arm in ARMS]
+        return [Row(job, arm, limit, tuple(prompt), tails or ()) for arm in self._here]
 
     def _answer(self, rows: Sequence[Row], shown: Sequence[Row]) -> None:
         """Read these rows' prompts, rate their options, and write their answers; `shown` are all of the batch's."""

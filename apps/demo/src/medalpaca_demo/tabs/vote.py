@@ -80,6 +80,9 @@ def build(scene: Scene) -> None:
                 elif progress.state == "failed":
                     said = notice(f"<p>No answer: {escape(progress.error)}.</p>", "failed")
                     yield gr.skip(), gr.skip(), *sides(booth, None), said + start_button()
+                elif not (scene.engine.together or progress.final):
+                    # Whose turn comes first would tell who is who: both appear at once, when both are done.
+                    yield (gr.skip(),) * 5
                 else:
                     # The stream must not touch the panel: a vote may have been cast in the meantime.
                     yield gr.skip(), gr.skip(), *sides(booth, progress), gr.skip()
