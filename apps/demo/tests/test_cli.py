@@ -72,7 +72,7 @@ def test_a_named_exam_is_scored_by_letter_unless_told(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["audit"], "reserved"),
+        (["--base", "http://127.0.0.1:8000/v1", "--adapter", "a"], "which model there"),
         (["open"], "not a command"),
         (["--share"], "unrecognized"),
         (["--base", "b"], "--adapter is missing"),

@@ -35,7 +35,7 @@ def about(
         "learned from; a model can be right for no reason it could give",
         "Licence": "of the code: Apache-2.0. Models and exam keep their own, which their directories name",
         "Versions": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
-        "Stored": f"{recorded or 'nothing'}: no history, no log of questions or answers, no cookies",
+        "Stored": recorded or "nothing: no history, no log of questions or answers, no cookies",
         "Sent": _sent(pair),
         "Not for": "clinical use. These are exam questions, and a model that passes an exam is no physician",
     }

@@ -45,12 +45,15 @@ def build_app(
     *,
     results: Results | None = None,
     max_new_tokens: int = MAX_NEW_TOKENS,
+    recorded: str = "",
 ) -> tuple[gr.Blocks, dict[str, Any]]:
     """The page, and what to pass to its `launch`."""
     # Any value turns on a mode in which whoever reaches the page may edit files and run code.
     if os.environ.get("GRADIO_VIBE_MODE"):
         raise UserError("GRADIO_VIBE_MODE is set: it lets any visitor run code here; unset it")
-    scene = Scene(engine, pair, exam_, scoring, results or Results(), Visits(engine), max_new_tokens)
+    scene = Scene(
+        engine, pair, exam_, scoring, results or Results(), Visits(engine), max_new_tokens, recorded
+    )
     with gr.Blocks(title="Base vs fine-tuned", analytics_enabled=False, fill_width=True) as page:
         html(header(pair.name, exam_.name, len(scene.items)))
         state = html(_banner(engine), "mp-banner")
@@ -69,7 +72,7 @@ def build_app(
                 own.build(scene)
             with gr.Tab("About", id="about"):
                 about.build(scene)
-        html(key_help() + purpose(pair.outside))
+        html(key_help() + purpose(pair.outside, recorded))
         page.load(_follow(scene, comparing), None, [tabs, *comparing.outputs], **QUIET)
         page.load(partial(_watch, engine), None, state, concurrency_limit=None, **QUIET)
     page.queue(max_size=32, api_open=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,7 +20,11 @@ from .address import Source, addresses, check_hosts, read_source
 from .request import Scoring
 
 if TYPE_CHECKING:
+    from medalpaca_data.exam import Exam
+
+    from .audit import Recorder
     from .engine import Engine
+    from .load import Pair
 
 DEFAULT_PORT = 7860
 LOOPBACK = "127.0.0.1"
@@ -40,6 +45,7 @@ class Choice(NamedTuple):
     auth_file: Path | None = None
     trusted: tuple[str, ...] = ()
     key_variable: str | None = None
+    audit: Path | None = None
 
 
 def entry() -> NoReturn:
@@ -54,6 +60,13 @@ def main(arguments: Sequence[str]) -> int:
             from .auth import hash_line
 
             say(hash_line(name))
+        case ["audit", *rest]:
+            from .audit import command, head_line
+
+            head, notes, log = command(rest)
+            for note in notes:
+                say(f"note: {note}")
+            say(f"unchanged. {head_line(log, head)}")
         case _:
             choice = choose(arguments)
             make_pair(choice)
@@ -67,9 +80,10 @@ def choose(arguments: Sequence[str]) -> Choice:
         prog="demo",
         description="Base and fine-tuned model side by side on exam questions, on this machine only.",
         epilog="Without arguments: the quickstart's pair on its own exam, made first where there is none. "
-        "`demo password NAME` asks for a password and prints a line for --auth-file.",
+        "`demo password NAME` asks for a password and prints a line for --auth-file; "
+        "`demo audit verify LOG` tells whether an audit log was changed.",
     )
-    parser.add_argument("what", nargs="?", help="`password NAME`; `audit` is reserved")
+    parser.add_argument("what", nargs="?", help="`password NAME`, or `audit verify LOG`")
     parser.add_argument(
         "--base", type=read_source, metavar="DIR", help="the base model; or URL#MODEL of a server that has it"
     )
@@ -117,11 +131,16 @@ def choose(arguments: Sequence[str]) -> Choice:
     parser.add_argument(
         "--auth-file", type=Path, metavar="FILE", help="ask for a name and a password that are in this file"
     )
+    parser.add_argument(
+        "--audit",
+        type=Path,
+        metavar="FILE",
+        help="keep an audit log there: who asked when, and hashes of questions and answers",
+    )
     parser.add_argument("--version", action="version", version=f"demo {version('medalpaca-demo')}")
     options = parser.parse_args(list(arguments))
     if options.what is not None:
         known = {
-            "audit": "reserved for a later version",
             "password": "wants one name after it, and nothing else",
         }.get(options.what, "not a command")
         raise UserError(f"demo: {options.what!r}: {known} (see `demo --help`)")
@@ -154,6 +173,7 @@ def choose(arguments: Sequence[str]) -> Choice:
         options.auth_file,
         tuple(options.trusted_host),
         options.api_key_env,
+        options.audit,
     )
 
 
@@ -175,6 +195,7 @@ def serve(choice: Choice) -> None:
     from medalpaca_data.exam import load_exam
     from medalpaca_data.ground.sealed import seal
 
+    from .audit import KEPT, head_line
     from .auth import read_auth
     from .load import check_pair, no_engine, start_engine, unchecked_pair
 
@@ -186,9 +207,10 @@ def serve(choice: Choice) -> None:
     exam = load_exam(choice.exam)
     check = read_auth(choice.auth_file) if choice.auth_file else None
     examined = choice.results is not None
+    recorder = _recorder(choice.audit) if choice.audit else None
     try:
         pair = check_pair(choice.base, choice.adapter, choice.trusted)
-        start: Callable[[], Engine] = partial(start_engine, pair, key)
+        start: Callable[[], Engine] = partial(start_engine, pair, key, recorder)
     except UserError as error:
         # With results there is something to read without the models; without, there is nothing to open.
         if not examined:
@@ -205,11 +227,16 @@ def serve(choice: Choice) -> None:
     from .app import build_app, serving
     from .results import load_results
 
+    if recorder:
+        recorder.write("started", **_facts(pair, exam, choice.scoring))
+        say(f"audit log: {choice.audit}")
     engine = start()
     results = load_results(*choice.results, exam, choice.scoring, pair) if choice.results else None
     if results and results.trouble:
         say(f"note: without results: {results.trouble}")
-    page, settings = build_app(engine, pair, exam, choice.scoring, results=results)
+    page, settings = build_app(
+        engine, pair, exam, choice.scoring, results=results, recorded=KEPT if recorder else ""
+    )
     settings |= serving(choice.host, check)
     try:
         _, url, _ = page.launch(server_port=choice.port, prevent_thread_lock=True, **settings)
@@ -224,6 +251,30 @@ def serve(choice: Choice) -> None:
     finally:
         page.close()
         engine.close()
+        if recorder and choice.audit:
+            head = recorder.write("ended")
+            say(f"audit log {head_line(choice.audit, head)}; note the head elsewhere")
+
+
+def _recorder(log: Path) -> Recorder:
+    from medalpaca_data.ground.audit import AuditLog
+
+    from .audit import Recorder
+
+    return Recorder(AuditLog(log, lambda said: say(f"note: {said}")), secrets.token_hex(8))
+
+
+def _facts(pair: Pair, exam: Exam, scoring: Scoring) -> dict[str, object]:
+    """What every answer of this start hangs on."""
+    from medalpaca_data.exam_prompt import exam_prompt_id
+
+    return {
+        "base": str(pair.base) if pair.base_sha256 == "" else pair.base_sha256,
+        "tuned": str(pair.adapter) if pair.adapter_sha256 == "" else pair.adapter_sha256,
+        "exam_sha256": exam.sha256,
+        "prompt": exam_prompt_id(scoring),
+        "demo": version("medalpaca-demo"),
+    }
 
 
 def without_proxies() -> None:

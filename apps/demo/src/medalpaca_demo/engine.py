@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -23,11 +23,12 @@ import torch
 from medalpaca_data.ground.errors import UserError
 
 from .arms import Arms
+from .audit import UNWRITTEN, Recorder
 from .encode import encode, max_length
 from .job import Job
 from .prefill import follow, loglikelihoods, read
 from .remote import Remote, answer_all
-from .request import ARMS, Arm, Request
+from .request import ARMS, Arm, Progress, Request
 from .score import rate, score_options
 from .stream import FanOut, Row, StopRows
 
@@ -66,8 +67,10 @@ class Engine:
         max_jobs: int = MAX_JOBS,
         max_waiting: int = MAX_WAITING,
         gather_seconds: float = GATHER_SECONDS,
+        recorder: Recorder | None = None,
     ) -> None:
         self._load = load
+        self._recorder = recorder
         self._max_jobs = max_jobs
         self._max_waiting = max_waiting
         self._gather_seconds = gather_seconds
@@ -101,9 +104,12 @@ class Engine:
             return EngineState("loading", seconds=time.monotonic() - self._began)
         return EngineState("failed", _explain(self._error)) if self._error else EngineState("up")
 
-    def submit(self, request: Request) -> Job:
-        """Queue a request."""
-        job = Job(request)
+    def submit(self, request: Request, user: str = "") -> Job:
+        """Queue a request; with a recorder, only once it is on record who asked."""
+        job = Job(request, self._record_end if self._recorder else None)
+        if not self._record(lambda recorder: recorder.asked(job, user)):
+            job.update(state="failed", error=UNWRITTEN)
+            return job
         with self._wake:
             if self._closed:
                 job.update(state="failed", error="the model is closed")
@@ -139,6 +145,21 @@ class Engine:
                 job.cancel()
             self._wake.notify_all()
         self._thread.join()
+
+    def _record_end(self, job: Job, end: Progress) -> Progress:
+        if self._record(lambda recorder: recorder.answered(job, end)):
+            return end
+        return replace(end, state="failed", error=UNWRITTEN)
+
+    def _record(self, write: Callable[[Recorder], None]) -> bool:
+        try:
+            if self._recorder is not None:
+                write(self._recorder)
+        except (
+            Exception
+        ):  # a full disk, a log that was shortened: whoever asked is told, and the engine goes on
+            return False
+        return True
 
     # -- the engine's own thread
 

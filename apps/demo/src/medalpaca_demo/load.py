@@ -18,6 +18,7 @@ from .address import Address, Source, addresses, check_hosts
 
 if TYPE_CHECKING:
     from .arms import Arms
+    from .audit import Recorder
     from .engine import Engine, Loaded
     from .remote import Remote
     from .request import Arm
@@ -98,11 +99,11 @@ def load_engine(pair: Pair, key: str | None = None) -> Engine:
         raise
 
 
-def start_engine(pair: Pair, key: str | None = None) -> Engine:
+def start_engine(pair: Pair, key: str | None = None, recorder: Recorder | None = None) -> Engine:
     """The engine, which loads its models while others do something else."""
     from .engine import Engine
 
-    return Engine(partial(load_arms, pair, key))
+    return Engine(partial(load_arms, pair, key), recorder=recorder)
 
 
 def load_arms(pair: Pair, key: str | None = None) -> Loaded:

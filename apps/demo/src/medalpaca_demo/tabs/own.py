@@ -29,7 +29,7 @@ LONGEST = 20_000  # characters; the model's own limit is in tokens, and said whe
 HINT = (
     "<p>Free text, or a question with its options, one a line (A. … B. …), and if you like a last line "
     '"Answer: C". With options both models also rate them, as in the exam.</p>'
-    "<p>Nothing of it is kept, here or in the browser.{sent} Do not enter anything about a real person.</p>"
+    "<p>{kept}{sent} Do not enter anything about a real person.</p>"
 )
 
 
@@ -59,7 +59,7 @@ def build(scene: Scene) -> None:
     def answer(text: str, visitor: gr.Request) -> Iterator[tuple[Any, ...]]:
         own, began = read(scene, text), time.monotonic()
         yield "", gr.skip(), *shown(own, None), prompt(own.request.prompt)
-        with closing(scene.visits.show(visitor.session_hash or "", own.request)) as stream:
+        with closing(scene.visits.show(visitor.session_hash or "", own.request, visitor.username)) as stream:
             for progress in stream:
                 if progress is None:
                     yield (gr.skip(),) * 7
@@ -127,7 +127,10 @@ def build(scene: Scene) -> None:
 def hint(scene: Scene) -> str:
     """What may be asked, and where it goes."""
     hosts = escape(", ".join(scene.pair.outside))
-    return notice(HINT.format(sent=f" It is sent to {hosts}." if hosts else ""))
+    kept = "Nothing of it is kept, here or in the browser."
+    if scene.recorded:
+        kept = f"Its text is kept nowhere; {escape(scene.recorded)}."
+    return notice(HINT.format(kept=kept, sent=f" It is sent to {hosts}." if hosts else ""))
 
 
 def read(scene: Scene, text: str) -> Own:
@@ -150,7 +153,7 @@ def warning(signs: list[str], outside: Sequence[str] = ()) -> str:
     where = (
         f"It would be sent to {escape(', '.join(outside))}."
         if outside
-        else "The models run on this machine, and nothing is kept, but who looks at this screen sees it."
+        else "The models run on this machine, and no text is kept, but who looks at this screen sees it."
     )
     return notice(
         f"<p><b>This looks like data of a real person:</b> {escape(', '.join(signs))}. Remove it: this page is "

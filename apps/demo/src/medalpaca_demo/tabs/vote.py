@@ -71,9 +71,8 @@ def build(scene: Scene) -> None:
         """Both answers without names, and the vote at once: nobody has to wait for the end."""
         booth = replace(booth or Booth(secrets.randbits(32)), began=time.monotonic())
         yield booth, stem(items[index(booth)]), *sides(booth, None), voting()
-        with closing(
-            scene.visits.show(visitor.session_hash or "", scene.request(items[index(booth)]))
-        ) as stream:
+        asked = scene.request(items[index(booth)])
+        with closing(scene.visits.show(visitor.session_hash or "", asked, visitor.username)) as stream:
             for progress in stream:
                 if progress is None:
                     yield (gr.skip(),) * 5
