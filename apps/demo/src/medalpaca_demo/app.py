@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -19,6 +20,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from medalpaca_data.exam import Exam
 from medalpaca_data.ground.errors import UserError
 
+from .access import RULE, Door, Lockout
 from .engine import Engine
 from .load import Pair
 from .page import banner, header, key_help, purpose
@@ -130,14 +132,28 @@ def launch_settings() -> dict[str, Any]:
     }
 
 
-def serving(host: str, check: Callable[[str, str], bool] | None) -> dict[str, Any]:
-    """The settings that differ when others are let in: the address, the names it answers to, and the log-in."""
-    named = None if host in ("0.0.0.0", "::") else frozenset({host, *LOCAL_NAMES})  # noqa: S104
-    return {
-        "server_name": host,
-        "auth": check,
-        "app_kwargs": {**APP, "middleware": [Middleware(Shield, names=named), PACKED]},
-    }
+def serving(
+    host: str,
+    check: Callable[[str, str], bool] | None,
+    *,
+    tls: tuple[Path, Path] | None = None,
+    proxy: bool = False,
+    lockout: Lockout | None = None,
+) -> dict[str, Any]:
+    """The settings that differ when others are let in: the address, the names it answers to, and the log-in.
+
+    `tls` are a certificate and its key; `proxy` says that one stands in front, under a name of its own, and ends TLS.
+    """
+    anything = proxy or host in ("0.0.0.0", "::")  # noqa: S104
+    named = None if anything else frozenset({host, *LOCAL_NAMES})
+    doors = [Middleware(Shield, names=named), Middleware(Door, encrypted=bool(tls) or proxy), PACKED]
+    settings: dict[str, Any] = {"server_name": host, "app_kwargs": {**APP, "middleware": doors}}
+    if check is not None:
+        settings |= {"auth": (lockout or Lockout()).guard(check), "auth_message": RULE}
+    if tls is not None:
+        # The server asks itself once whether it is up, by an address that no certificate names.
+        settings |= {"ssl_certfile": str(tls[0]), "ssl_keyfile": str(tls[1]), "ssl_verify": False}
+    return settings
 
 
 def _theme() -> gr.themes.Base:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from medalpaca_data.exam import POCKET, find_exam
 from medalpaca_data.ground.endpoint import api_key
-from medalpaca_data.ground.errors import Parser, UserError, run
+from medalpaca_data.ground.errors import UserError, run
 from medalpaca_data.ground.places import quickstart
 
-from .address import Source, addresses, check_hosts, read_source
+from .address import addresses, check_hosts
+from .choice import Choice, choose
 from .request import Scoring
 
 if TYPE_CHECKING:
@@ -26,26 +26,8 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .load import Pair
 
-DEFAULT_PORT = 7860
-LOOPBACK = "127.0.0.1"
 PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
 HERE = "127.0.0.1,localhost"
-
-
-class Choice(NamedTuple):
-    """What to open."""
-
-    base: Source
-    adapter: Source
-    exam: str
-    scoring: Scoring
-    port: int = DEFAULT_PORT
-    results: tuple[Path, Path] | None = None
-    host: str = LOOPBACK
-    auth_file: Path | None = None
-    trusted: tuple[str, ...] = ()
-    key_variable: str | None = None
-    audit: Path | None = None
 
 
 def entry() -> NoReturn:
@@ -74,109 +56,6 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def choose(arguments: Sequence[str]) -> Choice:
-    """What the command line asks for."""
-    parser = Parser(
-        prog="demo",
-        description="Base and fine-tuned model side by side on exam questions, on this machine only.",
-        epilog="Without arguments: the quickstart's pair on its own exam, made first where there is none. "
-        "`demo password NAME` asks for a password and prints a line for --auth-file; "
-        "`demo audit verify LOG` tells whether an audit log was changed.",
-    )
-    parser.add_argument("what", nargs="?", help="`password NAME`, or `audit verify LOG`")
-    parser.add_argument(
-        "--base", type=read_source, metavar="DIR", help="the base model; or URL#MODEL of a server that has it"
-    )
-    parser.add_argument(
-        "--adapter",
-        type=read_source,
-        metavar="DIR",
-        help="a run directory with a LoRA trained on that base; or URL#MODEL, as in http://127.0.0.1:8000/v1#mine",
-    )
-    parser.add_argument(
-        "--trusted-host",
-        action="append",
-        default=[],
-        metavar="HOST",
-        help="questions may be sent to this other machine, where a URL names it",
-    )
-    parser.add_argument(
-        "--api-key-env", metavar="NAME", help="the environment variable that holds the servers' key"
-    )
-    parser.add_argument(
-        "--exam",
-        metavar="FILE",
-        help="an exam file or directory, or a bundled name "
-        f"(default: with --base MEDALPACA_EXAM, without it {POCKET})",
-    )
-    parser.add_argument(
-        "--scoring",
-        choices=("letter", "text"),
-        help="rate the options' letters or their texts (default: letter; pocket exam: text)",
-    )
-    parser.add_argument(
-        "--results",
-        nargs=2,
-        type=Path,
-        metavar=("BASE", "TUNED"),
-        help="lm_eval results of both on this exam, for Browse and Leaderboard",
-    )
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, metavar="N", help="default: %(default)s")
-    parser.add_argument(
-        "--host",
-        default=LOOPBACK,
-        metavar="ADDRESS",
-        help="listen there instead of on this machine only; needs --auth-file",
-    )
-    parser.add_argument(
-        "--auth-file", type=Path, metavar="FILE", help="ask for a name and a password that are in this file"
-    )
-    parser.add_argument(
-        "--audit",
-        type=Path,
-        metavar="FILE",
-        help="keep an audit log there: who asked when, and hashes of questions and answers",
-    )
-    parser.add_argument("--version", action="version", version=f"demo {version('medalpaca-demo')}")
-    options = parser.parse_args(list(arguments))
-    if options.what is not None:
-        known = {
-            "password": "wants one name after it, and nothing else",
-        }.get(options.what, "not a command")
-        raise UserError(f"demo: {options.what!r}: {known} (see `demo --help`)")
-    if not 1 <= options.port <= 65535:
-        raise UserError(f"demo: --port {options.port}: a number from 1 to 65535 was expected")
-    if (options.base is None) != (options.adapter is None):
-        missing = "--adapter" if options.adapter is None else "--base"
-        raise UserError(f"demo: {missing} is missing; name both models, or neither for the quickstart's")
-    if options.host not in (LOOPBACK, "localhost") and options.auth_file is None:
-        raise UserError(f"demo: --host {options.host} lets other machines in; name who may with --auth-file")
-    results: tuple[Path, Path] | None = tuple(options.results) if options.results else None
-    if options.base is None:
-        made = quickstart()
-        base, adapter, exam = made.base, made.run, options.exam or POCKET
-        if exam == POCKET:
-            results = results or (made.results_base, made.results_tuned)
-    else:
-        base, adapter, exam = options.base, options.adapter, find_exam(options.exam)
-        if exam is None:
-            raise UserError(f"demo: --exam is missing: an exam file or directory, or {POCKET}")
-    scoring: Scoring = options.scoring or ("text" if exam == POCKET else "letter")
-    return Choice(
-        base,
-        adapter,
-        exam,
-        scoring,
-        options.port,
-        results,
-        options.host,
-        options.auth_file,
-        tuple(options.trusted_host),
-        options.api_key_env,
-        options.audit,
-    )
-
-
 def make_pair(choice: Choice) -> None:
     """The quickstart's pair, where it was asked for and is not there: minutes, with progress, once."""
     made = quickstart()
@@ -196,16 +75,19 @@ def serve(choice: Choice) -> None:
     from medalpaca_data.ground.sealed import seal
 
     from .audit import KEPT, head_line
-    from .auth import read_auth
+    from .auth import check_tls, read_auth
     from .load import check_pair, no_engine, start_engine, unchecked_pair
 
     # Before gradio and transformers are imported: both read their switches once.
     without_proxies()
+    # Whose word on a visitor's address and on TLS is taken: the named proxy's, else nobody's.
+    os.environ["FORWARDED_ALLOW_IPS"] = choice.proxy or ""
     outside = check_hosts(addresses(choice.base, choice.adapter), choice.trusted)
     key = api_key(choice.key_variable, "--api-key-env", "demo") if choice.key_variable else None
     seal(outside)
     exam = load_exam(choice.exam)
     check = read_auth(choice.auth_file) if choice.auth_file else None
+    tls = check_tls(*choice.tls) if choice.tls else None
     examined = choice.results is not None
     recorder = _recorder(choice.audit) if choice.audit else None
     try:
@@ -237,7 +119,7 @@ def serve(choice: Choice) -> None:
     page, settings = build_app(
         engine, pair, exam, choice.scoring, results=results, recorded=KEPT if recorder else ""
     )
-    settings |= serving(choice.host, check)
+    settings |= serving(choice.host, check, tls=tls, proxy=choice.proxy is not None)
     try:
         _, url, _ = page.launch(server_port=choice.port, prevent_thread_lock=True, **settings)
     except OSError as error:
