@@ -195,14 +195,20 @@ class Tab:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """One Chromium for all; skipped where there is none."""
+def chromium() -> tuple[str, list[str]]:
+    """The program and its flags; skipped where there is none."""
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine")
+    return CHROMIUM, FLAGS
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: tuple[str, list[str]]) -> Iterator[Any]:
+    """One Chromium for all."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium[0], args=chromium[1])
         yield browser
         browser.close()
 

@@ -81,6 +81,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.refused():
             return
         name, _, fault = body["model"].partition("+")
+        fault = fault or next((f for f in ("500", "drops") if f"fault {f}" in body["prompt"]), "")
         if name not in self.server.models or self.path != "/v1/completions":
             return self.answer(404, {"error": {"message": f"no {name}"}})
         if fault == "500" or (fault == "half" and body.get("logprobs")):

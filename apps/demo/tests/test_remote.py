@@ -150,8 +150,8 @@ def test_what_cannot_be_rated_is_answered_and_said(
     assert set(found.scores) == {"base"}
     assert found.answers["tuned"].text == greedy(plain, "tuned", asked.prompt, 12)
     table = option_table(ITEM, found, scoring)
-    assert f"Not available from this endpoint: {says}<" in table
-    assert "The endpoint's own numbers, not the examination's" in table
+    assert f"not available from this endpoint: {says}<" in table
+    assert "the endpoint's own numbers, not the examination's" in table
 
 
 def test_a_letter_out_of_sight_is_asked_for_by_itself(connect: Callable[..., Engine]) -> None:

@@ -10,7 +10,7 @@ from medalpaca_data.exam import Item
 from .page import ARM_NAMES, NOTHING
 from .request import ARMS, Arm, OptionScores, Progress, Scoring
 
-ENDPOINTS_OWN = "The endpoint's own numbers, not the examination's"
+ENDPOINTS_OWN = "the endpoint's own numbers, not the examination's"
 RIGHT, WRONG, CHOSEN = "\N{CHECK MARK}", "\N{BALLOT X}", "\N{BLACK CIRCLE}"
 
 
@@ -91,11 +91,11 @@ def _foot(scores: Mapping[Arm, OptionScores], unrated: Mapping[Arm, str], scorin
     )
     held = {
         arm: f"options hold {escape(percent(rated.mass))} of all probability"
-        + (f'<span class="mp-origin">{ENDPOINTS_OWN}</span>' if rated.from_endpoint else "")
+        + (f'; <span class="mp-origin">{ENDPOINTS_OWN}</span>' if rated.from_endpoint else "")
         for arm, rated in scores.items()
     }
     missing = {
-        arm: f'<span class="mp-unrated" data-state="unrated">Not available from this endpoint: {escape(why)}</span>'
+        arm: f'<span class="mp-unrated" data-state="unrated">not available from this endpoint: {escape(why)}</span>'
         for arm, why in unrated.items()
     }
     said = missing | held

@@ -17,6 +17,7 @@ from medalpaca_data.ground.places import quickstart
 
 from .address import addresses, check_hosts
 from .choice import Choice, choose
+from .quiet import texts_withheld
 from .request import Scoring
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def main(arguments: Sequence[str]) -> int:
         case _:
             choice = choose(arguments)
             make_pair(choice)
-            serve(choice)
+            with texts_withheld():
+                serve(choice)
     return 0
 
 

@@ -112,7 +112,8 @@ def _status(item: Item | None, progress: Progress | None, seconds: float) -> tup
         case "reading":
             return "reading", "Reading the question…"
         case "failed":
-            return "failed", f"No answer: {progress.error}."
+            begun = any(answer.text for answer in progress.answers.values())
+            return "failed", f"{'Not finished' if begun else 'No answer'}: {progress.error}."
         case _:
             return progress.state, _verdict(item, progress)
 
