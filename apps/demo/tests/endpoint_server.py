@@ -192,9 +192,11 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main() -> None:
+    import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    torch.set_num_threads(1)
     base, tuned = sys.argv[1:]
     models = {
         "base": AutoModelForCausalLM.from_pretrained(base).eval(),

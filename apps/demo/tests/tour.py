@@ -109,7 +109,7 @@ def drive(url: str, profile: Path, chromium: str, flags: list[str]) -> dict[str,
             ),
         )
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(150_000)
         page.goto(url)
         page.locator("#mp-compare:enabled").wait_for(state="attached")
 
