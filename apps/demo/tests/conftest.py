@@ -195,14 +195,20 @@ class Tab:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """One Chromium for all; skipped where there is none."""
+def chromium() -> tuple[str, list[str]]:
+    """The program and its flags; skipped where there is none."""
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine")
+    return CHROMIUM, FLAGS
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: tuple[str, list[str]]) -> Iterator[Any]:
+    """One Chromium for all."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium[0], args=chromium[1])
         yield browser
         browser.close()
 
@@ -237,3 +243,22 @@ def visit(browser: Any) -> Callable[..., AbstractContextManager[Tab]]:
         assert tab.complaints == []
 
     return come
+
+
+@pytest.fixture
+def endpoint(plain: SimpleNamespace) -> Iterator[Any]:
+    """Both models behind a completions server of this process; see `endpoint_server.py`."""
+    import importlib.util
+    import threading
+
+    where = Path(__file__).with_name("endpoint_server.py")
+    spec = importlib.util.spec_from_file_location("endpoint_server", where)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    server = module.Endpoint({"base": plain.base, "tuned": plain.tuned}, plain.tokenizer)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()

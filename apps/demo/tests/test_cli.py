@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from medalpaca_data.ground.errors import UserError
-from medalpaca_demo.cli import Choice, choose
+from medalpaca_demo.choice import Choice, choose
 from medalpaca_demo.load import check_pair
 
 DEMO = Path(sys.executable).with_name("demo")
@@ -72,7 +72,7 @@ def test_a_named_exam_is_scored_by_letter_unless_told(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["audit"], "reserved"),
+        (["--base", "http://127.0.0.1:8000/v1", "--adapter", "a"], "which model there"),
         (["open"], "not a command"),
         (["--share"], "unrecognized"),
         (["--base", "b"], "--adapter is missing"),
@@ -82,6 +82,10 @@ def test_a_named_exam_is_scored_by_letter_unless_told(monkeypatch: pytest.Monkey
         (["--port", "70000"], "1 to 65535"),
         (["password"], "wants one name"),
         (["--host", "192.0.2.7"], "name who may with --auth-file"),
+        (["--behind-proxy", "127.0.0.1"], "name who may with --auth-file"),
+        (["--host", "192.0.2.7", "--auth-file", "u"], "would send passwords in clear text"),
+        (["--host", "::", "--auth-file", "u", "--ssl-keyfile", "k"], "--ssl-certfile is missing"),
+        (["--host", "::", "--auth-file", "u", "--behind-proxy", "proxy"], "the address it connects from"),
     ],
 )
 def test_bad_calls(arguments: list[str], says: str, monkeypatch: pytest.MonkeyPatch) -> None:

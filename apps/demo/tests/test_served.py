@@ -166,7 +166,7 @@ def test_the_command_serves_and_asks_nobody(
     from medalpaca_demo import cli
 
     # The guard itself would hide a look-up by refusing it, and stays for the process's life.
-    monkeypatch.setattr("medalpaca_data.ground.sealed.seal", go_offline)
+    monkeypatch.setattr("medalpaca_data.ground.sealed.seal", lambda hosts: go_offline())
     monkeypatch.setattr(cli, "wait_for_interrupt", lambda: print(get("http://127.0.0.1:7871/config")[0]))  # noqa: T201
     assert cli.main([*arguments, "--port", "7871"]) == 0
     said = capsys.readouterr().out
@@ -184,7 +184,7 @@ def test_the_page_opens_behind_a_proxy(
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody answers
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "")
-    monkeypatch.setattr("medalpaca_data.ground.sealed.seal", go_offline)
+    monkeypatch.setattr("medalpaca_data.ground.sealed.seal", lambda hosts: go_offline())
     monkeypatch.setattr(cli, "wait_for_interrupt", lambda: None)
     assert cli.main([*arguments, "--port", "7873"]) == 0
     assert "open http://127.0.0.1:7873" in capsys.readouterr().out
@@ -195,7 +195,7 @@ def test_a_taken_port_is_one_line(
 ) -> None:
     from medalpaca_demo import cli
 
-    monkeypatch.setattr("medalpaca_data.ground.sealed.seal", go_offline)
+    monkeypatch.setattr("medalpaca_data.ground.sealed.seal", lambda hosts: go_offline())
     port = app[1].rstrip("/").rpartition(":")[2]
     with pytest.raises(UserError, match=f"port {port} is taken"):
         cli.main([*arguments, "--port", port])
@@ -215,7 +215,7 @@ def test_with_results_a_wrong_adapter_opens_the_page_and_says_so(
     shutil.copytree(pair[1], other)
     manifest = {"format": 1, "kind": "lora", "base": {"path": "elsewhere", "sha256": "f" * 64}}
     (other / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    monkeypatch.setattr("medalpaca_data.ground.sealed.seal", go_offline)
+    monkeypatch.setattr("medalpaca_data.ground.sealed.seal", lambda hosts: go_offline())
     shown: list[bytes] = []
     monkeypatch.setattr(cli, "wait_for_interrupt", lambda: shown.append(get("http://127.0.0.1:7874/")[2]))
     arguments = ["--base", str(pair[0]), "--adapter", str(other), "--exam", str(exam_file), "--port", "7874"]

@@ -91,3 +91,24 @@ def test_ray_is_not_sealed_and_so_not_used():
     code = "from medalpaca_data.engine import open_engine\n    with open_engine('ray', 1): pass"
     done = command(code, MEDALPACA_SEALED="1")
     assert (done.returncode, "engine=ray: not with MEDALPACA_SEALED=1" in done.stderr) == (2, True)
+
+
+def test_hosts_that_were_named_are_let_in_and_their_neighbours_are_not():
+    code = """
+from medalpaca_data.ground.errors import UserError
+from medalpaca_data.ground import sealed
+sealed.seal(["192.0.2.7"])
+sealed.seal(["192.0.2.9"])
+import socket
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for host in ("192.0.2.7", "192.0.2.8", "192.0.2.9"):
+    try:
+        udp.connect((host, 9))
+        print("open")
+    except sealed.SealedError:
+        print("shut")
+    except OSError:
+        print("open")  # let through, and no such network here
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["open", "shut", "shut"], done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import resource
@@ -194,16 +195,24 @@ def test_flops_by_hand(base: Path) -> None:
 
 
 def test_a_trained_model_answers_and_stops_by_itself(
-    go: Go, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    go: Go, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    from medalpaca_data.ground.audit import verify
+    from medalpaca_data.prompt import render
     from medalpaca_train import chat
     from medalpaca_train.cli import main
 
     run, _ = go(method="full", epochs=40, validation=0, learning_rate=1e-2)
     monkeypatch.setattr("sys.stdin", io.StringIO("Answer.\n\n"))
-    assert main(["chat", str(run)]) == 0
+    log = tmp_path / "log"
+    assert main(["chat", str(run), "--audit", str(log)]) == 0
     said = capsys.readouterr().out
     assert "Not for clinical use" in said
+    assert verify(log).head.sha256 in "".join(said.split())
+    kept = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [entry["what"] for entry in kept] == ["started", "asked", "answered", "ended"]
+    assert kept[1]["prompt_sha256"] == hashlib.sha256(render("Answer.").encode()).hexdigest()
+    assert "Answer." not in log.read_text()
     model, tokenizer = chat._load(run, json.loads((run / "manifest.json").read_text()))
     texts = [
         chat.answer(model, tokenizer, f"Answer.\n\n{question}", Console(file=io.StringIO()))
@@ -221,3 +230,5 @@ def test_chat_wants_a_finished_run(tmp_path: Path) -> None:
         main(["chat", str(tmp_path / "nowhere")])
     with pytest.raises(UserError, match="not a finished run"):
         main(["chat", str(tmp_path)])
+    with pytest.raises(UserError, match="--audit goes with chat"):
+        main(["pocket", "--audit", str(tmp_path / "log")])

@@ -11,7 +11,11 @@ from .spoken import spoken_letter
 
 Asked = tuple[Mapping[str, str], Scoring]  # the options, and what was to be answered: a letter or a text
 
-ENDS = {"length": "cut at the limit of {tokens} tokens", "stopped": "stopped after {tokens} tokens"}
+ENDS = {
+    "length": "cut at the limit of {tokens} tokens",
+    "stopped": "stopped after {tokens} tokens",
+    "broken": "the endpoint broke off after {tokens} tokens",
+}
 
 
 def answer_column(
@@ -20,13 +24,14 @@ def answer_column(
     """The card of one arm. `title` in place of the arm's name makes a card that does not tell which arm it is."""
     answer = progress.answers.get(arm) if progress else None
     state = _state(progress, answer)
+    rated = progress is not None and arm not in progress.unrated
     name = title or ARM_NAMES[arm]
     return (
         f'<section class="mp-answer{"" if title else f" mp-{arm}"}" data-state="{state}" aria-label="{name} answer">'
         f'<div class="mp-bar-top"><h2>{name}</h2><span class="mp-meta">{"" if title else _meta(answer)}</span>'
         f"{_copy(name, answer)}</div>"
         f'<div class="mp-text" data-copy-source>{_text(answer, state)}</div>'
-        f"{'' if title else _end(answer)}{_spoken(answer, asked)}</section>"
+        f"{'' if title else _end(answer)}{_spoken(answer, asked, rated)}</section>"
     )
 
 
@@ -65,9 +70,10 @@ def _end(answer: Answer | None) -> str:
     return f'<p class="mp-end">{text.format(tokens=answer.tokens)}</p>' if answer and text else ""
 
 
-def _spoken(answer: Answer | None, asked: Asked | None) -> str:
+def _spoken(answer: Answer | None, asked: Asked | None, rated: bool) -> str:
     if answer is None or not answer.ended or asked is None or not answer.text.strip():
         return ""
     letter = spoken_letter(answer.text, *asked)
-    said = f"names {letter}" if letter else "names no single option; the rating above counts"
+    counts = "; the rating above counts" if rated else ""
+    said = f"names {letter}" if letter else f"names no single option{counts}"
     return f'<p class="mp-end" data-parsed="{letter or ""}">The text {said}.</p>'

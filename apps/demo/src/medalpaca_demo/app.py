@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -19,6 +20,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from medalpaca_data.exam import Exam
 from medalpaca_data.ground.errors import UserError
 
+from .access import RULE, Door, Lockout
 from .engine import Engine
 from .load import Pair
 from .page import banner, header, key_help, purpose
@@ -45,12 +47,15 @@ def build_app(
     *,
     results: Results | None = None,
     max_new_tokens: int = MAX_NEW_TOKENS,
+    recorded: str = "",
 ) -> tuple[gr.Blocks, dict[str, Any]]:
     """The page, and what to pass to its `launch`."""
     # Any value turns on a mode in which whoever reaches the page may edit files and run code.
     if os.environ.get("GRADIO_VIBE_MODE"):
         raise UserError("GRADIO_VIBE_MODE is set: it lets any visitor run code here; unset it")
-    scene = Scene(engine, pair, exam_, scoring, results or Results(), Visits(engine), max_new_tokens)
+    scene = Scene(
+        engine, pair, exam_, scoring, results or Results(), Visits(engine), max_new_tokens, recorded
+    )
     with gr.Blocks(title="Base vs fine-tuned", analytics_enabled=False, fill_width=True) as page:
         html(header(pair.name, exam_.name, len(scene.items)))
         state = html(_banner(engine), "mp-banner")
@@ -69,7 +74,7 @@ def build_app(
                 own.build(scene)
             with gr.Tab("About", id="about"):
                 about.build(scene)
-        html(key_help() + purpose())
+        html(key_help() + purpose(pair.outside, recorded))
         page.load(_follow(scene, comparing), None, [tabs, *comparing.outputs], **QUIET)
         page.load(partial(_watch, engine), None, state, concurrency_limit=None, **QUIET)
     page.queue(max_size=32, api_open=False)
@@ -127,14 +132,28 @@ def launch_settings() -> dict[str, Any]:
     }
 
 
-def serving(host: str, check: Callable[[str, str], bool] | None) -> dict[str, Any]:
-    """The settings that differ when others are let in: the address, the names it answers to, and the log-in."""
-    named = None if host in ("0.0.0.0", "::") else frozenset({host, *LOCAL_NAMES})  # noqa: S104
-    return {
-        "server_name": host,
-        "auth": check,
-        "app_kwargs": {**APP, "middleware": [Middleware(Shield, names=named), PACKED]},
-    }
+def serving(
+    host: str,
+    check: Callable[[str, str], bool] | None,
+    *,
+    tls: tuple[Path, Path] | None = None,
+    proxy: bool = False,
+    lockout: Lockout | None = None,
+) -> dict[str, Any]:
+    """The settings that differ when others are let in: the address, the names it answers to, and the log-in.
+
+    `tls` are a certificate and its key; `proxy` says that one stands in front, under a name of its own, and ends TLS.
+    """
+    anything = proxy or host in ("0.0.0.0", "::")  # noqa: S104
+    named = None if anything else frozenset({host, *LOCAL_NAMES})
+    doors = [Middleware(Shield, names=named), Middleware(Door, encrypted=bool(tls) or proxy), PACKED]
+    settings: dict[str, Any] = {"server_name": host, "app_kwargs": {**APP, "middleware": doors}}
+    if check is not None:
+        settings |= {"auth": (lockout or Lockout()).guard(check), "auth_message": RULE}
+    if tls is not None:
+        # The server asks itself once whether it is up, by an address that no certificate names.
+        settings |= {"ssl_certfile": str(tls[0]), "ssl_keyfile": str(tls[1]), "ssl_verify": False}
+    return settings
 
 
 def _theme() -> gr.themes.Base:

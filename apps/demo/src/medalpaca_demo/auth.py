@@ -12,6 +12,21 @@ from medalpaca_data.ground.files import read_text
 SHORTEST = 8  # characters
 
 
+def check_tls(certificate: Path, key: Path) -> tuple[Path, Path]:
+    """Raises UserError, one line, where the two are missing or do not belong together."""
+    import ssl
+
+    for file in (certificate, key):
+        if not file.is_file():
+            raise UserError(f"{file}: no such file")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except (ssl.SSLError, ValueError) as error:
+        said = getattr(error, "reason", None) or str(error)
+        raise UserError(f"{certificate}: cannot be used with {key} ({said})") from None
+    return certificate, key
+
+
 def hash_line(name: str, ask: Callable[[str], str] = getpass) -> str:
     """A line for the file, from a password typed twice. Raises UserError when the two differ or are short."""
     from argon2 import PasswordHasher
@@ -53,7 +68,8 @@ def read_auth(file: Path) -> Callable[[str, str], bool]:
     if not hashes:
         raise UserError(f"{file}: nobody in it; make a line with `demo password NAME >> {file}`")
     hasher = PasswordHasher()
-    decoy = hasher.hash("nobody")
+    # As costly to check as what is in the file.
+    decoy = PasswordHasher.from_parameters(extract_parameters(next(iter(hashes.values())))).hash("nobody")
 
     def check(name: str, password: str) -> bool:
         """Takes as long for a name that is not there."""

@@ -10,6 +10,7 @@ from medalpaca_data.exam import Item
 from .page import ARM_NAMES, NOTHING
 from .request import ARMS, Arm, OptionScores, Progress, Scoring
 
+ENDPOINTS_OWN = "the endpoint's own numbers, not the examination's"
 RIGHT, WRONG, CHOSEN = "\N{CHECK MARK}", "\N{BALLOT X}", "\N{BLACK CIRCLE}"
 
 
@@ -17,6 +18,7 @@ def option_table(item: Item, progress: Progress | None, scoring: Scoring) -> str
     """A table with one row per option; bars and numbers follow the way the exam is scored."""
     scores: Mapping[Arm, OptionScores] = progress.scores if progress else {}
     heads = "".join(_head(arm, scores.get(arm), item) for arm in ARMS)
+    unrated: Mapping[Arm, str] = progress.unrated if progress else {}
     rows = "".join(
         f"<tr{' class=mp-key' if letter == item.answer else ''}>"
         f'<th scope="row"><span class="mp-letter">{escape(letter)}</span>'
@@ -31,7 +33,7 @@ def option_table(item: Item, progress: Progress | None, scoring: Scoring) -> str
     return (
         '<table class="mp-bars"><caption>How each model rates the options</caption>'
         f'<thead><tr><th scope="col">Option</th>{heads}</tr></thead><tbody>{rows}</tbody>'
-        f"<tfoot>{_foot(scores, scoring)}</tfoot></table>"
+        f"<tfoot>{_foot(scores, unrated, scoring)}</tfoot></table>"
     )
 
 
@@ -81,15 +83,24 @@ def _cell(arm: Arm, scores: OptionScores | None, number: int, is_key: bool | Non
     )
 
 
-def _foot(scores: Mapping[Arm, OptionScores], scoring: Scoring) -> str:
+def _foot(scores: Mapping[Arm, OptionScores], unrated: Mapping[Arm, str], scoring: Scoring) -> str:
     by = (
         "Share of each letter among the letters, as the first thing said."
         if scoring == "letter"
         else "Share of each option by its text's log-likelihood per character, as this exam is scored."
     )
-    held = {arm: f"options hold {escape(percent(scores[arm].mass))} of all probability" for arm in scores}
+    held = {
+        arm: f"options hold {escape(percent(rated.mass))} of all probability"
+        + (f'; <span class="mp-origin">{ENDPOINTS_OWN}</span>' if rated.from_endpoint else "")
+        for arm, rated in scores.items()
+    }
+    missing = {
+        arm: f'<span class="mp-unrated" data-state="unrated">not available from this endpoint: {escape(why)}</span>'
+        for arm, why in unrated.items()
+    }
+    said = missing | held
     return (
         f'<tr><td class="mp-how">{by}</td>'
-        + "".join(f"<td>{held.get(arm, '')}</td>" for arm in ARMS)
+        + "".join(f"<td>{said.get(arm, '')}</td>" for arm in ARMS)
         + "</tr>"
     )

@@ -13,8 +13,8 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -23,10 +23,12 @@ import torch
 from medalpaca_data.ground.errors import UserError
 
 from .arms import Arms
+from .audit import UNWRITTEN, Recorder
 from .encode import encode, max_length
 from .job import Job
 from .prefill import follow, loglikelihoods, read
-from .request import ARMS, Request
+from .remote import Remote, answer_all
+from .request import ARMS, Arm, Progress, Request
 from .score import rate, score_options
 from .stream import FanOut, Row, StopRows
 
@@ -39,10 +41,11 @@ GATHER_SECONDS = 0.03
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What loading gives the engine."""
+    """What loading gives the engine: `arms` for the models here, `remotes` for those that other programs serve."""
 
-    arms: Arms
+    arms: Arms | None
     tokenizer: Any
+    remotes: Mapping[Arm, Remote] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +67,17 @@ class Engine:
         max_jobs: int = MAX_JOBS,
         max_waiting: int = MAX_WAITING,
         gather_seconds: float = GATHER_SECONDS,
+        recorder: Recorder | None = None,
     ) -> None:
         self._load = load
+        self._recorder = recorder
         self._max_jobs = max_jobs
         self._max_waiting = max_waiting
         self._gather_seconds = gather_seconds
+        self._remotes: Mapping[Arm, Remote] = {}
+        self._here: tuple[Arm, ...] = ()
+        # Whether base and tuned write at the same time; else the base is first.
+        self.together = False
         self._waiting: deque[Job] = deque()
         self._serving: tuple[Job, ...] = ()
         self._wake = threading.Condition()
@@ -95,9 +104,12 @@ class Engine:
             return EngineState("loading", seconds=time.monotonic() - self._began)
         return EngineState("failed", _explain(self._error)) if self._error else EngineState("up")
 
-    def submit(self, request: Request) -> Job:
-        """Queue a request."""
-        job = Job(request)
+    def submit(self, request: Request, user: str = "") -> Job:
+        """Queue a request; with a recorder, only once it is on record who asked."""
+        job = Job(request, self._record_end if self._recorder else None)
+        if not self._record(lambda recorder: recorder.asked(job, user)):
+            job.update(state="failed", error=UNWRITTEN)
+            return job
         with self._wake:
             if self._closed:
                 job.update(state="failed", error="the model is closed")
@@ -134,15 +146,34 @@ class Engine:
             self._wake.notify_all()
         self._thread.join()
 
+    def _record_end(self, job: Job, end: Progress) -> Progress:
+        if self._record(lambda recorder: recorder.answered(job, end)):
+            return end
+        return replace(end, state="failed", error=UNWRITTEN)
+
+    def _record(self, write: Callable[[Recorder], None]) -> bool:
+        try:
+            if self._recorder is not None:
+                write(self._recorder)
+        except (
+            Exception
+        ):  # a full disk, a log that was shortened: whoever asked is told, and the engine goes on
+            return False
+        return True
+
     # -- the engine's own thread
 
     def _run(self) -> None:
         try:
             loaded = self._load()
-            self._arms, self._tokenizer = loaded.arms, loaded.tokenizer
-            model = self._arms.model("base")
-            self.max_length = max_length(model.config, self._tokenizer)
-            self._eos = _eos_ids([self._arms.model(arm) for arm in ARMS], self._tokenizer)
+            self._remotes = loaded.remotes
+            self._here = tuple(arm for arm in ARMS if arm not in loaded.remotes)
+            if loaded.arms is not None:
+                self._arms, self._tokenizer = loaded.arms, loaded.tokenizer
+                models = [self._arms.model(arm) for arm in self._here]
+                self.max_length = max_length(models[0].config, self._tokenizer)
+                self._eos = _eos_ids(models, self._tokenizer)
+                self.together = self._here == ARMS and self._arms.together
         except Exception as error:
             self._error = error
         self._up.set()
@@ -183,6 +214,7 @@ class Engine:
         if self._error is not None:
             raise self._error
         rows: list[Row] = []
+        served: list[Job] = []
         for job in batch:
             if job.cancelled.is_set():
                 job.update(state="stopped")
@@ -190,27 +222,36 @@ class Engine:
             job.update(state="reading")
             try:
                 rows += self._rows(job)
+                served.append(job)
             except Exception as error:  # one job's trouble is not the others'
                 job.update(state="failed", error=_explain(error))
-        groups = [rows] if self._arms.together else [[row for row in rows if row.arm == arm] for arm in ARMS]
+        groups = [rows] if self.together else [[row for row in rows if row.arm == arm] for arm in self._here]
         for group in groups:
             if asked := [row for row in group if not row.job.cancelled.is_set()]:
                 self._answer(asked, rows)
-        for job in {row.job for row in rows}:
+        troubles = answer_all(self._remotes, served) if self._remotes else {}
+        for job in served:
             stopped = any(row.job is job and row.ended in (None, "stopped") and row.limit for row in rows)
-            job.update(state="stopped" if stopped else "done")
+            if stopped or (self._remotes and job.cancelled.is_set()):
+                job.update(state="stopped")
+            elif job in troubles:
+                job.update(state="failed", error=troubles[job])
+            else:
+                job.update(state="done")
 
     def _rows(self, job: Job) -> list[Row]:
-        """Both arms of one job, with its options where they can be read off the prompt; else rated here."""
+        """A job's arms that answer here, with its options where the prompt's reading rates them; else rated now."""
+        if not self._here:
+            return []
         prompt = encode(self._tokenizer, job.request.prompt)
         if len(prompt) >= self.max_length:
             raise TooLongError(f"question too long ({len(prompt)} tokens, limit {self.max_length})")
         tails = follow(self._tokenizer, job.request, prompt, self.max_length)
         if tails is None:
-            scores = score_options(self._arms, self._tokenizer, job.request, self.max_length)
+            scores = score_options(self._arms, self._tokenizer, job.request, self.max_length, self._here)
             job.update(scores=MappingProxyType(scores))
         limit = min(job.request.max_new_tokens, self.max_length - len(prompt))
-        return [Row(job, arm, limit, tuple(prompt), tails or ()) for arm in ARMS]
+        return [Row(job, arm, limit, tuple(prompt), tails or ()) for arm in self._here]
 
     def _answer(self, rows: Sequence[Row], shown: Sequence[Row]) -> None:
         """Read these rows' prompts, rate their options, and write their answers; `shown` are all of the batch's."""

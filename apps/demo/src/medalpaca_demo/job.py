@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,10 +18,17 @@ POLL_SECONDS = 0.5
 
 
 class Job:
-    """Written by the engine's thread, read by the page's; both see whole `Progress` values only."""
+    """Written by the engine's thread, read by the page's; both see whole `Progress` values only.
 
-    def __init__(self, request: Request) -> None:
+    `before_end` is given the last picture before anybody sees it, and what it returns is shown.
+    """
+
+    def __init__(
+        self, request: Request, before_end: Callable[[Job, Progress], Progress] | None = None
+    ) -> None:
         self.request = request
+        self.id = secrets.token_hex(8)
+        self._before_end = before_end
         self.cancelled = threading.Event()
         self._progress = Progress()
         self._version = 0
@@ -36,7 +44,10 @@ class Job:
         """Publish a new picture. Engine only; what is final stays as it is."""
         with self._changed:
             if not self._progress.final:
-                self._progress = replace(self._progress, **changes)
+                picture = replace(self._progress, **changes)
+                if picture.final and self._before_end is not None:
+                    picture = self._before_end(self, picture)
+                self._progress = picture
                 self._version += 1
                 self._changed.notify_all()
 

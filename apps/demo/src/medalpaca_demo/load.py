@@ -1,12 +1,12 @@
-"""From two directories to a running engine; what does not belong together is refused before loading."""
+"""From two directories or addresses to a running engine; what does not belong together is refused before loading."""
 
 from __future__ import annotations
 
 import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,42 +14,61 @@ from typing import TYPE_CHECKING, Any
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.weights import check_adapter_dir, check_model_dir, weights_sha256
 
+from .address import Address, Source, addresses, check_hosts
+
 if TYPE_CHECKING:
     from .arms import Arms
+    from .audit import Recorder
     from .engine import Engine, Loaded
+    from .remote import Remote
+    from .request import Arm
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A base and an adapter that belong together, and the hashes that name them."""
+    """A base and an adapter that belong together, and the hashes that name them; an endpoint's weights have none."""
 
-    base: Path
-    adapter: Path
+    base: Source
+    adapter: Source
     base_sha256: str
     adapter_sha256: str
+    outside: tuple[str, ...] = ()  # machines that questions go to
 
     @property
     def name(self) -> str:
         """The run as a reader would quote it."""
+        if isinstance(self.adapter, Address):
+            return self.adapter.name
         name = self.adapter.resolve().name
         return f"{name}@{self.adapter_sha256[:8]}" if self.adapter_sha256 else f"{name} (not loaded)"
 
 
-def check_pair(base: Path, adapter: Path) -> Pair:
-    """Check both directories and name them; `adapter` may be an adapter of that base, or a whole model.
+def check_pair(base: Source, adapter: Source, trusted: Collection[str] = ()) -> Pair:
+    """Check both and name them; `adapter` may be an adapter of that base, a whole model, or an endpoint.
 
-    Raises UserError, one line, on anything that does not fit.
+    `trusted` are hosts outside this machine that may be asked. Raises UserError, one line, on anything that does
+    not fit.
     """
-    check_model_dir(base)
-    base_sha256 = weights_sha256(base)
-    if is_whole_model(adapter):
-        check_model_dir(adapter)
-    else:
-        check_adapter_dir(adapter, base, base_sha256)
-    return Pair(base, adapter, base_sha256, weights_sha256(adapter))
+    outside = tuple(check_hosts(addresses(base, adapter), trusted))
+    base_sha256 = adapter_sha256 = ""
+    if isinstance(base, Path):
+        check_model_dir(base)
+        base_sha256 = weights_sha256(base)
+    if isinstance(adapter, Path):
+        if is_whole_model(adapter):
+            check_model_dir(adapter)
+        elif isinstance(base, Path):
+            check_adapter_dir(adapter, base, base_sha256)
+        else:
+            raise UserError(
+                f"{adapter}: an adapter needs its base's directory, and {base} is an address; "
+                "name the directory, or the address that serves this adapter"
+            )
+        adapter_sha256 = weights_sha256(adapter)
+    return Pair(base, adapter, base_sha256, adapter_sha256, outside)
 
 
-def unchecked_pair(base: Path, adapter: Path) -> Pair:
+def unchecked_pair(base: Source, adapter: Source) -> Pair:
     """The names of a pair that cannot be loaded, for a page that shows what was examined."""
     return Pair(base, adapter, "", "")
 
@@ -69,10 +88,10 @@ def is_whole_model(directory: Path) -> bool:
     return (directory / "config.json").is_file() and not (directory / "adapter_config.json").is_file()
 
 
-def load_engine(pair: Pair) -> Engine:
+def load_engine(pair: Pair, key: str | None = None) -> Engine:
     """The engine with its models loaded. Raises UserError, one line, when the libraries refuse what the checks
     let pass."""
-    engine = start_engine(pair)
+    engine = start_engine(pair, key)
     try:
         return engine.ready()
     except Exception:
@@ -80,41 +99,63 @@ def load_engine(pair: Pair) -> Engine:
         raise
 
 
-def start_engine(pair: Pair) -> Engine:
+def start_engine(pair: Pair, key: str | None = None, recorder: Recorder | None = None) -> Engine:
     """The engine, which loads its models while others do something else."""
     from .engine import Engine
 
-    return Engine(partial(load_arms, pair))
+    return Engine(partial(load_arms, pair, key), recorder=recorder)
 
 
-def load_arms(pair: Pair) -> Loaded:
-    """Load the base once and put the adapter on it, or load both models."""
+def load_arms(pair: Pair, key: str | None = None) -> Loaded:
+    """Load what is here, and ask whether what is elsewhere answers. `key` is what endpoints want to see."""
+    from .remote import Remote
+
+    remotes: dict[Arm, Remote] = {}
+    directories: dict[Arm, Path] = {}
+    sources: tuple[tuple[Arm, Source], ...] = (("base", pair.base), ("tuned", pair.adapter))
+    for arm, source in sources:
+        if isinstance(source, Path):
+            directories[arm] = source
+        else:
+            remotes[arm] = Remote(source, key)
+            remotes[arm].check()
+    return replace(_load_here(directories), remotes=remotes)
+
+
+def _load_here(directories: Mapping[Arm, Path]) -> Loaded:
+    """Load the base once and put the adapter on it, or load whole models."""
+    from .engine import Loaded
+
+    if not directories:
+        return Loaded(None, None)
     import torch
     from peft import PeftModel
     from transformers import AutoTokenizer
 
     from .arms import Two
-    from .engine import Loaded
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with_tokenizer = [d for d in (pair.base, pair.adapter) if (d / "tokenizer_config.json").is_file()]
+    there = list(directories.values())
+    with_tokenizer = [directory for directory in there if (directory / "tokenizer_config.json").is_file()]
     if not with_tokenizer:
-        raise UserError(f"{pair.base}: no tokenizer (tokenizer_config.json) here or in {pair.adapter}")
+        elsewhere = f" or in {there[1]}" if there[1:] else ""
+        raise UserError(f"{there[0]}: no tokenizer (tokenizer_config.json) here{elsewhere}")
     tokenizers = []
     for directory in with_tokenizer:
         with _loading(directory):
             tokenizers.append(
                 AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
             )
-    base = _model(pair.base, device)
-    if is_whole_model(pair.adapter):
+    if "tuned" not in directories or is_whole_model(directories["tuned"]):
         if len({frozenset(tokenizer.get_vocab().items()) for tokenizer in tokenizers}) > 1:
             raise UserError(
-                f"{pair.adapter}: another vocabulary than {pair.base}; the same prompt would be other tokens"
+                f"{there[1]}: another vocabulary than {there[0]}; the same prompt would be other tokens"
             )
-        return Loaded(Two({"base": base, "tuned": _model(pair.adapter, device)}), tokenizers[0])
-    with _loading(pair.adapter):
-        model = PeftModel.from_pretrained(base, pair.adapter, local_files_only=True)
+        models = {arm: _model(directory, device) for arm, directory in directories.items()}
+        return Loaded(Two(models), tokenizers[0])
+    base, adapter = _model(directories["base"], device), directories["tuned"]
+    with _loading(adapter):
+        model = PeftModel.from_pretrained(base, adapter, local_files_only=True)
     return Loaded(_adapted(model if _is_placed(base) else model.to(device)), tokenizers[0])
 
 

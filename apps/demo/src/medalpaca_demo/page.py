@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from medalpaca_data.exam import Item
@@ -33,12 +34,21 @@ def banner(name: str, error: str = "", seconds: float = 0.0) -> str:
     return f'<p class="mp-banner" data-state="{name}" role="status">{said}</p>'
 
 
-def purpose() -> str:
-    """What this is not; it stays in sight wherever the page is scrolled to."""
+def purpose(outside: Sequence[str] = (), recorded: str = "") -> str:
+    """What this is not, and where questions go; it stays in sight wherever the page is scrolled to.
+
+    `outside` are other machines that questions are sent to; `recorded` says what an audit log keeps of them.
+    """
+    kept = recorded or "nothing is stored"
+    if outside:
+        hosts = escape(", ".join(outside))
+        badge = (
+            f'<span class="mp-sends" title="Questions go to {hosts}; here, {kept}">sends to {hosts}</span>'
+        )
+    else:
+        badge = f'<span class="mp-offline" title="From this machine to this machine; {kept}">offline</span>'
     return (
-        '<footer class="mp-purpose"><span>Exam questions only, not for clinical use</span>'
-        '<span class="mp-offline" title="From this machine to this machine; nothing is sent or stored">'
-        "offline</span></footer>"
+        f'<footer class="mp-purpose"><span>Exam questions only, not for clinical use</span>{badge}</footer>'
     )
 
 
@@ -102,7 +112,8 @@ def _status(item: Item | None, progress: Progress | None, seconds: float) -> tup
         case "reading":
             return "reading", "Reading the question…"
         case "failed":
-            return "failed", f"No answer: {progress.error}."
+            begun = any(answer.text for answer in progress.answers.values())
+            return "failed", f"{'Not finished' if begun else 'No answer'}: {progress.error}."
         case _:
             return progress.state, _verdict(item, progress)
 

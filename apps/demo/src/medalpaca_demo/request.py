@@ -10,7 +10,7 @@ from typing import Literal
 Arm = Literal["base", "tuned"]
 Scoring = Literal["letter", "text"]
 State = Literal["waiting", "reading", "answering", "done", "stopped", "failed"]
-Ended = Literal["end", "length", "stopped"]
+Ended = Literal["end", "length", "stopped", "broken"]
 
 ARMS: tuple[Arm, ...] = ("base", "tuned")
 FINAL: frozenset[State] = frozenset({"done", "stopped", "failed"})
@@ -33,12 +33,14 @@ class OptionScores:
     `loglikelihoods` are lm-eval's numbers for the item. `shares` are what the bars show: the softmax over
     them (letter) or over them divided by the option's length in characters (text; lm-eval's `acc_norm`).
     `mass` is the probability that all options hold together: 95 % of almost nothing is no confidence.
+    `from_endpoint`: made of what another program tells of its probabilities, not by passes of our own.
     """
 
     loglikelihoods: tuple[float, ...]
     shares: tuple[float, ...]
     chosen: int
     mass: float
+    from_endpoint: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class Progress:
     ahead: int = 0
     scores: Mapping[Arm, OptionScores] = field(default_factory=lambda: MappingProxyType({}))
     answers: Mapping[Arm, Answer] = field(default_factory=lambda: MappingProxyType({}))
+    unrated: Mapping[Arm, str] = field(default_factory=lambda: MappingProxyType({}))  # and why
     error: str = ""
 
     @property

@@ -14,6 +14,7 @@ from medalpaca_evalharness.probability import softmax
 from medalpaca_evalharness.results import Run, read_run
 from medalpaca_evalharness.sample import Answer
 
+from .address import Address
 from .load import Pair
 from .request import Scoring
 
@@ -75,6 +76,11 @@ def _of(answer: Answer) -> Seen:
 def _strangers(runs: tuple[Run, Run], pair: Pair) -> list[str]:
     """Results of other weights than those that answer on Compare."""
     base, tuned = runs
+    unknown = [
+        f"the {side} answers here come from an endpoint, and whether its weights are those examined is not known"
+        for side, source in (("base", pair.base), ("fine-tuned", pair.adapter))
+        if isinstance(source, Address)
+    ]
     found = [
         f"the {side} results are of other weights ({examined[:8]}) than the ones loaded here ({here[:8]})"
         for side, examined, here in (
@@ -83,4 +89,4 @@ def _strangers(runs: tuple[Run, Run], pair: Pair) -> list[str]:
         )
         if examined and here and examined != here
     ]
-    return found
+    return unknown + found

@@ -25,6 +25,7 @@ class Scene:
     results: Results
     visits: Visits
     max_new_tokens: int
+    recorded: str = ""  # what an audit log keeps, in words; empty where there is none
 
     @property
     def items(self) -> tuple[Item, ...]:

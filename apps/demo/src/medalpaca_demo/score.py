@@ -21,16 +21,24 @@ from .request import ARMS, Arm, OptionScores, Request, Scoring
 ROWS_PER_PASS = 16
 
 
-def score_options(arms: Arms, tokenizer: Any, request: Request, limit: int) -> dict[Arm, OptionScores]:
-    """Both arms' ratings of one request's options, by passes of their own."""
+def score_options(
+    arms: Arms, tokenizer: Any, request: Request, limit: int, asked: Sequence[Arm] = ARMS
+) -> dict[Arm, OptionScores]:
+    """The arms' ratings of one request's options, by passes of their own."""
     pairs = [encode_pair(tokenizer, request.prompt, choice) for choice in request.choices]
     sums: dict[Arm, list[float]] = {}
-    for together in (ARMS,) if arms.together else tuple((arm,) for arm in ARMS):
+    for together in (asked,) if arms.together else tuple((arm,) for arm in asked):
         sums |= _loglikelihoods(arms, together, pairs, limit)
-    return {arm: rate(sums[arm], request.choices, request.scoring) for arm in ARMS}
+    return {arm: rate(sums[arm], request.choices, request.scoring) for arm in asked}
 
 
-def rate(loglikelihoods: Sequence[float], choices: Sequence[str], scoring: Scoring) -> OptionScores:
+def rate(
+    loglikelihoods: Sequence[float],
+    choices: Sequence[str],
+    scoring: Scoring,
+    *,
+    from_endpoint: bool = False,
+) -> OptionScores:
     """lm-eval's choice (`acc` for letters, `acc_norm` for texts), and the softmax over what it compares."""
     lengths = [len(choice) if scoring == "text" else 1 for choice in choices]
     compared = [value / length for value, length in zip(loglikelihoods, lengths, strict=True)]
@@ -42,6 +50,7 @@ def rate(loglikelihoods: Sequence[float], choices: Sequence[str], scoring: Scori
         shares=tuple(weight / total for weight in weights),
         chosen=compared.index(best),
         mass=min(1.0, sum(math.exp(value) for value in loglikelihoods)),
+        from_endpoint=from_endpoint,
     )
 
 

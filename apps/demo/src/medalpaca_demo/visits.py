@@ -33,12 +33,15 @@ class Visits:
         self._streams: dict[str, _Stream] = {}
         self._lock = threading.Lock()
 
-    def show(self, visitor: str, request: Request) -> Generator[Progress | None, None, None]:
-        """Pictures of a new job. None, and no more, when the visitor has turned to something else.
+    def show(
+        self, visitor: str, request: Request, user: str | None = None
+    ) -> Generator[Progress | None, None, None]:
+        """Pictures of a new job. None, and no more, when the visitor has turned to something else. `user` is the
+        name of who has logged in.
 
         Closing this generator, which is what a closed page does, frees the engine.
         """
-        stream = _Stream(self._engine.submit(request))
+        stream = _Stream(self._engine.submit(request, user or ""))
         with self._lock:
             self._streams[visitor] = stream
         try:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import getpass
+import secrets
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from medalpaca_data.ground.audit import AuditLog
 from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.weights import check_adapter_dir, check_model_dir
-from medalpaca_data.prompt import render
+from medalpaca_data.ground.files import sha256_bytes
+from medalpaca_data.ground.weights import check_adapter_dir, check_model_dir, weights_sha256
+from medalpaca_data.prompt import PROMPT_ID, render
 
 from . import manifest
 from .model import base_directory, hush, load_tokenizer
@@ -19,15 +23,29 @@ ANSWER = 512  # most tokens of an answer
 NOTICE = "Not for clinical use. Ask; an empty line or Ctrl-D ends."
 
 
-def chat(run: Path, console: Console) -> None:
+def chat(run: Path, console: Console, audit: Path | None = None) -> None:
     """Read questions from the terminal, or a pipe, and answer them greedily until the input ends.
 
-    Raises UserError when `run` is no finished run, or its base is gone.
+    With `audit`, a log of who asked when and of the hashes of what was asked and answered is kept there. Raises
+    UserError when `run` is no finished run, or its base is gone, or the log cannot be continued.
     """
     model, tokenizer = load_run(run)
+    log = AuditLog(audit, lambda said: say(console, f"note: {said}")) if audit else None
+    session = {"session": secrets.token_hex(8)}
+    if log:
+        log.append("started", **session, run=weights_sha256(run), prompt=PROMPT_ID)
     say(console, NOTICE)
     while question := _ask(console):
-        answer(model, tokenizer, question, console)
+        if log:
+            asked = sha256_bytes(render(question).encode("utf-8", "surrogatepass"))
+            log.append("asked", **session, user=getpass.getuser(), prompt_sha256=asked)
+        text = answer(model, tokenizer, question, console)
+        if log:
+            given = sha256_bytes(text.encode("utf-8", "surrogatepass"))
+            log.append("answered", **session, answers={"tuned": {"sha256": given}})
+    if log:
+        head = log.append("ended", **session)
+        say(console, f"audit log: {head.count:,} entries, head {head.sha256}; note the head elsewhere")
 
 
 def answer(model: Any, tokenizer: Any, question: str, console: Console) -> str:

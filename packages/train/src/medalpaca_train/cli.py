@@ -41,13 +41,18 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--preview", action="store_true", help="show a few rows with what is learned in colour"
     )
+    parser.add_argument(
+        "--audit", metavar="FILE", help="with chat: keep an audit log there, of hashes, not of texts"
+    )
     parser.add_argument("--version", action="version", version=f"train {__version__}")
     options = parser.parse_args(arguments)
     named = [word for word in options.words if "=" not in word]
     if named and named[0] in RESERVED:
         raise UserError(f"train {named[0]}: reserved, not built yet")
     if named[:1] == ["chat"]:
-        return _chat(named[1:], len(options.words) - len(named))
+        return _chat(named[1:], len(options.words) - len(named), options.audit)
+    if options.audit:
+        raise UserError("train: --audit goes with chat, as in `train chat runs/mine --audit FILE`")
     if named[:1] == ["canary"]:
         return _canary([word for word in options.words if word != "canary"])
     if len(named) > 1:
@@ -64,7 +69,7 @@ def entry() -> NoReturn:
     run(main)
 
 
-def _chat(named: Sequence[str], others: int) -> int:
+def _chat(named: Sequence[str], others: int, audit: str | None) -> int:
     from pathlib import Path
 
     if len(named) != 1 or others:
@@ -78,7 +83,7 @@ def _chat(named: Sequence[str], others: int) -> int:
 
     from .chat import chat
 
-    chat(run, Console())
+    chat(run, Console(), Path(audit) if audit else None)
     return 0
 
 

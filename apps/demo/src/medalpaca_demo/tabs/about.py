@@ -12,4 +12,5 @@ from ..scene import Scene
 def build(scene: Scene) -> None:
     """The tab's contents."""
     prompt_id = exam_prompt_id(scene.scoring)
-    html(about(scene.pair, scene.exam, scene.scoring, prompt_id, scene.max_new_tokens), "mp-about")
+    said = about(scene.pair, scene.exam, scene.scoring, prompt_id, scene.max_new_tokens, scene.recorded)
+    html(said, "mp-about")

@@ -78,7 +78,8 @@ def build(scene: Scene) -> Compare:
     def compare(place: Any, visitor: gr.Request) -> Iterator[tuple[Any, ...]]:
         """Both answers as they come. Closing the page closes this generator, and that frees the engine."""
         index, began = place[0], time.monotonic()
-        with closing(scene.visits.show(visitor.session_hash or "", scene.request(items[index]))) as stream:
+        asked = scene.request(items[index])
+        with closing(scene.visits.show(visitor.session_hash or "", asked, visitor.username)) as stream:
             for progress in stream:
                 if progress is None:
                     # Gradio repeats a stream's last word at its end; a skip says nothing, also the second time.

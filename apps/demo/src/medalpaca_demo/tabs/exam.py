@@ -68,7 +68,7 @@ def build(scene: Scene, compare: Compare, tabs: gr.Tabs) -> None:
             yield None, start_page(scene)
             return
         sitting = sitting.end(time.monotonic())
-        for done, chosen, trouble in choices(scene, sitting, visitor.session_hash or ""):
+        for done, chosen, trouble in choices(scene, sitting, visitor):
             if chosen is not None:
                 yield sitting, end_page(scene, sitting, chosen, trouble)
             else:
@@ -81,7 +81,7 @@ def build(scene: Scene, compare: Compare, tabs: gr.Tabs) -> None:
     sheet.ask(hand_in, sitting, [sitting, sheet], **ENGINE)
 
 
-def choices(scene: Scene, sitting: Sitting, visitor: str) -> Iterator[tuple[int, Chosen | None, str]]:
+def choices(scene: Scene, sitting: Sitting, visitor: gr.Request) -> Iterator[tuple[int, Chosen | None, str]]:
     """What the models chose: from the examination where it asked, else by rating now. (done, choices, trouble)."""
     found: dict[Arm, dict[int, str]] = {arm: {} for arm in ARMS}
     examined = {"base": scene.results.base, "tuned": scene.results.tuned}
@@ -94,13 +94,16 @@ def choices(scene: Scene, sitting: Sitting, visitor: str) -> Iterator[tuple[int,
                 found[arm][index] = letters[examined[arm][item.id].chosen]
             continue
         yield done, None, ""
-        with closing(scene.visits.show(visitor, scene.request(item, max_new_tokens=0))) as stream:
+        asked = scene.request(item, max_new_tokens=0)
+        with closing(scene.visits.show(visitor.session_hash or "", asked, visitor.username)) as stream:
             for progress in stream:
                 if progress is None:
                     return
                 if progress.state == "failed":
                     trouble = progress.error
                 elif progress.final:
+                    for arm, why in progress.unrated.items():
+                        trouble = f"{ARM_NAMES[arm]}: no ratings from this endpoint, {why}"
                     for arm, rated in progress.scores.items():
                         found[arm][index] = letters[rated.chosen]
     yield len(sitting.order), found, trouble

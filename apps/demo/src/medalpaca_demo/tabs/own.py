@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from html import escape
@@ -29,7 +29,7 @@ LONGEST = 20_000  # characters; the model's own limit is in tokens, and said whe
 HINT = (
     "<p>Free text, or a question with its options, one a line (A. … B. …), and if you like a last line "
     '"Answer: C". With options both models also rate them, as in the exam.</p>'
-    "<p>Nothing of it is kept, here or in the browser. Do not enter anything about a real person.</p>"
+    "<p>{kept}{sent} Do not enter anything about a real person.</p>"
 )
 
 
@@ -59,7 +59,7 @@ def build(scene: Scene) -> None:
     def answer(text: str, visitor: gr.Request) -> Iterator[tuple[Any, ...]]:
         own, began = read(scene, text), time.monotonic()
         yield "", gr.skip(), *shown(own, None), prompt(own.request.prompt)
-        with closing(scene.visits.show(visitor.session_hash or "", own.request)) as stream:
+        with closing(scene.visits.show(visitor.session_hash or "", own.request, visitor.username)) as stream:
             for progress in stream:
                 if progress is None:
                     yield (gr.skip(),) * 7
@@ -77,7 +77,7 @@ def build(scene: Scene) -> None:
                 *untouched,
             )
         elif signs := looks_like_patient(text):
-            yield warning(signs), *untouched
+            yield warning(signs, scene.pair.outside), *untouched
         else:
             yield from answer(text, visitor)
 
@@ -87,7 +87,7 @@ def build(scene: Scene) -> None:
                 yield from answer(text, visitor)
             case "clear":
                 scene.visits.leave(visitor.session_hash or "")
-                yield notice(HINT), "", *shown(None, None), ""
+                yield hint(scene), "", *shown(None, None), ""
             case _:
                 yield (gr.skip(),) * 7
 
@@ -106,7 +106,7 @@ def build(scene: Scene) -> None:
     with gr.Row(elem_classes="mp-pick"):
         start = gr.Button("Ask both", variant="primary", elem_id="mp-own-ask", min_width=110, scale=0)
         halt = gr.Button("Stop", elem_id="mp-own-stop", min_width=80, scale=0)
-    said = pressable(notice(HINT), "mp-own")
+    said = pressable(hint(scene), "mp-own")
     first = shown(None, None)
     table = html(first[0], "mp-own-table")
     line = html(first[1], "mp-own-line")
@@ -124,6 +124,15 @@ def build(scene: Scene) -> None:
     halt.click(stop, None, None, **QUIET)
 
 
+def hint(scene: Scene) -> str:
+    """What may be asked, and where it goes."""
+    hosts = escape(", ".join(scene.pair.outside))
+    kept = "Nothing of it is kept, here or in the browser."
+    if scene.recorded:
+        kept = f"Its text is kept nowhere; {escape(scene.recorded)}."
+    return notice(HINT.format(kept=kept, sent=f" It is sent to {hosts}." if hosts else ""))
+
+
 def read(scene: Scene, text: str) -> Own:
     """The text as training would have put it: an item by the exam's own prompt, anything else as an instruction."""
     pasted = read_pasted(text)
@@ -139,11 +148,16 @@ def read(scene: Scene, text: str) -> Own:
     )
 
 
-def warning(signs: list[str]) -> str:
-    """What was found, never the text itself."""
+def warning(signs: list[str], outside: Sequence[str] = ()) -> str:
+    """What was found, never the text itself. `outside` are machines that it would go to."""
+    where = (
+        f"It would be sent to {escape(', '.join(outside))}."
+        if outside
+        else "The models run on this machine, and no text is kept, but who looks at this screen sees it."
+    )
     return notice(
         f"<p><b>This looks like data of a real person:</b> {escape(', '.join(signs))}. Remove it: this page is "
-        "for exam questions, and its answers are not for clinical use. The models run on this machine, and nothing "
-        f"is kept, but who looks at this screen sees it.</p>{button('Ask anyway', 'anyway')}{button('Clear', 'clear')}",
+        f"for exam questions, and its answers are not for clinical use. {where}</p>"
+        f"{button('Ask anyway', 'anyway')}{button('Clear', 'clear')}",
         "failed",
     )

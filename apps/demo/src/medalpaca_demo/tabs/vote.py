@@ -71,15 +71,17 @@ def build(scene: Scene) -> None:
         """Both answers without names, and the vote at once: nobody has to wait for the end."""
         booth = replace(booth or Booth(secrets.randbits(32)), began=time.monotonic())
         yield booth, stem(items[index(booth)]), *sides(booth, None), voting()
-        with closing(
-            scene.visits.show(visitor.session_hash or "", scene.request(items[index(booth)]))
-        ) as stream:
+        asked = scene.request(items[index(booth)])
+        with closing(scene.visits.show(visitor.session_hash or "", asked, visitor.username)) as stream:
             for progress in stream:
                 if progress is None:
                     yield (gr.skip(),) * 5
                 elif progress.state == "failed":
                     said = notice(f"<p>No answer: {escape(progress.error)}.</p>", "failed")
                     yield gr.skip(), gr.skip(), *sides(booth, None), said + start_button()
+                elif not (scene.engine.together or progress.final):
+                    # Whose turn comes first would tell who is who: both appear at once, when both are done.
+                    yield (gr.skip(),) * 5
                 else:
                     # The stream must not touch the panel: a vote may have been cast in the meantime.
                     yield gr.skip(), gr.skip(), *sides(booth, progress), gr.skip()

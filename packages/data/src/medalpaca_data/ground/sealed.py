@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 import sys
 import traceback
+from collections.abc import Collection, Iterator
+from functools import partial
 from typing import Any
 
 from .errors import UserError
@@ -66,18 +69,30 @@ def seal_if_asked() -> None:
         no_telemetry()
 
 
-def seal() -> None:
+def seal(but: Collection[str] = ()) -> None:
     """Go offline and refuse, in this process and for good, any look-up or connection but loopback.
 
+    `but` are hosts that the user named as ones to be asked; only the first call of a process can let any in.
     An audit hook is used because no library can be built around it and none can take it out again.
     """
     go_offline()
     if not getattr(sys, "_medalpaca_sealed", False):
         sys._medalpaca_sealed = True  # type: ignore[attr-defined]
-        sys.addaudithook(_refuse_outside)
+        sys.addaudithook(partial(_refuse_outside, frozenset(_addresses(but))))
 
 
-def _refuse_outside(event: str, args: tuple[Any, ...]) -> None:
+def _addresses(hosts: Collection[str]) -> Iterator[str]:
+    """The names, and what they are resolved to now: a name that later leads elsewhere is refused."""
+    for host in hosts:
+        yield host.lower()
+        try:
+            found = socket.getaddrinfo(host, None)
+        except OSError as error:
+            raise UserError(f"{host}: no such host ({error.strerror or error})") from None
+        yield from (str(address[0]) for *_, address in found)
+
+
+def _refuse_outside(let_in: frozenset[str], event: str, args: tuple[Any, ...]) -> None:
     if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
         address = args[1]
         host = address[0] if isinstance(address, tuple) else None  # a str is a Unix socket: local
@@ -85,7 +100,7 @@ def _refuse_outside(event: str, args: tuple[Any, ...]) -> None:
         host = args[0]
     else:
         return
-    if host is not None and not is_loopback(host):
+    if host is not None and not is_loopback(host) and _text(host).lower() not in let_in:
         raise SealedError(
             f"sealed: {event} to {_text(host)!r} refused, asked for by {_caller()}; "
             "unset MEDALPACA_SEALED to allow the network"

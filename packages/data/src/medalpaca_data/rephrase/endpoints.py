@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 
+from ..ground import endpoint as ground
+from ..ground.endpoint import host
 from ..ground.errors import UserError
 from ..ground.sealed import is_loopback, is_sealed
-from .settings import Rephrase, host
+from .settings import Rephrase
 
 
 def check_endpoints(settings: Rephrase, patients: Collection[str]) -> None:
@@ -36,9 +37,4 @@ def api_key(settings: Rephrase) -> str | None:
     """The key from the variable that the recipe names; it is kept nowhere and shown by nothing."""
     if settings.api_key_env is None:
         return None
-    key = os.environ.get(settings.api_key_env, "").strip()
-    if not key:
-        raise UserError(f"rephrase: the variable {settings.api_key_env} (api_key_env) is not set")
-    if not (key.isascii() and key.isprintable()):
-        raise UserError(f"rephrase: what {settings.api_key_env} (api_key_env) holds is no key")
-    return key
+    return ground.api_key(settings.api_key_env, "api_key_env", "rephrase")

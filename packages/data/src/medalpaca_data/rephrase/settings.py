@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from ..config import Config
+from ..ground.endpoint import fault
 
 OURS = frozenset(("model", "messages", "stream", "n"))  # of a request; what `parameters` may not say
 
@@ -44,13 +44,8 @@ class Rephrase(Config):
     @classmethod
     def _are_addresses(cls, endpoints: tuple[str, ...]) -> tuple[str, ...]:
         for endpoint in endpoints:
-            url = urlsplit(endpoint)
-            if url.scheme not in ("http", "https") or not host(endpoint):
-                raise ValueError("an endpoint is an address such as http://127.0.0.1:8000/v1")
-            if url.username or url.password or url.query or url.fragment:
-                raise ValueError(
-                    "an endpoint has no key in it; put it in a variable and name that: api_key_env"
-                )
+            if wrong := fault(endpoint, "api_key_env"):
+                raise ValueError(wrong)
         if len(set(endpoints)) < len(endpoints):
             raise ValueError("the same endpoint twice; raise concurrency instead")
         return endpoints
@@ -69,13 +64,3 @@ class Rephrase(Config):
         if self.model and not self.endpoints:
             raise ValueError("a model, but no endpoints: say where it answers")
         return self
-
-
-def host(endpoint: str) -> str:
-    """The host of an endpoint, lower case; empty where there is none or its port is no number."""
-    try:
-        url = urlsplit(endpoint)
-        usable = url.port != 0
-    except ValueError:
-        return ""
-    return (url.hostname or "") if usable else ""

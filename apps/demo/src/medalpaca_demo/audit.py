@@ -1,0 +1,66 @@
+"""What an audit log is told of a page: who asked when, and the hashes of what was asked and answered. No text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medalpaca_data.ground.audit import AuditLog, Head, verify
+from medalpaca_data.ground.errors import Parser, UserError
+from medalpaca_data.ground.files import sha256_bytes
+
+from .job import Job
+from .request import Progress
+
+KEPT = "an audit log here keeps hashes of questions and answers, times and log-in names"
+UNWRITTEN = "the audit log cannot be written, and without it nobody is answered"
+
+
+class Recorder:
+    """Entries of one start of the page; several may share a log."""
+
+    def __init__(self, log: AuditLog, session: str) -> None:
+        self._log = log
+        self._session = session
+
+    def write(self, what: str, **facts: Any) -> Head:
+        """One entry of this session. Raises UserError or OSError where it cannot be written."""
+        return self._log.append(what, session=self._session, **facts)
+
+    def asked(self, job: Job, user: str) -> None:
+        """Before anything is answered."""
+        request = job.request
+        facts = {"scoring": request.scoring, "options": len(request.choices), "max": request.max_new_tokens}
+        self.write("asked", job=job.id, user=user or None, prompt_sha256=_hash(request.prompt), **facts)
+
+    def answered(self, job: Job, end: Progress) -> None:
+        """Before anybody is told that it is over; what came before a stop or a failure counts."""
+        answers = {
+            arm: {"sha256": _hash(answer.text), "tokens": answer.tokens}
+            for arm, answer in end.answers.items()
+        }
+        chosen = {arm: rated.chosen for arm, rated in end.scores.items()}
+        self.write("answered", job=job.id, state=end.state, answers=answers, chosen=chosen)
+
+
+def command(arguments: Sequence[str]) -> tuple[Head, tuple[str, ...], Path]:
+    """`demo audit verify LOG [--head HASH]`: what was found. Raises CheckFailed where the log was changed."""
+    parser = Parser(prog="demo audit", description="Whether an audit log is as it was written.")
+    parser.add_argument("what", choices=("verify",))
+    parser.add_argument("log", type=Path, metavar="LOG", help="what --audit named")
+    parser.add_argument("--head", metavar="HASH", help="a head that was noted elsewhere")
+    options = parser.parse_args(list(arguments))
+    if options.log.is_dir():
+        raise UserError(f"{options.log}: is a directory, an audit log was expected")
+    found = verify(options.log, options.head)
+    return found.head, found.notes, options.log
+
+
+def head_line(log: Path, head: Head) -> str:
+    """How a head is handed out."""
+    return f"{log}: {head.count:,} entries, head {head.sha256}"
+
+
+def _hash(text: str) -> str:
+    return sha256_bytes(text.encode("utf-8", "surrogatepass"))

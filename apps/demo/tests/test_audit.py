@@ -1,0 +1,129 @@
+"""What the page leaves in an audit log: who, when, hashes; never a text. And the command that checks one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medalpaca_data.ground.audit import AuditLog, verify
+from medalpaca_data.ground.files import sha256_bytes
+from medalpaca_demo.audit import Recorder
+from medalpaca_demo.engine import Engine
+from medalpaca_demo.load import check_pair, load_arms
+from medalpaca_demo.request import Request
+
+DEMO = Path(sys.executable).with_name("demo")
+ASKED = Request(
+    prompt="Which vitamin is lacking in scurvy?", choices=("A", "B"), scoring="letter", max_new_tokens=8
+)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def recorded(pair: tuple[Path, Path], log: Path) -> Iterator[Engine]:
+    recorder = Recorder(AuditLog(log), "session")
+    engine = Engine(partial(load_arms, check_pair(*pair)), recorder=recorder)
+    yield engine.ready()
+    engine.close()
+
+
+def entries(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def test_question_and_answers_are_on_record_as_hashes(recorded: Engine, log: Path) -> None:
+    found = list(recorded.submit(ASKED, "ada").watch(every=0))[-1]
+    asked, answered = entries(log)
+    assert (asked["what"], answered["what"]) == ("asked", "answered")
+    assert asked["user"] == "ada"
+    assert asked["prompt_sha256"] == sha256_bytes(ASKED.prompt.encode())
+    assert asked["job"] == answered["job"]
+    assert answered["state"] == "done"
+    for arm, answer in found.answers.items():
+        assert answered["answers"][arm] == {
+            "sha256": sha256_bytes(answer.text.encode()),
+            "tokens": answer.tokens,
+        }
+        assert answer.text not in log.read_text()
+    assert "vitamin" not in log.read_text()
+    assert verify(log).head.count == 2
+
+
+def test_failures_and_those_who_leave_are_on_record_too(
+    recorded: Engine, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list(recorded.submit(Request(prompt="w " * 900, choices=(), scoring="letter")).watch(every=0))
+    monkeypatch.setattr(recorded, "_gather_seconds", 5)
+    waiting = recorded.submit(ASKED)
+    recorded.cancel(waiting)
+    assert [(entry["what"], entry.get("state")) for entry in entries(log)] == [
+        ("asked", None),
+        ("answered", "failed"),
+        ("asked", None),
+        ("answered", "stopped"),
+    ]
+
+
+def test_without_its_log_nobody_is_answered(recorded: Engine, log: Path) -> None:
+    list(recorded.submit(ASKED).watch(every=0))
+    whole = log.read_bytes()
+    log.write_bytes(whole[: whole.index(b"\n") + 1])
+    found = list(recorded.submit(ASKED).watch(every=0))[-1]
+    assert found.state == "failed"
+    assert "the audit log cannot be written" in found.error
+    assert not found.answers
+    log.write_bytes(whole)
+    assert list(recorded.submit(ASKED).watch(every=0))[-1].state == "done"
+
+
+def test_an_answer_that_cannot_be_recorded_is_said(recorded: Engine, log: Path) -> None:
+    job = recorded.submit(Request(prompt="What?", choices=(), scoring="letter", max_new_tokens=200))
+    head = log.with_name("log.head")
+    for picture in job.watch(every=0):
+        if picture.answers and head.exists():
+            head.unlink()
+    assert picture.state == "failed"
+    assert "the audit log cannot be written" in picture.error
+
+
+def test_the_command_tells_unchanged_changed_and_unusable(log: Path, tmp_path: Path) -> None:
+    for n in range(3):
+        head = AuditLog(log).append("asked", number=n)
+
+    def check(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [DEMO, "audit", *map(str, arguments)], capture_output=True, text=True, timeout=60
+        )
+
+    done = check("verify", log)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"unchanged. {log}: 3 entries, head {head.sha256}\n"
+    done = check("verify", log, "--head", head.sha256)
+    assert done.returncode == 0
+    assert "entries up to 3 are those of the noted head; 0 came later" in done.stdout
+    log.write_text(log.read_text().replace('"number": 1', '"number": 7'))
+    done = check("verify", log)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {log} line 3: does not continue the entry before it")
+    assert done.stderr.count("\n") == 1
+    for arguments, says in (
+        (("verify", tmp_path / "none"), "no such file"),
+        (("verify", tmp_path), "is a directory"),
+        (("verify",), "LOG"),
+        (("look", log), "invalid choice"),
+        ((), "required"),
+    ):
+        done = check(*arguments)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert says in done.stderr
