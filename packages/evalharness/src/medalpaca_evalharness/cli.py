@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
         case _:
             raise UserError(
                 "exam: say what to do: `exam show RESULT`, `exam compare BASE TUNED`, "
-                "`exam report BASE TUNED --out report.html`, `exam verify report.html`, `exam inspect EXAM`, "
+                "`exam report RESULTS --out report.html`, `exam verify report.html`, `exam inspect EXAM`, "
                 "`exam import EXAM --out exam.jsonl` or `exam ask BASE ADAPTER --tasks TASK --out results`"
             )
     return 0
@@ -60,17 +60,25 @@ def _parser() -> Parser:
     show.add_argument("result", metavar="RESULT", type=Path, help=result)
     show.add_argument("--task", help=task_help)
     compare = commands.add_parser("compare", help="base against tuned, with exact statistics and a verdict")
-    report = commands.add_parser("report", help="the comparison and all about it as one HTML page, and JSON")
+    report = commands.add_parser(
+        "report", help="one model, or several against the first, as one HTML page, and JSON"
+    )
+    compare.add_argument("base", metavar="BASE", type=Path, help=result)
+    compare.add_argument("tuned", metavar="TUNED", type=Path, help="the same for the tuned model")
+    report.add_argument("results", metavar="RESULT", type=Path, nargs="+", help=f"{result}; the base first")
     for command in (compare, report):
-        command.add_argument("base", metavar="BASE", type=Path, help=result)
-        command.add_argument("tuned", metavar="TUNED", type=Path, help="the same for the tuned model")
         command.add_argument("--task", help=task_help)
     compare.add_argument("--items", action="store_true", help="print every fixed and broken item")
     report.add_argument("--out", type=Path, required=True, help="the .html file; .json goes beside it")
     verify = commands.add_parser("verify", help="compute a report again from its samples, check every hash")
     verify.add_argument("report", metavar="REPORT", type=Path, help="the .html or .json of `exam report`")
-    for name in ("base", "tuned"):
-        verify.add_argument(f"--{name}", type=Path, help="where that side's results are now")
+    verify.add_argument(
+        "results",
+        metavar="RESULT",
+        type=Path,
+        nargs="*",
+        help="where the results are now, if they moved: all of them, in the report's order",
+    )
     verify.add_argument("--weights", action="store_true", help="hash base and adapter again too")
     for command in (compare, report, verify):
         command.add_argument("--meadow", type=Path, help="the training data: a Meadow directory or rows")
@@ -142,8 +150,7 @@ def _report(arguments: argparse.Namespace) -> None:
     from .report import make
 
     written = make(
-        arguments.base,
-        arguments.tuned,
+        arguments.results,
         arguments.out,
         task=arguments.task,
         meadow=arguments.meadow,
@@ -158,8 +165,7 @@ def _verify(arguments: argparse.Namespace) -> None:
     found = verify(
         arguments.report,
         Places(
-            base=arguments.base,
-            tuned=arguments.tuned,
+            results=arguments.results,
             meadow=arguments.meadow,
             exam=arguments.exam,
             weights=arguments.weights,
@@ -168,9 +174,12 @@ def _verify(arguments: argparse.Namespace) -> None:
     for problem in found.problems:
         sys.stdout.write(f"does not match: {problem}\n")
     if found.problems:
-        raise CheckFailed(f"{arguments.report}: {len(found.problems)} things do not match")
+        things = "1 thing does" if len(found.problems) == 1 else f"{len(found.problems)} things do"
+        raise CheckFailed(f"{arguments.report}: {things} not match")
     sys.stdout.write("".join(f"checked: {line}\n" for line in found.checked))
-    sys.stdout.write(f"{arguments.report}: all of it matches\n")
+    sys.stdout.write("".join(f"not checked: {line}\n" for line in found.unchecked))
+    all_of_it = "what was checked" if found.unchecked else "all of it"
+    sys.stdout.write(f"{arguments.report}: {all_of_it} matches\n")
 
 
 def _inspect(arguments: argparse.Namespace) -> None:

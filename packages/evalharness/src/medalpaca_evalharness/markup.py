@@ -8,6 +8,7 @@ from typing import Any
 
 MINUS = "\N{MINUS SIGN}"
 EN_DASH = "\N{EN DASH}"
+COLUMNS = 3
 
 
 def text(value: Any) -> str:
@@ -21,8 +22,8 @@ def percent(share: float) -> str:
 
 
 def signed(share: float) -> str:
-    """A difference in points, with its sign."""
-    return f"{100 * share:+.1f}".replace("-", MINUS)
+    """A difference in points, with its sign; what rounds to nothing has none below zero."""
+    return f"{round(100 * share, 1) + 0.0:+.1f}".replace("-", MINUS)
 
 
 def between(interval: Sequence[float]) -> str:
@@ -42,6 +43,11 @@ def p_value(value: float | None) -> str:
     return f"{value:.4f}" if value >= 0.0001 else "&lt;0.0001"
 
 
+def count(n: int, noun: str) -> str:
+    """A number of things: "1 item", "1,024 rows"."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def small(value: str) -> str:
     """A second, quieter line in a cell. `value` is markup."""
     return f"<small>{value}</small>"
@@ -49,13 +55,29 @@ def small(value: str) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
     """A table of markup; the first cell of a row is its heading."""
-    heads = "".join(f'<th scope="col">{cell}</th>' for cell in head)
+    heads = "".join(f'<th scope="col">{cell}</th>' if cell else "<td></td>" for cell in head)
     body = "".join(
         f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>'
         for first, *rest in rows
     )
     top = f"<thead><tr>{heads}</tr></thead>" if head else ""
     return f'<table class="{kind}">{top}<tbody>{body}</tbody></table>'
+
+
+def by_side(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """One column per examined model, in tables of three so that they fit a phone and a sheet of paper.
+
+    A row is its heading and a cell per model.
+    """
+    starts = range(0, len(names), COLUMNS)
+    return "".join(
+        table(
+            ("", *(text(name) for name in names[at : at + COLUMNS])),
+            [[row[0], *row[1 + at : 1 + at + COLUMNS]] for row in rows],
+            "numbers",
+        )
+        for at in starts
+    )
 
 
 def section(name: str, *parts: str) -> str:
