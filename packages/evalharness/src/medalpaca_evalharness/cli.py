@@ -80,6 +80,15 @@ def _parser() -> Parser:
         help="where the results are now, if they moved: all of them, in the report's order",
     )
     verify.add_argument("--weights", action="store_true", help="hash base and adapter again too")
+    for command in (report, verify):
+        command.add_argument(
+            "--stress",
+            type=Path,
+            nargs="+",
+            default=(),
+            metavar="RESULT",
+            help="results of `exam stress` on these models: stress.json, or the directory that holds it",
+        )
     for command in (compare, report, verify):
         command.add_argument("--meadow", type=Path, help="the training data: a Meadow directory or rows")
         command.add_argument("--exam", help="where the exam is, if not where lm_eval was told")
@@ -155,6 +164,7 @@ def _report(arguments: argparse.Namespace) -> None:
         task=arguments.task,
         meadow=arguments.meadow,
         exam=arguments.exam,
+        stress=arguments.stress,
     )
     sys.stdout.write("".join(f"{file}\n" for file in written))
 
@@ -166,6 +176,7 @@ def _verify(arguments: argparse.Namespace) -> None:
         arguments.report,
         Places(
             results=arguments.results,
+            stress=arguments.stress,
             meadow=arguments.meadow,
             exam=arguments.exam,
             weights=arguments.weights,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from . import clean, identity, left_out
+from . import clean, identity, left_out, stressed
 from .calibration import calibration
 from .clean import Overlap, is_bundled
 from .compare import Comparison, as_json, row_json
@@ -21,6 +21,7 @@ from .probability import forecasts
 from .results import Run
 from .sample import Answer
 from .shown import prompt
+from .stressed import Stressed
 from .summary import part_json, some, summary
 
 FORMAT = "medalpaca exam report 2"
@@ -29,7 +30,11 @@ SAID_ONCE = ("task", "metric", "exam", "exam_sha256", "prompt_id", "base", "tune
 
 
 def figures(
-    family: Family, *, overlap: Overlap | None = None, unscored: LeftOut | None = None
+    family: Family,
+    *,
+    overlap: Overlap | None = None,
+    unscored: LeftOut | None = None,
+    stress: Sequence[Stressed] = (),
 ) -> dict[str, Any]:
     """All that a report says, but for where its files lie."""
     first = family.first
@@ -46,9 +51,15 @@ def figures(
         "power": power(len(first.answers))._asdict(),
         "contamination": _contamination(family, overlap) if overlap else None,
         "left_out": left_out.as_json(unscored) if unscored else None,
+        "stress": [stressed.as_json(one, family.runs) for one in stress],
         "prompt": prompt(first),
         "limits": limits(first, len(family.runs)),
-        "not_tested": not_tested(first, overlap=overlap is not None),
+        "not_tested": not_tested(
+            first,
+            overlap=overlap is not None,
+            unstressed=[name for name in family.runs if not any(name in one.sides for one in stress)],
+            models=len(family.runs),
+        ),
         "items": _items(family.runs),
     }
     # As it will be read back: lists for tuples, so that a report and its verification compare like with like.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .results import Run
 
 NOT_CLINICAL = (
@@ -18,8 +20,8 @@ BY_RULES = (
 )
 DRAWN = "Answers were drawn at random; asked again, a model gives others, which no interval here knows of."
 
-ORDERS = (
-    "stress: other orders of the options, whether letters are preferred by their position, the options without the "
+STRESS = (
+    "stress{of}: other orders of the options, whether letters are preferred by their position, the options without the "
     "question, and the question without the options"
 )
 WRITTEN = "free-text answers: options were scored by their log-likelihood, nothing was generated"
@@ -44,7 +46,17 @@ def limits(run: Run, models: int) -> list[str]:
     return found + ([BY_RULES] if run.generated else []) + ([DRAWN] if run.sampled else [])
 
 
-def not_tested(run: Run, *, overlap: bool) -> list[str]:
-    """What nobody looked at. With `overlap`, the tuning data were held against the exam."""
-    found = [ORDERS, *((UNSURE, REASONING) if run.generated else (WRITTEN,)), SAFETY, PRETRAINING]
+def not_tested(run: Run, *, overlap: bool, unstressed: Sequence[str], models: int) -> list[str]:
+    """What nobody looked at.
+
+    With `overlap`, the tuning data were held against the exam; `unstressed` are those of the report's `models` without
+    a stress result.
+    """
+    of = "" if len(unstressed) == models else f" of {' and '.join(unstressed)}"
+    found = [
+        *((STRESS.format(of=of),) if unstressed else ()),
+        *((UNSURE, REASONING) if run.generated else (WRITTEN,)),
+        SAFETY,
+        PRETRAINING,
+    ]
     return found if overlap else [*found, NO_ROWS]

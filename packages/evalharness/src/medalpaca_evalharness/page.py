@@ -9,7 +9,7 @@ from typing import Any
 
 from medalpaca_data.ground.errors import UserError
 
-from . import provenance, sections, trust
+from . import provenance, sections, stress_section, trust
 from .compare import PART_OF_IT
 from .markup import between, bullets, count, paragraph, percent, section, table, text
 
@@ -37,6 +37,7 @@ def page(report: dict[str, Any]) -> str:
         + sections.power(report)
         + trust.contamination(report)
         + trust.calibration(report)
+        + stress_section.stress(report)
         + provenance.prompt(report)
         + provenance.not_tested(report)
         + section("Limits", bullets(report["limits"]))

@@ -22,28 +22,36 @@ class Mark(NamedTuple):
     interval: Sequence[float]
 
 
-def accuracies(rows: Sequence[tuple[str, float, Sequence[Mark]]]) -> str:
-    """Accuracy with interval: (label, chance, one or two marks) per line of the plot, chance as a tick."""
+def accuracies(rows: Sequence[tuple[str, float | None, Sequence[Mark]]], left: int = LEFT) -> str:
+    """Accuracy with interval: (label, chance, one or two marks) per line of the plot, chance as a tick.
+
+    Labels have `left` units of room.
+    """
+
+    def across(share: float) -> float:
+        return round(left + share * (WIDTH - left - RIGHT), 1)
+
     height = ROW * len(rows) + 34
     bottom = ROW * len(rows) + 8
     parts = []
     for percent in range(0, 101, 20):
-        x = _x(percent / 100)
+        x = across(percent / 100)
         parts.append(f'<line class="grid" x1="{x}" y1="4" x2="{x}" y2="{bottom}"/>')
         parts.append(f'<text class="tick" x="{x}" y="{bottom + 16}" text-anchor="middle">{percent}</text>')
     for i, (label, share, marks) in enumerate(rows):
         y = ROW * i + 24
         parts.append(f'<text x="0" y="{y + 4}">{escape(label)}</text>')
-        chance = _x(share)
-        parts.append(
-            f'<line class="chance" x1="{chance}" y1="{y - 17}" x2="{chance}" y2="{y + 17}">'
-            f"<title>chance {100 * share:.1f} %</title></line>"
-        )
+        if share is not None:
+            chance = across(share)
+            parts.append(
+                f'<line class="chance" x1="{chance}" y1="{y - 17}" x2="{chance}" y2="{y + 17}">'
+                f"<title>chance {100 * share:.1f} %</title></line>"
+            )
         for mark, offset in zip(marks, (-7, 7) if len(marks) > 1 else (0,), strict=True):
             low, high = mark.interval
             title = f"{label}{', ' if mark.name else ''}{mark.name}: {100 * mark.share:.1f} %"
-            parts.append(_whisker(mark.kind, _x(low), _x(high), y + offset))
-            parts.append(_mark(mark.kind, _x(mark.share), y + offset, title))
+            parts.append(_whisker(mark.kind, across(low), across(high), y + offset))
+            parts.append(_mark(mark.kind, across(mark.share), y + offset, title))
     return _svg(
         WIDTH, height, "Accuracy with 95 % intervals, in percent; the table below has the figures", parts
     )
@@ -82,10 +90,6 @@ def reliability(bins: Sequence[dict[str, Any]], name: str, kind: str) -> str:
         f'<text class="tick" transform="translate(9 {y(0.5)}) rotate(-90)" text-anchor="middle">right, %</text>'
     )
     return _svg(SQUARE, SQUARE, f"Reliability of {name}: the share right against confidence", parts)
-
-
-def _x(share: float) -> float:
-    return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
 
 
 def _whisker(side: str, low: float, high: float, y: float) -> str:

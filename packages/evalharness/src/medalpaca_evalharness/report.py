@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medalpaca_data.exam import Exam
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.ground.errors import CheckFailed, UserError
 from medalpaca_data.ground.files import sha256_file, write_json, write_text
 
 from .clean import exam_asked, overlap
@@ -19,14 +19,23 @@ from .integrity import refuse_changed
 from .left_out import left_out
 from .page import page
 from .results import Run, read_run
+from .stress_check import problems
+from .stressed import stressed
 
 
 def make(
-    results: Sequence[Path], out: Path, *, task: str | None, meadow: Path | None, exam: str | None
+    results: Sequence[Path],
+    out: Path,
+    *,
+    task: str | None,
+    meadow: Path | None,
+    exam: str | None,
+    stress: Sequence[Path] = (),
 ) -> tuple[Path, Path]:
     """Write the page of one model, or of several against the first, to `out`, the JSON beside it; return both.
 
-    Raises CheckFailed when the runs may not be compared, or their samples are not those that were logged.
+    Raises CheckFailed when the runs may not be compared, their samples are not those that were logged, or a stress
+    result is of another exam or model, or its figures are not what its scores give.
     """
     if out.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"{out}: name a .html file; the JSON is written beside it")
@@ -37,9 +46,14 @@ def make(
     place, asked = _exam(found.first, exam)
     covered = overlap(found.first, meadow, exam) if meadow else None
     unscored = left_out(found.first, asked, place) if asked else None
-    report = figures(found, overlap=covered, unscored=unscored) | {
+    tried = stressed(stress, found.runs)
+    for one in tried:
+        if wrong := next(problems(one.stress, one.stated, asked), None):
+            raise CheckFailed(f"{one.file}: {wrong}")
+    report = figures(found, overlap=covered, unscored=unscored, stress=tried) | {
         "version": version("medalpaca-evalharness"),
         "files": {name: file_list(run, out.parent) for name, run in found.runs.items()},
+        "stress_at": [relative(one.file, out.parent) for one in tried],
         "rows": relative(covered.rows, out.parent) if covered else None,
         "exam_at": relative(Path(place).expanduser(), out.parent) if place else None,
     }

@@ -67,7 +67,7 @@ def scores(value: dict[str, Any]) -> str:
     return section("Scores", shown, tables, _outcomes(value) if value["exam"]["generated"] else "")
 
 
-def _plot(rows: Sequence[tuple[str, float, Sequence[Mark]]], sides: str = "") -> str:
+def _plot(rows: Sequence[tuple[str, float | None, Sequence[Mark]]], sides: str = "") -> str:
     return f'<figure class="wide">{plots.accuracies(rows)}{KEY.format(sides=sides)}</figure>'
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isclose
 from pathlib import Path
@@ -19,10 +19,12 @@ from .left_out import LeftOut, left_out
 from .page import page, read_page
 from .receipt import changed_items
 from .results import Run, find_results, read_run
+from .stress_check import problems
+from .stressed import Stressed, stressed
 from .weights import changed_weights
 
 # Checked in their own way, or no figure.
-APART = ("files", "version", "rows", "exam_at")
+APART = ("files", "version", "rows", "exam_at", "stress_at")
 ITEM_FIELDS = ("item", "key", "prompt_sha256", "answers")
 
 
@@ -31,6 +33,7 @@ class Places:
     """Where to look instead of where the report says; None, or nothing: there."""
 
     results: Sequence[Path] = ()  # in the report's order
+    stress: Sequence[Path] = ()  # likewise
     meadow: Path | None = None
     exam: str | None = None
     weights: bool = False  # hash the model and the adapter too
@@ -107,6 +110,8 @@ def _refuse_incomplete(path: Path, report: dict[str, Any]) -> None:
             answer = entry["answers"].get(side) if isinstance(entry["answers"], dict) else None
             if not isinstance(answer, dict) or "sample_sha256" not in answer:
                 raise UserError(f"{path}: item {entry['item']} lacks the answer of {side}")
+    if not isinstance(report.get("stress_at"), list) or len(report["stress_at"]) != len(report["stress"]):
+        raise UserError(f"{path}: stress_at does not name the file of every stress result")
     for name in ("rows", "exam_at"):
         if name not in report or not isinstance(report[name], str | None):
             raise UserError(f"{path}: {name} is not a path")
@@ -156,7 +161,8 @@ def _figures(report: dict[str, Any], start: Path, runs: list[Run], places: Place
         compared = family(runs)
         covered = _overlap(report, start, compared.first, places)
         unscored = _left_out(report, start, compared.first, places, found)
-        again = figures(compared, overlap=covered, unscored=unscored)
+        tried = _stress(report, start, compared.runs, places, found)
+        again = figures(compared, overlap=covered, unscored=unscored, stress=tried)
     except UserError as error:
         found.problems.append(f"the figures cannot be computed again: {error}")
         return
@@ -188,6 +194,33 @@ def _left_out(
         found.unchecked.append(f"which items of the exam have no score ({error})")
         return None
     return left_out(run, exam, place)
+
+
+def _stress(
+    report: dict[str, Any], start: Path, runs: Mapping[str, Run], places: Places, found: Finding
+) -> tuple[Stressed, ...]:
+    """The stress results that the report was made from, as they are now, with what is wrong in themselves."""
+    recorded = [start / at for at in report["stress_at"]]
+    if places.stress and len(places.stress) != len(recorded):
+        raise UserError(f"the report is of {len(recorded)} stress results, {len(places.stress)} were named")
+    tried = stressed(places.stress or recorded, runs)
+    try:
+        _, exam = exam_asked(next(iter(runs.values())), _exam(report, start, places))
+    except UserError:
+        exam = None
+    for one, stated in zip(tried, report["stress"], strict=True):
+        if sha256_file(one.file) != stated["sha256"]:
+            found.problems.append(
+                f"stress: {one.file.name} is not the file that the report was made from (SHA-256)"
+            )
+        found.problems += (f"stress: {problem}" for problem in problems(one.stress, one.stated, exam))
+        found.checked.append(
+            f"stress: {one.file.name} by SHA-256, its figures from its scores"
+            + (", its items, keys and prompts from the exam" if exam else "")
+        )
+        if exam is None:
+            found.unchecked.append("stress: items, keys and prompts (the exam was not found; --exam names it)")
+    return tried
 
 
 def _exam(report: dict[str, Any], start: Path, places: Places) -> str | None:
