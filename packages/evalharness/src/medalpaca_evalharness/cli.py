@@ -1,6 +1,6 @@
 """The `exam` command: results shown, compared, reported and verified, exams inspected and imported.
 
-Only `exam ask` loads a model.
+Only `exam ask` and `exam stress` load a model.
 """
 
 from __future__ import annotations
@@ -39,11 +39,14 @@ def main(argv: Sequence[str]) -> int:
             _import(arguments)
         case "ask":
             _ask(arguments)
+        case "stress":
+            _stress(arguments)
         case _:
             raise UserError(
                 "exam: say what to do: `exam show RESULT`, `exam compare BASE TUNED`, "
                 "`exam report RESULTS --out report.html`, `exam verify report.html`, `exam inspect EXAM`, "
-                "`exam import EXAM --out exam.jsonl` or `exam ask BASE ADAPTER --tasks TASK --out results`"
+                "`exam import EXAM --out exam.jsonl`, `exam ask BASE ADAPTER --tasks TASK --out results` or "
+                "`exam stress BASE TUNED --exam EXAM --out DIR`"
             )
     return 0
 
@@ -118,7 +121,33 @@ def _parser() -> Parser:
     ask.add_argument("--batch_size", default="1", help="of what is generated")
     ask.add_argument("--limit", type=float, help="only so many items per task, for a test")
     ask.add_argument("--apply_chat_template", action="store_true", help="as lm_eval's")
-    for command in (show, compare, inspect, convert):
+    stress = commands.add_parser(
+        "stress", help="an exam in other orders, without its key, its question, its options: what holds"
+    )
+    stress.add_argument(
+        "base", metavar="BASE", help="a model directory or hub id; or an adapter, which names its base"
+    )
+    stress.add_argument("tuned", metavar="TUNED", nargs="?", help="an adapter of BASE, or another model")
+    stress.add_argument(
+        "--exam", help="a directory, a file, or the name of a bundled exam (or MEDALPACA_EXAM)"
+    )
+    stress.add_argument(
+        "--out", type=Path, required=True, help="gets stress.json; run again to go on after a stop"
+    )
+    stress.add_argument(
+        "--scoring",
+        choices=("letter", "text"),
+        help="how options are scored (default: letter, or text for medalpaca_pocket)",
+    )
+    stress.add_argument(
+        "--images", choices=("exclude", "keep"), default="exclude", help="items that need a picture"
+    )
+    stress.add_argument(
+        "--model_args", default="", metavar="KEY=VALUE,...", help="as lm_eval's, for both sides"
+    )
+    stress.add_argument("--device", help="cuda where there is a GPU, else cpu")
+    stress.add_argument("--limit", type=int, help="only the first so many items, for a test")
+    for command in (show, compare, inspect, convert, stress):
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
@@ -234,6 +263,37 @@ def _ask(arguments: argparse.Namespace) -> None:
         apply_chat_template=arguments.apply_chat_template,
     )
     sys.stdout.write("".join(f"{place}\n" for place in places))
+
+
+def _stress(arguments: argparse.Namespace) -> None:
+    from lm_eval.utils import simple_parse_args_string
+    from rich.console import Console
+
+    from .stress import Config, stress
+    from .stress_figures import figures
+    from .stress_progress import Watched
+    from .stress_result import NAME
+    from .stress_table import show
+
+    config = Config(
+        base=arguments.base,
+        tuned=arguments.tuned,
+        exam=arguments.exam,
+        out=arguments.out,
+        scoring=arguments.scoring,
+        images=arguments.images,
+        model_args=simple_parse_args_string(arguments.model_args),
+        device=arguments.device,
+        limit=arguments.limit,
+    )
+    with Watched(Console(stderr=True)) as watched:
+        made = stress(config, watched.tell)
+    found = figures(made)
+    if arguments.json:
+        _print_json(found.as_json())
+    else:
+        show(made, found)
+        sys.stdout.write(f"{arguments.out / NAME}\n")
 
 
 def _print_json(value: dict[str, Any]) -> None:

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from medalpaca_data.exam import LETTERS
+from medalpaca_data.exam_prompt import Scoring
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.files import read_json, write_text
 
@@ -85,7 +86,7 @@ class Stress:
     exam: str
     exam_sha256: str
     exam_items: int  # scorable ones, of which `items` are fewer with --limit
-    scoring: str  # "letter" or "text"
+    scoring: Scoring
     prompt_id: str  # of the items as published
     stress_id: str  # of the perturbations: with another one, figures are not comparable
     sides: Mapping[str, Side]
@@ -122,8 +123,9 @@ def read_stress(path: Path) -> tuple[Stress, dict[str, Any]]:
         raise UserError(f"{file}: not a result of `exam stress` in the format {FORMAT!r}")
     try:
         stress = Stress(
-            **{name: _text(value[name]) for name in ("version", "exam", "exam_sha256", "scoring")},
+            **{name: _text(value[name]) for name in ("version", "exam", "exam_sha256")},
             **{name: _text(value[name]) for name in ("prompt_id", "stress_id")},
+            scoring=value["scoring"],
             exam_items=_whole(value["exam_items"]),
             sides={name: _side(side) for name, side in value["sides"].items()},
             left_out=tuple(
@@ -143,7 +145,7 @@ def _check(stress: Stress) -> None:
     """Raises ValueError for a run that nothing can be computed from."""
     if tuple(stress.sides) not in (SIDES[:1], SIDES):
         raise ValueError(f"sides {', '.join(stress.sides)}")
-    if stress.scoring not in ("letter", "text"):
+    if stress.scoring not in get_args(Scoring):
         raise ValueError(f"scoring {stress.scoring!r}")
     if not stress.items or len({scored.item for scored in stress.items}) < len(stress.items):
         raise ValueError("no items, or one of them twice")

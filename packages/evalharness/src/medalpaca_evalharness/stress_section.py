@@ -25,13 +25,14 @@ from .sections import BOTH, KEY
 HEADING = "Stress: do answers hold when the exam is asked otherwise?"
 PLOT_LEFT = 96
 ABOUT = (
-    "The options were asked in every cyclic order (those like \u201call of the above\u201d stay in place). Robust: right "
-    "in all of them. Consistent: the same option in all of them, right or wrong. Position bias: how far answers follow "
-    "the position instead of the option, 0 not at all, 1 always the same letter; beneath it about what blind guessing "
-    "shows. Memorisation gap: accuracy in the published order less accuracy in the others with the key at the same "
-    "positions; well above zero is a sign that the published exam is remembered. \u201cNone of the above\u201d: that text "
-    "stands in place of the right option, and is the key. Options alone, question alone: the rest of the item was left "
-    "out; above chance, answers are given away or remembered. Dashes: chance. Intervals are 95 %."
+    "The options were asked in every cyclic order (those like 'all of the above' stay in place). Robust: right in "
+    "all of them. Consistent: the same option in all of them, right or wrong. Position bias: how far answers follow "
+    "the position instead of the option, 0 not at all, 1 always the same letter; beneath it about what blind "
+    "guessing shows. Memorisation gap: accuracy in the published order less accuracy in the others with the key at "
+    "the same positions; an interval above zero is a sign that the published exam is remembered. 'None of the "
+    "above': these words stand in place of the right option, and are the key. Options alone, question alone: the "
+    "rest of the item was left out; above chance, answers are given away or remembered. Dashes: chance. Intervals "
+    "are 95 %."
 )
 Figures = dict[str, Any]
 # Label in the table and in the plot, and where the figure is.
@@ -40,7 +41,7 @@ SHARES: tuple[tuple[str, str, Callable[[Figures], Figures | None]], ...] = (
     ("right, mean of all orders, %", "any order", lambda side: _orders(side, "every_order")),
     ("robust: right in every order, %", "every order", lambda side: _orders(side, "robust")),
     ("consistent: one option in every order, %", "", lambda side: _orders(side, "consistent")),
-    ("key is \u201cnone of the above\u201d, %", "none of above", lambda side: _nota(side, "perturbed")),
+    ("key is 'none of the above', %", "none of above", lambda side: _nota(side, "perturbed")),
     ("the same items as published, %", "", lambda side: _nota(side, "published")),
     ("options alone, %", "options alone", lambda side: side["options_only"]),
     ("question alone, %", "question alone", lambda side: side["question_only"]),
@@ -120,7 +121,7 @@ def _rows(sides: Sequence[Figures]) -> list[list[str]]:
 
 def _row(label: str, found: Sequence[Figures | None], show: Callable[[Figures], str]) -> list[str]:
     sizes = {part["n"] for part in found if part}
-    n = small(count(*sizes, "item")) if len(sizes) == 1 else ""
+    n = small(count(next(iter(sizes)), "item")) if len(sizes) == 1 else ""
     return [text(label) + n, *(show(part) if part else "not asked" for part in found)]
 
 
@@ -166,16 +167,20 @@ def _notes(one: dict[str, Any], value: dict[str, Any]) -> list[str]:
     """What a reader has to know about one stress result."""
     notes = []
     if one["items"] < one["exam_items"]:
-        notes.append(f"the stress test asked only {one['items']} of the exam's {count(one['exam_items'], 'item')}")
-    if one["prompt_id"] != value["exam"]["prompt_id"]:
-        notes.append(f"the stress test asked by {one['scoring']}, in another way than the scores above were made")
-    for name, n in (one["answered_otherwise"] or {}).items():
-        if n:
-            notes.append(
-                f"as published, {name} answered {count(n, 'item')} otherwise in the stress test than in the results above"
-            )
-    for left in one["left_out"]:
         notes.append(
-            f"no {left['perturbation'].replace('_', ' ')} of {count(left['n'], 'item')}: {left['reason']}"
+            f"the stress test asked only {one['items']} of the exam's {count(one['exam_items'], 'item')}"
         )
+    if one["prompt_id"] != value["exam"]["prompt_id"]:
+        notes.append(
+            f"the stress test asked by {one['scoring']}, in another way than the scores above were made"
+        )
+    notes += (
+        f"as published, {name} answered {count(n, 'item')} otherwise in the stress test than in the results above"
+        for name, n in (one["answered_otherwise"] or {}).items()
+        if n
+    )
+    notes += (
+        f"no {left['perturbation'].replace('_', ' ')} of {count(left['n'], 'item')}: {left['reason']}"
+        for left in one["left_out"]
+    )
     return notes

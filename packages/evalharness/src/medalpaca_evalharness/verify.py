@@ -219,7 +219,9 @@ def _stress(
             + (", its items, keys and prompts from the exam" if exam else "")
         )
         if exam is None:
-            found.unchecked.append("stress: items, keys and prompts (the exam was not found; --exam names it)")
+            found.unchecked.append(
+                "stress: items, keys and prompts (the exam was not found; --exam names it)"
+            )
     return tried
 
 
