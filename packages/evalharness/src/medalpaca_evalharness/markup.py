@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
+from math import ceil
 from typing import Any
 
 MINUS = "\N{MINUS SIGN}"
@@ -48,6 +49,13 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
+def ids(items: Iterable[str], lead: str = "") -> str:
+    """A paragraph of item ids, one or more, none of which is broken at its hyphen."""
+    *most, last = map(text, items)
+    listed = "".join(f"<span>{item},</span> " for item in most)
+    return paragraph(f"{lead}{listed}<span>{last}</span>", "ids")
+
+
 def small(value: str) -> str:
     """A second, quieter line in a cell. `value` is markup."""
     return f"<small>{value}</small>"
@@ -65,15 +73,17 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") ->
 
 
 def by_side(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """One column per examined model, in tables of three so that they fit a phone and a sheet of paper.
+    """One column per examined model, in tables of up to three so that they fit a phone and a sheet of paper.
 
     A row is its heading and a cell per model.
     """
-    starts = range(0, len(names), COLUMNS)
+    tables = ceil(len(names) / COLUMNS)
+    columns = ceil(len(names) / tables)
+    starts = range(0, len(names), columns)
     return "".join(
         table(
-            ("", *(text(name) for name in names[at : at + COLUMNS])),
-            [[row[0], *row[1 + at : 1 + at + COLUMNS]] for row in rows],
+            ("", *(text(name) for name in names[at : at + columns])),
+            [[row[0], *row[1 + at : 1 + at + columns]] for row in rows],
             "numbers",
         )
         for at in starts

@@ -11,7 +11,7 @@ from medalpaca_data.ground.errors import UserError
 
 from . import provenance, sections, stress_section, trust
 from .compare import PART_OF_IT
-from .markup import between, bullets, count, paragraph, percent, section, table, text
+from .markup import MINUS, between, bullets, count, paragraph, percent, section, table, text
 
 # Nothing may be fetched, and nothing run.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -100,9 +100,9 @@ def _said(headline: str, reasons: str) -> str:
 def _score(part: dict[str, Any]) -> tuple[str, str]:
     low, high = part["interval"]
     against = (
-        "guessing does as well, within what this many items can show"
+        "with this many items the score cannot be told from that"
         if low <= part["chance"] <= high
-        else f"that is {'more' if low > part['chance'] else 'less'} than guessing gets"
+        else f"the score is {'above' if low > part['chance'] else 'below'} that"
     )
     return (
         f"{percent(part['accuracy'])} % right",
@@ -120,8 +120,8 @@ def _headline(one: dict[str, Any], *, several: bool) -> str:
 
 
 def _reasons(sentence: str) -> str:
-    """The sentence without the verdict, which stands above it."""
-    reasons = sentence.partition(": ")[2]
+    """The sentence without the verdict, which stands above it, and with the minus sign of the tables."""
+    reasons = re.sub(r"(?<!\w)-(?=\d)", MINUS, sentence.partition(": ")[2])
     return reasons[:1].upper() + reasons[1:]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .markup import bullets, count, paragraph, section, table, text
+from .markup import bullets, count, ids, paragraph, section, table, text
 
 WHAT_FOLLOWED = {
     "letter": "What followed it, and was scored, is the letter of an option.",
@@ -39,7 +39,11 @@ def prompt(value: dict[str, Any]) -> str:
 
 
 def _written(found: dict[str, Any], exam: dict[str, Any]) -> str:
-    settings = ", ".join(f"{key} {value}" for key, value in (found["writing"] or {}).items() if value != [])
+    settings = ", ".join(
+        f"{key} {' or '.join(map(repr, value)) if isinstance(value, list) else value}"
+        for key, value in (found["writing"] or {}).items()
+        if value != []
+    )
     return (
         f"The model wrote what follows it ({text(settings)}), and the answer was looked for in that by the rules of "
         f"the filter <code>{text(exam['filter'])}</code>."
@@ -78,16 +82,15 @@ def _left_out(value: dict[str, Any]) -> list[str]:
         table((), [(text(name), f"{n:,}") for name, n in rows if n or name == "scored"], "numbers counts")
     ]
     for reason in found["reasons"]:
-        ids = [entry["item"] for entry in found["excluded"] if entry["reason"] == reason]
-        parts.append(paragraph(f"{text(reason[0].upper() + reason[1:])}: {text(', '.join(ids))}", "ids"))
+        named = (entry["item"] for entry in found["excluded"] if entry["reason"] == reason)
+        parts.append(ids(named, f"{text(reason[0].upper() + reason[1:])}: "))
     if found["unasked"]:
-        parts.append(paragraph(f"Not asked: {text(', '.join(found['unasked']))}", "ids"))
+        parts.append(ids(found["unasked"], "Not asked: "))
     parts += [paragraph(f"Note: {text(warning)}.", "warning") for warning in found["warnings"]]
     if pictures := found["without_picture"]:
         whose = "its" if len(pictures) == 1 else "their"
         parts.append(
-            paragraph(PICTURES.format(n=count(len(pictures), "item"), whose=whose), "warning")
-            + paragraph(text(", ".join(pictures)), "ids")
+            paragraph(PICTURES.format(n=count(len(pictures), "item"), whose=whose), "warning") + ids(pictures)
         )
     return parts
 

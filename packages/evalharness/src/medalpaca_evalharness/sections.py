@@ -206,7 +206,7 @@ def power(value: dict[str, Any]) -> str:
     """What so many items can show at all."""
     found = value["power"]
     listed = "".join(
-        f"<li>{percent(size)} points when two models disagree on {share} % of items</li>"
+        f"<li>{percent(size)} points when two models disagree on {share}&nbsp;% of items</li>"
         for size, share in zip(found["paired"], (10, 20, 30), strict=True)
     )
     return section(

@@ -34,6 +34,12 @@ ABOUT = (
     "rest of the item was left out; above chance, answers are given away or remembered. Dashes: chance. Intervals "
     "are 95 %."
 )
+OTHERWISE = {
+    "order": "in other orders of the options",
+    "none_of_the_above": "with 'none of the above' as the key",
+    "options_only": "with the options alone",
+    "question_only": "with the question alone",
+}
 Figures = dict[str, Any]
 # Label in the table and in the plot, and where the figure is.
 SHARES: tuple[tuple[str, str, Callable[[Figures], Figures | None]], ...] = (
@@ -63,13 +69,14 @@ def stress(value: dict[str, Any]) -> str:
     order = [name for name in value["sides"] if any(name in one["sides"] for one in found)]
     sides = {name: next(one["sides"][name] for one in found if name in one["sides"]) for name in order}
     notes = [note for one in found for note in _notes(one, value)]
+    left = dict.fromkeys(line for one in found for line in _left_out(one))
     return section(
         HEADING,
         _plots(sides),
         by_side(list(sides), _rows(list(sides.values()))),
         *(_difference(one) for one in found if one["difference"]),
         *(paragraph(f"Note: {text(note)}.", "warning") for note in notes),
-        paragraph(text(ABOUT), "muted"),
+        paragraph(text(" ".join((*left, ABOUT))), "muted"),
     )
 
 
@@ -87,7 +94,7 @@ def _plots(sides: dict[str, Figures]) -> str:
             f"<figure><figcaption>{text(name)}</figcaption>{_plot({name: side})}</figure>"
             for name, side in sides.items()
         )
-        return f'<div class="pair">{figures}</div>{KEY.format(sides="")}'
+        return f'<div class="pair broad">{figures}</div>{KEY.format(sides="")}'
     key = KEY.format(sides=BOTH if list(sides) == ["base", "tuned"] else "")
     return f'<figure class="wide">{_plot(sides)}{key}</figure>'
 
@@ -109,7 +116,8 @@ def _rows(sides: Sequence[Figures]) -> list[list[str]]:
     rows = []
     for label, _, find in SHARES:
         if any(find(side) for side in sides):
-            rows.append(_row(label, [find(side) for side in sides], _share))
+            show = _against_chance if label.endswith("alone, %") else _share
+            rows.append(_row(label, [find(side) for side in sides], show))
     biases = [_orders(side, "position_bias") for side in sides]
     if any(biases):
         rows.append(["position bias, 0 to 1", *map(_bias, biases)])
@@ -126,8 +134,11 @@ def _row(label: str, found: Sequence[Figures | None], show: Callable[[Figures], 
 
 
 def _share(part: Figures) -> str:
-    chance = small(f"chance: {percent(part['chance'])}") if part.get("chance") is not None else ""
-    return percent(part["value"]) + small(between(part["interval"])) + chance
+    return percent(part["value"]) + small(between(part["interval"]))
+
+
+def _against_chance(part: Figures) -> str:
+    return _share(part) + small(f"chance: {percent(part['chance'])}")
 
 
 def _points(part: Figures) -> str:
@@ -179,8 +190,12 @@ def _notes(one: dict[str, Any], value: dict[str, Any]) -> list[str]:
         for name, n in (one["answered_otherwise"] or {}).items()
         if n
     )
-    notes += (
-        f"no {left['perturbation'].replace('_', ' ')} of {count(left['n'], 'item')}: {left['reason']}"
-        for left in one["left_out"]
-    )
     return notes
+
+
+def _left_out(one: dict[str, Any]) -> list[str]:
+    """What was not asked otherwise, and why."""
+    return [
+        f"Not asked {OTHERWISE[left['perturbation']]}: {count(left['n'], 'item')} ({left['reason']})."
+        for left in one["left_out"]
+    ]

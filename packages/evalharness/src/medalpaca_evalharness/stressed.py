@@ -57,8 +57,8 @@ def _stressed(file: Path, runs: Mapping[str, Run]) -> Stressed:
 
 
 def _same(run: Run, side: Side) -> bool:
-    """By hash where there is one, else by name."""
-    return _named(run) == _named(side)
+    """By hash where there is one, else by name. A model that nobody named is no other's equal."""
+    return run.base is not None and _named(run) == _named(side)
 
 
 def _named(model: Run | Side) -> tuple[str | None, str | None]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import plots
-from .markup import between, by_side, count, paragraph, percent, section, small, text
+from .markup import between, by_side, count, ids, paragraph, percent, section, small, text
 from .sections import part_table, score_table
 
 PARTS = (("full", "Full"), ("clean", "Clean"), ("covered", "Covered"))
@@ -23,7 +23,6 @@ def contamination(value: dict[str, Any]) -> str:
             ),
         )
     n, covered = value["exam"]["items"], found["covered"]
-    ids = ", ".join(text(entry["item"]) for entry in covered)
     return section(
         "Contamination",
         paragraph(
@@ -35,7 +34,7 @@ def contamination(value: dict[str, Any]) -> str:
         paragraph("No item is left without them, so there is no clean score.", "warning")
         if len(covered) == n
         else "",
-        paragraph(f"Covered: {ids}", "ids") if covered else "",
+        ids((entry["item"] for entry in covered), "Covered: ") if covered else "",
         paragraph(
             "That a model was tuned on these rows, and on no others, is not checked here. Their SHA-256: "
             f"<code>{text(found['rows_sha256'])}</code>",
@@ -134,9 +133,9 @@ def _rows(sides: Sequence[dict[str, Any]]) -> list[list[str]]:
         target = f"{100 * sets[0]['target']:.0f}"
         rows.append(
             [
-                f"sets meant to hold the key in {target} %: hold it, %",
+                f"answer sets made for {target} %: hold the key, %",
                 *(percent(s["held"]) + small(between(s["spread"])) for s in sets),
             ]
         )
-        rows.append(["options in a set, mean", *(f"{s['mean_size']:.2f}" for s in sets)])
+        rows.append(["options in an answer set, mean", *(f"{s['mean_size']:.2f}" for s in sets)])
     return rows
