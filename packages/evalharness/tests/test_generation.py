@@ -131,6 +131,15 @@ def test_a_report_of_written_answers(run, write_exam, tmp_path, task, capsys):
     assert verify(out, Places()).problems == []
 
 
+@pytest.mark.browser
+@pytest.mark.slow
+def test_written_answers_in_a_browser(run, write_exam, tmp_path, browse):
+    out, exam = tmp_path / "r.html", write_exam()
+    main(["report", str(run("base", mixed, exam)), str(run("tuned", knows, exam)), "--out", str(out)])
+    for width, scheme in ((390, "dark"), (1100, "light")):
+        assert "no answer found" in browse(out, width, scheme).text
+
+
 def test_verification_finds_an_answer_that_was_not_written(run, write_exam, tmp_path):
     exam = write_exam()
     base, tuned = run("base", mixed, exam), run("tuned", knows, exam)

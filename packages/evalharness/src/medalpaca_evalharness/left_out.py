@@ -9,7 +9,7 @@ from typing import Any
 
 from medalpaca_data.exam import Exam, Excluded, load_exam
 
-from .catalogue import TASKS, tasks_in
+from .catalogue import TASKS
 from .results import Run
 
 PICTURE = "needs an image"  # as `medalpaca_data.exam` says it
@@ -31,7 +31,7 @@ class LeftOut:
 
 def left_out(run: Run, exam: Exam, place: str | None) -> LeftOut:
     """Hold the run's answers against `exam`, which lies at `place` (None: bundled)."""
-    tasks = [TASKS[name] for name in tasks_in([run.task])]
+    tasks = [TASKS[name] for name in run.tasks if name in TASKS]
     excluded = [entry for entry in exam.excluded if not tasks or any(task.asks(entry) for task in tasks)]
     asked = [item for item in exam.items if not tasks or any(task.asks(item) for task in tasks)]
     plain = load_exam(Path(place).expanduser() if place else run.exam)

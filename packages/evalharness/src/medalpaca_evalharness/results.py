@@ -47,6 +47,7 @@ class Run:
     sampled: bool  # and drew the words at random
     limited: bool
     cached: bool
+    tasks: tuple[str, ...] = ()  # of lm-eval: one, or those of a group that were asked
     filter: str = NO_FILTER  # whose answers count, of those that every item is logged with
     setup: Mapping[str, str] = field(default_factory=dict)  # how the model was run, but for its name
 
@@ -124,6 +125,7 @@ def read_run(path: Path, task: str | None = None) -> Run:
         sampled=bool(_mapping(results["configs"][names[0]].get("generation_kwargs")).get("do_sample")),
         limited=settings.get("limit") is not None or _partial(results, names),
         cached=bool(settings.get("use_cache")) and settings.get("model") != MODEL,
+        tasks=tuple(names),
         filter=_filter(results["configs"][names[0]]),
         setup=_setup(settings),
     )
