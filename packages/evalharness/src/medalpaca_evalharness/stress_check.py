@@ -38,6 +38,8 @@ def differing(found: Any, stated: Any, where: str) -> Iterator[str]:
         case (int() | float(), int() | float()):
             if not isclose(found, stated, abs_tol=1e-9):
                 yield f"{where} is {stated}, the scores give {found}"
+        case (dict() | list(), _) | (_, dict() | list()):
+            yield f"{where} is not what the scores give: a part is missing, added or of another kind"
         case _ if found != stated:
             yield f"{where} is {stated}, the scores give {found}"
 
@@ -49,14 +51,15 @@ def _asked(stress: Stress, exam: Exam) -> Iterator[str]:
     if stress.stress_id != stress_id(stress.scoring):
         yield f"this version perturbs as {stress_id(stress.scoring)}, the result is of {stress.stress_id}"
         return
-    items = {item.id: item for item in exam.items}
-    for scored in stress.items:
-        if (item := items.get(scored.item)) is None:
-            yield f"item {scored.item} is none of the exam's"
-        elif _of(perturbed(item, stress.scoring)) != _seen(scored):
+    if stress.exam_items != len(exam.items):
+        yield f"the exam has {len(exam.items)} items, the result says {stress.exam_items}"
+    asked = exam.items[: len(stress.items)]
+    if [scored.item for scored in stress.items] != [item.id for item in asked]:
+        yield f"the items are not the first {len(stress.items)} of the exam, in its order"
+        return
+    for item, scored in zip(asked, stress.items, strict=True):
+        if _of(perturbed(item, stress.scoring)) != _seen(scored):
             yield f"item {scored.item}: key, orders or texts are not what the exam gives"
-    if not stress.limited and (missing := items.keys() - {scored.item for scored in stress.items}):
-        yield f"{len(missing)} items of the exam are missing: {', '.join(sorted(missing)[:5])}"
 
 
 def _of(found: Perturbed) -> tuple[Any, ...]:
