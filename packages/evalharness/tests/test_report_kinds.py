@@ -299,6 +299,36 @@ def test_changes_are_found_in_every_kind_of_report(runs, exam, tmp_path, models)
         assert said in "\n".join(verify(changed, Places()).problems)
 
 
+@pytest.mark.slow
+def test_a_report_that_lacks_something_is_no_traceback(runs, exam, tmp_path):
+    out, data, _ = report(tmp_path, *runs(exam, KNOWN[:2]))
+    file = out.with_suffix(".json")
+    data["items"] = data["items"][:2]
+
+    def spots(value: Any, path: tuple[Any, ...] = ()) -> Any:
+        """Every place in the data; of a list, the first entry stands for all."""
+        inner = value.items() if isinstance(value, dict) else enumerate(value[:1])
+        for key, one in inner:
+            yield (*path, key)
+            if isinstance(one, dict | list):
+                yield from spots(one, (*path, key))
+
+    for *path, last in list(spots(data)):
+        for broken in (None, "x", 7, []):
+            edited = json.loads(json.dumps(data))
+            place = edited
+            for key in path:
+                place = place[key]
+            place[last] = broken
+            if broken is None and isinstance(place, dict):
+                del place[last]
+            file.write_text(json.dumps(edited))
+            try:
+                assert verify(file, Places()).problems
+            except UserError as error:
+                assert "\n" not in str(error)
+
+
 def test_one_item_is_one_item(evaluate, answering, save, write_exam, tmp_path):
     exam = write_exam(steps={1: 1})
     task, told = "medalpaca_usmle_step1", {"exam": str(exam)}

@@ -135,6 +135,12 @@ def test_a_changed_report_is_found(made, change, said):
         (lambda r: r["items"][0].pop("key"), "an entry of items lacks 'key'"),
         (lambda r: r.update(rows=3), "rows is not a path"),
         (lambda r: r["comparisons"][0].pop("sentence"), "lacks a part"),
+        (lambda r: r["exam"].update(filter=3), "exam.filter is not a text"),
+        (lambda r: r["files"]["base"][0].update(path=3), "lacks a part|lacks its path or hash"),
+        (lambda r: r["items"][0].update(item=[]), "an entry of items lacks 'item'"),
+        (lambda r: r["items"][0]["answers"].pop("tuned"), "item step1-1 lacks the answer of tuned"),
+        (lambda r: r.update(stress_at=[3]), "stress_at is not a list of paths"),
+        (lambda r: r.update(stress_at=["x"]), "stress_at does not name the file of every stress result"),
     ],
 )
 def test_a_damaged_report_is_refused(made, change, said):

@@ -29,7 +29,7 @@ def page(report: dict[str, Any]) -> str:
     )
     body = (
         f"<header><h1>{text(title)}</h1>"
-        f'<p class="muted">{count(exam["items"], "item")} &middot; {text(exam["task"])} by {text(exam["metric"])} '
+        f'<p class="muted">{count(exam["items"], "item")} &middot; {_how(exam)} '
         f"&middot; examined {text(_days(report))}</p></header>\n"
         f'<div class="verdict">{_verdicts(report)}</div>\n{legend}{_notes(report)}\n'
         + sections.scores(report)
@@ -76,6 +76,13 @@ def _title(report: dict[str, Any]) -> str:
         case [base, tuned]:
             return f"{tuned} against {base} on {exam}"
     return f"{len(models) - 1} models against {models[0]} on {exam}"
+
+
+def _how(exam: dict[str, Any]) -> str:
+    """How answers were told, in words and as the harness calls it."""
+    words = {"letter": "answered by letter", "text": "answered by the options' texts"}
+    said = words.get(exam["scoring"], f"answers written, read by the filter {exam['filter']}")
+    return text(f"{said} ({exam['task']}, {exam['metric']})")
 
 
 def _days(report: dict[str, Any]) -> str:

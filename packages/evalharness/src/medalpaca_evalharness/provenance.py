@@ -56,7 +56,7 @@ def not_tested(value: dict[str, Any]) -> str:
         "What was not tested",
         "<h3>Items of the exam</h3>",
         *_left_out(value),
-        "<h3>Besides</h3>",
+        "<h3>Also not tested</h3>",
         bullets(value["not_tested"]),
     )
 

@@ -27,8 +27,9 @@ BOTH = '<span class="base">&#9675; base</span> <span class="tuned">&#9632; tuned
 KEY = '<p class="key">{sides}<span class="muted">accuracy in %; lines: 95 % intervals; dashes: chance</span></p>'
 WILSON = "Accuracy in percent with 95 % Wilson interval. "
 PAIRED = (
-    "Difference in points with 95 % paired bootstrap interval. p: exact McNemar test, two-sided; where a second value "
-    "stands beneath it, that is adjusted (Holm) for "
+    "Difference in points with 95 % paired bootstrap interval. p: how probable so uneven a change would be if both "
+    "were equally good (exact McNemar test, two-sided); where a second value stands beneath it, that is "
+    "adjusted (Holm) for "
 )
 OUTCOME_NAMES = {
     "correct": "right",
@@ -178,8 +179,8 @@ def comparisons(value: dict[str, Any]) -> str:
         name, row = one["name"], one["all"]
         discordant = row["fixed"] + row["broken"]
         shown = (
-            f"With {discordant} of {count(row['n'], 'item')} right on one side only, the smallest difference this exam "
-            f"shows with 80 % power is {percent(row['detectable_difference'])} points."
+            f"With {discordant} of {count(row['n'], 'item')} right on one side only, the smallest difference that such "
+            f"an exam shows four times in five (80 % power) is about {percent(row['detectable_difference'])} points."
             if discordant
             else f"Both sides have the same of {count(row['n'], 'item')} right."
         )
@@ -213,7 +214,7 @@ def power(value: dict[str, Any]) -> str:
         "What this exam can show",
         paragraph(
             f"With {count(found['n'], 'item')}, a score near 60 % is known to &plusmn;{percent(found['half_width'])} "
-            "points (95 %), and the smallest difference found with 80 % power is about"
+            "points (95 %), and the smallest difference that is found four times in five (80 % power) is about"
         ),
         f"<ul>{listed}<li>{percent(found['unpaired'])} points between models asked different questions</li></ul>",
     )

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.files import parse_json, read_text, sha256_file
+from medalpaca_data.ground.files import sha256_file
 
 from .clean import Overlap, exam_asked, overlap
 from .family import family
-from .figures import FORMAT, figures
+from .figures import figures
 from .integrity import changed_samples
 from .left_out import LeftOut, left_out
-from .page import page, read_page
+from .read_report import read_report
 from .receipt import changed_items
 from .results import Run, find_results, read_run
 from .stress_check import problems
@@ -25,7 +25,6 @@ from .weights import changed_weights
 
 # Checked in their own way, or no figure.
 APART = ("files", "version", "rows", "exam_at", "stress_at")
-ITEM_FIELDS = ("item", "key", "prompt_sha256", "answers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +49,14 @@ class Finding:
 
 def verify(path: Path, places: Places) -> Finding:
     """Check the report at `path`, a page or its JSON. Raises UserError when it is no report."""
-    report, found = _read(path)
+    report, shown = read_report(path)
+    found = Finding()
+    if shown is not None:
+        found.checked.append("page against the data inside it")
+    if shown is False:
+        found.problems.append(
+            "the page does not show what its own data say: it was edited, or is another version's"
+        )
     task = str(report["exam"]["task"])
     sides = list(report["sides"])
     if places.results and len(places.results) != len(sides):
@@ -70,51 +76,6 @@ def verify(path: Path, places: Places) -> Finding:
     if len(runs) == len(sides):
         _figures(report, path.parent, list(runs.values()), places, found)
     return found
-
-
-def _read(path: Path) -> tuple[dict[str, Any], Finding]:
-    found = Finding()
-    html = path.suffix.lower() in (".html", ".htm")
-    content = read_text(path)
-    report = read_page(content, str(path)) if html else parse_json(content, str(path))
-    if not isinstance(report, dict) or report.get("format") != FORMAT:
-        older = isinstance(report, dict) and str(report.get("format")).startswith(FORMAT[:-1])
-        hint = "; an older one has to be made again" if older else ""
-        raise UserError(f"{path}: not an exam report of the format {FORMAT!r}{hint}")
-    try:
-        expected = page(report)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise UserError(f"{path}: the report lacks a part or a part is of another kind ({error!r})") from None
-    _refuse_incomplete(path, report)
-    if html:
-        if expected != content:
-            found.problems.append(
-                "the page does not show what its own data say: it was edited, or is another version's"
-            )
-        found.checked.append("page against the data inside it")
-    return report, found
-
-
-def _refuse_incomplete(path: Path, report: dict[str, Any]) -> None:
-    """What the page does not show and the checks need."""
-    for side in report["sides"]:
-        if not report["files"].get(side):
-            raise UserError(f"{path}: names no files of {side}")
-    if not isinstance(report.get("items"), list):
-        raise UserError(f"{path}: has no list of items")
-    for entry in report["items"]:
-        lacking = [name for name in ITEM_FIELDS if not isinstance(entry, dict) or name not in entry]
-        if lacking:
-            raise UserError(f"{path}: an entry of items lacks {lacking[0]!r}")
-        for side in report["sides"]:
-            answer = entry["answers"].get(side) if isinstance(entry["answers"], dict) else None
-            if not isinstance(answer, dict) or "sample_sha256" not in answer:
-                raise UserError(f"{path}: item {entry['item']} lacks the answer of {side}")
-    if not isinstance(report.get("stress_at"), list) or len(report["stress_at"]) != len(report["stress"]):
-        raise UserError(f"{path}: stress_at does not name the file of every stress result")
-    for name in ("rows", "exam_at"):
-        if name not in report or not isinstance(report[name], str | None):
-            raise UserError(f"{path}: {name} is not a path")
 
 
 def _results(
