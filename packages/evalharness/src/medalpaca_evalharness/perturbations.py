@@ -72,8 +72,8 @@ def perturbed(item: Item, scoring: Scoring) -> Perturbed:
     """The variants of `item`: as published, in every other cyclic order, and each other perturbation once.
 
     Orders rotate the options that may move through the positions that are free, so that each stands at each once.
-    "None of the above" takes the place of the key. Scored by text, an item has neither order nor question only:
-    its options are not shown, so that there is nothing to turn round or to leave out.
+    "None of the above" takes the place of the key, wherever that is, so that nothing else changes. Scored by text, an
+    item has neither orders nor a question only: its options are not shown, so that nothing can be turned or left out.
     """
     letters, texts = list(item.options), list(item.options.values())
     same = tuple(range(len(texts)))
