@@ -116,6 +116,26 @@ def test_stress_of_something_else_is_refused(made, tiny, adapter, tmp_path):
         report(made, "--stress", next(made.root.rglob("results_*.json")))
 
 
+def test_where_options_are_not_shown(made, evaluate, save, tiny):
+    told = {"pretrained": str(tiny)}
+    found = evaluate("medalpaca", "medalpaca_pocket", told, model_args=told, device="cpu", limit=24)
+    place = save(found, made.root / "pocket")
+    asked = Config(base=str(tiny), exam="medalpaca_pocket", out=made.root / "short", device="cpu", limit=24)
+    stress(asked)
+    out = made.root / "pocket.html"
+    assert main(["report", str(place), "--out", str(out), "--stress", str(made.root / "short")]) == 0
+    data = json.loads(out.with_suffix(".json").read_text())
+    (one,) = data["stress"]
+    assert one["answered_otherwise"] == {"model": 0}
+    assert one["sides"]["model"]["orders"] is None
+    assert any(line.startswith("other orders of the options") for line in data["not_tested"])
+    html = out.read_text()
+    assert "in every cyclic order" not in html
+    assert "Not asked in other orders of the options: 24 items" in html
+    assert f"the stress test asked only 24 of the exam&#x27;s {one['exam_items']} items" in html
+    assert problems(out) == ""
+
+
 def test_one_side_only(made, tiny, tmp_path):
     shutil.rmtree(made.stress.parent)
     stress(Config(base=str(tiny), exam=str(made.exam), out=made.stress.parent, device="cpu"))

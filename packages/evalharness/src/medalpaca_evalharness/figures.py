@@ -59,6 +59,7 @@ def figures(
             overlap=overlap is not None,
             unstressed=[name for name in family.runs if not any(name in one.sides for one in stress)],
             models=len(family.runs),
+            ordered=all(one.stress.scoring == "letter" for one in stress),
         ),
         "items": _items(family.runs),
     }

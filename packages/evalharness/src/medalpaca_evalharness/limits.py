@@ -24,6 +24,7 @@ STRESS = (
     "stress{of}: other orders of the options, whether letters are preferred by their position, the options without the "
     "question, and the question without the options"
 )
+ORDERS = "other orders of the options, and whether letters are preferred by their position (options were not shown)"
 WRITTEN = "free-text answers: options were scored by their log-likelihood, nothing was generated"
 UNSURE = "how sure a model is of its answers: it wrote them, and options have no probabilities to calibrate"
 REASONING = "whether what a model wrote before its answer is right: only the letter was compared with the key"
@@ -46,15 +47,18 @@ def limits(run: Run, models: int) -> list[str]:
     return found + ([BY_RULES] if run.generated else []) + ([DRAWN] if run.sampled else [])
 
 
-def not_tested(run: Run, *, overlap: bool, unstressed: Sequence[str], models: int) -> list[str]:
+def not_tested(
+    run: Run, *, overlap: bool, unstressed: Sequence[str], models: int, ordered: bool
+) -> list[str]:
     """What nobody looked at.
 
     With `overlap`, the tuning data were held against the exam; `unstressed` are those of the report's `models` without
-    a stress result.
+    a stress result; `ordered`, whether such results have other orders of the options in them.
     """
     of = "" if len(unstressed) == models else f" of {' and '.join(unstressed)}"
     found = [
         *((STRESS.format(of=of),) if unstressed else ()),
+        *(() if ordered or len(unstressed) == models else (ORDERS,)),
         *((UNSURE, REASONING) if run.generated else (WRITTEN,)),
         SAFETY,
         PRETRAINING,

@@ -24,17 +24,21 @@ from .sections import BOTH, KEY
 
 HEADING = "Stress: do answers hold when the exam is asked otherwise?"
 PLOT_LEFT = 96
-ABOUT = (
-    "The options were asked in every cyclic order (those like 'all of the above' stay in place). Robust: right in "
-    "all of them. Consistent: the same option in all of them, right or wrong. Position bias: how far answers follow "
-    "the position instead of the option, 0 not at all, 1 always the same letter; beneath it about what blind "
-    "guessing shows. Memorisation gap: accuracy in the published order less accuracy in the others with the key at "
-    "the same positions; an interval above zero is a sign that the published exam is remembered; none does not show "
-    "that the exam was never seen, for whoever remembers an option's text finds it in any order. 'None of the "
-    "above': these words stand in place of the right option, and are the key. Options alone, question alone: the "
-    "rest of the item was left out; above chance, answers are given away or remembered. Dashes: chance. Intervals "
-    "are 95 %."
-)
+# What each figure means, said where it is shown.
+ABOUT = {
+    "orders": (
+        "The options were asked in every cyclic order (those like 'all of the above' stay in place). Robust: "
+        "right in all of them. Consistent: the same option in all of them, right or wrong. Position bias: how "
+        "far answers follow the position instead of the option, 0 not at all, 1 always the same letter; "
+        "beneath it about what blind guessing shows. Memorisation gap: accuracy in the published order less "
+        "accuracy in the others with the key at the same positions; an interval above zero is a sign that the "
+        "published exam is remembered; none does not show that the exam was never seen, for whoever remembers "
+        "an option's text finds it in any order."
+    ),
+    "none_of_the_above": "'None of the above': these words stand in place of the right option, and are the key.",
+    "options_only": "Options alone: without the question; above chance, options give answers away or are remembered.",
+    "question_only": "Question alone: without the options; above chance, the exam's letters are remembered.",
+}
 OTHERWISE = {
     "order": "in other orders of the options",
     "none_of_the_above": "with 'none of the above' as the key",
@@ -70,6 +74,7 @@ def stress(value: dict[str, Any]) -> str:
     order = [name for name in value["sides"] if any(name in one["sides"] for one in found)]
     sides = {name: next(one["sides"][name] for one in found if name in one["sides"]) for name in order}
     notes = [note for one in found for note in _notes(one, value)]
+    about = [said for name, said in ABOUT.items() if any(side[name] for side in sides.values())]
     left = dict.fromkeys(line for one in found for line in _left_out(one))
     return section(
         HEADING,
@@ -77,7 +82,7 @@ def stress(value: dict[str, Any]) -> str:
         by_side(list(sides), _rows(list(sides.values()))),
         *(_difference(one) for one in found if one["difference"]),
         *(paragraph(f"Note: {text(note)}.", "warning") for note in notes),
-        paragraph(text(" ".join((*left, ABOUT))), "muted"),
+        paragraph(text(" ".join((*left, *about, "Dashes: chance. Intervals are 95 %."))), "muted"),
     )
 
 
