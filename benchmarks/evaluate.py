@@ -8,11 +8,12 @@
 # ///
 """What `--model medalpaca` costs beside lm-eval's own `hf`, on the real USMLE sample.
 
-    MEDALPACA_SHARED=DIR uv run --script benchmarks/evaluate.py [--letters N] [--texts N] [--repeats N] [--json FILE]
+    MEDALPACA_SHARED=DIR uv run --script benchmarks/evaluate.py [--only letters] [--repeats N] [--json FILE]
 
 A random Llama (8 layers of 512, 32,000 pieces), one thread, CPU seconds. hf gets the batch size that serves it best,
-found on a sample first; the arms take turns. Letters: all items that can be scored. Texts: a fixed sample, as many of
-each step as it has a share of the items. Every answer is compared as well. Needs no network.
+found on a sample first; the arms take turns. Letters: all items that can be scored. Texts, and letters in every cyclic
+order of the options (as `exam stress` asks them): a fixed sample, as many of each step as it has a share of the items.
+Every answer is compared as well. Needs no network.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--letters", type=int, help="items asked by letter (default: all)")
     parser.add_argument("--texts", type=int, default=80, help="items asked by text")
-    parser.add_argument("--repeats", type=int, default=3, help="times the texts are asked")
+    parser.add_argument("--orders", type=int, default=80, help="items asked by letter in every order")
+    parser.add_argument("--repeats", type=int, default=3, help="times texts and orders are asked")
+    parser.add_argument("--only", choices=("letters", "texts", "orders"), help="one of the three")
     parser.add_argument("--json", type=Path, help="write the figures here")
     chosen = parser.parse_args()
 
@@ -60,6 +63,7 @@ def main() -> int:
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
     from medalpaca_data.exam import load_exam
+    from medalpaca_data.exam_prompt import ask
     from medalpaca_data.ground.places import shared
 
     if (root := shared()) is None:
@@ -70,10 +74,18 @@ def main() -> int:
     items = load_exam(data / "usmle_sample" / "medalpaca_format").items
     with tempfile.TemporaryDirectory() as directory:
         make_model(Path(directory), words(data, items))
-        figures = {
-            "letters": measure(directory, "letter", stratified(items, chosen.letters or len(items)), 1),
-            "texts": measure(directory, "text", stratified(items, chosen.texts), chosen.repeats),
+        letters = [ask(item, "letter") for item in stratified(items, chosen.letters or len(items))]
+        texts = [ask(item, "text") for item in stratified(items, chosen.texts)]
+        turned = in_every_order(stratified(items, chosen.orders))
+        in_orders = [asked for one in turned for asked in one.asked]
+        arms: dict[str, Callable[[], Any]] = {
+            "letters": lambda: measure(directory, letters, 1),
+            "texts": lambda: measure(directory, texts, chosen.repeats),
+            "orders": lambda: measure(
+                directory, in_orders, chosen.repeats, stressed(turned, Path(directory))
+            ),
         }
+        figures = {name: arms[name]() for name in ([chosen.only] if chosen.only else arms)}
     for name, figure in figures.items():
         print(f"{name}: {json.dumps(figure)}")  # noqa: T201
     if chosen.json:
@@ -81,24 +93,58 @@ def main() -> int:
     return 0 if all(figure["choices_that_differ"] == 0 for figure in figures.values()) else 1
 
 
-def measure(directory: str, scoring: Any, items: Any, repeats: int) -> dict[str, Any]:
+Asks = Callable[[Any, Any], Any]  # model and requests to answers
+
+
+def in_every_order(items: Any) -> Any:
+    """The items as `exam stress` asks them, without its other perturbations."""
+    from dataclasses import replace
+
+    from medalpaca_evalharness.perturbations import perturbed
+    from medalpaca_evalharness.stress_result import ORDER, PUBLISHED
+
+    found = []
+    for one in (perturbed(item, "letter") for item in items):
+        pairs = zip(one.variants, one.asked, strict=True)
+        kept = [pair for pair in pairs if pair[0].perturbation in (PUBLISHED, ORDER)]
+        variants, asked = zip(*kept, strict=True)
+        found.append(replace(one, variants=variants, asked=asked))
+    return found
+
+
+def stressed(turned: Any, directory: Path) -> Asks:
+    """As `exam stress` asks and writes down, whatever the requests are."""
+    from medalpaca_evalharness.stress import ask
+    from medalpaca_evalharness.stress_journal import Journal
+
+    def call(lm: Any, _: Any) -> Any:
+        journal = Journal(directory / "partial.jsonl", "benchmark")
+        scores = ask(lm, turned, journal, lambda *_: None)
+        journal.remove()
+        return [(score, None) for item in scores for row in item for score in row]
+
+    return call
+
+
+def measure(directory: str, asked: Any, repeats: int, ours: Asks | None = None) -> dict[str, Any]:
     """CPU seconds of both arms over the same requests, tokenising included, model loading not."""
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
-    from medalpaca_data.exam_prompt import ask
     from medalpaca_evalharness.model_type import MedAlpacaLM
 
-    asked = [ask(item, scoring) for item in items]
     requests = [
         Instance("loglikelihood", {}, (one.prompt, choice), index)
         for one in asked
         for index, choice in enumerate(one.choices)
     ]
 
-    def seconds(lm: Any, some: Any) -> tuple[float, Any]:
+    def plain(lm: Any, some: Any) -> Any:
+        return lm.loglikelihood(some, disable_tqdm=True)
+
+    def seconds(lm: Any, some: Any, asks: Asks = plain) -> tuple[float, Any]:
         start = time.process_time()
-        answers = lm.loglikelihood(some, disable_tqdm=True)
+        answers = asks(lm, some)
         return time.process_time() - start, answers
 
     def hf(size: int) -> Any:
@@ -117,22 +163,25 @@ def measure(directory: str, scoring: Any, items: Any, repeats: int) -> dict[str,
     answers: dict[str, Any] = {}
     for turn in range(repeats):
         for name in list(arms)[:: 1 if turn % 2 == 0 else -1]:
-            cost, answers[name] = seconds(arms[name](), requests)
+            asks = ours if ours and name == "medalpaca" else plain
+            cost, answers[name] = seconds(arms[name](), requests, asks)
             spent[name].append(round(cost, 2))
-            print(f"{scoring} {name} {cost:.1f} CPU s", file=sys.stderr)  # noqa: T201
-    stock, ours = answers["hf"], answers["medalpaca"]
+            print(f"{len(asked)} prompts, {name}: {cost:.1f} CPU s", file=sys.stderr)  # noqa: T201
+    stock, found = answers["hf"], answers["medalpaca"]
     ratios = [round(one / other, 3) for one, other in zip(*spent.values(), strict=True)]
     return {
-        "items": len(items),
+        "prompts": len(asked),
         "requests": len(requests),
         "hf_batch_size": best,
         "hf_batch_sizes_tried": tried,
         "cpu_seconds": spent,
         "ratios": ratios,
         "ratio": statistics.median(ratios),
-        "largest_difference": max(abs(one[0] - other[0]) for one, other in zip(stock, ours, strict=True)),
-        "greedy_that_differ": sum(one[1] != other[1] for one, other in zip(stock, ours, strict=True)),
-        "choices_that_differ": differing(asked, stock, ours),
+        "largest_difference": max(abs(one[0] - other[0]) for one, other in zip(stock, found, strict=True)),
+        "greedy_that_differ": sum(
+            mine is not None and theirs != mine for (_, theirs), (_, mine) in zip(stock, found, strict=True)
+        ),
+        "choices_that_differ": differing(asked, stock, found),
     }
 
 

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 STEPS = {1: 4, 2: 3, 3: 5}  # items per step of the synthetic exam
 ANSWERS = "BACDBADCABEC"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @pytest.fixture
@@ -115,6 +128,52 @@ def pair(evaluate, answering, save, write_exam, tmp_path) -> Callable[..., tuple
         return saved[0], saved[1]
 
     return make
+
+
+@pytest.fixture
+def browse() -> Callable[[Path, int, str], SimpleNamespace]:
+    """Opens a page in a real browser: nothing may be asked for, complained of, cut off, or found by axe."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine")
+    from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import sync_playwright
+
+    def look(file: Path, width: int, scheme: str) -> SimpleNamespace:
+        asked: list[str] = []
+        complaints: list[str] = []
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+            page = browser.new_context(
+                viewport={"width": width, "height": 800}, color_scheme=scheme
+            ).new_page()
+            page.on("request", lambda request: asked.append(request.url))
+            page.on("console", lambda message: complaints.append(message.text))
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.goto(file.as_uri())
+            seen = SimpleNamespace(
+                text=page.inner_text("main"),
+                plots=page.locator("svg").count(),
+                background=page.evaluate("getComputedStyle(document.body).backgroundColor"),
+            )
+            assert asked == [file.as_uri()]
+            assert complaints == []
+            # Neither the page nor any cell or plot in it reaches beyond the screen.
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            right = "e.getBoundingClientRect().right"
+            beyond = f"[...document.querySelectorAll('main *')].filter(e => {right} > innerWidth + 1)"
+            assert page.evaluate(f"{beyond}.map(e => e.outerHTML.slice(0, 99))") == []
+            # Labels of a plot stay inside it.
+            outside = (
+                "[...document.querySelectorAll('svg text')].filter(t => { const b = t.getBoundingClientRect(), "
+                "s = t.ownerSVGElement.getBoundingClientRect(); return b.left < s.left - 1 || b.right > s.right + 1 })"
+            )
+            assert page.evaluate(f"{outside}.map(t => t.textContent)") == []
+            assert len(page.pdf(prefer_css_page_size=True)) > 10000
+            assert [found["id"] for found in Axe().run(page).response["violations"]] == []
+            browser.close()
+        return seen
+
+    return look
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -86,6 +87,30 @@ def test_the_error_of_a_perfect_model_is_what_is_expected():
     assert mean == pytest.approx(expected, rel=0.1)
     boasting = calibration(drawn(400, 0, boast=3.0))
     assert boasting.ece > 2 * boasting.ece_of_perfect
+
+
+@given(st.lists(st.floats(0, 1), min_size=20, max_size=200), st.sampled_from([0.5, 0.8, 0.9]))
+def test_the_threshold_is_the_quantile_of_numpy(scores, target):
+    n = len(scores)
+    rank = int(np.ceil((n + 1) * target - 1e-12))
+    expected = np.quantile(scores, (rank - 1) / (n - 1), method="nearest") if rank <= n else 1.0
+    assert conformal_threshold(scores, target) == pytest.approx(float(expected), abs=1e-10)
+
+
+def test_the_calibration_error_against_numpy():
+    items = drawn(325, 5)
+    confidence = np.array([max(item.shares) for item in items])
+    right = np.array([int(np.argmax(item.shares)) == item.key for item in items], dtype=float)
+    order = np.lexsort((np.array([item.item_id for item in items]), confidence))
+    edges = np.floor(np.arange(11) * 325 / 10).astype(int)
+    gaps = [
+        abs(float(confidence[order[low:high]].mean() - right[order[low:high]].mean())) * (high - low)
+        for low, high in pairwise(edges)
+    ]
+    found = calibration(items)
+    assert found.ece == pytest.approx(sum(gaps) / 325, abs=1e-10)
+    shares = [sum(b.confidence * b.n for b in found.bins), sum(b.right for b in found.bins)]
+    assert shares == pytest.approx([confidence.sum(), right.sum()], abs=1e-9)
 
 
 def test_the_threshold_by_hand():

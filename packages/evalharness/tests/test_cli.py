@@ -43,6 +43,7 @@ def _seconds(arguments: list[str]) -> float:
         (["report", "/no/a", "/no/b"], "required: --out"),
         (["verify", "/no/report.html"], "/no/report.html: no such file"),
         (["inspect", "/no/exam"], "/no/exam: no such exam"),
+        (["stress", "/no/model", "--exam", "/no/exam", "--out", "x"], "/no/exam: no such exam"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, said):

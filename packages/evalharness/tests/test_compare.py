@@ -83,7 +83,7 @@ def test_no_difference_is_said_with_what_could_have_been_seen(run, write_exam):
     # 2 of 12 pairs discordant: 280.1585 * sqrt(2) / 12
     assert "differences from about 33.0 points on (80 % power)" in found.sentence
     alike = compare(base, read_run(run("again", always_b, exam)))
-    assert alike.sentence.endswith("they have the same of 12 items right.")
+    assert alike.sentence.endswith("they have the same 3 of 12 items right.")
 
 
 def test_an_exam_without_steps_has_one_row(run, tmp_path):

@@ -16,6 +16,7 @@ from medalpaca_evalharness.generation import LONG, find_flexible
 from medalpaca_evalharness.results import read_run
 from medalpaca_evalharness.scoring import OUTCOMES, by_letter, by_text
 from medalpaca_evalharness.summary import summary
+from medalpaca_evalharness.verify import Places, verify
 
 GEN = "medalpaca_usmle_gen"
 
@@ -109,11 +110,66 @@ def test_an_answer_beyond_the_options_is_wrong(run, write_exam):
     assert any("drawn at random" in note for note in notes)
 
 
-def test_a_report_needs_likelihoods(run, write_exam, tmp_path):
-    directory = run("base", knows, write_exam())
-    with pytest.raises(CheckFailed, match="let the model write its answers") as caught:
-        main(["report", str(directory), str(directory), "--out", str(tmp_path / "r.html")])
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize("task", [GEN, "medalpaca_usmle_2023"])
+def test_a_report_of_written_answers(run, write_exam, tmp_path, task, capsys):
+    exam = write_exam()
+    base, tuned = run("base", mixed, exam, task), run("tuned", knows, exam, task)
+    out = tmp_path / "r.html"
+    assert main(["report", str(base), str(tuned), "--out", str(out)]) == 0
+    report = json.loads(out.with_suffix(".json").read_text())
+    found = report["sides"]["base"]["scores"][-1]
+    counted = dict(summary(read_run(base))[-1].outcomes)
+    assert {name: found[name] for name in OUTCOMES} == counted
+    assert sum(counted.values()) == found["n"] == 12
+    assert report["sides"]["base"]["calibration"] is None
+    assert any("how sure a model is" in line for line in report["not_tested"])
+    assert not any("nothing was generated" in line for line in report["not_tested"])
+    html = out.read_text()
+    assert "Not possible here: the answers were written" in html
+    assert "no answer found" in html
+    assert ("Answers were drawn at random" in html) == (task != GEN)
+    assert verify(out, Places()).problems == []
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_written_answers_in_a_browser(run, write_exam, tmp_path, browse):
+    out, exam = tmp_path / "r.html", write_exam()
+    main(["report", str(run("base", mixed, exam)), str(run("tuned", knows, exam)), "--out", str(out)])
+    for width, scheme in ((390, "dark"), (1100, "light")):
+        assert "no answer found" in browse(out, width, scheme).text
+
+
+def test_verification_finds_an_answer_that_was_not_written(run, write_exam, tmp_path):
+    exam = write_exam()
+    base, tuned = run("base", mixed, exam), run("tuned", knows, exam)
+    out = tmp_path / "r.html"
+    main(["report", str(base), str(tuned), "--out", str(out)])
+    file = next(base.rglob("samples_*step2*"))
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    text = file.read_text()
+    # The strict filter's record: no score in the report comes from it, and it is checked all the same.
+    other = next(row for row in rows if row["filter"] == "strict")
+    other["filtered_resps"] = [["A", "answer line"]]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = "\n".join(verify(out, Places()).problems)
+    assert f"{other['doc']['item_id']}: its answer changed since it was logged" in found
+    file.write_text(text)
+    assert verify(out, Places()).problems == []
+    rows = [json.loads(line) for line in text.splitlines()]
+    chosen = next(row for row in rows if row["filter"] == "flexible")
+    chosen["resps"] = [["Answer: A"]]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = "\n".join(verify(out, Places()).problems)
+    assert f"{chosen['doc']['item_id']}: its sample is not the one that the report was made with" in found
+    assert f"{chosen['doc']['item_id']}: its answer changed since it was logged" in found
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows if row is not chosen))
+    assert f"item {chosen['doc']['item_id']} is missing in the samples" in "\n".join(
+        verify(out, Places()).problems
+    )
+    with pytest.raises(CheckFailed, match="its answer changed since it was logged"):
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        main(["report", str(base), str(tuned), "--out", str(out)])
 
 
 def test_other_settings_of_writing_are_refused(run, write_exam):

@@ -111,19 +111,34 @@ def test_no_prompt_is_cut_with_a_real_tokenizer(real):
 
 def test_full_and_clean_score_of_step_3_are_37_items_apart(real, evaluate, answering, save, tmp_path):
     """The published training component that holds MMLU's professional medicine, and with it part of Step 3."""
-    from medalpaca_evalharness.clean import contamination
-    from medalpaca_evalharness.compare import compare
-    from medalpaca_evalharness.results import read_run
+    from medalpaca_evalharness.cli import main
+    from medalpaca_evalharness.verify import Places, verify
 
     leaking = shared() / "data" / "medical_meadow_original" / "medical_meadow_mmmlu.json"
     if not leaking.is_file():
         pytest.skip("no published MMLU component among the shared data")
     told = {"exam": str(real), "images": "keep"}
-    base, tuned = (
-        read_run(save(evaluate(answering(choose), "medalpaca_usmle_step3", told), tmp_path / name))
+    places = [
+        str(save(evaluate(answering(choose), "medalpaca_usmle_step3", told), tmp_path / name))
         for name, choose in (("base", lambda doc: 0), ("tuned", lambda doc: doc["gold"]))
-    )
-    found = contamination(compare(base, tuned), leaking)
-    assert found.clean is not None
-    assert (found.full.n, found.clean.n, len(found.covered)) == (137, 100, 37)
-    assert found.full.tuned_right - found.clean.tuned_right == 37
+    ]
+    out = tmp_path / "report.html"
+    assert main(["report", *places, "--out", str(out), "--meadow", str(leaking)]) == 0
+    report = json.loads(out.with_suffix(".json").read_text())
+    found = report["contamination"]
+    (compared,) = found["comparisons"]
+    assert [compared[name]["n"] for name in ("full", "clean", "covered")] == [137, 100, 37]
+    assert len(found["covered"]) == 37
+    rights = found["sides"]["tuned"]
+    assert rights["full"]["correct"] - rights["clean"]["correct"] == 37
+    assert "37 of 137 items are covered</strong>" in out.read_text()
+    # Nothing of Step 3 is left out; its pictures are what was not shown.
+    assert (report["left_out"]["scored"], report["left_out"]["elsewhere"]) == (137, 239)
+    assert len(report["left_out"]["without_picture"]) == 137 - 124
+    # No text of the exam stands on the page: no run of eight of its words does.
+    page = words(out.read_text().partition("<main>")[2].partition("</main>")[0])
+    held = {tuple(page[i : i + 8]) for i in range(len(page) - 7)}
+    for item in load_exam(real, images="keep").items:
+        asked = words(item.question)
+        assert not held & {tuple(asked[i : i + 8]) for i in range(len(asked) - 7)}
+    assert verify(out, Places()).problems == []

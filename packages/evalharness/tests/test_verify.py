@@ -42,7 +42,7 @@ def test_report_and_results_can_move_together_or_be_named(made, tmp_path):
     assert problems(Path(moved) / made.name) == ""
     alone = shutil.copy(Path(moved) / made.name, tmp_path / "alone.html")
     assert "base: its results are not at" in problems(Path(alone))
-    assert problems(Path(alone), base=Path(moved) / "base", tuned=Path(moved) / "tuned") == ""
+    assert problems(Path(alone), results=[Path(moved) / "base", Path(moved) / "tuned"]) == ""
 
 
 def edited_sample(rows: list[dict[str, Any]]) -> None:
@@ -98,15 +98,21 @@ def test_a_changed_sample_is_found(made, edit, said):
     ("change", "said"),
     [
         (
-            lambda r: r["tuned"].update(adapter_sha256="a" * 64),
-            "tuned.adapter_sha256: the report says 'aaaa",
+            lambda r: r["sides"]["tuned"].update(adapter_sha256="a" * 64),
+            "sides.tuned.adapter_sha256: the report says 'aaaa",
         ),
         (
-            lambda r: r["comparison"]["all"].update(fixed=10),
-            "comparison.all.fixed: the report says 10, the samples give 9",
+            lambda r: r["comparisons"][0]["all"].update(fixed=10),
+            "comparisons[0].all.fixed: the report says 10, the samples give 9",
         ),
-        (lambda r: r["comparison"].update(verdict="worse"), "comparison.verdict: the report says 'worse'"),
-        (lambda r: r["calibration"]["tuned"].update(ece=0.5), "calibration.tuned.ece: the report says 0.5"),
+        (
+            lambda r: r["comparisons"][0].update(verdict="worse"),
+            "comparisons[0].verdict: the report says 'worse'",
+        ),
+        (
+            lambda r: r["sides"]["tuned"]["calibration"].update(ece=0.5),
+            "sides.tuned.calibration.ece: the report says 0.5",
+        ),
         (lambda r: r["exam"].update(sha256="0" * 64), "exam.sha256: the report says '0000"),
         (lambda r: r["items"][1].update(key="D"), "items[1].key: the report says 'D', the samples give 'A'"),
         (lambda r: r["items"].pop(), "item step3-5 is not in the report"),
@@ -128,7 +134,13 @@ def test_a_changed_report_is_found(made, change, said):
         (lambda r: r.pop("items"), "no list of items"),
         (lambda r: r["items"][0].pop("key"), "an entry of items lacks 'key'"),
         (lambda r: r.update(rows=3), "rows is not a path"),
-        (lambda r: r["comparison"].pop("sentence"), "lacks a part"),
+        (lambda r: r["comparisons"][0].pop("sentence"), "lacks a part"),
+        (lambda r: r["exam"].update(filter=3), "exam.filter is not a text"),
+        (lambda r: r["files"]["base"][0].update(path=3), "lacks a part|lacks its path or hash"),
+        (lambda r: r["items"][0].update(item=[]), "an entry of items lacks 'item'"),
+        (lambda r: r["items"][0]["answers"].pop("tuned"), "item step1-1 lacks the answer of tuned"),
+        (lambda r: r.update(stress_at=[3]), "stress_at is not a list of paths"),
+        (lambda r: r.update(stress_at=["x"]), "stress_at does not name the file of every stress result"),
     ],
 )
 def test_a_damaged_report_is_refused(made, change, said):
@@ -148,7 +160,7 @@ def test_an_edited_page_is_found(made, capsys):
 
     made.write_text(made.read_text().replace("+75.0<small>", "+85.0<small>"))
     assert "the page does not show what its own data say" in problems(made)
-    with pytest.raises(CheckFailed, match="1 things do not match"):
+    with pytest.raises(CheckFailed, match="1 thing does not match"):
         main(["verify", str(made)])
     assert "does not match: the page" in capsys.readouterr().out
 
@@ -158,7 +170,7 @@ def test_an_edited_page_is_found(made, capsys):
     [
         ("a.html", "<p>hello", "no exam report in it"),
         ("a.json", "[]", "not an exam report"),
-        ("a.json", '{"format": "medalpaca exam report 1"}', "lacks a part"),
+        ("a.json", '{"format": "medalpaca exam report 2"}', "lacks a part"),
     ],
 )
 def test_what_is_no_report(tmp_path, name, content, said):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import chain
 
-from medalpaca_data.exam import POCKET, VIGNETTES
+from medalpaca_data.exam import POCKET, VIGNETTES, Excluded, Item
 from medalpaca_data.exam_prompt import Asking
 
 from .hub import MEDMCQA, MEDQA, MMLU, PUBMEDQA, USMLE, Repository
@@ -31,6 +31,12 @@ class Task:
     def generates(self) -> bool:
         """Whether the model writes, and its answer has to be found in that."""
         return self.scoring in ("reasoning", "protocol_2023")
+
+    def asks(self, entry: Item | Excluded) -> bool:
+        """Whether this item of its exam is the task's, or would be if it could be scored."""
+        if self.part is not None:
+            return isinstance(entry, Excluded) or entry.subject == self.part
+        return self.step is None or entry.step == self.step
 
 
 TASKS: dict[str, Task] = {

@@ -18,41 +18,69 @@ from .results import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contamination:
-    """What of the items that were asked stands in some training data, and the score without them."""
+class Overlap:
+    """What of the items that were asked stands in some training data."""
 
     rows: Path
     rows_sha256: str
     rows_read: int
     exam: str | None  # where it was read from; None: bundled
     covered: tuple[ItemCoverage, ...]  # items with half or more of their stem in one row
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """Of the covered items."""
+        return frozenset(item.item_id for item in self.covered)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contamination(Overlap):
+    """The same with the comparison on all items, on those that are clean, and on the others."""
+
     full: Row
     clean: Row | None  # None when no item is clean
     touched: Row | None  # None when every item is
 
 
 def contamination(comparison: Comparison, rows: Path, exam: str | None = None) -> Contamination:
-    """Hold every item that was asked against the rows of a Meadow directory or a file.
+    """Hold every item that was asked against the rows of a Meadow directory or a file; `overlap` says how."""
+    found = overlap(comparison.base, rows, exam)
+    clean, touched = split(comparison, found.ids)
+    return Contamination(
+        rows=found.rows,
+        rows_sha256=found.rows_sha256,
+        rows_read=found.rows_read,
+        exam=found.exam,
+        covered=found.covered,
+        full=comparison.pooled,
+        clean=clean,
+        touched=touched,
+    )
 
-    The exam is `exam`, else what the runs were told. Raises CheckFailed when that is not the exam that the
+
+def overlap(run: Run, rows: Path, exam: str | None = None) -> Overlap:
+    """Find the items of `run` that stand in `rows`.
+
+    The exam is `exam`, else what the run was told. Raises CheckFailed when that is not the exam that the
     results are of, by SHA-256, and UserError when nothing is there.
     """
-    base, tuned = comparison.base, comparison.tuned
-    place, found = exam_asked(base, exam)
+    place, found = exam_asked(run, exam)
     known = read_all_rows(rows)
     everything = coverage(found, (row.text() for row in known))
-    covered = [item for item in everything if item.coverage >= HALF and item.item_id in base.answers]
-    ids = {item.item_id for item in covered}
-    return Contamination(
+    return Overlap(
         rows=rows,
         rows_sha256=rows_sha256(rows),
         rows_read=len(known),
         exam=place,
-        covered=tuple(covered),
-        full=comparison.pooled,
-        clean=_pooled(base, tuned, base.answers.keys() - ids),
-        touched=_pooled(base, tuned, ids),
+        covered=tuple(item for item in everything if item.coverage >= HALF and item.item_id in run.answers),
     )
+
+
+def split(comparison: Comparison, covered: Container[str]) -> tuple[Row | None, Row | None]:
+    """The comparison on the clean and on the covered items; None where there are none."""
+    base, tuned = comparison.base, comparison.tuned
+    clean = {item for item in base.answers if item not in covered}
+    return _pooled(base, tuned, clean), _pooled(base, tuned, base.answers.keys() - clean)
 
 
 def exam_asked(run: Run, named: str | None) -> tuple[str | None, Exam]:
@@ -80,6 +108,15 @@ def is_bundled(run: Run) -> bool:
 
 def as_json(found: Contamination) -> dict[str, Any]:
     """Without the places, which differ from machine to machine."""
+    return overlap_json(found) | {
+        "full": row_json(found.full),
+        "clean": row_json(found.clean) if found.clean else None,
+        "touched": row_json(found.touched) if found.touched else None,
+    }
+
+
+def overlap_json(found: Overlap) -> dict[str, Any]:
+    """What was found, without scores."""
     return {
         "rows_name": found.rows.name,
         "rows_sha256": found.rows_sha256,
@@ -88,9 +125,6 @@ def as_json(found: Contamination) -> dict[str, Any]:
         "covered": [
             {"item": item.item_id, "step": item.step, "coverage": item.coverage} for item in found.covered
         ],
-        "full": row_json(found.full),
-        "clean": row_json(found.clean) if found.clean else None,
-        "touched": row_json(found.touched) if found.touched else None,
     }
 
 

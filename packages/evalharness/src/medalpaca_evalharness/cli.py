@@ -1,6 +1,6 @@
 """The `exam` command: results shown, compared, reported and verified, exams inspected and imported.
 
-Only `exam ask` loads a model.
+Only `exam ask` and `exam stress` load a model.
 """
 
 from __future__ import annotations
@@ -39,11 +39,14 @@ def main(argv: Sequence[str]) -> int:
             _import(arguments)
         case "ask":
             _ask(arguments)
+        case "stress":
+            _stress(arguments)
         case _:
             raise UserError(
                 "exam: say what to do: `exam show RESULT`, `exam compare BASE TUNED`, "
-                "`exam report BASE TUNED --out report.html`, `exam verify report.html`, `exam inspect EXAM`, "
-                "`exam import EXAM --out exam.jsonl` or `exam ask BASE ADAPTER --tasks TASK --out results`"
+                "`exam report RESULTS --out report.html`, `exam verify report.html`, `exam inspect EXAM`, "
+                "`exam import EXAM --out exam.jsonl`, `exam ask BASE ADAPTER --tasks TASK --out results` or "
+                "`exam stress BASE TUNED --exam EXAM --out DIR`"
             )
     return 0
 
@@ -60,18 +63,35 @@ def _parser() -> Parser:
     show.add_argument("result", metavar="RESULT", type=Path, help=result)
     show.add_argument("--task", help=task_help)
     compare = commands.add_parser("compare", help="base against tuned, with exact statistics and a verdict")
-    report = commands.add_parser("report", help="the comparison and all about it as one HTML page, and JSON")
+    report = commands.add_parser(
+        "report", help="one model, or several against the first, as one HTML page, and JSON"
+    )
+    compare.add_argument("base", metavar="BASE", type=Path, help=result)
+    compare.add_argument("tuned", metavar="TUNED", type=Path, help="the same for the tuned model")
+    report.add_argument("results", metavar="RESULT", type=Path, nargs="+", help=f"{result}; the base first")
     for command in (compare, report):
-        command.add_argument("base", metavar="BASE", type=Path, help=result)
-        command.add_argument("tuned", metavar="TUNED", type=Path, help="the same for the tuned model")
         command.add_argument("--task", help=task_help)
     compare.add_argument("--items", action="store_true", help="print every fixed and broken item")
     report.add_argument("--out", type=Path, required=True, help="the .html file; .json goes beside it")
     verify = commands.add_parser("verify", help="compute a report again from its samples, check every hash")
     verify.add_argument("report", metavar="REPORT", type=Path, help="the .html or .json of `exam report`")
-    for name in ("base", "tuned"):
-        verify.add_argument(f"--{name}", type=Path, help="where that side's results are now")
+    verify.add_argument(
+        "results",
+        metavar="RESULT",
+        type=Path,
+        nargs="*",
+        help="where the results are now, if they moved: all of them, in the report's order",
+    )
     verify.add_argument("--weights", action="store_true", help="hash base and adapter again too")
+    for command in (report, verify):
+        command.add_argument(
+            "--stress",
+            type=Path,
+            nargs="+",
+            default=(),
+            metavar="RESULT",
+            help="results of `exam stress` on these models: stress.json, or the directory that holds it",
+        )
     for command in (compare, report, verify):
         command.add_argument("--meadow", type=Path, help="the training data: a Meadow directory or rows")
         command.add_argument("--exam", help="where the exam is, if not where lm_eval was told")
@@ -101,7 +121,33 @@ def _parser() -> Parser:
     ask.add_argument("--batch_size", default="1", help="of what is generated")
     ask.add_argument("--limit", type=float, help="only so many items per task, for a test")
     ask.add_argument("--apply_chat_template", action="store_true", help="as lm_eval's")
-    for command in (show, compare, inspect, convert):
+    stress = commands.add_parser(
+        "stress", help="an exam in other orders, without its key, its question, its options: what holds"
+    )
+    stress.add_argument(
+        "base", metavar="BASE", help="a model directory or hub id; or an adapter, which names its base"
+    )
+    stress.add_argument("tuned", metavar="TUNED", nargs="?", help="an adapter of BASE, or another model")
+    stress.add_argument(
+        "--exam", help="a directory, a file, or the name of a bundled exam (or MEDALPACA_EXAM)"
+    )
+    stress.add_argument(
+        "--out", type=Path, required=True, help="gets stress.json; run again to go on after a stop"
+    )
+    stress.add_argument(
+        "--scoring",
+        choices=("letter", "text"),
+        help="how options are scored (default: letter, or text for medalpaca_pocket)",
+    )
+    stress.add_argument(
+        "--images", choices=("exclude", "keep"), default="exclude", help="items that need a picture"
+    )
+    stress.add_argument(
+        "--model_args", default="", metavar="KEY=VALUE,...", help="as lm_eval's, for both sides"
+    )
+    stress.add_argument("--device", help="cuda where there is a GPU, else cpu")
+    stress.add_argument("--limit", type=int, help="only the first so many items, for a test")
+    for command in (show, compare, inspect, convert, stress):
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
@@ -142,12 +188,12 @@ def _report(arguments: argparse.Namespace) -> None:
     from .report import make
 
     written = make(
-        arguments.base,
-        arguments.tuned,
+        arguments.results,
         arguments.out,
         task=arguments.task,
         meadow=arguments.meadow,
         exam=arguments.exam,
+        stress=arguments.stress,
     )
     sys.stdout.write("".join(f"{file}\n" for file in written))
 
@@ -158,8 +204,8 @@ def _verify(arguments: argparse.Namespace) -> None:
     found = verify(
         arguments.report,
         Places(
-            base=arguments.base,
-            tuned=arguments.tuned,
+            results=arguments.results,
+            stress=arguments.stress,
             meadow=arguments.meadow,
             exam=arguments.exam,
             weights=arguments.weights,
@@ -168,9 +214,12 @@ def _verify(arguments: argparse.Namespace) -> None:
     for problem in found.problems:
         sys.stdout.write(f"does not match: {problem}\n")
     if found.problems:
-        raise CheckFailed(f"{arguments.report}: {len(found.problems)} things do not match")
+        things = "1 thing does" if len(found.problems) == 1 else f"{len(found.problems)} things do"
+        raise CheckFailed(f"{arguments.report}: {things} not match")
     sys.stdout.write("".join(f"checked: {line}\n" for line in found.checked))
-    sys.stdout.write(f"{arguments.report}: all of it matches\n")
+    sys.stdout.write("".join(f"not checked: {line}\n" for line in found.unchecked))
+    all_of_it = "what was checked" if found.unchecked else "all of it"
+    sys.stdout.write(f"{arguments.report}: {all_of_it} matches\n")
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
@@ -214,6 +263,37 @@ def _ask(arguments: argparse.Namespace) -> None:
         apply_chat_template=arguments.apply_chat_template,
     )
     sys.stdout.write("".join(f"{place}\n" for place in places))
+
+
+def _stress(arguments: argparse.Namespace) -> None:
+    from lm_eval.utils import simple_parse_args_string
+    from rich.console import Console
+
+    from .stress import Config, stress
+    from .stress_figures import figures
+    from .stress_progress import Watched
+    from .stress_result import NAME
+    from .stress_table import show
+
+    config = Config(
+        base=arguments.base,
+        tuned=arguments.tuned,
+        exam=arguments.exam,
+        out=arguments.out,
+        scoring=arguments.scoring,
+        images=arguments.images,
+        model_args=simple_parse_args_string(arguments.model_args),
+        device=arguments.device,
+        limit=arguments.limit,
+    )
+    with Watched(Console(stderr=True)) as watched:
+        made = stress(config, watched.tell)
+    found = figures(made)
+    if arguments.json:
+        _print_json(found.as_json())
+    else:
+        show(made, found)
+        sys.stdout.write(f"{arguments.out / NAME}\n")
 
 
 def _print_json(value: dict[str, Any]) -> None:

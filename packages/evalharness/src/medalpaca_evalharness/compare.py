@@ -17,6 +17,7 @@ from .statistics import Interval, detectable_difference, holm, mcnemar_exact, wi
 Verdict = Literal["better", "worse", "no difference detectable at this n"]
 
 ALPHA = 0.05
+PART_OF_IT = "only part of the exam was asked (--limit or --samples)"
 SHOWN = 5  # item ids named in a refusal
 
 
@@ -31,7 +32,7 @@ class Row:
     both_wrong: int
     chance: float  # mean of 1/k over the items: what guessing gets
     interval: Interval  # of the difference: paired bootstrap, within steps
-    p_holm: float | None = None  # of a step: p adjusted for the number of steps looked at
+    p_holm: float | None = None  # p adjusted for what else was looked at: steps, or other models
 
     @property
     def n(self) -> int:
@@ -72,7 +73,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two runs on the same exam. `steps` is empty when the exam has none, or only one."""
+    """Two runs on the same exam. `steps` is empty when the exam has none, or only one.
+
+    Of a family of comparisons, `name` says which model is meant, and p-values are adjusted for all of them.
+    """
 
     base: Run
     tuned: Run
@@ -80,30 +84,44 @@ class Comparison:
     pooled: Row
     flips: tuple[Flip, ...]
     notes: tuple[str, ...]
+    name: str = "tuned"
 
     @property
     def sentence(self) -> str:
         """The verdict, with the numbers it rests on."""
         row = self.pooled
-        p = f"p = {row.p:.4f}" if row.p >= 0.0001 else "p < 0.0001"
+        adjusted = "" if row.p_holm is None else f" (adjusted by Holm {_p(row.p_holm)})"
         counts = (
-            f"{100 * row.difference:+.1f} points (95 % interval {points(row.interval)}) on {row.n} items, "
-            f"{row.fixed} fixed and {row.broken} broken, exact McNemar {p}"
+            f"{_points(row.difference)} points (95 % interval {points(row.interval)}) on {_items(row.n)}, "
+            f"{row.fixed} fixed and {row.broken} broken, exact McNemar {_p(row.p)}{adjusted}"
         )
         if row.verdict != "no difference detectable at this n":
-            return f"Tuned is {row.verdict} than base: {counts}."
+            return f"{self.name.capitalize()} is {row.verdict} than base: {counts}."
         if not row.fixed + row.broken:
-            return f"Between base and tuned, {row.verdict}: they have the same of {row.n} items right."
+            alike = f"they have the same {row.both_right} of {_items(row.n)} right"
+            return f"Between base and {self.name}, {row.verdict}: {alike}."
         smallest = 100 * detectable_difference(row.n, row.fixed + row.broken)
         return (
-            f"Between base and tuned, {row.verdict}: {counts}; with this much disagreement the exam shows "
+            f"Between base and {self.name}, {row.verdict}: {counts}; with this much disagreement the exam shows "
             f"differences from about {smallest:.1f} points on (80 % power)."
         )
 
 
+def _p(value: float) -> str:
+    return f"p = {value:.4f}" if value >= 0.0001 else "p < 0.0001"
+
+
 def points(interval: Interval) -> str:
     """An interval of a difference, in points."""
-    return f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
+    return f"{_points(interval.low)} to {_points(interval.high)}"
+
+
+def _points(share: float) -> str:
+    return f"{round(100 * share, 1) + 0.0:+.1f}"  # never -0.0
+
+
+def _items(n: int) -> str:
+    return f"{n} item{'' if n == 1 else 's'}"
 
 
 def compare(base: Run, tuned: Run) -> Comparison:
@@ -252,7 +270,7 @@ def _notes(base: Run, tuned: Run) -> list[str]:
     """What a reader should know before believing the verdict."""
     notes = []
     if base.limited or tuned.limited:
-        notes.append("only part of the exam was asked (--limit or --samples)")
+        notes.append(PART_OF_IT)
     if base.sampled or tuned.sampled:
         notes.append(
             "answers were drawn at random: another seed gives others, which the test does not know of"

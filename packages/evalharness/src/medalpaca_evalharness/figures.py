@@ -1,88 +1,127 @@
-"""Every figure of a report, from the logged samples of two runs. The same samples give the same figures."""
+"""Every figure of a report, from the logged samples of its runs. The same samples give the same figures."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from . import clean, identity
+from . import clean, identity, left_out, stressed
 from .calibration import calibration
-from .clean import Contamination, is_bundled
-from .compare import Comparison, as_json
+from .clean import Overlap, is_bundled
+from .compare import Comparison, as_json, row_json
 from .conformal import answer_sets
+from .family import Family
 from .flips import picked
+from .left_out import LeftOut
+from .limits import limits, not_tested
 from .power import power
 from .probability import forecasts
 from .results import Run
+from .sample import Answer
 from .shown import prompt
+from .stressed import Stressed
+from .summary import part_json, some, summary
 
-FORMAT = "medalpaca exam report 1"
-LIMITS = (
-    "An exam score is no clinical validation. Nothing here says that a model may be used on patients.",
-    "The verdict is about this exam, asked in this way. Another prompt, or the options in another order, "
-    "can move scores by more than tuning did.",
-    "Exams contain wrong keys; a share of the items may be scored against a wrong answer, on both sides alike.",
-    "The interval and the test treat the items as drawn at random from the questions that could be asked.",
-)
-NOT_TESTED = (
-    "other orders of the options, and whether letters are preferred by their position",
-    "the options without the question, and the question without the options",
-    "free-text answers: options were scored by their log-likelihood, nothing was generated",
-    "safety, refusals, privacy, bias between groups of patients, and languages other than the exam's",
-    "whether the exam was part of the base model's own training data",
-)
-NO_ROWS = "overlap of the exam with the data that the model was tuned on (no --meadow was given)"
+FORMAT = "medalpaca exam report 2"
+# What `compare.as_json` says and a report says once for all comparisons.
+SAID_ONCE = ("task", "metric", "exam", "exam_sha256", "prompt_id", "base", "tuned")
 
 
-def figures(comparison: Comparison, contamination: Contamination | None = None) -> dict[str, Any]:
+def figures(
+    family: Family,
+    *,
+    overlap: Overlap | None = None,
+    unscored: LeftOut | None = None,
+    stress: Sequence[Stressed] = (),
+) -> dict[str, Any]:
     """All that a report says, but for where its files lie."""
-    base, tuned = comparison.base, comparison.tuned
-    bundled = is_bundled(base)
-    compared = as_json(comparison)
-    for name in ("base", "tuned"):
-        compared.pop(name)
-    if not bundled:
-        _strip_texts(compared)
+    first = family.first
+    bundled = is_bundled(first)
     value = {
         "format": FORMAT,
-        "exam": identity.exam(base) | {"bundled": bundled},
-        "base": identity.side(base),
-        "tuned": identity.side(tuned),
-        "comparison": compared,
-        "power": power(comparison.pooled.n)._asdict(),
-        "calibration": {"base": _trust(base), "tuned": _trust(tuned)},
-        "contamination": clean.as_json(contamination) if contamination else None,
-        "prompt": prompt(base),
-        "limits": LIMITS,
-        "not_tested": NOT_TESTED if contamination else (*NOT_TESTED, NO_ROWS),
-        "items": _items(base, tuned),
+        "exam": identity.exam(first) | {"bundled": bundled},
+        "sides": {
+            name: identity.side(run)
+            | {"scores": [part_json(part) for part in summary(run)], "calibration": _trust(run)}
+            for name, run in family.runs.items()
+        },
+        "comparisons": [_compared(one, bundled) for one in family.comparisons],
+        "power": power(len(first.answers))._asdict(),
+        "contamination": _contamination(family, overlap) if overlap else None,
+        "left_out": left_out.as_json(unscored) if unscored else None,
+        "stress": [stressed.as_json(one, family.runs) for one in stress],
+        "prompt": prompt(first),
+        "limits": limits(first, len(family.runs)),
+        "not_tested": not_tested(
+            first,
+            overlap=overlap is not None,
+            unstressed=[name for name in family.runs if not any(name in one.sides for one in stress)],
+            models=len(family.runs),
+            ordered=all(one.stress.scoring == "letter" for one in stress),
+        ),
+        "items": _items(family.runs),
     }
     # As it will be read back: lists for tuples, so that a report and its verification compare like with like.
     result: dict[str, Any] = json.loads(json.dumps(value))
     return result
 
 
-def _trust(run: Run) -> dict[str, Any]:
+def _compared(comparison: Comparison, bundled: bool) -> dict[str, Any]:
+    found = as_json(comparison)
+    for name in SAID_ONCE:
+        found.pop(name)
+    if not bundled and comparison.base.scoring == "text":
+        _strip_texts(found)
+    return {"name": comparison.name} | found
+
+
+def _trust(run: Run) -> dict[str, Any] | None:
+    """None where the model wrote its answers: there are no probabilities of the options."""
+    if run.generated:
+        return None
     found = forecasts(run.answers.values())
     measured = calibration(found)
     sets = answer_sets(found)
     return asdict(measured) | {"small": measured.small, "answer_sets": asdict(sets) if sets else None}
 
 
-def _items(base: Run, tuned: Run) -> list[dict[str, Any]]:
+def _contamination(family: Family, found: Overlap) -> dict[str, Any]:
+    ids = found.ids
+    comparisons = []
+    for one in family.comparisons:
+        parts = zip(("full", "clean", "covered"), (one.pooled, *clean.split(one, ids)), strict=True)
+        comparisons.append({"name": one.name} | {name: row_json(row) if row else None for name, row in parts})
+    sides = {}
+    for name, run in family.runs.items():
+        answers = list(run.answers.values())
+        sides[name] = {
+            "full": _some("Full", answers),
+            "clean": _some("Clean", [answer for answer in answers if answer.item_id not in ids]),
+            "covered": _some("Covered", [answer for answer in answers if answer.item_id in ids]),
+        }
+    return clean.overlap_json(found) | {"sides": sides, "comparisons": comparisons}
+
+
+def _some(label: str, answers: list[Answer]) -> dict[str, Any] | None:
+    return part_json(some(label, answers)) if answers else None
+
+
+def _items(runs: Mapping[str, Run]) -> list[dict[str, Any]]:
+    first = next(iter(runs.values()))
     return [
         {
             "item": item,
             "step": before.step,
             "key": before.letters[before.key],
             "prompt_sha256": before.asked.split()[0],
-            "base": picked(before),
-            "base_sample_sha256": before.sha256,
-            "tuned": picked(tuned.answers[item]),
-            "tuned_sample_sha256": tuned.answers[item].sha256,
+            "answers": {
+                name: {"answer": picked(run.answers[item]), "sample_sha256": run.answers[item].sha256}
+                for name, run in runs.items()
+            },
         }
-        for item, before in base.answers.items()
+        for item, before in first.answers.items()
     ]
 
 

@@ -24,7 +24,7 @@ def changed_samples(run: Run) -> Iterator[str]:
             try:
                 broken = broken_hashes(record)
                 logged += "".join(record[name] for name in HASHES)
-            except (KeyError, TypeError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
                 yield f"{samples} line {line}: not a logged sample ({error!r})"
                 continue
             if broken:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medalpaca_data.exam import Exam, Excluded, Item
+from medalpaca_data.exam import Exam, Item
 from medalpaca_data.exam_prompt import ask, exam_prompt_id
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.sealed import is_sealed, seal
@@ -48,7 +48,7 @@ def prepare(name: str, metadata: Mapping[str, Any]) -> Prepared:
         seal()  # the bootstrap may be switched off
     task = TASKS[name]
     found = exam_of(name, task, metadata)
-    items = tuple(item for item in found.items if _asked(task, item))
+    items = tuple(item for item in found.items if task.asks(item))
     if not items:
         held = ", ".join(_parts(found, task))
         if task.part is not None:
@@ -94,18 +94,12 @@ def documents(name: str, prepared: Prepared) -> list[dict[str, Any]]:
     return rows
 
 
-def _asked(task: Task, entry: Item | Excluded) -> bool:
-    if task.part is not None:
-        return isinstance(entry, Excluded) or entry.subject == task.part
-    return task.step is None or entry.step == task.step
-
-
 def _say(name: str, prepared: Prepared) -> None:
     """What is not scored and why, by id: never silently, and never with an item's text."""
     # lm-eval gives only its own loggers a handler; as a child of them this one is shown like the rest.
     log = logging.getLogger("lm_eval.medalpaca")
     task, exam = TASKS[name], prepared.exam
-    excluded = [entry for entry in exam.excluded if _asked(task, entry)]
+    excluded = [entry for entry in exam.excluded if task.asks(entry)]
     read = len(prepared.items) + len(excluded)
     reasons: dict[str, list[str]] = {}
     for entry in excluded:

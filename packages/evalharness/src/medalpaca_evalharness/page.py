@@ -9,8 +9,9 @@ from typing import Any
 
 from medalpaca_data.ground.errors import UserError
 
-from . import sections
-from .markup import bullets, paragraph, section, table, text
+from . import provenance, sections, stress_section, trust
+from .compare import PART_OF_IT
+from .markup import MINUS, between, bullets, count, paragraph, percent, section, table, text
 
 # Nothing may be fetched, and nothing run.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -19,22 +20,28 @@ DATA = re.compile(r'<script type="application/json" id="report">(.*?)</script>',
 
 def page(report: dict[str, Any]) -> str:
     """The page of a report. The same report gives the same page, byte for byte."""
-    exam, compared = report["exam"], report["comparison"]
-    title = f"{report['tuned']['model']} against {report['base']['model']} on {exam['name']}"
-    notes = "".join(paragraph(f"Note: {text(note)}.", "warning") for note in compared["notes"])
+    exam, sides = report["exam"], report["sides"]
+    title = _title(report)
+    legend = (
+        table((), [(text(name), text(side["model"])) for name, side in sides.items()], "identity")
+        if len(sides) > 2
+        else ""
+    )
     body = (
         f"<header><h1>{text(title)}</h1>"
-        f'<p class="muted">{exam["items"]} items &middot; {text(exam["task"])} by {text(exam["metric"])} &middot; '
-        f"examined {text((report['tuned']['examined'] or 'at an unknown time')[:10])}</p></header>\n"
-        f'<div class="verdict"><strong>{text(_headline(compared["verdict"]))}</strong>'
-        f"<p>{text(_reasons(compared['sentence']))}</p></div>\n{notes}\n"
+        f'<p class="muted">{count(exam["items"], "item")} &middot; {_how(exam)} '
+        f"&middot; examined {text(_days(report))}</p></header>\n"
+        f'<div class="verdict">{_verdicts(report)}</div>\n{legend}{_notes(report)}\n'
         + sections.scores(report)
-        + sections.comparison(report)
-        + sections.contamination(report)
-        + sections.calibration(report)
-        + _prompt(report)
-        + _identity(report)
-        + section("Limits", bullets(report["limits"]), "<h3>Not tested</h3>", bullets(report["not_tested"]))
+        + sections.comparisons(report)
+        + sections.power(report)
+        + trust.contamination(report)
+        + trust.calibration(report)
+        + stress_section.stress(report)
+        + provenance.prompt(report)
+        + provenance.not_tested(report)
+        + section("Limits", bullets(report["limits"]))
+        + provenance.identity(report)
         + _receipt(report)
         + sections.flips(report)
     )
@@ -61,73 +68,81 @@ def read_page(html: str, where: str) -> Any:
         raise UserError(f"{where}: the report in it is damaged") from None
 
 
-def _headline(verdict: str) -> str:
-    return {"better": "Tuned is better than base", "worse": "Tuned is worse than base"}.get(
-        verdict, verdict[0].upper() + verdict[1:]
+def _title(report: dict[str, Any]) -> str:
+    models, exam = [side["model"] for side in report["sides"].values()], report["exam"]["name"]
+    match models:
+        case [model]:
+            return f"{model} on {exam}"
+        case [base, tuned]:
+            return f"{tuned} against {base} on {exam}"
+    return f"{len(models) - 1} models against {models[0]} on {exam}"
+
+
+def _how(exam: dict[str, Any]) -> str:
+    """How answers were told, in words and as the harness calls it."""
+    words = {"letter": "answered by letter", "text": "answered by the options' texts"}
+    said = words.get(exam["scoring"], f"answers written, read by the filter {exam['filter']}")
+    return text(f"{said} ({exam['task']}, {exam['metric']})")
+
+
+def _days(report: dict[str, Any]) -> str:
+    days = sorted({side["examined"][:10] for side in report["sides"].values() if side["examined"]})
+    return " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "at an unknown time"
+
+
+def _verdicts(report: dict[str, Any]) -> str:
+    """What a reader takes away: of one model its score, else one verdict per comparison."""
+    if not report["comparisons"]:
+        return _said(*_score(next(iter(report["sides"].values()))["scores"][-1]))
+    return "".join(
+        _said(_headline(one, several=len(report["comparisons"]) > 1), _reasons(one["sentence"]))
+        for one in report["comparisons"]
     )
+
+
+def _said(headline: str, reasons: str) -> str:
+    return f"<strong>{text(headline)}</strong>{paragraph(text(reasons))}"
+
+
+def _score(part: dict[str, Any]) -> tuple[str, str]:
+    low, high = part["interval"]
+    against = (
+        "with this many items the score cannot be told from that"
+        if low <= part["chance"] <= high
+        else f"the score is {'above' if low > part['chance'] else 'below'} that"
+    )
+    return (
+        f"{percent(part['accuracy'])} % right",
+        f"{part['correct']} of {count(part['n'], 'item')}, 95 % interval {between(part['interval'])} %. Guessing gets "
+        f"{percent(part['chance'])} % on average; {against}.",
+    )
+
+
+def _headline(one: dict[str, Any], *, several: bool) -> str:
+    """The verdict, and of several whose it is."""
+    if one["verdict"] in ("better", "worse"):
+        return f"{one['name'].capitalize()} is {one['verdict']} than base"
+    verdict = str(one["verdict"])
+    return f"{one['name'].capitalize()}: {verdict}" if several else verdict[0].upper() + verdict[1:]
 
 
 def _reasons(sentence: str) -> str:
-    """The sentence without the verdict, which stands above it."""
-    reasons = sentence.partition(": ")[2]
+    """The sentence without the verdict, which stands above it, and with the minus sign of the tables."""
+    reasons = re.sub(r"(?<!\w)-(?=\d)", MINUS, sentence.partition(": ")[2])
     return reasons[:1].upper() + reasons[1:]
 
 
-def _prompt(report: dict[str, Any]) -> str:
-    prompt, exam = report["prompt"], report["exam"]
-    if prompt["text"] is None:
-        shown = paragraph(f"Not shown: the results name the prompt {text(exam['prompt_id'])}, unknown here.")
-    else:
-        shown = f"<pre>{text(prompt['text'])}</pre>"
-    about = (
-        f"Item {text(prompt['item'])}, verbatim as the model got it."
-        if prompt["verbatim"]
-        else f"The template, as it was filled for item {text(prompt['item'])} and all others; this exam's texts are "
-        "not ours to print."
+def _notes(report: dict[str, Any]) -> str:
+    """What to know before believing a verdict, or the only model's score."""
+    if not report["comparisons"]:
+        limited = next(iter(report["sides"].values()))["limited"]
+        return paragraph(f"Note: {PART_OF_IT}.", "warning") if limited else ""
+    several = len(report["comparisons"]) > 1
+    return "".join(
+        paragraph(f"Note{' on ' + text(one['name']) if several else ''}: {text(note)}.", "warning")
+        for one in report["comparisons"]
+        for note in one["notes"]
     )
-    if prompt["wrapped"]:
-        about += " A chat template was applied around it."
-    how = "letter of an option" if exam["scoring"] == "letter" else "text of an option"
-    return section(
-        "Prompt",
-        paragraph(
-            f"{about} What followed it, and was scored, is the {how}. The same string for base and tuned."
-        ),
-        shown,
-        paragraph(f"Prompt {text(exam['prompt_id'])}", "muted"),
-    )
-
-
-def _identity(report: dict[str, Any]) -> str:
-    exam = report["exam"]
-    asked = [
-        ("exam", f"{text(exam['name'])}<br><code>{text(exam['sha256'])}</code>"),
-        ("sizes", text(", ".join(f"{k} options: {n} items" for k, n in exam["options"].items()))),
-        ("key", text(", ".join(f"{letter} {n}" for letter, n in exam["key"].items()))),
-    ]
-    parts = [table((), asked, "identity")]
-    for name in ("base", "tuned"):
-        side = report[name]
-        settings = ", ".join(
-            f"{key.replace('_', ' ')} {value}"
-            for key, value in side["settings"].items()
-            if value not in (None, "")
-        )
-        rows = [
-            ("base model", _named(side["base"], side["base_sha256"])),
-            ("adapter", _named(side["adapter"], side["adapter_sha256"]) if side["adapter"] else "none"),
-            ("examined", text(side["examined"] or "unknown")),
-            ("settings", text(settings)),
-            *(
-                (
-                    "samples" if file["path"].endswith("l") else "results",
-                    f"{text(_last(file['path']))}<br><code>{file['sha256']}</code>",
-                )
-                for file in report["files"][name]
-            ),
-        ]
-        parts.append(f"<h3>{name.capitalize()}</h3>" + table((), rows, "identity"))
-    return section("Identity", *parts)
 
 
 def _receipt(report: dict[str, Any]) -> str:
@@ -139,11 +154,3 @@ def _receipt(report: dict[str, Any]) -> str:
         ),
         paragraph(f"Made with medalpaca-evalharness {text(report['version'])}.", "muted"),
     )
-
-
-def _named(name: str | None, sha256: str | None) -> str:
-    return f"{text(name)}<br><code>{text(sha256 or 'no hash: not a local directory')}</code>"
-
-
-def _last(path: str) -> str:
-    return path.rsplit("/", 1)[-1]

@@ -4,41 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 # Narrow, so that lettering stays readable where a phone shrinks them; all lengths are in SVG units.
 WIDTH = 360
-LEFT, RIGHT = 52, 14
+LEFT, RIGHT = 56, 14
 ROW = 40
 SQUARE = 240
 
 
-def accuracies(rows: Sequence[dict[str, Any]]) -> str:
-    """Both sides' accuracy with interval, one line of the plot per row, and chance as a tick."""
+class Mark(NamedTuple):
+    """A share with its interval. `kind` is how it is drawn, "base" or "tuned"; `name` goes with the row's label."""
+
+    kind: str
+    name: str
+    share: float
+    interval: Sequence[float]
+
+
+def accuracies(rows: Sequence[tuple[str, float | None, Sequence[Mark]]], left: int = LEFT) -> str:
+    """Accuracy with interval: (label, chance, one or two marks) per line of the plot, chance as a tick.
+
+    Labels have `left` units of room.
+    """
+
+    def across(share: float) -> float:
+        return round(left + share * (WIDTH - left - RIGHT), 1)
+
     height = ROW * len(rows) + 34
     bottom = ROW * len(rows) + 8
     parts = []
     for percent in range(0, 101, 20):
-        x = _x(percent / 100)
+        x = across(percent / 100)
         parts.append(f'<line class="grid" x1="{x}" y1="4" x2="{x}" y2="{bottom}"/>')
         parts.append(f'<text class="tick" x="{x}" y="{bottom + 16}" text-anchor="middle">{percent}</text>')
-    for i, row in enumerate(rows):
+    for i, (label, share, marks) in enumerate(rows):
         y = ROW * i + 24
-        parts.append(f'<text x="0" y="{y + 4}">{escape(row["label"])}</text>')
-        chance = _x(row["chance"])
-        parts.append(
-            f'<line class="chance" x1="{chance}" y1="{y - 17}" x2="{chance}" y2="{y + 17}">'
-            f"<title>chance {100 * row['chance']:.1f} %</title></line>"
-        )
-        for side, offset in (("base", -7), ("tuned", 7)):
-            low, high = row[f"{side}_interval"]
-            share = row[f"{side}_accuracy"]
-            parts.append(_whisker(side, _x(low), _x(high), y + offset))
-            parts.append(_mark(side, _x(share), y + offset, f"{row['label']}, {side}: {100 * share:.1f} %"))
-    return _svg(WIDTH, height, "Accuracy of base and tuned with 95 % intervals, in percent", parts)
+        parts.append(f'<text x="0" y="{y + 4}">{escape(label)}</text>')
+        if share is not None:
+            chance = across(share)
+            parts.append(
+                f'<line class="chance" x1="{chance}" y1="{y - 17}" x2="{chance}" y2="{y + 17}">'
+                f"<title>chance {100 * share:.1f} %</title></line>"
+            )
+        for mark, offset in zip(marks, (-7, 7) if len(marks) > 1 else (0,), strict=True):
+            low, high = mark.interval
+            title = f"{label}{', ' if mark.name else ''}{mark.name}: {100 * mark.share:.1f} %"
+            parts.append(_whisker(mark.kind, across(low), across(high), y + offset))
+            parts.append(_mark(mark.kind, across(mark.share), y + offset, title))
+    return _svg(
+        WIDTH, height, "Accuracy with 95 % intervals, in percent; the table below has the figures", parts
+    )
 
 
-def reliability(bins: Sequence[dict[str, Any]], side: str) -> str:
+def reliability(bins: Sequence[dict[str, Any]], name: str, kind: str) -> str:
     """Confidence against the share that was right, with intervals; on the diagonal a model means what it says."""
     low, high = 34, SQUARE - 10
 
@@ -59,10 +78,10 @@ def reliability(bins: Sequence[dict[str, Any]], side: str) -> str:
     for one in bins:
         centre, bounds = x(one["confidence"]), one["interval"]
         parts.append(
-            f'<line class="{side}" x1="{centre}" y1="{y(bounds[0])}" x2="{centre}" y2="{y(bounds[1])}"/>'
+            f'<line class="{kind}" x1="{centre}" y1="{y(bounds[0])}" x2="{centre}" y2="{y(bounds[1])}"/>'
         )
         title = f"{one['right']} of {one['n']} right at a mean confidence of {100 * one['confidence']:.0f} %"
-        parts.append(_mark(side, centre, y(one["right"] / one["n"]), title))
+        parts.append(_mark(kind, centre, y(one["right"] / one["n"]), title))
     middle = x(0.5)
     parts.append(
         f'<text class="tick" x="{middle}" y="{SQUARE - 4}" text-anchor="middle">confidence, %</text>'
@@ -70,11 +89,7 @@ def reliability(bins: Sequence[dict[str, Any]], side: str) -> str:
     parts.append(
         f'<text class="tick" transform="translate(9 {y(0.5)}) rotate(-90)" text-anchor="middle">right, %</text>'
     )
-    return _svg(SQUARE, SQUARE, f"Reliability of {side}", parts)
-
-
-def _x(share: float) -> float:
-    return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
+    return _svg(SQUARE, SQUARE, f"Reliability of {name}: the share right against confidence", parts)
 
 
 def _whisker(side: str, low: float, high: float, y: float) -> str:

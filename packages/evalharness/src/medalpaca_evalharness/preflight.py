@@ -6,7 +6,7 @@ but after the model has been loaded; the check of lengths is then missing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -51,22 +51,42 @@ def before_inference(call: Mapping[str, Any]) -> None:
     for name, task in ours.items():
         rows = _rows(task, call.get("limit"))
         room = _to_generate(task) if TASKS[name].generates else 0
-        # Of an option's text, the last token is never an input; of a written answer, every token may be.
-        fits = limit - room if room else limit + 1
-        lengths = {row["item_id"]: _longest(lm, row, limit - room, templated, bool(room)) for row in rows}
-        too_long = {item: n for item, n in lengths.items() if n > fits}
-        if too_long:
-            kept = f" less {room} for the answer" if room else ""
-            advice = ", or --gen_kwargs max_gen_toks= for a shorter answer" if room else ""
-            raise UserError(
-                f"{name}: {len(too_long)} of {len(lengths)} items do not fit the model's {limit} tokens{kept} "
-                f"(longest {max(too_long.values())}: {', '.join(list(too_long)[:SHOWN])}"
-                f"{', ...' if len(too_long) > SHOWN else ''}); lm-eval would cut their beginnings off; "
-                f"use a model with a longer context, or give max_length= in --model_args if it allows more{advice}"
-            )
-        _refuse_marks(name, lm, rows[0], templated)
+        refuse_unfit(name, lm, rows, room=room, templated=templated)
         if room:
             _tell_limit(lm, task, room)
+
+
+def refuse_unfit(
+    name: str,
+    lm: Any,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    room: int = 0,
+    templated: bool = False,
+) -> None:
+    """Refuse prompts that the model would not see whole, or with marks that do not belong there.
+
+    Each of `rows` has `item_id`, `prompt`, `choices` and `scoring`; `room` is for tokens to be written. Raises
+    UserError.
+    """
+    limit = int(lm.max_length)
+    # Of an option's text, the last token is never an input; of a written answer, every token may be.
+    fits = limit - room if room else limit + 1
+    lengths: dict[str, int] = {}
+    for row in rows:
+        length = _longest(lm, row, limit - room, templated, bool(room))
+        lengths[row["item_id"]] = max(lengths.get(row["item_id"], 0), length)
+    too_long = {item: n for item, n in lengths.items() if n > fits}
+    if too_long:
+        kept = f" less {room} for the answer" if room else ""
+        advice = ", or --gen_kwargs max_gen_toks= for a shorter answer" if room else ""
+        raise UserError(
+            f"{name}: {len(too_long)} of {len(lengths)} items do not fit the model's {limit} tokens{kept} "
+            f"(longest {max(too_long.values())}: {', '.join(list(too_long)[:SHOWN])}"
+            f"{', ...' if len(too_long) > SHOWN else ''}); lm-eval would cut their beginnings off; "
+            f"use a model with a longer context, or give max_length= in --model_args if it allows more{advice}"
+        )
+    _refuse_marks(name, lm, rows[0], templated)
 
 
 def _metadata(call: Mapping[str, Any]) -> Mapping[str, Any]:

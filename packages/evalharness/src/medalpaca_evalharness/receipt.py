@@ -13,8 +13,13 @@ from medalpaca_data.ground.files import sha256_bytes, sha256_json
 from .sample import records
 
 
-def changed_items(items: Sequence[dict[str, Any]], side: str, samples: Sequence[Path]) -> Iterator[str]:
-    """Compare without judging: works on samples that are too damaged to be scored."""
+def changed_items(
+    items: Sequence[dict[str, Any]], side: str, samples: Sequence[Path], chosen: str
+) -> Iterator[str]:
+    """Compare without judging: works on samples that are too damaged to be scored.
+
+    Where items are logged once per filter, only those of the filter `chosen` stand in a report.
+    """
     stated = {entry["item"]: entry for entry in items}
     for item, times in Counter(entry["item"] for entry in items).items():
         if times > 1:
@@ -27,10 +32,12 @@ def changed_items(items: Sequence[dict[str, Any]], side: str, samples: Sequence[
                 if item is None:
                     yield f"{file.name} line {line}: no logged sample"
                     continue
+                if record.get("filter", chosen) != chosen:
+                    continue
                 seen[item] += 1
                 if item not in stated:
                     yield f"item {item} is not in the report"
-                elif sha256_json(record) != stated[item][f"{side}_sample_sha256"]:
+                elif sha256_json(record) != stated[item]["answers"][side]["sample_sha256"]:
                     yield f"item {item}: {_what(record, stated[item])}"
         except UserError as error:
             yield str(error)

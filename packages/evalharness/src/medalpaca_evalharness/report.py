@@ -3,50 +3,74 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from medalpaca_data.exam import Exam
 from medalpaca_data.ground.errors import CheckFailed, UserError
 from medalpaca_data.ground.files import sha256_file, write_json, write_text
 
-from .clean import contamination
-from .compare import compare
+from .clean import exam_asked, overlap
+from .family import family
 from .figures import figures
 from .integrity import refuse_changed
+from .left_out import left_out
 from .page import page
 from .results import Run, read_run
+from .stress_check import problems
+from .stressed import stressed
 
 
 def make(
-    base: Path, tuned: Path, out: Path, *, task: str | None, meadow: Path | None, exam: str | None
+    results: Sequence[Path],
+    out: Path,
+    *,
+    task: str | None,
+    meadow: Path | None,
+    exam: str | None,
+    stress: Sequence[Path] = (),
 ) -> tuple[Path, Path]:
-    """Write the page to `out` and the JSON beside it, and return both.
+    """Write the page of one model, or of several against the first, to `out`, the JSON beside it; return both.
 
-    Raises CheckFailed when the runs may not be compared, or their samples are not those that were logged.
+    Raises CheckFailed when the runs may not be compared, their samples are not those that were logged, or a stress
+    result is of another exam or model, or its figures are not what its scores give.
     """
     if out.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"{out}: name a .html file; the JSON is written beside it")
-    runs = {"base": read_run(base, task), "tuned": read_run(tuned, task)}
-    for run in runs.values():
-        if run.generated:
-            raise CheckFailed(
-                f"{run.file}: {run.task} let the model write its answers, and a report needs their log-likelihoods; "
-                "use `exam compare`"
-            )
+    runs = [read_run(path, task) for path in results]
+    for run in runs:
         refuse_changed(run)
-    comparison = compare(runs["base"], runs["tuned"])
-    found = contamination(comparison, meadow, exam) if meadow else None
-    report = figures(comparison, found) | {
+    found = family(runs)
+    place, asked = _exam(found.first, exam)
+    covered = overlap(found.first, meadow, exam) if meadow else None
+    unscored = left_out(found.first, asked, place) if asked else None
+    tried = stressed(stress, found.runs)
+    for one in tried:
+        if wrong := next(problems(one.stress, one.stated, asked), None):
+            raise CheckFailed(f"{one.file}: {wrong}")
+    report = figures(found, overlap=covered, unscored=unscored, stress=tried) | {
         "version": version("medalpaca-evalharness"),
-        "files": {name: file_list(run, out.parent) for name, run in runs.items()},
-        "rows": relative(found.rows, out.parent) if found else None,
-        "exam_at": relative(Path(found.exam).expanduser(), out.parent) if found and found.exam else None,
+        "files": {name: file_list(run, out.parent) for name, run in found.runs.items()},
+        "stress_at": [relative(one.file, out.parent) for one in tried],
+        "rows": relative(covered.rows, out.parent) if covered else None,
+        "exam_at": relative(Path(place).expanduser(), out.parent) if place else None,
     }
     data = out.with_suffix(".json")
     write_json(data, report)
     write_text(out, page(report))
     return out, data
+
+
+def _exam(run: Run, named: str | None) -> tuple[str | None, Exam | None]:
+    """The exam and where it is; nothing when nobody named it and it is not where the run found it."""
+    try:
+        return exam_asked(run, named)
+    except UserError:
+        if named is not None:
+            raise
+        return None, None
 
 
 def file_list(run: Run, start: Path) -> list[dict[str, Any]]:

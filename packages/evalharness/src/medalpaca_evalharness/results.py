@@ -47,6 +47,8 @@ class Run:
     sampled: bool  # and drew the words at random
     limited: bool
     cached: bool
+    tasks: tuple[str, ...] = ()  # of lm-eval: one, or those of a group that were asked
+    filter: str = NO_FILTER  # whose answers count, of those that every item is logged with
     setup: Mapping[str, str] = field(default_factory=dict)  # how the model was run, but for its name
 
     @property
@@ -123,6 +125,8 @@ def read_run(path: Path, task: str | None = None) -> Run:
         sampled=bool(_mapping(results["configs"][names[0]].get("generation_kwargs")).get("do_sample")),
         limited=settings.get("limit") is not None or _partial(results, names),
         cached=bool(settings.get("use_cache")) and settings.get("model") != MODEL,
+        tasks=tuple(names),
+        filter=_filter(results["configs"][names[0]]),
         setup=_setup(settings),
     )
 
@@ -144,7 +148,7 @@ def _read_task(
     samples = samples_file(file, name)
     metric = str(_headline(config))
     # Every filter logs every item; only one's answers are the task's.
-    chosen = str(config["metadata"].get("headline_filter", NO_FILTER))
+    chosen = _filter(config)
     rows = [
         read_answer(record, metric, name, f"{samples} line {line}")
         for line, record in records(samples)
@@ -194,6 +198,10 @@ def _partial(results: Mapping[str, Any], names: list[str]) -> bool:
 def _mapping(value: Any) -> Mapping[str, Any]:
     """`value` where it is an object; what a damaged file has in its place counts as missing."""
     return value if isinstance(value, Mapping) else {}
+
+
+def _filter(config: Any) -> str:
+    return str(_mapping(_mapping(config).get("metadata")).get("headline_filter", NO_FILTER))
 
 
 def _headline(config: Any) -> Any:

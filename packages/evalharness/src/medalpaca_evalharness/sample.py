@@ -14,8 +14,17 @@ from medalpaca_data.ground.errors import CheckFailed, UserError
 from medalpaca_data.ground.files import parse_json, read_text, sha256_bytes, sha256_json
 
 from .catalogue import MEDQA_PARTS
+from .generation import find_flexible, find_strict
+from .protocol_2023 import first_accepted, last_kept
 from .scoring import OUTCOMES
 
+# As the tasks' YAML names them.
+FILTERS = {
+    "flexible": find_flexible,
+    "strict": find_strict,
+    "first_accepted": first_accepted,
+    "last_kept": last_kept,
+}
 HASHES = ("doc_hash", "prompt_hash", "target_hash")
 
 
@@ -149,7 +158,8 @@ def _compared(likelihoods: list[float], choices: list[str], metric: str) -> list
 def broken_hashes(record: Mapping[str, Any]) -> list[str]:
     """What of a sample is not what lm-eval hashed when it was logged: the item, the prompt, the key.
 
-    lm-eval writes these hashes for every sample; nothing in it ever checks them.
+    lm-eval writes these hashes for every sample; nothing in it ever checks them. Of a written answer: also
+    whether it stands in the text that was logged with it.
     """
     doc, arguments = record["doc"], record["arguments"]
     shown = [value["arg_0"] for value in arguments.values()]
@@ -161,11 +171,24 @@ def broken_hashes(record: Mapping[str, Any]) -> list[str]:
         found.append("its prompt")
     if _hash(str(record["target"])) != record["target_hash"] or str(doc["gold"]) != str(record["target"]):
         found.append("its key")
+    if generated(doc):
+        return found if found_again(record) else [*found, "its answer"]
     if [value["arg_1"] for value in arguments.values()] != list(doc["choices"]):
         found.append("its options")
     if record["resps"] != [[response] for response in record["filtered_resps"]]:
         found.append("its log-likelihoods")
     return found
+
+
+def found_again(record: Mapping[str, Any]) -> bool:
+    """Whether the answer that was logged is what its filter finds, once more, in what the model wrote.
+
+    Whether a text is as long as the model was allowed to write is known only where its tokenizer is, so that
+    "truncated" may have been logged where "unparsed" is found.
+    """
+    (texts,), (logged,) = record["resps"], record["filtered_resps"]
+    ((letter, why),) = FILTERS[record["filter"]]([texts], [record["doc"]])
+    return [letter, why] == list(logged) or (why == "unparsed" and list(logged) == ["", "truncated"])
 
 
 def _hash(text: str) -> str:

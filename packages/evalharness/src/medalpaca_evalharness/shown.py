@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from medalpaca_data.exam import Item
-from medalpaca_data.exam_prompt import Scoring, ask, exam_prompt_id
+from medalpaca_data.exam_prompt import Asking, Generated, Scoring, ask, exam_prompt_id
 from medalpaca_data.ground.errors import CheckFailed
 
 from .clean import is_bundled
@@ -21,10 +21,16 @@ def prompt(run: Run) -> dict[str, Any]:
     _, record = next(records(run.samples[0]))
     doc, asked = record["doc"], record["arguments"]["gen_args_0"]["arg_0"]
     bundled = is_bundled(run)
-    shown = {"item": str(doc["item_id"]), "verbatim": bundled, "wrapped": asked != doc["prompt"]}
+    shown = {
+        "item": str(doc["item_id"]),
+        "verbatim": bundled,
+        "wrapped": asked != doc["prompt"],
+        "writing": record["arguments"]["gen_args_0"]["arg_1"] if run.generated else None,
+    }
     if bundled:
         return shown | {"text": asked}
-    scoring = next((known for known in get_args(Scoring) if known == run.scoring), None)
+    every: tuple[Asking, ...] = (*get_args(Scoring), *get_args(Generated))
+    scoring = next((known for known in every if known == run.scoring), None)
     if scoring is None or exam_prompt_id(scoring) != run.prompt_id:
         return shown | {"text": None}
     marked = Item(

@@ -45,8 +45,8 @@ def summary(run: Run) -> tuple[Part, ...]:
     answers = list(run.answers.values())
     steps = sorted({answer.step for answer in answers}, key=lambda step: (step is None, step or 0))
     by_step = [[answer for answer in answers if answer.step == step] for step in steps]
-    parts = [_part(members[0].label, members) for members in by_step]
-    return (*(parts if len(parts) > 1 else ()), _part("All", answers))
+    parts = [some(members[0].label, members) for members in by_step]
+    return (*(parts if len(parts) > 1 else ()), some("All", answers))
 
 
 def as_json(run: Run, parts: Sequence[Part]) -> dict[str, Any]:
@@ -58,18 +58,20 @@ def as_json(run: Run, parts: Sequence[Part]) -> dict[str, Any]:
         "exam_sha256": run.exam_sha256,
         "prompt_id": run.prompt_id,
         "model": run.model,
-        "parts": [
-            {
-                "label": part.label,
-                "n": part.n,
-                "accuracy": part.right / part.n,
-                "interval": list(part.interval),
-                "chance": part.chance,
-                **part.outcomes,
-                "accuracy_of_answered": part.right / part.answered if part.answered else None,
-            }
-            for part in parts
-        ],
+        "parts": [part_json(part) for part in parts],
+    }
+
+
+def part_json(part: Part) -> dict[str, Any]:
+    """One step, or some items, for programs."""
+    return {
+        "label": part.label,
+        "n": part.n,
+        "accuracy": part.right / part.n,
+        "interval": list(part.interval),
+        "chance": part.chance,
+        **part.outcomes,
+        "accuracy_of_answered": part.right / part.answered if part.answered else None,
     }
 
 
@@ -93,7 +95,8 @@ def as_text(run: Run, parts: Sequence[Part]) -> str:
     return "\n".join(lines)
 
 
-def _part(label: str, answers: Sequence[Answer]) -> Part:
+def some(label: str, answers: Sequence[Answer]) -> Part:
+    """What became of some items. Raises ZeroDivisionError without any."""
     counts = Counter(answer.outcome for answer in answers)
     return Part(
         label=label,

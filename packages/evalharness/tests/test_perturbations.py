@@ -1,0 +1,161 @@
+"""The ways in which an item is asked again: which options move, what takes the key's place, what is left out."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medalpaca_data.exam import LETTERS, Item, load_exam
+from medalpaca_data.exam_prompt import LETTER_INSTRUCTION, ask
+from medalpaca_data.ground.places import shared
+from medalpaca_data.prompt import render
+from medalpaca_evalharness.perturbations import NAMES_LETTERS, NO_OPTIONS_SHOWN, orders, perturbed, stress_id
+from medalpaca_evalharness.stress_result import PERTURBATIONS
+
+QUESTION = "A cough for three weeks. What helps?"
+
+
+def item(*options: str, key: str = "A", question: str = QUESTION) -> Item:
+    return Item(id="one", question=question, options=dict(zip(LETTERS, options, strict=False)), answer=key)
+
+
+def reasons(*options: str, question: str = QUESTION) -> dict[str, str]:
+    return {
+        one.perturbation: one.reason
+        for one in perturbed(item(*options, question=question), "letter").left_out
+    }
+
+
+def test_all_variants_of_a_plain_item():
+    found = perturbed(item("Rest", "Ice", "Tea", key="B"), "letter")
+    assert [variant.perturbation for variant in found.variants] == [
+        "published", "order", "order", "none_of_the_above", "options_only", "question_only",
+    ]  # fmt: skip
+    assert [variant.order for variant in found.variants[:3]] == [(0, 1, 2), (1, 2, 0), (2, 0, 1)]
+    assert not found.left_out
+    assert found.fixed == ()
+    shown = [asked.prompt for asked in found.asked]
+    lines = [
+        f"{QUESTION}\nA: Rest\nB: Ice\nC: Tea",
+        f"{QUESTION}\nA: Ice\nB: Tea\nC: Rest",
+        f"{QUESTION}\nA: Tea\nB: Rest\nC: Ice",
+        f"{QUESTION}\nA: Rest\nB: None of the above\nC: Tea",
+        "A: Rest\nB: Ice\nC: Tea",
+        QUESTION,
+    ]
+    assert shown == [render(LETTER_INSTRUCTION, line) for line in lines]
+    assert {asked.choices for asked in found.asked} == {("A", "B", "C")}
+
+
+def test_scored_by_text_options_have_no_order():
+    found = perturbed(item("Rest", "Ice", "Tea", key="B"), "text")
+    assert [variant.perturbation for variant in found.variants] == [
+        "published",
+        "none_of_the_above",
+        "options_only",
+    ]
+    assert [asked.choices for asked in found.asked] == [
+        ("Rest", "Ice", "Tea"), ("Rest", "None of the above", "Tea"), ("Rest", "Ice", "Tea"),
+    ]  # fmt: skip
+    assert [asked.prompt for asked in found.asked] == [render(QUESTION), render(QUESTION), render("")]
+    assert {one.reason for one in found.left_out} == {NO_OPTIONS_SHOWN}
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "All of the above", "none of the above.", "NONE OF THE ABOVE", "All the above", "Any of above", "Both",
+        "None of these", "Both of the above.", "None of the options given is correct", "All of these options",
+        "d)\tNone of the above", "Can be any of the above", "All choices are false", "Neither", "None.",
+    ],
+)  # fmt: skip
+def test_options_about_the_others_stay(option):
+    found = perturbed(item("Rest", "Ice", "Tea", option), "letter")
+    assert found.fixed == (3,)
+    assert [variant.order for variant in found.variants[:3]] == [(0, 1, 2, 3), (1, 2, 0, 3), (2, 0, 1, 3)]
+    assert {one.perturbation: one.reason for one in found.left_out} == {
+        "none_of_the_above": "has an option about the others already"
+    }
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "Both lungs", "None of the patients", "Vitamin A", "Hepatitis A and B", "Above the knee",
+        "All trans retinoic acid",
+        "Fever above 39", "A", "Group B streptococci",
+        "Neither of the statements is true", "The drug of choice is iron",
+    ],
+)  # fmt: skip
+def test_other_options_move(option):
+    assert perturbed(item("Rest", "Ice", option), "letter").fixed == ()
+    assert reasons("Rest", "Ice", option) == {}
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["A and B", "Both A and C", "both a and b", "A, B, and C", "a. and c. above", "B and C only", "Both (A) & (C)",
+     "Both AB", "A,C,D,B", "Option 1 and 2", "Tea\n\nAnswer E: Salt"],
+)  # fmt: skip
+def test_options_that_name_others_by_letter_are_not_moved(option):
+    assert reasons("Rest", "Ice", "Tea", option) == {
+        "order": NAMES_LETTERS,
+        "none_of_the_above": NAMES_LETTERS,
+    }
+
+
+def test_a_question_that_names_options():
+    assert reasons("Rest", "Ice", "Tea", question="Why is option B wrong?").keys() == {
+        "order",
+        "none_of_the_above",
+    }
+    assert (
+        reasons("Rest", "Ice", "Tea", question="What is the treatment of choice? A woman of 30 asks.") == {}
+    )
+
+
+def test_too_few_options():
+    assert reasons("Yes", "No") == {"none_of_the_above": "fewer than three options"}
+    assert reasons("Rest", "None of the above")["order"] == "fewer than two options can move"
+    above = "an option speaks of those above it, and others stand below"
+    assert reasons("Rest", "Ice", "Both of the above", "Tea")["order"] == above
+    # What does not say "above" is true wherever the others stand.
+    assert "order" not in reasons("Rest", "Ice", "None of these", "Tea")
+
+
+@given(st.integers(2, 26), st.sets(st.integers(0, 25)))
+def test_every_option_that_moves_stands_once_at_every_free_place(options, fixed):
+    fixed = {at for at in fixed if at < options}
+    free = [at for at in range(options) if at not in fixed]
+    every = [tuple(range(options)), *orders(options, fixed)]
+    assert len(every) == len(set(every)) == max(1, len(free))
+    for order in every:
+        assert sorted(order) == list(range(options))
+        assert all(order[at] == at for at in fixed)
+    for at in free:
+        assert sorted(order[at] for order in every) == free or len(free) < 2
+
+
+def test_the_perturbing_has_a_name():
+    # Changes with any change of what is shown; then older results can no longer be checked against an exam.
+    assert stress_id("letter") == "stress-letter-7dce65f41245"
+    assert stress_id("text") == "stress-text-d873aa42e909"
+
+
+def test_the_real_sample():
+    root = shared()
+    if root is None:
+        pytest.skip("no real exam: MEDALPACA_SHARED names no directory with data/usmle_sample")
+    exam = load_exam(root / "data" / "usmle_sample" / "medalpaca_format")
+    found = [perturbed(one, "letter") for one in exam.items]
+    left_out = {(entry.item, entry.perturbation) for one in found for entry in one.left_out}
+    # The three items in which an option holds the text of others, as `exam inspect` finds them.
+    swallowed = ["step2-91", "step2-104", "step2-118"]
+    assert left_out == {(name, way) for name in swallowed for way in ("order", "none_of_the_above")}
+    assert not any(one.fixed for one in found)
+    assert sum(v.perturbation in ("published", "order") for one in found for v in one.variants) == sum(
+        1 if one.item.id in swallowed else len(one.item.options) for one in found
+    )
+    assert all(one.asked[0] == ask(one.item, "letter") for one in found)
+    assert {v.perturbation for one in found for v in one.variants} == set(PERTURBATIONS)

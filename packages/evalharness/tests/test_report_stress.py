@@ -1,0 +1,158 @@
+"""A report with what `exam stress` found: tied to its models by their hashes, and computed again when verified."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from medalpaca_data.ground.errors import CheckFailed, UserError
+from medalpaca_evalharness.cli import main
+from medalpaca_evalharness.stress import Config, stress
+from medalpaca_evalharness.verify import Places, verify
+
+
+@pytest.fixture
+def made(evaluate, save, write_exam, tiny, adapter, tmp_path) -> SimpleNamespace:
+    """A tiny base and its adapter, examined and stressed."""
+    exam = write_exam()
+    root = tmp_path / "results"
+    for name, tuned in (("base", {}), ("tuned", {"peft": str(adapter)})):
+        models = {"pretrained": str(tiny)} | tuned
+        told = {"exam": str(exam)} | models
+        found = evaluate("medalpaca", "medalpaca_usmle", told, model_args=models, device="cpu")
+        save(found, root / name)
+    stress(Config(base=str(tiny), tuned=str(adapter), exam=str(exam), out=root / "stress", device="cpu"))
+    return SimpleNamespace(
+        root=root, exam=exam, out=root / "report.html", stress=root / "stress" / "stress.json"
+    )
+
+
+def report(made: SimpleNamespace, *arguments: object) -> dict[str, Any]:
+    sides = [str(made.root / name) for name in ("base", "tuned")]
+    assert main(["report", *sides, "--out", str(made.out), *map(str, arguments)]) == 0
+    found: dict[str, Any] = json.loads(made.out.with_suffix(".json").read_text())
+    return found
+
+
+def problems(report: Path, **places: Any) -> str:
+    return "\n".join(verify(report, Places(**places)).problems)
+
+
+def test_a_report_with_stress(made, tiny, adapter, tmp_path, capsys):
+    data = report(made, "--stress", made.root / "stress")
+    (one,) = data["stress"]
+    stated = json.loads(made.stress.read_text())
+    assert one["sides"] == stated["figures"]["sides"]
+    assert one["difference"] == stated["figures"]["difference"]
+    # The same model, asked the same items as published by two ways through the code.
+    assert one["answered_otherwise"] == {"base": 0, "tuned": 0}
+    for name, side in one["sides"].items():
+        assert side["published"]["count"] == data["sides"][name]["scores"][-1]["correct"]
+    html = made.out.read_text()
+    for said in ("robust: right in every order", "position bias", "memorisation gap", "none of the above"):
+        assert said in html
+    assert "Not tested: stress" not in html
+    assert not any(line.startswith("stress") for line in data["not_tested"])
+    found = verify(made.out, Places())
+    assert found.problems == []
+    assert any("its items, keys and prompts from the exam" in line for line in found.checked)
+
+    # One edited score: the file is another, and every figure that it enters is.
+    text = made.stress.read_text()
+    edited = json.loads(text)
+    edited["items"][0]["scores"]["tuned"][0] = [0.0, *edited["items"][0]["scores"]["tuned"][0][1:]]
+    made.stress.write_text(json.dumps(edited))
+    assert "stress.json is not the file that the report was made from (SHA-256)" in problems(made.out)
+    edited = json.loads(text)
+    edited["items"][0]["key"] = (edited["items"][0]["key"] + 1) % 4
+    made.stress.write_text(json.dumps(edited))
+    found = problems(made.out)
+    assert "item step1-1: key, orders or texts are not what the exam gives" in found
+    assert "the report says" in found
+    edited = json.loads(text)
+    edited["figures"]["sides"]["tuned"]["orders"]["robust"]["count"] += 1
+    made.stress.write_text(json.dumps(edited))
+    assert "figures.sides.tuned.orders.robust.count" in problems(made.out)
+    with pytest.raises(CheckFailed, match=r"stress\.json: figures\.sides\.tuned\.orders\.robust\.count"):
+        report(made, "--stress", made.stress)
+    made.stress.write_text(text)
+    assert problems(made.out) == ""
+
+    # A report that says otherwise.
+    file = made.out.with_suffix(".json")
+    data["stress"][0]["sides"]["tuned"]["orders"]["memorisation_gap"]["value"] = 0.5
+    file.write_text(json.dumps(data))
+    assert "memorisation_gap.value: the report says 0.5" in problems(file)
+
+    # Moved, named, gone.
+    moved = shutil.move(made.stress, tmp_path / "moved.json")
+    assert "moved.json" not in problems(made.out)
+    assert "stress.json" in problems(made.out)
+    assert problems(made.out, stress=[Path(moved)]) == ""
+    assert main(["verify", str(made.out), "--stress", str(moved)]) == 0
+
+
+def test_stress_of_something_else_is_refused(made, tiny, adapter, tmp_path):
+    text = made.stress.read_text()
+    for change, said in (
+        (lambda r: r["sides"]["tuned"].update(adapter_sha256="f" * 64), "its tuned .* is none of the models"),
+        (lambda r: r["sides"]["base"].update(base_sha256="f" * 64), "its base .* is none of the models"),
+        (lambda r: r.update(exam_sha256="0" * 64), "is of exam exam 000000000000, the results are of exam"),
+    ):
+        edited = json.loads(text)
+        change(edited)
+        made.stress.write_text(json.dumps(edited))
+        with pytest.raises(CheckFailed, match=said):
+            report(made, "--stress", made.stress)
+    made.stress.write_text(text)
+    with pytest.raises(CheckFailed, match="base stands in 2 stress results"):
+        report(made, "--stress", made.stress, made.root / "stress")
+    with pytest.raises(UserError, match="not a result of `exam stress`"):
+        report(made, "--stress", next(made.root.rglob("results_*.json")))
+
+
+def test_where_options_are_not_shown(made, evaluate, save, tiny):
+    told = {"pretrained": str(tiny)}
+    found = evaluate("medalpaca", "medalpaca_pocket", told, model_args=told, device="cpu", limit=24)
+    place = save(found, made.root / "pocket")
+    asked = Config(base=str(tiny), exam="medalpaca_pocket", out=made.root / "short", device="cpu", limit=24)
+    stress(asked)
+    out = made.root / "pocket.html"
+    assert main(["report", str(place), "--out", str(out), "--stress", str(made.root / "short")]) == 0
+    data = json.loads(out.with_suffix(".json").read_text())
+    (one,) = data["stress"]
+    assert one["answered_otherwise"] == {"model": 0}
+    assert one["sides"]["model"]["orders"] is None
+    assert any(line.startswith("other orders of the options") for line in data["not_tested"])
+    html = out.read_text()
+    assert "in every cyclic order" not in html
+    assert "Not asked in other orders of the options: 24 items" in html
+    assert f"the stress test asked only 24 of the exam&#x27;s {one['exam_items']} items" in html
+    assert problems(out) == ""
+
+
+def test_one_side_only(made, tiny, tmp_path):
+    shutil.rmtree(made.stress.parent)
+    stress(Config(base=str(tiny), exam=str(made.exam), out=made.stress.parent, device="cpu"))
+    data = report(made, "--stress", made.stress)
+    assert list(data["stress"][0]["sides"]) == ["base"]
+    assert any(line.startswith("stress of tuned: other orders") for line in data["not_tested"])
+    assert problems(made.out) == ""
+    data = report(made)
+    assert any(line.startswith("stress: other orders") for line in data["not_tested"])
+    assert "Not tested: stress" in made.out.read_text()
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_in_a_browser(made, browse):
+    report(made, "--stress", made.stress)
+    for width, scheme in ((390, "light"), (1100, "dark")):
+        seen = browse(made.out, width, scheme)
+        assert seen.plots == 4
+        assert "memorisation gap, points" in seen.text
