@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,71 @@ def base(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def make_statements(number: int, seed: int, verb: str) -> list[dict[str, str]]:
+    """Longer rows: six sentences, each of any drug and any use. What can be learned of them is how they are said."""
+    draw = random.Random(seed)
+    return [
+        {
+            "instruction": "Say what treats what.",
+            "input": "",
+            "output": " ".join(f"{draw.choice(DRUGS)} {verb} {draw.choice(USES)}." for _ in range(6)),
+        }
+        for _ in range(number)
+    ]
+
+
+@pytest.fixture(scope="session")
+def statements(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What an adapter learns on `wide`: other words for the same."""
+    file = tmp_path_factory.mktemp("statements") / "rows.json"
+    file.write_text(json.dumps(make_statements(128, 0, "gives relief from")))
+    return file
+
+
+@pytest.fixture(scope="session")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base whose layers are whole blocks of 64, so that bitsandbytes can do all it does. It has learned
+    something: rounding does to drawn weights what it never does to learned ones."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from medalpaca_train.pocket_model import make_tokenizer
+    from medalpaca_train.recipe import Recipe
+    from medalpaca_train.run import train
+
+    folder = tmp_path_factory.mktemp("wide")
+    rows = make_statements(64, 1, "treats")
+    others = make_statements(8, 2, "gives relief from")
+    tokenizer = make_tokenizer(text for row in (*rows, *others, *make_rows()) for text in row.values())
+    torch.manual_seed(1)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=256,
+        )
+    )
+    model.save_pretrained(folder / "drawn")
+    tokenizer.save_pretrained(folder / "drawn")
+    (folder / "rows.json").write_text(json.dumps(rows))
+    recipe = Recipe(
+        model=str(folder / "drawn"),
+        data=str(folder / "rows.json"),
+        out=str(folder / "base"),
+        method="full",
+        loss="all",
+        validation=0,
+        max_tokens=128,
+        batch_tokens=512,
+        epochs=8,
+        learning_rate=5e-3,
+    )
+    return train("base", recipe, Console(file=io.StringIO()))
 
 
 @pytest.fixture

@@ -51,7 +51,12 @@ def test_lora_run_directory_loads_with_peft(go: Go, base: Path) -> None:
     assert config["target_modules"] == sorted(config["target_modules"])
     assert "### Response" in AutoTokenizer.from_pretrained(run).chat_template
     manifest = json.loads((run / "manifest.json").read_text())
-    assert manifest["base"] == {"path": str(base), "revision": None, "sha256": weights_sha256(base)}
+    assert manifest["base"] == {
+        "path": str(base),
+        "revision": None,
+        "sha256": weights_sha256(base),
+        "quantization": None,
+    }
     assert manifest["adapter"]["sha256"] == weights_sha256(run)
 
 

@@ -198,13 +198,16 @@ def test_a_trained_model_answers_and_stops_by_itself(
 ) -> None:
     from medalpaca_train import chat
     from medalpaca_train.cli import main
+    from medalpaca_train.hardware import choose
+    from medalpaca_train.model import load_tokenizer
+    from medalpaca_train.tuned import load_tuned, receipt_of
 
     run, _ = go(method="full", epochs=40, validation=0, learning_rate=1e-2)
     monkeypatch.setattr("sys.stdin", io.StringIO("Answer.\n\n"))
     assert main(["chat", str(run)]) == 0
     said = capsys.readouterr().out
     assert "Not for clinical use" in said
-    model, tokenizer = chat._load(run, json.loads((run / "manifest.json").read_text()))
+    model, tokenizer = load_tuned(run, receipt_of(run), choose("auto")).eval(), load_tokenizer(run)
     texts = [
         chat.answer(model, tokenizer, f"Answer.\n\n{question}", Console(file=io.StringIO()))
         for question in ("What is aspirin used for?", "digoxin?")

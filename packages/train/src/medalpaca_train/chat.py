@@ -7,13 +7,12 @@ from typing import Any
 
 from rich.console import Console
 
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.weights import check_adapter_dir
 from medalpaca_data.prompt import render
 
-from . import manifest
-from .model import base_directory, hush, load_tokenizer
+from .hardware import choose
+from .model import load_tokenizer
 from .screen import say
+from .tuned import load_tuned, quantized_as, receipt_of
 
 ANSWER = 512  # most tokens of an answer
 NOTICE = "Not for clinical use. Ask; an empty line or Ctrl-D ends."
@@ -24,12 +23,10 @@ def chat(run: Path, console: Console) -> None:
 
     Raises UserError when `run` is no finished run, or its base is gone.
     """
-    receipt = manifest.read_manifest(run)
-    if receipt is None:
-        raise UserError(
-            f"{run}: not a finished run (no manifest.json); name the directory that `train` printed"
-        )
-    model, tokenizer = _load(run, receipt)
+    receipt = receipt_of(run)
+    # Other arithmetic would quantise the base to other values than those it was trained with.
+    hardware = choose(receipt["hardware"]["precision"] if quantized_as(receipt) else "auto")
+    model, tokenizer = load_tuned(run, receipt, hardware).eval(), load_tokenizer(run)
     say(console, NOTICE)
     while question := _ask(console):
         answer(model, tokenizer, question, console)
@@ -63,30 +60,6 @@ def answer(model: Any, tokenizer: Any, question: str, console: Console) -> str:
             streamer=Shown(tokenizer, skip_prompt=True, skip_special_tokens=True),
         )
     return "".join(parts).strip()
-
-
-def _load(run: Path, receipt: dict[str, Any]) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM
-
-    from .hardware import choose
-
-    hush()
-    hardware = choose("auto")
-    lora = receipt["kind"] == "lora"
-    base = base_directory(receipt["base"]["path"], receipt["base"]["revision"]) if lora else run
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        base,
-        dtype=hardware.compute_dtype,
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
-    )
-    if lora:
-        from peft import PeftModel
-
-        check_adapter_dir(run, base)
-        model = PeftModel.from_pretrained(model, str(run))
-    return model.to(hardware.device).eval(), load_tokenizer(run)
 
 
 def _ask(console: Console) -> str:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 from medalpaca_data.ground.errors import Parser, UserError, run
 
 from . import __version__
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 DEFAULT = "pocket"
-RESERVED = ("merge", "canary")
+RESERVED = ("canary",)
 
 EPILOG = """\
-recipes: pocket (default), pocket-base, lora, full, medalpaca-2023-full, or a YAML file with the same keys
+recipes: pocket (default), pocket-base, lora, qlora, full, medalpaca-2023, medalpaca-2023-full, or a YAML file with
+the same keys
 keys every recipe has: model= data= out= seed= resume=; all keys: README of medalpaca-train
 
   train                                            the pocket model, in minutes on a CPU
   train lora model=DIR_OR_HUB_ID data=MEADOW       a low-rank update of a real model
   train lora model=DIR data=rows.jsonl --preview   see what would be learned, load nothing
+  train qlora model=DIR_OR_HUB_ID data=MEADOW      the same on a base held in 4 bits
   train chat RUN                                   ask a finished run in the terminal
+  train merge RUN [OUT]                            a LoRA run as one model, without peft
 """
 
 
@@ -45,8 +51,9 @@ def main(arguments: Sequence[str]) -> int:
     named = [word for word in options.words if "=" not in word]
     if named and named[0] in RESERVED:
         raise UserError(f"train {named[0]}: reserved, not built yet")
-    if named[:1] == ["chat"]:
-        return _chat(named[1:], len(options.words) - len(named))
+    if named and named[0] in COMMANDS:
+        options.words.remove(named[0])
+        return COMMANDS[named[0]](options.words)
     if len(named) > 1:
         raise UserError(
             f"train: one recipe at a time, not {' and '.join(named)}; changes are written key=value"
@@ -61,22 +68,51 @@ def entry() -> NoReturn:
     run(main)
 
 
-def _chat(named: Sequence[str], others: int) -> int:
-    from pathlib import Path
-
-    if len(named) != 1 or others:
+def _chat(words: Sequence[str]) -> int:
+    if len(words) != 1 or "=" in words[0]:
         raise UserError("train chat: name one finished run, as in `train chat runs/mine`")
-    from medalpaca_data.ground.files import existing, read_json
-
-    run = existing(Path(named[0]).expanduser().absolute(), "run directory")
-    receipt = run / "manifest.json"
-    _guard(str(read_json(receipt).get("base", {}).get("path", run)) if receipt.is_file() else str(run))
+    run = _finished(words[0])
     from rich.console import Console
 
     from .chat import chat
 
     chat(run, Console())
     return 0
+
+
+def _merge(words: Sequence[str]) -> int:
+    if len(words) not in (1, 2) or any("=" in word for word in words):
+        raise UserError(
+            "train merge: name one finished run and where to, as in `train merge runs/mine runs/merged`"
+        )
+    run = _finished(words[0])
+    from rich.console import Console
+
+    from .merge import merge
+
+    merge(run, _absolute(words[1]) if len(words) == 2 else None, Console())
+    return 0
+
+
+# The words that are no recipe; each gets the words that came with it.
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"chat": _chat, "merge": _merge}
+
+
+def _finished(word: str) -> Path:
+    """The directory of a finished run, with the network closed unless its base is on a hub."""
+    from medalpaca_data.ground.files import existing, read_json
+
+    run = existing(_absolute(word), "run directory")
+    receipts = (folder / "manifest.json" for folder in (run, run.parent))
+    receipt = next((file for file in receipts if file.is_file()), None)
+    _guard(str(read_json(receipt).get("base", {}).get("path", run)) if receipt else str(run))
+    return run
+
+
+def _absolute(word: str) -> Path:
+    from pathlib import Path
+
+    return Path(word).expanduser().absolute()
 
 
 def _start(named: str, overrides: Sequence[str], preview: bool) -> int:
