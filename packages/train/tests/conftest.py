@@ -143,10 +143,39 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
         validation=0,
         max_tokens=128,
         batch_tokens=512,
-        epochs=8,
+        epochs=6,
         learning_rate=5e-3,
     )
     return train("base", recipe, Console(file=io.StringIO()))
+
+
+@pytest.fixture(scope="session")
+def adapters(
+    tmp_path_factory: pytest.TempPathFactory, wide: Path, statements: Path
+) -> dict[str | None, Path]:
+    """The same run three times, in bf16: on the base as it is, in 4 bits and in 8."""
+    from medalpaca_train.recipe import Recipe
+    from medalpaca_train.run import train
+
+    folder = tmp_path_factory.mktemp("adapters")
+    runs: dict[str | None, Path] = {}
+    for kind in (None, "nf4", "int8"):
+        recipe = Recipe(
+            model=str(wide),
+            data=str(statements),
+            out=str(folder / str(kind)),
+            quantization=kind,
+            precision="bf16",
+            validation=0.5,
+            max_tokens=128,
+            batch_tokens=512,
+            epochs=3,
+            learning_rate=1e-2,
+            eval_every=10,
+            lora={"r": 8, "alpha": 16},
+        )
+        runs[kind] = train("test", recipe, Console(file=io.StringIO()))
+    return runs
 
 
 @pytest.fixture

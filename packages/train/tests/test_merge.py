@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from medalpaca_data.ground.weights import check_model_dir, tensor_shapes, weight
 from medalpaca_data.prompt import render
 from medalpaca_train import merge as merging
 from medalpaca_train.cli import main
+from medalpaca_train.model import load_tokenizer
+from medalpaca_train.tuned import load_base
 
 Go = Callable[..., tuple[Path, str]]
 PROBE = torch.tensor([[0, 40, 50, 60, 70, 80]])
@@ -27,13 +30,15 @@ def merged(run: Path) -> tuple[Path, dict[str, Any]]:
     return out, json.loads((out / "manifest.json").read_text())
 
 
-@pytest.mark.parametrize("variant", ["plain", "use_dora", "use_rslora"])
+@pytest.mark.parametrize(
+    "variant", ["plain", *(pytest.param(name, marks=pytest.mark.slow) for name in ("use_dora", "use_rslora"))]
+)
 def test_fp32_logits_are_those_of_the_adapter(go: Go, base: Path, variant: str) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     lora = {"r": 4, "alpha": 8} | ({} if variant == "plain" else {variant: True})
-    run, _ = go(lora=lora)
+    run, _ = go(lora=lora, max_steps=6, learning_rate=2e-2)
     out, manifest = merged(run)
     assert manifest["check"]["largest_logit_difference"] < 1e-5
     plain = AutoModelForCausalLM.from_pretrained(base)
@@ -44,13 +49,25 @@ def test_fp32_logits_are_those_of_the_adapter(go: Go, base: Path, variant: str) 
     torch.testing.assert_close(whole, tuned, rtol=0, atol=1e-5)
 
 
+Merges = dict[str | None, tuple[Path, Path]]
+
+
+@pytest.fixture(scope="module")
+def merges(adapters: dict[str | None, Path], tmp_path_factory: pytest.TempPathFactory) -> Merges:
+    """Run and merged directory, for each way in which the base was held."""
+    folder = tmp_path_factory.mktemp("merges")
+    for kind, run in adapters.items():
+        assert main(["merge", str(run), str(folder / str(kind))]) == 0
+    return {kind: (run, folder / str(kind)) for kind, run in adapters.items()}
+
+
 @pytest.mark.parametrize(("kind", "limit"), [(None, 5e-4), ("nf4", 5e-4), ("int8", 2e-3)])
-def test_held_out_loss_stays_in_bf16(go: Go, wide: Path, kind: str | None, limit: float) -> None:
+def test_held_out_loss_stays_in_bf16(merges: Merges, wide: Path, kind: str | None, limit: float) -> None:
     """int8 has a wider limit: LLM.int8 rounds activations as well, which a merged model does not."""
-    run, _ = go(model=str(wide), quantization=kind, precision="bf16", loss="all", validation=0.5, epochs=8)
-    out, manifest = merged(run)
+    run, out = merges[kind]
+    manifest = json.loads((out / "manifest.json").read_text())
     check = manifest["check"]
-    assert check["rows"] == "held-out rows"
+    assert (check["rows"], check["number"]) == ("held-out rows", 64)
     assert check["loss"]["merged"] == pytest.approx(check["loss"]["adapter"], abs=limit)
     known = json.loads((run / "manifest.json").read_text())
     assert check["loss"]["adapter"] == pytest.approx(known["validation_loss"]["after"], abs=2e-3)
@@ -61,20 +78,14 @@ def test_held_out_loss_stays_in_bf16(go: Go, wide: Path, kind: str | None, limit
     assert manifest["merge"]["into"] == ("dequantised base" if kind else "base")
 
 
-def test_a_qlora_merge_into_the_base_as_it_was_before_would_be_another_model(
-    go: Go, wide: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_merge_that_is_another_model_is_not_written(
+    adapters: dict[str | None, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And nothing is written then."""
-    run, _ = go(model=str(wide), quantization="nf4", epochs=8)
-    whole = merging.merged_model
-
-    def into_the_plain_base(run: Path, receipt: dict[str, Any], hardware: Any) -> Any:
-        return whole(run, receipt | {"base": receipt["base"] | {"quantization": None}}, hardware)
-
-    monkeypatch.setattr(merging, "merged_model", into_the_plain_base)
+    """As if the update had got lost."""
+    monkeypatch.setattr(merging, "merged_model", lambda _, receipt, hardware: load_base(receipt, hardware))
     with pytest.raises(CheckFailed, match=r"nothing was written, because that is another model"):
-        main(["merge", str(run)])
-    assert [path.name for path in run.parent.iterdir() if "merged" in path.name] == []
+        main(["merge", str(adapters[None]), str(tmp_path / "merged")])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_merged_directory_holds(go: Go, base: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,19 +120,20 @@ def test_what_a_merged_directory_holds(go: Go, base: Path, capsys: pytest.Captur
     assert all(file.stat().st_mode & 0o777 == mode & 0o666 for file in out.iterdir())
 
 
+@pytest.mark.parametrize("kind", [None, "nf4"])
 def test_a_merged_model_answers_as_the_run_does(
-    go: Go, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    merges: Merges,
+    kind: str | None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import io
-
-    run, _ = go(max_steps=4)
-    out, _ = merged(run)
     answers = []
-    for folder in (run, out):
+    for folder in merges[kind]:
         capsys.readouterr()
-        monkeypatch.setattr("sys.stdin", io.StringIO("aspirin?\n\n"))
+        monkeypatch.setattr("sys.stdin", io.StringIO("Say what treats what.\n\n"))
         assert main(["chat", str(folder)]) == 0
         answers.append(capsys.readouterr().out)
+    assert " gives relief from " in answers[0]
     assert answers[0] == answers[1]
 
 
@@ -160,7 +172,7 @@ def test_another_base_is_refused(go: Go, base: Path, tmp_path: Path) -> None:
 
 
 def test_rows_that_are_gone_or_changed_are_stood_in_for(go: Go, data: Path) -> None:
-    run, _ = go(max_steps=2)
+    run, _ = go(max_steps=1)
     data.write_text(data.read_text().replace("aspirin", "ibuprofen"))
     _, manifest = merged(run)
     assert manifest["check"]["rows"] == "4 rows of general knowledge (the run's own have changed)"
@@ -171,54 +183,53 @@ def test_rows_that_are_gone_or_changed_are_stood_in_for(go: Go, data: Path) -> N
     assert manifest["check"]["largest_logit_difference"] < 1e-5
 
 
+@pytest.mark.slow  # a run of many steps
 def test_the_best_step_is_merged_by_its_directory(go: Go) -> None:
     run, _ = go(epochs=24, eval_every=2, learning_rate=2e-2)
     _, manifest = merged(run / "best")
     assert manifest["adapter"]["sha256"] == weights_sha256(run / "best") != weights_sha256(run)
 
 
-@pytest.mark.parametrize("kind", [None, "nf4"])
-def test_lm_eval_gives_the_same_choices(go: Go, wide: Path, kind: str | None) -> None:
+@pytest.mark.slow  # loads four models and all of lm_eval
+@pytest.mark.parametrize("kind", [None, "nf4", "int8"])
+def test_lm_eval_gives_the_same_choices(merges: Merges, wide: Path, kind: str | None) -> None:
     """Its own hf model: base with adapter, quantised as it was, and the merged directory."""
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-    from medalpaca_train.quantization import keep_differentiable
+    from medalpaca_train.hardware import choose
+    from medalpaca_train.tuned import load_tuned, receipt_of
 
-    run, _ = go(model=str(wide), quantization=kind, epochs=8)
-    out, manifest = merged(run)
-    uses = (" It treats pain.", " It treats clots.", " It treats diabetes.", " It treats opioid overdose.")
+    run, out = merges[kind]
+    drugs = ("aspirin", "heparin", "insulin", "naloxone", "warfarin", "atropine")
+    options = [f"{drug} gives relief from {use}." for drug in drugs for use in ("pain", "clots")]
+    prompts = [render("Say what treats what.", drug) for drug in drugs]
     asked = [
-        Instance("loglikelihood", {}, (render("Answer.", f"{drug}?"), use), n, task_name="t", doc_id=n)
-        for n, drug in enumerate(("aspirin", "heparin", "insulin", "naloxone", "warfarin", "atropine"))
-        for use in uses
+        Instance("loglikelihood", {}, (prompt, option), n, task_name="t", doc_id=n)
+        for n, prompt in enumerate(prompts)
+        for option in options
     ]
-    words = manifest["base"]["quantization"]
-    quantised = {"quantization_config": BitsAndBytesConfig(**words)} if words else {}
-    plain = AutoModelForCausalLM.from_pretrained(wide, **quantised)
-    keep_differentiable(plain)
     first = HFLM(
-        pretrained=PeftModel.from_pretrained(plain, run), tokenizer=AutoTokenizer.from_pretrained(run)
+        pretrained=load_tuned(run, receipt_of(run), choose("bf16")),
+        tokenizer=load_tokenizer(run),
+        device="cpu",
     )
     second = HFLM(pretrained=str(out), device="cpu")
     one, two = (
-        torch.tensor([logp for logp, _ in lm.loglikelihood(asked, disable_tqdm=True)]).view(-1, len(uses))
+        torch.tensor([logp for logp, _ in lm.loglikelihood(asked, disable_tqdm=True)]).view(-1, len(options))
         for lm in (first, second)
     )
     assert torch.equal(one.argmax(1), two.argmax(1))
-    torch.testing.assert_close(one, two, rtol=0, atol=1e-3)
-    if kind:  # lm_eval as it comes puts the adapter on the base as it is
-        HFLM(pretrained=str(wide), peft=str(run), device="cpu").loglikelihood(asked[:1], disable_tqdm=True)
+    torch.testing.assert_close(one, two, rtol=0, atol=0.2)
+    # lm_eval as it comes puts the adapter on the base as it is
+    HFLM(pretrained=str(wide), peft=str(run), device="cpu").loglikelihood(asked[:1], disable_tqdm=True)
 
 
-def test_every_weight_has_a_name_in_gguf(go: Go) -> None:
+def test_every_weight_has_a_name_in_gguf(merges: Merges) -> None:
     """As llama.cpp's converter maps them; the converter itself is no package and is not run here."""
     gguf = pytest.importorskip("gguf")
 
-    run, _ = go(max_steps=1)
-    out, _ = merged(run)
+    _, out = merges[None]
     config = json.loads((out / "config.json").read_text())
     names = {name: kind for kind, name in gguf.MODEL_ARCH_NAMES.items()}
     known = gguf.get_tensor_name_map(names[config["model_type"]], config["num_hidden_layers"])

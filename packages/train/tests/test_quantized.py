@@ -95,15 +95,18 @@ def test_without_the_guard_nf4_loses_its_gradients(wide: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_quantised_models_are_packed(wide: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    verdict = choose_objective(
-        with_an_update(load_model(recipe_of(wide, kind), wide, None, CPU)), samples(), CPU
-    )
+    quantised = with_an_update(load_model(recipe_of(wide, kind), wide, None, CPU))
+    # A token with one large channel, as large models have them; only the first document holds it.
+    quantised.get_input_embeddings().weight.data[7] = 50 * torch.eye(64)[5]
+    some = [Sample(one.row_id, np.maximum(one.ids, 8), one.given) for one in samples()]
+    some[0].ids[10] = 7
+    verdict = choose_objective(quantised, some, CPU)
     assert verdict.reasons == []
     assert (verdict.objective.packing, verdict.objective.one_pass) == (True, True)
     verdict.objective.release()
-    # What int8 does to a large channel would be taken for documents that see each other.
+    # What int8 does to such a channel would be taken for documents that see each other.
     monkeypatch.setattr(exactness, "rowwise", lambda _: nullcontext())
-    verdict = choose_objective(verdict.objective.model, samples(), CPU)
+    verdict = choose_objective(quantised, some, CPU)
     assert verdict.objective.packing == (kind == "nf4")
 
 
@@ -114,15 +117,12 @@ def test_large_channels_are_back_after_the_check(wide: Path) -> None:
     assert found == {6.0}
 
 
-def test_held_out_loss_is_near_that_of_bf16(go: Go, wide: Path, tmp_path: Path) -> None:
+def test_held_out_loss_is_near_that_of_bf16(adapters: dict[str | None, Path]) -> None:
+    """Each was also validated on the way, which is what would have cost the NF4 run its gradients."""
     after = {}
-    for kind in (None, *KINDS):
-        run, said = go(
-            model=str(wide), quantization=kind, precision="bf16", eval_every=5, out=str(tmp_path / str(kind))
-        )
+    for kind, run in adapters.items():
         loss = json.loads((run / "manifest.json").read_text())["validation_loss"]
-        assert loss["after"] < 0.8 * loss["before"]
-        assert "slower path" not in said
+        assert loss["after"] < 0.5 * loss["before"]
         after[kind] = loss["after"]
     assert after["nf4"] == pytest.approx(after[None], rel=0.02)
     assert after["int8"] == pytest.approx(after[None], rel=0.02)
@@ -132,7 +132,7 @@ class KilledError(BaseException):
     """Stands for a process that is gone: nothing catches it."""
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["nf4", pytest.param("int8", marks=pytest.mark.slow)])
 def test_a_killed_run_continues_bit_exactly(
     go: Go, wide: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,11 +163,11 @@ def test_a_killed_run_continues_bit_exactly(
         go(**changes | {"quantization": None})
 
 
-def test_the_run_says_how_its_base_was_held(go: Go, wide: Path) -> None:
+def test_the_run_says_how_its_base_was_held(adapters: dict[str | None, Path], wide: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    run, said = go(model=str(wide), quantization="nf4", precision="bf16", max_steps=2)
+    run = adapters["nf4"]
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["base"]["quantization"] == {
         "load_in_4bit": True,
@@ -176,12 +176,19 @@ def test_the_run_says_how_its_base_was_held(go: Go, wide: Path) -> None:
         "bnb_4bit_compute_dtype": "bfloat16",
     }
     assert manifest["versions"]["bitsandbytes"][0].isdigit()
-    assert "base held | load_in_4bit=True, bnb_4bit_quant_type=nf4" in (run / "README.md").read_text()
-    assert f"--model medalpaca --model_args pretrained={wide},peft={run},load_in_4bit=True" in said
-    count = sum(weight.numel() for weight in skeleton(recipe_of(wide, None), wide, None).parameters())
-    assert f"of {count:,} weights" in said  # not of the bytes they are packed in
+    card = (run / "README.md").read_text()
+    assert "base held | load_in_4bit=True, bnb_4bit_quant_type=nf4" in card
+    assert f"--model medalpaca --model_args pretrained={wide},peft={run},load_in_4bit=True" in card
     # Whoever has no bitsandbytes loads it on the base as it is.
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(wide), run)
+
+
+def test_the_weights_are_counted_not_the_bytes_they_are_packed_in(go: Go, wide: Path) -> None:
+    _, said = go(model=str(wide), quantization="nf4", max_steps=1, validation=0)
+    recipe = Recipe(model=str(wide), data="d", lora={"r": 4})
+    count = sum(weight.numel() for weight in skeleton(recipe, wide, None).parameters())
+    assert f"of {count:,} weights" in said
+    assert "slower path" not in said
 
 
 @pytest.mark.parametrize("kind", KINDS)

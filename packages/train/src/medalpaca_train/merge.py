@@ -28,7 +28,7 @@ from .screen import say
 from .tuned import load_base, load_tuned, put_adapter, quantized_as, receipt_of
 
 # Most that the loss may change, in nats per token. Measured on small models: 1e-7 in fp32, up to 1e-3 in bf16, 2e-3 for
-# int8, which rounds activations too; an NF4 run merged into the base as it was before it was quantised, 8e-3.
+# int8, which rounds activations too.
 LIMIT = 5e-3
 
 
