@@ -190,37 +190,35 @@ def test_the_best_step_is_merged_by_its_directory(go: Go) -> None:
     assert manifest["adapter"]["sha256"] == weights_sha256(run / "best") != weights_sha256(run)
 
 
-@pytest.mark.slow  # loads four models and all of lm_eval
-@pytest.mark.parametrize("kind", [None, "nf4", "int8"])
-def test_lm_eval_gives_the_same_choices(merges: Merges, wide: Path, kind: str | None) -> None:
-    """Its own hf model: base with adapter, quantised as it was, and the merged directory."""
+@pytest.mark.slow  # loads all of lm_eval
+@pytest.mark.parametrize("kind", [None, "nf4"])
+def test_lm_eval_gives_the_same_choices(go: Go, wide: Path, statements: Path, kind: str | None) -> None:
+    """Its own hf model: base with adapter, quantised as it was, and the merged directory. In fp32, since bf16 gives
+    these options equal likelihoods, in steps of an eighth."""
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
     from medalpaca_train.hardware import choose
     from medalpaca_train.tuned import load_tuned, receipt_of
 
-    run, out = merges[kind]
+    run, _ = go(model=str(wide), data=str(statements), quantization=kind, learning_rate=1e-2, max_steps=12)
+    out, _ = merged(run)
     drugs = ("aspirin", "heparin", "insulin", "naloxone", "warfarin", "atropine")
     options = [f"{drug} gives relief from {use}." for drug in drugs for use in ("pain", "clots")]
-    prompts = [render("Say what treats what.", drug) for drug in drugs]
     asked = [
-        Instance("loglikelihood", {}, (prompt, option), n, task_name="t", doc_id=n)
-        for n, prompt in enumerate(prompts)
+        Instance("loglikelihood", {}, (render("Say what treats what.", drug), option), 0, task_name="t")
+        for drug in drugs
         for option in options
     ]
-    first = HFLM(
-        pretrained=load_tuned(run, receipt_of(run), choose("bf16")),
-        tokenizer=load_tokenizer(run),
-        device="cpu",
-    )
+    tuned = load_tuned(run, receipt_of(run), choose("fp32"))
+    first = HFLM(pretrained=tuned, tokenizer=load_tokenizer(run), device="cpu")
     second = HFLM(pretrained=str(out), device="cpu")
     one, two = (
         torch.tensor([logp for logp, _ in lm.loglikelihood(asked, disable_tqdm=True)]).view(-1, len(options))
         for lm in (first, second)
     )
     assert torch.equal(one.argmax(1), two.argmax(1))
-    torch.testing.assert_close(one, two, rtol=0, atol=0.2)
+    torch.testing.assert_close(one, two, rtol=0, atol=1e-3)
     # lm_eval as it comes puts the adapter on the base as it is
     HFLM(pretrained=str(wide), peft=str(run), device="cpu").loglikelihood(asked[:1], disable_tqdm=True)
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from safetensors.torch import load_file
 
 from medalpaca_data.ground import places
