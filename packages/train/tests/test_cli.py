@@ -42,11 +42,6 @@ def test_error_is_one_line_and_exit_code_2() -> None:
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("word", ["merge"])
-def test_reserved_words(word: str) -> None:
-    with pytest.raises(UserError, match=f"train {word}: reserved, not built yet"):
-        main([word])
-
 
 @pytest.mark.parametrize(
     ("words", "message"),
@@ -182,3 +177,77 @@ def test_every_recipe_key_is_in_the_readme() -> None:
         *built_in(),
     ]:
         assert f"`{key}`" in readme, key
+
+
+# As published: the defaults of the 2023 code for its 8-bit LoRA, and its older README's command for all weights.
+PUBLISHED = {
+    "medalpaca-2023": {
+        "method": "lora",
+        "quantization": "int8",
+        "lora.r": 8,
+        "lora.alpha": 16,
+        "lora.dropout": 0.1,
+        "lora.target_modules": ["q_proj", "v_proj"],
+        "lora.use_rslora": False,
+        "lora.use_dora": False,
+        "learning_rate": 2e-5,
+        "epochs": 3,
+        "batch_rows": 128,
+        "schedule": "cosine",
+        "warmup_steps": 100,
+        "max_tokens": 256,
+        "overlong": "cut",
+        "loss": "all",
+        "validation": 0.1,
+        "eval_every": 200,
+        "save_every": 200,
+        "keep_checkpoints": 3,
+        "weight_decay": 0.0,
+        "beta2": 0.999,
+        "max_grad_norm": 1.0,
+    },
+    "medalpaca-2023-full": {
+        "method": "full",
+        "quantization": None,
+        "learning_rate": 2e-5,
+        "epochs": 3,
+        "batch_rows": 256,
+        "schedule": "cosine",
+        "warmup": 0.03,
+        "warmup_steps": None,
+        "max_tokens": 512,
+        "overlong": "cut",
+        "precision": "bf16",
+        "checkpointing": "always",
+        "validation": 0.1,
+        "weight_decay": 0.0,
+        "beta2": 0.999,
+        "max_grad_norm": 1.0,
+    },
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_published_hyper_parameter(name: str) -> None:
+    from medalpaca_train.recipe import _flat, find_recipe
+
+    _, recipe = find_recipe(name, ["model=m", "data=d"])
+    values = _flat(recipe.model_dump(mode="json"))
+    assert {key: values[key] for key in PUBLISHED[name]} == PUBLISHED[name]
+
+
+def test_qlora_is_that_of_the_paper() -> None:
+    """NF4 with double quantisation, bf16 arithmetic, every linear layer (arXiv 2305.14314, section 3)."""
+    import torch
+
+    from medalpaca_train.quantization import settings
+    from medalpaca_train.recipe import find_recipe
+
+    _, recipe = find_recipe("qlora", ["model=m", "data=d"])
+    assert (recipe.method, recipe.precision, recipe.lora.target_modules) == ("lora", "bf16", "all-linear")
+    assert settings(recipe.quantization, torch.bfloat16) == {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
+        "bnb_4bit_compute_dtype": "bfloat16",
+    }

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from medalpaca_data.ground import places
 
@@ -31,3 +32,34 @@ def test_validation_loss_falls_on_real_rows(go: Callable[..., tuple[Path, str]],
     )
     loss = json.loads((run / "manifest.json").read_text())["validation_loss"]
     assert loss["after"] < loss["before"] - 0.3
+
+
+@pytest.mark.slow  # three epochs each
+@pytest.mark.parametrize("name", ["medalpaca-2023", "medalpaca-2023-full"])
+def test_the_2023_recipes_run_as_they_are(name: str, base: Path, tmp_path: Path) -> None:
+    """On a tiny model: not a key is changed but what names the model, the rows and the place."""
+    from medalpaca_train.cli import main
+
+    shared = places.shared()
+    if shared is None or not (shared / FILE).is_file():
+        pytest.skip("no real data here (MEDALPACA_SHARED)")
+    data, run = tmp_path / "wikidoc.json", tmp_path / "run"
+    data.write_text(json.dumps(json.loads((shared / FILE).read_text())[:300]))
+    assert main([name, f"model={base}", f"data={data}", f"out={run}"]) == 0
+    manifest = json.loads((run / "manifest.json").read_text())
+    held = manifest["data"]["rows_validation"]
+    assert 30 <= held <= 40
+    each = manifest["recipe"]["batch_rows"]
+    per_epoch = -(-manifest["data"]["rows_train"] // each)
+    assert abs(manifest["steps"] - 3 * per_epoch) <= 1
+    assert manifest["data"]["rows_cut"] > 0
+    assert manifest["hardware"]["precision"] == "bf16"
+    assert (manifest["base"]["quantization"] or {}).get("load_in_8bit", False) == (name == "medalpaca-2023")
+    if (
+        name == "medalpaca-2023"
+    ):  # nine steps of a warm-up of a hundred: the update has begun, and little more
+        weights = load_file(run / "adapter_model.safetensors")
+        assert {key.split(".")[-3] for key in weights} == {"q_proj", "v_proj"}
+        assert all(value.abs().max() > 0 for value in weights.values())
+    else:
+        assert manifest["validation_loss"]["after"] < manifest["validation_loss"]["before"]

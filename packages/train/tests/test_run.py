@@ -52,7 +52,12 @@ def test_lora_run_directory_loads_with_peft(go: Go, base: Path) -> None:
     assert config["target_modules"] == sorted(config["target_modules"])
     assert "### Response" in AutoTokenizer.from_pretrained(run).chat_template
     manifest = json.loads((run / "manifest.json").read_text())
-    assert manifest["base"] == {"path": str(base), "revision": None, "sha256": weights_sha256(base)}
+    assert manifest["base"] == {
+        "path": str(base),
+        "revision": None,
+        "sha256": weights_sha256(base),
+        "quantization": None,
+    }
     assert manifest["adapter"]["sha256"] == weights_sha256(run)
 
 
@@ -244,7 +249,7 @@ def test_a_hub_model_is_pinned_to_its_commit(
     go: Callable[..., tuple[Path, str]], base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`main` may move; what was loaded, and will be loaded for this run again, is one commit of it."""
-    from medalpaca_train.chat import load_run
+    from medalpaca_train.tuned import load_run
 
     commit = "0123456789abcdef0123456789abcdef01234567"
     repository = tmp_path / "hub" / "models--owner--name"

@@ -201,6 +201,7 @@ def test_a_trained_model_answers_and_stops_by_itself(
     from medalpaca_data.prompt import render
     from medalpaca_train import chat
     from medalpaca_train.cli import main
+    from medalpaca_train.tuned import load_run
 
     run, _ = go(method="full", epochs=40, validation=0, learning_rate=1e-2)
     monkeypatch.setattr("sys.stdin", io.StringIO("Answer.\n\n"))
@@ -213,7 +214,7 @@ def test_a_trained_model_answers_and_stops_by_itself(
     assert [entry["what"] for entry in kept] == ["started", "asked", "answered", "ended"]
     assert kept[1]["prompt_sha256"] == hashlib.sha256(render("Answer.").encode()).hexdigest()
     assert "Answer." not in log.read_text()
-    model, tokenizer = chat._load(run, json.loads((run / "manifest.json").read_text()))
+    model, tokenizer = load_run(run)
     texts = [
         chat.answer(model, tokenizer, f"Answer.\n\n{question}", Console(file=io.StringIO()))
         for question in ("What is aspirin used for?", "digoxin?")

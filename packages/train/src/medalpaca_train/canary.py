@@ -25,7 +25,7 @@ from medalpaca_data.row import Row
 from . import manifest
 from .canary_report import add_to_card, as_json, show
 from .canary_settings import SUFFIX, Asked, CanaryTest
-from .chat import load_run
+from .tuned import load_run
 from .exposure import rank
 from .material import clear_rows, read_material, settle
 from .run import train

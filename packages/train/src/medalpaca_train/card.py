@@ -45,6 +45,7 @@ Licences and origin of the rows are in the card of the data they were read from.
 | validation loss before (nats per learned token) | {before} |
 | validation loss after | {after} |
 | base SHA-256 | `{base_sha256}` |
+| base held | {held} |
 | prompt | `{prompt_id}` |
 
 `recipe.yaml` has every setting, `metrics.jsonl` every step, `manifest.json` hashes, versions and hardware.
@@ -73,6 +74,7 @@ def make_card(manifest: dict[str, Any], title: str, command: str) -> str:
         data_sha256=data["sha256"],
         patient_text=manifest.get("patient_text", {}).get("said", "not recorded"),
         base_sha256=manifest["base"]["sha256"] or "none: trained from nothing",
+        held=held(manifest["base"]),
         prompt_id=manifest["prompt_id"],
         steps=manifest["steps"],
         seconds=manifest["seconds"],
@@ -92,6 +94,12 @@ COUNTS = (
     "tokens",
     "supervised_tokens",
 )
+
+
+def held(base: dict[str, Any]) -> str:
+    """How the base's weights were kept while it was trained on, in bitsandbytes' words."""
+    words = base.get("quantization") or {}
+    return ", ".join(f"{key}={value}" for key, value in words.items()) or "as it is, not quantised"
 
 
 def show(loss: float | None) -> str:

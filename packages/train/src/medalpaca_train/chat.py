@@ -10,14 +10,12 @@ from typing import Any
 from rich.console import Console
 
 from medalpaca_data.ground.audit import AuditLog
-from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.files import sha256_bytes
-from medalpaca_data.ground.weights import check_adapter_dir, check_model_dir, weights_sha256
+from medalpaca_data.ground.weights import weights_sha256
 from medalpaca_data.prompt import PROMPT_ID, render
 
-from . import manifest
-from .model import base_directory, hush, load_tokenizer
 from .screen import say
+from .tuned import load_run
 
 ANSWER = 512  # most tokens of an answer
 NOTICE = "Not for clinical use. Ask; an empty line or Ctrl-D ends."
@@ -76,39 +74,6 @@ def answer(model: Any, tokenizer: Any, question: str, console: Console) -> str:
             streamer=Shown(tokenizer, skip_prompt=True, skip_special_tokens=True),
         )
     return "".join(parts).strip()
-
-
-def load_run(run: Path) -> tuple[Any, Any]:
-    """(model, tokenizer) of a finished run, as its receipt says they were saved."""
-    receipt = manifest.read_manifest(run)
-    if receipt is None:
-        raise UserError(
-            f"{run}: not a finished run (no manifest.json); name the directory that `train` printed"
-        )
-    from transformers import AutoModelForCausalLM
-
-    from .hardware import choose
-
-    hush()
-    hardware = choose("auto")
-    lora = receipt["kind"] == "lora"
-    if lora:
-        base = base_directory(receipt["base"]["path"], receipt["base"]["revision"])
-        check_adapter_dir(run, base)
-    else:
-        base = check_model_dir(run)
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        base,
-        dtype=hardware.compute_dtype,
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
-    )
-    if lora:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, str(run))
-    return model.to(hardware.device).eval(), load_tokenizer(run)
 
 
 def _ask(console: Console) -> str:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 from medalpaca_data.ground.errors import Parser, UserError, run
 
 from . import __version__
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 DEFAULT = "pocket"
-RESERVED = ("merge",)
 
 EPILOG = """\
-recipes: pocket (default), pocket-base, lora, full, medalpaca-2023-full, or a YAML file with the same keys
+recipes: pocket (default), pocket-base, lora, qlora, full, medalpaca-2023, medalpaca-2023-full, or a YAML file with
+the same keys
 keys every recipe has: model= data= out= seed= resume=; all keys: README of medalpaca-train
 
   train                                            the pocket model, in minutes on a CPU
   train lora model=DIR_OR_HUB_ID data=MEADOW       a low-rank update of a real model
   train lora model=DIR data=rows.jsonl --preview   see what would be learned, load nothing
+  train qlora model=DIR_OR_HUB_ID data=MEADOW      the same on a base held in 4 bits
   train chat RUN                                   ask a finished run in the terminal
   train canary RUN                                 plant patients, train again: what is memorised?
+  train merge RUN [OUT]                            a LoRA run as one model, without peft
 """
 
 
@@ -47,14 +52,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--version", action="version", version=f"train {__version__}")
     options = parser.parse_args(arguments)
     named = [word for word in options.words if "=" not in word]
-    if named and named[0] in RESERVED:
-        raise UserError(f"train {named[0]}: reserved, not built yet")
+    words = [word for word in options.words if word != named[0]] if named else []
     if named[:1] == ["chat"]:
-        return _chat(named[1:], len(options.words) - len(named), options.audit)
+        return _chat(words, options.audit)
     if options.audit:
         raise UserError("train: --audit goes with chat, as in `train chat runs/mine --audit FILE`")
-    if named[:1] == ["canary"]:
-        return _canary([word for word in options.words if word != "canary"])
+    if named and named[0] in COMMANDS:
+        return COMMANDS[named[0]](words)
     if len(named) > 1:
         raise UserError(
             f"train: one recipe at a time, not {' and '.join(named)}; changes are written key=value"
@@ -69,21 +73,15 @@ def entry() -> NoReturn:
     run(main)
 
 
-def _chat(named: Sequence[str], others: int, audit: str | None) -> int:
-    from pathlib import Path
-
-    if len(named) != 1 or others:
+def _chat(words: Sequence[str], audit: str | None) -> int:
+    if len(words) != 1 or "=" in words[0]:
         raise UserError("train chat: name one finished run, as in `train chat runs/mine`")
-    from medalpaca_data.ground.files import existing, read_json
-
-    run = existing(Path(named[0]).expanduser().absolute(), "run directory")
-    receipt = run / "manifest.json"
-    _guard(str(read_json(receipt).get("base", {}).get("path", run)) if receipt.is_file() else str(run))
+    run = _finished(words[0])
     from rich.console import Console
 
     from .chat import chat
 
-    chat(run, Console(), Path(audit) if audit else None)
+    chat(run, Console(), _absolute(audit) if audit else None)
     return 0
 
 
@@ -99,6 +97,41 @@ def _canary(words: Sequence[str]) -> int:
 
     canary(asked, Console())
     return 0
+
+
+def _merge(words: Sequence[str]) -> int:
+    if len(words) not in (1, 2) or any("=" in word for word in words):
+        raise UserError(
+            "train merge: name one finished run and where to, as in `train merge runs/mine runs/merged`"
+        )
+    run = _finished(words[0])
+    from rich.console import Console
+
+    from .merge import merge
+
+    merge(run, _absolute(words[1]) if len(words) == 2 else None, Console())
+    return 0
+
+
+# Words that are no recipe; each gets the words that came with it.
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"canary": _canary, "merge": _merge}
+
+
+def _finished(word: str) -> Path:
+    """The directory of a finished run, with the network closed unless its base is on a hub."""
+    from medalpaca_data.ground.files import existing, read_json
+
+    run = existing(_absolute(word), "run directory")
+    receipts = (folder / "manifest.json" for folder in (run, run.parent))
+    receipt = next((file for file in receipts if file.is_file()), None)
+    _guard(str(read_json(receipt).get("base", {}).get("path", run)) if receipt else str(run))
+    return run
+
+
+def _absolute(word: str) -> Path:
+    from pathlib import Path
+
+    return Path(word).expanduser().absolute()
 
 
 def _start(named: str, overrides: Sequence[str], preview: bool) -> int:

@@ -15,6 +15,7 @@ from .hardware import Hardware
 from .loss import CHUNK
 from .objective import CACHED
 from .plan import Plan
+from .quantization import base_bytes, widened_bytes
 from .recipe import Recipe
 from .tokens import Sample
 
@@ -59,7 +60,6 @@ def estimate(
     """What training `model` (whose weights may lie on the meta device) by `plan` takes at a peak of `rate` FLOP/s."""
     element = torch.finfo(hardware.compute_dtype).bits // 8
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    frozen = sum(weight.numel() for weight in model.parameters() if not weight.requires_grad)
     config = model.config.get_text_config()
     layers, size = max(1, getattr(config, "num_hidden_layers", 1)), config.hidden_size
     head = model.get_output_embeddings()
@@ -72,14 +72,15 @@ def estimate(
     tokens = min(max(micro), CACHED) if hardware.device.type == "cpu" else max(micro)
     kept = int(tokens * channels * KEPT[recipe.method, hardware.precision] * element)
     logits = CHUNK.get(hardware.device.type, 256) * config.vocab_size * (4 + element)
+    passing = logits + widened_bytes(model, recipe, element)
     work = work_of(model).of(
         (samples[i].length, samples[i].supervised) for s in plan.steps for b in s for i in b
     )
     return Estimate(
-        weights=frozen * element + trained * 4,
+        weights=base_bytes(model, recipe, element) + trained * 4,
         training=trained * 12,
-        activations=kept + logits,
-        checkpointed=tokens * layers * size * element + kept // layers + logits,
+        activations=kept + passing,
+        checkpointed=tokens * layers * size * element + kept // layers + passing,
         seconds=work / (USED * rate),
         free=free_memory(hardware.device),
     )

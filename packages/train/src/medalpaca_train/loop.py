@@ -183,7 +183,7 @@ def make_optimizer(model: Any, recipe: Recipe) -> torch.optim.Optimizer:
 
 def learning_rate(step: int, total: int, recipe: Recipe) -> float:
     """The rate of step `step` (from 0) of `total`: a straight rise, then a cosine to zero or a level."""
-    rise = round(recipe.warmup * total)
+    rise = round(recipe.warmup * total) if recipe.warmup_steps is None else recipe.warmup_steps
     if step < rise:
         return recipe.learning_rate * (step + 1) / rise
     if recipe.schedule == "constant":

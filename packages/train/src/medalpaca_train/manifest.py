@@ -16,6 +16,7 @@ from medalpaca_data.prompt import PROMPT_ID
 from .checkpoint import Progress
 from .hardware import Hardware, describe
 from .loop import Outcome
+from .quantization import settings
 from .recipe import Recipe
 
 FILE = "manifest.json"
@@ -23,6 +24,7 @@ LIBRARIES = (
     "torch",
     "transformers",
     "peft",
+    "bitsandbytes",
     "tokenizers",
     "safetensors",
     "medalpaca-train",
@@ -43,7 +45,12 @@ def make_manifest(
     return {
         "format": 1,
         "kind": kind,
-        "base": {"path": recipe.model, "revision": recipe.revision, "sha256": progress.base_sha256},
+        "base": {
+            "path": recipe.model,
+            "revision": recipe.revision,
+            "sha256": progress.base_sha256,
+            "quantization": settings(recipe.quantization, hardware.compute_dtype) or None,
+        },
         "adapter" if kind == "lora" else "model": {"sha256": weights_sha256(run)},
         "tokenizer": {"sha256": tokenizer_sha256(run)},
         "data": {"path": recipe.data, "sha256": progress.data_sha256, "rows": counts["rows_train"], **counts},

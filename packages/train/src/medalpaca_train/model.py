@@ -16,7 +16,7 @@ from medalpaca_data.ground.errors import UserError, one_line
 from medalpaca_data.ground.sealed import is_sealed, no_telemetry
 from medalpaca_data.ground.weights import check_model_dir
 
-from . import pocket_model
+from . import pocket_model, quantization
 from .hardware import Hardware
 from .recipe import Recipe
 
@@ -62,17 +62,41 @@ def load_tokenizer(directory: Path) -> Any:
 def load_model(recipe: Recipe, directory: Path | None, tokenizer: Any, hardware: Hardware) -> Any:
     """The model to train, on its device, with only its trainable weights asking for gradients.
 
-    `directory` None makes a fresh pocket model. A frozen base is held in the run's precision. What is trained is
-    held in fp32 also under bf16: in bf16 an AdamW step at a small rate is lost in rounding.
+    `directory` None makes a fresh pocket model. A frozen base is held in the run's precision, or quantised. What is
+    trained is held in fp32 also under bf16: in bf16 an AdamW step at a small rate is lost in rounding.
     """
-    hush()
+    lora = recipe.method == "lora"
     if directory is None:
-        model = pocket_model.make_model(tokenizer, recipe.seed)
+        model = pocket_model.make_model(tokenizer, recipe.seed).to(hardware.device)
     else:
-        frozen = recipe.method == "lora"
-        model = _from_pretrained(directory, hardware.compute_dtype if frozen else torch.float32)
-    model.to(hardware.device)
-    return with_lora(model, recipe, directory) if recipe.method == "lora" else model
+        words = quantization.settings(recipe.quantization, hardware.compute_dtype)
+        dtype = hardware.compute_dtype if lora else torch.float32
+        model = from_pretrained(directory, dtype, hardware.device, words)
+    return with_lora(model, recipe, directory) if lora else model
+
+
+def from_pretrained(
+    directory: Path, dtype: torch.dtype, device: torch.device, words: dict[str, Any] | None = None
+) -> Any:
+    """The model in `directory` on `device`; quantised as it is read where `words` (`quantization.settings`) say so."""
+    from transformers import AutoModelForCausalLM
+
+    hush()
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            directory,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            **quantization.loading(words or {}, device),
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise UserError(
+            f"{directory}: cannot be loaded as a causal model ({one_line(error)[:200]})"
+        ) from None
+    quantization.keep_differentiable(model)
+    return model if quantization.is_quantized(model) else model.to(device)
 
 
 def skeleton(recipe: Recipe, directory: Path | None, tokenizer: Any) -> Any:
@@ -86,6 +110,7 @@ def skeleton(recipe: Recipe, directory: Path | None, tokenizer: Any) -> Any:
                 model = pocket_model.make_model(tokenizer, recipe.seed)
             else:
                 config = AutoConfig.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+                _refuse_quantised(config, directory)
                 model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
             return with_lora(model, recipe, directory) if recipe.method == "lora" else model
     except (OSError, ValueError, KeyError, ImportError) as error:
@@ -138,24 +163,21 @@ def hush() -> None:
     """Keep the libraries' own bars and notices out of ours."""
     import transformers.utils.logging
 
+    # Says in which dtype a model is made wide again; the receipt does too.
+    logging.getLogger("transformers.integrations.bitsandbytes").setLevel(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    # Announces an optional 4-bit kernel that it did not find; nothing here is 4-bit.
+    # Announces an optional 4-bit kernel that it did not find, and every cast to the dtype it computes in.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # transformers renames it; peft asks by the old name, and older versions have no other.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
 
 
-def _from_pretrained(directory: Path, dtype: torch.dtype) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    try:
-        return AutoModelForCausalLM.from_pretrained(
-            directory, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
-        )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+def _refuse_quantised(config: Any, directory: Path) -> None:
+    stored = getattr(config, "quantization_config", None) or {}
+    if stored.get("quant_method") == "bitsandbytes":
         raise UserError(
-            f"{directory}: cannot be loaded as a causal model ({one_line(error)[:200]})"
-        ) from None
+            f"{directory}: is stored in 4 or 8 bits; give the base as it was before, and quantization=nf4 or =int8"
+        )
 
 
 def _snapshot(model: str, revision: str | None) -> Path:

@@ -82,6 +82,10 @@ class Recipe(Config):
         default="lora", description="train a low-rank update, or all weights"
     )
     lora: Lora = Field(default_factory=Lora, description="the update's shape; unused with `method: full`")
+    quantization: Literal["nf4", "int8"] | None = Field(
+        default=None,
+        description="hold the frozen base in 4 bits (NF4, double quantisation) or 8 (LLM.int8); LoRA only",
+    )
     loss: Literal["answer", "all"] = Field(
         default="answer", description="tokens that are learned: answer and EOS, or all"
     )
@@ -108,6 +112,7 @@ class Recipe(Config):
     warmup: float = Field(
         default=0.03, ge=0, le=1, description="share of the steps over which the rate rises from zero"
     )
+    warmup_steps: int | None = Field(default=None, ge=0, description="so many steps instead of that share")
     beta2: float = Field(default=0.99, gt=0, lt=1, description="AdamW's memory of squared gradients")
     weight_decay: float = Field(
         default=0.0, ge=0, description="AdamW decay of matrices; never of norms and biases"
@@ -137,6 +142,10 @@ class Recipe(Config):
             raise ValueError(f"batch_tokens={self.batch_tokens} is less than max_tokens={self.max_tokens}")
         if isinstance(self.validation, float | int) and not 0 <= self.validation < 1:
             raise ValueError("validation is a share from 0 up to (not including) 1, or a file")
+        if self.quantization and self.method != "lora":
+            raise ValueError(
+                f"quantization={self.quantization} needs method=lora: quantised weights are not trained"
+            )
         return self
 
 

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -13,16 +14,21 @@ from rich.text import Text
 from medalpaca_data.ground import places
 
 from .card import show
+from .quantization import settings
 from .recipe import Recipe
 from .screen import say
 
 
-def next_command(recipe: Recipe, run: Path) -> str:
-    """The command that examines a finished run."""
+def next_command(recipe: Recipe, run: Path, dtype: torch.dtype) -> str:
+    """The command that examines a finished run, on a base quantised as it was, computing in `dtype`."""
     model = f"pretrained={recipe.model},peft={run}" if recipe.method == "lora" else f"pretrained={run}"
+    words = settings(recipe.quantization, dtype)
+    # lm_eval's own class cannot quantise with transformers 5; the plugin's can.
+    kind = "medalpaca" if words else "hf"
+    model = ",".join((model, *(f"{key}={value}" for key, value in words.items())))
     task = "medalpaca_pocket" if recipe.data == str(places.quickstart().meadow) else "medalpaca_usmle"
     return (
-        f"lm_eval --model hf --model_args {shlex.quote(model)} --tasks {task} "
+        f"lm_eval --model {kind} --model_args {shlex.quote(model)} --tasks {task} "
         f"--log_samples --output_path {shlex.quote(str(run / 'results'))}"
     )
 

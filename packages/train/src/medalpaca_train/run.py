@@ -101,9 +101,14 @@ def _train(run: Path, name: str, recipe: Recipe, settled: Recipe, console: Conso
     if checkpointing:
         checkpoint_activations(model)
         say(console, "activations are computed again in the backward pass, to save memory (checkpointing)")
-    total = count(model.parameters())
+    total = count(shape.parameters())
     optimizer = make_optimizer(model, settled)
     say(console, f"training {count(trainable(model).values()):,} of {total:,} weights ({hardware.reason})")
+    if settled.warmup_steps and settled.warmup_steps >= len(plan.steps):
+        say(
+            console,
+            f"warm-up: {settled.warmup_steps} steps, the run has {len(plan.steps)}; its rate never reaches the peak",
+        )
     verdict = choose_objective(model, prepared.train, hardware)
     for reason in verdict.reasons:
         say(console, reason)
@@ -184,7 +189,7 @@ def _finish(
     receipt = manifest.make_manifest(recipe, run, start, outcome, prepared.counts(), hardware)
     receipt["base"]["revision"] = commit_of(base) or recipe.revision
     receipt["patient_text"] = cleared.as_json()
-    command = next_command(recipe, run)
+    command = next_command(recipe, run, hardware.compute_dtype)
     write_text(run / "README.md", make_card(receipt, name, command))
     write_json(run / manifest.FILE, receipt)
     checkpoint.remove_all(run)
