@@ -14,13 +14,14 @@ DEFAULT = "pocket"
 RESERVED = ("merge", "canary")
 
 EPILOG = """\
-recipes: pocket (default), pocket-base, lora, full, medalpaca-2023-full, or a YAML file with the same keys
+recipes: pocket (default), pocket-base, lora, full, full-fsdp, medalpaca-2023-full, or a YAML file with the same keys
 keys every recipe has: model= data= out= seed= resume=; all keys: README of medalpaca-train
 
   train                                            the pocket model, in minutes on a CPU
   train lora model=DIR_OR_HUB_ID data=MEADOW       a low-rank update of a real model
   train lora model=DIR data=rows.jsonl --preview   see what would be learned, load nothing
   train chat RUN                                   ask a finished run in the terminal
+  torchrun --nproc-per-node 2 -m medalpaca_train lora model=DIR data=MEADOW      on two GPUs; several nodes: README
 """
 
 
@@ -82,20 +83,31 @@ def _chat(named: Sequence[str], others: int) -> int:
 def _start(named: str, overrides: Sequence[str], preview: bool) -> int:
     # Heavy libraries are imported from here on: --help stays instant, and a bad recipe is refused before them.
     from .recipe import find_recipe
+    from .world import find_world
 
-    name, recipe = find_recipe(named, overrides)
+    world = find_world()
+    try:
+        name, recipe = find_recipe(named, overrides)
+    except UserError as error:
+        # All read the same; one on each node says what is wrong with it.
+        raise error if world.local_rank == 0 else SystemExit(error.exit_code) from None
     _guard(recipe.model)
     # Threads that wait by spinning cost a pocket model three quarters of its speed on a machine that is shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if world.size > 1:
+        # Where a process has gone, the others would print their C++ stacks; one line of ours says it.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from rich.console import Console
 
     from . import run as runs
+    from .together import joined
 
-    console = Console()
-    if preview:
+    console = Console(quiet=not world.first, force_terminal=None if world.first else False)
+    if not preview:
+        with joined(world):
+            runs.train(name, recipe, console, world)
+    elif world.first:
         runs.preview(name, recipe, console)
-    else:
-        runs.train(name, recipe, console)
     return 0
 
 

@@ -15,7 +15,7 @@ from medalpaca_data.ground.errors import UserError, nearest
 from medalpaca_data.ground.files import read_text
 
 # What may differ between a run and its continuation: none of these touches the arithmetic.
-FREE_TO_CHANGE = {"out", "resume", "save_every", "keep_checkpoints", "track"}
+FREE_TO_CHANGE = {"out", "resume", "save_every", "keep_checkpoints", "track", "shard"}
 
 
 class Lora(Config):
@@ -53,7 +53,6 @@ class Recipe(Config):
     out: str | None = Field(
         default=None, description="run directory; default: `runs/NAME` under MEDALPACA_HOME"
     )
-    # Each step seeds torch with seed * 1_000_003 + step, which has to stay below 2**64.
     seed: int = Field(
         default=0, ge=0, lt=2**32, description="of first weights, order, dropout and validation split"
     )
@@ -102,6 +101,10 @@ class Recipe(Config):
     checkpointing: Literal["auto", "always", "never"] = Field(
         default="auto",
         description="compute activations again in the backward pass: slower, less memory; auto: if memory asks for it",
+    )
+    shard: Literal["none", "full"] = Field(
+        default="none",
+        description="with several processes: the whole model in each (DDP), or a share of it (FSDP2)",
     )
     eval_every: int = Field(
         default=0, ge=0, description="steps between validations; 0: before the first and after the last"
