@@ -168,16 +168,3 @@ def test_slurm_variables(recipe: Path, settings: dict[str, Any], whole: Path) ->
     assert [err for _, err in said] == ["", ""]
     assert said[1][0] == ""
     assert_same(Path(settings["out"]), whole)
-
-
-def test_accelerate_launch_starts_the_same(recipe: Path, settings: dict[str, Any], whole: Path) -> None:
-    (line,) = (line.strip() for line in README.splitlines() if "accelerate launch" in line and "-m" in line)
-    given = line.split(" #")[0].split()
-    start = given.index("launch")
-    words = [*given[start : given.index("medalpaca_train") + 1], str(recipe)]
-    words[words.index("--num_processes") + 1] = "2"
-    process = started([str(PLACE / "accelerate"), *words, "shard=full"])
-    out, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, err
-    assert "a share of every weight in each (FSDP2)" in out
-    assert_same(Path(settings["out"]), whole)
