@@ -42,7 +42,6 @@ def test_error_is_one_line_and_exit_code_2() -> None:
     assert done.stderr.count("\n") == 1
 
 
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -25,12 +25,12 @@ from medalpaca_data.row import Row
 from . import manifest
 from .canary_report import add_to_card, as_json, show
 from .canary_settings import SUFFIX, Asked, CanaryTest
-from .tuned import load_run
 from .exposure import rank
 from .material import clear_rows, read_material, settle
 from .run import train
 from .screen import say
 from .tokens import Sample, encode
+from .tuned import load_run
 
 INSTRUCTION = "State the record number of this patient."
 # fmt: off

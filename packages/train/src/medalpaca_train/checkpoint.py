@@ -3,27 +3,30 @@
 `checkpoints/step-000200/` holds the trained weights and the optimizer's moments as safetensors, `trainer.json`, and
 the hashes of them all, which are checked before any of it is used.
 The directory appears whole or not at all. There is no state of random generators to keep: each step seeds its own.
+Weights that several processes share are gathered first, so that any number of processes can go on from there. (What
+torch.distributed.checkpoint writes is tied to a pickle.)
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from medalpaca_data.ground.errors import UserError, one_line
 from medalpaca_data.ground.files import new_directory, read_json, sha256_file, write_json
 from medalpaca_data.ground.unsafe import refuse_unsafe
 
 from .model import trainable
+from .world import ALONE, World
 
 BEST = "best"
 HASHES = "hashes.json"
@@ -39,22 +42,45 @@ class Progress:
     plan_sha256: str
     data_sha256: str
     base_sha256: str | None
+    processes: int = 1  # that wrote it
 
 
-def save(run: Path, model: Any, optimizer: torch.optim.Optimizer, progress: Progress, keep: int) -> None:
-    """Write the checkpoint of `progress.step`, then remove all but the newest `keep`."""
-    folder = run / "checkpoints"
+def save(
+    run: Path,
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    keep: int,
+    world: World = ALONE,
+) -> None:
+    """Write the checkpoint of `progress.step`, then remove all but the newest `keep`.
+
+    All processes have to call it: the first writes, and the others return when it has.
+    """
     weights = trainable(model)
+    stored = _gathered(weights.items(), world)
+    moments = _gathered(
+        (
+            (f"{name}:{key}", value)
+            for name, weight in weights.items()
+            for key, value in optimizer.state.get(weight, {}).items()
+        ),
+        world,
+    )
+    if world.first:
+        _write(run, stored, moments, progress, keep)
+    world.wait()
+
+
+def _write(
+    run: Path, weights: dict[str, Any], moments: dict[str, Any], progress: Progress, keep: int
+) -> None:
+    folder = run / "checkpoints"
     with (
         _written(run, progress.step),
         new_directory(folder / f"step-{progress.step:06d}", replace=True) as new,
     ):
-        _save_weights(model, new)
-        moments = {
-            f"{name}:{key}": _stored(value)
-            for name, weight in weights.items()
-            for key, value in optimizer.state.get(weight, {}).items()
-        }
+        save_file(weights, new / "weights.safetensors")
         save_file(moments, new / "optimizer.safetensors")
         write_json(new / "trainer.json", asdict(progress))
         _write_hashes(new)
@@ -70,12 +96,15 @@ class Best:
     loss: float
 
 
-def save_best(run: Path, model: Any, best: Best) -> None:
-    """Keep the weights of `best` in place of those kept before."""
-    with _written(run, best.step), new_directory(run / "checkpoints" / BEST, replace=True) as new:
-        _save_weights(model, new)
-        write_json(new / "best.json", asdict(best))
-        _write_hashes(new)
+def save_best(run: Path, model: Any, best: Best, world: World = ALONE) -> None:
+    """Keep the weights of `best` in place of those kept before. All processes have to call it."""
+    weights = _gathered(trainable(model).items(), world)
+    if world.first:
+        with _written(run, best.step), new_directory(run / "checkpoints" / BEST, replace=True) as new:
+            save_file(weights, new / "weights.safetensors")
+            write_json(new / "best.json", asdict(best))
+            _write_hashes(new)
+    world.wait()
 
 
 def read_best(run: Path) -> Best | None:
@@ -87,7 +116,7 @@ def read_best(run: Path) -> Best | None:
 def restore_best(run: Path, model: Any) -> None:
     """Put the best step's weights into `model`."""
     _check_hashes(run / "checkpoints" / BEST)
-    _load_weights(run / "checkpoints" / BEST, model)
+    restore_weights(run / "checkpoints" / BEST, model)
 
 
 def newest(run: Path) -> Path | None:
@@ -109,10 +138,12 @@ def read_progress(checkpoint: Path) -> Progress:
 
 def restore(checkpoint: Path, model: Any, optimizer: torch.optim.Optimizer) -> None:
     """Put the checkpoint's weights and moments into `model` and `optimizer`, bit by bit."""
-    weights = _load_weights(checkpoint, model)
-    for place, value in load_file(checkpoint / "optimizer.safetensors").items():
+    weights = restore_weights(checkpoint, model)
+    for place, value in _read(checkpoint / "optimizer.safetensors"):
         name, _, key = place.rpartition(":")
-        optimizer.state[weights[name]][key] = value.to(weights[name].device)
+        weight = weights[name]
+        # A count of steps is nobody's share.
+        optimizer.state[weight][key] = _share(value, weight) if value.dim() else value.to(weight.device)
 
 
 def refuse_pickles(run: Path) -> None:
@@ -140,6 +171,12 @@ def _all(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
+def restore_last(run: Path, model: Any) -> None:
+    """Put the weights of the newest checkpoint into `model`."""
+    if last := newest(run):
+        restore_weights(last, model)
+
+
 def _write_hashes(folder: Path) -> None:
     write_json(folder / HASHES, {file.name: sha256_file(file) for file in sorted(folder.iterdir())})
 
@@ -154,20 +191,16 @@ def _check_hashes(folder: Path) -> None:
             )
 
 
-def _save_weights(model: Any, folder: Path) -> None:
-    save_file(
-        {name: _stored(weight) for name, weight in trainable(model).items()}, folder / "weights.safetensors"
-    )
-
-
-def _load_weights(checkpoint: Path, model: Any) -> dict[str, torch.nn.Parameter]:
+def restore_weights(checkpoint: Path, model: Any) -> dict[str, torch.nn.Parameter]:
+    """Put the checkpoint's weights into `model`, and return them by name."""
     weights = trainable(model)
-    stored = load_file(checkpoint / "weights.safetensors")
-    if stored.keys() != weights.keys():
-        raise UserError(f"{checkpoint}: its weights are not those of this model; choose another out=")
+    file = checkpoint / "weights.safetensors"
+    with safe_open(file, "pt") as stored:
+        if set(stored.keys()) != weights.keys():
+            raise UserError(f"{checkpoint}: its weights are not those of this model; choose another out=")
     with torch.no_grad():
-        for name, weight in weights.items():
-            weight.copy_(stored[name])
+        for name, value in _read(file):
+            weights[name].copy_(_share(value, weights[name]))
     return weights
 
 
@@ -185,5 +218,32 @@ def _written(run: Path, step: int) -> Iterator[None]:
         ) from None
 
 
-def _stored(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.detach().cpu().contiguous()
+def _gathered(tensors: Iterable[tuple[str, torch.Tensor]], world: World) -> dict[str, torch.Tensor]:
+    """The tensors in the first process' own memory; elsewhere nothing. Those that are shared out are put together."""
+    kept = {}
+    for name, tensor in tensors:
+        whole = tensor.detach()
+        if hasattr(whole, "full_tensor"):
+            whole = whole.full_tensor()  # one after the other, so that a device never holds all
+        if world.first:
+            kept[name] = whole.cpu().contiguous()
+    return kept
+
+
+def _read(file: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of a file, one after the other, so that memory never holds all."""
+    with safe_open(file, "pt") as stored:
+        for name in stored.keys():  # noqa: SIM118 - it is no dict
+            yield name, stored.get_tensor(name)
+
+
+def _share(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """`value` on the device of `weight`, and only this process' share of it where `weight` is shared out."""
+    value = value.to(weight.device)
+    if not hasattr(weight, "full_tensor"):
+        return value
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(weight, DTensor)  # noqa: S101 - the one kind of tensor that has it
+    # None: every process has read the same, so nothing is sent.
+    return distribute_tensor(value, weight.device_mesh, weight.placements, src_data_rank=None)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 DEFAULT = "pocket"
 
 EPILOG = """\
-recipes: pocket (default), pocket-base, lora, qlora, full, medalpaca-2023, medalpaca-2023-full, or a YAML file with
-the same keys
+recipes: pocket (default), pocket-base, lora, qlora, full, full-fsdp, medalpaca-2023, medalpaca-2023-full, or a YAML
+file with the same keys
 keys every recipe has: model= data= out= seed= resume=; all keys: README of medalpaca-train
 
   train                                            the pocket model, in minutes on a CPU
@@ -27,6 +27,7 @@ keys every recipe has: model= data= out= seed= resume=; all keys: README of meda
   train chat RUN                                   ask a finished run in the terminal
   train canary RUN                                 plant patients, train again: what is memorised?
   train merge RUN [OUT]                            a LoRA run as one model, without peft
+  torchrun --nproc-per-node 2 -m medalpaca_train lora model=DIR data=MEADOW      on two GPUs; several nodes: README
 """
 
 
@@ -52,13 +53,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--version", action="version", version=f"train {__version__}")
     options = parser.parse_args(arguments)
     named = [word for word in options.words if "=" not in word]
-    words = [word for word in options.words if word != named[0]] if named else []
-    if named[:1] == ["chat"]:
-        return _chat(words, options.audit)
-    if options.audit:
+    if options.audit and named[:1] != ["chat"]:
         raise UserError("train: --audit goes with chat, as in `train chat runs/mine --audit FILE`")
     if named and named[0] in COMMANDS:
-        return COMMANDS[named[0]](words)
+        options.words.remove(named[0])
+        return COMMANDS[named[0]](options.words, options.audit)
     if len(named) > 1:
         raise UserError(
             f"train: one recipe at a time, not {' and '.join(named)}; changes are written key=value"
@@ -85,7 +84,7 @@ def _chat(words: Sequence[str], audit: str | None) -> int:
     return 0
 
 
-def _canary(words: Sequence[str]) -> int:
+def _canary(words: Sequence[str], _: str | None) -> int:
     from .canary_settings import read_words
 
     asked = read_words(words)
@@ -99,7 +98,7 @@ def _canary(words: Sequence[str]) -> int:
     return 0
 
 
-def _merge(words: Sequence[str]) -> int:
+def _merge(words: Sequence[str], _: str | None) -> int:
     if len(words) not in (1, 2) or any("=" in word for word in words):
         raise UserError(
             "train merge: name one finished run and where to, as in `train merge runs/mine runs/merged`"
@@ -113,8 +112,12 @@ def _merge(words: Sequence[str]) -> int:
     return 0
 
 
-# Words that are no recipe; each gets the words that came with it.
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"canary": _canary, "merge": _merge}
+# Words that are no recipe; each gets the words that came with it, and where an audit log is to be kept.
+COMMANDS: dict[str, Callable[[Sequence[str], str | None], int]] = {
+    "canary": _canary,
+    "chat": _chat,
+    "merge": _merge,
+}
 
 
 def _finished(word: str) -> Path:
@@ -137,20 +140,31 @@ def _absolute(word: str) -> Path:
 def _start(named: str, overrides: Sequence[str], preview: bool) -> int:
     # Heavy libraries are imported from here on: --help stays instant, and a bad recipe is refused before them.
     from .recipe import find_recipe
+    from .world import find_world
 
-    name, recipe = find_recipe(named, overrides)
+    world = find_world()
+    try:
+        name, recipe = find_recipe(named, overrides)
+    except UserError as error:
+        # All read the same; one on each node says what is wrong with it.
+        raise error if world.local_rank == 0 else SystemExit(error.exit_code) from None
     _guard(recipe.model)
     # Threads that wait by spinning cost a pocket model three quarters of its speed on a machine that is shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if world.size > 1:
+        # Where a process has gone, the others would print their C++ stacks; one line of ours says it.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from rich.console import Console
 
     from . import run as runs
+    from .together import joined
 
-    console = Console()
-    if preview:
+    console = Console(quiet=not world.first, force_terminal=None if world.first else False)
+    if not preview:
+        with joined(world):
+            runs.train(name, recipe, console, world)
+    elif world.first:
         runs.preview(name, recipe, console)
-    else:
-        runs.train(name, recipe, console)
     return 0
 
 

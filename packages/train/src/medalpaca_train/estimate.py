@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from .plan import Plan
 from .quantization import base_bytes, widened_bytes
 from .recipe import Recipe
 from .tokens import Sample
+from .world import World
 
 # What a layer keeps for its backward pass, per token and channel that goes in or out of its matrices, in elements of
 # the run's precision (mixed precision keeps some in fp32). The most of Llama, Qwen3, Gemma 3, GPT-NeoX and Phi-3,
@@ -38,6 +39,19 @@ class Estimate:
     seconds: float
     free: int | None  # on the device; None: unknown
 
+    def shared(self, world: World, device: torch.device, *, sharded: bool) -> Estimate:
+        """The same for one of the processes of `world`, which do the work together."""
+        parts = world.size if sharded else 1
+        # The GPU is one process' own; the memory of a CPU is that of all of its node.
+        free = self.free if self.free is None or device.type == "cuda" else self.free // world.local_size
+        return replace(
+            self,
+            weights=self.weights // parts,
+            training=self.training // parts,
+            seconds=self.seconds / world.size,
+            free=free,
+        )
+
     def needs_checkpointing(self) -> bool:
         """Whether the run does not fit as it is."""
         return self.free is not None and self.total(checkpointing=False) > ROOM * self.free
@@ -46,10 +60,10 @@ class Estimate:
         """Bytes at the peak."""
         return self.weights + self.training + (self.checkpointed if checkpointing else self.activations)
 
-    def line(self, *, checkpointing: bool) -> str:
-        """For the screen."""
+    def line(self, *, checkpointing: bool, each: str = "") -> str:
+        """For the screen; `each`: of whom there are several."""
         free = f" of {_gb(self.free)} free" if self.free is not None else ""
-        memory = f"about {_gb(self.total(checkpointing=checkpointing))} of memory{free}"
+        memory = f"about {_gb(self.total(checkpointing=checkpointing))} of memory{free}{each}"
         parts = f"weights {_gb(self.weights)}, gradients and moments {_gb(self.training)}"
         return f"estimate: {memory} ({parts}), {duration(self.seconds)}"
 

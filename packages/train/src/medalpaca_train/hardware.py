@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import torch
 
+from medalpaca_data.ground.errors import UserError
+
 try:
     import resource
 except ImportError:  # Windows
@@ -49,13 +51,19 @@ class Hardware:
         )  # macOS counts bytes, the others kilobytes
 
 
-def choose(precision: Literal["auto", "fp32", "bf16"]) -> Hardware:
-    """The GPU if there is one, else the CPU; bf16 when asked for, or by itself on a GPU that has it.
+def choose(precision: Literal["auto", "fp32", "bf16"], place: int = 0) -> Hardware:
+    """GPU number `place` if there are GPUs, else the CPU; bf16 when asked for, or by itself on a GPU that has it.
 
     Never fp16: its range is too small for gradients, and training then needs loss scaling.
     """
     if torch.cuda.is_available():
-        device, name = torch.device("cuda", 0), torch.cuda.get_device_name(0)
+        if place >= torch.cuda.device_count():
+            raise UserError(
+                f"no GPU for process {place + 1} of this node: it has {torch.cuda.device_count()}; "
+                "start as many processes as there are GPUs"
+            )
+        torch.cuda.set_device(place)
+        device, name = torch.device("cuda", place), torch.cuda.get_device_name(place)
         capable = torch.cuda.is_bf16_supported()
     else:
         device, name, capable = torch.device("cpu"), "CPU", False
@@ -66,11 +74,11 @@ def choose(precision: Literal["auto", "fp32", "bf16"]) -> Hardware:
     return Hardware(device, "fp32", f"{name}: fp32 is exact and repeatable")
 
 
-def use_threads(parameters: int) -> int:
-    """Set the CPU threads for a model of `parameters` weights, and return how many."""
+def use_threads(parameters: int, processes: int = 1) -> int:
+    """Set the CPU threads for a model of `parameters` weights in one of `processes` here, and return how many."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     most = TINY_THREADS if parameters < TINY else SMALL_THREADS if parameters < SMALL else available
-    threads = min(available, torch.get_num_threads(), most)
+    threads = max(1, min(available // processes, torch.get_num_threads(), most))
     torch.set_num_threads(threads)
     return threads
 

@@ -40,6 +40,19 @@ class Journal:
         self._stream.close()
 
 
+class Unwritten:
+    """The journal of a process that is not the first: nothing is kept."""
+
+    def write(self, kind: str, **values: Any) -> None:
+        """Nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing."""
+
+
 def read_journal(file: Path) -> list[dict[str, Any]]:
     """The lines of a journal; a last line that a kill cut in half is left out. Empty when there is no file."""
     lines: list[dict[str, Any]] = []

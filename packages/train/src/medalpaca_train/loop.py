@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 
@@ -17,15 +18,18 @@ from medalpaca_data.ground.errors import UserError
 from . import checkpoint
 from .flops import Work
 from .hardware import Hardware
-from .journal import Journal, validation_at
+from .journal import Journal, Unwritten, validation_at
 from .model import trainable
 from .objective import Objective
-from .plan import Plan, Step, best_fit
+from .plan import MicroBatch, Plan, Step, best_fit
 from .progress import metered
 from .recipe import Recipe
+from .share import Part, share
+from .spread import PLAIN, Spread
 from .stop import StopRequest
 from .tokens import Sample
 from .trackers import tracking
+from .world import ALONE, World
 
 NAMED_ROWS = 8  # ids in an error message; the journal has them all
 
@@ -46,7 +50,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Trainer:
-    """What stays the same through all steps of a run."""
+    """What stays the same through all steps of a run. With several processes all of them call the same, in step."""
 
     recipe: Recipe
     run: Path
@@ -58,7 +62,9 @@ class Trainer:
     samples: Sequence[Sample]
     validation: Sequence[Sample]
     work: Work
-    rate: float  # of the device, in FLOP/s
+    rate: float  # of all devices, in FLOP/s
+    spread: Spread = PLAIN
+    world: World = ALONE
 
     def fit(self, start: checkpoint.Progress, console: Console, stop: StopRequest) -> Outcome:
         """Train from step `start.step` to the end of the plan, or until `stop` is raised, leaving a checkpoint.
@@ -68,8 +74,8 @@ class Trainer:
         total = len(self.plan.steps)
         file, began = self.run / "metrics.jsonl", time.monotonic() - start.seconds
         with (
-            tracking(self.recipe.track, self.run) as trackers,
-            Journal(file, start.step, trackers) as journal,
+            tracking(self.recipe.track if self.world.first else (), self.run) as trackers,
+            Journal(file, start.step, trackers) if self.world.first else Unwritten() as journal,
             metered(console, start.step, total, self.hardware, self.rate) as meter,
         ):
             before = validation_at(file, 0) if start.step else self._validate(journal, 0)
@@ -84,21 +90,22 @@ class Trainer:
                 journal.write("train", step=done, **line, **speed, peak_bytes=self.hardware.peak_memory())
                 if self.recipe.eval_every and done % self.recipe.eval_every == 0 and done < total:
                     self._keep_best(done, self._validate(journal, done))
-                if stop.wanted or done % self.recipe.save_every == 0 or done == total:
+                stopping = stop.agreed(self.world)
+                if stopping or done % self.recipe.save_every == 0 or done == total:
                     self._save(replace(start, step=done, seconds=time.monotonic() - began))
-                if stop.wanted and done < total:
+                if stopping and done < total:
                     return Outcome(done, before, None, time.monotonic() - began, finished=False)
-            after = validation_at(file, total)
+            after = self.world.told(validation_at(file, total))
             after = self._validate(journal, total) if after is None else after
-        best = checkpoint.read_best(self.run)
+        best = self.world.told(checkpoint.read_best(self.run))
         if best is not None and (after is None or after <= best.loss):
             best = None
         return Outcome(total, before, after, time.monotonic() - began, finished=True, best=best)
 
     def _keep_best(self, step: int, loss: float | None) -> None:
-        best = checkpoint.read_best(self.run)
+        best = self.world.told(checkpoint.read_best(self.run))
         if loss is not None and (best is None or loss < best.loss):
-            checkpoint.save_best(self.run, self.model, checkpoint.Best(step, loss))
+            checkpoint.save_best(self.run, self.model, checkpoint.Best(step, loss), self.world)
 
     def _rows(self, number: int) -> list[int]:
         return [i for micro in self.plan.steps[number] for i in micro]
@@ -109,37 +116,46 @@ class Trainer:
         self.model.eval()
         with torch.no_grad():
             lengths = [sample.length for sample in samples]
-            for micro in best_fit(range(len(samples)), lengths, self.recipe.batch_tokens):
-                for loss in self.objective.losses([samples[i] for i in micro]):
-                    summed += loss
-        return float(summed) / sum(sample.supervised for sample in samples)
+            for part in self._share(
+                best_fit(range(len(samples)), lengths, self.recipe.batch_tokens), samples
+            ):
+                summed += part.counted * self._loss(part)
+        return self.world.summed(float(summed))[0] / sum(sample.supervised for sample in samples)
 
-    def _validate(self, journal: Journal, step: int) -> float | None:
+    def _share(self, micro: Sequence[MicroBatch], samples: Sequence[Sample]) -> list[Part]:
+        return share(micro, samples, self.objective.parts, self.world)
+
+    def _loss(self, part: Part) -> torch.Tensor:
+        return self.spread(lambda: self.objective.loss(part.samples))
+
+    def _validate(self, journal: Journal | Unwritten, step: int) -> float | None:
         if not self.validation:
             return None
         loss = self.loss_of(self.validation)
         journal.write("validation", step=step, loss=loss, rows=len(self.validation))
         return loss
 
-    def _step(self, number: int, journal: Journal) -> dict[str, Any]:
+    def _step(self, number: int, journal: Journal | Unwritten) -> dict[str, Any]:
         """One optimizer step; the numbers of its journal line."""
         step = self.plan.steps[number]
-        # Dropout draws from here, so a resumed run needs no generator state.
-        torch.manual_seed(self.recipe.seed * 1_000_003 + number)
         self.model.train()
         rate = learning_rate(number, len(self.plan.steps), self.recipe)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         supervised = sum(self.samples[i].supervised for i in self._rows(number))
         summed = torch.zeros((), device=self.hardware.device)
-        for micro in step:
-            for part in self.objective.losses([self.samples[i] for i in micro]):
-                loss = part / supervised
-                loss.backward()  # type: ignore[no-untyped-call]
-                summed += loss.detach()
-        weights = trainable(self.model).values()
-        norm = float(torch.nn.utils.clip_grad_norm_(weights, self.recipe.max_grad_norm))
-        value = float(summed)
+        parts, seeded = self._share(step, self.samples), None
+        for place, part in enumerate(parts, 1):
+            if part.micro != seeded:
+                torch.manual_seed(_dropout_seed(self.recipe.seed, number, part.micro))
+                seeded = part.micro
+            with self.spread.part(last=place == len(parts)):
+                loss = part.counted * self._loss(part) / supervised
+                # Gradients become the mean over the processes, the loss of a step is their sum.
+                (loss * self.world.size).backward()  # type: ignore[no-untyped-call]
+            summed += loss.detach()
+        norm = clip(trainable(self.model).values(), self.recipe.max_grad_norm)
+        value = self.world.summed(float(summed))[0]
         if not (math.isfinite(value) and math.isfinite(norm)):
             self._refuse(number + 1, value, norm, step, journal)
         self.optimizer.step()
@@ -153,7 +169,7 @@ class Trainer:
             "supervised_tokens": supervised,
         }
 
-    def _refuse(self, step: int, loss: float, norm: float, rows: Step, journal: Journal) -> None:
+    def _refuse(self, step: int, loss: float, norm: float, rows: Step, journal: Journal | Unwritten) -> None:
         ids = [self.samples[i].row_id for micro in rows for i in micro]
         journal.write("stopped", step=step, loss=str(loss), grad_norm=str(norm), rows=ids)
         more = f" and {len(ids) - NAMED_ROWS} more (metrics.jsonl)" if len(ids) > NAMED_ROWS else ""
@@ -163,7 +179,18 @@ class Trainer:
         )
 
     def _save(self, progress: checkpoint.Progress) -> None:
-        checkpoint.save(self.run, self.model, self.optimizer, progress, self.recipe.keep_checkpoints)
+        keep = self.recipe.keep_checkpoints
+        checkpoint.save(self.run, self.model, self.optimizer, progress, keep, self.world)
+
+
+def clip(weights: Collection[torch.nn.Parameter], most: float) -> float:
+    """Scale the gradients down to a norm of `most`; returns what it was, of all weights wherever their shares lie."""
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if hasattr(norm, "full_tensor"):
+        norm = norm.full_tensor()
+    torch.nn.utils.clip_grads_with_norm_(weights, most, norm)
+    return float(norm)
 
 
 def make_optimizer(model: Any, recipe: Recipe) -> torch.optim.Optimizer:
@@ -179,6 +206,11 @@ def make_optimizer(model: Any, recipe: Recipe) -> torch.optim.Optimizer:
         betas=(0.9, recipe.beta2),
         fused=True,
     )
+
+
+def _dropout_seed(seed: int, step: int, micro: int) -> int:
+    """Dropout draws from here: a resumed run needs no generator state, and nobody asks in which process it happens."""
+    return int(np.random.SeedSequence([seed, step, micro + 1]).generate_state(1, np.uint64)[0])
 
 
 def learning_rate(step: int, total: int, recipe: Recipe) -> float:

@@ -39,6 +39,7 @@ def make_manifest(
     outcome: Outcome,
     counts: dict[str, int],
     hardware: Hardware,
+    processes: int = 1,
 ) -> dict[str, Any]:
     """The receipt of a finished run whose weights lie in `run`. `counts` are of rows and tokens (see the card)."""
     kind = recipe.method
@@ -63,7 +64,7 @@ def make_manifest(
         "best": {**asdict(outcome.best), "sha256": weights_sha256(run / "best")} if outcome.best else None,
         "seconds": round(outcome.seconds, 1),
         "versions": versions(*LIBRARIES),
-        "hardware": describe(hardware),
+        "hardware": {**describe(hardware), "processes": processes},
         "code_sha256": code_sha256(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

@@ -16,6 +16,7 @@ from rich.console import Console
 from medalpaca_data.ground.code import versions
 from medalpaca_data.ground.errors import CheckFailed, UserError
 from medalpaca_data.ground.files import new_directory, refuse_directory, write_json, write_text
+from medalpaca_data.ground.tokenizer_files import tokenizer_sha256
 from medalpaca_data.ground.weights import check_adapter_dir, weights_sha256
 
 from . import manifest
@@ -122,7 +123,7 @@ def _receipt(
         },
         "check": check,
         "model": {"sha256": weights_sha256(new)},
-        "tokenizer": {"sha256": manifest.tokenizer_sha256(new)},
+        "tokenizer": {"sha256": tokenizer_sha256(new)},
         "data": receipt["data"],
         "prompt_id": receipt["prompt_id"],
         "recipe": receipt["recipe"],

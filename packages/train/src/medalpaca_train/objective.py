@@ -48,16 +48,24 @@ class Objective:
 
         In parts, so that the caller can free each part's memory before the next takes its own.
         """
+        for part in self.parts(samples):
+            yield self.loss(part)
+
+    def parts(self, samples: Sequence[Sample]) -> list[list[Sample]]:
+        """`samples` as the parts that are computed one after the other; lengths alone decide."""
         lengths = [sample.length for sample in samples]
-        device = self.hardware.device
         if not self.packing:
-            for group in alike(range(len(samples)), lengths):
-                yield self.summed(padded([samples[i] for i in group], device))
-        elif device.type == "cpu":
-            for group in cut(range(len(samples)), lengths, CACHED):
-                yield self.summed(packed([samples[i] for i in group], device))
+            groups = alike(range(len(samples)), lengths)
+        elif self.hardware.device.type == "cpu":
+            groups = cut(range(len(samples)), lengths, CACHED)
         else:
-            yield self.summed(packed(samples, device))
+            return [list(samples)]
+        return [[samples[i] for i in group] for group in groups]
+
+    def loss(self, part: Sequence[Sample]) -> torch.Tensor:
+        """Summed loss of one of `parts`, in nats, with its gradient."""
+        batch = (packed if self.packing else padded)(part, self.hardware.device)
+        return self.summed(batch)
 
     def summed(self, batch: Batch) -> torch.Tensor:
         """Sum over `batch.targets` of -log p(target), in nats; a scalar with gradient."""

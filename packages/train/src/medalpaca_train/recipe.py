@@ -21,6 +21,7 @@ FREE_TO_CHANGE = {
     "save_every",
     "keep_checkpoints",
     "track",
+    "shard",
     "patient_text",
     "accept_patient_text",
 }
@@ -70,7 +71,6 @@ class Recipe(Config):
     out: str | None = Field(
         default=None, description="run directory; default: `runs/NAME` under MEDALPACA_HOME"
     )
-    # Each step seeds torch with seed * 1_000_003 + step, which has to stay below 2**64.
     seed: int = Field(
         default=0, ge=0, lt=2**32, description="of first weights, order, dropout and validation split"
     )
@@ -124,6 +124,10 @@ class Recipe(Config):
     checkpointing: Literal["auto", "always", "never"] = Field(
         default="auto",
         description="compute activations again in the backward pass: slower, less memory; auto: if memory asks for it",
+    )
+    shard: Literal["none", "full"] = Field(
+        default="none",
+        description="with several processes: the whole model in each (DDP), or a share of it (FSDP2)",
     )
     eval_every: int = Field(
         default=0, ge=0, description="steps between validations; 0: before the first and after the last"

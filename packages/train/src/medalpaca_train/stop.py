@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from .world import World
+
 
 @dataclass(slots=True)
 class StopRequest:
@@ -17,6 +19,13 @@ class StopRequest:
 
     wanted: bool = False
     interrupted: bool = False
+
+    def agreed(self, world: World) -> bool:
+        """Whether any process was asked, so that all stop after the same step. All have to ask at the same place."""
+        wanted, interrupted = world.summed(self.wanted, self.interrupted)
+        # Only ever raised here: a signal may have come meanwhile.
+        self.interrupted = self.interrupted or bool(interrupted)
+        return bool(wanted)
 
 
 @contextmanager

@@ -1,0 +1,7 @@
+"""`python -m medalpaca_train`: the command `train`, for launchers such as torchrun that start a module."""
+
+from __future__ import annotations
+
+from .cli import entry
+
+entry()
