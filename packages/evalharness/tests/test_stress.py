@@ -228,7 +228,7 @@ def test_the_bundled_pocket_exam_is_asked_by_text(tiny, tmp_path, capsys):
     command = ["stress", str(tiny), "--exam", "medalpaca_pocket", "--limit", "3", "--out", str(tmp_path)]
     assert cli.main([*command, "--device", "cpu"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "no order of any item: options are not shown when their texts are scored" in said
+    assert "asked in one order only: all items: options are not shown when their texts are scored" in said
     assert read_stress(tmp_path)[0].scoring == "text"
 
 

@@ -114,19 +114,20 @@ def position_bias(items: Sequence[Scored], side: str) -> PositionBias | None:
 
 
 def memorisation_gap(items: Sequence[Scored], side: str) -> Mean | None:
-    """Accuracy in the published order less accuracy in the other orders with the key at the same positions.
+    """Accuracy in the published order less accuracy in the other orders of like items with the key at the same place.
 
     Who knows the answer finds it in any order; who remembers the published item ("the answer is C") finds it in
     the published one only. That an exam's perturbed form is answered worse than its published one is the sign of
     memory in Bedi, S. et al. (2025), JAMA Network Open 8(8):e2526021, and in ReMedQA. Taken plainly, the difference
     would also count a preference for a letter that is often the key; so the other orders are standardised to the
-    published positions of the keys:
+    published positions of the keys and to the numbers of options:
 
-        gap = mean over items i of ( right_i  -  A(position of i's key as published) )
-        A(j) = share right among all other orders, of all items, in which the key stands at position j
+        gap = mean over items i of ( right_i  -  A(kind of i, position of i's key as published) )
+        A(kind, j) = share right among all other orders of items of that kind in which the key stands at position j
 
-    1 for a model that recalls published letters alone, 0 for one that always takes one letter or that is right in
-    every order. Items at whose key's position no other order has a key are left out (n says how many remain).
+    where items are of one kind that have as many options with the same places fixed. 1 for a model that recalls
+    published letters alone, 0 for one that always takes one letter or that is right in every order. Items without
+    another to be compared with are left out (n says how many remain).
     Interval: normal, with the variance from the gap's derivatives by each item (the infinitesimal jackknife;
     Efron, B. (1982), "The Jackknife, the Bootstrap and Other Resampling Plans", SIAM, chapter 6).
     """
@@ -147,14 +148,14 @@ def gap(items: Sequence[Scored], side: str) -> Gap | None:
     """The memorisation gap and what each item adds to it."""
     several = [item for item in moved(items) if item.key not in item.fixed]
     others = {item.item: _others(item, side) for item in several}
-    asked = Counter(position for found in others.values() for position, _ in found)
-    right = Counter(position for found in others.values() for position, correct in found if correct)
-    share = {position: right[position] / n for position, n in asked.items()}
-    taken = [item for item in several if item.key in asked]
+    asked = Counter(place for found in others.values() for place, _ in found)
+    right = Counter(place for found in others.values() for place, correct in found if correct)
+    share = {place: right[place] / n for place, n in asked.items()}
+    taken = [item for item in several if _place(item, item.key) in asked]
     if not taken:
         return None
-    n, keys = len(taken), Counter(item.key for item in taken)
-    own = {item.item: rights(item, side, PUBLISHED)[0] - share[item.key] for item in taken}
+    n, keys = len(taken), Counter(_place(item, item.key) for item in taken)
+    own = {item.item: rights(item, side, PUBLISHED)[0] - share[_place(item, item.key)] for item in taken}
     value = fmean(own.values())
     moves = {}
     for name, found in others.items():
@@ -163,8 +164,17 @@ def gap(items: Sequence[Scored], side: str) -> Gap | None:
     return Gap(n, value, moves)
 
 
-def _others(item: Scored, side: str) -> list[tuple[int, bool]]:
-    """(position of the key, whether it was chosen) in each order but the published one."""
+Place = tuple[int, tuple[int, ...], int]
+
+
+def _place(item: Scored, position: int) -> Place:
+    """The item's kind, and a position in it."""
+    return item.options, item.fixed, position
+
+
+def _others(item: Scored, side: str) -> list[tuple[Place, bool]]:
+    """(place of the key, whether it was chosen) in each order but the published one."""
     found = rights(item, side, ORDER)
     orders = [variant.order for variant in item.variants if variant.perturbation == ORDER]
-    return [(order.index(item.key), correct) for order, correct in zip(orders, found, strict=True)]
+    places = [_place(item, order.index(item.key)) for order in orders]
+    return list(zip(places, found, strict=True))

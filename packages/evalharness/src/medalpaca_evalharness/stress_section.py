@@ -31,7 +31,8 @@ ABOUT = {
         "right in all of them. Consistent: the same option in all of them, right or wrong. Position bias: how "
         "far answers follow the position instead of the option, 0 not at all, 1 always the same letter; "
         "beneath it about what blind guessing shows. Memorisation gap: accuracy in the published order less "
-        "accuracy in the others with the key at the same positions; an interval above zero is a sign that the "
+        "accuracy in the others, of items with as many options and the key at the same position; "
+        "an interval above zero is a sign that the "
         "published exam is remembered; none does not show that the exam was never seen, for whoever remembers "
         "an option's text finds it in any order."
     ),

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .stress_figures import Figures, SideFigures
-from .stress_result import PERTURBATIONS, Stress
+from .stress_result import NONE_OF_THE_ABOVE, OPTIONS_ONLY, ORDER, PERTURBATIONS, QUESTION_ONLY, Stress
 from .stress_shares import Mean, Share
 from .stress_words import sentences
 
@@ -18,6 +18,12 @@ CAPTION = (
     "In %, with 95 % intervals; chance: drawing each answer blindly. Memory gap: the\n"
     "published order less other orders with the keys at the same letters, in points."
 )
+LEFT_OUT = {
+    ORDER: "asked in one order only",
+    NONE_OF_THE_ABOVE: 'not asked with "None of the above"',
+    OPTIONS_ONLY: "not asked without the question",
+    QUESTION_ONLY: "not asked without the options",
+}
 Cell = Share | Mean | float | None
 
 
@@ -50,14 +56,13 @@ def left_out(stress: Stress) -> list[str]:
         groups.setdefault((entry.perturbation, entry.reason), []).append(entry.item)
     ordered = sorted(groups.items(), key=lambda pair: PERTURBATIONS.index(pair[0][0]))
     return [
-        f"no {name.replace('_', ' ')} of {_how_many(ids, len(stress.items))}: {reason}"
-        for (name, reason), ids in ordered
+        f"{LEFT_OUT[name]}: {_how_many(ids, len(stress.items))}: {reason}" for (name, reason), ids in ordered
     ]
 
 
 def _how_many(ids: Sequence[str], items: int) -> str:
     if len(ids) == items:
-        return "any item"
+        return "all items"
     more = ", ..." if len(ids) > SHOWN else ""
     return f"{len(ids)} of {items} items ({', '.join(ids[:SHOWN])}{more})"
 
@@ -90,10 +95,10 @@ def _cells(found: SideFigures) -> dict[str, Cell]:
         "as published": found.published,
         "all orders, mean": orders.every_order if orders else None,
         "right in every order": orders.robust if orders else None,
-        "same option in every order": orders.consistent if orders else None,
+        "same option throughout": orders.consistent if orders else None,
         "position bias, 0 to 1": bias.index if bias else None,
         "memory gap, points": orders.memorisation_gap if orders else None,
-        'key is "None of the above"': nota.perturbed if nota else None,
+        'key "None of the above"': nota.perturbed if nota else None,
         "  these as published": nota.published if nota else None,
         "options only": found.options_only,
         "question only": found.question_only,

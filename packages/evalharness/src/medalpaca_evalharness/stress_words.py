@@ -24,7 +24,8 @@ def _of_side(figures: SideFigures) -> list[str]:
             said.append(f"It leans to {bias.favoured}." if leans else "It prefers no letter.")
         if gap := orders.memorisation_gap:
             said.append(
-                "The published order is answered better than others: a sign that it remembers the exam."
+                f"The published order is answered better than others, by {_interval(gap)}: a sign that it may remember "
+                "the exam."
                 if gap.interval.low > 0
                 else "The published order is answered no better than others: no sign of memory in that."
             )
