@@ -28,6 +28,7 @@ os.environ.update(
 
 import argparse
 import contextlib
+import dataclasses
 import io
 import json
 import statistics
@@ -141,6 +142,24 @@ def llama_8b() -> Any:
             return LlamaForCausalLM(config)
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def in_4_bits(model: Any) -> Any:
+    """`model` with its linear layers, but the output layer, in NF4 with double quantisation. Not run on a GPU yet."""
+    import bitsandbytes as bnb
+
+    for name, module in list(model.named_modules()):
+        if type(module) is torch.nn.Linear and module is not model.get_output_embeddings():
+            small = bnb.nn.Linear4bit(
+                module.in_features, module.out_features, False, torch.bfloat16, quant_type="nf4"
+            )
+            device = module.weight.device
+            small.weight = bnb.nn.Params4bit(module.weight.data, False, quant_type="nf4", module=small).to(
+                device
+            )
+            model.set_submodule(name, small)
+    model.is_loaded_in_4bit = True  # by which peft knows
+    return model
 
 
 def adapted(setting: Setting) -> Any:
@@ -501,6 +520,8 @@ def main() -> None:
         gpu = Hardware(torch.device("cuda", 0), "bf16", "")
         big = Setting(128_256, llama_8b, gpu, 8 if few else 20, 32, 8_192, lora=True)
         results["8B LoRA"] = compare("8B-shaped LoRA, bf16", big, arms, 1 if few else options.repeats)
+        small = dataclasses.replace(big, make=lambda: in_4_bits(llama_8b()))
+        results["8B QLoRA"] = compare("8B-shaped LoRA on NF4", small, ["ours"], 1 if few else options.repeats)
     else:
         torch.set_num_threads(1)
         cpu = Hardware(torch.device("cpu"), "fp32", "")

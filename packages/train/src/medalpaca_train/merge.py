@@ -41,6 +41,10 @@ def merge(run: Path, out: Path | None, console: Console) -> Path:
     """
     receipt = receipt_of(run)
     out = out or run.with_name(f"{run.name}-merged")
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError(
+            f"{out}: already holds something; name another place, `train merge RUN OUT`, or remove it"
+        )
     refuse_directory(out)
     _check(run, receipt)
     hardware, tokenizer = choose(receipt["hardware"]["precision"]), load_tokenizer(run)
