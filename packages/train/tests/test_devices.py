@@ -79,7 +79,8 @@ def together(settings: dict[str, Any], tmp_path: Path) -> Callable[..., list[End
         *, size: int = 2, before: Callable[[int], None] = lambda rank: None, **changes: Any
     ) -> list[Ended]:
         recipe = tmp_path / "together.yaml"
-        recipe.write_text(yaml.safe_dump(settings | changes))
+        # Said, so that nothing is looked for: the sieve's threads (polars) would not survive the fork.
+        recipe.write_text(yaml.safe_dump({"patient_text": False} | settings | changes))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]

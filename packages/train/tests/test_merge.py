@@ -154,7 +154,7 @@ def test_refusals(go: Go, base: Path, tmp_path: Path) -> None:
     (run / "adapter_config.json").write_text(
         (run / "adapter_config.json").read_text().replace('"lora_alpha": 8', '"lora_alpha": 9')
     )
-    with pytest.raises(UserError, match="the adapter has changed since its receipt"):
+    with pytest.raises(UserError, match="its weights are not those that were saved"):
         main(["merge", str(run)])
     assert not (tmp_path / "run-merged").exists()
 

@@ -64,7 +64,7 @@ def check_adapter_dir(
 def check_receipt(path: Path) -> None:
     """Refuse weights or a tokenizer that are not those which the directory's own receipt names; none, none checked."""
     receipt = _mapping(path / RECEIPT) if (path / RECEIPT).is_file() else {}
-    weights = receipt.get("adapter") or receipt.get("model")
+    weights = receipt.get("model") or receipt.get("adapter")  # a merged model's names both
     if not receipt and path.name == BEST and (path.parent / RECEIPT).is_file():
         weights = _mapping(path.parent / RECEIPT).get("best")
     for what, named, found in (
