@@ -90,7 +90,7 @@ def test_a_recipe_that_would_send_is_noticed():
 
 def test_no_default_of_the_page(monkeypatch):
     from medalpaca_demo.app import launch_settings
-    from medalpaca_demo.cli import LOOPBACK, choose
+    from medalpaca_demo.choice import LOOPBACK, choose
 
     settings = {key: value for key, value in launch_settings().items() if key not in ("css", "head", "theme")}
     assert_quiet(settings)

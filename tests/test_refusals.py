@@ -17,6 +17,9 @@ def assert_refused(done, *parts):
     assert all(part in line for part in parts), done.stderr
 
 
+pytestmark = pytest.mark.slow  # every case starts a command, and most of them lm_eval
+
+
 @pytest.fixture
 def broken(tmp_path):
     """Files with one fault each."""

@@ -54,7 +54,7 @@ def here(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
     # The guard cannot be taken out of this process again; what it does is tested elsewhere.
-    monkeypatch.setattr("medalpaca_data.ground.sealed.seal", lambda: None)
+    monkeypatch.setattr("medalpaca_data.ground.sealed.seal", lambda but=(): None)
 
     def call(name: str, *words: object) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", [name, *map(str, words)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -217,7 +218,9 @@ def test_cancelling_closes_the_connection(connect: Callable[..., Engine], endpoi
 
 def test_nobody_there_the_wrong_name_and_a_missing_key_are_one_line(endpoint: Any) -> None:
     def check(model: str, key: str | None = None, url: str = endpoint.url) -> None:
-        Remote(Address(url, model), key).check()
+        # In a thread of its own: in pytest's, a browser's loop may be running.
+        with ThreadPoolExecutor(1) as alone:
+            alone.submit(Remote(Address(url, model), key).check).result()
 
     check("tuned")
     with pytest.raises(UserError, match=r"serves no 'tunde'; did you mean #tuned\?"):

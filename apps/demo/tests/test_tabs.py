@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -232,9 +233,10 @@ def test_without_results_a_block_is_rated_by_the_models_now(site: Site) -> None:
     sitting = sit(site.exam.items, 10, "", False, 0.0, 3).end(9.0)
     empty = Scene(site.engine, None, site.exam, "letter", Results(), visits, 9)  # type: ignore[arg-type]
     full = Scene(site.engine, None, site.exam, "letter", site.results, visits, 9)  # type: ignore[arg-type]
-    *waiting, last = choices(empty, sitting, "somebody")
+    visitor: Any = SimpleNamespace(session_hash="somebody", username=None)
+    *waiting, last = choices(empty, sitting, visitor)
     assert [done for done, *_ in waiting] == list(range(10))
-    (examined,) = choices(full, sitting, "somebody")
+    (examined,) = choices(full, sitting, visitor)
     assert last == examined
     assert set(last[1] or ()) == set(ARMS)
 
@@ -375,7 +377,8 @@ def test_a_full_tour_leaves_nothing_anywhere(
     assert "xylophonists" not in page.url
 
 
-@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_of_ours(site: Site, visit: Any, theme: str) -> None:
     module = pytest.importorskip("axe_playwright_python.sync_playwright")
     axe = module.Axe()

@@ -37,6 +37,7 @@ def test_no_exam_is_one_line(tiny):
     assert "Initializing hf model" not in done.stderr
 
 
+@pytest.mark.slow
 def test_code_of_a_model_repository_never_runs(tiny):
     models = ("--model", "hf", "--model_args", f"pretrained={tiny}")
     done = run(BIN / "lm_eval", *models, "--tasks", "medalpaca_pocket", "--trust_remote_code")

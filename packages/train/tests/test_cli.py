@@ -85,7 +85,7 @@ def test_out_that_cannot_be_made_is_refused_before_any_work(
     assert not (tmp_path / "home" / "quickstart" / "base").exists()
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("method", ["lora", pytest.param("full", marks=pytest.mark.slow)])
 def test_libraries_do_not_speak_on_the_users_screen(
     base: Path, data: Path, tmp_path: Path, method: str
 ) -> None:

@@ -61,6 +61,7 @@ def merges(adapters: dict[str | None, Path], tmp_path_factory: pytest.TempPathFa
     return {kind: (run, folder / str(kind)) for kind, run in adapters.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "limit"), [(None, 5e-4), ("nf4", 5e-4), ("int8", 2e-3)])
 def test_held_out_loss_stays_in_bf16(merges: Merges, wide: Path, kind: str | None, limit: float) -> None:
     """int8 has a wider limit: LLM.int8 rounds activations as well, which a merged model does not."""
@@ -120,6 +121,7 @@ def test_what_a_merged_directory_holds(go: Go, base: Path, capsys: pytest.Captur
     assert all(file.stat().st_mode & 0o777 == mode & 0o666 for file in out.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [None, "nf4"])
 def test_a_merged_model_answers_as_the_run_does(
     merges: Merges,
@@ -223,6 +225,7 @@ def test_lm_eval_gives_the_same_choices(go: Go, wide: Path, statements: Path, ki
     HFLM(pretrained=str(wide), peft=str(run), device="cpu").loglikelihood(asked[:1], disable_tqdm=True)
 
 
+@pytest.mark.slow
 def test_every_weight_has_a_name_in_gguf(merges: Merges) -> None:
     """As llama.cpp's converter maps them; the converter itself is no package and is not run here."""
     gguf = pytest.importorskip("gguf")
