@@ -112,3 +112,14 @@ for host in ("192.0.2.7", "192.0.2.8", "192.0.2.9"):
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.split() == ["open", "shut", "shut"], done.stderr
+
+
+def test_no_command_fetches_kernels_from_a_hub(tmp_path):
+    """Nor does a process that is sealed: bitsandbytes would, as it is imported, where the package is installed."""
+    (tmp_path / "kernels.py").write_text("print('loaded')\ndef get_kernel(*_, **__): print('fetched')\n")
+    asks = "try:\n        from kernels import get_kernel\n    except ImportError:\n        print('none')"
+    path = {"PYTHONPATH": str(tmp_path)}
+    assert command(asks, **path).stdout == "none\n"
+    assert command(asks, MEDALPACA_SEALED="1", **path).stdout == "none\n"
+    plain = [sys.executable, "-c", "from kernels import get_kernel"]
+    assert subprocess.run(plain, env=os.environ | path, capture_output=True, text=True).stdout == "loaded\n"

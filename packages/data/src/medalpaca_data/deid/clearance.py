@@ -104,7 +104,8 @@ def _by_ledger(path: Path, rows: Sequence[Row], patient_text: bool | None) -> Cl
         name for name, source in sources.items() if source["kind"] in ANYBODYS and name not in records
     }
     found: Mapping[str, Any] = {}
-    said = f"{len(sources)} sources by their ledger, {len(marked)} of them patients' text or dialogue"
+    many = "sources by their" if len(sources) != 1 else "source by its"
+    said = f"{len(sources)} {many} ledger, {len(marked)} of them patients' text or dialogue"
     if records:
         said += ", de-identified: " + "; ".join(_recorded(record) for record in records.values())
     if unmarked and patient_text is False:

@@ -60,10 +60,12 @@ def one_line(error: BaseException) -> str:
 def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
     """Call `main` with the command line and exit: 0 done, 1 check failed, 2 bad input, 130 interrupted.
 
-    Before `main` imports anything, libraries are told to report nothing, and with `MEDALPACA_SEALED=1` the guard is on.
+    Before `main` imports anything, libraries are told to report nothing and to fetch no kernels, and with
+    `MEDALPACA_SEALED=1` the guard is on.
     """
-    from .sealed import seal_if_asked  # it stands on this file
+    from .sealed import no_hub_kernels, seal_if_asked  # it stands on this file
 
+    no_hub_kernels()
     seal_if_asked()
     try:
         code = main(sys.argv[1:]) or 0

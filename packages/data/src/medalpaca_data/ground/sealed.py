@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import socket
 import sys
@@ -61,8 +62,19 @@ def go_offline() -> None:
     os.environ.update(OFFLINE)
 
 
+def no_hub_kernels() -> None:
+    """Have libraries find no package that fetches kernels from a hub: they are code, and run when they are loaded.
+
+    bitsandbytes asks for one as soon as it is imported on some CPUs.
+    """
+    sys.modules.setdefault("kernels", None)  # type: ignore[arg-type]  # to the import system: not to be had
+
+
 def seal_if_asked() -> None:
     """`seal`, where `MEDALPACA_SEALED=1`; without it, no telemetry. Every process of ours begins with it."""
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(
+        logging.ERROR
+    )  # announces kernels it did not find
     if is_sealed():
         seal()
     else:
@@ -76,6 +88,7 @@ def seal(but: Collection[str] = ()) -> None:
     An audit hook is used because no library can be built around it and none can take it out again.
     """
     go_offline()
+    no_hub_kernels()
     if not getattr(sys, "_medalpaca_sealed", False):
         sys._medalpaca_sealed = True  # type: ignore[attr-defined]
         sys.addaudithook(partial(_refuse_outside, frozenset(_addresses(but))))
