@@ -30,6 +30,7 @@ def assert_one_line(done: subprocess.CompletedProcess[str], said: str) -> None:
     assert said in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_no_exam_is_one_line(tiny):
     arguments = ["--model", "hf", "--model_args", f"pretrained={tiny}", "--tasks", "medalpaca_usmle"]
     done = run(BIN / "lm_eval", *arguments, MEDALPACA_SEALED="1")
