@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -186,7 +187,9 @@ def test_the_real_step_exams_with_the_pocket_model(walk, real, tmp_path):
     done = examine(
         walk(1), f"pretrained={walk(1).places.base}", "medalpaca_usmle", tmp_path, MEDALPACA_EXAM=str(exam)
     )
-    assert "truncat" not in (done.stdout + done.stderr).lower()
+    # The table's own row counts answers that were cut off; prompts would be told of by lm-eval's warning.
+    said = [line for line in (done.stdout + done.stderr).lower().splitlines() if "truncat" in line]
+    assert all(re.search(r"\|truncated +\|.*\|0\.0000\|", line) for line in said), said
     counts = {step: samples(tmp_path, f"medalpaca_usmle_step{step}") for step in (1, 2, 3)}
     assert {step: len(docs) for step, docs in counts.items()} == {1: 92, 2: 108, 3: 124}
     sha256 = load_exam(exam).sha256
