@@ -189,7 +189,7 @@ def test_the_real_step_exams_with_the_pocket_model(walk, real, tmp_path):
     )
     # The table's own row counts answers that were cut off; prompts would be told of by lm-eval's warning.
     said = [line for line in (done.stdout + done.stderr).lower().splitlines() if "truncat" in line]
-    assert all(re.search(r"\|truncated +\|.*\|0\.0000\|", line) for line in said), said
+    assert all(re.search(r"\|truncated *\|.*\|0\.0000\|", line) for line in said), said
     counts = {step: samples(tmp_path, f"medalpaca_usmle_step{step}") for step in (1, 2, 3)}
     assert {step: len(docs) for step, docs in counts.items()} == {1: 92, 2: 108, 3: 124}
     sha256 = load_exam(exam).sha256
