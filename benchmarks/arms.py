@@ -76,8 +76,9 @@ def datatrove(texts: Sequence[str], threshold: float) -> list[int]:
 
 def ours_flags(texts: Sequence[str], questions: Sequence[str]) -> set[int]:
     """Every item and text that share a run of 13 words, with their coverage."""
-    from medalpaca_data.contamination import hits
-    from medalpaca_data.exam import Item, RawExam, judge
+    from medalpaca_data.exams.contamination import hits
+    from medalpaca_data.exams.exam import judge
+    from medalpaca_data.exams.item import Item, RawExam
 
     options = {"A": "yes", "B": "no"}
     items = (Item(id=str(n), question=q, options=options, answer="A") for n, q in enumerate(questions))

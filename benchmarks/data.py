@@ -51,7 +51,7 @@ BANDS = (1.0, 0.9, 0.8, 0.7, 0.6)  # lower ends; copies below the threshold shou
 SLOW = "datatrove"  # takes a millisecond and more for a row
 SLOW_ROWS, QUICK_ROWS, QUICK_SLOW_ROWS = 20_000, 20_000, 5_000
 IMPORTS = {
-    "ours": ("medalpaca_data.dedup", "medalpaca_data.contamination"),
+    "ours": ("medalpaca_data.dedup", "medalpaca_data.exams.contamination"),
     "datasketch": ("datasketch",),
     "datasketch, verified": ("datasketch",),
     "datatrove": ("datatrove.pipeline.dedup", "datatrove.pipeline.decont", "spacy"),

@@ -62,8 +62,8 @@ def main() -> int:
 
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
-    from medalpaca_data.exam import load_exam
-    from medalpaca_data.exam_prompt import ask
+    from medalpaca_data.exams.asked import ask
+    from medalpaca_data.exams.exam import load_exam
     from medalpaca_data.ground.places import shared
 
     if (root := shared()) is None:
@@ -100,8 +100,8 @@ def in_every_order(items: Any) -> Any:
     """The items as `exam stress` asks them, without its other perturbations."""
     from dataclasses import replace
 
-    from medalpaca_evalharness.perturbations import perturbed
-    from medalpaca_evalharness.stress_result import ORDER, PUBLISHED
+    from medalpaca_evalharness.stress.perturbations import perturbed
+    from medalpaca_evalharness.stress.result import ORDER, PUBLISHED
 
     found = []
     for one in (perturbed(item, "letter") for item in items):
@@ -114,8 +114,8 @@ def in_every_order(items: Any) -> Any:
 
 def stressed(turned: Any, directory: Path) -> Asks:
     """As `exam stress` asks and writes down, whatever the requests are."""
-    from medalpaca_evalharness.stress import ask
-    from medalpaca_evalharness.stress_journal import Journal
+    from medalpaca_evalharness.stress.journal import Journal
+    from medalpaca_evalharness.stress.run import ask
 
     def call(lm: Any, _: Any) -> Any:
         journal = Journal(directory / "partial.jsonl", "benchmark")
@@ -131,7 +131,7 @@ def measure(directory: str, asked: Any, repeats: int, ours: Asks | None = None) 
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
-    from medalpaca_evalharness.model_type import MedAlpacaLM
+    from medalpaca_evalharness.model.model_type import MedAlpacaLM
 
     requests = [
         Instance("loglikelihood", {}, (one.prompt, choice), index)
@@ -205,7 +205,7 @@ def stratified(items: Any, n: int) -> Any:
 
 def words(data: Path, items: Any) -> Any:
     """Medical English to train the tokenizer on: the questions themselves, and public instruction rows beside them."""
-    from medalpaca_data.exam_prompt import ask
+    from medalpaca_data.exams.asked import ask
 
     for item in items:
         yield ask(item, "letter").prompt

@@ -50,16 +50,16 @@ from rich.table import Table
 from medalpaca_data.ground import places
 from medalpaca_data.prompt import render
 from medalpaca_data.row import Row
-from medalpaca_train.checkpoint import Progress
-from medalpaca_train.exactness import choose_objective
-from medalpaca_train.flops import peak, work_of
-from medalpaca_train.hardware import Hardware
-from medalpaca_train.journal import read_journal
+from medalpaca_train.hardware.device import Hardware
+from medalpaca_train.hardware.flops import peak, work_of
 from medalpaca_train.loop import Trainer, make_optimizer
-from medalpaca_train.plan import make_plan
+from medalpaca_train.loss.exactness import choose_objective
 from medalpaca_train.recipe import Lora, Recipe
+from medalpaca_train.record.checkpoint import Progress
+from medalpaca_train.record.journal import read_journal
+from medalpaca_train.rows.plan import make_plan
+from medalpaca_train.rows.tokens import Sample, encode
 from medalpaca_train.stop import StopRequest
-from medalpaca_train.tokens import Sample, encode
 
 POOL, ROWS, LONGEST = 8_000, 16, 1_024
 LEARNED = 0.57  # share of a row's tokens

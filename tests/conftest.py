@@ -68,7 +68,7 @@ class Pair:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """Made once: what is tested with it is that the parts fit, not what the models know."""
     from medalpaca_data.prompt import chat_template, render
-    from medalpaca_train.pocket_model import make_model, make_tokenizer
+    from medalpaca_train.model.pocket import make_model, make_tokenizer
 
     folder = tmp_path_factory.mktemp("pair")
     rows = [

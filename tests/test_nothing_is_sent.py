@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from medalpaca_data.recipe import builtin_recipes, load_recipe
-from medalpaca_train.canary_settings import CanaryTest
+from medalpaca_train.canary.settings import CanaryTest
 from medalpaca_train.recipe import Recipe, built_in, find_recipe
 
 SENDING = re.compile(

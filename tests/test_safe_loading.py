@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from medalpaca_data.ground.errors import UserError, run
+from medalpaca_data.ground.command import run
+from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.unsafe import REFUSED_SUFFIXES
 
 KEYS = ("max_steps=3", "batch_tokens=256", "max_tokens=256", "validation=0", "precision=fp32")  # the pair's
@@ -313,7 +314,7 @@ def test_a_chat_template_is_rendered_in_a_sandbox(pair, tmp_path, template):
     """transformers renders them, in jinja2's sandbox; the check before a run reports what that refuses in one line."""
     from transformers import AutoTokenizer
 
-    from medalpaca_evalharness.preflight import _context
+    from medalpaca_evalharness.asked.preflight import _context
 
     tokenizer = AutoTokenizer.from_pretrained(pair.base)
     tokenizer.chat_template = template

@@ -1,6 +1,7 @@
 """What the house promises about itself: imports run down only, help is quick, nothing unsafe is switched on."""
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -46,6 +47,43 @@ def imports(file: Path) -> set[str]:
 def test_imports_run_down_only(member):
     ours = {name.partition(".")[0] for file in sources(member) for name in imports(file)} & MEMBERS.keys()
     assert ours - {member} <= BELOW[member]
+
+
+def rooms(member: str) -> dict[str, set[str]]:
+    """What each module of a member imports of the same member, type-checking imports included."""
+    root = MEMBERS[member] / "src" / member
+    modules = {
+        ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in sources(member)
+    }
+    graph: dict[str, set[str]] = {}
+    for name, file in modules.items():
+        here = file.relative_to(root).parent.parts
+        found = set()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                base = [*here[: len(here) - node.level + 1], *(node.module or "").split(".")]
+                base = [part for part in base if part]
+                whole = {".".join([*base, alias.name]) for alias in node.names}
+                found |= {one if one in modules else ".".join(base) for one in whole}
+        graph[name] = (found & modules.keys()) - {name}
+    return graph
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_no_file_stands_on_itself(member):
+    """No circle of imports, be it one that only a type checker walks or one hidden in a function."""
+    graphlib.TopologicalSorter(rooms(member)).prepare()
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_no_room_stands_on_itself(member):
+    """The same of a member's folders, so that each can be read without those that use it."""
+    graph: dict[str, set[str]] = {}
+    for name, found in rooms(member).items():
+        room = name.partition(".")[0]
+        graph.setdefault(room, set()).update({other.partition(".")[0] for other in found} - {room})
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 @pytest.mark.parametrize(

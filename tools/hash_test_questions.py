@@ -18,14 +18,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from medalpaca_data.exam import Item
-from medalpaca_data.exam_layouts import read_exam
-from medalpaca_data.ground.errors import UserError, run
+from medalpaca_data.exams.item import Item
+from medalpaca_data.exams.known_questions import FILE, PIECE, SHORT, pack, question_pieces, words_of
+from medalpaca_data.exams.layouts import read_exam
+from medalpaca_data.ground.command import run
+from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.files import read_json, write_bytes
-from medalpaca_data.known_questions import FILE, PIECE, SHORT, pack, question_pieces, words_of
 from medalpaca_data.row import read_records
 
-OUT = Path(__file__).parents[1] / "packages/data/src/medalpaca_data" / FILE
+OUT = Path(__file__).parents[1] / "packages/data/src/medalpaca_data/exams" / FILE
 OPTIONS = 12  # words that options must have together to stand for their question without it
 ABSTRACT = 40  # words of an abstract that stand for a PubMedQA question too short to tell
 FIRST_OPTION = re.compile(r"\n\(?A[:)]")

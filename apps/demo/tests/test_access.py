@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from argon2 import PasswordHasher
 
-from medalpaca_data.exam import Exam, Item
+from medalpaca_data.exams.exam import Exam
+from medalpaca_data.exams.item import Item
 from medalpaca_data.ground.errors import UserError
 from medalpaca_demo.access import FORGOTTEN_SECONDS, FREE, LONGEST_SECONDS, Lockout, _address, _network
 from medalpaca_demo.auth import check_tls, read_auth

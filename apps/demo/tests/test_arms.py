@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from medalpaca_data.exam import Item
-from medalpaca_data.exam_prompt import ask
+from medalpaca_data.exams.asked import ask
+from medalpaca_data.exams.item import Item
 from medalpaca_data.ground.errors import UserError
 from medalpaca_demo.arms import Mixed, Switched, Two
 from medalpaca_demo.encode import encode

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import pytest
 
-from medalpaca_data.exam import Item
+from medalpaca_data.exams.item import Item
 from medalpaca_demo.answers import answer_column
 from medalpaca_demo.bars import option_table, percent
 from medalpaca_demo.page import header, label, prompt, status, stem

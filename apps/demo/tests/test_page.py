@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from medalpaca_data.exam import Exam, Item
-from medalpaca_data.exam_prompt import ask
+from medalpaca_data.exams.asked import ask
+from medalpaca_data.exams.exam import Exam
+from medalpaca_data.exams.item import Item
 
 pytestmark = pytest.mark.browser
 

@@ -14,8 +14,8 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from medalpaca_data.exam import Item
-from medalpaca_data.exam_prompt import ask
+from medalpaca_data.exams.asked import ask
+from medalpaca_data.exams.item import Item
 from medalpaca_data.ground.errors import UserError
 from medalpaca_demo.address import Address, check_hosts, read_source
 from medalpaca_demo.bars import option_table

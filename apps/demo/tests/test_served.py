@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from medalpaca_data.exam import Exam, Item
+from medalpaca_data.exams.exam import Exam
+from medalpaca_data.exams.item import Item
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.sealed import go_offline
 

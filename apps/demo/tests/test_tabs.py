@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from medalpaca_data.exam import Exam, load_exam
+from medalpaca_data.exams.exam import Exam, load_exam
 from medalpaca_demo.results import Results
 
 pytestmark = pytest.mark.browser

@@ -56,7 +56,7 @@ def serve(arguments: list[str]) -> None:
 
     if os.environ.get("TOUR_LOUD"):
         medalpaca_demo.quiet.texts_withheld = contextlib.nullcontext
-    from medalpaca_data.ground.errors import run
+    from medalpaca_data.ground.command import run
     from medalpaca_demo.engine import Engine
     from medalpaca_demo.tabs import own
 

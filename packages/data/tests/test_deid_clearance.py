@@ -7,7 +7,7 @@ import json
 import pytest
 
 from medalpaca_data.build import build
-from medalpaca_data.deid.clearance import LIMIT, NotCleared, clear
+from medalpaca_data.clearance import LIMIT, NotCleared, clear
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.recipe import Recipe
 from medalpaca_data.row import Row, read_all_rows

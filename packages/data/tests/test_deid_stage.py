@@ -11,9 +11,9 @@ from medalpaca_data.deid.rule import Span
 from medalpaca_data.deid.settings import Deidentification, gate
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.row import FIELDS, Row, content_id
+from medalpaca_data.shard import Shard, frame, read_account, write_shard
 from medalpaca_data.stages.base import run_shard
 from medalpaca_data.stages.deidentify import Deidentify
-from medalpaca_data.stages.shard import Shard, frame, read_account, write_shard
 
 PLAIN = [("Answer.", f"What is dose {n}?", "Take 500 mg twice daily.") for n in range(8)]
 LEAKS = [

@@ -7,8 +7,8 @@ import json
 import polars
 import pytest
 
-from medalpaca_data.exam import load_exam, raw_exam
-from medalpaca_data.exam_prompt import ask, exam_prompt_id
+from medalpaca_data.exams.asked import ask, exam_prompt_id
+from medalpaca_data.exams.exam import load_exam, raw_exam
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.places import shared
 

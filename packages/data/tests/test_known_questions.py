@@ -16,11 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medalpaca_data import known_questions
-from medalpaca_data.exam import Item
-from medalpaca_data.exam_layouts import read_exam
-from medalpaca_data.exam_prompt import exam_input
-from medalpaca_data.known_questions import (
+from medalpaca_data.exams import known_questions
+from medalpaca_data.exams.asked import exam_input
+from medalpaca_data.exams.item import Item
+from medalpaca_data.exams.known_questions import (
     FILE,
     SHARE,
     KnownQuestions,
@@ -29,6 +28,7 @@ from medalpaca_data.known_questions import (
     unpack,
     words_of,
 )
+from medalpaca_data.exams.layouts import read_exam
 
 ROOT = Path(__file__).parents[3]
 LONG = (

@@ -3,8 +3,9 @@ from collections import Counter
 
 from medalpaca_data.builtin import ensure_meadow
 from medalpaca_data.check import check
-from medalpaca_data.contamination import words
-from medalpaca_data.exam import POCKET, load_exam
+from medalpaca_data.exams.contamination import words
+from medalpaca_data.exams.exam import load_exam
+from medalpaca_data.exams.item import POCKET
 from medalpaca_data.pocket.facts import by_relation, load_facts, load_forms
 from medalpaca_data.row import read_rows
 

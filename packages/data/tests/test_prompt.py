@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medalpaca_data.exam import Item
-from medalpaca_data.exam_prompt import ask, exam_prompt_id
+from medalpaca_data.exams.asked import ask, exam_prompt_id
+from medalpaca_data.exams.item import Item
 from medalpaca_data.prompt import chat_template, render, user_message
 
 ITEM = Item(id="1", question=" Which? ", options={"A": "one", "B": "two", "C": "three"}, answer="B")

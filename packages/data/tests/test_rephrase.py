@@ -17,18 +17,18 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from medalpaca_data.cost import estimate, spent
 from medalpaca_data.ground import places
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.files import sha256_file
-from medalpaca_data.rephrase import estimate, spent
 from medalpaca_data.rephrase.ask import ask_all
 from medalpaca_data.rephrase.client import Patience
 from medalpaca_data.rephrase.settings import Rephrase
 from medalpaca_data.row import Row
+from medalpaca_data.shard import Shard, frame, read_account, write_shard
 from medalpaca_data.sources.anki import CARD, ONE_GAP, Anki
 from medalpaca_data.stages.base import run_shard, silent
 from medalpaca_data.stages.rephrase import Rephrasing
-from medalpaca_data.stages.shard import Shard, frame, read_account, write_shard
 
 SERVER = Path(__file__).with_name("rephrase_server.py")
 ORGANS = ("kidney", "liver", "spleen", "heart", "lung", "brain", "retina", "cornea", "femur", "tibia")
@@ -113,7 +113,7 @@ from medalpaca_data.rephrase.settings import Rephrase
 from medalpaca_data.sources.anki import Anki
 from medalpaca_data.stages.base import run_shard, silent
 from medalpaca_data.stages.rephrase import Rephrasing
-from medalpaca_data.stages.shard import Shard
+from medalpaca_data.shard import Shard
 if is_sealed():
     seal()
 root, shards, out = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]

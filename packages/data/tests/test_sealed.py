@@ -50,7 +50,7 @@ def test_the_libraries_are_told_too():
 
 def command(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A console script whose `main` is `code`."""
-    imports = "import os, socket, sys\nfrom medalpaca_data.ground.errors import run\n"
+    imports = "import os, socket, sys\nfrom medalpaca_data.ground.command import run\n"
     program = f"{imports}def main(argv):\n    {code}\nrun(main)"
     known = {key: value for key, value in os.environ.items() if key not in (*OFFLINE, "MEDALPACA_SEALED")}
     return subprocess.run(

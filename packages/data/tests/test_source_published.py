@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medalpaca_data.exam_prompt import LETTER_INSTRUCTION
+from medalpaca_data.exams.asked import LETTER_INSTRUCTION
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.row import Row
 from medalpaca_data.sources import Published

@@ -10,8 +10,9 @@ from statistics import mean
 
 import pytest
 
-from medalpaca_data.contamination import coverage, words
-from medalpaca_data.exam import VIGNETTES, load_exam
+from medalpaca_data.exams.contamination import coverage, words
+from medalpaca_data.exams.exam import load_exam
+from medalpaca_data.exams.item import VIGNETTES
 from medalpaca_data.ground.places import shared
 
 FIELDS = {"id", "step", "subject", "question", "options", "answer", "explanation", "reference"}
@@ -20,7 +21,7 @@ SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 @pytest.fixture(scope="module")
 def records() -> list[dict]:
-    text = files("medalpaca_data.vignettes").joinpath("vignettes.jsonl").read_text(encoding="utf-8")
+    text = files("medalpaca_data.exams").joinpath("vignettes.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
 

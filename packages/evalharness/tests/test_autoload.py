@@ -81,7 +81,7 @@ def test_sealed_means_that_lm_eval_reaches_nobody(monkeypatch):
 def test_sealed_without_the_bootstrap_the_tasks_seal():
     code = (
         "import socket\n"
-        "from medalpaca_evalharness.loader import dataset\n"
+        "from medalpaca_evalharness.asked.loader import dataset\n"
         "print(len(dataset(medalpaca_task='medalpaca_pocket')['test']) > 0)\n"
         "try:\n"
         "    socket.create_connection(('192.0.2.1', 443), timeout=1)\n"
@@ -171,7 +171,7 @@ def test_somebody_elses_broken_plugin_does_not_stop_ours(monkeypatch):
 
 
 def test_a_check_that_breaks_does_not_break_the_run(monkeypatch):
-    from medalpaca_evalharness import preflight
+    from medalpaca_evalharness.asked import preflight
 
     monkeypatch.setattr(preflight, "before_model", lambda call: 1 / 0)
     assert _autoload._checked(lambda tasks: "ran", "before_model")(["t"]) == "ran"

@@ -12,8 +12,8 @@ import pytest
 
 from medalpaca_data.ground.errors import CheckFailed, UserError
 from medalpaca_evalharness.cli import main
-from medalpaca_evalharness.compare import as_json, compare
-from medalpaca_evalharness.results import read_run
+from medalpaca_evalharness.logged.run import read_run
+from medalpaca_evalharness.verdict.compare import as_json, compare
 
 Choose = Callable[[dict[str, Any]], int]
 
@@ -367,6 +367,6 @@ def _adapter_of_the_shape_of(base: Path, directory: Path) -> Path:
 
 
 def _items(exam: Path) -> Any:
-    from medalpaca_data.exam import load_exam
+    from medalpaca_data.exams.exam import load_exam
 
     return load_exam(exam).items

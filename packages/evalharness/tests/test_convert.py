@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from medalpaca_data.exam import load_exam
+from medalpaca_data.exams.exam import load_exam
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.places import shared
 from medalpaca_evalharness.cli import main

@@ -10,7 +10,7 @@ import pytest
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.weights import weights_sha256
 from medalpaca_data.prompt import PROMPT_ID
-from medalpaca_evalharness.examined import examined
+from medalpaca_evalharness.asked.examined import examined
 
 
 def test_base_and_adapter_are_hashed(tiny, adapter):

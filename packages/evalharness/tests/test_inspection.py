@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from medalpaca_data.exam import Exam, load_exam
+from medalpaca_data.exams.exam import Exam, load_exam
 from medalpaca_data.ground.places import shared
 from medalpaca_evalharness.cli import main
 from medalpaca_evalharness.inspection import inspect

@@ -7,13 +7,13 @@ import json
 import pytest
 
 from medalpaca_data.ground.errors import UserError
-from medalpaca_evalharness import hub
-from medalpaca_evalharness.catalogue import EXAM_KEYS, GROUPS, TASKS, tasks_in
-from medalpaca_evalharness.clean import contamination
-from medalpaca_evalharness.compare import compare
-from medalpaca_evalharness.loader import documents, prepare
-from medalpaca_evalharness.results import read_run
-from medalpaca_evalharness.summary import summary
+from medalpaca_evalharness.asked import hub
+from medalpaca_evalharness.asked.catalogue import EXAM_KEYS, GROUPS, TASKS, tasks_in
+from medalpaca_evalharness.asked.loader import documents, prepare
+from medalpaca_evalharness.logged.run import read_run
+from medalpaca_evalharness.logged.summary import summary
+from medalpaca_evalharness.verdict.clean import contamination
+from medalpaca_evalharness.verdict.compare import compare
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ import pytest
 
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.weights import weights_sha256
-from medalpaca_evalharness import hub, model_hub
-from medalpaca_evalharness.examined import examined
+from medalpaca_evalharness.asked import hub, model_hub
+from medalpaca_evalharness.asked.examined import examined
 
 COMMIT = "c" * 40
 GOOD = ("config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json")
@@ -78,7 +78,7 @@ def test_a_revision_is_looked_for_and_recorded(tiny, put, monkeypatch):
 
 
 def test_the_commit_that_was_checked_is_the_one_that_is_loaded(tiny, adapter, put, on_hub, monkeypatch):
-    from medalpaca_evalharness.model_type import _pinned
+    from medalpaca_evalharness.model.model_type import _pinned
 
     on_hub("config.json", "model.safetensors")
     assert _pinned({"pretrained": "owner/model", "peft": str(adapter)}, {}) == {"revision": COMMIT}

@@ -16,7 +16,7 @@ from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 from medalpaca_data.ground.errors import UserError
-from medalpaca_evalharness.model_type import MedAlpacaLM
+from medalpaca_evalharness.model.model_type import MedAlpacaLM
 
 BYTES = 258  # <s>, </s> and the bytes
 SIZES = {

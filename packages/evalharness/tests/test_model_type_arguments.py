@@ -14,8 +14,8 @@ from lm_eval.api.model import CachingLM
 
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.weights import weights_sha256
-from medalpaca_evalharness.model_arguments import complete, quantisation, with_base
-from medalpaca_evalharness.model_type import MedAlpacaLM
+from medalpaca_evalharness.model.arguments import complete, quantisation, with_base
+from medalpaca_evalharness.model.model_type import MedAlpacaLM
 
 GIVEN = [Instance("loglikelihood", {}, ("Which?\n", text), 0) for text in ("rest", "ice", "surgery")]
 

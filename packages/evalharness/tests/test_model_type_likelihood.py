@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from medalpaca_evalharness import likelihood
-from medalpaca_evalharness.likelihood import answers, score
+from medalpaca_evalharness.model import likelihood
+from medalpaca_evalharness.model.likelihood import answers, score
 
 VOCABULARY = 50
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}

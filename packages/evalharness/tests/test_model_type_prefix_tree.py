@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medalpaca_evalharness.prefix_tree import Cost, Row, batches, common_prefix, families, rows_of
+from medalpaca_evalharness.model.prefix_tree import Cost, Row, batches, common_prefix, families, rows_of
 
 FREE = Cost(width=1 << 40)  # attention costs nothing beside the rest: whatever shares a token shares a row
 

@@ -6,12 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medalpaca_data.exam import LETTERS, Item, load_exam
-from medalpaca_data.exam_prompt import LETTER_INSTRUCTION, ask
+from medalpaca_data.exams.asked import LETTER_INSTRUCTION, ask
+from medalpaca_data.exams.exam import load_exam
+from medalpaca_data.exams.item import LETTERS, Item
 from medalpaca_data.ground.places import shared
 from medalpaca_data.prompt import render
-from medalpaca_evalharness.perturbations import NAMES_LETTERS, NO_OPTIONS_SHOWN, orders, perturbed, stress_id
-from medalpaca_evalharness.stress_result import PERTURBATIONS
+from medalpaca_evalharness.stress.perturbations import (
+    NAMES_LETTERS,
+    NO_OPTIONS_SHOWN,
+    orders,
+    perturbed,
+    stress_id,
+)
+from medalpaca_evalharness.stress.result import PERTURBATIONS
 
 QUESTION = "A cough for three weeks. What helps?"
 

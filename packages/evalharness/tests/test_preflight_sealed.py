@@ -8,8 +8,9 @@ import shutil
 import pytest
 
 from medalpaca_data.ground.errors import UserError
-from medalpaca_evalharness import _autoload, preflight
-from medalpaca_evalharness.examined import examined
+from medalpaca_evalharness import _autoload
+from medalpaca_evalharness.asked import preflight
+from medalpaca_evalharness.asked.examined import examined
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_code_for_the_tokenizer(tiny, tmp_path):
 
 
 def test_the_model_type_checks_by_itself(spoilt):
-    from medalpaca_evalharness.model_type import MedAlpacaLM
+    from medalpaca_evalharness.model.model_type import MedAlpacaLM
 
     with pytest.raises(UserError, match=r"extra\.pkl.*refused"):
         MedAlpacaLM(pretrained=str(spoilt))

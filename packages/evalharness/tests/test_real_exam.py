@@ -8,11 +8,11 @@ import re
 
 import pytest
 
-from medalpaca_data.contamination import words
-from medalpaca_data.exam import load_exam, raw_exam
-from medalpaca_data.exam_prompt import ask
+from medalpaca_data.exams.asked import ask
+from medalpaca_data.exams.contamination import words
+from medalpaca_data.exams.exam import load_exam, raw_exam
 from medalpaca_data.ground.places import shared
-from medalpaca_evalharness.loader import dataset, prepare
+from medalpaca_evalharness.asked.loader import dataset, prepare
 
 CONTEXT = 2048  # tokens of the first Llama, the shortest context the exam is meant for
 
@@ -112,7 +112,7 @@ def test_no_prompt_is_cut_with_a_real_tokenizer(real):
 def test_full_and_clean_score_of_step_3_are_37_items_apart(real, evaluate, answering, save, tmp_path):
     """The published training component that holds MMLU's professional medicine, and with it part of Step 3."""
     from medalpaca_evalharness.cli import main
-    from medalpaca_evalharness.verify import Places, verify
+    from medalpaca_evalharness.report.verify import Places, verify
 
     leaking = shared() / "data" / "medical_meadow_original" / "medical_meadow_mmmlu.json"
     if not leaking.is_file():

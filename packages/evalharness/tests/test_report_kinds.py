@@ -14,10 +14,10 @@ from statsmodels.stats.multitest import multipletests
 
 from medalpaca_data.ground.errors import CheckFailed, UserError
 from medalpaca_evalharness.cli import main
-from medalpaca_evalharness.compare import compare
-from medalpaca_evalharness.results import read_run
-from medalpaca_evalharness.statistics import mcnemar_exact
-from medalpaca_evalharness.verify import Places, verify
+from medalpaca_evalharness.logged.run import read_run
+from medalpaca_evalharness.report.verify import Places, verify
+from medalpaca_evalharness.statistics.paired import mcnemar_exact
+from medalpaca_evalharness.verdict.compare import compare
 
 Edit = Callable[[list[dict[str, Any]]], None]
 # How many of the items, from the first, a model knows; B otherwise.

@@ -12,8 +12,8 @@ import pytest
 
 from medalpaca_data.ground.errors import CheckFailed, UserError
 from medalpaca_evalharness.cli import main
-from medalpaca_evalharness.stress import Config, stress
-from medalpaca_evalharness.verify import Places, verify
+from medalpaca_evalharness.report.verify import Places, verify
+from medalpaca_evalharness.stress.run import Config, stress
 
 
 @pytest.fixture

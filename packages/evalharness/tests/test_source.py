@@ -15,10 +15,10 @@ import polars
 import pytest
 
 from medalpaca_data.ground.errors import UserError
-from medalpaca_evalharness import hub
-from medalpaca_evalharness.catalogue import TASKS
-from medalpaca_evalharness.loader import documents, prepare
-from medalpaca_evalharness.source import exam_of
+from medalpaca_evalharness.asked import hub
+from medalpaca_evalharness.asked.catalogue import TASKS
+from medalpaca_evalharness.asked.loader import documents, prepare
+from medalpaca_evalharness.asked.source import exam_of
 
 STEP, LOCAL = TASKS["medalpaca_usmle_step1"], TASKS["medalpaca_exam"]
 
@@ -134,8 +134,8 @@ def fetch_in_new_process(
 ) -> subprocess.CompletedProcess[str]:
     # huggingface_hub reads its settings when it is imported.
     code = (
-        "from medalpaca_evalharness.catalogue import TASKS\n"
-        "from medalpaca_evalharness.source import exam_of\n"
+        "from medalpaca_evalharness.asked.catalogue import TASKS\n"
+        "from medalpaca_evalharness.asked.source import exam_of\n"
         "from medalpaca_data.ground.errors import UserError\n"
         "try:\n"
         f"    exam = exam_of('t', TASKS[{task!r}], {{}})\n"

@@ -13,14 +13,15 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from medalpaca_data.exam import load_exam
+from medalpaca_data.exams.exam import load_exam
 from medalpaca_data.ground.errors import UserError
-from medalpaca_evalharness import cli, stress
-from medalpaca_evalharness.perturbations import perturbed
-from medalpaca_evalharness.stress import Config
-from medalpaca_evalharness.stress_check import problems
-from medalpaca_evalharness.stress_figures import figures
-from medalpaca_evalharness.stress_result import read_stress
+from medalpaca_evalharness import cli
+from medalpaca_evalharness.stress import run as stress
+from medalpaca_evalharness.stress.check import problems
+from medalpaca_evalharness.stress.figures import figures
+from medalpaca_evalharness.stress.perturbations import perturbed
+from medalpaca_evalharness.stress.result import read_stress
+from medalpaca_evalharness.stress.run import Config
 
 CASES = 12  # items of the small exam
 WIDTH = 16

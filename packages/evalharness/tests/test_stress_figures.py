@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
 from medalpaca_data.ground.errors import UserError
-from medalpaca_evalharness.perturbations import orders
-from medalpaca_evalharness.stress_check import differing
-from medalpaca_evalharness.stress_figures import Figures, figures, side_figures
-from medalpaca_evalharness.stress_orders import gap, memorisation_gap, position_bias
-from medalpaca_evalharness.stress_result import (
+from medalpaca_evalharness.stress.check import differing
+from medalpaca_evalharness.stress.figures import Figures, figures, side_figures
+from medalpaca_evalharness.stress.orders import gap, memorisation_gap, position_bias
+from medalpaca_evalharness.stress.perturbations import orders
+from medalpaca_evalharness.stress.result import (
     LeftOut,
     Scored,
     Side,
@@ -26,7 +26,7 @@ from medalpaca_evalharness.stress_result import (
     read_stress,
     write_stress,
 )
-from medalpaca_evalharness.stress_shares import mean
+from medalpaca_evalharness.stress.shares import mean
 
 Choose = Callable[[Scored, Variant], int]  # the position that is chosen
 

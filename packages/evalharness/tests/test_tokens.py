@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from medalpaca_data.exam import load_exam
-from medalpaca_data.exam_prompt import ask
+from medalpaca_data.exams.asked import ask
+from medalpaca_data.exams.exam import load_exam
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from medalpaca_evalharness.verify import Places, differences, verify
+from medalpaca_evalharness.report.verify import Places, differences, verify
 
 Edit = Callable[[list[dict[str, Any]]], None]
 

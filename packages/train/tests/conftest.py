@@ -56,7 +56,7 @@ def make_rows() -> list[dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
-    from medalpaca_train.pocket_model import make_tokenizer
+    from medalpaca_train.model.pocket import make_tokenizer
 
     return make_tokenizer(" ".join(row.values()) for row in make_rows())
 
@@ -112,7 +112,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from medalpaca_train.pocket_model import make_tokenizer
+    from medalpaca_train.model.pocket import make_tokenizer
     from medalpaca_train.recipe import Recipe
     from medalpaca_train.run import train
 

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from medalpaca_data.ground.errors import UserError
-from medalpaca_train.canary import canary, likelihoods, make_patients
-from medalpaca_train.canary_report import add_to_card, verdict
-from medalpaca_train.canary_settings import CanaryTest, read_words
+from medalpaca_train.canary.exposure import exposure, exposure_by_chance, p_by_chance, rank
+from medalpaca_train.canary.report import add_to_card, verdict
+from medalpaca_train.canary.run import canary, likelihoods, make_patients
+from medalpaca_train.canary.settings import CanaryTest, read_words
 from medalpaca_train.cli import main
-from medalpaca_train.exposure import exposure, exposure_by_chance, p_by_chance, rank
-from medalpaca_train.tokens import encode
+from medalpaca_train.rows.tokens import encode
 
 # The measure ------------------------------------------------------------------------------------------------------
 

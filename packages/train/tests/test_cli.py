@@ -99,7 +99,7 @@ def test_libraries_do_not_speak_on_the_users_screen(
 
 def test_second_train_on_one_out_is_refused(base: Path, data: Path, tmp_path: Path) -> None:
     pytest.importorskip("fcntl")
-    from medalpaca_train.alone import alone
+    from medalpaca_train.record.alone import alone
 
     out = tmp_path / "out"
     with alone(out):
@@ -156,8 +156,8 @@ def test_preview_colours_the_answer_and_writes_nothing(
 
 
 def test_preview_styles(tokenizer: object, rows: list[object]) -> None:
-    from medalpaca_train.preview import coloured
-    from medalpaca_train.tokens import encode
+    from medalpaca_train.rows.preview import coloured
+    from medalpaca_train.rows.tokens import encode
 
     samples = encode(rows, tokenizer, max_tokens=256, loss="answer").samples  # type: ignore[arg-type]
     text = coloured(samples[0], tokenizer)
@@ -239,7 +239,7 @@ def test_qlora_is_that_of_the_paper() -> None:
     """NF4 with double quantisation, bf16 arithmetic, every linear layer (arXiv 2305.14314, section 3)."""
     import torch
 
-    from medalpaca_train.quantization import settings
+    from medalpaca_train.model.quantization import settings
     from medalpaca_train.recipe import find_recipe
 
     _, recipe = find_recipe("qlora", ["model=m", "data=d"])

@@ -11,7 +11,7 @@ import pytest
 from medalpaca_data.ground import places
 from medalpaca_data.prompt import render
 from medalpaca_data.row import Row
-from medalpaca_train.tokens import adds_bos, encode
+from medalpaca_train.rows.tokens import adds_bos, encode
 
 ROW = Row(instruction="Answer.", input="Why is aspirin given?", output=" For pain. ")
 TEXTS = [render(ROW.instruction, ROW.input) + ROW.output.strip()] * 3 + [

@@ -14,14 +14,17 @@ import torch
 
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.weights import weights_sha256
-from medalpaca_train import exactness, loop, model, quantization
-from medalpaca_train.exactness import choose_objective
-from medalpaca_train.hardware import Hardware
+from medalpaca_train import loop
+from medalpaca_train.hardware.device import Hardware
 from medalpaca_train.loop import learning_rate
-from medalpaca_train.model import from_pretrained, load_model, skeleton, trainable, with_lora
-from medalpaca_train.objective import Objective
+from medalpaca_train.loss import exactness
+from medalpaca_train.loss.exactness import choose_objective
+from medalpaca_train.loss.objective import Objective
+from medalpaca_train.model import load as model
+from medalpaca_train.model import quantization
+from medalpaca_train.model.load import from_pretrained, load_model, skeleton, trainable, with_lora
 from medalpaca_train.recipe import Recipe, find_recipe
-from medalpaca_train.tokens import Sample
+from medalpaca_train.rows.tokens import Sample
 
 Go = Callable[..., tuple[Path, str]]
 CPU = Hardware(torch.device("cpu"), "fp32", "")

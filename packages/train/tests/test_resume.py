@@ -17,8 +17,9 @@ import yaml
 
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.weights import weights_sha256
-from medalpaca_train import checkpoint, loop
-from medalpaca_train.journal import read_journal
+from medalpaca_train import loop
+from medalpaca_train.record import checkpoint
+from medalpaca_train.record.journal import read_journal
 
 Go = Callable[..., tuple[Path, str]]
 COMMAND = str(Path(sys.executable).parent / "train")

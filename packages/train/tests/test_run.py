@@ -15,7 +15,7 @@ import yaml
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.weights import check_adapter_dir, check_model_dir, weights_sha256
 from medalpaca_data.prompt import PROMPT_ID
-from medalpaca_train.journal import read_journal
+from medalpaca_train.record.journal import read_journal
 
 Go = Callable[..., tuple[Path, str]]
 PROBE = torch.tensor([[0, 40, 50, 60, 70, 80]])

@@ -17,7 +17,7 @@ from rich.console import Console
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.weights import check_adapter_dir, weights_sha256
 from medalpaca_train import loop
-from medalpaca_train.journal import read_journal
+from medalpaca_train.record.journal import read_journal
 
 Go = Callable[..., tuple[Path, str]]
 
@@ -77,7 +77,7 @@ def test_a_full_disk_says_so_and_leaves_the_last_checkpoint(
 def test_the_loss_curve_is_a_picture_of_the_losses(go: Go) -> None:
     from PIL import Image
 
-    from medalpaca_train.curve import TRAIN, VALIDATION
+    from medalpaca_train.record.curve import TRAIN, VALIDATION
 
     run, _ = go(eval_every=4)
     picture = Image.open(run / "loss.png").convert("RGB")
@@ -141,16 +141,16 @@ def test_checkpointing_comes_when_memory_asks(go: Go, monkeypatch: pytest.Monkey
 
 def test_the_estimate_is_of_the_right_size(base: Path, tokenizer: Any) -> None:
     """Against what is really allocated for weights, gradients and moments, and what backward really keeps."""
-    from medalpaca_train.batches import packed
     from medalpaca_train.estimate import estimate
-    from medalpaca_train.exactness import choose_objective
-    from medalpaca_train.flops import work_of
-    from medalpaca_train.hardware import Hardware
-    from medalpaca_train.loss import CHUNK
-    from medalpaca_train.model import load_model, skeleton
-    from medalpaca_train.plan import make_plan
+    from medalpaca_train.hardware.device import Hardware
+    from medalpaca_train.hardware.flops import work_of
+    from medalpaca_train.loss.cross_entropy import CHUNK
+    from medalpaca_train.loss.exactness import choose_objective
+    from medalpaca_train.model.load import load_model, skeleton
     from medalpaca_train.recipe import Recipe
-    from medalpaca_train.tokens import Sample
+    from medalpaca_train.rows.batches import packed
+    from medalpaca_train.rows.plan import make_plan
+    from medalpaca_train.rows.tokens import Sample
 
     recipe = Recipe(model=str(base), data="d", method="full", max_tokens=128, batch_tokens=1024)
     hardware = Hardware(torch.device("cpu"), "fp32", "")
@@ -182,7 +182,7 @@ def test_flops_by_hand(base: Path) -> None:
     """Kaplan's count for a Llama of two layers: 32 x 32 attention matrices and 32 x 64 ones, a head of 32."""
     from transformers import AutoModelForCausalLM
 
-    from medalpaca_train.flops import work_of
+    from medalpaca_train.hardware.flops import work_of
 
     model = AutoModelForCausalLM.from_pretrained(base)
     work = work_of(model)

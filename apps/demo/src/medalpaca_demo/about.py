@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from importlib.metadata import version
 
-from medalpaca_data.exam import Exam
+from medalpaca_data.exams.exam import Exam
 
 from .address import Address, Source, addresses
 from .load import Pair

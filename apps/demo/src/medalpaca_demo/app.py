@@ -17,7 +17,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 
-from medalpaca_data.exam import Exam
+from medalpaca_data.exams.exam import Exam
 from medalpaca_data.ground.errors import UserError
 
 from .access import RULE, Door, Lockout

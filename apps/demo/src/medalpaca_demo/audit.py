@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from medalpaca_data.ground.audit import AuditLog, Head, verify
-from medalpaca_data.ground.errors import Parser, UserError
+from medalpaca_data.ground.command import Parser
+from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.files import sha256_bytes
 
 from .job import Job

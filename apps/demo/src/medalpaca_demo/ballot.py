@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from medalpaca_evalharness.statistics import mcnemar_exact
+from medalpaca_evalharness.statistics.paired import mcnemar_exact
 
 from .request import ARMS, Arm
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from medalpaca_data.exam import Item
+from medalpaca_data.exams.item import Item
 
 from .page import ARM_NAMES, NOTHING
 from .request import ARMS, Arm, OptionScores, Progress, Scoring

@@ -8,8 +8,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
-from medalpaca_data.exam import POCKET, find_exam
-from medalpaca_data.ground.errors import Parser, UserError
+from medalpaca_data.exams.exam import find_exam
+from medalpaca_data.exams.item import POCKET
+from medalpaca_data.ground.command import Parser
+from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.places import quickstart
 
 from .address import Source, read_source

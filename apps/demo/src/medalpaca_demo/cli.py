@@ -11,8 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from medalpaca_data.ground.command import run
 from medalpaca_data.ground.endpoint import api_key
-from medalpaca_data.ground.errors import UserError, run
+from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.places import quickstart
 
 from .address import addresses, check_hosts
@@ -21,7 +22,7 @@ from .quiet import texts_withheld
 from .request import Scoring
 
 if TYPE_CHECKING:
-    from medalpaca_data.exam import Exam
+    from medalpaca_data.exams.exam import Exam
 
     from .audit import Recorder
     from .engine import Engine
@@ -73,7 +74,7 @@ def make_pair(choice: Choice) -> None:
 
 def serve(choice: Choice) -> None:
     """Check everything that can be wrong, cheapest first; load; open the page; wait."""
-    from medalpaca_data.exam import load_exam
+    from medalpaca_data.exams.exam import load_exam
     from medalpaca_data.ground.sealed import seal
     from medalpaca_data.ground.unsafe import Refused
 
@@ -152,7 +153,7 @@ def _recorder(log: Path) -> Recorder:
 
 def _facts(pair: Pair, exam: Exam, scoring: Scoring) -> dict[str, object]:
     """What every answer of this start hangs on."""
-    from medalpaca_data.exam_prompt import exam_prompt_id
+    from medalpaca_data.exams.asked import exam_prompt_id
 
     return {
         "base": str(pair.base) if pair.base_sha256 == "" else pair.base_sha256,

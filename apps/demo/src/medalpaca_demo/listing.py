@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from medalpaca_data.exam import Item
+from medalpaca_data.exams.item import Item
 
 from .results import Results, Seen
 

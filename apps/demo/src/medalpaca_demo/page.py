@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from medalpaca_data.exam import Item
+from medalpaca_data.exams.item import Item
 
 from .request import Progress
 

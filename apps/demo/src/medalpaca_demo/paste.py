@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from medalpaca_data.exam import LETTERS, MIN_OPTIONS, Item
+from medalpaca_data.exams.exam import MIN_OPTIONS
+from medalpaca_data.exams.item import LETTERS, Item
 
 OPTION = re.compile(r"^\s*\(?([A-Z])\s*[.):]\s*(\S.*)$")
 KEY = re.compile(r"^\s*(?:correct\s+)?(?:answer|key)\s*(?:is)?\s*[:=]?\s*\(?([A-Z])\b\)?.*$", re.I)

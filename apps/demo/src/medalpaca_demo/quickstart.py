@@ -18,15 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from medalpaca_data.exam import POCKET
+from medalpaca_data.exams.item import POCKET
 from medalpaca_data.ground.code import package_sha256
-from medalpaca_data.ground.errors import INTERRUPTED, Parser, UserError, run
+from medalpaca_data.ground.command import INTERRUPTED, Parser, run
+from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.files import read_json, write_json
 from medalpaca_data.ground.places import Quickstart, quickstart
 from medalpaca_data.ground.sealed import OFFLINE
 from medalpaca_data.ground.unsafe import refuse_unsafe
 from medalpaca_data.ground.weights import weights_sha256
-from medalpaca_evalharness.results import read_run
+from medalpaca_evalharness.logged.run import read_run
 
 try:
     import fcntl

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medalpaca_data.exam import Exam
-from medalpaca_data.exam_prompt import exam_prompt_id
+from medalpaca_data.exams.asked import exam_prompt_id
+from medalpaca_data.exams.exam import Exam
 from medalpaca_data.ground.errors import CheckFailed, UserError
-from medalpaca_evalharness.compare import Comparison, compare
-from medalpaca_evalharness.probability import softmax
-from medalpaca_evalharness.results import Run, read_run
-from medalpaca_evalharness.sample import Answer
+from medalpaca_evalharness.forecast.probability import softmax
+from medalpaca_evalharness.logged.run import Run, read_run
+from medalpaca_evalharness.logged.sample import Answer
+from medalpaca_evalharness.verdict.compare import Comparison, compare
 
 from .address import Address
 from .load import Pair

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from medalpaca_data.exam import Exam, Item
-from medalpaca_data.exam_prompt import ask
+from medalpaca_data.exams.asked import ask
+from medalpaca_data.exams.exam import Exam
+from medalpaca_data.exams.item import Item
 
 from .engine import Engine
 from .load import Pair

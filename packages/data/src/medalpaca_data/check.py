@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from .contamination import ItemCoverage, coverage
-from .exam import Exam, load_exam
+from .exams.contamination import ItemCoverage, coverage
+from .exams.exam import Exam, load_exam
 from .row import Row, read_all_rows
 
 HALF, MOST = 0.5, 0.8  # the thresholds that contamination is reported at

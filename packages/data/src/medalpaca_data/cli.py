@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .ground.errors import CheckFailed, Parser, UserError, run
+from .ground.command import Parser, run
+from .ground.errors import CheckFailed, UserError
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -273,9 +274,9 @@ def _estimate(recipe_name: str, overrides: Sequence[str], as_json: bool) -> None
     from rich.console import Console
 
     from .build import estimate_rephrasing
+    from .cost import estimate
     from .progress import Watched
     from .recipe import load_recipe
-    from .rephrase import estimate
 
     console = Console(markup=False)
     with Watched(console) as watched:

@@ -13,7 +13,7 @@ from rich.console import Console
 from .ground.errors import UserError
 from .meadow import CHANGES, CONTRADICTIONS, HITS, reading, require_meadow
 from .row import SPLITS, TEXTS
-from .stages.shard import place_of
+from .shard import place_of
 
 MANY = 5  # rows that were dropped in favour of this one, shown by name
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .ground.files import read_json, sha256_file
-from .stages.shard import Shard, read_account, total
+from .shard import Shard, read_account, total
 
 if TYPE_CHECKING:
-    from .exam import Exam
+    from .exams.exam import Exam
     from .recipe import Recipe
 
 LEDGER = "ledger.json"

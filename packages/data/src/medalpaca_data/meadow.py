@@ -14,8 +14,8 @@ from .ground.errors import UserError, one_line
 from .ground.files import existing, sha256_file, write_json, write_text
 from .ledger import FORMAT, LEDGER, read_ledger
 from .row import FIELDS
+from .shard import Shard, read_account
 from .stages.deidentify import Deidentify
-from .stages.shard import Shard, read_account
 from .stages.split import TRAIN, VALIDATION
 
 if TYPE_CHECKING:

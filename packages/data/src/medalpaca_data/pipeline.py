@@ -11,9 +11,10 @@ from typing import Any
 
 from .deid.settings import gate
 from .engine import Engine, Serial, run_all
-from .exam import Exam
+from .exams.exam import Exam
 from .ground.errors import UserError
 from .recipe import Recipe
+from .shard import Shard, read_account
 from .stages.base import FINGERPRINT, Stage, Tell, fingerprint, run_stage, silent
 from .stages.clean import Clean
 from .stages.decontaminate import Decontaminate
@@ -26,7 +27,6 @@ from .stages.read import STAGE as READ
 from .stages.read import first_bad, read_source
 from .stages.refuse_tests import RefuseTests
 from .stages.rephrase import Rephrasing
-from .stages.shard import Shard, read_account
 from .workplace import Workplace
 
 Trail = list[tuple[str, list[Shard]]]  # (stage, its shards), in order

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .build import Built
-from .rephrase import spent
+from .cost import spent
 
 SHOWN = 3  # reasons a stage lists; the ledger has them all
 

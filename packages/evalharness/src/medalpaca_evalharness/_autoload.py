@@ -207,7 +207,8 @@ def _checked(function: Any, check: str) -> Any:
         try:
             import inspect
 
-            from . import model_arguments, preflight
+            from .asked import preflight
+            from .model import arguments as model_arguments
 
             bound = inspect.signature(function).bind_partial(*args, **kwargs)
             if bound.arguments.get("model") == model_arguments.MODEL:

@@ -13,7 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from medalpaca_data.ground.errors import CheckFailed, Parser, UserError, run
+from medalpaca_data.ground.command import Parser, run
+from medalpaca_data.ground.errors import CheckFailed, UserError
 
 
 def entry() -> None:
@@ -153,8 +154,8 @@ def _parser() -> Parser:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from .results import read_run
-    from .summary import as_json, as_text, summary
+    from .logged.run import read_run
+    from .logged.summary import as_json, as_text, summary
 
     found = read_run(arguments.result, arguments.task)
     parts = summary(found)
@@ -165,27 +166,27 @@ def _show(arguments: argparse.Namespace) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from .compare import as_json, compare
-    from .results import read_run
+    from .logged.run import read_run
+    from .verdict.compare import as_json, compare
 
     comparison = compare(read_run(arguments.base, arguments.task), read_run(arguments.tuned, arguments.task))
     found = None
     if arguments.meadow:
-        from .clean import contamination
+        from .verdict.clean import contamination
 
         found = contamination(comparison, arguments.meadow, arguments.exam)
     if arguments.json:
-        from .clean import as_json as clean_json
+        from .verdict.clean import as_json as clean_json
 
         _print_json(as_json(comparison) | ({"contamination": clean_json(found)} if found else {}))
     else:
-        from .table import show
+        from .verdict.table import show
 
         show(comparison, contamination=found, items=arguments.items)
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from .report import make
+    from .report.write import make
 
     written = make(
         arguments.results,
@@ -199,7 +200,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    from .verify import Places, verify
+    from .report.verify import Places, verify
 
     found = verify(
         arguments.report,
@@ -223,7 +224,7 @@ def _verify(arguments: argparse.Namespace) -> None:
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
-    from medalpaca_data.exam import load_exam
+    from medalpaca_data.exams.exam import load_exam
 
     from .inspection import as_text, inspect
 
@@ -248,7 +249,7 @@ def _import(arguments: argparse.Namespace) -> None:
 def _ask(arguments: argparse.Namespace) -> None:
     from lm_eval.utils import simple_parse_args_string
 
-    from .both_sides import ask_both
+    from .model.both_sides import ask_both
 
     places = ask_both(
         arguments.base,
@@ -269,11 +270,11 @@ def _stress(arguments: argparse.Namespace) -> None:
     from lm_eval.utils import simple_parse_args_string
     from rich.console import Console
 
-    from .stress import Config, stress
-    from .stress_figures import figures
-    from .stress_progress import Watched
-    from .stress_result import NAME
-    from .stress_table import show
+    from .stress.figures import figures
+    from .stress.progress import Watched
+    from .stress.result import NAME
+    from .stress.run import Config, stress
+    from .stress.table import show
 
     config = Config(
         base=arguments.base,

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medalpaca_data.exam import BUNDLED, Exam, Item, judge, raw_exam
+from medalpaca_data.exams.exam import BUNDLED, Exam, judge, raw_exam
+from medalpaca_data.exams.item import Item
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.files import write_text
 

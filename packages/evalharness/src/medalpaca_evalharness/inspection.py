@@ -7,8 +7,9 @@ from collections import Counter
 from typing import Any
 
 from medalpaca_data.check import HALF
-from medalpaca_data.contamination import coverage
-from medalpaca_data.exam import Exam, Item
+from medalpaca_data.exams.contamination import coverage
+from medalpaca_data.exams.exam import Exam
+from medalpaca_data.exams.item import Item
 
 # An option's letter in the middle of a text, as files have it whose options were not told apart.
 _SWALLOWED = re.compile(

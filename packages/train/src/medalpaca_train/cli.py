@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from medalpaca_data.ground.errors import Parser, UserError, run
+from medalpaca_data.ground.command import Parser, run
+from medalpaca_data.ground.errors import UserError
 
 from . import __version__
 
@@ -85,14 +86,14 @@ def _chat(words: Sequence[str], audit: str | None) -> int:
 
 
 def _canary(words: Sequence[str], _: str | None) -> int:
-    from .canary_settings import read_words
+    from .canary.settings import read_words
 
     asked = read_words(words)
     _guard(asked.recipe.model)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from rich.console import Console
 
-    from .canary import canary
+    from .canary.run import canary
 
     canary(asked, Console())
     return 0
@@ -106,7 +107,7 @@ def _merge(words: Sequence[str], _: str | None) -> int:
     run = _finished(words[0])
     from rich.console import Console
 
-    from .merge import merge
+    from .merged.merge import merge
 
     merge(run, _absolute(words[1]) if len(words) == 2 else None, Console())
     return 0
@@ -139,8 +140,8 @@ def _absolute(word: str) -> Path:
 
 def _start(named: str, overrides: Sequence[str], preview: bool) -> int:
     # Heavy libraries are imported from here on: --help stays instant, and a bad recipe is refused before them.
+    from .processes.world import find_world
     from .recipe import find_recipe
-    from .world import find_world
 
     world = find_world()
     try:
@@ -157,7 +158,7 @@ def _start(named: str, overrides: Sequence[str], preview: bool) -> int:
     from rich.console import Console
 
     from . import run as runs
-    from .together import joined
+    from .processes.together import joined
 
     console = Console(quiet=not world.first, force_terminal=None if world.first else False)
     if not preview:

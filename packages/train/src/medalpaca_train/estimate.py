@@ -10,15 +10,15 @@ from typing import Any
 
 import torch
 
-from .flops import work_of
-from .hardware import Hardware
-from .loss import CHUNK
-from .objective import CACHED
-from .plan import Plan
-from .quantization import base_bytes, widened_bytes
+from .hardware.device import Hardware
+from .hardware.flops import work_of
+from .loss.cross_entropy import CHUNK
+from .loss.objective import CACHED
+from .model.quantization import base_bytes, widened_bytes
+from .processes.world import World
 from .recipe import Recipe
-from .tokens import Sample
-from .world import World
+from .rows.plan import Plan
+from .rows.tokens import Sample
 
 # What a layer keeps for its backward pass, per token and channel that goes in or out of its matrices, in elements of
 # the run's precision (mixed precision keeps some in fp32). The most of Llama, Qwen3, Gemma 3, GPT-NeoX and Phi-3,

@@ -15,37 +15,24 @@ from rich.console import Console
 
 from medalpaca_data.ground.errors import UserError
 
-from . import checkpoint
-from .flops import Work
-from .hardware import Hardware
-from .journal import Journal, Unwritten, validation_at
-from .model import trainable
-from .objective import Objective
-from .plan import MicroBatch, Plan, Step, best_fit
+from .hardware.device import Hardware
+from .hardware.flops import Work
+from .loss.objective import Objective
+from .model.load import trainable
+from .processes.share import Part, share
+from .processes.spread import PLAIN, Spread
+from .processes.world import ALONE, World
 from .progress import metered
 from .recipe import Recipe
-from .share import Part, share
-from .spread import PLAIN, Spread
+from .record import checkpoint
+from .record.journal import Journal, Unwritten, validation_at
+from .record.outcome import Outcome
+from .record.trackers import tracking
+from .rows.plan import MicroBatch, Plan, Step, best_fit
+from .rows.tokens import Sample
 from .stop import StopRequest
-from .tokens import Sample
-from .trackers import tracking
-from .world import ALONE, World
 
 NAMED_ROWS = 8  # ids in an error message; the journal has them all
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a sitting ended. Losses are validation losses in nats per learned token, None without validation rows."""
-
-    step: int
-    before: float | None
-    after: float | None
-    seconds: float
-    finished: bool
-    best: checkpoint.Best | None = (
-        None  # where validation happened on the way and found a step before the last
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medalpaca_data.deid.clearance import Clearance, clear
+from medalpaca_data.clearance import Clearance, clear
 from medalpaca_data.ground import places
 from medalpaca_data.ground.files import existing
 from medalpaca_data.row import Row, read_rows, read_split, rows_sha256

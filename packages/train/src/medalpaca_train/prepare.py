@@ -14,13 +14,13 @@ from medalpaca_data.ground.errors import UserError
 from medalpaca_data.prompt import chat_template, render
 from medalpaca_data.row import Row
 
-from . import pocket_model
 from .material import Material
-from .model import load_tokenizer
+from .model import pocket as pocket_model
+from .model.load import load_tokenizer
 from .recipe import Recipe
+from .rows.token_cache import cached
+from .rows.tokens import Encoded, Rejected, Samples, adds_bos
 from .screen import say
-from .token_cache import cached
-from .tokens import Encoded, Rejected, Samples, adds_bos
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .hardware import Hardware
+from .hardware.device import Hardware
 from .screen import say
 
 LOG_EVERY = 10.0  # seconds between lines where there is no terminal

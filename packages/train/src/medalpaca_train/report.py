@@ -13,9 +13,9 @@ from rich.text import Text
 
 from medalpaca_data.ground import places
 
-from .card import show
-from .quantization import settings
+from .model.quantization import settings
 from .recipe import Recipe
+from .record.card import show
 from .screen import say
 
 

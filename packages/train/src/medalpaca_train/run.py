@@ -10,25 +10,19 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from medalpaca_data.deid.clearance import Clearance
+from medalpaca_data.clearance import Clearance
 from medalpaca_data.ground import places
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.files import write_json, write_text
 from medalpaca_data.ground.weights import weights_sha256
 
-from . import checkpoint, manifest
-from .alone import LOCK, alone
-from .card import make_card, show
-from .checkpoint import Progress
-from .curve import draw_curve
 from .estimate import estimate
-from .exactness import choose_objective
-from .flops import peak, work_of
-from .hardware import Hardware, choose, use_threads
-from .journal import read_journal
-from .loop import Outcome, Trainer, make_optimizer
+from .hardware.device import Hardware, choose, use_threads
+from .hardware.flops import peak, work_of
+from .loop import Trainer, make_optimizer
+from .loss.exactness import choose_objective
 from .material import POCKET_BASE, Material, clear_rows, read_material, settle
-from .model import (
+from .model.load import (
     FRESH,
     base_directory,
     checkpoint_activations,
@@ -38,17 +32,24 @@ from .model import (
     skeleton,
     trainable,
 )
-from .plan import make_plan
 from .prepare import Prepared, prepare, say_prepared
-from .preview import show_preview
+from .processes.spread import say_spread, spread_out
+from .processes.world import ALONE, World
 from .recipe import Recipe, find_recipe
+from .record import checkpoint, manifest
+from .record.alone import LOCK, alone
+from .record.card import make_card, show
+from .record.checkpoint import Progress
+from .record.curve import draw_curve
+from .record.journal import read_journal
+from .record.outcome import Outcome
+from .record.run_directory import begin, check_out, check_same, remove_leftovers, save_best, save_model
+from .record.trackers import check_trackers
 from .report import next_command, show_outcome
-from .run_directory import begin, check_out, check_same, remove_leftovers, save_best, save_model
+from .rows.plan import make_plan
+from .rows.preview import show_preview
 from .screen import say
-from .spread import say_spread, spread_out
 from .stop import stop_on_signals
-from .trackers import check_trackers
-from .world import ALONE, World
 
 
 def train(name: str, recipe: Recipe, console: Console, world: World = ALONE) -> Path:

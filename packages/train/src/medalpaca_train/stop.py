@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from .world import World
+from .processes.world import World
 
 
 @dataclass(slots=True)

@@ -8,9 +8,10 @@ from typing import Any
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.weights import check_adapter_dir, check_model_dir
 
-from . import manifest, quantization
-from .hardware import Hardware, choose
-from .model import base_directory, from_pretrained, load_tokenizer
+from .hardware.device import Hardware, choose
+from .model import quantization
+from .model.load import base_directory, from_pretrained, load_tokenizer
+from .record import manifest
 
 WORDS = {"load_in_4bit": "nf4", "load_in_8bit": "int8"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medalpaca_data.exam_prompt import exam_prompt_id
+from medalpaca_data.exams.asked import exam_prompt_id
 
 from ..about import about
 from ..parts import html

@@ -10,8 +10,8 @@ from typing import Any
 
 import gradio as gr
 
-from medalpaca_evalharness.compare import Comparison, Row, points
-from medalpaca_evalharness.statistics import Interval
+from medalpaca_evalharness.statistics.paired import Interval
+from medalpaca_evalharness.verdict.compare import Comparison, Row, points
 
 from ..listing import Filter, Line, lines
 from ..parts import QUIET, acted, html, pressable

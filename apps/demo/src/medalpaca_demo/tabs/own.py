@@ -11,8 +11,8 @@ from typing import Any
 
 import gradio as gr
 
-from medalpaca_data.exam import Item
-from medalpaca_data.exam_prompt import ask
+from medalpaca_data.exams.asked import ask
+from medalpaca_data.exams.item import Item
 from medalpaca_data.prompt import render
 
 from ..answers import answer_column

@@ -1,14 +1,10 @@
-"""Errors that speak to the user, and the wrapper that turns them into exit codes."""
+"""Errors that speak to the user."""
 
 from __future__ import annotations
 
-import argparse
 import difflib
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import NoReturn
+from collections.abc import Iterable
 
-INTERRUPTED = 130
 KEPT = 100_000  # characters of a record that cannot be read
 
 
@@ -40,13 +36,6 @@ class CheckFailed(UserError):
     exit_code = 1
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser that reports a bad call in one line instead of the whole usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{self.prog}: {message} (see `{self.prog} --help`)")
-
-
 def nearest(word: str, known: Iterable[str]) -> str:
     """The known name closest to `word`, or '' when none is close."""
     return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)), "")
@@ -55,34 +44,3 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def one_line(error: BaseException) -> str:
     """The error's text on one line, so that a script can log it."""
     return " ".join(str(error).split())
-
-
-def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
-    """Call `main` with the command line and exit: 0 done, 1 check failed, 2 bad input, 130 interrupted.
-
-    Before `main` imports anything, libraries are told to report nothing and to fetch no kernels, and with
-    `MEDALPACA_SEALED=1` the guard is on.
-    """
-    from .sealed import no_hub_kernels, seal_if_asked  # it stands on this file
-
-    no_hub_kernels()
-    seal_if_asked()
-    try:
-        code = main(sys.argv[1:]) or 0
-        sys.stdout.flush()
-    except UserError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)  # noqa: T201 - the one place that speaks
-        code = error.exit_code
-    except BrokenPipeError:
-        # The reader (`| head`) has left; nothing is wrong and nobody listens.
-        sys.stderr.close()
-        code = 0
-    except OSError as error:
-        # A full disk, a missing permission, a file in a directory's place: the user's to put right, not ours.
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or one_line(error)}", file=sys.stderr)  # noqa: T201
-        code = UserError.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201
-        code = INTERRUPTED
-    sys.exit(code)

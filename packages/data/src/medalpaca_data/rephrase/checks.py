@@ -13,8 +13,8 @@ from importlib.resources import files
 
 import yaml
 
+from ..clean_text import fault as row_fault
 from ..row import TEXTS
-from ..stages.clean import fault as row_fault
 from .amounts import amounts
 from .drug_names import drug_names
 from .prompt import Prompt, Texts

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ..exam import Item, content_item_id, unscorable
-from ..exam_prompt import LETTER_INSTRUCTION, exam_input
+from ..exams.asked import LETTER_INSTRUCTION, exam_input
+from ..exams.exam import unscorable
+from ..exams.item import Item, content_item_id
 from ..ground.files import is_text
 from ..row import Row
 from .base import BaseSource

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from ..exam import LETTERS, Item
-from ..exam_layouts import MEDMCQA_OPTIONS
+from ..exams.item import LETTERS, Item
+from ..exams.layouts import MEDMCQA_OPTIONS
 from ..ground.errors import UserError
 from ..row import Row, read_records
 from .base import About, LeftOut, Name, Record

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from ..exam import Item
+from ..exams.item import Item
 from ..row import Row
 from .base import About, Name
 from .exam_rows import exam_row

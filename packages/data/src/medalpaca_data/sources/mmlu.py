@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from ..exam import LETTERS, Item
+from ..exams.item import LETTERS, Item
 from ..ground.errors import UserError
 from ..ground.files import existing, read_text
 from ..row import Row

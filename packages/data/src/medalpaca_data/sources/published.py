@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator
 
-from ..exam import content_item_id
+from ..exams.item import content_item_id
 from ..ground.errors import UserError
 from ..row import Row, parse_row, read_records
 from .alpaca import WRONG_LABELS
@@ -146,7 +146,7 @@ def _is_of(part: str, instruction: str) -> bool:
 
 def _refuse(file: Path) -> None:
     """Refuse a file whose content is one of the two parts that must not be trained on."""
-    from ..known_questions import KnownQuestions
+    from ..exams.known_questions import KnownQuestions
 
     start = [value for _, value in islice(read_records(file), PROBED) if isinstance(value, Mapping)]
     if any(WRONG_LABELS.search(str(value.get("instruction"))) for value in start):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..exam import Item
+from ..exams.item import Item
 from ..row import Row
 
 GPT = "gpt-3.5-turbo (2023, prompt never published)"

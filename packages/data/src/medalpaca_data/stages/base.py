@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..engine import Engine, run_all
 from ..ground.files import sha256_json
-from .shard import Drop, Shard, dropped_line, is_whole, write_shard
+from ..shard import Drop, Shard, dropped_line, is_whole, write_shard
 
 if TYPE_CHECKING:
     import polars as pl
@@ -107,7 +107,7 @@ def write_decisions(folder: Path, drops: Iterable[tuple[str, int, Drop]]) -> Non
 
     import polars as pl
 
-    from .shard import write_frame
+    from ..shard import write_frame
 
     listed = [(key, n, drop.reason, json.dumps(drop.evidence)) for key, n, drop in drops]
     schema = {"shard": pl.String, "row": pl.Int64, "reason": pl.String, "evidence": pl.String}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .shard import Shard
+from ..shard import Shard
 
 
 def find_contradictions(shards: Sequence[Shard]) -> list[dict[str, Any]]:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..exam import Exam
+from ..exams.exam import Exam
+from ..shard import Drop, Shard
 from .base import Stage, Verdict
-from .shard import Drop, Shard
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,7 +28,7 @@ class Decontaminate(Stage):
         return [self._max_coverage, FLOOR, [[exam.name, exam.sha256] for exam in self._exams]]
 
     def judge(self, table: pl.DataFrame, shard: Shard, folder: Path) -> Verdict:
-        from ..contamination import hits
+        from ..exams.contamination import hits
 
         parts = zip(table["instruction"], table["input"], table["output"], strict=True)
         found = list(hits(self._exams, ("\n".join(texts) for texts in parts), min(FLOOR, self._max_coverage)))

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..deid.settings import FOUND, LEFT, ROWS_FOUND, ROWS_LEFT, Deidentification, counted, make_record
 from ..row import TEXTS, content_id
+from ..shard import Drop, Shard, read_account, total
 from .base import Stage, Verdict
-from .shard import Drop, Shard, read_account, total
 
 if TYPE_CHECKING:
     from pathlib import Path

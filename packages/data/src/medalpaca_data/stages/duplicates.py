@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from ..shard import Drop, Shard
 from .base import Stage, Tell, Verdict, decisions, write_decisions
-from .shard import Drop, Shard
 
 if TYPE_CHECKING:
     import polars as pl

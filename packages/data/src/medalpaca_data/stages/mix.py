@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..ground.files import sha256_bytes
+from ..shard import Drop, Shard
 from .base import Stage, Tell, Verdict, decisions, write_decisions
-from .shard import Drop, Shard
 
 if TYPE_CHECKING:
     import polars as pl

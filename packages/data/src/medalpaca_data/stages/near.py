@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from ..ground.files import sha256_bytes
+from ..shard import Drop, Shard, write_frame
 from ..words import ngrams, words
 from .base import Stage, Tell, Verdict, decisions, write_decisions
-from .shard import Drop, Shard, write_frame
 
 if TYPE_CHECKING:
     import polars as pl

@@ -12,9 +12,9 @@ from typing import Any
 from ..ground.errors import UserError
 from ..ground.files import is_text, read_json, write_json
 from ..row import Row
+from ..shard import ROWS, Shard, escaped, frame, is_whole, place_of, read_account, rejected_line, write_shard
 from ..sources.base import BaseSource, Context, Record, Reject
 from .base import Tell, silent
-from .shard import ROWS, Shard, escaped, frame, is_whole, place_of, read_account, rejected_line, write_shard
 
 STAGE = "read"
 DONE = "done.json"

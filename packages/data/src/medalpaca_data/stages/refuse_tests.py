@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from ..shard import Drop, Shard
 from .base import Stage, Verdict
-from .shard import Drop, Shard
 
 if TYPE_CHECKING:
     import polars as pl
@@ -18,7 +18,7 @@ class RefuseTests(Stage):
     name: ClassVar[str] = "test questions"
 
     def judge(self, table: pl.DataFrame, shard: Shard, folder: Path) -> Verdict:
-        from ..known_questions import KnownQuestions
+        from ..exams.known_questions import KnownQuestions
 
         parts = zip(table["instruction"], table["input"], table["output"], strict=True)
         found = KnownQuestions.load().find("\n".join(texts) for texts in parts)

@@ -17,10 +17,10 @@ from ..rephrase.settings import Rephrase
 from ..rephrase.store import Answers, Store
 from ..rephrase.tries import Outcome, Tries
 from ..row import TEXTS, content_id
+from ..shard import Drop, Shard, read_account
 from ..sources.base import BaseSource
 from .base import Stage, Tell, Verdict
 from .clean import CHANGE
-from .shard import Drop, Shard, read_account
 
 if TYPE_CHECKING:
     import polars as pl

@@ -7,9 +7,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ..ground.files import sha256_bytes
+from ..shard import Shard
 from .duplicates import Duplicates
 from .near import Near, clusters_of
-from .shard import Shard
 
 if TYPE_CHECKING:
     import polars as pl

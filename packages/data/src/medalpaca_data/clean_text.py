@@ -1,0 +1,123 @@
+"""Text as it is to be learned: without what a format left behind, and not at all when it is no answer."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+
+TAGS = (
+    "a|b|i|u|em|strong|p|br|hr|div|span|ul|ol|li|dl|dt|dd|sup|sub|table|tbody|thead|tr|td|th|font|center|img|h[1-6]|"
+    "small|big|blockquote|code|pre|ref|references|gallery|nowiki|noinclude|script|style"
+)
+# An attribute has a name and a value, so that `a <b and c> d` stays.
+ATTRIBUTES = r"(?:\s+[\w:-]+\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s<>\"']+))*\s*"
+TAG = re.compile(rf"</?(?:{TAGS}){ATTRIBUTES}/?>", re.IGNORECASE)
+BREAKS = re.compile(rf"<(?:/?(?:br|hr|p|div|li|tr|ul|ol|h[1-6]|blockquote)){ATTRIBUTES}/?>", re.IGNORECASE)
+CELL = re.compile(rf"\s*</t[dh]>\s*(?=<t[dh]{ATTRIBUTES}>)", re.IGNORECASE)
+POWER = re.compile(r"(?<=\d)<sup>(?=[-+\u2212]?\d)", re.IGNORECASE)  # 10<sup>9</sup> is not 109
+REF = re.compile(rf"<ref{ATTRIBUTES}/>|<ref{ATTRIBUTES}>.*?</ref>", re.IGNORECASE | re.DOTALL)
+ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z]{2,8});", re.IGNORECASE)
+WIKI_FILE = re.compile(r"\[\[(?:file|image|category):[^\[\]]*\]\]", re.IGNORECASE)
+WIKI_LINK = re.compile(r"\[\[(?:[^\[\]|]*\|)?([^\[\]|]*)\]\]")
+WIKI_TEMPLATE = re.compile(r"\{\{([^{}]*)\}\}")
+WIKI_QUOTES = re.compile(
+    r"(?<!\w)('{5}|'{2,3})(?=\S)(.+?)(?<=\S)\1(?!\w)"
+)  # in pairs: 5'' is a place in a strand
+WIKI_CAPTION = re.compile(r"\bthumb\|(?:[^|\n]*\|)*")
+LINE_BREAKS = re.compile("\r\n|[\r\u000b\u000c\u0085\u2028\u2029]")
+# Not the joiners U+200C and U+200D, which Persian and Hindi are written with.
+INVISIBLE = re.compile(
+    "[\u0000-\u0008\u000e-\u001f\u007f-\u009f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff]"
+)
+SPACES = re.compile("[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
+LINE_END = re.compile(r"[ \t]+$", re.MULTILINE)
+BLANK_LINES = re.compile(r"\n{3,}")
+
+TEMPLATE = re.compile(r"\{\{([^{}]*)\}\}")
+WIKI_QUOTES = re.compile(
+    r"(?<!\w)('{5}|'{2,3})(?=\S)(.+?)(?<=\S)\1(?!\w)"
+)  # in pairs: 5'' is a place in a strand
+WIKI_CAPTION = re.compile(r"\bthumb\|(?:[^|\n]*\|)*")
+LINE_BREAKS = re.compile("\r\n|[\r\u000b\u000c\u0085\u2028\u2029]")
+# Not the joiners U+200C and U+200D, which Persian and Hindi are written with.
+INVISIBLE = re.compile(
+    "[\u0000-\u0008\u000e-\u001f\u007f-\u009f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff]"
+)
+SPACES = re.compile("[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
+LINE_END = re.compile(r"[ \t]+$", re.MULTILINE)
+BLANK_LINES = re.compile(r"\n{3,}")
+
+# A row that fails this test is as it should be, and most do. Rust runs it, so it has no look-around.
+SUSPECT = (
+    r"<[/a-zA-Z]|&[#a-zA-Z]|\[\[|\{\{|''|thumb\||[^\x20-\x7e\n]|[ \t]\n|\n\n\n|^\s|\s$|###|<\||\[/?INST\]"
+    r"|\{(?:instruction|input|output)\}"
+)
+
+TEMPLATE = re.compile(
+    r"^### ?(?:Instruction|Input|Response):|<\|(?:im_start|im_end|system|user|assistant|endoftext)\|>|\[/?INST\]|"
+    r"</?s>|\{(?:instruction|input|output)\}",
+    re.MULTILINE,
+)
+REFUSAL = re.compile(
+    r"\bas an? (?:ai|artificial intelligence|large)(?: language)? (?:model|assistant)\b", re.IGNORECASE
+)
+# "None" and "Na" are answers.
+NOTHING = {"", "nan", "null", "n/a", "todo", "tbd", "-", ".", "?", "...", "undefined", "[]", "{}"}
+# Where an answer that was cut off ends; the words are English, and looked for only where the rows are.
+CUT = re.compile(r"[,(]$")
+CUT_ENGLISH = re.compile(r"\b(?:and|or|the|such as|including|because)$", re.IGNORECASE)
+LONG = 40  # characters: below, an answer may be a bare term
+
+
+def clean_text(text: str) -> tuple[str, list[str]]:
+    """The text without residue, and what was done to it."""
+    done: list[str] = []
+
+    def apply(what: str, changed: str) -> str:
+        if changed != text:
+            done.append(what)
+        return changed
+
+    text = apply("unicode form", unicodedata.normalize("NFC", text))
+    text = apply("line breaks", LINE_BREAKS.sub("\n", text))
+    if "[[" in text or "{{" in text or "''" in text or "thumb|" in text:
+        plain = WIKI_LINK.sub(r"\1", WIKI_FILE.sub("", WIKI_TEMPLATE.sub(_template, text)))
+        text = apply("wiki markup", WIKI_QUOTES.sub(r"\2", WIKI_CAPTION.sub("", plain)))
+    if "<" in text:
+        plain = POWER.sub("^", CELL.sub(" | ", REF.sub("", text)))
+        text = apply("HTML tags", TAG.sub("", BREAKS.sub("\n", plain)))
+    # After the tags: a decoded `<` is text.
+    text = apply("HTML entities", ENTITY.sub(_entity, text) if "&" in text else text)
+    text = apply("invisible characters", SPACES.sub(" ", INVISIBLE.sub("", text)))
+    text = apply("white space", BLANK_LINES.sub("\n\n", LINE_END.sub("", text)).strip())
+    return text, done
+
+
+def fault(instruction: str, input: str, output: str, *, english: bool = False) -> str | None:
+    """Why a cleaned row is not to be learned from; None when it is."""
+    answer = output.strip()
+    if answer.lower() in NOTHING:
+        return "no answer"
+    if not (instruction.strip() or input.strip()):
+        return "no question"
+    if TEMPLATE.search(answer) or TEMPLATE.search(input) or TEMPLATE.search(instruction):
+        return "prompt template in the text"
+    if REFUSAL.search(answer):
+        return "a model speaks of itself"
+    if len(answer) >= LONG and (CUT.search(answer) or (english and CUT_ENGLISH.search(answer))):
+        return "answer breaks off"
+    return None
+
+
+def _template(found: re.Match[str]) -> str:
+    """What a reader would see of a template: the amounts in it, as {{convert|5|mg}} has them; of others nothing."""
+    _, *values = found[1].split("|")
+    shown = [value.strip() for value in values if "=" not in value]
+    return " ".join(shown) if any(any(map(str.isdigit, value)) for value in shown) else ""
+
+
+def _entity(found: re.Match[str]) -> str:
+    text = html.unescape(found[0])
+    # An entity for half a surrogate pair or a control character is left to be seen, not made.
+    return text if text.isprintable() or text in "\n\t\u00a0" else found[0]

@@ -1,0 +1,1 @@
+"""What rephrasing would take, and what it took."""

@@ -1,0 +1,49 @@
+"""How every command of ours is called and ends: one line for what is bad, an exit code that a script can trust."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from .errors import UserError, one_line
+from .sealed import no_hub_kernels, seal_if_asked
+
+INTERRUPTED = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that reports a bad call in one line instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{self.prog}: {message} (see `{self.prog} --help`)")
+
+
+def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
+    """Call `main` with the command line and exit: 0 done, 1 check failed, 2 bad input, 130 interrupted.
+
+    Before `main` imports anything, libraries are told to report nothing and to fetch no kernels, and with
+    `MEDALPACA_SEALED=1` the guard is on.
+    """
+    no_hub_kernels()
+    seal_if_asked()
+    try:
+        code = main(sys.argv[1:]) or 0
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)  # noqa: T201 - the one place that speaks
+        code = error.exit_code
+    except BrokenPipeError:
+        # The reader (`| head`) has left; nothing is wrong and nobody listens.
+        sys.stderr.close()
+        code = 0
+    except OSError as error:
+        # A full disk, a missing permission, a file in a directory's place: the user's to put right, not ours.
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or one_line(error)}", file=sys.stderr)  # noqa: T201
+        code = UserError.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        code = INTERRUPTED
+    sys.exit(code)

@@ -1,0 +1,1 @@
+"""From what a model says or scores to an item's answer."""

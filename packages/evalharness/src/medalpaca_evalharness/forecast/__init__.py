@@ -1,0 +1,1 @@
+"""What a model's probabilities are worth: calibration, answers withheld, answer sets."""

@@ -1,0 +1,1 @@
+"""A report: its figures, its page, and the check that computes all of it again."""

@@ -1,0 +1,1 @@
+"""The statistics, from counts and probabilities alone."""

@@ -1,0 +1,1 @@
+"""One exam asked in other ways, and what of a score holds."""

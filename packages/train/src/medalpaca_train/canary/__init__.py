@@ -1,0 +1,1 @@
+"""The memorisation test: patients that nobody is, planted and looked for."""
