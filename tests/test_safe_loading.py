@@ -149,7 +149,7 @@ def test_under_the_name_of_safetensors(here, bomb, copied, pair):
 def test_in_a_checkpoint(here, bomb, pair, tmp_path):
     """A run that was cut off continues from its checkpoint, and not from this one; nor from one that was changed."""
     words = ["train", "lora", f"model={pair.base}", f"data={pair.rows}", "out=cut", *KEYS, "save_every=1"]
-    killed = "medalpaca_train.run._finish"
+    killed = "medalpaca_train.run.finish"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(killed, lambda *_: (_ for _ in ()).throw(UserError("killed")))
         assert here(*words) == (2, "error: killed\n")

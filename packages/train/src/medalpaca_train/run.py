@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from medalpaca_data.clearance import Clearance
 from medalpaca_data.ground import places
 from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.files import write_json, write_text
 from medalpaca_data.ground.weights import weights_sha256
 
 from .estimate import estimate
+from .finish import Finished, finish, tidy
 from .hardware.device import Hardware, choose, use_threads
 from .hardware.flops import peak, work_of
 from .loop import Trainer, make_optimizer
@@ -26,26 +25,20 @@ from .model.load import (
     FRESH,
     base_directory,
     checkpoint_activations,
-    commit_of,
     count,
     load_model,
     skeleton,
     trainable,
 )
-from .prepare import Prepared, prepare, say_prepared
+from .prepare import prepare, say_prepared
 from .processes.spread import say_spread, spread_out
 from .processes.world import ALONE, World
 from .recipe import Recipe, find_recipe
 from .record import checkpoint, manifest
-from .record.alone import LOCK, alone
-from .record.card import make_card, show
+from .record.alone import alone
 from .record.checkpoint import Progress
-from .record.curve import draw_curve
-from .record.journal import read_journal
-from .record.outcome import Outcome
-from .record.run_directory import begin, check_out, check_same, remove_leftovers, save_best, save_model
+from .record.run_directory import begin, check_out, check_same, remove_leftovers
 from .record.trackers import check_trackers
-from .report import next_command, show_outcome
 from .rows.plan import make_plan
 from .rows.preview import show_preview
 from .screen import say
@@ -84,7 +77,7 @@ def _train(run: Path, name: str, recipe: Recipe, settled: Recipe, console: Conso
     if done := world.told(manifest.read_manifest(run)):
         check_same(run, (done["data"]["sha256"], done["base"]["sha256"]), hashes)
         if world.first:
-            _tidy(run)
+            tidy(run)
         say(console, f"{run} is a finished run of this recipe; nothing to do")
         return run
     with world.first_of_node_first():
@@ -169,8 +162,12 @@ def _train(run: Path, name: str, recipe: Recipe, settled: Recipe, console: Conso
                 # Whole again, as one process would have it: the base with the weights of the last checkpoint.
                 model = load(replace(hardware, device=torch.device("cpu")))
                 checkpoint.restore_last(run, model)
-            _finish(
-                run, name, settled, prepared, model, hardware, start, outcome, console, world, base, cleared
+            finish(
+                Finished(run, name, settled, base, cleared, start, outcome, world),
+                model,
+                prepared,
+                hardware,
+                console,
             )
         world.wait()
     else:
@@ -213,47 +210,3 @@ def _names(material: Material, base: Path | None, world: World) -> tuple[str, st
                 f"{what} is not the same for process {rank} as for the first; give a place that all nodes share"
             )
     return data, weights
-
-
-def _finish(
-    run: Path,
-    name: str,
-    recipe: Recipe,
-    prepared: Prepared,
-    model: Any,
-    hardware: Hardware,
-    start: Progress,
-    outcome: Outcome,
-    console: Console,
-    world: World,
-    base: Path | None,
-    cleared: Clearance,
-) -> None:
-    """Save the model, then the receipt; only then do the checkpoints go."""
-    save_model(run, model, prepared.tokenizer, hardware.compute_dtype)
-    if outcome.best:
-        checkpoint.restore_best(run, model)
-        save_best(run, model, prepared.tokenizer, hardware.compute_dtype)
-        say(
-            console,
-            f"step {outcome.best.step} had the lowest validation loss, {outcome.best.loss:.4f}: kept in best/",
-        )
-    draw_curve(read_journal(run / "metrics.jsonl"), run / "loss.png")
-    receipt = manifest.make_manifest(recipe, run, start, outcome, prepared.counts(), hardware, world.size)
-    receipt["base"]["revision"] = commit_of(base) or recipe.revision
-    receipt["patient_text"] = cleared.as_json()
-    command = next_command(recipe, run, hardware.compute_dtype)
-    write_text(run / "README.md", make_card(receipt, name, command))
-    write_json(run / manifest.FILE, receipt)
-    checkpoint.remove_all(run)
-    if outcome.after is not None:
-        say(console, f"validation loss {show(outcome.before)} -> {show(outcome.after)}")
-    show_outcome(receipt, run, command, console)
-
-
-def _tidy(run: Path) -> None:
-    """Take from a finished run what stays when a kill comes right after its receipt."""
-    checkpoint.remove_all(run)
-    remove_leftovers(run)
-    with suppress(OSError):
-        (run / LOCK).unlink()
