@@ -17,7 +17,7 @@ from medalpaca_data.ground.files import sha256_bytes
 from medalpaca_demo.audit import Recorder
 from medalpaca_demo.engine import Engine
 from medalpaca_demo.load import check_pair, load_arms
-from medalpaca_demo.request import Request
+from medalpaca_demo.passes.request import Request
 
 DEMO = Path(sys.executable).with_name("demo")
 ASKED = Request(

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from medalpaca_demo.arms import ADAPTER_NAMES
 from medalpaca_demo.engine import Engine
-from medalpaca_demo.hooks import HookGuard
-from medalpaca_demo.request import ARMS, Progress, Request
+from medalpaca_demo.passes.arms import ADAPTER_NAMES
+from medalpaca_demo.passes.hooks import HookGuard
+from medalpaca_demo.passes.request import ARMS, Progress, Request
 
 QUESTIONS = [
     "Which vitamin is lacking in scurvy?",
@@ -187,8 +187,8 @@ def test_too_long_a_question_fails_alone_and_in_words(engine: Engine) -> None:
 
 
 def test_half_a_character_is_held_back(plain: SimpleNamespace) -> None:
-    from medalpaca_demo.job import Job
-    from medalpaca_demo.stream import Row
+    from medalpaca_demo.passes.job import Job
+    from medalpaca_demo.passes.stream import Row
 
     ids = plain.tokenizer.encode("a\N{SNOWMAN}", add_special_tokens=False)
     assert len(ids) > 2

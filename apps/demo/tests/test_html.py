@@ -7,11 +7,11 @@ from types import MappingProxyType
 import pytest
 
 from medalpaca_data.exams.item import Item
-from medalpaca_demo.answers import answer_column
-from medalpaca_demo.bars import option_table, percent
-from medalpaca_demo.page import header, label, prompt, status, stem
-from medalpaca_demo.request import Answer, Progress
-from medalpaca_demo.score import rate
+from medalpaca_demo.page.bars import option_table, percent
+from medalpaca_demo.page.text import header, label, prompt, status, stem
+from medalpaca_demo.page.text.answers import answer_column
+from medalpaca_demo.passes.request import Answer, Progress
+from medalpaca_demo.passes.score import rate
 
 BAD = "<script>alert(1)</script>"
 ITEM = Item(id=BAD, question=BAD, options={"A": BAD, "B": "b"}, answer="B", step=1, subject=BAD)

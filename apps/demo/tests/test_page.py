@@ -88,7 +88,7 @@ def phone(site: Site, visit: Any) -> Iterator[Any]:
 def slow(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Answers that take seconds, so that there is something to stop; and when each token of them came."""
     came: list[float] = []
-    from medalpaca_demo.stream import FanOut
+    from medalpaca_demo.passes.stream import FanOut
 
     take = FanOut._take
 
@@ -114,7 +114,7 @@ def idle(engine: Any, seconds: float = 5.0) -> bool:
 
 
 def test_both_sides_answer_and_the_bars_are_the_engines_numbers(site: Site, tab: Any) -> None:
-    from medalpaca_demo.request import ARMS, Request
+    from medalpaca_demo.passes.request import ARMS, Request
 
     compare(tab)
     question = ask(site.items[0], "letter")

@@ -17,12 +17,12 @@ from lm_eval.models.huggingface import HFLM
 from medalpaca_data.exams.asked import ask
 from medalpaca_data.exams.item import Item
 from medalpaca_data.ground.errors import UserError
-from medalpaca_demo.address import Address, check_hosts, read_source
-from medalpaca_demo.bars import option_table
+from medalpaca_demo.endpoint.address import Address, check_hosts, read_source
+from medalpaca_demo.endpoint.remote import Remote
 from medalpaca_demo.engine import Engine, Loaded
 from medalpaca_demo.load import check_pair, load_engine
-from medalpaca_demo.remote import Remote
-from medalpaca_demo.request import ARMS, Progress, Request
+from medalpaca_demo.page.bars import option_table
+from medalpaca_demo.passes.request import ARMS, Progress, Request
 
 ITEM = Item(
     id="q",

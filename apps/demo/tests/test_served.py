@@ -93,8 +93,8 @@ def test_calls_go_through_the_queue_and_runs_are_not_there(app: tuple[Any, str])
 
 def test_others_are_let_in_with_a_password_only(pair: tuple[Path, Path], tmp_path: Path) -> None:
     from medalpaca_demo.app import build_app, serving
-    from medalpaca_demo.auth import hash_line, read_auth
     from medalpaca_demo.load import check_pair, load_engine
+    from medalpaca_demo.served.auth import hash_line, read_auth
 
     users = tmp_path / "users"
     users.write_text(hash_line("ada", lambda prompt: "difference engine") + "\n")

@@ -91,7 +91,7 @@ def ask_own(page: Any, text: str) -> None:
 
 
 def test_browse_filters_and_leads_to_the_question(site: Site, tab: Any) -> None:
-    from medalpaca_demo.listing import Filter, lines, select
+    from medalpaca_demo.page.text.listing import Filter, lines, select
 
     page, listed = tab.page, lines(site.exam.items, site.results)
     go(page, "Browse")
@@ -170,8 +170,8 @@ def test_no_key_and_no_choice_reaches_the_page_before_handing_in(site: Site, tab
     # Of two items that differ in the key alone, the page is the same.
     from dataclasses import replace
 
+    from medalpaca_demo.page.text.sitting import sit
     from medalpaca_demo.scene import Scene
-    from medalpaca_demo.sitting import sit
     from medalpaca_demo.visits import Visits
 
     def sheet(answer: str) -> str:
@@ -223,9 +223,9 @@ def test_quick_fingers_lose_no_answer(site: Site, tab: Any) -> None:
 
 def test_without_results_a_block_is_rated_by_the_models_now(site: Site) -> None:
     """The same choices as the examination's."""
-    from medalpaca_demo.request import ARMS
+    from medalpaca_demo.page.text.sitting import sit
+    from medalpaca_demo.passes.request import ARMS
     from medalpaca_demo.scene import Scene
-    from medalpaca_demo.sitting import sit
     from medalpaca_demo.tabs.exam import choices
     from medalpaca_demo.visits import Visits
 
@@ -254,7 +254,7 @@ def test_a_timed_block_ends_by_itself(site: Site, tab: Any, monkeypatch: pytest.
 
 def overhear(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Everything that the server streams to a page from now on."""
-    from medalpaca_demo.shield import Shield
+    from medalpaca_demo.served.shield import Shield
 
     heard: list[bytes] = []
     original = Shield.__call__

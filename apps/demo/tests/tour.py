@@ -52,10 +52,10 @@ def serve(arguments: list[str]) -> None:
     if os.environ.get("TOUR_PLANTED"):
         sealed.seal = lambda but=(): sealed.go_offline()  # the guard is off
         threading.Thread(target=plant).start()
-    import medalpaca_demo.quiet
+    import medalpaca_demo.served.quiet
 
     if os.environ.get("TOUR_LOUD"):
-        medalpaca_demo.quiet.texts_withheld = contextlib.nullcontext
+        medalpaca_demo.served.quiet.texts_withheld = contextlib.nullcontext
     from medalpaca_data.ground.command import run
     from medalpaca_demo.engine import Engine
     from medalpaca_demo.tabs import own

@@ -20,15 +20,15 @@ from starlette.middleware.gzip import GZipMiddleware
 from medalpaca_data.exams.exam import Exam
 from medalpaca_data.ground.errors import UserError
 
-from .access import RULE, Door, Lockout
 from .engine import Engine
 from .load import Pair
-from .page import banner, header, key_help, purpose
-from .parts import QUIET, html, static
-from .request import Scoring
+from .page.parts import QUIET, html, static
+from .page.text import banner, header, key_help, purpose
+from .passes.request import Scoring
 from .results import Results
 from .scene import Scene
-from .shield import LOCAL_NAMES, Shield
+from .served.access import RULE, Door, Lockout
+from .served.shield import LOCAL_NAMES, Shield
 from .tabs import about, browse, compare, exam, leaderboard, own, vote
 from .visits import Visits
 

@@ -11,8 +11,8 @@ from medalpaca_data.ground.command import Parser
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.files import sha256_bytes
 
-from .job import Job
-from .request import Progress
+from .passes.job import Job
+from .passes.request import Progress
 
 KEPT = "an audit log here keeps hashes of questions and answers, times and log-in names"
 UNWRITTEN = "the audit log cannot be written, and without it nobody is answered"

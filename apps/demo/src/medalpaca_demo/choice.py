@@ -14,8 +14,8 @@ from medalpaca_data.ground.command import Parser
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.places import quickstart
 
-from .address import Source, read_source
-from .request import Scoring
+from .endpoint.address import Source, read_source
+from .passes.request import Scoring
 
 DEFAULT_PORT = 7860
 LOOPBACK = "127.0.0.1"

@@ -16,10 +16,10 @@ from medalpaca_data.ground.endpoint import api_key
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.places import quickstart
 
-from .address import addresses, check_hosts
 from .choice import Choice, choose
-from .quiet import texts_withheld
-from .request import Scoring
+from .endpoint.address import addresses, check_hosts
+from .passes.request import Scoring
+from .served.quiet import texts_withheld
 
 if TYPE_CHECKING:
     from medalpaca_data.exams.exam import Exam
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     """Parse, then serve until interrupted."""
     match list(arguments):
         case ["password", str() as name]:
-            from .auth import hash_line
+            from .served.auth import hash_line
 
             say(hash_line(name))
         case ["audit", *rest]:
@@ -79,8 +79,8 @@ def serve(choice: Choice) -> None:
     from medalpaca_data.ground.unsafe import Refused
 
     from .audit import KEPT, head_line
-    from .auth import check_tls, read_auth
     from .load import check_pair, no_engine, start_engine, unchecked_pair
+    from .served.auth import check_tls, read_auth
 
     # Before gradio and transformers are imported: both read their switches once.
     without_proxies()

@@ -22,15 +22,15 @@ import torch
 
 from medalpaca_data.ground.errors import UserError
 
-from .arms import Arms
 from .audit import UNWRITTEN, Recorder
-from .encode import encode, max_length
-from .job import Job
-from .prefill import follow, loglikelihoods, read
-from .remote import Remote, answer_all
-from .request import ARMS, Arm, Progress, Request
-from .score import rate, score_options
-from .stream import FanOut, Row, StopRows
+from .endpoint.remote import Remote, answer_all
+from .passes.arms import Arms
+from .passes.encode import encode, max_length
+from .passes.job import Job
+from .passes.prefill import follow, loglikelihoods, read
+from .passes.request import ARMS, Arm, Progress, Request
+from .passes.score import rate, score_options
+from .passes.stream import FanOut, Row, StopRows
 
 MAX_JOBS = 8
 # Whoever would come after these is told so at once: nobody waits minutes for an answer without knowing.

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.weights import check_adapter_dir, check_model_dir, weights_sha256
 
-from .address import Address, Source, addresses, check_hosts
+from .endpoint.address import Address, Source, addresses, check_hosts
 
 if TYPE_CHECKING:
-    from .arms import Arms
     from .audit import Recorder
+    from .endpoint.remote import Remote
     from .engine import Engine, Loaded
-    from .remote import Remote
-    from .request import Arm
+    from .passes.arms import Arms
+    from .passes.request import Arm
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def start_engine(pair: Pair, key: str | None = None, recorder: Recorder | None =
 
 def load_arms(pair: Pair, key: str | None = None) -> Loaded:
     """Load what is here, and ask whether what is elsewhere answers. `key` is what endpoints want to see."""
-    from .remote import Remote
+    from .endpoint.remote import Remote
 
     remotes: dict[Arm, Remote] = {}
     directories: dict[Arm, Path] = {}
@@ -132,7 +132,7 @@ def _load_here(directories: Mapping[Arm, Path]) -> Loaded:
     from peft import PeftModel
     from transformers import AutoTokenizer
 
-    from .arms import Two
+    from .passes.arms import Two
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     there = list(directories.values())
@@ -178,7 +178,7 @@ def _adapted(model: Any) -> Arms:
     """An adapter that cannot share a batch with its base (DoRA, what is not LoRA) takes turns with it."""
     import torch
 
-    from .arms import ADAPTER_NAMES, Mixed, Switched
+    from .passes.arms import ADAPTER_NAMES, Mixed, Switched
 
     mixed = Mixed(model)
     try:

@@ -14,9 +14,9 @@ from medalpaca_evalharness.logged.run import Run, read_run
 from medalpaca_evalharness.logged.sample import Answer
 from medalpaca_evalharness.verdict.compare import Comparison, compare
 
-from .address import Address
+from .endpoint.address import Address
 from .load import Pair
-from .request import Scoring
+from .passes.request import Scoring
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from medalpaca_data.exams.item import Item
 
 from .engine import Engine
 from .load import Pair
-from .request import Request, Scoring
+from .passes.request import Request, Scoring
 from .results import Results
 from .visits import Visits
 

@@ -12,8 +12,8 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 
 from .engine import Engine
-from .job import Job
-from .request import Progress, Request
+from .passes.job import Job
+from .passes.request import Progress, Request
 
 # A stream wakes at once when its job is cancelled; this only bounds the wait should its visitor be gone.
 PATIENCE_SECONDS = 2.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from medalpaca_data.exams.asked import exam_prompt_id
 
-from ..about import about
-from ..parts import html
+from ..page.about import about
+from ..page.parts import html
 from ..scene import Scene
 
 

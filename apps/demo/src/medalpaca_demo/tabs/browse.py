@@ -12,10 +12,10 @@ from typing import Any
 
 import gradio as gr
 
-from ..bars import RIGHT, WRONG, percent
-from ..listing import KINDS, ORDERS, ROWS_PER_PAGE, Filter, Line, lines, select, steps, subjects
-from ..page import NOTHING
-from ..parts import QUIET, acted, button, choice, download, html, notice, pressable
+from ..page.bars import RIGHT, WRONG, percent
+from ..page.listing import KINDS, ORDERS, ROWS_PER_PAGE, Filter, Line, lines, select, steps, subjects
+from ..page.parts import QUIET, acted, button, choice, download, html, notice, pressable
+from ..page.text import NOTHING
 from ..scene import Scene
 from .compare import Compare
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import gradio as gr
 
-from ..answers import answer_column
-from ..bars import option_table
-from ..page import label, prompt, status, stem, walk_line
-from ..parts import ENGINE, QUIET, acted, html, pressable
-from ..request import Progress
+from ..page.answers import answer_column
+from ..page.bars import option_table
+from ..page.parts import ENGINE, QUIET, acted, html, pressable
+from ..page.text import label, prompt, status, stem, walk_line
+from ..passes.request import Progress
 from ..scene import Scene
 
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import gradio as gr
 
-from ..bars import RIGHT, WRONG
-from ..listing import steps
-from ..page import ARM_NAMES, NOTHING, stem
-from ..parts import ENGINE, PRESS, acted, button, choice, download, notice, pressable
-from ..request import ARMS, Arm
+from ..page.bars import RIGHT, WRONG
+from ..page.listing import steps
+from ..page.parts import ENGINE, PRESS, acted, button, choice, download, notice, pressable
+from ..page.sitting import BLOCKS, Sitting, as_json, scores, sit
+from ..page.text import ARM_NAMES, NOTHING, stem
+from ..passes.request import ARMS, Arm
 from ..scene import Scene
-from ..sitting import BLOCKS, Sitting, as_json, scores, sit
 from .compare import Compare
 
 TIME_IS_UP = notice(

@@ -13,8 +13,8 @@ import gradio as gr
 from medalpaca_evalharness.statistics.paired import Interval
 from medalpaca_evalharness.verdict.compare import Comparison, Row, points
 
-from ..listing import Filter, Line, lines
-from ..parts import QUIET, acted, html, pressable
+from ..page.listing import Filter, Line, lines
+from ..page.parts import QUIET, acted, html, pressable
 from ..scene import Scene
 from .browse import Browse, no_results
 

@@ -15,13 +15,13 @@ from medalpaca_data.exams.asked import ask
 from medalpaca_data.exams.item import Item
 from medalpaca_data.prompt import render
 
-from ..answers import answer_column
-from ..bars import option_table
-from ..page import prompt, status
-from ..parts import ENGINE, QUIET, acted, button, html, notice, pressable
-from ..paste import read_pasted
-from ..patient import looks_like_patient
-from ..request import Progress, Request
+from ..page.answers import answer_column
+from ..page.bars import option_table
+from ..page.parts import ENGINE, QUIET, acted, button, html, notice, pressable
+from ..page.paste import read_pasted
+from ..page.patient import looks_like_patient
+from ..page.text import prompt, status
+from ..passes.request import Progress, Request
 from ..scene import Scene
 
 LONGEST = 20_000  # characters; the model's own limit is in tokens, and said when it is met

@@ -12,11 +12,11 @@ from typing import Any
 
 import gradio as gr
 
-from ..answers import answer_column
-from ..ballot import CHOICES, Vote, as_jsonl, cast_choice, left_arm, other, tally
-from ..page import ARM_NAMES, stem
-from ..parts import ENGINE, PRESS, acted, button, download, html, notice, pressable
-from ..request import Arm, Progress
+from ..page.answers import answer_column
+from ..page.ballot import CHOICES, Vote, as_jsonl, cast_choice, left_arm, other, tally
+from ..page.parts import ENGINE, PRESS, acted, button, download, html, notice, pressable
+from ..page.text import ARM_NAMES, stem
+from ..passes.request import Arm, Progress
 from ..scene import Scene
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from .page import ARM_NAMES, NOTHING
-from .request import Answer, Arm, Progress, Scoring
+from ..passes.request import Answer, Arm, Progress, Scoring
 from .spoken import spoken_letter
+from .text import ARM_NAMES, NOTHING
 
 Asked = tuple[Mapping[str, str], Scoring]  # the options, and what was to be answered: a letter or a text
 

@@ -7,9 +7,9 @@ from importlib.metadata import version
 
 from medalpaca_data.exams.exam import Exam
 
-from .address import Address, Source, addresses
-from .load import Pair
-from .request import Scoring
+from ..endpoint.address import Address, Source, addresses
+from ..load import Pair
+from ..passes.request import Scoring
 
 HOW = {
     "letter": "the letter whose log-likelihood as the first thing said is highest (lm-eval's acc)",

@@ -7,8 +7,8 @@ from html import escape
 
 from medalpaca_data.exams.item import Item
 
-from .page import ARM_NAMES, NOTHING
-from .request import ARMS, Arm, OptionScores, Progress, Scoring
+from ..passes.request import ARMS, Arm, OptionScores, Progress, Scoring
+from .text import ARM_NAMES, NOTHING
 
 ENDPOINTS_OWN = "the endpoint's own numbers, not the examination's"
 RIGHT, WRONG, CHOSEN = "\N{CHECK MARK}", "\N{BALLOT X}", "\N{BLACK CIRCLE}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from medalpaca_data.exams.item import Item
 
-from .request import ARMS, Arm
+from ..passes.request import ARMS, Arm
 
 BLOCKS = (10, 20, 40)
 SECONDS_PER_QUESTION = 90  # what the licensing examinations give

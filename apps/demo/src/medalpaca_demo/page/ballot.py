@@ -10,7 +10,7 @@ from typing import Literal
 
 from medalpaca_evalharness.statistics.paired import mcnemar_exact
 
-from .request import ARMS, Arm
+from ..passes.request import ARMS, Arm
 
 Choice = Literal["left", "right", "same", "poor"]
 CHOICES: dict[Choice, str] = {"left": "Left", "right": "Right", "same": "Same", "poor": "Both poor"}

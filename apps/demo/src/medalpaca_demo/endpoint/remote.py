@@ -10,11 +10,11 @@ from types import MappingProxyType
 
 from medalpaca_data.ground.errors import UserError, nearest
 
+from ..passes.job import REDRAW_SECONDS, Job
+from ..passes.request import ARMS, Answer, Arm, Ended
 from .address import Address
 from .completions import READ_SECONDS, Completions, EndpointError, ask
-from .job import REDRAW_SECONDS, Job
 from .logprobs import Rater, UnratedError
-from .request import ARMS, Answer, Arm, Ended
 
 # How soon a user who has left is noticed: the connection is closed then, and the server stops.
 POLL_SECONDS = 0.1

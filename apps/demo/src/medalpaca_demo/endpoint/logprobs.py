@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..passes.request import OptionScores, Request
+from ..passes.score import rate
 from .completions import Completions, FailsError, RefusedError
-from .request import OptionScores, Request
-from .score import rate
 
 LIKELIEST = 20  # what vLLM gives unless told otherwise
 NO_LOGPROBS = "it tells no probabilities"

@@ -7,7 +7,7 @@ from html import escape
 
 from medalpaca_data.exams.item import Item
 
-from .request import Progress
+from ..passes.request import Progress
 
 NOTHING = "\N{EN DASH}"  # stands where a number or a text will be
 ARM_NAMES = {"base": "Base", "tuned": "Fine-tuned"}

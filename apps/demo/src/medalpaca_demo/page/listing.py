@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from medalpaca_data.exams.item import Item
 
-from .results import Results, Seen
+from ..results import Results, Seen
 
 Kind = Literal["all", "disagree", "fixed", "broken", "wrong", "right", "unread"]
 Order = Literal["exam", "up", "down"]

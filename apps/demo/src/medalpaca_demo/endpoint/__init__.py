@@ -1,0 +1,1 @@
+"""The same from a model that another program serves."""
