@@ -7,9 +7,9 @@ from types import MappingProxyType
 import pytest
 
 from medalpaca_data.exams.item import Item
+from medalpaca_demo.page.answers import answer_column
 from medalpaca_demo.page.bars import option_table, percent
 from medalpaca_demo.page.text import header, label, prompt, status, stem
-from medalpaca_demo.page.text.answers import answer_column
 from medalpaca_demo.passes.request import Answer, Progress
 from medalpaca_demo.passes.score import rate
 

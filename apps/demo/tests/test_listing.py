@@ -9,7 +9,7 @@ import pytest
 
 from medalpaca_data.exams.exam import Exam, load_exam
 from medalpaca_demo.load import Pair, check_pair
-from medalpaca_demo.page.text.listing import KINDS, Filter, lines, select
+from medalpaca_demo.page.listing import KINDS, Filter, lines, select
 from medalpaca_demo.results import Results, load_results
 from medalpaca_demo.tabs.browse import as_csv, controls, filter_name, table
 from medalpaca_demo.tabs.leaderboard import in_words, leaderboard, subjects

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from medalpaca_demo.page.text.paste import read_pasted
-from medalpaca_demo.page.text.patient import looks_like_patient
-from medalpaca_demo.page.text.spoken import spoken_letter
+from medalpaca_demo.page.paste import read_pasted
+from medalpaca_demo.page.patient import looks_like_patient
+from medalpaca_demo.page.spoken import spoken_letter
 
 
 @pytest.mark.parametrize("style", ["{}. {}", "{}) {}", "({}) {}", "{}: {}", "  {} : {}"])

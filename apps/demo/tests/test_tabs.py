@@ -91,7 +91,7 @@ def ask_own(page: Any, text: str) -> None:
 
 
 def test_browse_filters_and_leads_to_the_question(site: Site, tab: Any) -> None:
-    from medalpaca_demo.page.text.listing import Filter, lines, select
+    from medalpaca_demo.page.listing import Filter, lines, select
 
     page, listed = tab.page, lines(site.exam.items, site.results)
     go(page, "Browse")
@@ -170,7 +170,7 @@ def test_no_key_and_no_choice_reaches_the_page_before_handing_in(site: Site, tab
     # Of two items that differ in the key alone, the page is the same.
     from dataclasses import replace
 
-    from medalpaca_demo.page.text.sitting import sit
+    from medalpaca_demo.page.sitting import sit
     from medalpaca_demo.scene import Scene
     from medalpaca_demo.visits import Visits
 
@@ -223,7 +223,7 @@ def test_quick_fingers_lose_no_answer(site: Site, tab: Any) -> None:
 
 def test_without_results_a_block_is_rated_by_the_models_now(site: Site) -> None:
     """The same choices as the examination's."""
-    from medalpaca_demo.page.text.sitting import sit
+    from medalpaca_demo.page.sitting import sit
     from medalpaca_demo.passes.request import ARMS
     from medalpaca_demo.scene import Scene
     from medalpaca_demo.tabs.exam import choices
