@@ -242,7 +242,7 @@ def test_without_results_a_block_is_rated_by_the_models_now(site: Site) -> None:
 
 
 def test_a_timed_block_ends_by_itself(site: Site, tab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from medalpaca_demo import sitting
+    from medalpaca_demo.page import sitting
 
     monkeypatch.setattr(sitting, "SECONDS_PER_QUESTION", 0.2)
     go(tab.page, "Exam")

@@ -80,17 +80,17 @@ def test_saved_weights_are_the_trained_ones(go: Go, base: Path, monkeypatch: pyt
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    from medalpaca_train import run as runs
+    from medalpaca_train import finish
 
     kept: list[torch.Tensor] = []
-    save = runs.save_model
+    save = finish.save_model
 
     def keeping(run: Path, model: Any, *others: Any) -> None:
         model.eval()
         kept.append(model(PROBE).logits.detach())
         save(run, model, *others)
 
-    monkeypatch.setattr(runs, "save_model", keeping)
+    monkeypatch.setattr(finish, "save_model", keeping)
     full, _ = go(method="full", max_steps=3)
     check_model_dir(full)
     torch.testing.assert_close(AutoModelForCausalLM.from_pretrained(full)(PROBE).logits, kept[0])

@@ -27,7 +27,6 @@ from medalpaca_data.ground.places import Quickstart, quickstart
 from medalpaca_data.ground.sealed import OFFLINE
 from medalpaca_data.ground.unsafe import refuse_unsafe
 from medalpaca_data.ground.weights import weights_sha256
-from medalpaca_evalharness.logged.run import read_run
 
 try:
     import fcntl
@@ -180,6 +179,8 @@ class Loop:
 def is_examined(out: Path, base: Path, adapter: Path | None) -> bool:
     """Whether `out` holds one whole result of exactly these weights. lm_eval writes it in two steps, and the
     samples last, so a kill can leave half of one."""
+    from medalpaca_evalharness.logged.run import read_run
+
     if not out.is_dir():
         return False
     try:
