@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 INTERRUPTED = 130
+UNHEARD = 141  # 128 + SIGPIPE, as of any program whose reader leaves: whoever asks for it knows that not all was said
 KEPT = 100_000  # characters of a record that cannot be read
 
 
@@ -58,7 +60,8 @@ def one_line(error: BaseException) -> str:
 
 
 def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
-    """Call `main` with the command line and exit: 0 done, 1 check failed, 2 bad input, 130 interrupted.
+    """Call `main` with the command line and exit: 0 done, 1 check failed, 2 bad input, 130 interrupted, 141 when the
+    reader of what is printed (`| head`) has left.
 
     Before `main` imports anything, libraries are told to report nothing and to fetch no kernels, and with
     `MEDALPACA_SEALED=1` the guard is on.
@@ -74,9 +77,12 @@ def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
         print(f"error: {one_line(error)}", file=sys.stderr)  # noqa: T201 - the one place that speaks
         code = error.exit_code
     except BrokenPipeError:
-        # The reader (`| head`) has left; nothing is wrong and nobody listens.
-        sys.stderr.close()
-        code = 0
+        code = _unheard()
+    except SystemExit as error:
+        # What rich makes of the same.
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        code = _unheard()
     except OSError as error:
         # A full disk, a missing permission, a file in a directory's place: the user's to put right, not ours.
         where = f"{error.filename}: " if error.filename else ""
@@ -86,3 +92,9 @@ def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
         print("interrupted", file=sys.stderr)  # noqa: T201
         code = INTERRUPTED
     sys.exit(code)
+
+
+def _unheard() -> int:
+    """Nobody reads on: nothing more is said, not even by Python when it empties its buffers at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return UNHEARD
