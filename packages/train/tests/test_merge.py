@@ -5,6 +5,10 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ from medalpaca_data.ground.errors import CheckFailed, UserError
 from medalpaca_data.ground.weights import check_model_dir, tensor_shapes, weights_sha256
 from medalpaca_data.prompt import render
 from medalpaca_train import merge as merging
+from medalpaca_train.alone import LOCK, alone
 from medalpaca_train.cli import main
 from medalpaca_train.model import load_tokenizer
 from medalpaca_train.tuned import load_base
@@ -183,6 +188,35 @@ def test_rows_that_are_gone_or_changed_are_stood_in_for(go: Go, data: Path) -> N
     _, manifest = merged(run)
     assert "not there any more" in manifest["check"]["rows"]
     assert manifest["check"]["largest_logit_difference"] < 1e-5
+
+
+def test_of_merges_beside_it_only_a_killed_one_is_removed(go: Go) -> None:
+    run, _ = go(max_steps=1)
+    killed, working, other = (run.with_name(f".{run.name}-merged.{name}") for name in ("killed", "work", "x"))
+    for folder in (killed, working, other):
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"half")
+    (killed / LOCK).touch()
+    with alone(working):
+        merged(run)
+    assert not killed.exists()
+    assert working.is_dir()
+    assert other.is_dir()
+
+
+@pytest.mark.slow  # a merge in a process of its own, killed
+def test_what_a_killed_merge_leaves_the_next_removes(go: Go) -> None:
+    run, _ = go(max_steps=1)
+    command = [Path(sys.executable).with_name("train"), "merge", run]
+    merge = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while merge.poll() is None and not (left := list(run.parent.glob(f".{run.name}-merged.*/config.json"))):
+        time.sleep(0.001)
+    merge.send_signal(signal.SIGKILL)
+    assert merge.wait() == -signal.SIGKILL
+    assert [file.parent.is_dir() for file in left] == [True]
+    out, _ = merged(run)
+    assert not left[0].parent.exists()
+    assert LOCK not in {file.name for file in out.iterdir()}
 
 
 @pytest.mark.slow  # a run of many steps
