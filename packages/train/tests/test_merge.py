@@ -150,8 +150,8 @@ def test_refusals(go: Go, base: Path, tmp_path: Path) -> None:
     full, _ = go(max_steps=1, method="full", out=str(tmp_path / "whole"))
     for words, message in (
         ([str(full)], "holds a whole model already; there is nothing to merge"),
-        ([], "name one finished run and where to"),
-        ([str(run), "seed=1"], "name one finished run and where to"),
+        ([], "required: RUN"),
+        ([str(run), "seed=1"], "'seed=1' is not out=DIR"),
         ([str(tmp_path / "nowhere")], "no such run directory"),
         ([str(tmp_path / "full")], "not a finished run"),
         ([str(run), str(run)], "already holds something"),

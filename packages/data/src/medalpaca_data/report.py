@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from .build import Built
+from .ledger import LEDGER
 from .rephrase import spent
 
 SHOWN = 3  # reasons a stage lists; the ledger has them all
@@ -54,6 +56,28 @@ def show_build(built: Built, console: Console) -> None:
         console.print(f"{built.path}: up to date ({counts} rows); nothing was built again.", soft_wrap=True)
     else:
         console.print(f"{built.path}: {counts} rows; every rejected record is in rejected/.", soft_wrap=True)
+
+
+def as_json(built: Built) -> dict[str, Any]:
+    """What became of how many rows, for scripts; the whole account is in the ledger."""
+    return {
+        "path": str(built.path),
+        "ledger": str(built.path / LEDGER),
+        "reused": built.reused,
+        "rows": built.ledger["rows"],
+        "sources": [
+            {
+                "name": source["name"],
+                **{key: source[key] for key in ("read", "kept", "rejected")},
+                "reasons": {
+                    stage["stage"]: stage["reasons"] for stage in source["stages"] if stage["reasons"]
+                },
+            }
+            for source in built.ledger["sources"]
+        ],
+        "rephrasing": spent.as_json(built.spent) if built.spent else None,
+        "seconds": dict(built.seconds),
+    }
 
 
 def _parity(built: Built) -> Table:
