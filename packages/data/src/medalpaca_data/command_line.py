@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -82,6 +84,24 @@ def screen(*, stderr: bool = False, **settings: Any) -> Console:
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = WIDE
     return made
+
+
+def wrapped(text: str, width: int | None = None, hang: int = 0) -> str:
+    """The text's lines, each broken at blanks to fit `width` (default: the terminal's), and what follows set in.
+
+    A word that is longer, such as a path, stays whole.
+    """
+    if width is None:
+        looked_at = sys.stdout.isatty() or "COLUMNS" in os.environ
+        width = shutil.get_terminal_size().columns if looked_at else WIDE
+    wrapper = textwrap.TextWrapper(
+        max(width, hang + 20),
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+        subsequent_indent=" " * hang,
+    )
+    return "\n".join(wrapper.fill(line) if len(line) > width else line for line in text.splitlines())
 
 
 def print_json(value: Any) -> None:

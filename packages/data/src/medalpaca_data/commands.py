@@ -8,7 +8,7 @@ from pathlib import Path
 from .command_line import Command, Name, add_command
 
 EXAMPLES = (
-    "data sources                            what can be built from, where to get it",
+    "data sources                            what can be built, and where it is",
     "data build meadow.yaml out=meadow       raw sources to rows and ledger",
     "data fetch pubmedqa out=raw             download one that is free to download",
     "data explain meadow 3f2a9c417be0d852    one row's life, from raw file to text",

@@ -34,22 +34,24 @@ def show_build(built: Built, console: Console) -> None:
                 why.append(f"{source['name']}, {stage['stage']}: {reasons}")
     console.print(table)
     for line in why:
-        console.print(line, soft_wrap=True, highlight=False)
+        console.print(line, highlight=False)
     if any(source["published"] is not None for source in built.ledger["sources"]):
         console.print(_parity(built))
+        for source in built.ledger["recipe"]["sources"]:
+            if source.get("why"):
+                console.print(f"{source['name']}: {source['why']}", highlight=False)
     if built.spent:
         spent.show(built.spent, console)
     if built.seconds:
         slowest = sorted(built.seconds.items(), key=lambda entry: -entry[1])
         told = ", ".join(f"{what} {seconds:.1f}" for what, seconds in slowest if seconds >= 0.05)
-        console.print(f"seconds: {sum(built.seconds.values()):.1f} ({told})", soft_wrap=True)
+        console.print(f"seconds: {sum(built.seconds.values()):.1f} ({told})")
     for name in built.ledger["skipped"]:
         console.print(f"left out by skip: {name}")
     if built.ledger["contradictions"]["questions"]:
         counts = built.ledger["contradictions"]
         console.print(
-            f"{counts['questions']:,} questions have several answers ({counts['rows']:,} rows): contradictions.jsonl",
-            soft_wrap=True,
+            f"{counts['questions']:,} questions have several answers ({counts['rows']:,} rows): contradictions.jsonl"
         )
     counts = ", ".join(f"{count:,} {split}" for split, count in built.ledger["rows"].items())
     if built.reused:
@@ -83,12 +85,10 @@ def as_json(built: Built) -> dict[str, Any]:
 def _parity(built: Built) -> Table:
     """What was published of each part beside what is here: as read, before any row is dropped as a repeat, and kept."""
     table = Table(title="Beside the published mix", title_justify="left")
-    table.add_column("part")
+    table.add_column("part", overflow="fold")
     for name in ("published", "read as rows", "kept", "seconds"):
-        table.add_column(name, justify="right")
-    table.add_column("note", ratio=1)
+        table.add_column(name, justify="right", no_wrap=True)
     sums = [0, 0, 0]
-    recipe = {source["name"]: source for source in built.ledger["recipe"]["sources"]}
     for source in built.ledger["sources"]:
         counts = [source["published"] or 0, source["stages"][0]["kept"], source["kept"]]
         sums = [total + count for total, count in zip(sums, counts, strict=True)]
@@ -97,10 +97,9 @@ def _parity(built: Built) -> Table:
             source["name"],
             *(f"{count:,}" for count in counts),
             "" if seconds is None else f"{seconds:.1f}",
-            recipe[source["name"]].get("why") or "",
         )
     table.add_section()
-    table.add_row("together", *(f"{count:,}" for count in sums), "", "")
+    table.add_row("together", *(f"{count:,}" for count in sums), "")
     return table
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from medalpaca_data.command_line import print_json, screen
+from medalpaca_data.command_line import print_json, screen, wrapped
 from medalpaca_data.ground.errors import CheckFailed, UserError, run
 
 from .commands import parser
@@ -138,7 +138,7 @@ def _inspect(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(report)
     else:
-        sys.stdout.write(as_text(report) + "\n")
+        sys.stdout.write(wrapped(as_text(report), hang=10) + "\n")
 
 
 def _import(arguments: argparse.Namespace) -> None:
@@ -148,7 +148,7 @@ def _import(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(as_json(found))
     else:
-        sys.stdout.write(as_text(found) + "\n")
+        sys.stdout.write(wrapped(as_text(found), hang=10) + "\n")
 
 
 def _ask(arguments: argparse.Namespace) -> None:
