@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
 import pytest
+from rich.console import Console
 
 from medalpaca_data.cli import main as data
 from medalpaca_data.ground.errors import CheckFailed
+from medalpaca_data.progress import Watched
 from medalpaca_evalharness.cli import main as exam
+from medalpaca_evalharness.stress_progress import Watched as Examined
+from medalpaca_train.canary_report import show as show_canary
+from medalpaca_train.canary_report import verdict
+from medalpaca_train.canary_settings import CanaryTest
+from medalpaca_train.progress import metered
+from medalpaca_train.report import show_outcome
 
 NAMES = ("medical_meadow_wikidoc_patient_information", "stack_exchange_health_questions", "cards")
 STEM = "A patient has these " + " ".join(f"sign{n}" for n in range(24)) + " and which disease is it?"
@@ -109,7 +118,10 @@ def test_it_fits(words, builds, monkeypatch, capsys):
     name, *rest = words
     with suppress(CheckFailed):
         {"data": data, "exam": exam}[name](rest)
-    shown = capsys.readouterr().out
+    check_fits(capsys.readouterr().out)
+
+
+def check_fits(shown: str) -> None:
     assert shown.strip()
     assert "…" not in shown
     assert [line for line in shown.splitlines() if len(line) > 80] == []
@@ -138,3 +150,60 @@ def test_in_a_pipe_nothing_is_wrapped(name, builds, monkeypatch, capsys):
         shown[columns] = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert shown[None] == shown["2000"]
     assert max(map(len, shown[None])) > 80
+
+
+class Fast:
+    """Hardware whose numbers are long."""
+
+    def peak_memory(self) -> float:
+        return 139.9e9
+
+
+def on_a_terminal(columns: int = 80) -> Console:
+    return Console(width=columns, force_terminal=True, color_system=None, markup=False, emoji=False)
+
+
+def test_what_train_shows_fits(capsys):
+    screen = on_a_terminal()
+    loss = {"before": 12.3456, "after": 1.2345}
+    counts = {
+        "rows_train": 1_234_567,
+        "rows_read": 1_234_567,
+        "tokens": 123_456_789,
+        "supervised_tokens": 123_456_789,
+    }
+    outcome = {"data": counts, "validation_loss": loss, "steps": 123_456, "seconds": 1e6}
+    show_outcome(outcome, Path("/a/directory") / ("of-a-run-with-a-long-name" * 4), "lm_eval", screen)
+    test = CanaryTest(repeats=(1, 10, 100, 10_000), candidates=100_000)
+    groups = [
+        {"repeats": n, "patients": 4, "exposure_bits": 16.6, "extracted": 4, "p_by_chance": 1.23e-16}
+        for n in (0, *test.repeats)
+    ]
+    show_canary(
+        {
+            "groups": groups,
+            "chance_bits": 1.4,
+            "most_bits": 16.6,
+            "test": test.model_dump(),
+            "verdict": verdict(groups),
+        },
+        screen,
+    )
+    check_fits(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_live_bars_fit(columns, capsys):
+    screen = on_a_terminal(columns)
+    with metered(screen, 0, 12_345, Fast(), 1.0) as meter:
+        meter._started -= 100  # seconds
+        meter.step(1_234, 12.345, 12_345_678, 0.0)
+    with Watched(screen) as watched:
+        watched.tell(f"read {NAMES[0]}", 123_456_789, None)
+        watched.tell("near duplicates", 123_456, 1_234_567)
+    with Examined(screen) as examined:
+        examined.tell("tuned", 0, 12_345)
+        examined.tell("tuned", 1_234, 12_345)
+    moved = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "\n", capsys.readouterr().out).replace("\r", "\n")
+    assert "…" not in moved
+    assert max(map(len, moved.splitlines())) <= columns

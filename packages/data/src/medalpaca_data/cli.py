@@ -112,6 +112,7 @@ def _fetch(name: str, out: str, as_json: bool) -> None:
         TimeRemainingColumn,
         TransferSpeedColumn,
     )
+    from rich.table import Column
 
     from .fetch import fetch
 
@@ -119,7 +120,8 @@ def _fetch(name: str, out: str, as_json: bool) -> None:
     if key not in ("out", "to") or not place:
         raise UserError(f"data fetch: {out!r} is not out=DIR")
     console = screen(stderr=as_json)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    name_column = TextColumn("{task.description}", table_column=Column(overflow="fold"))
+    columns = (name_column, BarColumn(bar_width=None), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
         bars: dict[str, TaskID] = {}
 

@@ -16,6 +16,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 
@@ -25,9 +26,9 @@ class Watched:
     def __init__(self, console: Console) -> None:
         columns = (
             SpinnerColumn(),
-            TextColumn("{task.description:<24}"),
-            BarColumn(bar_width=20),
-            _Amount(),
+            TextColumn("{task.description:<24}", table_column=Column(overflow="fold")),
+            BarColumn(bar_width=None),  # what is left of the line
+            _Amount(table_column=Column(no_wrap=True)),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )

@@ -147,9 +147,9 @@ def _receipt(
 
 def _report(written: dict[str, Any], out: Path, probe: Probe, console: Console) -> None:
     check = written["check"]
-    say(
-        console,
+    console.print(
         f"loss on {len(probe.samples)} {probe.what}: adapter {check['loss']['adapter']:.5f}, merged "
         f"{check['loss']['merged']:.5f}; largest difference of a logit {check['largest_logit_difference']:.2g}",
+        markup=False,
     )
     say(console, f"merged into the {written['merge']['into']}, {written['merge']['stored_in']}: {out}")
