@@ -127,6 +127,26 @@ def check_fits(shown: str) -> None:
     assert [line for line in shown.splitlines() if len(line) > 80] == []
 
 
+@pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
+def test_json_is_one_document_and_nothing_else(words, builds, monkeypatch, capsys):
+    monkeypatch.chdir(builds)
+    name, *rest = [word.replace("another.csv", "third.csv").replace("imported", "again") for word in words]
+    with suppress(CheckFailed):
+        {"data": data, "exam": exam}[name]([*rest, "--json"])
+    assert isinstance(json.loads(capsys.readouterr().out), dict)
+
+
+def test_a_build_says_what_it_kept(builds, monkeypatch, capsys):
+    monkeypatch.chdir(builds)
+    data([*COMMANDS["build"][1:], "--json"])
+    told = json.loads(capsys.readouterr().out)
+    ledger = json.loads(Path(told["ledger"]).read_text())
+    assert (told["path"], told["reused"], told["rows"]) == ("meadow", True, ledger["rows"])
+    assert told["sources"][0] == {
+        "name": NAMES[0], "read": 13, "kept": 12, "rejected": 1, "reasons": {"read": {"empty 'output'": 1}}
+    }  # fmt: skip
+
+
 def test_a_row_is_explained_in_words_that_fit(builds, monkeypatch, capsys):
     monkeypatch.chdir(builds)
     monkeypatch.setenv("COLUMNS", "80")

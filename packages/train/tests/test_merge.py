@@ -190,6 +190,15 @@ def test_rows_that_are_gone_or_changed_are_stood_in_for(go: Go, data: Path) -> N
     assert manifest["check"]["largest_logit_difference"] < 1e-5
 
 
+def test_for_scripts(go: Go, capsys: pytest.CaptureFixture[str]) -> None:
+    run, _ = go(max_steps=1)
+    capsys.readouterr()
+    assert main(["merge", str(run), f"out={run.with_name('mine')}", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told.pop("out") == str(run.with_name("mine"))
+    assert told == json.loads((run.with_name("mine") / "manifest.json").read_text())
+
+
 def test_of_merges_beside_it_only_a_killed_one_is_removed(go: Go) -> None:
     run, _ = go(max_steps=1)
     killed, working, other = (run.with_name(f".{run.name}-merged.{name}") for name in ("killed", "work", "x"))
