@@ -21,7 +21,7 @@ examples:
       --results results/base results/tuned
   demo --base http://127.0.0.1:8000/v1#base \\
       --adapter http://127.0.0.1:8000/v1#mine --exam exam.jsonl
-  demo password ada >> users
+  demo password ada >> users && chmod 600 users
   demo --host 192.0.2.7 --auth-file users \\
       --ssl-certfile cert.pem --ssl-keyfile key.pem
   demo --audit log
