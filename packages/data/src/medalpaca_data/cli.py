@@ -121,8 +121,10 @@ def _fetch(name: str, out: str, as_json: bool) -> None:
         raise UserError(f"data fetch: {out!r} is not out=DIR")
     console = screen(stderr=as_json)
     name_column = TextColumn("{task.description}", table_column=Column(overflow="fold"))
-    columns = (name_column, BarColumn(bar_width=None), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+    bar = (BarColumn(bar_width=None), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(
+        name_column, *bar, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
         bars: dict[str, TaskID] = {}
 
         def told(file: str, done: int, of: int) -> None:

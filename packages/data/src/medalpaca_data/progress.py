@@ -32,7 +32,8 @@ class Watched:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        self._progress = Progress(*columns, console=console, transient=True)
+        # Where there is no terminal, rich would leave an empty line of it.
+        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._tasks: dict[str, TaskID] = {}
 
     def tell(self, what: str, done: int, of: int | None) -> None:
