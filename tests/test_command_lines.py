@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import select
 import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -190,3 +193,40 @@ def test_fish_completes(line, wanted, folder, capsys, tmp_path):
     done = subprocess.run(["fish", "--no-config", "-c", ask], capture_output=True, text=True, cwd=folder)
     found = {one.partition("\t")[0].rstrip("/") for one in done.stdout.splitlines()}
     assert wanted <= found, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "stands"),
+    [
+        ("data build pocket ou", "data build pocket out="),
+        ("data build pocket out=meadow.y", "data build pocket out=meadow.yaml "),
+        ("train lora learn", "train lora learning_rate="),
+        ("train meadow.y", "train meadow.yaml "),
+    ],
+)
+def test_what_stands_on_the_line_after_a_tab_in_bash(typed, stands, folder, tmp_path, capsys):
+    pty = pytest.importorskip("pty")
+    file = tmp_path / "script"
+    file.write_text(completion(typed.split()[0], "bash", capsys))
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "dumb", "PS1": "", "HISTFILE": ""}
+    bash = subprocess.Popen(
+        ["bash", "--norc", "-i"], stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=folder,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    os.write(ours, f"source {file}; bind 'set completion-ignore-case off'; echo READ''Y\n".encode())
+    seen = ""
+    try:
+        for wanted, then in (("READY\r\n", f"{typed}\t"), (stands, "")):
+            until = time.monotonic() + 20
+            while wanted not in seen:
+                assert time.monotonic() < until, repr(seen)
+                if select.select([ours], [], [], 0.1)[0]:
+                    seen += os.read(ours, 65536).decode(errors="replace")
+            os.write(ours, then.encode())
+    finally:
+        bash.kill()
+        bash.wait()
+        os.close(ours)
+    assert "\\=" not in seen

@@ -25,7 +25,7 @@ _medalpaca_{name}() {{
   fi
   _shtab_{name} "$@"
   if [[ ${{#COMPREPLY[@]}} == 1 && "${{COMPREPLY[0]}}" == *= ]]; then
-    compopt -o nospace 2>/dev/null
+    compopt -o nospace +o filenames 2>/dev/null  # else the = would get a backslash
   fi
   return 0
 }}
