@@ -112,10 +112,18 @@ def test_the_command_tells_unchanged_changed_and_unusable(log: Path, tmp_path: P
     done = check("verify", log, "--head", head.sha256)
     assert done.returncode == 0
     assert "entries up to 3 are those of the noted head; 0 came later" in done.stdout
+    done = check("verify", log, "--json")
+    assert json.loads(done.stdout) == {
+        "log": str(log), "unchanged": True, "head": {"count": 3, "sha256": head.sha256}, "notes": []
+    }  # fmt: skip
     log.write_text(log.read_text().replace('"number": 1', '"number": 7'))
     done = check("verify", log)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {log} line 3: does not continue the entry before it")
+    scripted = check("verify", log, "--json")
+    assert (scripted.returncode, scripted.stderr) == (1, done.stderr)
+    told = json.loads(scripted.stdout)
+    assert (told["unchanged"], f"error: {told['problem']}\n") == (False, done.stderr)
     assert done.stderr.count("\n") == 1
     for arguments, says in (
         (("verify", tmp_path / "none"), "no such file"),

@@ -1,6 +1,7 @@
 """The command as a user meets it: exit codes, one line for an error, quick help."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -82,3 +83,13 @@ def test_a_covered_item_fails_the_check_when_asked(write, tmp_path, row):
     done = data("check", "rows.json", "--exam", "exam.jsonl", "--fail-over", "0.5", cwd=tmp_path)
     assert done.returncode == 1
     assert "1 items of exam are covered by 50% or more" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["sources"], ["sources", "--json"]])
+def test_a_reader_that_leaves_ends_it_quietly(arguments):
+    # 141, as of any program whose reader leaves; the first is rich's own end, the second Python's.
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as unread:  # noqa: PTH123 - a pipe has no path
+        done = subprocess.run([DATA, *arguments], stdout=unread, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (141, b"")

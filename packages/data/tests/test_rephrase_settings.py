@@ -1,6 +1,7 @@
 """What a recipe may ask for, who may be sent what, and prompts."""
 
 import json
+import re
 import sqlite3
 from pathlib import Path
 
@@ -60,6 +61,31 @@ def test_patient_text_stays_on_this_machine(tmp_path, monkeypatch):
 def test_a_wrong_recipe_is_told_in_one_line(keys, told):
     with pytest.raises(UserError, match=told):
         load_config(Rephrase, {"prompts": {"cards": "flash_card"}, **keys})
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"endpoints": ["http://user:SECRET@host/v1"]},
+        {"endpoints": ["http://user:SEC/RET@host/v1"]},
+        {"endpoints": ["https://SECRET@host/v1", "http://127.0.0.1:8000/v1"]},
+        {"endpoints": ["https://host/v1?key=SECRET&version=2"]},
+        {"endpoints": ["https://host/v1#SECRET"]},
+        {"endpoints": ["user:SECRET@host:8000"]},
+        {"api_key_env": "SECRET-1"},
+    ],
+)
+def test_a_key_is_not_repeated(keys):
+    with pytest.raises(UserError) as told:
+        load_config(Rephrase, {"prompts": {"cards": "flash_card"}, "model": "m", **keys})
+    assert not {"SEC", "RET", "SECRET"} & set(re.split(r"\W", str(told.value)))
+    assert "***" in str(told.value) or "api_key_env" in keys
+
+
+def test_an_address_without_a_key_is_shown_whole():
+    address = "ftp://127.0.0.1:8000/v1"
+    with pytest.raises(UserError, match=address):
+        load_config(Rephrase, {"prompts": {"cards": "flash_card"}, "model": "m", "endpoints": [address]})
 
 
 def test_a_source_or_prompt_that_is_not_there(tmp_path):

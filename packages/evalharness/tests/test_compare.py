@@ -104,7 +104,8 @@ def test_the_pocket_exam_is_judged_by_its_headline_metric(run, write_exam):
     assert base.limited
 
 
-def test_a_run_is_compared_whatever_its_directory_is_called(run, write_exam, tmp_path, capsys):
+def test_a_run_is_compared_whatever_its_directory_is_called(run, write_exam, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     exam = write_exam()
     base, tuned = run("base", always_b, exam), run("tuned", right, exam)
     file = next(tuned.rglob("results_*.json"))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from medalpaca_data.ground.errors import CheckFailed
 from medalpaca_evalharness.report.verify import Places, differences, verify
 
 Edit = Callable[[list[dict[str, Any]]], None]
@@ -204,3 +205,19 @@ def test_numbers_may_differ_in_their_last_bits():
         "a: only in the report",
         "b: only in what the samples give",
     ]
+
+
+def test_for_scripts(made, capsys):
+    from medalpaca_evalharness.cli import main
+
+    capsys.readouterr()
+    assert main(["verify", str(made), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["report"], told["matches"], told["problems"]) == (str(made), True, [])
+    assert told["checked"]
+    next((made.parent / "tuned").rglob("samples_*.jsonl")).unlink()
+    with pytest.raises(CheckFailed):
+        main(["verify", str(made), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told["matches"] is False
+    assert any("is missing" in problem for problem in told["problems"])

@@ -143,13 +143,17 @@ def test_what_cannot_be_asked(
         main(["canary", *words])
 
 
-def test_a_run_is_tested_and_its_card_says_so(go: Callable[..., tuple[Path, str]]) -> None:
+def test_a_run_is_tested_and_its_card_says_so(
+    go: Callable[..., tuple[Path, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
     run, _ = go(max_steps=2)
+    capsys.readouterr()
     before = (run / "README.md").read_text()
     words = [str(run), "repeats=[3]", "patients=2", "candidates=32", "max_steps=2"]
-    screen = io.StringIO()
-    folder = canary(read_words(words), Console(file=screen, width=160))
-    assert folder == run.with_name("run-canary")
+    folder = run.with_name("run-canary")
+    assert main(["canary", *words, "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == {"out": str(folder), **json.loads((folder / "canary.json").read_text())}
     assert folder.stat().st_mode & 0o777 == 0o700
     assert len((folder / "rows.jsonl").read_text().splitlines()) == 6 + 24
     result = json.loads((run / "canary.json").read_text())
@@ -163,7 +167,7 @@ def test_a_run_is_tested_and_its_card_says_so(go: Callable[..., tuple[Path, str]
     assert card.count("## Memorisation") == 1
     assert f"| 3 | 2 | {planted['exposure_bits']:.1f} |" in card
     assert "the canary test, of synthetic patients planted in" in (folder / "run" / "README.md").read_text()
-    assert result["verdict"] in " ".join(screen.getvalue().split())
+    assert result["verdict"] in " ".join(shown.err.split())
     assert "is a finished run" in go(max_steps=2)[1]  # what was added to it is no other recipe
 
 

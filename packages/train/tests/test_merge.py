@@ -5,6 +5,10 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ from medalpaca_data.prompt import render
 from medalpaca_train.cli import main
 from medalpaca_train.merged import merge as merging
 from medalpaca_train.model.load import load_tokenizer
+from medalpaca_train.record.alone import LOCK, alone
 from medalpaca_train.tuned import load_base
 
 Go = Callable[..., tuple[Path, str]]
@@ -145,8 +150,8 @@ def test_refusals(go: Go, base: Path, tmp_path: Path) -> None:
     full, _ = go(max_steps=1, method="full", out=str(tmp_path / "whole"))
     for words, message in (
         ([str(full)], "holds a whole model already; there is nothing to merge"),
-        ([], "name one finished run and where to"),
-        ([str(run), "seed=1"], "name one finished run and where to"),
+        ([], "required: RUN"),
+        ([str(run), "seed=1"], "'seed=1' is not out=DIR"),
         ([str(tmp_path / "nowhere")], "no such run directory"),
         ([str(tmp_path / "full")], "not a finished run"),
         ([str(run), str(run)], "already holds something"),
@@ -183,6 +188,44 @@ def test_rows_that_are_gone_or_changed_are_stood_in_for(go: Go, data: Path) -> N
     _, manifest = merged(run)
     assert "not there any more" in manifest["check"]["rows"]
     assert manifest["check"]["largest_logit_difference"] < 1e-5
+
+
+def test_for_scripts(go: Go, capsys: pytest.CaptureFixture[str]) -> None:
+    run, _ = go(max_steps=1)
+    capsys.readouterr()
+    assert main(["merge", str(run), f"out={run.with_name('mine')}", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told.pop("out") == str(run.with_name("mine"))
+    assert told == json.loads((run.with_name("mine") / "manifest.json").read_text())
+
+
+def test_of_merges_beside_it_only_a_killed_one_is_removed(go: Go) -> None:
+    run, _ = go(max_steps=1)
+    killed, working, other = (run.with_name(f".{run.name}-merged.{name}") for name in ("killed", "work", "x"))
+    for folder in (killed, working, other):
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"half")
+    (killed / LOCK).touch()
+    with alone(working):
+        merged(run)
+    assert not killed.exists()
+    assert working.is_dir()
+    assert other.is_dir()
+
+
+@pytest.mark.slow  # a merge in a process of its own, killed
+def test_what_a_killed_merge_leaves_the_next_removes(go: Go) -> None:
+    run, _ = go(max_steps=1)
+    command = [Path(sys.executable).with_name("train"), "merge", run]
+    merge = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while merge.poll() is None and not (left := list(run.parent.glob(f".{run.name}-merged.*/config.json"))):
+        time.sleep(0.001)
+    merge.send_signal(signal.SIGKILL)
+    assert merge.wait() == -signal.SIGKILL
+    assert [file.parent.is_dir() for file in left] == [True]
+    out, _ = merged(run)
+    assert not left[0].parent.exists()
+    assert LOCK not in {file.name for file in out.iterdir()}
 
 
 @pytest.mark.slow  # a run of many steps

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medalpaca_data.ground.audit import AuditLog, Head, verify
-from medalpaca_data.ground.command import Parser
+from medalpaca_data.ground.audit import AuditLog, Head, Verified, verify
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.files import sha256_bytes
 
@@ -45,17 +43,11 @@ class Recorder:
         self.write("answered", job=job.id, state=end.state, answers=answers, chosen=chosen)
 
 
-def command(arguments: Sequence[str]) -> tuple[Head, tuple[str, ...], Path]:
-    """`demo audit verify LOG [--head HASH]`: what was found. Raises CheckFailed where the log was changed."""
-    parser = Parser(prog="demo audit", description="Whether an audit log is as it was written.")
-    parser.add_argument("what", choices=("verify",))
-    parser.add_argument("log", type=Path, metavar="LOG", help="what --audit named")
-    parser.add_argument("--head", metavar="HASH", help="a head that was noted elsewhere")
-    options = parser.parse_args(list(arguments))
-    if options.log.is_dir():
-        raise UserError(f"{options.log}: is a directory, an audit log was expected")
-    found = verify(options.log, options.head)
-    return found.head, found.notes, options.log
+def check(log: Path, noted: str | None) -> Verified:
+    """What was found of a log, and of a head that was noted elsewhere. Raises CheckFailed where it was changed."""
+    if log.is_dir():
+        raise UserError(f"{log}: is a directory, an audit log was expected")
+    return verify(log, noted)
 
 
 def head_line(log: Path, head: Head) -> str:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import version
 from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
 from medalpaca_data.exams.exam import find_exam
 from medalpaca_data.exams.item import POCKET
-from medalpaca_data.ground.command import Parser
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.places import quickstart
 
-from .endpoint.address import Source, read_source
+from .commands import DEFAULT_PORT, LOOPBACK, parser
+from .endpoint.address import Source
 from .passes.request import Scoring
-
-DEFAULT_PORT = 7860
-LOOPBACK = "127.0.0.1"
 
 
 class Choice(NamedTuple):
@@ -41,83 +37,9 @@ class Choice(NamedTuple):
 
 def choose(arguments: Sequence[str]) -> Choice:
     """What the command line asks for."""
-    parser = Parser(
-        prog="demo",
-        description="Base and fine-tuned model side by side on exam questions, on this machine only.",
-        epilog="Without arguments: the quickstart's pair on its own exam, made first where there is none. "
-        "`demo password NAME` asks for a password and prints a line for --auth-file; "
-        "`demo audit verify LOG` tells whether an audit log was changed.",
-    )
-    parser.add_argument("what", nargs="?", help="`password NAME`, or `audit verify LOG`")
-    parser.add_argument(
-        "--base", type=read_source, metavar="DIR", help="the base model; or URL#MODEL of a server that has it"
-    )
-    parser.add_argument(
-        "--adapter",
-        type=read_source,
-        metavar="DIR",
-        help="a run directory with a LoRA trained on that base; or URL#MODEL, as in http://127.0.0.1:8000/v1#mine",
-    )
-    parser.add_argument(
-        "--trusted-host",
-        action="append",
-        default=[],
-        metavar="HOST",
-        help="questions may be sent to this other machine, where a URL names it",
-    )
-    parser.add_argument(
-        "--api-key-env", metavar="NAME", help="the environment variable that holds the servers' key"
-    )
-    parser.add_argument(
-        "--exam",
-        metavar="FILE",
-        help="an exam file or directory, or a bundled name "
-        f"(default: with --base MEDALPACA_EXAM, without it {POCKET})",
-    )
-    parser.add_argument(
-        "--scoring",
-        choices=("letter", "text"),
-        help="rate the options' letters or their texts (default: letter; pocket exam: text)",
-    )
-    parser.add_argument(
-        "--results",
-        nargs=2,
-        type=Path,
-        metavar=("BASE", "TUNED"),
-        help="lm_eval results of both on this exam, for Browse and Leaderboard",
-    )
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, metavar="N", help="default: %(default)s")
-    parser.add_argument(
-        "--host",
-        default=LOOPBACK,
-        metavar="ADDRESS",
-        help="listen there instead of on this machine only; needs --auth-file, and TLS or a proxy that does it",
-    )
-    parser.add_argument(
-        "--auth-file", type=Path, metavar="FILE", help="ask for a name and a password that are in this file"
-    )
-    parser.add_argument(
-        "--ssl-certfile", type=Path, metavar="FILE", help="serve over TLS with this certificate"
-    )
-    parser.add_argument("--ssl-keyfile", type=Path, metavar="FILE", help="the certificate's key")
-    parser.add_argument(
-        "--behind-proxy",
-        metavar="ADDRESS",
-        help="a proxy ends TLS and connects from ADDRESS; it says X-Forwarded-For and X-Forwarded-Proto",
-    )
-    parser.add_argument(
-        "--audit",
-        type=Path,
-        metavar="FILE",
-        help="keep an audit log there: who asked when, and hashes of questions and answers",
-    )
-    parser.add_argument("--version", action="version", version=f"demo {version('medalpaca-demo')}")
-    options = parser.parse_args(list(arguments))
-    if options.what is not None:
-        known = {
-            "password": "wants one name after it, and nothing else",
-        }.get(options.what, "not a command")
-        raise UserError(f"demo: {options.what!r}: {known} (see `demo --help`)")
+    options = parser().parse_args(list(arguments))
+    if options.command:
+        raise UserError(f"demo: {options.command} comes first (see `demo {options.command} --help`)")
     if not 1 <= options.port <= 65535:
         raise UserError(f"demo: --port {options.port}: a number from 1 to 65535 was expected")
     if (options.base is None) != (options.adapter is None):

@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import secrets
 import threading
+from argparse import Namespace
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from medalpaca_data.command_line import print_json, screen
 from medalpaca_data.ground.command import run
 from medalpaca_data.ground.endpoint import api_key
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.ground.errors import CheckFailed, UserError, one_line
 from medalpaca_data.ground.places import quickstart
 
 from .choice import Choice, choose
+from .commands import parser
 from .endpoint.address import addresses, check_hosts
 from .passes.request import Scoring
 from .served.quiet import texts_withheld
@@ -40,17 +44,8 @@ def entry() -> NoReturn:
 def main(arguments: Sequence[str]) -> int:
     """Parse, then serve until interrupted."""
     match list(arguments):
-        case ["password", str() as name]:
-            from .served.auth import hash_line
-
-            say(hash_line(name))
-        case ["audit", *rest]:
-            from .audit import command, head_line
-
-            head, notes, log = command(rest)
-            for note in notes:
-                say(f"note: {note}")
-            say(f"unchanged. {head_line(log, head)}")
+        case ["password" | "audit", *_]:
+            _command(parser().parse_args(arguments))
         case _:
             choice = choose(arguments)
             make_pair(choice)
@@ -59,17 +54,37 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _command(options: Namespace) -> None:
+    if options.command == "password":
+        from .served.auth import hash_line
+
+        say(hash_line(options.name))
+        return
+    from .audit import check, head_line
+
+    try:
+        found = check(options.log, options.head)
+    except CheckFailed as error:
+        if options.json:
+            print_json({"log": str(options.log), "unchanged": False, "problem": one_line(error)})
+        raise
+    if options.json:
+        print_json({"log": str(options.log), "unchanged": True, **asdict(found)})
+        return
+    for note in found.notes:
+        say(f"note: {note}")
+    say(f"unchanged. {head_line(options.log, found.head)}")
+
+
 def make_pair(choice: Choice) -> None:
     """The quickstart's pair, where it was asked for and is not there: minutes, with progress, once."""
     made = quickstart()
     if choice.base != made.base or (made.base.is_dir() and made.run.is_dir()):
         return
-    from rich.console import Console
-
     from .quickstart import Loop
 
     say(f"No models in {made.base.parent} yet: making the quickstart's first, which takes some minutes.")
-    Loop(1, made, Console()).run()
+    Loop(1, made, screen()).run()
 
 
 def serve(choice: Choice) -> None:

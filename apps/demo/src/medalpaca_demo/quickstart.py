@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from medalpaca_data.command_line import Command, screen
 from medalpaca_data.exams.item import POCKET
 from medalpaca_data.ground.code import package_sha256
-from medalpaca_data.ground.command import INTERRUPTED, Parser, run
+from medalpaca_data.ground.command import INTERRUPTED, run
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.files import read_json, write_json
 from medalpaca_data.ground.places import Quickstart, quickstart
@@ -48,23 +49,31 @@ def entry() -> None:
 
 def main(argv: Sequence[str]) -> None:
     """Parse and go."""
-    from importlib.metadata import version
-
-    parser = Parser(
-        prog="quickstart",
-        description="Data, fine-tuning, examination and verdict on an embedded pocket model: minutes on a CPU, "
-        "nothing leaves the machine.",
-        epilog="Everything lies under MEDALPACA_HOME (default: medalpaca/ in the user's cache directory).",
-    )
-    parser.add_argument("--seed", type=int, default=1, help="of both trainings (default: %(default)s)")
-    parser.add_argument("--version", action="version", version=f"medalpaca-demo {version('medalpaca-demo')}")
-    arguments = parser.parse_args(argv)
+    arguments = parser().parse_args(argv)
     if arguments.seed < 0:
         raise UserError(f"--seed {arguments.seed}: 0 or more")
 
-    from rich.console import Console
+    Loop(arguments.seed, quickstart(), screen()).run()
 
-    Loop(arguments.seed, quickstart(), Console()).run()
+
+def parser() -> Command:
+    """All of `quickstart`."""
+    main = Command(
+        "quickstart",
+        "Data, fine-tuning, examination and verdict on an embedded pocket model: minutes on a CPU, "
+        "nothing leaves the machine. Everything lies under MEDALPACA_HOME (default: medalpaca/ in the user's cache "
+        "directory).",
+        (
+            "quickstart             the whole loop; what is there already is used again",
+            "quickstart --seed 2    another pair; the first is made away with",
+            "demo                   then: the two side by side",
+        ),
+    )
+    main.add_argument(
+        "--seed", type=int, metavar="N", default=1, help="of both trainings (default: %(default)s)"
+    )
+    main.add_common("medalpaca-demo")
+    return main
 
 
 @dataclass(frozen=True, slots=True)

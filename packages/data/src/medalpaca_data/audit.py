@@ -118,8 +118,8 @@ def show(result: Audit, console: Console) -> None:
     """Which class was published as which."""
     table = Table(title="Upstream class, and what was published", title_justify="left")
     for name in ("upstream", "published"):
-        table.add_column(name)
-    table.add_column("rows", justify="right")
+        table.add_column(name, overflow="fold")
+    table.add_column("rows", justify="right", no_wrap=True)
     for (truth, said), count in result.confusion.most_common():
         table.add_row(truth, said, f"{count:,}")
     console.print(table)

@@ -11,6 +11,8 @@ from .ground.errors import UserError, nearest
 from .sources import Source
 from .sources.base import About, BaseSource
 
+ROOMY = 110  # columns
+
 
 def kinds() -> dict[str, type[BaseSource]]:
     """kind -> class of every source."""
@@ -45,19 +47,23 @@ def as_json(kind: str | None = None) -> Any:
 
 
 def show(console: Console) -> None:
-    """All sources in a table."""
+    """All sources in a table; their formats only where there is room for them."""
+    roomy = console.width >= ROOMY
     table = Table(show_lines=True)
     table.add_column("source", no_wrap=True)
-    table.add_column("format", ratio=2)
-    table.add_column("licence", ratio=1)
-    table.add_column("default", justify="center")
-    table.add_column("rows", ratio=1)
+    if roomy:
+        table.add_column("format", ratio=2, overflow="fold")
+    table.add_column("licence", ratio=1, overflow="fold")
+    table.add_column("default", justify="center", no_wrap=True)
+    table.add_column("rows", ratio=1, overflow="fold")
     for name in kinds():
         one = about(name)
-        table.add_row(name, one.format, one.licence, "yes" if one.default else "off", one.rows)
+        told = (one.licence, "yes" if one.default else "off", one.rows)
+        table.add_row(name, *((one.format,) if roomy else ()), *told)
     console.print(table)
     console.print(
-        "`data sources NAME` says where to get a source and how a recipe names it.", highlight=False
+        "`data sources NAME` says where to get a source, its format, and how a recipe names it.",
+        highlight=False,
     )
 
 
@@ -80,7 +86,7 @@ def show_one(kind: str, console: Console) -> None:
     }
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, style="bold")
-    grid.add_column(ratio=1)
+    grid.add_column(ratio=1, overflow="fold")
     for key, text in told.items():
         if text:
             grid.add_row(key, text)
@@ -88,7 +94,7 @@ def show_one(kind: str, console: Console) -> None:
     console.print(grid)
     settings = Table(title="In a recipe, under sources:", title_justify="left")
     settings.add_column("key", no_wrap=True)
-    settings.add_column("default", ratio=1)
+    settings.add_column("default", ratio=1, overflow="fold")
     for key, default in _settings(kind).items():
         settings.add_row(key, default)
     console.print(settings)

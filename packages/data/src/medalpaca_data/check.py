@@ -92,8 +92,7 @@ def show(result: Check, console: Console) -> None:
     console.print(table)
     console.print(
         f"{len(result.rows):,} rows against {len(result.items)} items (exam {result.exam.sha256[:12]}); "
-        "share of a stem's word 13-grams found in one row.",
-        soft_wrap=True,
+        "share of a stem's word 13-grams found in one row."
     )
     for entry in result.exam.excluded:
         console.print(f"not checked: {entry.id} ({entry.reason})")
@@ -104,8 +103,9 @@ def show(result: Check, console: Console) -> None:
         console.print("No item is covered by 50 % or more.")
         return
     details = Table(title="Covered items", title_justify="left")
-    for name, justify in (("item", "left"), ("coverage", "right"), ("words", "right"), ("row", "right")):
-        details.add_column(name, justify=justify)  # type: ignore[arg-type]
+    details.add_column("item", overflow="fold")
+    for name in ("coverage", "words", "row"):
+        details.add_column(name, justify="right", no_wrap=True)
     for item in covered:
         details.add_row(
             item.item_id,

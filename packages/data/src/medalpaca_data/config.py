@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from .ground.endpoint import masked
 from .ground.errors import UserError, nearest
 from .ground.files import read_text
 
@@ -76,7 +77,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _override(values: Any, text: str) -> None:
     key, equals, raw = text.partition("=")
     if not equals or not key:
-        raise UserError(f"{text!r}: an override is written key=value")
+        raise UserError(f"{masked(repr(text))}: an override is written key=value")
     try:
         value = yaml.safe_load(raw) if raw else None
     except yaml.YAMLError:
@@ -127,7 +128,9 @@ def _explain(cls: type[BaseModel], error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"key {key!r} is missing"
     message = first["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(first["input"], Mapping) else f" (got {first['input']!r})"
+    # A key that was put where the name of its variable belongs is not to be read by others.
+    hidden = isinstance(first["input"], Mapping) or path[-1:] == ["api_key_env"]
+    shown = "" if hidden else f" (got {masked(repr(first['input']))})"
     return f"key {key!r}: {message}{shown}" if key else message
 
 

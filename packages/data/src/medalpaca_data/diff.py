@@ -129,9 +129,9 @@ def show(found: Diff, console: Console) -> None:
         console.print("The rows are the same.")
         return
     table = Table(title="Rows", title_justify="left")
-    table.add_column("source")
+    table.add_column("source", overflow="fold")
     for name in ("before", "after", "same", "changed", "gone", "new"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for s in found.sources:
         table.add_row(s.name, *(f"{n:,}" for n in (s.before, s.after, s.same, s.changed, s.went, s.came)))
     console.print(table)

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from .command_line import wrapped
 from .ground.errors import UserError
 from .meadow import CHANGES, CONTRADICTIONS, HITS, reading, require_meadow
 from .row import SPLITS, TEXTS
@@ -78,12 +79,12 @@ def show(life: Life, console: Console) -> None:
     console.print(f"row {life.row['id']}: {life.where}\n", highlight=False)
     for step in life.steps:
         first, *rest = step.told.splitlines() or [""]
-        console.print(f"{step.stage:<{width}}  {first}", highlight=False, soft_wrap=True)
-        for line in rest:
-            console.print(f"{'':<{width}}  {line}", highlight=False, soft_wrap=True)
+        for name, line in ((step.stage, first), *(("", line) for line in rest)):
+            hanging = wrapped(f"{name:<{width}}  {line}", console.width, hang=width + 2)
+            console.print(hanging, highlight=False, soft_wrap=True)
     for name in TEXTS:
         if life.row.get(name):
-            console.print(f"\n{name}\n{life.row[name]}", highlight=False, soft_wrap=True)
+            console.print(f"\n{name}\n{life.row[name]}", highlight=False)
 
 
 def rejected_ids(directory: Path, ids: set[str]) -> dict[str, str]:

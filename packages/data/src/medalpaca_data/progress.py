@@ -16,6 +16,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 
@@ -25,13 +26,14 @@ class Watched:
     def __init__(self, console: Console) -> None:
         columns = (
             SpinnerColumn(),
-            TextColumn("{task.description:<24}"),
-            BarColumn(bar_width=20),
-            _Amount(),
+            TextColumn("{task.description:<24}", table_column=Column(overflow="fold")),
+            BarColumn(bar_width=None),  # what is left of the line
+            _Amount(table_column=Column(no_wrap=True)),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        self._progress = Progress(*columns, console=console, transient=True)
+        # Where there is no terminal, rich would leave an empty line of it.
+        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._tasks: dict[str, TaskID] = {}
 
     def tell(self, what: str, done: int, of: int | None) -> None:

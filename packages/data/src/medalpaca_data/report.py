@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from .build import Built
 from .cost import spent
+from .ledger import LEDGER
 
 SHOWN = 3  # reasons a stage lists; the ledger has them all
 
@@ -32,22 +34,24 @@ def show_build(built: Built, console: Console) -> None:
                 why.append(f"{source['name']}, {stage['stage']}: {reasons}")
     console.print(table)
     for line in why:
-        console.print(line, soft_wrap=True, highlight=False)
+        console.print(line, highlight=False)
     if any(source["published"] is not None for source in built.ledger["sources"]):
         console.print(_parity(built))
+        for source in built.ledger["recipe"]["sources"]:
+            if source.get("why"):
+                console.print(f"{source['name']}: {source['why']}", highlight=False)
     if built.spent:
         spent.show(built.spent, console)
     if built.seconds:
         slowest = sorted(built.seconds.items(), key=lambda entry: -entry[1])
         told = ", ".join(f"{what} {seconds:.1f}" for what, seconds in slowest if seconds >= 0.05)
-        console.print(f"seconds: {sum(built.seconds.values()):.1f} ({told})", soft_wrap=True)
+        console.print(f"seconds: {sum(built.seconds.values()):.1f} ({told})")
     for name in built.ledger["skipped"]:
         console.print(f"left out by skip: {name}")
     if built.ledger["contradictions"]["questions"]:
         counts = built.ledger["contradictions"]
         console.print(
-            f"{counts['questions']:,} questions have several answers ({counts['rows']:,} rows): contradictions.jsonl",
-            soft_wrap=True,
+            f"{counts['questions']:,} questions have several answers ({counts['rows']:,} rows): contradictions.jsonl"
         )
     counts = ", ".join(f"{count:,} {split}" for split, count in built.ledger["rows"].items())
     if built.reused:
@@ -56,15 +60,35 @@ def show_build(built: Built, console: Console) -> None:
         console.print(f"{built.path}: {counts} rows; every rejected record is in rejected/.", soft_wrap=True)
 
 
+def as_json(built: Built) -> dict[str, Any]:
+    """What became of how many rows, for scripts; the whole account is in the ledger."""
+    return {
+        "path": str(built.path),
+        "ledger": str(built.path / LEDGER),
+        "reused": built.reused,
+        "rows": built.ledger["rows"],
+        "sources": [
+            {
+                "name": source["name"],
+                **{key: source[key] for key in ("read", "kept", "rejected")},
+                "reasons": {
+                    stage["stage"]: stage["reasons"] for stage in source["stages"] if stage["reasons"]
+                },
+            }
+            for source in built.ledger["sources"]
+        ],
+        "rephrasing": spent.as_json(built.spent) if built.spent else None,
+        "seconds": dict(built.seconds),
+    }
+
+
 def _parity(built: Built) -> Table:
     """What was published of each part beside what is here: as read, before any row is dropped as a repeat, and kept."""
     table = Table(title="Beside the published mix", title_justify="left")
-    table.add_column("part")
+    table.add_column("part", overflow="fold")
     for name in ("published", "read as rows", "kept", "seconds"):
-        table.add_column(name, justify="right")
-    table.add_column("note", ratio=1)
+        table.add_column(name, justify="right", no_wrap=True)
     sums = [0, 0, 0]
-    recipe = {source["name"]: source for source in built.ledger["recipe"]["sources"]}
     for source in built.ledger["sources"]:
         counts = [source["published"] or 0, source["stages"][0]["kept"], source["kept"]]
         sums = [total + count for total, count in zip(sums, counts, strict=True)]
@@ -73,10 +97,9 @@ def _parity(built: Built) -> Table:
             source["name"],
             *(f"{count:,}" for count in counts),
             "" if seconds is None else f"{seconds:.1f}",
-            recipe[source["name"]].get("why") or "",
         )
     table.add_section()
-    table.add_row("together", *(f"{count:,}" for count in sums), "", "")
+    table.add_row("together", *(f"{count:,}" for count in sums), "")
     return table
 
 

@@ -3,69 +3,38 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from argparse import Namespace
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from medalpaca_data.ground.command import Parser, run
+from medalpaca_data.command_line import print_json, screen
+from medalpaca_data.ground.command import run
 from medalpaca_data.ground.errors import UserError
 
-from . import __version__
+from .commands import COMMANDS, DEFAULT, command_parser, recipe_parser
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-DEFAULT = "pocket"
-
-EPILOG = """\
-recipes: pocket (default), pocket-base, lora, qlora, full, full-fsdp, medalpaca-2023, medalpaca-2023-full, or a YAML
-file with the same keys
-keys every recipe has: model= data= out= seed= resume=; all keys: README of medalpaca-train
-
-  train                                            the pocket model, in minutes on a CPU
-  train lora model=DIR_OR_HUB_ID data=MEADOW       a low-rank update of a real model
-  train lora model=DIR data=rows.jsonl --preview   see what would be learned, load nothing
-  train qlora model=DIR_OR_HUB_ID data=MEADOW      the same on a base held in 4 bits
-  train chat RUN                                   ask a finished run in the terminal
-  train canary RUN                                 plant patients, train again: what is memorised?
-  train merge RUN [OUT]                            a LoRA run as one model, without peft
-  torchrun --nproc-per-node 2 -m medalpaca_train lora model=DIR data=MEADOW      on two GPUs; several nodes: README
-"""
-
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; returns the exit code. Raises UserError for bad input."""
-    from argparse import RawDescriptionHelpFormatter
-
-    parser = Parser(
-        prog="train",
-        description="Fine-tune a causal language model on instruction rows; continues a run that was cut off.",
-        epilog=EPILOG,
-        formatter_class=RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "words", nargs="*", metavar="NAME | FILE.yaml | key=value", help="a recipe and its changes"
-    )
-    parser.add_argument(
-        "--preview", action="store_true", help="show a few rows with what is learned in colour"
-    )
-    parser.add_argument(
-        "--audit", metavar="FILE", help="with chat: keep an audit log there, of hashes, not of texts"
-    )
-    parser.add_argument("--version", action="version", version=f"train {__version__}")
-    options = parser.parse_args(arguments)
-    named = [word for word in options.words if "=" not in word]
-    if options.audit and named[:1] != ["chat"]:
-        raise UserError("train: --audit goes with chat, as in `train chat runs/mine --audit FILE`")
-    if named and named[0] in COMMANDS:
-        options.words.remove(named[0])
-        return COMMANDS[named[0]](options.words, options.audit)
-    if len(named) > 1:
-        raise UserError(
-            f"train: one recipe at a time, not {' and '.join(named)}; changes are written key=value"
-        )
-    return _start(
-        named[0] if named else DEFAULT, [word for word in options.words if "=" in word], options.preview
-    )
+    match list(arguments):
+        case [word, *_] if word in COMMANDS:
+            options = command_parser().parse_args(arguments)
+            {"canary": _canary, "chat": _chat, "merge": _merge}[word](options)
+        case _:
+            options = recipe_parser().parse_intermixed_args(arguments)
+            named = [word for word in options.words if "=" not in word]
+            if named and named[0] in COMMANDS:
+                raise UserError(f"train: {named[0]} comes first, as in `train {named[0]} runs/mine`")
+            if len(named) > 1:
+                raise UserError(
+                    f"train: one recipe at a time, not {' and '.join(named)}; changes are written key=value"
+                )
+            changes = [word for word in options.words if "=" in word]
+            _start(named[0] if named else DEFAULT, changes, options.preview)
+    return 0
 
 
 def entry() -> NoReturn:
@@ -73,52 +42,42 @@ def entry() -> NoReturn:
     run(main)
 
 
-def _chat(words: Sequence[str], audit: str | None) -> int:
-    if len(words) != 1 or "=" in words[0]:
-        raise UserError("train chat: name one finished run, as in `train chat runs/mine`")
-    run = _finished(words[0])
-    from rich.console import Console
-
+def _chat(options: Namespace) -> None:
+    run = _finished(options.run)
     from .chat import chat
 
-    chat(run, Console(), _absolute(audit) if audit else None)
-    return 0
+    chat(run, screen(), _absolute(options.audit) if options.audit else None)
 
 
-def _canary(words: Sequence[str], _: str | None) -> int:
+def _canary(options: Namespace) -> None:
     from .canary.settings import read_words
 
-    asked = read_words(words)
+    asked = read_words(options.words)
     _guard(asked.recipe.model)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    from rich.console import Console
-
     from .canary.run import canary
 
-    canary(asked, Console())
-    return 0
+    folder = canary(asked, screen(stderr=options.json))
+    if options.json:
+        from medalpaca_data.ground.files import read_json
+
+        print_json({"out": str(folder), **read_json(folder / "canary.json")})
 
 
-def _merge(words: Sequence[str], _: str | None) -> int:
-    if len(words) not in (1, 2) or any("=" in word for word in words):
-        raise UserError(
-            "train merge: name one finished run and where to, as in `train merge runs/mine runs/merged`"
-        )
-    run = _finished(words[0])
-    from rich.console import Console
-
+def _merge(options: Namespace) -> None:
+    out = str(options.out or "").removeprefix("out=")
+    if "=" in out.partition("/")[0]:
+        raise UserError(f"train merge: {out!r} is not out=DIR, as in `train merge runs/mine out=runs/merged`")
+    run = _finished(options.run)
     from .merged.merge import merge
 
-    merge(run, _absolute(words[1]) if len(words) == 2 else None, Console())
-    return 0
+    made = merge(run, _absolute(out) if out else None, screen(stderr=options.json))
+    if options.json:
+        from medalpaca_data.ground.files import read_json
 
+        from .record.manifest import FILE
 
-# Words that are no recipe; each gets the words that came with it, and where an audit log is to be kept.
-COMMANDS: dict[str, Callable[[Sequence[str], str | None], int]] = {
-    "canary": _canary,
-    "chat": _chat,
-    "merge": _merge,
-}
+        print_json({"out": str(made), **read_json(made / FILE)})
 
 
 def _finished(word: str) -> Path:
@@ -138,7 +97,7 @@ def _absolute(word: str) -> Path:
     return Path(word).expanduser().absolute()
 
 
-def _start(named: str, overrides: Sequence[str], preview: bool) -> int:
+def _start(named: str, overrides: Sequence[str], preview: bool) -> None:
     # Heavy libraries are imported from here on: --help stays instant, and a bad recipe is refused before them.
     from .processes.world import find_world
     from .recipe import find_recipe
@@ -155,18 +114,15 @@ def _start(named: str, overrides: Sequence[str], preview: bool) -> int:
     if world.size > 1:
         # Where a process has gone, the others would print their C++ stacks; one line of ours says it.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    from rich.console import Console
-
     from . import run as runs
     from .processes.together import joined
 
-    console = Console(quiet=not world.first, force_terminal=None if world.first else False)
+    console = screen(quiet=not world.first, force_terminal=None if world.first else False)
     if not preview:
         with joined(world):
             runs.train(name, recipe, console, world)
     elif world.first:
         runs.preview(name, recipe, console)
-    return 0
 
 
 def _guard(model: str) -> None:

@@ -55,13 +55,11 @@ def metered(console: Console, first: int, total: int, hardware: Hardware, rate: 
         yield Meter(console, first, total, hardware, rate, None)
         return
     columns = (
-        TextColumn("training"),
-        BarColumn(),
+        BarColumn(bar_width=None),  # what is left of the line
         MofNCompleteColumn(),
         TextColumn("{task.fields[loss]}"),
         TextColumn("{task.fields[speed]}"),
         TimeRemainingColumn(),
-        TextColumn("left"),
     )
     with Progress(*columns, console=console) as bar:
         yield Meter(console, first, total, hardware, rate, bar)

@@ -125,7 +125,7 @@ def show(found: Estimate, console: Console) -> None:
         console.print(f"{name.replace('_', ' '):<21}{first:>14,}  {most:>16,}")
     if found.price is not None:
         console.print(f"{'cost':<21}{found.cost():>14,.4f}  {found.cost(most=True):>16,.4f}")
-    console.print(f"tokens: {found.counted}, without the chat template's own", soft_wrap=True)
+    console.print(f"tokens: {found.counted}, without the chat template's own")
 
 
 def _counter(tokenizer: str | None, root: Path) -> tuple[Count, str]:

@@ -70,4 +70,4 @@ def show(found: Spent, console: Console) -> None:
     if found.cost is not None:
         console.print(f"cost                 {found.cost:>14,.4f}")
     for reason, count in found.refused.items():
-        console.print(f"refused              {count:>14,} answers: {reason}", soft_wrap=True)
+        console.print(f"refused              {count:>14,} answers: {reason}")

@@ -109,13 +109,11 @@ def show(result: Bound, console: Console) -> None:
         f"{result.leaking} of {result.rows} reviewed rows held a leak ({result.leaks} leaks): with "
         f"95 % confidence at most "
         f"{result.upper * 1000:.1f} of 1,000 rows do (Clopper-Pearson, one-sided). It rests on what the readers saw.",
-        soft_wrap=True,
         highlight=False,
     )
     if result.extra_rows:
         console.print(
             f"Of {result.extra_rows} rows of rare classes read besides, {result.extra_leaking} held a leak; "
             "they do not enter the bound.",
-            soft_wrap=True,
             highlight=False,
         )

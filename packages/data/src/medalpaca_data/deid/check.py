@@ -135,7 +135,7 @@ def show(result: Checked, console: Console) -> None:
     if result.examples:
         examples = Table(title="Where, and in which shape", title_justify="left")
         for name in ("row", "field", "at", "found as", "shape"):
-            examples.add_column(name)
+            examples.add_column(name, no_wrap=name in ("row", "field", "at"), overflow="fold")
         for e in sorted(result.examples, key=lambda e: list(KINDS).index(e.kind)):
             examples.add_row(e.row, e.field, str(e.start), f"{e.kind}: {e.rule}", e.shape)
         console.print(examples)
@@ -143,7 +143,6 @@ def show(result: Checked, console: Console) -> None:
         f"{result.rows_with_hits:,} of {result.rows:,} rows hold what looks like an identifier (rules "
         f"{rules_sha256()[:12]}, NER: {result.ner or 'none'}). A check by rule: bare names and towns that nothing "
         "announces need NER, and what it misses is for people to find (`data deid sample`).",
-        soft_wrap=True,
         highlight=False,
     )
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import random
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,11 +107,11 @@ def show(result: Sample, console: Console) -> None:
             f"{title}: {quota} of {rows:,} rows{f', {more} more for a closer look' if more else ''}"
         )
     console.print(
-        f"{result.out}: read every text and write into `leaks` how many identifiers of a real person it still holds "
-        f"(0 for none); then `data deid bound {result.out}`. It holds the rows' texts: keep it as you keep them.",
-        soft_wrap=True,
+        "Read every text of the sample and write into `leaks` how many identifiers of a real person it still holds "
+        "(0 for none); then have the bound computed. It holds the rows' texts: keep it as you keep them.",
         highlight=False,
     )
+    console.print(f"data deid bound {shlex.quote(str(result.out))}", soft_wrap=True, highlight=False)
 
 
 def _strata(rows: Sequence[Row]) -> dict[str, list[Row]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -11,6 +12,7 @@ from .errors import UserError, one_line
 from .sealed import no_hub_kernels, seal_if_asked
 
 INTERRUPTED = 130
+UNHEARD = 141  # 128 + SIGPIPE, as of any program whose reader leaves: whoever asks for it knows that not all was said
 
 
 class Parser(argparse.ArgumentParser):
@@ -21,7 +23,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
-    """Call `main` with the command line and exit: 0 done, 1 check failed, 2 bad input, 130 interrupted.
+    """Call `main` with the command line and exit: 0 done, 1 check failed, 2 bad input, 130 interrupted, 141 when the
+    reader of what is printed (`| head`) has left.
 
     Before `main` imports anything, libraries are told to report nothing and to fetch no kernels, and with
     `MEDALPACA_SEALED=1` the guard is on.
@@ -35,9 +38,12 @@ def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
         print(f"error: {one_line(error)}", file=sys.stderr)  # noqa: T201 - the one place that speaks
         code = error.exit_code
     except BrokenPipeError:
-        # The reader (`| head`) has left; nothing is wrong and nobody listens.
-        sys.stderr.close()
-        code = 0
+        code = _unheard()
+    except SystemExit as error:
+        # What rich makes of the same.
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        code = _unheard()
     except OSError as error:
         # A full disk, a missing permission, a file in a directory's place: the user's to put right, not ours.
         where = f"{error.filename}: " if error.filename else ""
@@ -47,3 +53,9 @@ def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
         print("interrupted", file=sys.stderr)  # noqa: T201
         code = INTERRUPTED
     sys.exit(code)
+
+
+def _unheard() -> int:
+    """Nobody reads on: nothing more is said, not even by Python when it empties its buffers at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return UNHEARD

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from urllib.parse import urlsplit
 
 from .errors import UserError
+
+# Where addresses carry keys: before the @, and behind a question mark or a hash.
+_BEFORE = re.compile(r"""(\w+://)[^\s'"]*@|[^\s'",()\[\]]+:[^\s'"]*@""")
+_BEHIND = re.compile(r"""(\w+://[^\s'"?#]*[?#])[^\s'"]+""")
 
 
 def host(address: str) -> str:
@@ -26,6 +31,11 @@ def fault(address: str, key_named_by: str) -> str:
     if url.username or url.password or url.query or url.fragment:
         return f"an endpoint has no key in it; put it in a variable and name that: {key_named_by}"
     return ""
+
+
+def masked(text: str) -> str:
+    """`text` without what may be a key in the addresses it quotes."""
+    return _BEHIND.sub(r"\1***", _BEFORE.sub(lambda found: f"{found[1] or ''}***@", text))
 
 
 def api_key(variable: str, named_by: str, who: str) -> str:

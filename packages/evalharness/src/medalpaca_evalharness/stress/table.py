@@ -8,6 +8,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from medalpaca_data.command_line import screen
+
 from .figures import Figures, SideFigures
 from .result import NONE_OF_THE_ABOVE, OPTIONS_ONLY, ORDER, PERTURBATIONS, QUESTION_ONLY, Stress
 from .shares import Mean, Share
@@ -29,7 +31,7 @@ Cell = Share | Mean | float | None
 
 def show(stress: Stress, found: Figures, console: Console | None = None) -> None:
     """Print models and exam, one row per figure, the sentences, and how many items were left out of what and why."""
-    console = console or Console(emoji=False)
+    console = console or screen(markup=True)
 
     def say(text: str, *, wrap: bool = True) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=not wrap)

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from medalpaca_data.command_line import screen
+
 from ..statistics.paired import Interval
 from .clean import Contamination
 from .compare import Comparison, Row
@@ -36,7 +38,7 @@ def show(
 
     With `contamination`, full and clean score; with `items`, every fixed and every broken item too.
     """
-    console = console or Console(emoji=False)  # nor does a name mean a picture
+    console = console or screen(markup=True)
     base, tuned = comparison.base, comparison.tuned
     for side, run in (("base ", base), ("tuned", tuned)):
         console.print(f"{side}  {run.model}", highlight=False, markup=False, soft_wrap=True)

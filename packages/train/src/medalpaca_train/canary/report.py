@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from medalpaca_data.ground.files import read_text, write_text
 from medalpaca_data.ground.weights import weights_sha256
 
-from ..screen import say
 from .exposure import Found, exposure, exposure_by_chance, p_by_chance
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def show(result: Mapping[str, Any], console: Console) -> None:
     for row in _rows(result):
         table.add_row(*row)
     console.print(table)
-    say(console, f"{_scale(result)} {result['verdict']}")
+    console.print(Text(f"{_scale(result)} {result['verdict']}"))
 
 
 def add_to_card(card: Path, result: Mapping[str, Any]) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import datetime
 import gc
+import glob
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from ..hardware.device import Hardware, choose, describe
 from ..model.load import base_directory, from_pretrained, load_tokenizer
 from ..model.quantization import is_quantized
 from ..record import manifest
+from ..record.alone import alone, is_abandoned
 from ..screen import say
 from ..tuned import load_base, load_tuned, put_adapter, quantized_as, receipt_of
 from .agreement import Probe, listen, make_probe
@@ -36,8 +39,9 @@ LIMIT = 5e-3
 def merge(run: Path, out: Path | None, console: Console) -> Path:
     """Write the merged model of the finished LoRA run `run` to `out` (default: `RUN-merged`) and return its place.
 
-    The directory appears whole or not at all. Raises UserError for a run that is not LoRA, whose base or weights have
-    changed, or an `out` that holds something, and CheckFailed when the merged model says something else.
+    The directory appears whole or not at all; what a killed merge left beside it is removed. Raises UserError for a run
+    that is not LoRA, whose base or weights have changed, or an `out` that holds something, and CheckFailed when the
+    merged model says something else.
     """
     receipt = receipt_of(run)
     out = out or run.with_name(f"{run.name}-merged")
@@ -47,12 +51,13 @@ def merge(run: Path, out: Path | None, console: Console) -> Path:
         )
     refuse_directory(out)
     _check(run, receipt)
+    _remove_leftovers(out)
     hardware, tokenizer = choose(receipt["hardware"]["precision"]), load_tokenizer(run)
     probe = make_probe(receipt, tokenizer)
     say(console, f"comparing on {probe.what}; the adapter on its base first")
     before = listen(load_tuned(run, receipt, hardware), probe, hardware)
     gc.collect()  # peft's layers refer to each other; two models at once are not needed
-    with new_directory(out) as new:
+    with new_directory(out) as new, alone(new):
         merged = merged_model(run, receipt, hardware)
         merged.save_pretrained(new)
         tokenizer.save_pretrained(new)
@@ -99,6 +104,13 @@ def merged_model(run: Path, receipt: dict[str, Any], hardware: Hardware) -> Any:
     return tuned.unload()
 
 
+def _remove_leftovers(out: Path) -> None:
+    """A lock that nobody holds tells a half-written merge from one at work, and from what is not ours."""
+    for path in out.parent.glob(f".{glob.escape(out.name)}.*"):
+        if not path.is_symlink() and is_abandoned(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def _check(run: Path, receipt: dict[str, Any]) -> None:
     if receipt["kind"] != "lora":
         raise UserError(f"{run}: holds a whole model already; there is nothing to merge")
@@ -135,9 +147,9 @@ def _receipt(
 
 def _report(written: dict[str, Any], out: Path, probe: Probe, console: Console) -> None:
     check = written["check"]
-    say(
-        console,
+    console.print(
         f"loss on {len(probe.samples)} {probe.what}: adapter {check['loss']['adapter']:.5f}, merged "
         f"{check['loss']['merged']:.5f}; largest difference of a logit {check['largest_logit_difference']:.2g}",
+        markup=False,
     )
     say(console, f"merged into the {written['merge']['into']}, {written['merge']['stored_in']}: {out}")

@@ -47,6 +47,26 @@ def alone(run: Path) -> Iterator[None]:
                 path.rmdir()
 
 
+def is_abandoned(folder: Path) -> bool:
+    """Whether `folder` was held by a process that is gone: its lock file is there, and nobody holds it.
+
+    False wherever that cannot be told.
+    """
+    if fcntl is None:
+        return False
+    try:
+        handle = os.open(folder / LOCK, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
 def _acquire(file: Path) -> int | None:
     """The handle that holds the lock. None without locks: then two processes are the user's to keep apart."""
     if fcntl is None:

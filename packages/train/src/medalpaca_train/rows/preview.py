@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.rule import Rule
 from rich.text import Text
 
 from .tokens import Sample
@@ -19,12 +20,9 @@ def show_preview(samples: Sequence[Sample], tokenizer: Any, console: Console) ->
         Text.assemble(("given", "dim"), "  ", ("learned", "bold green"), "  ", ("special token", "reverse"))
     )
     for sample in samples[:ROWS]:
-        console.rule(
-            # A Text: the id is foreign, and rich would read brackets in it.
-            Text(f"row {sample.row_id}: {sample.length} tokens, {sample.supervised} learned"),
-            align="left",
-            style="dim",
-        )
+        # A Text: the id is foreign, and rich would read brackets in it.
+        said = Text(f"row {sample.row_id}: {sample.length} tokens, {sample.supervised} learned")
+        console.print(Rule(said, align="left", style="dim"), width=min(console.width, 80))
         console.print(coloured(sample, tokenizer))
 
 

@@ -1,0 +1,232 @@
+"""The five command lines: help by example for every command, one `--version`, completion in real shells."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import select
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from medalpaca_demo.commands import parser as demo
+from medalpaca_demo.quickstart import parser as quickstart
+from medalpaca_evalharness.commands import parser as exam
+from medalpaca_train.commands import COMMANDS as TRAIN_COMMANDS
+from medalpaca_train.commands import command_parser, recipe_parser
+
+SCRIPTS = Path(sys.executable).parent
+NAMES = ("data", "train", "exam", "demo", "quickstart")
+
+
+def train(words: list[str]) -> argparse.ArgumentParser:
+    return command_parser() if words[:1] and words[0] in TRAIN_COMMANDS else recipe_parser()
+
+
+PARSERS: dict[str, Callable[[list[str]], argparse.ArgumentParser]] = {
+    "data": lambda _: import_module("medalpaca_data.commands").parser(),
+    "train": train,
+    "exam": lambda _: exam(),
+    "demo": lambda _: demo(),
+    "quickstart": lambda _: quickstart(),
+}
+
+
+def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A command and all commands below it."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from commands(inner)
+
+
+EVERY = {
+    parser.prog: parser
+    for name in NAMES
+    for words in ([], ["chat"] if name == "train" else [])
+    for parser in reversed(list(commands(PARSERS[name](words))))
+}
+
+
+def test_all_commands_are_known():
+    assert len(EVERY) == 5 + 12 + 3 + 8 + 3
+    assert {"data deid bound", "train merge", "exam verify", "demo audit verify"} <= EVERY.keys()
+
+
+@pytest.mark.parametrize("parser", EVERY.values(), ids=EVERY)
+def test_help_describes_shows_an_example_and_fits(parser, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    text = parser.format_help()
+    assert parser.description
+    assert re.search(rf"^examples?:\n  {parser.prog}\b", text, re.MULTILINE)
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+    for action in parser._actions:
+        assert action.help or isinstance(action, argparse._SubParsersAction), action
+        # A value's name is in capitals, as is what stands in its place in the text; key=value says what it is.
+        assert (
+            action.nargs == 0
+            or action.choices
+            or "=" in str(action.metavar)
+            or str(action.metavar).isupper()
+            or (isinstance(action.metavar, tuple) and all(map(str.isupper, action.metavar)))
+        ), action
+
+
+def examples(parser: argparse.ArgumentParser) -> list[list[str]]:
+    text = re.sub(r" \\\n +", " ", parser.epilog or "").partition("example")[2]
+    found = [line.strip() for line in text.splitlines()[1:]]
+    words = [shlex.split(re.split(r"\s{2,}", line)[0]) for line in found if line]
+    cut = [next((n for n, word in enumerate(some) if set(word) <= set("<>")), len(some)) for some in words]
+    return [some[:n] for some, n in zip(words, cut, strict=True) if some[0] in NAMES]
+
+
+@pytest.mark.parametrize(
+    "words", [some for parser in EVERY.values() for some in examples(parser)], ids=" ".join
+)
+def test_every_example_is_a_call_that_is_understood(words):
+    name, *rest = words
+    try:
+        PARSERS[name](rest).parse_intermixed_args(rest) if name == "train" and rest[:1] not in (
+            [[one] for one in TRAIN_COMMANDS]
+        ) else PARSERS[name](rest).parse_args(rest)
+    except SystemExit as ended:
+        assert ended.code == 0  # --help
+        assert "--help" in rest
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_version_is_one_line(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        PARSERS[name]([]).parse_args(["--version"])
+    assert ended.value.code == 0
+    assert re.fullmatch(rf"{name} \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def completion(name: str, shell: str, capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as ended:
+        PARSERS[name]([]).parse_args(["--print-completion", shell])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_are_valid(name, shell, capsys, tmp_path):
+    if not shutil.which(shell):
+        pytest.skip(f"no {shell} here")
+    file = tmp_path / "script"
+    file.write_text(completion(name, shell, capsys))
+    done = subprocess.run([shell, "-n", file], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert str(Path.home()) not in file.read_text()
+
+
+# bash gets a word that holds a = as three.
+WANTED = [
+    ("data ", {"build", "sources", "deid"}),
+    ("data build po", {"pocket", "pocket-language"}),
+    ("data build pocket ou", {"out="}),
+    ("data build pocket --js", {"--json"}),
+    ("data check mea", {"meadow", "meadow.yaml"}),
+    ("data check meadow --exam medalpaca_p", {"medalpaca_pocket"}),
+    ("data deid bo", {"bound"}),
+    ("data deid check --ne", {"--ner"}),
+    ("data fetch pubmed", {"pubmedqa", "pubmed_causal"}),
+    ("train ", {"chat", "canary", "merge", "lora", "medalpaca-2023"}),
+    ("train lora learning", {"learning_rate="}),
+    ("train lora lora.al", {"lora.alpha="}),
+    ("train lora --pr", {"--preview"}),
+    ("train chat mea", {"meadow", "meadow.yaml"}),
+    ("train merge meadow ou", {"out="}),
+    ("train canary repe", {"repeats="}),
+    ("exam in", {"inspect"}),
+    ("exam report --out mea", {"meadow", "meadow.yaml"}),
+    ("exam ask a b --tasks medalpaca_poc", {"medalpaca_pocket"}),
+    ("demo --ho", {"--host"}),
+    ("demo --exam mea", {"meadow", "meadow.yaml"}),
+    ("demo audit ", {"verify"}),
+    ("quickstart --se", {"--seed"}),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where there is something to complete to."""
+    made = tmp_path_factory.mktemp("work")
+    (made / "meadow").mkdir()
+    (made / "meadow.yaml").touch()
+    return made
+
+
+@pytest.mark.parametrize(("line", "wanted"), WANTED, ids=[line for line, _ in WANTED])
+def test_bash_completes(line, wanted, folder, capsys):
+    name, *words = line.split(" ")
+    script = completion(name, "bash", capsys)
+    script += f"""
+complete -p {name} >/dev/null || exit 9
+COMP_WORDS=({name} {" ".join(shlex.quote(word) for word in words)}); COMP_CWORD={len(words)}
+_medalpaca_{name} {name} 2>/dev/null
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert wanted <= set(done.stdout.split())
+    assert all(found.startswith(words[-1]) for found in done.stdout.split())
+
+
+@pytest.mark.parametrize(("line", "wanted"), WANTED, ids=[line for line, _ in WANTED])
+def test_fish_completes(line, wanted, folder, capsys, tmp_path):
+    if not shutil.which("fish"):
+        pytest.skip("no fish here")
+    file = tmp_path / "script.fish"
+    file.write_text(completion(line.split(" ")[0], "fish", capsys))
+    ask = f"source {file}; complete -C {shlex.quote(line)}"
+    done = subprocess.run(["fish", "--no-config", "-c", ask], capture_output=True, text=True, cwd=folder)
+    found = {one.partition("\t")[0].rstrip("/") for one in done.stdout.splitlines()}
+    assert wanted <= found, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "stands"),
+    [
+        ("data build pocket ou", "data build pocket out="),
+        ("data build pocket out=meadow.y", "data build pocket out=meadow.yaml "),
+        ("train lora learn", "train lora learning_rate="),
+        ("train meadow.y", "train meadow.yaml "),
+    ],
+)
+def test_what_stands_on_the_line_after_a_tab_in_bash(typed, stands, folder, tmp_path, capsys):
+    pty = pytest.importorskip("pty")
+    file = tmp_path / "script"
+    file.write_text(completion(typed.split()[0], "bash", capsys))
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "dumb", "PS1": "", "HISTFILE": ""}
+    bash = subprocess.Popen(
+        ["bash", "--norc", "-i"], stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=folder,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    os.write(ours, f"source {file}; bind 'set completion-ignore-case off'; echo READ''Y\n".encode())
+    seen = ""
+    try:
+        for wanted, then in (("READY\r\n", f"{typed}\t"), (stands, "")):
+            until = time.monotonic() + 20
+            while wanted not in seen:
+                assert time.monotonic() < until, repr(seen)
+                if select.select([ours], [], [], 0.1)[0]:
+                    seen += os.read(ours, 65536).decode(errors="replace")
+            os.write(ours, then.encode())
+    finally:
+        bash.kill()
+        bash.wait()
+        os.close(ours)
+    assert "\\=" not in seen
