@@ -16,6 +16,7 @@ import pytest
 from medalpaca_data.ground import places
 
 ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = pytest.StashKey[list[Any]]()
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -106,6 +107,21 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     return Pair(
         folder / "base", folder / "run", folder / "other", folder / "rows.json", folder / "exam.jsonl"
     )
+
+
+@pytest.fixture(scope="session")
+def documents(pytestconfig: pytest.Config) -> list[Any]:
+    """What became of every block of the documentation; counted at the end of the run."""
+    return pytestconfig.stash.setdefault(DOCUMENTS, [])
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if done := config.stash.get(DOCUMENTS, []):
+        from .page_session import summary
+
+        terminalreporter.section("documentation")
+        for line in summary(done):
+            terminalreporter.write_line(line)
 
 
 def samples(out: Path, task: str) -> list[dict[str, Any]]:
