@@ -26,8 +26,14 @@ def write_raw_files(raw: Path) -> None:
         {"instruction": "Answer this question truthfully", "input": asked, "output": answer}
         for place in PLACES
         for asked, answer in (
-            (f"What causes pain of the {place}?", f"Pain of the {place} mostly comes from overuse or a fall."),
-            (f"What is the outlook of pain of the {place}?", f"Rest helps; the {place} mostly heals in weeks."),
+            (
+                f"What causes pain of the {place}?",
+                f"Pain of the {place} mostly comes from overuse or a fall.",
+            ),
+            (
+                f"What is the outlook of pain of the {place}?",
+                f"Rest helps; the {place} mostly heals in weeks.",
+            ),
         )
     ]
     (raw / "medical_meadow_small.json").write_text(json.dumps(rows))
@@ -53,7 +59,9 @@ def write_raw_files(raw: Path) -> None:
     }
     (raw / "ori_pqal.json").write_text(json.dumps(abstracts))
     (raw / "test_ground_truth.json").write_text(json.dumps({"100": "yes"}))
-    sentences = [f"Bending the {place} often was linked to its pain,{n % 4}" for n, place in enumerate(PLACES)]
+    sentences = [
+        f"Bending the {place} often was linked to its pain,{n % 4}" for n, place in enumerate(PLACES)
+    ]
     (raw / "pubmed_causal_language_use.csv").write_text("sentence,label\n" + "\n".join(sentences) + "\n")
     from medalpaca_data.sources.mmlu import SUBJECTS
 
@@ -69,7 +77,9 @@ def run_script(folder: Path, pair: Pair) -> subprocess.CompletedProcess[str]:
     programs = folder / "bin"
     programs.mkdir(exist_ok=True)
     stand_in = programs / "uv"
-    stand_in.write_text(f'#!/bin/sh\n[ "$1" = run ] && shift\nname=$1; shift\nexec "{Path(sys.executable).parent}/$name" "$@"\n')
+    stand_in.write_text(
+        f'#!/bin/sh\n[ "$1" = run ] && shift\nname=$1; shift\nexec "{Path(sys.executable).parent}/$name" "$@"\n'
+    )
     stand_in.chmod(0o755)
     environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "COLUMNS": "120"}
     for name in ("MEDALPACA_EXAM", "REVISION"):
@@ -88,9 +98,7 @@ def run_script(folder: Path, pair: Pair) -> subprocess.CompletedProcess[str]:
         "MAX_STEPS": "2",
         "TRAIN": TINY,
     }
-    return subprocess.run(
-        ["bash", str(SCRIPT)], cwd=folder, env=environment, capture_output=True, text=True
-    )
+    return subprocess.run(["bash", str(SCRIPT)], cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def test_from_raw_files_to_a_verified_report_and_again(tmp_path: Path, pair: Pair) -> None:
@@ -115,7 +123,11 @@ def test_from_raw_files_to_a_verified_report_and_again(tmp_path: Path, pair: Pai
     assert "side by side:" in done.stdout
 
     # Given again, it does nothing twice: weights, answers and scores are the very files.
-    kept = [*work.glob("run*/*.safetensors"), *work.glob("results/**/*.jsonl"), *work.glob("stress/*/stress.json")]
+    kept = [
+        *work.glob("run*/*.safetensors"),
+        *work.glob("results/**/*.jsonl"),
+        *work.glob("stress/*/stress.json"),
+    ]
     assert len(kept) == 2 + 2 * 3 + 2
     before = {file: file.stat().st_mtime_ns for file in kept}
     again = run_script(tmp_path, pair)
