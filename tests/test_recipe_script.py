@@ -77,9 +77,8 @@ def run_script(folder: Path, pair: Pair) -> subprocess.CompletedProcess[str]:
     programs = folder / "bin"
     programs.mkdir(exist_ok=True)
     stand_in = programs / "uv"
-    stand_in.write_text(
-        f'#!/bin/sh\n[ "$1" = run ] && shift\nname=$1; shift\nexec "{Path(sys.executable).parent}/$name" "$@"\n'
-    )
+    places = f'exec "{Path(sys.executable).parent}/$name" "$@"'
+    stand_in.write_text(f'#!/bin/sh\n[ "$1" = run ] && shift\nname=$1; shift\n{places}\n')
     stand_in.chmod(0o755)
     environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "COLUMNS": "120"}
     for name in ("MEDALPACA_EXAM", "REVISION"):
