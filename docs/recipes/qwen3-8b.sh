@@ -10,15 +10,16 @@
 # data      25,885 rows, 26 million characters, counted from the files of November 2026 (CC BY-SA 3.0, CC BY 4.0, MIT,
 #           and the causal corpus, which its authors publish under GPL-3.0): no patients' text, no exam but MMLU's dev and val.
 # disk      45 GB: base 16.4, merged model 16.4, checkpoints and results below 4, environment and caches.
-# GPU       24 GB, by the estimate that `train` prints before it loads a weight.
-# hours     by the same estimate at 40 % of the card's peak, for 2 epochs of 6 million tokens: RTX 4090 1.7, A100 0.9,
-#           H100 0.3; 4-bit weights cost more than that. Building takes a minute or two, the exams minutes.
+# GPU       24 GB. The formula of `train`'s own estimate gives 13 GB for training (4 bits, checkpointing); examining holds
+#           the merged model in bf16, 16.4 GB. METHOD=lora: 24 GB by the formula, so a card of 40 GB.
+# hours     by the same formula (40 % of the card's peak, 2 epochs of about 6.2 million tokens): RTX 4090 1.6, A100 0.8,
+#           H100 0.3; what checkpointing computes twice and 4 bits cost comes on top. Building takes a minute or two.
 #
 # Stopped? Give the same command again: what is done is left alone, and training goes on where it was.
 set -euo pipefail
 
 MODEL=${MODEL:-Qwen/Qwen3-8B-Base}      # a hub id, or a directory with safetensors weights
-METHOD=${METHOD:-qlora}                 # lora: the base in bf16, from 40 GB on
+METHOD=${METHOD:-qlora}                 # lora: the base in bf16, for a card of 40 GB
 DEVICE=${DEVICE:-cuda}                  # cpu
 WORK=${WORK:-work/qwen3-8b}             # everything is made below it
 EXAM=${EXAM:-medalpaca_vignettes}       # yours: EXAM=usmle TASK=medalpaca_usmle
