@@ -142,7 +142,7 @@ class Session:
     def _line(self) -> int:
         """Of the block, the last one that bash has begun."""
         traced = (self.state / "lines").read_text().partition("documents_end=")[0]
-        return int((re.findall(r"^\+(\d+) (?!documents_end)", traced, re.MULTILINE) or ["1"])[-1])
+        return int((re.findall(r"^\+\+(\d+) ", traced, re.MULTILINE) or ["1"])[-1])
 
     def _at_its_end(self, block: Block) -> bool:
         """Whether the last command was reached: an expected failure must not be that of an earlier one."""

@@ -27,6 +27,10 @@ def contents(file: str) -> bytes:
     match Path(file).name:
         case "ori_pqal.json":
             return json.dumps(ABSTRACTS).encode()
+        case "medical_meadow_small.json":
+            row = {"instruction": "Answer this question truthfully"}
+            rows = [row | {"input": f"What is illness {n}?", "output": f"It makes people tired for {n} weeks."} for n in range(9)]
+            return json.dumps(rows).encode()
         case "test_ground_truth.json":
             return json.dumps({"100": "yes"}).encode()
         case name if (template / name).is_file():

@@ -23,7 +23,8 @@ from pathlib import Path
 OURS = ("data", "train", "exam", "demo", "quickstart", "lm_eval", "torchrun", "accelerate", "python")
 ELSEWHERE = ("vllm", "ollama", "docker", "podman", "llama-server", "llama-cli", "llama-quantize")
 DOWNLOADS = ("hf", "git", "pip", "pipx")
-PROGRAMS = ("uv", "uvx", "python", "python3", "srun", "sbatch", "scontrol", *ELSEWHERE, *DOWNLOADS)
+STAND_INS = ("srun", "sbatch", "scontrol", "unshare")  # unshare: no namespace here; test_sealed_loop.py has one
+PROGRAMS = ("uv", "uvx", "python", "python3", *STAND_INS, *ELSEWHERE, *DOWNLOADS)
 
 # Commands that are seen to be there and not run, since something else runs them.
 LONG = {
@@ -49,11 +50,14 @@ def main() -> None:
         sys.exit(start(name, words))
     if name == "uv":
         sys.exit(uv(words))
-    note(name, words, "stand-in" if name in ("srun", "sbatch", "scontrol") else "dry")
+    note(name, words, "stand-in" if name in STAND_INS else "dry")
     match name:
         case "srun" | "sbatch" | "scontrol":
             need("cluster", name)
             sys.exit({"srun": srun, "sbatch": sbatch, "scontrol": scontrol}[name](words))
+        case "unshare":
+            need("elsewhere", name)
+            sys.exit(together([(dict(os.environ), words[words.index("--") + 1 :])], tags=""))
         case "hf" | "git" | "pip" | "pipx":
             need("hub", name)
             sys.exit(download(name, words))
@@ -139,6 +143,9 @@ def start(name: str, words: list[str]) -> int:
     if name not in OURS:
         say(f"error: Failed to spawn: `{name}`\n  Caused by: No such file or directory (os error 2)")
         return 2
+    if "elsewhere" in TAGS:
+        note(name, words, "dry")
+        return dry(name, words)
     if "hub" in TAGS:
         hub_models(words)
     if "inside" in TAGS:  # started by torchrun or srun, which are in the journal
@@ -187,10 +194,10 @@ def torchrun(words: list[str]) -> int:
     return together([(dict(os.environ), ["torchrun", *line.split()])] * nodes)
 
 
-def together(commands: list[tuple[dict[str, str], list[str]]]) -> int:
+def together(commands: list[tuple[dict[str, str], list[str]]], tags: str = "inside") -> int:
     """Start all, wait for all; the first code that is not 0."""
     environment = Path(SETTINGS["programs"]) / "environment"
-    quiet = {"DOCUMENTS_TAGS": " ".join([*TAGS, "inside"])}
+    quiet = {"DOCUMENTS_TAGS": " ".join([*TAGS, tags] if tags else [])}
     running = [
         subprocess.Popen(
             [environment / words[0] if words[0] in OURS else words[0], *words[1:]], env=known | quiet
@@ -203,8 +210,9 @@ def together(commands: list[tuple[dict[str, str], list[str]]]) -> int:
 
 def forked(name: str, words: list[str]) -> int:
     """By the fork server; by itself where a switch is read before anything is imported."""
-    # What a command starts by itself (lm_eval asks git and nvidia-smi) is no command of the page.
+    # As `uv run` does; and what a command starts by itself (lm_eval asks git) is no command of the page.
     path = [part for part in os.environ["PATH"].split(":") if not part.startswith(SETTINGS["programs"])]
+    path = [str(Path(SETTINGS["python"]).parent), *path]
     known = os.environ | {"PATH": ":".join(path)}
     if any(switch in os.environ for switch in SWITCHES_READ_AT_START):
         note(name, words, "run")
@@ -277,31 +285,30 @@ def scontrol(words: list[str]) -> int:
 
 def dry(name: str, words: list[str]) -> int:
     """Not run: every argument that names a file names one that is here; what it would write is there afterwards."""
+    for path in re.findall(r"(?:^|[ ,])(?:pretrained|peft|model|data)=([^, ]+)", " ".join(words)):
+        if not Path(path).exists() and "hub" not in TAGS:
+            return fail(f"{name}: {path} is not there")
     before = name
-    for word in words if not name.startswith("python") else words[1:]:
+    for word in words if not words[:1] or not words[0].startswith("llama.cpp") else words[1:]:
         path = word.partition("=")[2] if word.startswith("--") and "=" in word else word
-        named = (
-            "/" in path
-            or path.endswith((".gguf", ".yaml", ".json", ".jsonl"))
-            or before in ("serve", "-f", "python")
-        )
-        if (
-            named
-            and not path.startswith("-")
-            and "://" not in path
-            and not re.match(r"[\w.-]+/[\w.-]+:\w", path)
-        ):
-            if before in OUTPUTS:
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-                Path(path).touch()
-            elif not Path(path.partition(":")[0]).expanduser().exists() and "hub" not in TAGS:
-                return fail(f"{name}: {path} is not there")
+        if before in OUTPUTS:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).touch()
+        elif names_a_file(path, before) and "hub" not in TAGS and not Path(path).expanduser().exists():
+            return fail(f"{name}: {path} is not there")
         if before == "-f" and name == "ollama":
             base = re.search(r"^FROM (\S+)", Path(path).read_text(), re.MULTILINE)
             if not base or not (Path(path).parent / base[1]).exists():
                 return fail(f"{path}: what it is made FROM is not there")
         before = word
     return 0
+
+
+def names_a_file(word: str, before: str) -> bool:
+    """Whether an argument is a path: after `serve` and `-f`, by its slash, or by its ending."""
+    if word.startswith("-") or "://" in word or before == "--output_path":
+        return False
+    return "/" in word or word.endswith((".py", ".gguf", ".yaml", ".jsonl")) or before in ("serve", "-f")
 
 
 def download(name: str, words: list[str]) -> int:

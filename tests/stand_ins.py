@@ -193,11 +193,7 @@ def write_base(folder: Path) -> None:
 MAKE = """\
 uv run data build meadow.yaml out=meadow
 uv run train lora model=BASE data=rows.jsonl out=RUN max_steps=3
-export MEDALPACA_EXAM=EXAM
-uv run lm_eval --model medalpaca --model_args pretrained=BASE --tasks medalpaca_usmle --log_samples \\
-    --output_path results/base --device cpu
-uv run lm_eval --model medalpaca --model_args pretrained=BASE,peft=RUN --tasks medalpaca_usmle --log_samples \\
-    --output_path results/tuned --device cpu
+uv run exam ask BASE RUN --tasks medalpaca_usmle --exam EXAM --device cpu --out results
 """
 
 
@@ -234,6 +230,8 @@ def furnish(made: House, page: Page, folder: Path) -> None:
         shutil.copytree(source, folder / name) if source.is_dir() else shutil.copy(source, folder)
     if "meadow.yaml" in page.given:
         raw_files(folder)
+    for name in ("benchmarks", "docs", "tests", "tools"):  # of a clone, what commands name
+        (folder / name).symlink_to(ROOT / name)
     for name, copied in (("base", "BASE"), ("run", "RUN")):  # as if quickstart had been there
         shutil.copytree(made.template / copied, folder.parent / "home/quickstart" / name)
     activate = folder / ".venv/bin/activate"  # of the clone in which a user stands
