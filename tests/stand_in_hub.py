@@ -29,7 +29,10 @@ def contents(file: str) -> bytes:
             return json.dumps(ABSTRACTS).encode()
         case "medical_meadow_small.json":
             row = {"instruction": "Answer this question truthfully"}
-            rows = [row | {"input": f"What is illness {n}?", "output": f"It makes people tired for {n} weeks."} for n in range(9)]
+            rows = [
+                row | {"input": f"What is illness {n}?", "output": f"It makes people tired for {n} weeks."}
+                for n in range(9)
+            ]
             return json.dumps(rows).encode()
         case "test_ground_truth.json":
             return json.dumps({"100": "yes"}).encode()

@@ -23,13 +23,17 @@ from pathlib import Path
 OURS = ("data", "train", "exam", "demo", "quickstart", "lm_eval", "torchrun", "accelerate", "python")
 ELSEWHERE = ("vllm", "ollama", "docker", "podman", "llama-server", "llama-cli", "llama-quantize")
 DOWNLOADS = ("hf", "git", "pip", "pipx")
-STAND_INS = ("srun", "sbatch", "scontrol", "unshare")  # unshare: no namespace here; test_sealed_loop.py has one
+STAND_INS = (
+    "srun",
+    "sbatch",
+    "scontrol",
+    "unshare",
+)  # unshare: no namespace here; test_sealed_loop.py has one
 PROGRAMS = ("uv", "uvx", "python", "python3", *STAND_INS, *ELSEWHERE, *DOWNLOADS)
 
 # Commands that are seen to be there and not run, since something else runs them.
 LONG = {
     "quickstart": "run whole, with three seeds, by tests/test_quickstart.py",
-    "pytest": "this suite itself",
     "train": "the pocket recipe: a step of quickstart",
 }
 # `uv run` options without a value, and with one.
@@ -108,6 +112,10 @@ def uv(words: list[str]) -> int:
     if why := LONG.get(" ".join(words)):
         note("uv run", words, f"resolved only: {why}")
         return 0 if Path(SETTINGS["python"]).with_name(words[0]).is_file() else fail(f"no {words[0]}")
+    if words[0] == "pytest":
+        note("uv run", words, "resolved only: tests of this suite")
+        paths = [word for word in words[1:] if "/" in word]
+        return next((fail(f"no {path}") for path in paths if not (Path(SETTINGS["root"]) / path).exists()), 0)
     return start(words[0], words[1:])
 
 

@@ -96,7 +96,11 @@ def test_a_page_fits_the_convention(path):
         line for block in page.blocks if block.language in ("csv", "json") for line in block.text.splitlines()
     }
     lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-    assert not [f"{path}:{n}" for n, line in lines if len(line) > 120 and line[0] != "|" and max(map(len, line.split())) < 90 and line not in data]
+    assert not [
+        f"{path}:{n}"
+        for n, line in lines
+        if len(line) > 120 and line[0] != "|" and max(map(len, line.split())) < 90 and line not in data
+    ]
 
 
 @EVERY_PAGE
@@ -152,7 +156,7 @@ def test_files_and_tests_that_are_named_exist(path):
         r"`((?:docs|tests|packages|apps|benchmarks|tools|recipes)/[\w./-]+(?:::\w+)?)`", path.read_text()
     ):
         name, _, test = named.partition("::")
-        if "..." in name:
+        if "..." in name or "NAME" in name:
             continue
         assert (ROOT / name).exists(), f"{path}: no {name}"
         assert not test or f"def {test}(" in (ROOT / name).read_text(), f"{path}: no {named}"
