@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -127,7 +128,8 @@ class Session:
                 else:
                     process.wait(PATIENCE)
             except (subprocess.TimeoutExpired, BlockFailed) as error:
-                os.killpg(process.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 raise self._failed(block, str(error)) from None
         expected = int(block.tags.get("exit", "0"))
         served = "server" in block.tags and process.returncode in (0, 130, -signal.SIGINT)

@@ -66,19 +66,24 @@ class House:
         }
 
 
-@contextmanager
-def house(folder: Path) -> Iterator[House]:
-    """Programs, a fork server, and the template."""
-    made = House(folder)
+def write_programs(made: House) -> None:
+    """All programs, by their names: what a user finds on the PATH, and what an activated environment adds."""
     for below, names in (("programs", PROGRAMS), ("programs/environment", OURS)):
-        (folder / below).mkdir()
+        (made.folder / below).mkdir()
         for name in names:
-            program = folder / below / name
+            program = made.folder / below / name
             program.write_text(
                 f"#!{sys.executable} -IS\nimport sys\nsys.path.insert(0, {str(HERE)!r})\n"
                 "from stand_in_programs import main\nmain()\n"
             )
             program.chmod(0o755)
+
+
+@contextmanager
+def house(folder: Path) -> Iterator[House]:
+    """Programs, a fork server, and the template."""
+    made = House(folder)
+    write_programs(made)
     start = [sys.executable, str(HERE / "fork_server.py"), str(folder / "socket")]
     known = made.environment(folder / "nobody") | {"PATH": os.environ["PATH"]}
     with subprocess.Popen(start, env=known, stdout=subprocess.PIPE, text=True) as server:

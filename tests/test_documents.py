@@ -17,7 +17,7 @@ import yaml
 
 from .documents import NotADocument, pages, read_page, slugs
 from .page_session import BlockFailed, Outcome, Session
-from .stand_ins import ROOT, House, furnish, house
+from .stand_ins import ROOT, House, furnish, house, write_programs
 
 PAGES = pages(ROOT)
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
@@ -160,6 +160,74 @@ def test_files_and_tests_that_are_named_exist(path):
             continue
         assert (ROOT / name).exists(), f"{path}: no {name}"
         assert not test or f"def {test}(" in (ROOT / name).read_text(), f"{path}: no {named}"
+
+
+# A session ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def session(tmp_path):
+    """A folder and programs; nothing that needs the fork server."""
+    made = House(tmp_path / "house")
+    made.folder.mkdir()
+    write_programs(made)
+    (tmp_path / "clone").mkdir()
+    return Session(made, tmp_path / "clone", tmp_path)
+
+
+def do(session: Session, text: str) -> str:
+    """Do a page's blocks; what the last said."""
+    for block in parse(session.state, text).blocks:
+        session.do(block)
+    return session.outcomes[-1].said
+
+
+def test_blocks_share_folder_variables_and_files(session):
+    page = "<!-- file: a/b.txt -->\n```text\nhere\n```\n```bash\nexport WHO=me\ncd a\n```\n"
+    page += "```bash\ncat b.txt; echo $WHO\n```\n"
+    assert do(session, page + "<!-- output -->\n```text\nhere me\n```\n") == ""
+    assert session.outcomes[2].said == "here\nme\n"
+
+
+def test_what_is_typed_is_typed_to_every_command(session):
+    assert do(session, "```bash\nread first; echo $first\n```\n") == "a long enough password\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("```bash\ntrue\nfalse\ntrue\n```\n", "page.md:3: exit code 1, not 0\n$ false"),
+        ("```bash\ntrue\nfalse | true\n```\n", "page.md:3: exit code 1"),
+        ("```bash\necho $(false)\nno-such-program\n```\n", "page.md:3: exit code 127"),
+        ("<!-- exit: 1 -->\n```bash\ntrue\n```\n", "exit code 0, not 1"),
+        ("<!-- exit: 1 -->\n```bash\nfalse\nfalse\n```\n", "page.md:3: exit code 1, not 1\n$ false"),
+        (
+            "```bash\necho yes\n```\n<!-- output -->\n```text\nno\n```\n",
+            "page.md:6: the page shows\nno\n\nand it printed\nyes",
+        ),
+        ("<!-- server -->\n```bash\ntrue\n```\n", "page.md:3: it ended before it served"),
+        ("```bash\nuv run nothing\n```\n", "page.md:2: exit code 2"),
+        ("```bash\nuv run pytest tests/nothing.py\n```\n", "no tests/nothing.py"),
+        (
+            "```bash\nuv run --script benchmarks/data.py --slow\n```\n",
+            "benchmarks/data.py has no option --slow",
+        ),
+        ("```bash\nuv run --script benchmarks/nothing.py\n```\n", "no benchmarks/nothing.py"),
+        ("```bash\nuv run torchrun --nproc-per-node 8 x.py\n```\n", "torchrun without the tag `gpu`"),
+        ("```bash\nsbatch x.sh\n```\n", "sbatch without the tag `cluster`"),
+        ("```bash\nvllm serve x\n```\n", "vllm without the tag `elsewhere`"),
+        ("<!-- elsewhere -->\n```bash\nvllm serve x\n```\n", "vllm: x is not there"),
+        ("```bash\npython x.py\n```\n", "write `uv run python`"),
+        ("```bash\ntrain lora\n```\n", "exit code 127"),
+    ],
+)
+def test_what_does_not_do_what_the_page_says_is_named(session, text, what):
+    with pytest.raises(BlockFailed, match=re.escape(what)):
+        do(session, text)
+
+
+def test_an_expected_failure_of_the_last_command_passes(session):
+    assert do(session, "<!-- exit: 3 -->\n```bash\necho a\nbash -c \\\n  'exit 3'\n```\n") == "a\n"
 
 
 # Every page, done ---------------------------------------------------------------------------------------------
