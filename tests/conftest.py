@@ -16,7 +16,6 @@ import pytest
 from medalpaca_data.ground import places
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = pytest.StashKey[list[Any]]()
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -109,14 +108,11 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     )
 
 
-@pytest.fixture(scope="session")
-def documents(pytestconfig: pytest.Config) -> list[Any]:
-    """What became of every block of the documentation; counted at the end of the run."""
-    return pytestconfig.stash.setdefault(DOCUMENTS, [])
-
-
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if done := config.stash.get(DOCUMENTS, []):
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What became of the documentation's blocks; the reports bring it, also from another process."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    properties = [held for report in reports for held in getattr(report, "user_properties", [])]
+    if done := [block for name, blocks in properties if name == "blocks" for block in blocks]:
         from .page_session import summary
 
         terminalreporter.section("documentation")

@@ -13,9 +13,9 @@ import subprocess
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from .documents import Block
 
@@ -190,20 +190,26 @@ def answers(port: int) -> bool:
     return False
 
 
-def summary(outcomes: list[Outcome]) -> list[str]:
-    """How many blocks were done how, and every command that was not run as it stands."""
+def told(outcome: Outcome) -> dict[str, Any]:
+    """An outcome in plain data, for the summary."""
     kinds = {"write": "files", "compare": "outputs, compared", "show": "shown", "parse": "read and checked"}
-    found: Counter[str] = Counter()
-    for outcome in outcomes:
-        tags = [tag for tag in outcome.block.tags if tag not in ("file", "output", "exit")]
-        run = f"run with a stand-in ({', '.join(tags)})" if tags else "run as they stand"
-        found[kinds.get(outcome.block.kind, run)] += 1
-    commands = [command for outcome in outcomes for command in outcome.commands]
-    cpu = sum(command.cpu for command in commands)
-    lines = [f"{len(outcomes)} blocks of {len({outcome.block.page for outcome in outcomes})} pages:"]
-    lines += [f"  {number:4} {kind}" for kind, number in sorted(found.items())]
+    tags = [tag for tag in outcome.block.tags if tag not in ("file", "output", "exit")]
+    run = f"run with a stand-in ({', '.join(tags)})" if tags else "run as they stand"
+    commands = [asdict(command) for command in outcome.commands]
+    return {"page": str(outcome.block.page), "kind": kinds.get(outcome.block.kind, run), "commands": commands}
+
+
+def summary(blocks: list[dict[str, Any]]) -> list[str]:
+    """How many blocks were done how, and every command that was not run as it stands."""
+    commands = [Command(**command) for block in blocks for command in block["commands"]]
     own = [command for command in commands if command.how != "inside"]
-    lines += [f"{len(own)} commands, {cpu:.0f} CPU seconds; the dearest, and what was not run as it stands:"]
-    dearest = sorted(commands, key=lambda command: -command.cpu)[:5]
-    lines += [f"  {one.cpu:5.1f} s  {one.command[:90]}" for one in dearest]
-    return lines + [f"  {one.command[:90]}: {one.how}" for one in own if one.how != "run"]
+    lines = [f"{len(blocks)} blocks of {len({block['page'] for block in blocks})} pages:"]
+    lines += [f"  {n:4} {kind}" for kind, n in sorted(Counter(block["kind"] for block in blocks).items())]
+    seconds = sum(command.cpu for command in commands)
+    lines += [
+        f"{len(own)} commands, {seconds:.0f} CPU seconds; the dearest, and what was not run as it stands:"
+    ]
+    lines += [
+        f"  {one.cpu:5.1f} s  {one.command[:90]}" for one in sorted(commands, key=lambda one: -one.cpu)[:5]
+    ]
+    return lines + [f"  {one.command[:90]}: {one.how}".replace("\n", " ") for one in own if one.how != "run"]

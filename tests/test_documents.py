@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from .documents import NotADocument, pages, read_page, slugs
-from .page_session import BlockFailed, Outcome, Session
+from .page_session import BlockFailed, Outcome, Session, told
 from .stand_ins import ROOT, House, furnish, house, write_programs
 
 PAGES = pages(ROOT)
@@ -242,9 +242,7 @@ def made(tmp_path_factory) -> Any:
 @linux
 @pytest.mark.slow
 @EVERY_PAGE
-def test_every_block_does_what_the_page_says(
-    path: Path, made: House, tmp_path: Path, documents: list[Outcome]
-):
+def test_every_block_does_what_the_page_says(path: Path, made: House, tmp_path: Path, record_property: Any):
     page = read_page(path)
     furnish(made, page, tmp_path / "clone")
     session = Session(made, tmp_path / "clone", tmp_path)
@@ -258,7 +256,7 @@ def test_every_block_does_what_the_page_says(
     if failures:
         pytest.fail("\n\n".join(failures), pytrace=False)
     assert [outcome.block for outcome in session.outcomes] == list(page.blocks)
-    documents += session.outcomes
+    record_property("blocks", [told(outcome) for outcome in session.outcomes])
     shutil.rmtree(tmp_path / "clone")
 
 
