@@ -13,6 +13,7 @@ import ast
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -223,9 +224,13 @@ def forked(name: str, words: list[str]) -> int:
     path = [str(Path(SETTINGS["python"]).parent), *path]
     known = os.environ | {"PATH": ":".join(path)}
     if any(switch in os.environ for switch in SWITCHES_READ_AT_START):
-        note(name, words, "run")
-        program = Path(SETTINGS["python"]).with_name(name)
-        os.execve(program, [str(program), *words], known)  # noqa: S606 - a script of ours
+        process = subprocess.Popen([Path(SETTINGS["python"]).with_name(name), *words], env=known)
+        signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C reaches both; the command decides
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        code = process.wait()
+        took = resource.getrusage(resource.RUSAGE_CHILDREN)
+        note(name, words, "run", took.ru_utime + took.ru_stime)
+        return code if code >= 0 else 128 - code
     asked = {"name": name, "arguments": words, "folder": str(Path.cwd()), "environment": known}
     message = json.dumps(asked).encode()
     if SETTINGS["input"] and os.fstat(0).st_ino == Path(SETTINGS["input"]).stat().st_ino:
@@ -238,9 +243,9 @@ def forked(name: str, words: list[str]) -> int:
         pid = int(answers.readline())
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda received, _: os.kill(pid, received))
-        code, _, used = answers.readline().partition(" ")
+        told, _, used = answers.readline().partition(" ")
     note(name, words, "run" if "inside" not in TAGS else "inside", float(used or 0))
-    status = int(code or -9)
+    status = int(told or -9)
     return status if status >= 0 else 128 - status
 
 
