@@ -108,6 +108,18 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     )
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What became of the documentation's blocks; the reports bring it, also from another process."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    properties = [held for report in reports for held in getattr(report, "user_properties", [])]
+    if done := [block for name, blocks in properties if name == "blocks" for block in blocks]:
+        from .page_session import summary
+
+        terminalreporter.section("documentation")
+        for line in summary(done):
+            terminalreporter.write_line(line)
+
+
 def samples(out: Path, task: str) -> list[dict[str, Any]]:
     """The logged samples of the one run in `out`."""
     [file] = out.rglob(f"samples_{task}_*.jsonl")
