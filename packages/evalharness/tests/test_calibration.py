@@ -57,6 +57,11 @@ def test_by_hand():
     assert found.small
 
 
+def test_a_share_that_is_no_whole_number_of_items_is_rounded_up():
+    items = [forecast(i, [share, 1 - share], 0) for i, share in enumerate((0.6, 0.7, 0.8))]
+    assert [at_coverage(items, share).n for share in (0.1, 0.5, 2 / 3, 1.0)] == [1, 2, 2, 3]
+
+
 def test_brier_against_numpy_for_any_number_of_options():
     for item in drawn(200, 3):
         outcome = np.eye(len(item.shares))[item.key]

@@ -60,6 +60,7 @@ STATED = {
     "It cannot be A.\n\nB": "B",
     "The answer is A. No, wait: the answer is C.": "C",
     "The wrong answer is A. The correct answer is B.": "B",
+    "The correct answer is B. The wrong answer is A.": "B",
     r"The final answer is $\boxed{\text{B}}$.": "B",
     "The answer is A, not B.": "A",
     "Answer: F": None,
@@ -92,6 +93,11 @@ def test_nine_options_have_an_i_and_the_pronoun_is_none():
     assert flexible("I: Sarcoidosis", nine).letter == "I"
     for text in ("I am not sure", "The answer is I think B", "I think so.", "H. pylori", "I, too, think so"):
         assert flexible(text, nine).letter is None
+
+
+def test_a_text_that_two_options_share_names_neither():
+    assert flexible("The answer is measles", "ABC", ("Measles", "Mumps", "measles")) == (None, NONE)
+    assert flexible("The answer is mumps", "ABC", ("Measles", "Mumps", "measles")).letter == "B"
 
 
 def test_the_rule_is_told():

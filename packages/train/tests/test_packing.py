@@ -79,9 +79,10 @@ class NoDetours(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        wide = isinstance(args[0] if args else None, torch.Tensor) and args[0].dtype == torch.float64
-        if wide and function is torch.Tensor.float:
-            return args[0]
+        kind = args[0].dtype if isinstance(args[0] if args else None, torch.Tensor) else None
+        wide = kind == torch.float64
+        if kind in (torch.float64, torch.int64) and function is torch.Tensor.float:
+            return args[0].double()  # places are whole numbers at first
         if wide and function is torch.Tensor.to and torch.float32 in args:
             args = tuple(torch.float64 if value is torch.float32 else value for value in args)
         if wide and kwargs.get("dtype") is torch.float32:

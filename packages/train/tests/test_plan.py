@@ -79,6 +79,15 @@ def test_a_step_of_so_many_rows_is_the_same_rows_whatever_the_budget(
     assert all(sum(map(len, step)) == rows for step in tight.steps[:-1])
 
 
+def test_every_epoch_is_drawn_anew() -> None:
+    lengths = [8 + (i * 7919) % 92 for i in range(200)]
+    plan = make_plan(lengths, recipe(epochs=2))
+    first, second = plan.steps[: plan.steps_per_epoch], plan.steps[plan.steps_per_epoch :]
+    assert first != second
+    for epoch in (first, second):
+        assert sorted(i for step in epoch for micro in step for i in micro) == [*range(200)]
+
+
 def test_fractions_of_epochs_and_max_steps() -> None:
     lengths = [50] * 80
     whole = len(make_plan(lengths, recipe()).steps)

@@ -1,0 +1,214 @@
+"""Mistakes of the kind that are made, planted in a copy: the tests beside the code have to notice. Slow: one run each.
+
+What each bug would have cost is a wrong number that looks like a right one: a p-value, an accuracy, a loss.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from .conftest import ROOT
+from .test_structure import MEMBERS
+
+pytestmark = pytest.mark.slow
+
+
+class Bug(NamedTuple):
+    """`right` stands once in the member's only file of that name; with `wrong` in its place, `test` has to fail."""
+
+    name: str
+    member: str
+    file: str
+    right: str
+    wrong: str
+    test: str
+
+
+def of(member: str, file: str, test: str, *bugs: tuple[str, str, str]) -> list[Bug]:
+    return [Bug(name, f"medalpaca_{member}", file, right, wrong, test) for name, right, wrong in bugs]
+
+
+BUGS = [
+    *of(
+        "evalharness",
+        "statistics/paired.py",
+        "test_statistics.py",
+        (
+            "the interval is one-sided",
+            "z = NormalDist().inv_cdf((1 + confidence) / 2)\n    share",
+            "z = NormalDist().inv_cdf(confidence)\n    share",
+        ),
+        ("the interval's centre is not moved", "centre = share + z * z / (2 * n)", "centre = share"),
+        ("McNemar has one tail", "min(1.0, 2 * tail / (1 << n))", "min(1.0, tail / (1 << n))"),
+        ("McNemar takes a term more", "range(min(fixed, broken))", "range(min(fixed, broken) + 1)"),
+        (
+            "the difference is of the discordant",
+            "* sqrt(discordant / n / n)",
+            "* sqrt(discordant / n)",
+        ),
+        ("Holm leaves the last out", "(len(p_values) - rank) *", "(len(p_values) - rank - 1) *"),
+        ("Holm does not rise", "largest = max(largest, min(1.0,", "largest = max(0.0, min(1.0,"),
+    ),
+    *of(
+        "evalharness",
+        "bootstrap.py",
+        "test_statistics.py",
+        ("the bootstrap is one-sided", "tail = (1 - confidence) / 2", "tail = 1 - confidence"),
+        ("ties count for nobody", "[broken, n - fixed - broken, fixed]) / n", "[broken, 0, fixed]) / n"),
+    ),
+    *of(
+        "evalharness",
+        "power.py",
+        "test_statistics.py",
+        ("two sets of items are one", "(z + z_power) * sqrt(2) * error", "(z + z_power) * error"),
+    ),
+    *of(
+        "evalharness",
+        "calibration.py",
+        "test_calibration.py",
+        (
+            "the gap is of items, not of bins",
+            "sum(abs(sum(f.confidence - f.right for f in members)) for members in bins)",
+            "sum(abs(f.confidence - f.right) for members in bins for f in members)",
+        ),
+        ("the half item is left out", "ceil(coverage * len(ordered))", "int(coverage * len(ordered))"),
+    ),
+    *of(
+        "evalharness",
+        "conformal.py",
+        "test_calibration.py",
+        ("the threshold without the one more", "(len(scores) + 1) * target", "len(scores) * target"),
+    ),
+    *of(
+        "evalharness",
+        "extraction.py",
+        "test_extraction.py",
+        ("the first statement counts", "last = found[-1]", "last = found[0]"),
+        (
+            "the wrong answer is the answer",
+            "or _OTHERWISE.search(text[max(0, match.start() - 40) : match.start()])",
+            "or False",
+        ),
+        ("an option's text that two have", "return found if len(found) == 1 else []", "return found[:1]"),
+        ("any letter is an option", "if letter in letters]", "]"),
+    ),
+    *of(
+        "train",
+        "plan.py",
+        "test_plan.py",
+        ("what fits exactly does not fit", "(lengths[index], -1)", "(lengths[index] + 1, -1)"),
+        ("every epoch in one order", "default_rng([recipe.seed, epoch])", "default_rng([recipe.seed, 0])"),
+    ),
+    *of(
+        "train",
+        "batches.py",
+        "test_packing.py",
+        (
+            "documents see each other",
+            "bounds = torch.from_numpy(ends.astype(np.int32))",
+            "bounds = torch.from_numpy(ends[[0, -1]].astype(np.int32))",
+        ),
+        (
+            "places run on",
+            "np.concatenate([np.arange(length) for length in lengths])[None]",
+            "np.arange(lengths.sum())[None]",
+        ),
+    ),
+    *of(
+        "train",
+        "attention.py",
+        "test_packing.py",
+        ("the window is one too long", "(behind < window)", "(behind <= window)"),
+    ),
+    *of(
+        "train",
+        "loss/cross_entropy.py",
+        "test_objective.py",
+        ("a chunk's mean", "right).sum()\n            slope", "right).mean()\n            slope"),
+        ("the weights' last chunk only", "of_weight.addmm_(slope.T, rows)", "of_weight = slope.T @ rows"),
+    ),
+    *of(
+        "train",
+        "loop.py",
+        "test_run.py::test_micro_batches_do_not_change_the_step",
+        (
+            "each part by its own tokens",
+            "self._loss(part) / supervised",
+            "self._loss(part) / sum(sample.supervised for sample in part.samples)",
+        ),
+    ),
+    *of(
+        "train",
+        "tokens.py",
+        "test_tokens.py",
+        ("the prompt is learned", 'len(head) if loss == "answer" else 0', "0"),
+        ("no end is taught", "ids = whole if whole[-1] == eos else [*whole, eos]", "ids = whole"),
+    ),
+    *of(
+        "data",
+        "contamination.py",
+        "test_contamination.py",
+        ("the last run of a text", "<= borders[texts + 1]", "< borders[texts + 1]"),
+        ("runs by words", "sum(found) / len(found)", "sum(found) / len(stem)"),
+        ("the floor itself", "match.coverage >= floor", "match.coverage > floor"),
+        ("the last of equals", "coverage > best[match.item]", "coverage >= best[match.item]"),
+        ("eight words are short", "len(stem) >= MIN_WORDS", "len(stem) > MIN_WORDS"),
+    ),
+    *of(
+        "data",
+        "exams/layouts.py",
+        "test_exam.py",
+        ("keys are numbered from 0", "LETTERS[_cop(record, where) - base]", "LETTERS[_cop(record, where)]"),
+        ("keys by place", "keys.get(str(number)", "keys.get(str(n)"),
+    ),
+]  # fmt: skip
+
+
+def run(test: Path, source: Path, home: Path) -> subprocess.CompletedProcess[str]:
+    """One test file, with the package as it is under `source`."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(source),  # before what is installed
+        "OMP_NUM_THREADS": "1",
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(home),
+    }
+    words = ("-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--tb=line", "--hypothesis-seed=0")
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *words, test],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+def copy(member: str, folder: Path) -> Path:
+    return shutil.copytree(
+        MEMBERS[member] / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__")
+    )
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_the_bug_is_noticed(bug, tmp_path):
+    source = copy(bug.member, tmp_path)
+    [file] = source.rglob(bug.file)
+    text = file.read_text(encoding="utf-8")
+    assert text.count(bug.right) == 1, "the line has changed: plant the bug in the new one"
+    file.write_text(text.replace(bug.right, bug.wrong), encoding="utf-8")
+    done = run(MEMBERS[bug.member] / "tests" / bug.test, source, tmp_path)
+    # 1: a test has failed. A file that cannot be imported at all would be 2.
+    assert done.returncode == 1, done.stdout[-3000:] + done.stderr[-1000:]
+    assert "1 failed" in done.stdout
+
+
+@pytest.mark.parametrize(("member", "test"), sorted({(bug.member, bug.test) for bug in BUGS}))
+def test_the_copy_without_a_bug_passes(member, test, tmp_path):
+    done = run(MEMBERS[member] / "tests" / test, copy(member, tmp_path), tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
