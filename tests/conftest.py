@@ -37,7 +37,7 @@ def run_command(
     environment.pop("MEDALPACA_EXAM", None)
     environment |= {"MEDALPACA_HOME": str(home), **switches}
     home.parent.mkdir(parents=True, exist_ok=True)
-    script = Path(sys.executable).with_name(name)
+    script = Path(sys.executable).parent / name  # a full path stays one
     return subprocess.run(
         [script, *map(str, arguments)], capture_output=True, text=True, env=environment, cwd=home.parent
     )
