@@ -7,7 +7,7 @@
     MEDALPACA_SHARED=DIR uv run --script benchmarks/all.py [--out benchmarks/RESULTS.md --readme]
 
 Starts the four scripts with --quick, one after the other, each in the environment that it asks for, and prints a
-Markdown table. Under 25 minutes on one quiet core: data 4, train 12, evaluate 6, demo 2. --readme pastes the same bytes
+Markdown table. Under 25 minutes on one quiet core: data 3, train 13, evaluate 6, demo 2. --readme pastes the same bytes
 between the marks in README.md. Nothing is written when a script fails.
 """
 
@@ -29,7 +29,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
-BUDGET = {"data": 4, "train": 12, "evaluate": 6, "demo": 2}  # minutes on one quiet core
+BUDGET = {"data": 3, "train": 13, "evaluate": 6, "demo": 2}  # minutes on one quiet core
 MARKS = "<!-- benchmarks -->\n", "<!-- /benchmarks -->\n"
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 

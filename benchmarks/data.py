@@ -143,7 +143,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], tuple[list[comparison.Compa
 
 
 def take_turns(job: str, names: Sequence[str], folder: str, repeats: int) -> dict[str, list[Measured]]:
-    """Every arm so many times, none twice in a row."""
+    """Every arm so many times, the others between."""
     runs: dict[str, list[Measured]] = {name: [] for name in names}
     for repeat in range(repeats):
         for name in comparison.turns(names, repeat):
