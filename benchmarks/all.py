@@ -69,13 +69,13 @@ def run(figures: Path, repeats: int) -> list[str]:
     uv = os.environ.get("UV", "uv")
     for name in BUDGET:  # made first, so that it is not in the time of the run
         (figures / f"{name}.json").unlink(missing_ok=True)
-        subprocess.run([uv, "sync", "--quiet", "--script", HERE / f"{name}.py"], check=True)
+        subprocess.run([uv, "sync", "--quiet", "--script", str(HERE / f"{name}.py")], check=True)
     failed = []
     began, busy, own = time.monotonic(), busy_seconds(), own_seconds()
     started = datetime.now(UTC)
     for name, minutes in BUDGET.items():
         say(f"--- {name}: about {minutes} minutes on a quiet core")
-        command = [uv, "run", "--script", HERE / f"{name}.py", "--quick", "--repeats", str(repeats)]
+        command = [uv, "run", "--script", str(HERE / f"{name}.py"), "--quick", "--repeats", str(repeats)]
         before, at = own_seconds(), time.monotonic()
         environment = os.environ | dict.fromkeys(ONE_THREAD, "1")
         done = subprocess.run(
