@@ -22,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -109,11 +110,11 @@ def render(about: dict[str, Any], parts: list[dict[str, Any]]) -> str:
     if about:
         other = about["cores_busy_with_other_work"]
         load = "" if other is None else f"; other work kept {other:.1f} cores busy meanwhile"
-        lines = [
+        conditions = (
             f"{about['machine']}, {about['cores']} cores, one thread; {about['date']}; {said}; "
-            f"{about['wall_seconds'] / 60:.0f} minutes, {about['cpu_seconds'] / 60:.0f} of CPU{load}.",
-            "",
-        ]
+            f"{about['wall_seconds'] / 60:.0f} minutes, {about['cpu_seconds'] / 60:.0f} of CPU{load}."
+        )
+        lines = [*textwrap.wrap(conditions, 120), ""]
     lines += [
         "| part | what is done, and what is counted | peer | ours is | spread |",
         "|---|---|---|---|---|",

@@ -38,8 +38,8 @@ TRAIN = {
     "figures": {},
 }
 TABLE = """\
-A Processor, 2 cores, one thread; 2026-01-02; Python 3.11.7, torch 2.15.0, numpy 2.4.0; 20 minutes, 18 of CPU; \
-other work kept 0.3 cores busy meanwhile.
+A Processor, 2 cores, one thread; 2026-01-02; Python 3.11.7, torch 2.15.0, numpy 2.4.0; 20 minutes, 18 of CPU; other
+work kept 0.3 cores busy meanwhile.
 
 | part | what is done, and what is counted | peer | ours is | spread |
 |---|---|---|---|---|
