@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import importlib
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,8 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from comparison import Comparison, of_costs, turns
 
 IN_FLIGHT = 64
 REQUESTS, QUICK_REQUESTS = 6_000, 1_000
@@ -35,34 +35,56 @@ IMPORTS = {
 }
 
 
-def compare(arguments: argparse.Namespace) -> None:
-    """The benchmark."""
+def compare(arguments: argparse.Namespace) -> tuple[list[Comparison], Any]:
+    """The benchmark: its comparisons, and what every run of every client took."""
+    from importlib.metadata import version
+
+    from rich.console import Console
+    from rich.table import Table
+
     count = QUICK_REQUESTS if arguments.quick else REQUESTS
+    names = [name for name in ARMS if name == "ours" or name in (arguments.arms or ARMS)]
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for repeat in range(arguments.repeats):
+        for name in turns(names, repeat):
+            runs[name].append(measure(name, count))
+            print(f"{name}: {runs[name][-1]['cpu']:.2f} CPU s", file=sys.stderr)  # noqa: T201
+    cpu = {name: [run["cpu"] for run in runs[name]] for name in names}
+    what = f"ask a model, {count:,} requests: CPU seconds"
+    peers = [
+        of_costs(what, name.replace("openai", f"openai {version('openai')}", 1), cpu["ours"], cpu[name])
+        for name in names[1:]
+    ]
     table = Table(
         title=f"{count:,} requests, {IN_FLIGHT} in flight, retries and one SQLite store", title_justify="left"
     )
-    for name in ("client", "CPU ms/request", "ours = 1", "wall s", "answers kept", "import CPU s", "peak MB"):
-        table.add_column(name, justify="left" if name == "client" else "right")
-    base = 0.0
-    for name in arguments.arms or ARMS:
-        with server() as url, tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, __file__, name, url, str(count), folder]
-            done = subprocess.run(command, check=False, capture_output=True, text=True)
-        if done.returncode:
-            sys.exit(f"{name}: failed\n{done.stderr}")
-        got = json.loads(done.stdout.splitlines()[-1])
-        per_request = 1000 * got["cpu"] / count
-        base = base or per_request
+    columns = ("client", "CPU ms/request", "ours = 1", "wall s", "answers kept", "import CPU s", "peak MB")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "client" else "right")
+    for name, ratios in zip(names, ([1.0], *(peer.ratios for peer in peers)), strict=True):
+        middle = {key: statistics.median(run[key] for run in runs[name]) for key in runs[name][0]}
         table.add_row(
             name,
-            f"{per_request:.2f}",
-            f"{per_request / base:.1f}",
-            f"{got['wall']:.1f}",
-            f"{got['kept']:,}",
-            f"{got['import']:.2f}",
-            f"{got['peak']:.0f}",
+            f"{1000 * middle['cpu'] / count:.2f}",
+            f"{statistics.median(ratios):.1f}",
+            f"{middle['wall']:.1f}",
+            f"{middle['kept']:,.0f}",
+            f"{middle['import']:.2f}",
+            f"{middle['peak']:.0f}",
         )
     Console(width=120).print(table)
+    return peers, runs
+
+
+def measure(name: str, count: int) -> dict[str, float]:
+    """One client in a process of its own, at a fresh server."""
+    with server() as url, tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, __file__, name, url, str(count), folder]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{name}: failed\n{done.stderr}")
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measured
 
 
 @contextmanager

@@ -18,11 +18,12 @@
 # ///
 """Cost and quality of finding near copies and exam questions, and cost of asking models, beside others that do it.
 
-    uv run --script benchmarks/data.py [--rows N] [--quick] [--arms NAME ...]
-    uv run --script benchmarks/data.py client [--quick]
+    uv run --script benchmarks/data.py [--quick] [--repeats N] [--json FILE]
+    uv run --script benchmarks/data.py --only texts [--rows N] [--arms NAME ...]
 
 The peers are installed for this script only. Every arm runs in a process of its own; what is counted begins after the
-rows and the library are loaded. Ratios of CPU seconds within one run are the finding, not the seconds.
+rows and the library are loaded. The arms take turns; ratios of CPU seconds of neighbouring runs are the finding, not
+the seconds.
 """
 
 from __future__ import annotations
@@ -31,24 +32,27 @@ import argparse
 import importlib
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import arms
 import clients
-import corpus
-from rich.console import Console
-from rich.table import Table
+import comparison
+
+if TYPE_CHECKING:
+    import corpus
 
 THRESHOLD = 0.8
 BANDS = (1.0, 0.9, 0.8, 0.7, 0.6)  # lower ends; copies below the threshold should not be merged
 SLOW = "datatrove"  # takes a millisecond and more for a row
+PEERS = ("datasketch", "datatrove")  # packages whose arms bear their names
 SLOW_ROWS, QUICK_ROWS, QUICK_SLOW_ROWS = 20_000, 20_000, 5_000
 IMPORTS = {
     "ours": ("medalpaca_data.dedup", "medalpaca_data.exams.contamination"),
@@ -62,28 +66,39 @@ Measured = dict[str, Any]
 
 
 def main() -> None:
-    """Read the command line and run a benchmark, or, in a process that one started, one arm of it."""
+    """Read the command line and run the benchmarks, or, in a process that one started, one arm of it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("benchmark", nargs="?", choices=list(BENCHMARKS), default="texts")
-    parser.add_argument("--rows", type=int, default=200_000)
+    comparison.add_options(parser)
+    parser.add_argument("--rows", type=int, default=200_000, help="of text; the slow peer has 20,000")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="a small corpus, in a few minutes")
-    parser.add_argument("--arms", nargs="+", metavar="NAME", help="only these, as the tables name them")
+    parser.add_argument("--only", choices=[*BENCHMARKS], help="near copies and questions, or asking models")
+    known = list(dict.fromkeys([*arms.DEDUP, *arms.DECONTAMINATE, *clients.ARMS]))
+    parser.add_argument(
+        "--arms", nargs="+", choices=known, metavar="NAME", help=f"ours and these, of {'; '.join(known[1:])}"
+    )
     parser.add_argument("--arm", nargs=3, metavar=("JOB", "NAME", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.arm:
         run_arm(*arguments.arm)
-    else:
-        BENCHMARKS[arguments.benchmark](arguments)
+        return
+    found, figures = [], {}
+    for name in [arguments.only] if arguments.only else BENCHMARKS:
+        some, figures[name] = BENCHMARKS[name](arguments)
+        found += some
+    packages = ["numpy", *PEERS, "openai"]
+    comparison.write(arguments.json, "data", found, figures, packages)
 
 
-def texts(arguments: argparse.Namespace) -> None:
+def texts(arguments: argparse.Namespace) -> tuple[list[comparison.Comparison], Any]:
     """Near copies and exam questions in rows of text."""
+    import corpus
+
     rows = QUICK_ROWS if arguments.quick else arguments.rows
     small = min(rows, QUICK_SLOW_ROWS if arguments.quick else SLOW_ROWS)
-    console = Console(width=140)
-    chosen = set(arguments.arms or [*arms.DEDUP, *arms.DECONTAMINATE])
-    dedup, decontamination = [], []
+    chosen = {"ours", *(arguments.arms or [*arms.DEDUP, *arms.DECONTAMINATE])}
+    found: list[comparison.Comparison] = []
+    figures: dict[str, dict[str, dict[str, Any]]] = {job: {} for job in JOBS}
+    tables: dict[str, list[list[str]]] = {job: [] for job in JOBS}
     for size in sorted({rows, small}, reverse=True):
         with tempfile.TemporaryDirectory() as folder:
             made = corpus.make(size, arguments.seed)
@@ -91,35 +106,62 @@ def texts(arguments: argparse.Namespace) -> None:
             (Path(folder) / "texts").write_text("\n".join(made.texts), encoding="utf-8")
             (Path(folder) / "questions").write_text("\n".join(made.stems), encoding="utf-8")
             made.texts.clear()
-            for name in arms.DEDUP:
-                if name in chosen and (size == small or name != SLOW):
-                    measured = measure("dedup", name, folder)
-                    dedup.append([f"{size:,}", name, *cost(measured), *quality(measured, made, similarities)])
-            for name in arms.DECONTAMINATE:
-                if name in chosen and (size == small or name != SLOW):
-                    measured = measure("decontaminate", name, folder)
-                    flagged, planted = set(measured["result"]), {row for _, row in made.spans}
-                    found = f"{len(flagged & planted):,}/{len(planted):,}"
-                    decontamination.append(
-                        [f"{size:,}", name, *cost(measured), found, str(len(flagged - planted))]
-                    )
+            for job, known in JOBS.items():
+                names = [name for name in known if name in chosen and (size == small or name != SLOW)]
+                runs = take_turns(job, names, folder, arguments.repeats)
+                for name in names:
+                    last = runs[name][-1]["result"]
+                    result = quality(last, made, similarities) if job == "dedup" else flagged(last, made)
+                    tables[job].append([f"{size:,}", name, *cost(runs[name]), *result])
+                figures[job][str(size)] = {
+                    name: {key: [run[key] for run in runs[name]] for key in ("cpu", "loaded", "peak")}
+                    for name in names
+                }
+                # The smaller size is there for the slow peer; the others are compared on the larger.
+                peers = [SLOW] if size == small != rows else names[1:]
+                found += [beside(job, name, size, runs) for name in peers if name in names]
     names = ["exact", *(f">= {low}" for low in BANDS[1:])]
-    costs = ["CPU s", "us/row", "loaded MB", "peak MB"]
+    costs = ["CPU s", "spread", "us/row", "loaded MB", "peak MB"]
     show(
-        console,
         f"Near copies: share of planted pairs merged, by true Jaccard (threshold {THRESHOLD})",
         ["rows", "arm", *costs, *names, "false merges"],
-        dedup,
+        tables["dedup"],
     )
     show(
-        console,
         f"{len(made.stems):,} exam questions: rows that hold 20 to 30 words of one",
         ["rows", "arm", *costs, "found", "others"],
-        decontamination,
+        tables["decontaminate"],
     )
+    return found, figures
 
 
-BENCHMARKS: dict[str, Callable[[argparse.Namespace], None]] = {"texts": texts, "client": clients.compare}
+JOBS: dict[str, dict[str, Any]] = {"dedup": arms.DEDUP, "decontaminate": arms.DECONTAMINATE}
+BENCHMARKS: dict[str, Callable[[argparse.Namespace], tuple[list[comparison.Comparison], Any]]] = {
+    "texts": texts,
+    "client": clients.compare,
+}
+
+
+def take_turns(job: str, names: Sequence[str], folder: str, repeats: int) -> dict[str, list[Measured]]:
+    """Every arm so many times, the others between."""
+    runs: dict[str, list[Measured]] = {name: [] for name in names}
+    for repeat in range(repeats):
+        for name in comparison.turns(names, repeat):
+            runs[name].append(measure(job, name, folder))
+            last = runs[name][-1]
+            print(f"{job}, {last['rows']:,} rows, {name}: {last['cpu']:.2f} CPU s", file=sys.stderr)  # noqa: T201
+    return runs
+
+
+def beside(job: str, name: str, size: int, runs: dict[str, list[Measured]]) -> comparison.Comparison:
+    """Ours beside one peer."""
+    from importlib.metadata import version
+
+    what = {"dedup": "near copies", "decontaminate": "5,000 exam questions"}[job]
+    package, _, how = name.partition(", ")
+    peer = ", ".join(filter(None, [f"{package} {version(package)}" if package in PEERS else package, how]))
+    cpu = {arm: [run["cpu"] for run in runs[arm]] for arm in ("ours", name)}
+    return comparison.of_costs(f"{what}, {size:,} rows: CPU seconds", peer, cpu["ours"], cpu[name])
 
 
 def measure(job: str, name: str, folder: str) -> Measured:
@@ -149,20 +191,21 @@ def run_arm(job: str, name: str, folder: str) -> None:
     (Path(folder) / "result.json").write_text(json.dumps(measured))
 
 
-def cost(measured: Measured) -> list[str]:
-    """The columns on cost."""
-    per_row = 1e6 * measured["cpu"] / measured["rows"]
+def cost(runs: Sequence[Measured]) -> list[str]:
+    """The columns on cost; the middle one of the runs, and what they lie between."""
+    seconds = sorted(run["cpu"] for run in runs)
+    middle = statistics.median(seconds)
     return [
-        f"{measured['cpu']:.2f}",
-        f"{per_row:.1f}",
-        f"{measured['loaded']:.0f}",
-        f"{measured['peak']:.0f}",
+        f"{middle:.2f}",
+        f"{seconds[0]:.2f} - {seconds[-1]:.2f}",
+        f"{1e6 * middle / runs[0]['rows']:.1f}",
+        f"{max(run['loaded'] for run in runs):.0f}",
+        f"{max(run['peak'] for run in runs):.0f}",
     ]
 
 
-def quality(measured: Measured, made: corpus.Corpus, similarities: list[float]) -> list[str]:
+def quality(labels: Sequence[int], made: corpus.Corpus, similarities: list[float]) -> list[str]:
     """The columns on quality: planted pairs in one cluster by band, and clusters joined that have nothing in common."""
-    labels = measured["result"]
     merged: Counter[float] = Counter()
     planted: Counter[float] = Counter()
     family = list(range(len(labels)))
@@ -178,14 +221,23 @@ def quality(measured: Measured, made: corpus.Corpus, similarities: list[float]) 
     return [*shares, str(false)]
 
 
-def show(console: Console, title: str, columns: list[str], rows: list[list[str]]) -> None:
+def flagged(rows: Sequence[int], made: corpus.Corpus) -> list[str]:
+    """The columns on quality: rows with words of a question that were found, and others that were."""
+    planted = {row for _, row in made.spans}
+    return [f"{len(planted.intersection(rows)):,}/{len(planted):,}", str(len(set(rows) - planted))]
+
+
+def show(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Print a table."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left")
     for column in columns:
         table.add_column(column, justify="left" if column == "arm" else "right")
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    Console(width=150).print(table)
 
 
 def _share(part: int, whole: int) -> str:

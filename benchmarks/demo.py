@@ -16,12 +16,13 @@
 # ///
 """The demo's engine beside the usual side-by-side app, under the same users in one run.
 
-    uv run --script benchmarks/demo.py [--users N] [--rounds N] [--tokens N] [--threads N]
+    uv run --script benchmarks/demo.py [--quick] [--repeats N] [--json FILE] [--users N] [--rounds N]
 
 The usual app: two models in memory, and for every question two threads, each with `generate` and a
 `TextIteratorStreamer`. Ours also rates the options, which the usual one does not. Both models are random (a Llama of
 four layers and a LoRA) and have no token that ends an answer, so that the work is the same; each arm runs in a process
-of its own, and counting begins when models are loaded and warm. Ratios within one run are the finding.
+of its own, and counting begins when models are loaded and warm. The arms take turns; ratios of neighbouring runs are
+the finding.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import threading
@@ -39,9 +41,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import comparison
+
 ARMS = {"usual": "two models, two threads a question", "ours": "one engine, mixed batches"}
 OPTIONS = ("A", "B", "C", "D", "E")
 VOCABULARY, PROMPT_WORDS = 2000, 90
+Figures = dict[str, float]
 Ask = Callable[[str, int], Iterator[int]]  # prompt, tokens per answer -> tokens of both answers so far
 
 
@@ -119,7 +124,7 @@ def usual(where: Path) -> tuple[Ask, list[Any]]:
     return ask, [base, tuned]
 
 
-def measure(arm: str, where: Path, options: argparse.Namespace) -> dict[str, float]:
+def measure(arm: str, where: Path, options: argparse.Namespace) -> Figures:
     """All users at once, each with several questions, one after the other."""
     import torch
 
@@ -157,38 +162,59 @@ def measure(arm: str, where: Path, options: argparse.Namespace) -> dict[str, flo
     }
 
 
-def show(found: dict[str, dict[str, float]]) -> None:
-    """A table, and the ratios."""
+def show(runs: dict[str, list[Figures]], ratios: list[comparison.Comparison]) -> None:
+    """A table of the middle run of each, and the ratios."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table("", "tokens", "tok/s", "CPU s", "first text: median s", "worst s", "weights MB")
-    for arm, row in found.items():
+    for arm, some in runs.items():
+        row = {key: statistics.median(run[key] for run in some) for key in some[0]}
         cells = (row["tokens_per_second"], row["cpu_seconds"], row["first_median"], row["first_worst"])
         table.add_row(
             ARMS[arm], f"{row['tokens']:,.0f}", *(f"{cell:.2f}" for cell in cells), f"{row['weights_mb']:.1f}"
         )
-    console = Console()
+    console = Console(width=120)
     console.print(table)
-    mine, theirs = found["ours"], found["usual"]
-    console.print(
-        f"{mine['tokens_per_second'] / theirs['tokens_per_second']:.2f} times the tokens per second, "
-        f"{mine['cpu_seconds'] / theirs['cpu_seconds']:.2f} of the CPU, "
-        f"{mine['weights_mb'] / theirs['weights_mb']:.2f} of the weights"
-    )
+    for one in ratios:
+        some = sorted(one.ratios)
+        middle = statistics.median(some)
+        console.print(f"{one.what}: ours is {middle:.2f} x as good ({some[0]:.2f} - {some[-1]:.2f})")
+
+
+def compare(runs: dict[str, list[Figures]], options: argparse.Namespace) -> list[comparison.Comparison]:
+    """What is counted of both, run by run."""
+    from importlib.metadata import version
+
+    work = f"{options.users} users, {options.rounds} questions each"
+    peer = f"{ARMS['usual']} (transformers {version('transformers')})"
+
+    def both(key: str) -> tuple[list[float], list[float]]:
+        ours, theirs = ([run[key] for run in runs[arm]] for arm in ("ours", "usual"))
+        return ours, theirs
+
+    return [
+        comparison.of_costs(f"{work}: CPU seconds", peer, *both("cpu_seconds")),
+        comparison.of_rates(f"{work}: tokens per second", peer, *both("tokens_per_second")),
+        comparison.of_costs(f"{work}: wait for the first text, median", peer, *both("first_median")),
+        comparison.of_costs(f"{work}: wait for the first text, worst", peer, *both("first_worst")),
+        comparison.of_costs("memory of the weights", peer, *both("weights_mb")),
+    ]
 
 
 def main() -> None:
-    """Make the pair, run each arm in a process of its own, show."""
+    """Make the pair, run each arm in a process of its own, in turns, and show."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    comparison.add_options(parser)
     parser.add_argument("--users", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=3, help="questions per user")
+    parser.add_argument("--rounds", type=int, help="questions per user (default: 3; --quick: 2)")
     parser.add_argument("--tokens", type=int, default=96, help="per answer")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--width", type=int, default=128, help="of the model")
     parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
     parser.add_argument("--where", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    options.rounds = options.rounds or (2 if options.quick else 3)
     if options.arm:
         print(json.dumps(measure(options.arm, options.where, options)))  # noqa: T201
         return
@@ -197,16 +223,22 @@ def main() -> None:
         "OMP_NUM_THREADS": str(options.threads),
         "TRANSFORMERS_VERBOSITY": "error",
     }
+    runs: dict[str, list[Figures]] = {arm: [] for arm in ARMS}
     with TemporaryDirectory() as where:
         make_pair(Path(where), options.width)
-        found = {}
-        for arm in ARMS:
-            command = [sys.executable, __file__, *sys.argv[1:], "--arm", arm, "--where", where]
-            done = subprocess.run(
-                command, env={**os.environ, **offline}, check=True, capture_output=True, text=True
-            )
-            found[arm] = json.loads(done.stdout.splitlines()[-1])
-    show(found)
+        for repeat in range(options.repeats):
+            for arm in comparison.turns([*ARMS], repeat):
+                command = [sys.executable, __file__, *sys.argv[1:], "--arm", arm, "--where", where]
+                done = subprocess.run(
+                    command, env={**os.environ, **offline}, check=False, capture_output=True, text=True
+                )
+                if done.returncode:
+                    sys.exit(f"{ARMS[arm]}: failed\n{done.stderr}")
+                runs[arm].append(json.loads(done.stdout.splitlines()[-1]))
+                print(f"{ARMS[arm]}: {runs[arm][-1]['cpu_seconds']:.1f} CPU s", file=sys.stderr)  # noqa: T201
+    ratios = compare(runs, options)
+    show(runs, ratios)
+    comparison.write(options.json, "demo", ratios, runs, ["torch", "transformers", "peft"])
 
 
 if __name__ == "__main__":

@@ -2,18 +2,21 @@
 # requires-python = ">=3.11"
 # dependencies = ["medalpaca-evalharness", "medalpaca-data"]
 #
+# [tool.uv]
+# exclude-newer = "2026-11-20T00:00:00Z"
+#
 # [tool.uv.sources]
 # medalpaca-evalharness = { path = "../packages/evalharness", editable = true }
 # medalpaca-data = { path = "../packages/data", editable = true }
 # ///
 """What `--model medalpaca` costs beside lm-eval's own `hf`, on the real USMLE sample.
 
-    MEDALPACA_SHARED=DIR uv run --script benchmarks/evaluate.py [--only letters] [--repeats N] [--json FILE]
+    MEDALPACA_SHARED=DIR uv run --script benchmarks/evaluate.py [--quick] [--repeats N] [--json FILE] [--only letters]
 
 A random Llama (8 layers of 512, 32,000 pieces), one thread, CPU seconds. hf gets the batch size that serves it best,
-found on a sample first; the arms take turns. Letters: all items that can be scored. Texts, and letters in every cyclic
-order of the options (as `exam stress` asks them): a fixed sample, as many of each step as it has a share of the items.
-Every answer is compared as well. Needs no network.
+found on a sample first; the arms take turns. Letters: all items that can be scored (--quick: a sample). Texts, and
+letters in every cyclic order of the options (as `exam stress` asks them): a fixed sample, as many of each step as it
+has a share of the items. Every answer is compared as well. Needs no network.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import comparison
+
 # Before torch and tokenizers are imported: one thread each, and nobody is asked for anything.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", RAYON_NUM_THREADS="1")
 os.environ.update(TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1", TQDM_DISABLE="1")
@@ -43,6 +48,8 @@ LLAMA = {
     "max_position_embeddings": 2048,
 }
 BATCH_SIZES = (1, 2, 4, 8)  # of hf; what is larger only pads more
+ITEMS = {"letters": None, "texts": 80, "orders": 80}  # None: all
+QUICK_ITEMS = {"letters": 48, "texts": 16, "orders": 12}
 TRIED_ON = 12  # items on which hf's batch size is chosen
 TOLD_APART = 2e-4  # two options further apart than this must be ranked the same
 
@@ -50,13 +57,16 @@ TOLD_APART = 2e-4  # two options further apart than this must be ranked the same
 def main() -> int:
     """Measure, print, and fail when the answers differ."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--letters", type=int, help="items asked by letter (default: all)")
-    parser.add_argument("--texts", type=int, default=80, help="items asked by text")
-    parser.add_argument("--orders", type=int, default=80, help="items asked by letter in every order")
-    parser.add_argument("--repeats", type=int, default=3, help="times texts and orders are asked")
-    parser.add_argument("--only", choices=("letters", "texts", "orders"), help="one of the three")
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    comparison.add_options(parser)
+    for name, how in (("letters", "by letter"), ("texts", "by text"), ("orders", "by letter in every order")):
+        parser.add_argument(
+            f"--{name}",
+            type=int,
+            help=f"items asked {how} (default: {ITEMS[name] or 'all'}; --quick: {QUICK_ITEMS[name]})",
+        )
+    parser.add_argument("--only", choices=[*ITEMS], help="one of the three")
     chosen = parser.parse_args()
+    sizes = {name: getattr(chosen, name) or (QUICK_ITEMS if chosen.quick else ITEMS)[name] for name in ITEMS}
 
     import torch
 
@@ -74,12 +84,12 @@ def main() -> int:
     items = load_exam(data / "usmle_sample" / "medalpaca_format").items
     with tempfile.TemporaryDirectory() as directory:
         make_model(Path(directory), words(data, items))
-        letters = [ask(item, "letter") for item in stratified(items, chosen.letters or len(items))]
-        texts = [ask(item, "text") for item in stratified(items, chosen.texts)]
-        turned = in_every_order(stratified(items, chosen.orders))
+        letters = [ask(item, "letter") for item in stratified(items, sizes["letters"] or len(items))]
+        texts = [ask(item, "text") for item in stratified(items, sizes["texts"])]
+        turned = in_every_order(stratified(items, sizes["orders"]))
         in_orders = [asked for one in turned for asked in one.asked]
         arms: dict[str, Callable[[], Any]] = {
-            "letters": lambda: measure(directory, letters, 1),
+            "letters": lambda: measure(directory, letters, chosen.repeats),
             "texts": lambda: measure(directory, texts, chosen.repeats),
             "orders": lambda: measure(
                 directory, in_orders, chosen.repeats, stressed(turned, Path(directory))
@@ -88,9 +98,23 @@ def main() -> int:
         figures = {name: arms[name]() for name in ([chosen.only] if chosen.only else arms)}
     for name, figure in figures.items():
         print(f"{name}: {json.dumps(figure)}")  # noqa: T201
-    if chosen.json:
-        chosen.json.write_text(json.dumps(figures, indent=2) + "\n")
+    comparison.write(chosen.json, "evaluate", compare(figures), figures, ["torch", "transformers", "lm-eval"])
     return 0 if all(figure["choices_that_differ"] == 0 for figure in figures.values()) else 1
+
+
+def compare(figures: dict[str, Any]) -> list[comparison.Comparison]:
+    """A line for each of the three."""
+    from importlib.metadata import version
+
+    how = {"letters": "answers by letter", "texts": "answers by text", "orders": "letters in every order"}
+    return [
+        comparison.Comparison(
+            f"{how[name]}, {one['prompts']} prompts: CPU seconds",
+            f"hf of lm-eval {version('lm-eval')}, batch of {one['hf_batch_size']}",
+            one["ratios"],
+        )
+        for name, one in figures.items()
+    ]
 
 
 Asks = Callable[[Any, Any], Any]  # model and requests to answers
@@ -162,7 +186,7 @@ def measure(directory: str, asked: Any, repeats: int, ours: Asks | None = None) 
     spent: dict[str, list[float]] = {name: [] for name in arms}
     answers: dict[str, Any] = {}
     for turn in range(repeats):
-        for name in list(arms)[:: 1 if turn % 2 == 0 else -1]:
+        for name in comparison.turns([*arms], turn):
             asks = ours if ours and name == "medalpaca" else plain
             cost, answers[name] = seconds(arms[name](), requests, asks)
             spent[name].append(round(cost, 2))

@@ -28,6 +28,7 @@ TAGS = {
     "server": (False, ("bash",)),
 }
 GIVEN = ("BASE", "RUN", "EXAM", "usmle", "meadow.yaml", "meadow", "results", "rows.jsonl", "QUESTIONS")
+MARKS = ("benchmarks", "/benchmarks")  # around a table that a program writes; they tag nothing
 COMMENT = re.compile(r"<!--\s*(.*?)\s*-->")
 
 
@@ -124,7 +125,9 @@ def read_page(path: Path) -> Page:
             raise wrong("an indented block; use a fence")
         elif comment := COMMENT.fullmatch(line.strip()):
             name, _, value = comment[1].partition(":")
-            if name == "given":
+            if comment[1] in MARKS:
+                pass
+            elif name == "given":
                 if given or blocks:
                     raise wrong("`given` stands once, above the first block")
                 given = value.split()
