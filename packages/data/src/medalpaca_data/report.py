@@ -45,7 +45,7 @@ def show_build(built: Built, console: Console) -> None:
     if built.seconds:
         slowest = sorted(built.seconds.items(), key=lambda entry: -entry[1])
         told = ", ".join(f"{what} {seconds:.1f}" for what, seconds in slowest if seconds >= 0.05)
-        console.print(f"seconds: {sum(built.seconds.values()):.1f} ({told})")
+        console.print(f"seconds: {sum(built.seconds.values()):.1f}{f' ({told})' if told else ''}")
     for name in built.ledger["skipped"]:
         console.print(f"left out by skip: {name}")
     if built.ledger["contradictions"]["questions"]:

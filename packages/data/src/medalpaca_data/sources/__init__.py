@@ -21,30 +21,6 @@ from .stack_exchange import StackExchange
 from .wikidoc import WikiDoc
 from .wikidoc_patient_info import WikiDocPatientInfo
 
-__all__ = [
-    "CORD19",
-    "MEDIQA",
-    "MMLU",
-    "Alpaca",
-    "Anki",
-    "Chat",
-    "ChatDoctor",
-    "MedMCQA",
-    "MedQA",
-    "MedQuAD",
-    "PatientDialogues",
-    "Pocket",
-    "PubMedCausal",
-    "PubMedHealthAdvice",
-    "PubMedQA",
-    "Published",
-    "Refused",
-    "Source",
-    "StackExchange",
-    "WikiDoc",
-    "WikiDocPatientInfo",
-]
-
 Source = (
     Alpaca
     | Anki
