@@ -52,6 +52,15 @@ def test_the_reference_layout_and_its_image_list(write):
     assert not exam.warnings
 
 
+def test_keys_belong_to_numbers_and_not_to_places(write):
+    """Numbers may have gaps and need not rise."""
+    options = {"A": "x", "B": "y"}
+    write("exam/step1.json", [{"no": n, "question": f"Q{n}?", "options": options} for n in (7, 2, 5)])
+    solutions = write("exam/step1_solutions.json", {"1": "A", "2": "B", "3": "A", "5": "A", "7": "B"})
+    found = {item.id: item.answer for item in load_exam(solutions.parent).items}
+    assert found == {"step1-7": "B", "step1-2": "B", "step1-5": "A"}
+
+
 def test_without_an_image_list_an_unknown_exam_warns(write):
     path = reference(write, step1=[{"no": 1, "question": "Q?", "options": {"A": "x", "B": "y"}}])
     assert "cannot be told apart" in load_exam(path).warnings[0]

@@ -6,6 +6,7 @@ stands in `partial-SIDE.jsonl` and is not asked again; `stress.json` appears whe
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -80,6 +81,8 @@ def stress(config: Config, tell: Tell = lambda *_: None) -> Stress:
         )
         answered[side] = ask(lm, asked, journals[-1], partial(tell, side))
         sides[side] = _side(identities[side], str(lm.model.dtype))
+        del lm  # before the next is loaded: two whole models need not fit
+        gc.collect()
     made = Stress(
         version=version("medalpaca-evalharness"),
         exam=exam.name,
