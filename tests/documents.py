@@ -28,7 +28,11 @@ TAGS = {
     "server": (False, ("bash",)),
 }
 GIVEN = ("BASE", "RUN", "EXAM", "usmle", "meadow.yaml", "meadow", "results", "rows.jsonl", "QUESTIONS")
-MARKS = ("benchmarks", "/benchmarks")  # around a table that a program writes; they tag nothing
+MARKS = (
+    "benchmarks",
+    "/benchmarks",
+    "floors",
+)  # by which other tests find a part of a page; they tag nothing
 COMMENT = re.compile(r"<!--\s*(.*?)\s*-->")
 
 

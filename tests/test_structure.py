@@ -86,6 +86,33 @@ def test_no_room_stands_on_itself(member):
     graphlib.TopologicalSorter(graph).prepare()
 
 
+def drawn() -> dict[str, list[list[str]]]:
+    """Of every member the floors that docs/architecture.md draws, from the top down."""
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    floors: dict[str, list[list[str]]] = {}
+    for line in page.partition("<!-- floors -->\n```text\n")[2].partition("```")[0].splitlines():
+        member, names = line[:16].strip(), re.split(r" {2,}", line[16:].strip())[0]
+        if member:
+            floors[f"medalpaca_{member}"] = []
+        if names:
+            floors[list(floors)[-1]].append(names.split(" · "))
+    return floors
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_the_floors_are_as_drawn(member):
+    floor = {name: level for level, names in enumerate(drawn()[member]) for name in names}
+    for name, found in rooms(member).items():
+        room = name.partition(".")[0]
+        for used in {other.partition(".")[0] for other in found} - {room}:
+            if room in floor and used in floor:
+                assert floor[room] < floor[used], f"{name} uses {used}"
+    root = MEMBERS[member] / "src" / member
+    folders = {path.parent.name for path in root.glob("*/*.py")}
+    assert floor.keys() >= folders
+    assert all((root / name).is_dir() or (root / f"{name}.py").is_file() for name in floor)
+
+
 @pytest.mark.parametrize(
     "file", sorted((ROOT / "packages/data/src/medalpaca_data/ground").glob("*.py")), ids=lambda f: f.name
 )

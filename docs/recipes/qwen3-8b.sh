@@ -37,7 +37,7 @@ if [ -d "$MODEL" ]; then MODEL=$(realpath "$MODEL"); fi
 
 # 1  Raw files, pinned and checked by hash; and MedQuAD, which is thousands of small files of a repository.
 for kind in $SOURCES; do
-    uv run data fetch "$kind" "to=$WORK/raw"
+    uv run data fetch "$kind" "out=$WORK/raw"
 done
 if [ ! -d "$WORK/raw/MedQuAD" ]; then
     rm -rf "$WORK/raw/MedQuAD.part"
