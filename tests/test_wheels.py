@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import tarfile
 import zipfile
@@ -17,8 +18,8 @@ from .test_structure import MEMBERS
 pytestmark = pytest.mark.slow
 
 
-def uv(*words: object) -> str:
-    done = subprocess.run(["uv", *map(str, words)], cwd=ROOT, capture_output=True, text=True)
+def uv(*words: object, env: dict[str, str] | None = None) -> str:
+    done = subprocess.run(["uv", *map(str, words)], cwd=ROOT, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -43,10 +44,16 @@ class Installed:
         return done.stdout
 
 
-def install(folder: Path, *wheels: Path) -> Installed:
-    """As `pip install *.whl` would with the pins; what the workspace has, uv's cache has: no network is needed."""
-    uv("venv", "--quiet", folder)
-    uv("pip", "install", "--quiet", "--offline", "--python", folder, "-c", "requirements.txt", *wheels)
+def install(folder: Path, *wheels: Path, members: tuple[str, ...] = ("--all-packages",)) -> Installed:
+    """A clean environment with what `members` declare, as resolved, and then the wheels: nothing is downloaded.
+
+    That the wheels declare all they need is what `pip check` says in the end.
+    """
+    where = {**os.environ, "UV_PROJECT_ENVIRONMENT": str(folder)}
+    where.pop("VIRTUAL_ENV", None)
+    uv("sync", "--quiet", "--frozen", "--offline", "--no-dev", "--no-install-workspace", *members, env=where)
+    uv("pip", "install", "--quiet", "--offline", "--no-deps", "--python", folder, *wheels)
+    uv("pip", "check", "--quiet", "--python", folder)
     return Installed(folder)
 
 
@@ -88,16 +95,18 @@ def test_a_source_distribution_holds_what_a_wheel_is_made_of(member, built):
 
 
 def test_data_alone_brings_no_torch(built, tmp_path):
-    alone = install(tmp_path / "venv", *built.glob("medalpaca_data-*.whl"))
+    alone = install(
+        tmp_path / "venv", *built.glob("medalpaca_data-*.whl"), members=("--package", "medalpaca-data")
+    )
     listed = uv("pip", "list", "--quiet", "--python", alone.folder)
     assert "medalpaca-data" in listed
     assert "torch" not in listed
-    assert alone.run("data", "--version", home=tmp_path / "home") == "medalpaca-data 0.1.0\n"
+    assert alone.run("data", "--version", home=tmp_path / "home") == "data 0.1.0\n"
 
 
 def test_the_commands_answer(installed, tmp_path):
     home = tmp_path / "home"
-    assert installed.run("data", "--version", home=home) == "medalpaca-data 0.1.0\n"
+    assert installed.run("data", "--version", home=home) == "data 0.1.0\n"
     for name in ("data", "train", "exam", "demo", "quickstart"):
         assert f"{name} " in installed.run(name, "--help", home=home)
     where = f"print(*(__import__(name).__file__ for name in {[*MEMBERS]}))"
