@@ -1,14 +1,19 @@
-"""How many processes test: as many as there are cores for the suite, one for a chosen file or test."""
+"""What holds for every test: how many processes there are, as many as cores for the suite and one for a chosen file."""
 
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # A process per core: threads beyond that would only wait for each other. Before torch reads it.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # What a shell starts in the background does not hear Ctrl-C, nor does what that starts; some tests type it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
