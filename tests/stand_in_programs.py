@@ -9,7 +9,6 @@ Environment: DOCUMENTS (this run's settings as JSON: see `stand_ins.py`) and DOC
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -136,12 +135,14 @@ def options_are_known(words: list[str]) -> int:
 
 
 def script(name: str, words: list[str]) -> int:
-    """A script with dependencies of its own: it is there, and names every option that it is given."""
+    """A script with dependencies of its own: it is there, and its help names every option that it is given."""
     file = Path(SETTINGS["root"]) / name
     if not file.is_file():
         return fail(f"no {name} in this project")
-    texts = {n.value for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Constant)}
-    unknown = [word for word in words if word.startswith("-") and word.partition("=")[0] not in texts]
+    helped = subprocess.run([sys.executable, "-S", file, "--help"], capture_output=True, text=True)
+    if helped.returncode:
+        return fail(f"{name} --help: {helped.stderr.strip()}")
+    unknown = [word for word in words if word.startswith("-") and word.partition("=")[0] not in helped.stdout]
     return fail(f"{name} has no option {unknown[0]}") if unknown else 0
 
 
