@@ -58,7 +58,9 @@ def whole(go: Go, recipe: Path, tmp_path: Path) -> Path:
 def command(*words: str, marked: str) -> list[str]:
     """The words of the README's command line that holds `marked`, with `words` in place of the recipe's."""
     (line,) = (
-        line.strip() for line in README.splitlines() if marked in line and "-m medalpaca_train" in line
+        line.strip()
+        for line in README.replace("\\\n", " ").splitlines()
+        if marked in line and "-m medalpaca_train" in line
     )
     given = line.split(" #")[0].split()
     start = given.index("medalpaca_train") + 1
