@@ -202,9 +202,9 @@ def chromium() -> tuple[str, list[str]]:
     return CHROMIUM, FLAGS
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: tuple[str, list[str]]) -> Iterator[Any]:
-    """One Chromium for all."""
+    """One Chromium for a file: while it is there, playwright lets nobody else in this process start one."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
