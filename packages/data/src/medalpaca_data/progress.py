@@ -32,8 +32,8 @@ class Watched:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        # Where there is no terminal, rich would leave an empty line of it.
-        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._progress = Progress(*columns, console=console, transient=True)
+        self._seen = console.is_terminal
         self._tasks: dict[str, TaskID] = {}
 
     def tell(self, what: str, done: int, of: int | None) -> None:
@@ -43,13 +43,15 @@ class Watched:
         self._progress.update(self._tasks[what], completed=done, total=of)
 
     def __enter__(self) -> Watched:
-        self._progress.start()
+        if self._seen:  # elsewhere rich would leave an empty line of it
+            self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self._seen:
+            self._progress.stop()
 
 
 class _Amount(ProgressColumn):
