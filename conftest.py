@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # A process per core: threads beyond that would only wait for each other. Before torch reads it.
@@ -14,6 +15,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # What a shell starts in the background does not hear Ctrl-C, nor does what that starts; some tests type it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says what else the machine is doing, not whether the code is right.
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
