@@ -6,15 +6,11 @@ import argparse
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .command_line import print_json, screen
 from .commands import parser
 from .ground.command import run
 from .ground.errors import CheckFailed, UserError
-
-if TYPE_CHECKING:
-    from rich.progress import TaskID
 
 
 def main(argv: Sequence[str]) -> None:
@@ -105,35 +101,15 @@ def _sources(name: str | None, as_json: bool) -> None:
 
 
 def _fetch(name: str, out: str, as_json: bool) -> None:
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-    from rich.table import Column
-
     from .fetch import fetch
+    from .progress import Watched, downloading
 
     key, _, place = out.partition("=")
     if key not in ("out", "to") or not place:
         raise UserError(f"data fetch: {out!r} is not out=DIR")
     console = screen(stderr=as_json)
-    name_column = TextColumn("{task.description}", table_column=Column(overflow="fold"))
-    bar = (BarColumn(bar_width=None), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(
-        name_column, *bar, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
-        bars: dict[str, TaskID] = {}
-
-        def told(file: str, done: int, of: int) -> None:
-            if file not in bars:
-                bars[file] = progress.add_task(file, total=of)
-            progress.update(bars[file], completed=done)
-
-        fetched = fetch(name, Path(place), told=told)
+    with Watched(console, *downloading()) as watched:
+        fetched = fetch(name, Path(place), told=watched.tell)
     if as_json:
         print_json({"name": name, "files": [str(path) for path in fetched]})
         return

@@ -1,4 +1,4 @@
-"""What a build shows while it works: one bar for each stage, with rate and time left."""
+"""What a build or a download shows while it works: a bar for each stage or file, with rate and time left."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     Progress,
     ProgressColumn,
     SpinnerColumn,
@@ -15,24 +16,17 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.table import Column
 from rich.text import Text
 
 
 class Watched:
-    """`with Watched(console) as watched`: `watched.tell` is what `build` tells its progress to."""
+    """`with Watched(console) as watched`: `watched.tell` is what `build` and, with its `columns`, `fetch` tell."""
 
-    def __init__(self, console: Console) -> None:
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description:<24}", table_column=Column(overflow="fold")),
-            BarColumn(bar_width=None),  # what is left of the line
-            _Amount(table_column=Column(no_wrap=True)),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        self._progress = Progress(*columns, console=console, transient=True)
+    def __init__(self, console: Console, *columns: ProgressColumn) -> None:
+        self._progress = Progress(*(columns or building()), console=console, transient=True)
         self._seen = console.is_terminal
         self._tasks: dict[str, TaskID] = {}
 
@@ -52,6 +46,29 @@ class Watched:
     ) -> None:
         if self._seen:
             self._progress.stop()
+
+
+def building() -> tuple[ProgressColumn, ...]:
+    """Columns for the stages of a build."""
+    return (
+        SpinnerColumn(),
+        TextColumn("{task.description:<24}", table_column=Column(overflow="fold")),
+        BarColumn(bar_width=None),  # what is left of the line
+        _Amount(table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+
+
+def downloading() -> tuple[ProgressColumn, ...]:
+    """Columns for files that are fetched, in bytes."""
+    return (
+        TextColumn("{task.description}", table_column=Column(overflow="fold")),
+        BarColumn(bar_width=None),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
 
 
 class _Amount(ProgressColumn):
