@@ -62,12 +62,8 @@ def raw_exam(path_or_name: str | Path, broken: list[tuple[str, str]] | None = No
     from .pocket import pocket_exam
     from .vignettes import vignettes
 
-    match str(path_or_name):
-        case "medalpaca_pocket":
-            return pocket_exam()
-        case "medalpaca_vignettes":
-            return vignettes()
-    return read_exam(Path(path_or_name), broken)
+    bundled = {POCKET: pocket_exam, VIGNETTES: vignettes}.get(str(path_or_name))
+    return bundled() if bundled else read_exam(Path(path_or_name), broken)
 
 
 def judge(raw: RawExam, *, images: str = "exclude") -> Exam:
