@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -158,8 +157,6 @@ def _ask(arguments: argparse.Namespace) -> None:
 
     from .model.both_sides import ask_both
 
-    # Between lm-eval, peft and transformers; nobody who examines a model can do anything about it.
-    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
     places = ask_both(
         arguments.base,
         arguments.adapter,

@@ -21,7 +21,7 @@ from ..asked import preflight
 from ..asked.catalogue import GROUPS, TASKS
 from .arguments import MODEL
 from .likelihood import Answer
-from .model_type import Encoded, MedAlpacaLM
+from .model_type import Encoded, MedAlpacaLM, loading
 
 SIDES = ("tuned", "base")  # in this order: the tuned side asks for both
 
@@ -59,7 +59,8 @@ def ask_both(
     told = {side: models[side] | given | dict(metadata or {}) for side in SIDES}
     for side in SIDES:
         preflight.before_model({"tasks": list(tasks), "metadata": told[side]})
-    lm = TwoSidedLM(**models["tuned"], **given, device=device, batch_size=batch_size)
+    with loading():
+        lm = TwoSidedLM(**models["tuned"], **given, device=device, batch_size=batch_size)
     for side in SIDES:
         lm.adapted = side == "tuned"
         tracker = EvaluationTracker(output_path=str(places[side]))

@@ -7,7 +7,9 @@ a model cannot be asked like this, everything is, with one line that says so.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,14 @@ PLACES = {"device", "batch_size", "max_batch_size", "tokens_per_batch", "paralle
 
 Encoded = tuple[tuple[str, str], list[int], list[int]]
 log = logging.getLogger("lm_eval.medalpaca")
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Around the loading of a model by a command of ours: what lm-eval and peft call is theirs to put right."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 class MedAlpacaLM(HFLM):  # type: ignore[misc]

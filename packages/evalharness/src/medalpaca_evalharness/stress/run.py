@@ -7,7 +7,6 @@ stands in `partial-SIDE.jsonl` and is not asked again; `stress.json` appears whe
 from __future__ import annotations
 
 import gc
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -197,11 +196,10 @@ def _models(config: Config) -> dict[str, dict[str, Any]]:
 def _load(named: Mapping[str, Any], config: Config) -> Any:
     from transformers.utils.logging import disable_progress_bar
 
-    from ..model.model_type import MedAlpacaLM
+    from ..model.model_type import MedAlpacaLM, loading
 
     disable_progress_bar()  # type: ignore[no-untyped-call]  # there is one for the questions
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # what lm-eval and peft call is theirs to put right
+    with loading():
         return MedAlpacaLM(**named, **config.model_args, device=config.device)
 
 
