@@ -62,6 +62,17 @@ def test_all_commands_are_known():
     assert {"data deid bound", "train merge", "exam verify", "demo audit verify"} <= EVERY.keys()
 
 
+@pytest.mark.parametrize("value", ["01", "2", "enable"])
+@pytest.mark.parametrize("name", NAMES)
+def test_an_invalid_seal_is_one_line(command, name, value):
+    done = command(name, "--help", MEDALPACA_SEALED=value)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        f"error: environment variable MEDALPACA_SEALED='{value}' is not allowed; allowed: 1, true, yes, on (sealed), "
+        "0, false, no, off or empty (not sealed); set one of them or unset it"
+    ]
+
+
 @pytest.mark.parametrize("parser", EVERY.values(), ids=EVERY)
 def test_help_describes_shows_an_example_and_fits(parser, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")

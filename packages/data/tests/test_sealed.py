@@ -6,7 +6,13 @@ import sys
 
 import pytest
 
-from medalpaca_data.ground.sealed import NO_TELEMETRY, OFFLINE
+from medalpaca_data.engine import open_engine
+from medalpaca_data.ground.errors import UserError
+from medalpaca_data.ground.sealed import NO_TELEMETRY, OFFLINE, is_sealed
+
+SEALS = ["1", "true", "yes", "on", "TRUE", "Yes", "oN", "1 ", "\ttrue\n"]
+DOES_NOT_SEAL = ["0", "false", "no", "off", "FALSE", "No", " 0", "", "  "]
+INVALID = ["01", "2", "enable", "y", "t", "-1", "1 1", "1,", "truee", "none"]
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
@@ -58,9 +64,52 @@ def command(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_every_command_is_sealed_before_it_begins():
+@pytest.mark.parametrize("value", SEALS)
+def test_values_that_seal(value, monkeypatch):
+    monkeypatch.setenv("MEDALPACA_SEALED", value)
+    assert is_sealed()
+
+
+@pytest.mark.parametrize("value", DOES_NOT_SEAL)
+def test_values_that_do_not_seal(value, monkeypatch):
+    monkeypatch.setenv("MEDALPACA_SEALED", value)
+    assert not is_sealed()
+    monkeypatch.delenv("MEDALPACA_SEALED")
+    assert not is_sealed()
+
+
+@pytest.mark.parametrize("value", INVALID)
+def test_any_other_value_is_an_error(value, monkeypatch):
+    monkeypatch.setenv("MEDALPACA_SEALED", value)
+    with pytest.raises(UserError) as refused:
+        is_sealed()
+    assert str(refused.value) == (
+        f"environment variable MEDALPACA_SEALED='{value}' is not allowed; allowed: 1, true, yes, on (sealed), "
+        "0, false, no, off or empty (not sealed); set one of them or unset it"
+    )
+
+
+@pytest.mark.parametrize("value", ["01", "2", "enable"])
+def test_an_invalid_value_ends_every_command_before_it_begins(value):
+    done = command("print('begun')", MEDALPACA_SEALED=value)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: environment variable MEDALPACA_SEALED='{value}' is not allowed; ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_invalid_value_is_an_error_of_the_build_and_not_of_its_workers(monkeypatch):
+    monkeypatch.setenv("MEDALPACA_SEALED", "enable")
+    with (
+        pytest.raises(UserError, match="MEDALPACA_SEALED='enable' is not allowed"),
+        open_engine("processes", 1) as engine,
+    ):
+        engine.submit(int, "1").result()
+
+
+@pytest.mark.parametrize("value", ["1", "yes", "TRUE", "1 "])
+def test_every_command_is_sealed_before_it_begins(value):
     code = "socket.create_connection(('192.0.2.1', 443), timeout=1)"
-    done = command(code, MEDALPACA_SEALED="1")
+    done = command(code, MEDALPACA_SEALED=value)
     assert done.returncode == 2
     assert done.stderr.startswith("error: sealed: socket.")
     assert done.stderr.count("\n") == 1
@@ -89,8 +138,12 @@ def test_workers_of_a_build_are_sealed_as_it_is():
 
 def test_ray_is_not_sealed_and_so_not_used():
     code = "from medalpaca_data.engine import open_engine\n    with open_engine('ray', 1): pass"
-    done = command(code, MEDALPACA_SEALED="1")
-    assert (done.returncode, "engine=ray: not with MEDALPACA_SEALED=1" in done.stderr) == (2, True)
+    for value in ("1", "yes"):
+        done = command(code, MEDALPACA_SEALED=value)
+        assert (done.returncode, f"engine=ray: not with MEDALPACA_SEALED={value};" in done.stderr) == (
+            2,
+            True,
+        )
 
 
 def test_hosts_that_were_named_are_let_in_and_their_neighbours_are_not():

@@ -72,7 +72,8 @@ def test_sealed_means_that_lm_eval_reaches_nobody(monkeypatch):
     clean = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"), "")
     for name in ("HF_HUB_DISABLE_TELEMETRY", "DISABLE_TELEMETRY", "DO_NOT_TRACK"):
         monkeypatch.delenv(name, raising=False)
-    assert python(code, MEDALPACA_SEALED="1", **clean).stdout.split() == ["True", "True", "SealedError"]
+    for value in ("1", "TRUE", "yes "):
+        assert python(code, MEDALPACA_SEALED=value, **clean).stdout.split() == ["True", "True", "SealedError"]
     open_ = python(code, **clean).stdout.split()
     assert open_[:2] == ["False", "True"]  # the hub may be asked, and is told nothing
     assert "SealedError" not in open_
@@ -88,8 +89,82 @@ def test_sealed_without_the_bootstrap_the_tasks_seal():
         "except OSError as error:\n"
         "    print(type(error).__name__)\n"
     )
-    done = python(code, MEDALPACA_SEALED="1", MEDALPACA_NO_AUTOLOAD="1")
-    assert done.stdout.split() == ["True", "SealedError"], done.stderr
+    for value in ("1", "on"):
+        done = python(code, MEDALPACA_SEALED=value, MEDALPACA_NO_AUTOLOAD="1")
+        assert done.stdout.split() == ["True", "SealedError"], done.stderr
+
+
+NOT_ALLOWED = "environment variable MEDALPACA_SEALED='01' is not allowed; "
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["ls", "tasks"], ["run", "--model", "dummy", "--tasks", "arc_easy"]]
+)
+@pytest.mark.parametrize(
+    "start", [[Path(sys.executable).with_name("lm_eval")], [sys.executable, "-m", "lm_eval"]]
+)
+def test_an_invalid_switch_ends_the_command_line_in_one_line(start, words):
+    done = subprocess.run(
+        [*start, *words],
+        env=os.environ | {"MEDALPACA_SEALED": "01"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {NOT_ALLOWED}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("module", ["lm_eval.tasks", "lm_eval.models", "lm_eval.evaluator"])
+def test_an_invalid_switch_lets_no_program_import_lm_eval(module):
+    code = (
+        "import importlib\n"
+        "for _ in range(2):\n"
+        "    try:\n"
+        f"        importlib.import_module('{module}')\n"
+        "    except Exception as error:\n"
+        "        print(type(error).__name__, error)\n"
+    )
+    lines = python(code, MEDALPACA_SEALED="01").stdout.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith(f"UserError {NOT_ALLOWED}") for line in lines)
+
+
+def test_an_invalid_switch_without_the_bootstrap_is_an_error_of_the_tasks():
+    code = (
+        "from medalpaca_evalharness.asked.loader import dataset\n"
+        "try:\n"
+        "    dataset(medalpaca_task='medalpaca_pocket')\n"
+        "except Exception as error:\n"
+        "    print(type(error).__name__, error)\n"
+    )
+    done = python(code, MEDALPACA_SEALED="01", MEDALPACA_NO_AUTOLOAD="1")
+    assert done.stdout.startswith(f"UserError {NOT_ALLOWED}"), done.stderr
+
+
+def test_an_invalid_switch_stops_no_other_program():
+    done = python("import json; print(json.dumps(1))", MEDALPACA_SEALED="01")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
+
+
+def test_an_invalid_switch_ends_a_run_whose_check_breaks(monkeypatch):
+    from medalpaca_evalharness.asked import preflight
+
+    monkeypatch.setattr(preflight, "before_model", lambda call: 1 / 0)
+    monkeypatch.setenv("MEDALPACA_SEALED", "01")
+    with pytest.raises(UserError, match="MEDALPACA_SEALED='01' is not allowed"):
+        _autoload._checked(lambda tasks: "ran", "before_model")(["t"])
+
+
+@pytest.mark.parametrize("value", ["1", "yes", "01"])
+def test_a_seal_that_cannot_be_put_on_ends_lm_eval(value, monkeypatch):
+    monkeypatch.setitem(sys.modules, "medalpaca_data.ground.sealed", None)
+    monkeypatch.setenv("MEDALPACA_SEALED", value)
+    with pytest.raises(ImportError):
+        _autoload._seal_if_asked("lm_eval.tasks.manager")
+    monkeypatch.setenv("MEDALPACA_SEALED", "")
+    _autoload._seal_if_asked("lm_eval.tasks.manager")
 
 
 def test_installing_twice_installs_once(monkeypatch):

@@ -48,9 +48,17 @@ def test_a_bundled_exam_ignores_both(write_exam, monkeypatch):
         assert exam_of("t", TASKS[name], {"exam": "/nowhere"}).name == name
 
 
-@pytest.mark.parametrize("switch", ["MEDALPACA_SEALED", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
-def test_the_hub_is_never_asked_when_sealed_or_offline(monkeypatch, switch):
-    monkeypatch.setenv(switch, "1")
+@pytest.mark.parametrize(
+    ("switch", "value"),
+    [
+        ("MEDALPACA_SEALED", "1"),
+        ("MEDALPACA_SEALED", "yes"),
+        ("HF_HUB_OFFLINE", "1"),
+        ("TRANSFORMERS_OFFLINE", "1"),
+    ],
+)
+def test_the_hub_is_never_asked_when_sealed_or_offline(monkeypatch, switch, value):
+    monkeypatch.setenv(switch, value)
     monkeypatch.setattr(hub, "fetch", lambda repository: pytest.fail("the hub was asked"))
     with pytest.raises(UserError, match=f"not asked because {switch}.*--metadata .*MEDALPACA_EXAM"):
         exam_of("medalpaca_usmle_step1", STEP, {})

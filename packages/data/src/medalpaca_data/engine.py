@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
 from .ground.errors import UserError
-from .ground.sealed import is_sealed, no_telemetry, seal_if_asked
+from .ground.sealed import is_sealed, no_telemetry, seal_if_asked, sealed_setting
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]  # picklable: it may cross to another machine
 Kind = Literal["serial", "processes", "ray"]
@@ -108,6 +108,8 @@ def open_engine(kind: Kind, workers: int) -> Iterator[Engine]:
             from concurrent.futures import ProcessPoolExecutor
             from multiprocessing import get_context
 
+            # An invalid switch is an error of this process: raised in a worker, it would read as a broken pool.
+            is_sealed()
             # Not forked: polars has threads of its own, which a fork would leave hanging.
             with ProcessPoolExecutor(workers, get_context("spawn"), _begin_worker, (os.getpid(),)) as pool:
                 yield pool
@@ -121,7 +123,7 @@ def _ray(workers: int) -> Iterator[Engine]:
     """The cluster that RAY_ADDRESS names, or one of `workers` on this machine."""
     if is_sealed():
         # Ray's own processes talk to each other past Python, where the guard does not see it.
-        raise UserError("engine=ray: not with MEDALPACA_SEALED=1; use workers=N on this machine")
+        raise UserError(f"engine=ray: not with {sealed_setting()}; use workers=N on this machine")
     no_telemetry()
     # Under `uv run` Ray would build an environment anew for every worker; the one we run in is the right one.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")

@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 
 from .ground.errors import UserError, nearest, one_line
 from .ground.files import sha256_file
-from .ground.sealed import is_sealed
+from .ground.sealed import is_sealed, sealed_setting
 
 CHUNK = 1 << 16
 TIMEOUT = 30  # seconds without a byte
@@ -49,7 +49,7 @@ def fetch(
     """
     if is_sealed():
         raise UserError(
-            f"data fetch {kind}: MEDALPACA_SEALED=1 forbids it; fetch elsewhere and carry the files over"
+            f"data fetch {kind}: {sealed_setting()} forbids it; fetch elsewhere and carry the files over"
         )
     known = downloads() if wanted is None else wanted
     chosen = [download for download in known if download.kind == kind]

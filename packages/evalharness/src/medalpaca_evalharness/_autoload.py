@@ -12,9 +12,10 @@ in `medalpaca_evalharness_autoload.pth` calls `install()` whenever Python starts
   it is asked;
 - lets lm-eval's command line report our own user errors in one line;
 - with `MEDALPACA_SEALED=1`, refuses lm-eval any connection to another machine, and has the model and adapter of
-  every run checked, whatever its tasks.
+  every run checked, whatever its tasks; an invalid value of the switch ends lm-eval. The switch is not read before
+  lm-eval is imported, so the start of other programs cannot fail because of it.
 
-Standard library only, under a millisecond, and nothing here may break a program: whatever goes wrong is
+Standard library only, under a millisecond, and nothing else here may break a program: whatever goes wrong is
 logged and lm-eval runs as it would without us. `MEDALPACA_NO_AUTOLOAD=1` switches it off.
 """
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 GROUP = "lm_eval.tasks"
 MODELS = "lm_eval.models"
+COMMAND_LINE = "lm_eval._cli.harness"
 
 
 def install() -> None:
@@ -61,7 +63,7 @@ class Finder:
         patch = PATCHES.get(name)
         if patch is None or name in self._asking:
             return None
-        _seal_if_asked()
+        _seal_if_asked(name)
         self._asking.add(name)
         try:
             spec = self._spec_of_others(name, path, target)
@@ -146,9 +148,8 @@ def _report_in_one_line(harness: ModuleType) -> None:
         except Exception as error:
             if not _is_user_error(error):
                 raise
-            code, text = error.exit_code, " ".join(str(error).split())  # type: ignore[attr-defined]
-        sys.stderr.write(f"error: {text}\n")
-        raise SystemExit(code)
+            message = error
+        _end(message)
 
     harness.HarnessCLI.execute = execute
 
@@ -157,7 +158,7 @@ PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "lm_eval.tasks.manager": _search_entry_points,
     "lm_eval.models": _register_models,
     "lm_eval.evaluator": _check_first,
-    "lm_eval._cli.harness": _report_in_one_line,
+    COMMAND_LINE: _report_in_one_line,
 }
 
 
@@ -225,23 +226,44 @@ def _checked(function: Any, check: str) -> Any:
     return call
 
 
-def _seal_if_asked() -> None:
+def _seal_if_asked(name: str) -> None:
     """With `MEDALPACA_SEALED=1` nothing leaves the machine, not even lm-eval's look-ups of the model's name; without
     it, libraries are at least told to report nothing.
 
-    The one thing here that may raise: a seal that cannot be put on must not be taken for one.
+    The one thing here that may raise: a seal that cannot be put on must not be taken for one. `name` is the module of
+    lm-eval that is imported. Its command line ends with one line for an invalid switch; a program gets the UserError.
     """
     try:
         from medalpaca_data.ground.sealed import seal_if_asked
     except ImportError:
         if _is_sealed():
             raise
-    else:
+        return
+    try:
         seal_if_asked()
+    except Exception as error:
+        if name != COMMAND_LINE or not _is_user_error(error):
+            raise
+        message = error
+    else:
+        return
+    _end(message)
 
 
 def _is_sealed() -> bool:
-    return os.environ.get("MEDALPACA_SEALED") == "1"
+    """Return whether the process is to be sealed. Raises UserError for an invalid value of the switch."""
+    try:
+        from medalpaca_data.ground.sealed import is_sealed
+    except ImportError:
+        # The value cannot be read without the package, and any value may mean yes.
+        return bool(os.environ.get("MEDALPACA_SEALED"))
+    return is_sealed()
+
+
+def _end(error: Exception) -> None:
+    """End the command line with a user error, in one line and with its exit code."""
+    sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+    raise SystemExit(error.exit_code)  # type: ignore[attr-defined]
 
 
 def _is_user_error(error: Exception) -> bool:

@@ -9,7 +9,7 @@ from urllib.parse import urldefrag, urlsplit
 
 from medalpaca_data.ground.endpoint import fault, host
 from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.sealed import is_loopback, is_sealed
+from medalpaca_data.ground.sealed import is_loopback, is_sealed, sealed_setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def check_hosts(asked: Iterable[Address], trusted: Collection[str]) -> list[str]
             continue
         if is_sealed():
             raise UserError(
-                f"demo: {address.url} is outside this machine, and MEDALPACA_SEALED=1; "
+                f"demo: {address.url} is outside this machine, and {sealed_setting()}; "
                 "name an endpoint on 127.0.0.1 or unset it"
             )
         if address.host not in names:

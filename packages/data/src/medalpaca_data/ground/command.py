@@ -27,11 +27,11 @@ def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
     reader of what is printed (`| head`) has left.
 
     Before `main` imports anything, libraries are told to report nothing and to fetch no kernels, and with
-    `MEDALPACA_SEALED=1` the guard is on.
+    `MEDALPACA_SEALED=1` the guard is on. An invalid value of that switch is bad input.
     """
     no_hub_kernels()
-    seal_if_asked()
     try:
+        seal_if_asked()
         code = main(sys.argv[1:]) or 0
         sys.stdout.flush()
     except UserError as error:

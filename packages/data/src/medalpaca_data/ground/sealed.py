@@ -36,6 +36,9 @@ OFFLINE = {
     "WANDB_MODE": "disabled",
 }
 
+SWITCH = "MEDALPACA_SEALED"
+ON, OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
 LOOPBACK_NAMES = {"", "localhost", "localhost.localdomain", "ip6-localhost"}
 
 
@@ -44,8 +47,26 @@ class SealedError(UserError, OSError):
 
 
 def is_sealed() -> bool:
-    """Whether `MEDALPACA_SEALED=1`."""
-    return os.environ.get("MEDALPACA_SEALED") == "1"
+    """Return whether `MEDALPACA_SEALED` is on; letter case and surrounding spaces do not count.
+
+    Every reader of the variable calls this function. Raises UserError for a value that is neither on nor off: a
+    misspelt switch must not leave the process unsealed.
+    """
+    value = os.environ.get(SWITCH, "")
+    word = value.strip().casefold()
+    if word in ON:
+        return True
+    if word in OFF or not word:
+        return False
+    raise UserError(
+        f"environment variable {SWITCH}={value!r} is not allowed; allowed: {', '.join(ON)} (sealed), "
+        f"{', '.join(OFF)} or empty (not sealed); set one of them or unset it"
+    )
+
+
+def sealed_setting() -> str:
+    """Return the switch as the user set it, for messages: `MEDALPACA_SEALED=yes`."""
+    return f"{SWITCH}={os.environ.get(SWITCH, '').strip()}"
 
 
 def no_telemetry() -> None:
@@ -71,7 +92,10 @@ def no_hub_kernels() -> None:
 
 
 def seal_if_asked() -> None:
-    """`seal`, where `MEDALPACA_SEALED=1`; without it, no telemetry. Every process of ours begins with it."""
+    """Call `seal` where `MEDALPACA_SEALED` is on, else switch telemetry off. Every process of ours begins with it.
+
+    Raises UserError for an invalid value of the switch.
+    """
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(
         logging.ERROR
     )  # announces kernels it did not find

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from ..ground import endpoint as ground
 from ..ground.endpoint import host
 from ..ground.errors import UserError
-from ..ground.sealed import is_loopback, is_sealed
+from ..ground.sealed import is_loopback, is_sealed, sealed_setting
 from .settings import Rephrase
 
 
@@ -23,7 +23,7 @@ def check_endpoints(settings: Rephrase, patients: Collection[str]) -> None:
             continue
         if is_sealed():
             raise UserError(
-                f"rephrase: {endpoint} is outside this machine, and MEDALPACA_SEALED=1; "
+                f"rephrase: {endpoint} is outside this machine, and {sealed_setting()}; "
                 "name an endpoint on 127.0.0.1 or unset it"
             )
         if patients and name not in trusted:

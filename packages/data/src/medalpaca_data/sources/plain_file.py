@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from ..ground.errors import BadRecord, UserError, one_line
 from ..ground.files import existing
-from ..ground.sealed import is_sealed, no_telemetry
+from ..ground.sealed import is_sealed, no_telemetry, sealed_setting
 from ..row import Row, read_records
 from .base import BaseSource, Record, Reject
 from .splits import no_test_file
@@ -95,7 +95,7 @@ def from_hub(hub: str, revision: str, name: str) -> Path:
         return Path(found)
     if is_sealed():
         raise UserError(
-            f"{where}: not in the local hub cache, and MEDALPACA_SEALED=1; download the file and name it as path:"
+            f"{where}: not in the local hub cache, and {sealed_setting()}; download the file and name it as path:"
         )
     try:
         # Asked once and first, because a download tries for half a minute to reach a hub that is not there.

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.sealed import is_sealed, no_telemetry
+from medalpaca_data.ground.sealed import is_sealed, no_telemetry, sealed_setting
 
 TIMEOUT = 10  # seconds to wait for the hub's first answer
 OFFLINE_SWITCHES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
@@ -48,7 +48,7 @@ MMLU = {
 def why_not() -> str | None:
     """The switch that forbids asking the hub, or None when it may be asked."""
     if is_sealed():
-        return "MEDALPACA_SEALED=1"
+        return sealed_setting()
     for name in OFFLINE_SWITCHES:
         if os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"}:
             return f"{name} is set"
