@@ -228,6 +228,54 @@ def test_with_results_a_wrong_adapter_opens_the_page_and_says_so(
     assert b"trained on elsewhere (ffffffffffff)" in shown[0]
 
 
+@pytest.mark.parametrize(
+    ("patient_text", "noted"),
+    [
+        ({"basis": "ledger", "records": [{"source": "letters", "passed": True}]}, True),
+        ({"basis": "ledger", "ledger_format": 2, "records": []}, True),
+        ({"basis": "ledger", "ledger_format": 3, "records": []}, False),
+        ({"basis": "checked"}, False),
+        (None, False),
+    ],
+)
+def test_a_run_trained_from_an_older_ledger_is_served_with_a_note(
+    pair: tuple[Path, Path],
+    exam_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    patient_text: dict[str, Any] | None,
+    noted: bool,
+) -> None:
+    from medalpaca_data.ground.tokenizer_files import tokenizer_sha256
+    from medalpaca_data.ground.weights import weights_sha256
+    from medalpaca_demo import cli
+
+    run = Path(shutil.copytree(pair[1], tmp_path / "run"))
+    manifest: dict[str, Any] = {
+        "format": 1,
+        "kind": "lora",
+        "base": {"path": str(pair[0]), "sha256": weights_sha256(pair[0])},
+        "adapter": {"sha256": weights_sha256(run)},
+        "tokenizer": {"sha256": tokenizer_sha256(run)},
+    }
+    if patient_text is not None:
+        manifest["patient_text"] = patient_text
+    (run / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    monkeypatch.setattr("medalpaca_data.ground.sealed.seal", lambda hosts: go_offline())
+    monkeypatch.setattr(cli, "wait_for_interrupt", lambda: None)
+    arguments = ["--base", str(pair[0]), "--adapter", str(run), "--exam", str(exam_file), "--port", "7875"]
+    assert cli.main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "open http://127.0.0.1:7875" in said
+    note = (
+        f"note: {run}: ledger of format 2, now 3; changed since: a de-identification record no longer counts as "
+        "passed; its counts are the detector's own, and they are not independently checked\n"
+    )
+    assert (note in said) is noted
+    assert ("ledger of format" in said) is noted
+
+
 @pytest.mark.slow
 def test_the_sealed_command_ends_with_130(arguments: list[str]) -> None:
     demo = Path(sys.executable).with_name("demo")

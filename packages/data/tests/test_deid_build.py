@@ -1,10 +1,13 @@
 """De-identification in a build: patient text goes nowhere without a record, and leaves no trace beside the rows."""
 
+import io
 import json
 
 import pytest
 import yaml
+from rich.console import Console
 
+from medalpaca_data import report
 from medalpaca_data.build import build
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.recipe import load_recipe
@@ -41,7 +44,7 @@ def test_patient_text_is_refused_without_a_record(write, tmp_path):
 def test_replaced_rows_pass_and_nothing_written_holds_an_identifier(write, tmp_path):
     result = built(write, tmp_path, deidentify={"mode": "replace"})
     [record] = result.ledger["deidentification"]
-    assert (record["source"], record["passed"], record["rows_with_hits"]) == ("letters", True, 20)
+    assert (record["source"], record["within_limit"], record["rows_with_hits"]) == ("letters", True, 20)
     assert record["hits"].keys() >= {"phone", "email"}
     assert len(read_split(tmp_path / "out", "train")) == 20
     for file in (tmp_path / "out").rglob("*"):
@@ -55,6 +58,47 @@ def test_replaced_rows_pass_and_nothing_written_holds_an_identifier(write, tmp_p
     assert reasons == {"no 'output'", "no answer"}
     assert not (tmp_path / "out/changes.parquet").exists()
     assert "a check with measured recall, no guarantee" in (tmp_path / "out/README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "did"),
+    [
+        ({"mode": "replace"}, "found and replaced, 0 left in rows that were dropped; limit 1 per 1,000 rows"),
+        ({"mode": "check", "limit": 1000}, "found, in rows that were dropped; limit 1000 per 1,000 rows"),
+    ],
+)
+def test_ledger_card_and_screen_state_that_the_result_is_not_independently_checked(
+    write, tmp_path, settings, did
+):
+    plain = {"instruction": "What helps?", "input": "", "output": "Rest and water."}
+    write(
+        "raw.json", [plain] + [{**plain, "input": f"Call {PHONE}.", "output": f"Dose {n}."} for n in range(3)]
+    )
+    source = {"kind": "alpaca", "name": "letters", "path": "raw.json", "patient_text": True}
+    values = {"name": "t", "sources": [source], "validation": 0, "deidentify": settings}
+    recipe, root = load_recipe(str(write("recipe.yaml", yaml.safe_dump(values))))
+    result = build(recipe, root, tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "ledger.json").read_text())
+    assert written["format"] == 3
+    [record] = written["deidentification"]
+    assert list(record) == [
+        "source", "mode", "rules", "ner", "seed", "rows", "rows_with_hits", "hits", "rows_left", "left", "limit",
+        "within_limit", "counted_by", "independent_check",
+    ]  # fmt: skip
+    assert (record["within_limit"], record["counted_by"], record["independent_check"]) == (
+        True,
+        "same detector",
+        None,
+    )
+    assert "passed" not in json.dumps(written)
+    [line] = [
+        s for s in (tmp_path / "out" / "README.md").read_text().splitlines() if s.startswith("- letters: ")
+    ]
+    assert line.endswith("; not independently checked")
+    screen = io.StringIO()
+    report.show_build(result, Console(file=screen, width=200))
+    assert f"de-identification: letters (3 {did}; not independently checked)\n" in screen.getvalue()
+    assert report.as_json(result)["deidentification"] == [record]
 
 
 def test_a_check_fails_closed(write, tmp_path):

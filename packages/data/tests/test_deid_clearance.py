@@ -7,7 +7,7 @@ import json
 import pytest
 
 from medalpaca_data.build import build
-from medalpaca_data.clearance import LIMIT, NotCleared, clear
+from medalpaca_data.clearance import LIMIT, NotCleared, changed_since, clear
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.recipe import Recipe
 from medalpaca_data.row import Row, read_all_rows
@@ -48,11 +48,42 @@ def judged(path, **stated):
     return clear(path, read_all_rows(path), **stated)
 
 
+def as_format_2(path, *, passed=True):
+    """Rewrite the ledger of a directory as the code of format 2 wrote it."""
+    file = path / "ledger.json"
+    ledger = json.loads(file.read_text())
+    keys = (
+        "source",
+        "mode",
+        "rules",
+        "ner",
+        "seed",
+        "rows",
+        "rows_with_hits",
+        "hits",
+        "rows_left",
+        "left",
+        "limit",
+    )
+    records = [
+        {**{key: record[key] for key in keys}, "passed": passed} for record in ledger["deidentification"]
+    ]
+    file.write_text(json.dumps(ledger | {"format": 2, "deidentification": records}, indent=2))
+    return path
+
+
+NOTE = (
+    "ledger of format 2, now 3; changed since: a de-identification record no longer counts as passed; its counts are "
+    "the detector's own, and they are not independently checked"
+)
+
+
 def test_a_file_without_identifiers_is_looked_at_and_cleared(tmp_path):
     cleared = clear(tmp_path / "rows.json", CLEAN)
     assert cleared.basis == "checked"
     assert cleared.evidence["checked"]["rows"] == len(CLEAN)
-    assert "0 identifiers in 40 rows of rows.json" in cleared.said
+    assert "0 identifiers in 40 rows of rows.json, not independently checked" in cleared.said
+    assert cleared.evidence["checked"]["independent_check"] is None
 
 
 def test_identifiers_are_refused_by_count_and_class_and_never_by_text(tmp_path):
@@ -99,8 +130,54 @@ def test_a_directory_marked_as_patients_text_with_a_record_passes(meadow):
     path = meadow(rows=[*CLEAN, LETTER], patient_text=True, deidentify={"mode": "replace", "limit": 1000})
     cleared = judged(path)
     assert cleared.basis == "ledger"
-    assert cleared.evidence["records"][0]["passed"] is True
-    assert "letters (" in cleared.said
+    [record] = cleared.evidence["records"]
+    assert (record["within_limit"], record["independent_check"]) == (True, None)
+    assert "passed" not in json.dumps(cleared.as_json())
+    assert cleared.said == (
+        "1 source by its ledger, 1 of them patients' text or dialogue, de-identified: letters (3 found and replaced, "
+        "0 left in rows that were dropped; limit 1000 per 1,000 rows; not independently checked)"
+    )
+    assert (cleared.evidence["ledger_format"], cleared.notes) == (3, ())
+
+
+def test_an_older_ledger_is_read_and_the_changed_rule_is_named(meadow):
+    path = meadow(rows=[*CLEAN, LETTER], patient_text=True, deidentify={"mode": "replace", "limit": 1000})
+    fresh = judged(path)
+    older = judged(as_format_2(path))
+    assert older.notes == (f"{path}: {NOTE}",)
+    assert older.said == fresh.said
+    assert older.evidence == {**fresh.evidence, "ledger_format": 2}
+    assert changed_since(older.as_json()) == (NOTE,)
+    assert changed_since(fresh.as_json()) == ()
+
+
+def test_an_older_ledger_without_a_passing_record_is_refused(meadow):
+    path = as_format_2(meadow(patient_text=True, deidentify={"mode": "replace"}), passed=False)
+    with pytest.raises(
+        NotCleared, match=r"source letters: its ledger counts more identifiers than deidentify\.limit"
+    ):
+        judged(path)
+    accepted = judged(path, accepted="J. Doe: test")
+    assert (accepted.basis, accepted.notes) == ("accepted", (f"{path}: {NOTE}",))
+
+
+def test_the_manifest_of_an_older_run_names_no_format():
+    """Such a run was trained from a ledger of format 2, whose record it has."""
+    older = {"basis": "ledger", "said": "1 source by its ledger", "records": [{"passed": True}]}
+    assert changed_since(older) == (NOTE,)
+    assert changed_since({"basis": "checked", "validation": older}) == (NOTE,)
+    assert changed_since({**older, "validation": older}) == (NOTE,)
+    for unconcerned in ({}, {"basis": "checked"}, {"basis": "declared"}, {"basis": "accepted"}):
+        assert changed_since(unconcerned) == ()
+
+
+@pytest.mark.parametrize(("written", "shown"), [(1, "1"), (4, "4"), ("2", "'2'"), (None, "None")])
+def test_other_formats_are_refused(meadow, written, shown):
+    path = meadow()
+    ledger = json.loads((path / "ledger.json").read_text())
+    (path / "ledger.json").write_text(json.dumps(ledger | {"format": written}))
+    with pytest.raises(UserError, match=rf"ledger\.json: format {shown} cannot be read, only 2 and 3; build"):
+        judged(path, accepted="J. Doe: test")
 
 
 @pytest.mark.parametrize("change", ["removed", "failed"])
@@ -110,7 +187,7 @@ def test_a_directory_marked_as_patients_text_without_a_passing_record_is_refused
     if change == "removed":
         ledger["deidentification"] = []
     else:
-        ledger["deidentification"][0]["passed"] = False
+        ledger["deidentification"][0]["within_limit"] = False
     (path / "ledger.json").write_text(json.dumps(ledger))
     for stated in (None, False):  # no statement undoes what the ledger says
         with pytest.raises(NotCleared, match="source letters"):

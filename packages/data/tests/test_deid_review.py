@@ -40,6 +40,8 @@ def test_check_counts_by_class(write):
         "class": "D", "title": "telephone numbers", "hits": 8, "rows": 8, "hits_per_1000_rows": 80.0,
     }  # fmt: skip
     assert json.loads(json.dumps(data)) == data
+    assert data["independent_check"] is None
+    assert told(check.show, result).endswith("its result is not independently checked.\n")
 
 
 def test_check_shows_shapes_and_never_an_identifier(write):

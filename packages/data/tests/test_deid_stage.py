@@ -66,7 +66,8 @@ def test_replace_puts_surrogates_in_and_counts_them(tmp_path):
     assert hits["name"] in (2, 3) and {"phone": 1, "mrn": 1}.items() <= hits.items()
     assert records["chat"] == {
         "source": "chat", "mode": "replace", "rules": rules_sha256(), "ner": None, "seed": 0, "rows": 10,
-        "rows_with_hits": 2, "rows_left": 0, "left": {}, "limit": 0.0, "passed": True,
+        "rows_with_hits": 2, "rows_left": 0, "left": {}, "limit": 0.0, "within_limit": True,
+        "counted_by": "same detector", "independent_check": None,
     }  # fmt: skip
 
 
@@ -75,13 +76,13 @@ def test_check_drops_the_rows_and_fails_above_the_limit(tmp_path):
     [shard], records = run(tmp_path, stage, chat=PLAIN + LEAKS)
     assert shard.read().height == 8
     assert read_account(shard)["reasons"] == {"identifiers of a person": 2}
-    assert not records["chat"]["passed"]
+    assert not records["chat"]["within_limit"]
     with pytest.raises(
         UserError, match=r"source 'chat': .* identifiers in 10 rows .* deidentify.limit=10 per 1,000"
     ):
         gate({"chat": True}, list(records.values()))
     loose = Deidentify(Deidentification(mode="check", limit=1000))
-    assert loose.records([shard])[0]["passed"]
+    assert loose.records([shard])[0]["within_limit"]
 
 
 @pytest.mark.parametrize("mode", ["check", "replace"])
@@ -112,7 +113,7 @@ def test_a_row_with_something_left_is_dropped_counted_and_masked(tmp_path, monke
     assert read_account(shard)["reasons"] == {"identifiers of a person": 1}
     assert "[NAME]" in shard.rejected.read_text() and shard.read().height == len(PLAIN)
     record = records["chat"]
-    assert (record["left"], record["rows_left"], record["passed"], record["ner"]) == (
+    assert (record["left"], record["rows_left"], record["within_limit"], record["ner"]) == (
         {"name": 1},
         1,
         False,

@@ -168,8 +168,16 @@ def test_a_damaged_directory_is_said(meadow):
     with pytest.raises(UserError, match="damaged"):
         diff(directory, directory)
     (directory / "ledger.json").write_text("{}")
-    with pytest.raises(UserError, match="of another format"):
+    with pytest.raises(UserError, match=r"ledger\.json: format None cannot be read, only 2 and 3"):
         explain(directory, "ffff")
+
+
+def test_a_ledger_of_format_2_is_read(meadow):
+    directory = meadow()
+    ledger = json.loads((directory / "ledger.json").read_text())
+    (directory / "ledger.json").write_text(json.dumps(ledger | {"format": 2}))
+    assert explain(directory, read_split(directory, "train")[0].id).where == "train"
+    assert diff(directory, directory).code is False
 
 
 def test_only_its_own_mending_is_told(write, tmp_path, row):

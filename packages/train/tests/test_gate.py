@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from medalpaca_data.build import build
 from medalpaca_data.ground.errors import UserError
+from medalpaca_data.recipe import Recipe
 from medalpaca_train.cli import main
 
 LETTER = {
@@ -68,9 +70,50 @@ def test_statement_and_override_are_in_card_and_manifest(
     assert "Weber" not in card + screen + json.dumps(receipt)
 
 
+@pytest.fixture
+def meadow(letters: Path, tmp_path: Path) -> Path:
+    """A Meadow directory of patients' text, de-identified."""
+    source = {"kind": "alpaca", "name": "letters", "path": letters.name, "patient_text": True}
+    recipe = Recipe.model_validate({"name": "m", "sources": [source], "deidentify": {"limit": 1000}})
+    return build(recipe, letters.parent, tmp_path / "meadow").path
+
+
+@pytest.mark.parametrize("written", [2, 3])
+def test_a_ledgers_result_is_not_independently_checked_and_an_older_ledger_is_read(
+    meadow: Path, go: Callable[..., tuple[Path, str]], written: int
+) -> None:
+    if written == 2:
+        ledger = json.loads((meadow / "ledger.json").read_text())
+        [record] = ledger["deidentification"]
+        for key in ("within_limit", "counted_by", "independent_check"):
+            del record[key]
+        (meadow / "ledger.json").write_text(
+            json.dumps(ledger | {"format": 2, "deidentification": [{**record, "passed": True}]})
+        )
+    run, screen = go(data=str(meadow), validation=0, max_steps=1)
+    receipt = json.loads((run / "manifest.json").read_text())
+    said = receipt["patient_text"]["said"]
+    assert said == (
+        "1 source by its ledger, 1 of them patients' text or dialogue, de-identified: letters (3 found and replaced, "
+        "0 left in rows that were dropped; limit 1000 per 1,000 rows; not independently checked)"
+    )
+    assert f"Patients' text: {said}." in (run / "README.md").read_text()
+    assert f"patients' text: {said}" in " ".join(screen.split())
+    assert receipt["patient_text"]["ledger_format"] == written
+    [record] = receipt["patient_text"]["records"]
+    assert (record["within_limit"], record["independent_check"], "passed" in record) == (True, None, False)
+    note = (
+        f"note: {meadow}: ledger of format 2, now 3; changed since: a de-identification record no longer counts as "
+        "passed; its counts are the detector's own, and they are not independently checked"
+    )
+    assert (note in " ".join(screen.split())) is (written == 2)
+
+
 def test_a_checked_file_says_so_and_may_be_stated_later(go: Callable[..., tuple[Path, str]]) -> None:
-    run, _ = go(max_steps=1)
+    run, screen = go(max_steps=1)
     assert json.loads((run / "manifest.json").read_text())["patient_text"]["basis"] == "checked"
+    checked = "0 identifiers in 32 rows of rows.json, not independently checked"
+    assert all(checked in " ".join(text.split()) for text in (screen, (run / "README.md").read_text()))
     # What is stated of the same rows is no other recipe.
     assert "nothing to do" in go(max_steps=1, patient_text=False)[1]
 

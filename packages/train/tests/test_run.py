@@ -112,7 +112,7 @@ def test_what_a_run_directory_holds(go: Go) -> None:
     assert "checkpoints" not in names
     assert not [name for name in names if name.startswith(".")]
     manifest = json.loads((run / "manifest.json").read_text())
-    assert manifest["format"] == 1
+    assert manifest["format"] == 2
     assert manifest["kind"] == "lora"
     assert manifest["prompt_id"] == PROMPT_ID
     assert manifest["data"]["rows"] == 24

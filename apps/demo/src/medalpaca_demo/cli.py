@@ -94,7 +94,7 @@ def serve(choice: Choice) -> None:
     from medalpaca_data.ground.unsafe import Refused
 
     from .audit import KEPT, head_line
-    from .load import check_pair, no_engine, start_engine, unchecked_pair
+    from .load import changed_rules, check_pair, no_engine, start_engine, unchecked_pair
     from .served.auth import check_tls, read_auth
 
     # Before gradio and transformers are imported: both read their switches once.
@@ -111,6 +111,7 @@ def serve(choice: Choice) -> None:
     recorder = _recorder(choice.audit) if choice.audit else None
     try:
         pair = check_pair(choice.base, choice.adapter, choice.trusted)
+        changed = changed_rules(pair.adapter)
         start: Callable[[], Engine] = partial(start_engine, pair, key, recorder)
     except UserError as error:
         # With results there is something to read without the models; without, there is nothing to open. A file that
@@ -118,8 +119,11 @@ def serve(choice: Choice) -> None:
         if not examined or isinstance(error, Refused):
             raise
         pair, start = unchecked_pair(choice.base, choice.adapter), partial(no_engine, error)
+        changed = ()
         say(f"note: no model can answer: {error}")
     say(f"{pair.name} beside {pair.base.name}")
+    for line in changed:
+        say(f"note: {line}")
     if outside:
         say(f"note: every question is sent to {', '.join(outside)}")
     say(f"{exam.name}: {len(exam.items)} questions, scored by {choice.scoring}")

@@ -11,8 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medalpaca_data.clearance import changed_since
 from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.weights import check_adapter_dir, check_model_dir, weights_sha256
+from medalpaca_data.ground.files import read_json
+from medalpaca_data.ground.weights import BEST, RECEIPT, check_adapter_dir, check_model_dir, weights_sha256
 
 from .endpoint.address import Address, Source, addresses, check_hosts
 
@@ -66,6 +68,21 @@ def check_pair(base: Source, adapter: Source, trusted: Collection[str] = ()) -> 
             )
         adapter_sha256 = weights_sha256(adapter)
     return Pair(base, adapter, base_sha256, adapter_sha256, outside)
+
+
+def changed_rules(adapter: Source) -> tuple[str, ...]:
+    """Return the rules that have changed since the ledger of a run's training rows was written, a line each.
+
+    The run's manifest names the ledger's format. An endpoint, and a model that no run made, has none.
+    """
+    if not isinstance(adapter, Path):
+        return ()
+    # The weights of `best/` have their receipt in the run above.
+    run = adapter.parent if adapter.name == BEST and not (adapter / RECEIPT).is_file() else adapter
+    receipt = read_json(run / RECEIPT) if (run / RECEIPT).is_file() else None
+    patient_text = receipt.get("patient_text") if isinstance(receipt, dict) else None
+    changed = changed_since(patient_text) if isinstance(patient_text, dict) else ()
+    return tuple(f"{run}: {line}" for line in changed)
 
 
 def unchecked_pair(base: Source, adapter: Source) -> Pair:

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from .deid.settings import NOT_CHECKED
+
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
@@ -91,18 +93,20 @@ def card(ledger: Mapping[str, Any]) -> str:
 
 
 def _deidentified(ledger: Mapping[str, Any]) -> list[str]:
-    """What was looked for and left of patients' identifiers. A check with measured recall is all that it is."""
+    """Return what the detector found and left of patients' identifiers, which no other check confirms."""
     lines = []
     for record in ledger["deidentification"]:
         hits, left = sum(record["hits"].values()), sum(record["left"].values())
         lines.append(
             f"- {record['source']}: {record['mode']}, {hits:,} identifiers in {record['rows_with_hits']:,} of "
             f"{record['rows']:,} rows{f', {left:,} left and their rows dropped' if left else ''}; rules "
-            f"`{record['rules'][:12]}`, {'with NER' if record['ner'] else 'by patterns alone: bare names may be left'}"
+            f"`{record['rules'][:12]}`, "
+            f"{'with NER' if record['ner'] else 'by patterns alone: bare names may be left'}; {NOT_CHECKED}"
         )
-    return (
-        ["De-identification (a check with measured recall, no guarantee):", "", *lines, ""] if lines else []
+    head = (
+        "De-identification (a check with measured recall, no guarantee). The counts are the detector's own:"
     )
+    return [head, "", *lines, ""] if lines else []
 
 
 def _sources(ledger: Mapping[str, Any]) -> list[str]:

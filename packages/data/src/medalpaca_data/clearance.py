@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from .deid.settings import Deidentification
+from .deid.settings import NOT_CHECKED, Deidentification, describe
 from .ground.errors import UserError
 from .ground.files import sha256_file
 from .row import SPLITS, Row
@@ -33,14 +33,18 @@ class NotCleared(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Clearance:
-    """Why rows may be trained on. `said` is a sentence for the model card; `evidence` is for the manifest."""
+    """Why rows may be trained on. `said` is a sentence for the model card; `evidence` is for the manifest.
+
+    `notes` are lines for the screen: rules that have changed since the ledger was written.
+    """
 
     basis: Basis
     said: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """All of it."""
+        """Return the entry of the manifest."""
         return {"basis": self.basis, "said": self.said, **self.evidence}
 
 
@@ -52,23 +56,51 @@ def clear(
     `patient_text` is what the recipe states of them: false, true, or None for nothing. It can add to what a ledger
     says and never take from it. `accepted` overrides a refusal: it says who answers for it, and is kept.
 
-    Raises NotCleared where a record is missing or did not pass, or identifiers were found, and UserError for a
+    Raises NotCleared where a record is missing or above its limit, or identifiers were found, and UserError for a
     directory whose rows are not those of its ledger.
     """
+    ledger = _ledger(path)
+    notes = _notes(path, ledger) if ledger else ()
     try:
-        return _judge(path, rows, patient_text)
+        return replace(_judge(path, rows, patient_text, ledger), notes=notes)
     except NotCleared as refusal:
         if accepted is None:
             raise
         who = " ".join(accepted.split())  # a line of a card
-        return Clearance("accepted", f"accepted by {who}, against: {refusal}", {"accepted_by": who})
+        return Clearance("accepted", f"accepted by {who}, against: {refusal}", {"accepted_by": who}, notes)
 
 
-def _judge(path: Path, rows: Sequence[Row], patient_text: bool | None) -> Clearance:
+def changed_since(patient_text: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the rules that have changed since the ledgers that a run's manifest names were written, a line each.
+
+    `patient_text` is that entry of the manifest. Without `ledger_format` it is from the time of format 2.
+    """
+    from .ledger import changed_rules
+
+    entries = (patient_text, patient_text.get("validation") or {})
+    formats = {entry.get("ledger_format", 2) for entry in entries if entry.get("basis") == "ledger"}
+    return tuple(line for written in sorted(formats) if (line := changed_rules(written)))
+
+
+def _ledger(path: Path) -> dict[str, Any] | None:
     from .ledger import LEDGER
+    from .meadow import require_meadow
 
-    if path.is_dir() and (path / LEDGER).is_file():
-        return _by_ledger(path, rows, patient_text)
+    return require_meadow(path) if path.is_dir() and (path / LEDGER).is_file() else None
+
+
+def _notes(path: Path, ledger: Mapping[str, Any]) -> tuple[str, ...]:
+    from .ledger import changed_rules
+
+    changed = changed_rules(ledger["format"])
+    return (f"{path}: {changed}",) if changed else ()
+
+
+def _judge(
+    path: Path, rows: Sequence[Row], patient_text: bool | None, ledger: Mapping[str, Any] | None
+) -> Clearance:
+    if ledger is not None:
+        return _by_ledger(path, rows, patient_text, ledger)
     if patient_text:
         raise NotCleared(
             f"{path}: stated as patients' text (patient_text=yes), and no ledger says that it was de-identified; "
@@ -79,10 +111,9 @@ def _judge(path: Path, rows: Sequence[Row], patient_text: bool | None) -> Cleara
     return _checked(path, rows)
 
 
-def _by_ledger(path: Path, rows: Sequence[Row], patient_text: bool | None) -> Clearance:
-    from .meadow import require_meadow
-
-    ledger = require_meadow(path)
+def _by_ledger(
+    path: Path, rows: Sequence[Row], patient_text: bool | None, ledger: Mapping[str, Any]
+) -> Clearance:
     _refuse_other_rows(path, ledger["files"])
     sources = {source["name"]: source for source in ledger["sources"]}
     records = {record["source"]: record for record in ledger["deidentification"]}
@@ -96,9 +127,10 @@ def _by_ledger(path: Path, rows: Sequence[Row], patient_text: bool | None) -> Cl
             f"{path}: source {', '.join(missing)}: patients' text or dialogue, and its ledger has no record that it "
             "was de-identified; build it again with patient_text: true there and deidentify.mode=replace"
         )
-    if failed := [name for name, record in records.items() if not record["passed"]]:
+    if above := [name for name, record in records.items() if record.get("within_limit") is not True]:
         raise NotCleared(
-            f"{path}: source {', '.join(failed)}: its de-identification did not pass; build it again"
+            f"{path}: source {', '.join(above)}: its ledger counts more identifiers than deidentify.limit allows; "
+            "build it again"
         )
     unmarked = {
         name for name, source in sources.items() if source["kind"] in ANYBODYS and name not in records
@@ -107,14 +139,15 @@ def _by_ledger(path: Path, rows: Sequence[Row], patient_text: bool | None) -> Cl
     many = "sources by their" if len(sources) != 1 else "source by its"
     said = f"{len(sources)} {many} ledger, {len(marked)} of them patients' text or dialogue"
     if records:
-        said += ", de-identified: " + "; ".join(_recorded(record) for record in records.values())
+        said += ", de-identified: " + "; ".join(describe(record) for record in records.values())
     if unmarked and patient_text is False:
         said += f"; stated in the recipe: no patients' text in {', '.join(sorted(unmarked))}"
     elif unmarked:
         others = sources.keys() - unmarked
         looked = _checked(path, [row for row in rows if row.source not in others])
         said, found = f"{said}; {looked.said}", looked.evidence
-    return Clearance("ledger", said, {"records": list(records.values()), **found})
+    evidence = {"ledger_format": ledger["format"], "records": list(records.values()), **found}
+    return Clearance("ledger", said, evidence)
 
 
 def _refuse_other_rows(path: Path, files: Mapping[str, str]) -> None:
@@ -124,14 +157,6 @@ def _refuse_other_rows(path: Path, files: Mapping[str, str]) -> None:
                 f"{path / name}: not the rows that its ledger accounts for, so what that says of them means nothing; "
                 "build the directory again"
             )
-
-
-def _recorded(record: Mapping[str, Any]) -> str:
-    hits, left = sum(record["hits"].values()), sum(record["left"].values())
-    doing = f"{hits:,} found and replaced, {left:,} left in rows that were dropped"
-    if record["mode"] == "check":
-        doing = f"{hits:,} found, in rows that were dropped"
-    return f"{record['source']} ({doing}; limit {record['limit']:g} per 1,000 rows)"
 
 
 def _checked(path: Path, rows: Sequence[Row]) -> Clearance:
@@ -150,6 +175,15 @@ def _checked(path: Path, rows: Sequence[Row]) -> Clearance:
     return Clearance(
         "checked",
         f"checked by rule before training: {hits.total():,} identifiers in {len(rows):,} rows of {path.name}"
-        + (f" ({classes})" if classes else ""),
-        {"checked": {"rows": len(rows), "hits": dict(hits), "limit": LIMIT, "rules": rules_sha256()}},
+        + (f" ({classes})" if classes else "")
+        + f", {NOT_CHECKED}",
+        {
+            "checked": {
+                "rows": len(rows),
+                "hits": dict(hits),
+                "limit": LIMIT,
+                "rules": rules_sha256(),
+                "independent_check": None,
+            }
+        },
     )

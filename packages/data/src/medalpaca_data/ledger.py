@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from .recipe import Recipe
 
 LEDGER = "ledger.json"
-FORMAT = 2
+FORMAT = 3
+# Format -> the rule that it changed. Older ledgers are read from the format before the first of these.
+CHANGED_RULES = {
+    3: "a de-identification record no longer counts as passed; its counts are the detector's own, and they are not "
+    "independently checked"
+}
 
 
 class UnbalancedError(RuntimeError):
@@ -163,6 +168,39 @@ def read_ledger(directory: Path) -> dict[str, Any] | None:
     file = directory / LEDGER
     value = read_json(file) if file.is_file() else None
     return value if isinstance(value, dict) else None
+
+
+def in_current_form(ledger: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return a ledger with its records in the form of `FORMAT`, None for a format that cannot be read.
+
+    `format` stays the number that the ledger was written with.
+    """
+    match ledger.get("format"):
+        case 3:
+            return dict(ledger)
+        case 2:
+            records = [_record_of_format_2(record) for record in ledger.get("deidentification", ())]
+            return {**ledger, "deidentification": records}
+        case _:
+            return None
+
+
+def _record_of_format_2(record: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in record.items() if key != "passed"}
+    return {
+        **kept,
+        "within_limit": record.get("passed") is True,
+        "counted_by": "same detector",
+        "independent_check": None,
+    }
+
+
+def changed_rules(written: int) -> str:
+    """Return the rules that have changed since format `written`, as one line; an empty text where none has."""
+    rules = [rule for number, rule in CHANGED_RULES.items() if number > written]
+    if not rules:
+        return ""
+    return f"ledger of format {written}, now {FORMAT}; changed since: {'; '.join(rules)}"
 
 
 def same_files(directory: Path, ledger: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .card import card
 from .ground.errors import UserError, one_line
 from .ground.files import existing, sha256_file, write_json, write_text
-from .ledger import FORMAT, LEDGER, read_ledger
+from .ledger import FORMAT, LEDGER, in_current_form, read_ledger
 from .row import FIELDS
 from .shard import Shard, read_account
 from .stages.deidentify import Deidentify
@@ -152,13 +152,20 @@ def _lines(file: Path) -> Iterable[str]:
 
 
 def require_meadow(directory: Path) -> dict[str, Any]:
-    """The ledger of a Meadow directory; a UserError when no build of ours made it."""
+    """Return the ledger of a Meadow directory, an older one in the current form.
+
+    Raises UserError when no build of ours made the directory, and for a format that cannot be read.
+    """
     ledger = read_ledger(existing(directory, "directory"))
     if ledger is None:
         raise UserError(f"{directory}: no {LEDGER}, so this is not a Meadow directory (made by `data build`)")
-    if ledger.get("format") != FORMAT:
-        raise UserError(f"{directory}: its {LEDGER} is of another format; build the directory again")
-    return ledger
+    current = in_current_form(ledger)
+    if current is None:
+        raise UserError(
+            f"{directory / LEDGER}: format {ledger.get('format')!r} cannot be read, only {FORMAT - 1} and {FORMAT}; "
+            "build the directory again"
+        )
+    return current
 
 
 @contextmanager

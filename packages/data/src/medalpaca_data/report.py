@@ -10,6 +10,7 @@ from rich.table import Table
 
 from .build import Built
 from .cost import spent
+from .deid.settings import describe
 from .ledger import LEDGER
 
 SHOWN = 3  # reasons a stage lists; the ledger has them all
@@ -35,6 +36,8 @@ def show_build(built: Built, console: Console) -> None:
     console.print(table)
     for line in why:
         console.print(line, highlight=False)
+    for record in built.ledger["deidentification"]:
+        console.print(f"de-identification: {describe(record)}", highlight=False)
     if any(source["published"] is not None for source in built.ledger["sources"]):
         console.print(_parity(built))
         for source in built.ledger["recipe"]["sources"]:
@@ -77,6 +80,7 @@ def as_json(built: Built) -> dict[str, Any]:
             }
             for source in built.ledger["sources"]
         ],
+        "deidentification": built.ledger["deidentification"],
         "rephrasing": spent.as_json(built.spent) if built.spent else None,
         "seconds": dict(built.seconds),
     }

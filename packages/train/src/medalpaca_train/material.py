@@ -73,7 +73,8 @@ def clear_rows(recipe: Recipe, material: Material) -> Clearance:
         held = Path(str(recipe.validation))
         also = clear(held, material.validation, patient_text=stated, accepted=accepted)
         said, evidence = f"{cleared.said}; for validation: {also.said}", {"validation": also.as_json()}
-        cleared = replace(cleared, said=said, evidence={**cleared.evidence, **evidence})
+        notes = cleared.notes + also.notes
+        cleared = replace(cleared, said=said, evidence={**cleared.evidence, **evidence}, notes=notes)
     return cleared
 
 

@@ -72,6 +72,8 @@ def _train(run: Path, name: str, recipe: Recipe, settled: Recipe, console: Conso
     material = read_material(settled)
     cleared = clear_rows(settled, material)
     say(console, f"patients' text: {cleared.said}")
+    for note in cleared.notes:
+        say(console, f"note: {note}")
     base = _base(recipe, settled, console, world)
     hashes = _names(material, base, world)
     if done := world.told(manifest.read_manifest(run)):

@@ -15,6 +15,7 @@ from ..row import TEXTS, Row, read_all_rows
 from .classes import KINDS
 from .find import Tagger, find, rules_sha256, sieve
 from .rule import Span
+from .settings import NOT_CHECKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ def as_json(result: Checked) -> dict[str, Any]:
         "path": str(result.path),
         "rules": rules_sha256(),
         "ner": result.ner,
+        "independent_check": None,
         "rows": result.rows,
         "rows_with_hits": result.rows_with_hits,
         "classes": {
@@ -142,7 +144,8 @@ def show(result: Checked, console: Console) -> None:
     console.print(
         f"{result.rows_with_hits:,} of {result.rows:,} rows hold what looks like an identifier (rules "
         f"{rules_sha256()[:12]}, NER: {result.ner or 'none'}). A check by rule: bare names and towns that nothing "
-        "announces need NER, and what it misses is for people to find (`data deid sample`).",
+        "announces need NER, and what it misses is for people to find (`data deid sample`). `data build` uses the same "
+        f"detector: its result is {NOT_CHECKED}.",
         highlight=False,
     )
 

@@ -13,6 +13,7 @@ from ..ground.errors import UserError
 from .classes import KINDS
 
 FOUND, LEFT = "found", "left"  # counted as "phone found", "phone left"
+NOT_CHECKED = "not independently checked"
 ROWS_FOUND, ROWS_LEFT = "rows with identifiers found", "rows with identifiers left"
 
 
@@ -33,7 +34,11 @@ class Deidentification(Config):
 def make_record(
     settings: Deidentification, source: str, rows: int, counts: Mapping[str, int], rules: str, ner: str | None
 ) -> dict[str, Any]:
-    """The books of one source: what was found and left, by which rules, and whether that is within the limit."""
+    """Return the record of one source: what was found and left, by which rules, and whether that is within the limit.
+
+    The counts are the detector's own, so `within_limit` verifies nothing.
+    `independent_check` holds the result of another detector; it is null, because no build runs one yet.
+    """
     hits, left = _by_kind(counts, FOUND), _by_kind(counts, LEFT)
     judged = left if settings.mode == "replace" else hits
     return {
@@ -48,8 +53,19 @@ def make_record(
         "rows_left": counts.get(ROWS_LEFT, 0),
         "left": left,
         "limit": settings.limit,
-        "passed": sum(judged.values()) * 1000 <= settings.limit * rows,
+        "within_limit": sum(judged.values()) * 1000 <= settings.limit * rows,
+        "counted_by": "same detector",
+        "independent_check": None,
     }
+
+
+def describe(record: Mapping[str, Any]) -> str:
+    """Return a record in a sentence's words, for screens and cards."""
+    hits, left = sum(record["hits"].values()), sum(record["left"].values())
+    doing = f"{hits:,} found and replaced, {left:,} left in rows that were dropped"
+    if record["mode"] == "check":
+        doing = f"{hits:,} found, in rows that were dropped"
+    return f"{record['source']} ({doing}; limit {record['limit']:g} per 1,000 rows; {NOT_CHECKED})"
 
 
 def _by_kind(counts: Mapping[str, int], what: str) -> dict[str, int]:
@@ -62,9 +78,9 @@ def counted(kinds: Iterable[str], what: str) -> Counter[str]:
 
 
 def gate(sources: Mapping[str, bool], records: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse to export what patients wrote, or what was written about them, without a record that passed.
+    """Refuse to export what patients wrote, or what was written about them, without a record within its limit.
 
-    `sources`: name -> whether it is patient text; `records`: those of this build. A record that failed refuses
+    `sources`: name -> whether it is patient text; `records`: those of this build. A record above its limit refuses
     the build whatever the source is. Raises UserError.
     """
     known = {record["source"]: record for record in records}
@@ -75,7 +91,7 @@ def gate(sources: Mapping[str, bool], records: Sequence[Mapping[str, Any]]) -> N
             "set deidentify in the recipe (deidentify.mode=replace), or name the source under skip"
         )
     for record in records:
-        if not record["passed"]:
+        if not record["within_limit"]:
             raise UserError(_refusal(record))
 
 

@@ -60,6 +60,8 @@ def canary(asked: Asked, console: Console) -> Path:
     settled = settle(recipe, asked.name)
     material = read_material(settled)
     cleared = clear_rows(settled, material)
+    for note in cleared.notes:
+        say(console, f"note: {note}")
     patients = list(make_patients(test))
     copies = [patient.row for patient in patients for _ in range(patient.repeats)]
     folder.mkdir(parents=True, exist_ok=True)

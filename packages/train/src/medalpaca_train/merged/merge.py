@@ -122,7 +122,7 @@ def _receipt(
 ) -> dict[str, Any]:
     """What is written beside the merged weights: what they were made of, how, and how near they come."""
     return {
-        "format": 1,
+        "format": manifest.FORMAT,
         "kind": "merged",
         "base": receipt["base"],
         "adapter": {"path": str(run), **receipt["adapter"]},

@@ -20,6 +20,8 @@ from .checkpoint import Progress
 from .outcome import Outcome
 
 FILE = "manifest.json"
+# 2: `patient_text` has the records of ledger format 3 and the ledger's format. All readers read 1 as well.
+FORMAT = 2
 LIBRARIES = (
     "torch",
     "transformers",
@@ -44,7 +46,7 @@ def make_manifest(
     """The receipt of a finished run whose weights lie in `run`. `counts` are of rows and tokens (see the card)."""
     kind = recipe.method
     return {
-        "format": 1,
+        "format": FORMAT,
         "kind": kind,
         "base": {
             "path": recipe.model,
