@@ -34,20 +34,6 @@ SPACES = re.compile("[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
 LINE_END = re.compile(r"[ \t]+$", re.MULTILINE)
 BLANK_LINES = re.compile(r"\n{3,}")
 
-TEMPLATE = re.compile(r"\{\{([^{}]*)\}\}")
-WIKI_QUOTES = re.compile(
-    r"(?<!\w)('{5}|'{2,3})(?=\S)(.+?)(?<=\S)\1(?!\w)"
-)  # in pairs: 5'' is a place in a strand
-WIKI_CAPTION = re.compile(r"\bthumb\|(?:[^|\n]*\|)*")
-LINE_BREAKS = re.compile("\r\n|[\r\u000b\u000c\u0085\u2028\u2029]")
-# Not the joiners U+200C and U+200D, which Persian and Hindi are written with.
-INVISIBLE = re.compile(
-    "[\u0000-\u0008\u000e-\u001f\u007f-\u009f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff]"
-)
-SPACES = re.compile("[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
-LINE_END = re.compile(r"[ \t]+$", re.MULTILINE)
-BLANK_LINES = re.compile(r"\n{3,}")
-
 # A row that fails this test is as it should be, and most do. Rust runs it, so it has no look-around.
 SUSPECT = (
     r"<[/a-zA-Z]|&[#a-zA-Z]|\[\[|\{\{|''|thumb\||[^\x20-\x7e\n]|[ \t]\n|\n\n\n|^\s|\s$|###|<\||\[/?INST\]"
