@@ -1,7 +1,10 @@
+import re
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from medalpaca_data.deleted import JOINED, JoinedDigits
 from medalpaca_data.stages.clean import clean_text, fault
 
 
@@ -59,6 +62,118 @@ def test_what_is_text_stays(text):
 
 
 @pytest.mark.parametrize(
+    ("text", "digits"),
+    [
+        ("Give 50\x96100 mg twice daily.", "50|100"),
+        ("Take 2\u200b3 tablets.", "2|3"),
+        ("1<sub>2</sub>", "1|2"),
+        ("5\u00ad0", "5|0"),
+        ("5\ufeff0", "5|0"),
+        ("5\x000", "5|0"),
+        ("5\ufdd00", "5|0"),
+        ("\u0662\u200b\u0663", "\u0662|\u0663"),
+        ("m\u00b2\u200b\u00b3", "\u00b2|\u00b3"),
+        ("1</b><i>2", "1|2"),
+        ("5<ref>Smith</ref>0", "5|0"),
+        ('5<ref name="a"/>0', "5|0"),
+        ("5<ref name='a' />&#48;", "5|0"),
+        ("&#53;<b>0</b>", "5|0"),
+        ("5&#1;0", "5|0"),
+        ("5{{x}}0", "5|0"),
+        ("2{{convert|5|mg}}", "2|5"),
+        ("5[[File:a.jpg]]0", "5|0"),
+        ("[[a|5]]0", "5|0"),
+        ("5[[0]]", "5|0"),
+        ("1{{x}}<b>\u200b</b>2", "1|2"),
+        ("10</b><sup>9</sup>", "10|9"),
+        ("10<sup>9</sup>5", "9|5"),
+        ("<td>5<td>6", "5|6"),
+        ("<dt>5</dt><dd>6</dd>", "5|6"),
+        (f"{'1' * 30}<b>{'2' * 30}</b>", f"{'1' * 20}|{'2' * 20}"),
+    ],
+)
+def test_two_numbers_never_become_one(text, digits):
+    with pytest.raises(JoinedDigits, match=f"^{JOINED}$") as raised:
+        clean_text(text)
+    assert raised.value.digits == digits
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("150 x 10<sup>9</sup>/L; pCO<sub>2</sub> 40 mmHg", "150 x 10^9/L; pCO2 40 mmHg"),
+        ("10<b>\u2079</b>/L", "10\u2079/L"),
+        ("<td>5</td><td>6</td>", "5 | 6"),
+        ("5<br>6", "5\n6"),
+        ("5\x856", "5\n6"),
+        ("5&nbsp;<i>6</i>", "5 6"),
+        ("5\u20096", "5 6"),
+        ("5 <ref>9</ref>6", "5 6"),
+        ("1,<b>5</b> and 50&ndash;<b>100</b>", "1,5 and 50\u2013100"),
+        ("<b>5</b> mg, <b>5</b>mg", "5 mg, 5mg"),
+        ("excess \u22125<b>, not</b> 5", "excess \u22125, not 5"),
+        ("hydro\u00adxy\u00adchloroquine 200 mg", "hydroxychloroquine 200 mg"),
+        ("1&#50;&#51;<b>.</b>", "123."),
+        ("a<ref>p. 1[[b|2]]</ref> 5", "a 5"),
+        ("a[[File:b.jpg|1{{x}}2px]] 5", "a 5"),
+        ("<b>a\ufdd0", "a"),
+    ],
+)
+def test_numbers_stay_what_they_are(before, after):
+    assert clean_text(before)[0] == after
+
+
+def test_quotes_of_a_strand_stay_between_digits():
+    assert clean_text("5''10") == ("5''10", [])
+
+
+DELETED = (
+    *(
+        "<b>",
+        "</b>",
+        "<sup>",
+        "</sup>",
+        "<sub class='a'>",
+        "<td>",
+        "</td>",
+        "<br>",
+        "<ref>a</ref>",
+        "<ref name='a'/>",
+    ),
+    *(
+        "{{a}}",
+        "[[File:a.jpg]]",
+        "[[a|",
+        "]]",
+        "''",
+        "\u200b",
+        "\u00ad",
+        "\x96",
+        "\x07",
+        "\ufeff",
+        "&shy;",
+        "&#1;",
+    ),
+    *("&#x1;", "\ufdd0", " ", "a", "."),
+)
+
+
+@given(
+    st.lists(
+        st.tuples(st.from_regex(r"\A\d{1,3}\Z"), st.lists(st.sampled_from(DELETED), max_size=3)), max_size=8
+    )
+)
+@example([("1", ["</b>", "{{a}}", "\u200b"]), ("2", [])])
+def test_digits_are_kept_apart_or_the_row_is_rejected(parts):
+    text = "".join(number + "".join(between) for number, between in parts)
+    try:
+        cleaned, _ = clean_text(text)
+    except JoinedDigits:
+        return
+    assert re.findall(r"\d+", cleaned) == re.findall(r"\d+", re.sub("&#x?1;", " ", text))
+
+
+@pytest.mark.parametrize(
     ("output", "reason"),
     [
         ("", "no answer"),
@@ -91,8 +206,11 @@ def test_words_are_no_sign_of_a_cut_in_another_language():
 
 
 @given(st.text())
-def test_cleaning_never_fails(text):
-    cleaned, done = clean_text(text)
+def test_cleaning_fails_for_joined_digits_only(text):
+    try:
+        cleaned, done = clean_text(text)
+    except JoinedDigits:
+        return
     assert cleaned == cleaned.strip()
     assert done or cleaned == text
 

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medalpaca_data.deleted import JoinedDigits
 from medalpaca_data.sources.cloze import with_gaps
 
 
@@ -26,6 +27,24 @@ from medalpaca_data.sources.cloze import with_gaps
 )
 def test_gaps(text, number, shown, hidden):
     assert with_gaps(text, number) == (shown, hidden)
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "digits"),
+    [
+        ("10{{c1::9}} {{c2::b}}", 2, "10|9"),
+        ("{{c1::10}}{{c2::9}} {{c3::b}}", 3, "10|9"),
+        ("{{c1::10{{c2::9}}}}", 1, "10|9"),
+    ],
+)
+def test_digits_at_both_sides_of_a_filled_gap_are_refused(text, number, digits):
+    with pytest.raises(JoinedDigits) as raised:
+        with_gaps(text, number)
+    assert raised.value.digits == digits
+
+
+def test_digits_beside_a_gap_are_kept():
+    assert with_gaps("10{{c1::9}} {{c2::b}}", 1) == ("10____ b", ["9"])
 
 
 @given(

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from medalpaca_data import report
 from medalpaca_data.build import build
+from medalpaca_data.deleted import JOINED
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.recipe import load_recipe
 from medalpaca_data.row import read_split
@@ -27,6 +28,7 @@ def built(write, tmp_path, *, out="out", patient_text=True, **keys):
     ]
     rows.append({"instruction": f"Broken, call {PHONE}", "input": "x"})
     rows.append({"instruction": "Question?", "input": f"Write to {MAIL}", "output": "nan"})
+    rows.append({"instruction": "Question?", "input": "Call (312) 867-53<b>09</b>", "output": "Answer"})
     write("raw.json", rows)
     source = {"kind": "alpaca", "name": "letters", "path": "raw.json", "patient_text": patient_text}
     values = {"name": "t", "sources": [source], "validation": 0, "max_reject_share": 0.2, **keys}
@@ -51,11 +53,13 @@ def test_replaced_rows_pass_and_nothing_written_holds_an_identifier(write, tmp_p
         if file.is_file() and file.suffix != ".parquet":
             assert PHONE not in file.read_text()
             assert MAIL not in file.read_text()
+            assert "867" not in file.read_text() or file.name == "ledger.json"
+            assert "53|09" not in file.read_text()
     for row in read_split(tmp_path / "out", "train"):
         assert PHONE not in row.text()
         assert MAIL not in row.text()
     reasons = {json.loads(line)["reason"] for line in (tmp_path / "out/rejected/letters.jsonl").open()}
-    assert reasons == {"no 'output'", "no answer"}
+    assert reasons == {"no 'output'", "no answer", JOINED}
     assert not (tmp_path / "out/changes.parquet").exists()
     assert "a check with measured recall, no guarantee" in (tmp_path / "out/README.md").read_text()
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medalpaca_data.deleted import JOINED
 from medalpaca_data.rephrase.answer import read_answer, read_body
 from medalpaca_data.rephrase.prompt import builtin_prompts, load_prompt
 from medalpaca_data.rephrase.request import make_request
@@ -102,6 +103,12 @@ def test_answers(text, expected):
             read_answer(got, CARDS.asks)
     else:
         assert read_answer(got, CARDS.asks) == dict(zip(("question", "answer"), expected, strict=True))
+
+
+def test_an_answer_whose_digits_cleaning_would_join_is_a_fault():
+    answer = json.dumps({"question": "How much?", "answer": "Give 5<b>0</b> mg."})
+    with pytest.raises(ValueError, match=JOINED):
+        read_answer(read_body(completion(answer)), CARDS.asks)
 
 
 def test_an_answer_cut_off_or_refused_is_none():

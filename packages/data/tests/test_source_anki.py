@@ -7,6 +7,7 @@ import genanki
 import pytest
 
 from medalpaca_data.config import load_config
+from medalpaca_data.deleted import JOINED
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.row import Row
 from medalpaca_data.sources.anki import Anki
@@ -104,6 +105,12 @@ def test_each_kind_of_card_gives_a_row_but_not_the_reverse_of_another(deck):
     ]
     assert others == {("a reversed card", True): 2}
     assert [row.group for row in rows] == ["anki:g0", "anki:g0", "anki:g1"]
+
+
+def test_a_card_whose_markup_parts_two_digits_is_a_reject(deck):
+    path = deck((BASIC, ["Count?", "10<sup>9</sup>/L", ""]), (CLOZE, ["10{{c1::9}} and {{c2::b}}", ""]))
+    assert texts(path) == [("10____ and b", "9")]
+    assert read(path)[1] == {(JOINED, False): 2}
 
 
 def test_the_clozes_of_a_note_stay_together(deck):

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from medalpaca_data.deleted import JOINED
 from medalpaca_data.formats.csv_stream import CROOKED, LONGEST_FIELD, read_csv
 from medalpaca_data.formats.turtle import read_turtle
 from medalpaca_data.ground.errors import UserError
@@ -130,6 +131,20 @@ def test_metadata_generated_in_the_true_layout(write, tmp_path):
         ("no title", True): 1,
         ("abstract too short", True): 1,
     }
+
+
+@pytest.mark.parametrize("between", ["<sup>", "&lt;jats:sub&gt;", "&#1;", "</b><i>"])
+def test_a_paper_with_joined_digits_is_rejected(write, tmp_path, between):
+    count = f"The count was 10{between}9/L. {ABSTRACT}"
+    records = [paper(1), paper(2, abstract=count), paper(3, abstract=count.replace(between, "<p>"))]
+    write("metadata.csv", metadata(records))
+    write("paper/p.json", {**PARSED, "abstract": [{"text": count}]})
+    rows, [reject] = read(tmp_path, "metadata.csv")
+    assert [row.output for row in rows] == ["Masks 1", "Masks 3"]
+    assert (reject.reason, reject.by_rule, reject.evidence) == (JOINED, False, {"digits": "10|9"})
+    assert reject.record["abstract"] == count
+    [parsed] = read(tmp_path, "paper")[1]
+    assert (parsed.file, parsed.reason) == ("p.json", JOINED)
 
 
 def test_a_paper_that_stands_there_again_is_left_out_and_counted(write, tmp_path):

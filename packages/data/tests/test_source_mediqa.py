@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medalpaca_data.deleted import JOINED
 from medalpaca_data.formats.xlsx import read_sheet
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.row import Row
@@ -123,6 +124,30 @@ def test_good_answers_become_rows_and_the_rest_is_accounted_for(write, tmp_path)
     assert (unjudged.reason, empty.reason) == ("no reference score", "no answer")
     best = MEDIQA(path="TrainingSet1.xml", max_rank=1).records(tmp_path)
     assert [record.output for record in best if isinstance(record, Row)] == ["Ask for help if it lasts."]
+
+
+def test_an_answer_whose_tags_part_two_digits_is_rejected(write, tmp_path):
+    write(
+        "TrainingSet1.xml",
+        TRAIN.replace("keep it &lt;", "10<sup>9</sup>/L").replace("for help", "CO<sub>2</sub>"),
+    )
+    _, joined, _, kept, *_ = MEDIQA(path="TrainingSet1.xml").records(tmp_path)
+    assert (joined.place, joined.reason, joined.evidence) == ("line 3 answer 1", JOINED, {"digits": "10|9"})
+    assert kept.output == "Ask CO2 if it lasts."
+
+
+def test_a_raised_number_in_a_workbook_is_no_part_of_the_one_before_it(write, tmp_path):
+    good = workbook([("NLM Question", "Summary"), ("10", "a"), ("b", "c")], inline=True)
+    file = io.BytesIO()
+    raised = (
+        b'<is><r><t>10</t></r><r><rPr><vertAlign val="superscript"/></rPr><t>9</t></r><r><t>/L</t></r></is>'
+    )
+    with zipfile.ZipFile(io.BytesIO(good)) as old, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b"<is><t>10</t></is>", raised))
+    write("ValidationSet.xlsx", file.getvalue())
+    joined, kept = MEDIQA(path="ValidationSet.xlsx").records(tmp_path)
+    assert (joined.reason, joined.evidence, kept.output) == (JOINED, {"digits": "10|9"}, "c")
 
 
 def test_the_split_is_what_name_and_setting_agree_on(write, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from medalpaca_data.deleted import JOINED
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.row import Row
 from medalpaca_data.sources import MedQuAD
@@ -88,6 +89,17 @@ def test_pairs_of_both_layouts_packed_and_unpacked(corpus, tmp_path):
         ("not readable as XML", False): 2,
         ("not a document of MedQuAD", False): 1,
     }
+
+
+def test_a_pair_whose_tags_part_two_digits_is_rejected(write, tmp_path):
+    write(
+        "d/a.xml",
+        DOCUMENT.replace("Some &amp; more.", "10<sup>9</sup>/L").replace("pollen", "CO<sub>2</sub>"),
+    )
+    rows, rejects = read(tmp_path, "d")
+    assert [row.output for row in rows] == ["An itch that\ncomes in spring. Mind\nthese:\n- CO2\n- wool"]
+    [reject] = [reject for reject in rejects if reject.reason == JOINED]
+    assert (reject.file, reject.place, reject.evidence) == ("a.xml", "pair 4", {"digits": "10|9"})
 
 
 def test_types_of_questions_can_be_chosen(corpus, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from medalpaca_data.deleted import JOINED
 from medalpaca_data.formats import bounded
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.row import Row
@@ -200,6 +201,16 @@ def pack(path: Path, **members: bytes) -> Path:
         for name, data in members.items():
             archive.writestr(data, name.replace("_", "."))
     return path
+
+
+def test_an_answer_whose_markup_parts_two_digits_is_rejected(site):
+    joined = post(3, 2, ParentId=1, Score=5, Body="<p>Platelets 150 x 10<sup>9</sup>/L</p>")
+    records = site(QUESTION, ANSWER, joined)
+    assert len(rows(records)) == 1
+    [reject] = [record for record in records if isinstance(record, Reject)]
+    assert (reject.file, reject.place, reject.reason) == ("Posts.xml", "row Id=3", JOINED)
+    assert reject.evidence == {"digits": "10|9"}
+    assert "10<sup>9" in reject.record["Body"]
 
 
 def test_the_archive_of_a_site_is_read_with_its_users(tmp_path):

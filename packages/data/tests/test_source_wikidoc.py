@@ -1,5 +1,6 @@
 import bz2
 import gzip
+import re
 from collections import Counter
 from xml.sax.saxutils import escape
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from medalpaca_data.deleted import JOINED, JoinedDigits
 from medalpaca_data.formats.wikitext import wiki_sections, wiki_text
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.row import Row
@@ -190,6 +192,124 @@ def test_titles_are_divided_into_article_and_chapter():
 )
 def test_wikitext(wikitext, text):
     assert wiki_text(wikitext) == text
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "digits"),
+    [
+        ("150 x 10<sup>9</sup>/L", "10|9"),
+        ("1<sub>2</sub>", "1|2"),
+        ("5''10", "5|10"),
+        ("5'''10'''", "5|10"),
+        ("5<ref>a 7</ref>0", "5|0"),
+        ("5<ref name=a />0", "5|0"),
+        ("5<!-- a -->0", "5|0"),
+        ("5<!-- a -->&#48;", "5|0"),
+        ("5<!-- a -->''0''", "5|0"),
+        ("5{{a|7}}0", "5|0"),
+        ("5{{{a}}}0", "5|0"),
+        ("5[[a|0]]", "5|0"),
+        ("[[5]]0", "5|0"),
+        ("[http://a 5]0", "5|0"),
+        ("5[[File:a.jpg|7px]]0", "5|0"),
+        ("5<nowiki/>0", "5|0"),
+        ("5__NOTOC__0", "5|0"),
+        ("5\r0", "5|0"),
+        ("5&#1;0", "5|0"),
+        ("5\ue0000", "5|0"),
+        ("5\ufdd00", "5|0"),
+        ("\u0665<b>\u0660</b>", "\u0665|\u0660"),
+        ("a\u00b2<b>\u00b3</b>", "\u00b2|\u00b3"),
+    ],
+)
+def test_two_numbers_never_become_one(wikitext, digits):
+    with pytest.raises(JoinedDigits, match=f"^{JOINED}$") as raised:
+        wiki_text(wikitext)
+    assert raised.value.digits == digits
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "text"),
+    [
+        ("CO<sub>2</sub> 40, 1,''5'' and [[a|5]] mg", "CO2 40, 1,5 and 5 mg"),
+        ("10<b>\u2079</b>/L", "10\u2079/L"),
+        ("5<br>0", "5\n0"),
+        ("5 {{a}} 0", "5 0"),
+        ("5 <!-- a -->0", "5 0"),
+        ("&#53;&#48;\u200b1", "50\u200b1"),
+        ("a<ref>1<sup>2</sup></ref> {{b|1<sup>2</sup>}} [[File:c.jpg|1<sup>2</sup>]]", "a"),
+        ("a\n| 10<sup>9</sup>\nb", "a\n\nb"),
+        ("a\nthumb|10<sup>9</sup>\nb", "a\n\nb"),
+        ("\ue000a\ufdd0", "a"),
+    ],
+)
+def test_numbers_stay_what_they_are(wikitext, text):
+    assert wiki_text(wikitext) == text
+
+
+def test_only_the_section_with_joined_digits_is_rejected(write, tmp_path):
+    count = "The count of platelets is 150 x 10<sup>9</sup>/L in nearly all of the healthy people."
+    wikitext = f"{LONG}\n== Causes ==\n{count}\n== Symptoms ==\n{LONG}\n== Treatment ==\n10<sup>9</sup>"
+    saved = f"<h1 id='firstHeading'>Gout</h1><h2>Causes</h2><p>{count}</p><h2>Symptoms</h2><p>{LONG}</p>"
+    write(
+        "site.xml", export(page("Gout", wikitext), page("Pox", f"{LONG}\n== Type 1<sub>2</sub> ==\n{LONG}"))
+    )
+    write("gout.html", saved)
+    rows, rejects = read(tmp_path, "site.xml")
+    assert [row.instruction for row in rows] == ["What is Gout?", "What are the symptoms of Gout?"]
+    assert [(r.place, r.reason, r.by_rule, r.evidence) for r in rejects] == [
+        ("line 3 section 1", JOINED, False, {"digits": "10|9"}),
+        ("line 3 section 3", "answer too short", True, {}),
+        ("line 10", JOINED, False, {"digits": "1|2"}),
+    ]
+    assert "150 x 10|9/L" in rejects[0].record["text"]
+    [row], [_, reject] = read(tmp_path, "gout.html")
+    assert row.instruction == "What are the symptoms of Gout?"
+    assert (reject.place, reject.reason, reject.evidence) == ("page section 2", JOINED, {"digits": "10|9"})
+
+
+def test_a_reference_between_digits_of_a_saved_page_is_noticed(write, tmp_path):
+    shown = SAVED.replace("H<sub>2</sub>O.", 'It is 5<sup class="reference">[7]</sup>0.')
+    shown = shown.replace("<h2>Symptoms</h2>", f"<h2>2 Symptoms</h2><p>{LONG}</p>")
+    write("gout.html", shown)
+    [row], [reject] = read(tmp_path, "gout.html")
+    assert row.instruction == "What is known about 2 Symptoms in the context of Spring itch?"
+    assert (reject.reason, reject.evidence) == (JOINED, {"digits": "5|0"})
+    assert f"{LONG} It is 5|0." in reject.record["text"]
+
+
+MARKUP = (
+    *("<b>", "</b>", "<sup>", "</sup>", "<ref>a</ref>", "<ref name=a />", "<!-- a -->", "<br>", "<nowiki/>"),
+    *(
+        "{{a}}",
+        "{{{a}}}",
+        "[[File:a.jpg]]",
+        "[[a|",
+        "]]",
+        "[http://a ",
+        "]",
+        "''",
+        "'''",
+        "__NOTOC__",
+        "\r",
+        "\ue000",
+    ),
+    *("\u200b", "&nbsp;", "&#1;", "\ufdd0", " ", "\n", "a", "."),
+)
+
+
+@given(
+    st.lists(
+        st.tuples(st.from_regex(r"\A\d{1,3}\Z"), st.lists(st.sampled_from(MARKUP), max_size=3)), max_size=8
+    )
+)
+def test_digits_are_kept_apart_or_the_text_is_refused(parts):
+    wikitext = "".join(number + "".join(between) for number, between in parts)
+    try:
+        text = wiki_text(wikitext)
+    except ValueError:
+        return
+    assert set(re.findall(r"\d+", text)) <= set(re.findall(r"\d+", wikitext))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medalpaca_data.build import build
+from medalpaca_data.deleted import JOINED
 from medalpaca_data.ground import places
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.recipe import load_recipe
@@ -154,6 +155,21 @@ def test_cleaning_is_written_down(write, tmp_path, row):
     assert read_split(tmp_path / "out", "train")[0].input == "a\nb & c"
     assert stage(result, "clean")["changed"] == {"HTML entities": 1, "HTML tags": 1}
     assert stage(result, "clean")["reasons"] == {"no answer": 1}
+
+
+def test_a_row_with_joined_digits_is_rejected_as_it_was_read(write, tmp_path, row):
+    write(
+        "raw.json",
+        [row(1), row(2, output="Give 50\x96100 mg."), row(3, input="Or 2\u200b3?", output="10<b>ml</b>")],
+    )
+    result = built(tmp_path, ALPACA)
+    assert stage(result, "clean")["reasons"] == {JOINED: 2}
+    assert "changed" not in stage(result, "clean")
+    assert result.ledger["rows"]["train"] == 1
+    one, two = rejects(tmp_path)
+    assert (one["stage"], one["reason"], one["field"], one["digits"]) == ("clean", JOINED, "output", "50|100")
+    assert one["record"]["output"] == "Give 50\x96100 mg."
+    assert (two["field"], two["digits"], two["record"]["output"]) == ("input", "2|3", "10<b>ml</b>")
 
 
 def test_caps_and_weights(write, tmp_path, row):

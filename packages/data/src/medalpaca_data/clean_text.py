@@ -6,6 +6,8 @@ import html
 import re
 import unicodedata
 
+from .deleted import GONE, Substitution, decode_digits, settled, substituted
+
 TAGS = (
     "a|b|i|u|em|strong|p|br|hr|div|span|ul|ol|li|dl|dt|dd|sup|sub|table|tbody|thead|tr|td|th|font|center|img|h[1-6]|"
     "small|big|blockquote|code|pre|ref|references|gallery|nowiki|noinclude|script|style"
@@ -21,20 +23,6 @@ ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z]{2,8});", re.IGNORECASE)
 WIKI_FILE = re.compile(r"\[\[(?:file|image|category):[^\[\]]*\]\]", re.IGNORECASE)
 WIKI_LINK = re.compile(r"\[\[(?:[^\[\]|]*\|)?([^\[\]|]*)\]\]")
 WIKI_TEMPLATE = re.compile(r"\{\{([^{}]*)\}\}")
-WIKI_QUOTES = re.compile(
-    r"(?<!\w)('{5}|'{2,3})(?=\S)(.+?)(?<=\S)\1(?!\w)"
-)  # in pairs: 5'' is a place in a strand
-WIKI_CAPTION = re.compile(r"\bthumb\|(?:[^|\n]*\|)*")
-LINE_BREAKS = re.compile("\r\n|[\r\u000b\u000c\u0085\u2028\u2029]")
-# Not the joiners U+200C and U+200D, which Persian and Hindi are written with.
-INVISIBLE = re.compile(
-    "[\u0000-\u0008\u000e-\u001f\u007f-\u009f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff]"
-)
-SPACES = re.compile("[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
-LINE_END = re.compile(r"[ \t]+$", re.MULTILINE)
-BLANK_LINES = re.compile(r"\n{3,}")
-
-TEMPLATE = re.compile(r"\{\{([^{}]*)\}\}")
 WIKI_QUOTES = re.compile(
     r"(?<!\w)('{5}|'{2,3})(?=\S)(.+?)(?<=\S)\1(?!\w)"
 )  # in pairs: 5'' is a place in a strand
@@ -71,25 +59,28 @@ LONG = 40  # characters: below, an answer may be a bare term
 
 
 def clean_text(text: str) -> tuple[str, list[str]]:
-    """The text without residue, and what was done to it."""
+    """Return the text without residue, and what was done to it.
+
+    Raise JoinedDigits where a deletion would make one number of two.
+    """
     done: list[str] = []
 
     def apply(what: str, changed: str) -> str:
-        if changed != text:
+        if changed != text and what not in done:
             done.append(what)
         return changed
 
     text = apply("unicode form", unicodedata.normalize("NFC", text))
     text = apply("line breaks", LINE_BREAKS.sub("\n", text))
+    text = apply("HTML entities", decode_digits(text))
     if "[[" in text or "{{" in text or "''" in text or "thumb|" in text:
-        plain = WIKI_LINK.sub(r"\1", WIKI_FILE.sub("", WIKI_TEMPLATE.sub(_template, text)))
-        text = apply("wiki markup", WIKI_QUOTES.sub(r"\2", WIKI_CAPTION.sub("", plain)))
+        text = apply("wiki markup", substituted(text, *WIKI_STEPS))
     if "<" in text:
-        plain = POWER.sub("^", CELL.sub(" | ", REF.sub("", text)))
-        text = apply("HTML tags", TAG.sub("", BREAKS.sub("\n", plain)))
+        text = apply("HTML tags", substituted(text, *TAG_STEPS))
     # After the tags: a decoded `<` is text.
-    text = apply("HTML entities", ENTITY.sub(_entity, text) if "&" in text else text)
-    text = apply("invisible characters", SPACES.sub(" ", INVISIBLE.sub("", text)))
+    if "&" in text:
+        text = apply("HTML entities", substituted(text, (ENTITY, _entity)))
+    text = apply("invisible characters", settled(substituted(text, (INVISIBLE, GONE), (SPACES, " "))))
     text = apply("white space", BLANK_LINES.sub("\n\n", LINE_END.sub("", text)).strip())
     return text, done
 
@@ -111,13 +102,29 @@ def fault(instruction: str, input: str, output: str, *, english: bool = False) -
 
 
 def _template(found: re.Match[str]) -> str:
-    """What a reader would see of a template: the amounts in it, as {{convert|5|mg}} has them; of others nothing."""
+    """Return the text that a template shows: the amounts of {{convert|5|mg}}, and nothing of other templates."""
     _, *values = found[1].split("|")
     shown = [value.strip() for value in values if "=" not in value]
-    return " ".join(shown) if any(any(map(str.isdigit, value)) for value in shown) else ""
+    return f"{GONE}{' '.join(shown)}{GONE}" if any(any(map(str.isdigit, value)) for value in shown) else GONE
 
 
 def _entity(found: re.Match[str]) -> str:
     text = html.unescape(found[0])
     # An entity for half a surrogate pair or a control character is left to be seen, not made.
-    return text if text.isprintable() or text in "\n\t\u00a0" else found[0]
+    return (text or GONE) if text.isprintable() or text in "\n\t\u00a0" else found[0]
+
+
+WIKI_STEPS: tuple[Substitution, ...] = (
+    (WIKI_TEMPLATE, _template),
+    (WIKI_FILE, GONE),
+    (WIKI_LINK, rf"{GONE}\1{GONE}"),
+    (WIKI_CAPTION, GONE),
+    (WIKI_QUOTES, rf"{GONE}\2{GONE}"),
+)
+TAG_STEPS: tuple[Substitution, ...] = (
+    (REF, GONE),
+    (CELL, " | "),
+    (POWER, "^"),
+    (BREAKS, "\n"),
+    (TAG, GONE),
+)

@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import re
 
+from ..deleted import GONE, between_digits, decode_digits, settled
+
 BLANK_LINES = re.compile(r"\n{3,}")
+# Where text meets a tag or a comment. A mark is put only beside a character that is no blank, so that the parser puts
+# both into the same text and blanks collapse as they would without it.
+TEXT_ENDS = re.compile(r"<(?<=[^\s>]<)")
+TEXT_BEGINS = re.compile(r">(?=[^\s<])")
 
 
 def html_text(fragment: str) -> str:
-    """The text a reader would see. Never fails: what is no HTML comes back as it is, entities resolved."""
+    """Return the text a reader would see; of what is no HTML, the text itself with its entities decoded.
+
+    Raise JoinedDigits where markup between two digits goes and nothing takes its place: 10<sup>9</sup>.
+    """
+    return settled(marked_text(fragment))
+
+
+def marked_text(fragment: str) -> str:
+    """Return the text as `html_text` does, with a mark where markup between two digits went."""
     from resiliparse.extract.html2text import extract_plain_text
 
     # Without a body a parser puts leading text and comments where it likes.
     text = extract_plain_text(
-        f"<body>{fragment}</body>", preserve_formatting=True, list_bullets=True, links=False
+        f"<body>{with_marks(fragment)}</body>", preserve_formatting=True, list_bullets=True, links=False
     )
-    text = text.replace("\u2022 ", "- ").replace("\xa0", " ")
+    text = between_digits(text).replace("\u2022 ", "- ").replace("\xa0", " ")
     lines = (line.rstrip() for line in text.split("\n"))
     return BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
+
+
+def with_marks(fragment: str) -> str:
+    """Return the HTML with a mark at both edges of all markup that stands beside text."""
+    # NUL is the one character that the parser itself deletes.
+    text = between_digits(decode_digits(fragment).replace("\0", GONE))
+    return TEXT_BEGINS.sub(f">{GONE}", TEXT_ENDS.sub(f"{GONE}<", text))

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 from xml.etree.ElementTree import Element
 
+from ..deleted import GONE, settled
 from ..ground.errors import UserError
 from ..ground.files import existing
 from .archive import open_bytes
-from .html import html_text
+from .html import marked_text, with_marks
 from .wikitext import CLOSE, OPEN, Section, section, wiki_sections, without_comments
 from .xml import read_elements
 
@@ -52,7 +53,7 @@ GONE_CLASSES = frozenset(
 )
 BEGIN, END = "\ue002", "\ue003"  # of a heading, with its level, while a saved page is read
 HEADING = re.compile(f"{BEGIN}([1-6])([^{BEGIN}{END}]*){END}")
-MARKS = str.maketrans("", "", OPEN + CLOSE + BEGIN + END)
+MARKS = str.maketrans(dict.fromkeys(OPEN + CLOSE + BEGIN + END, GONE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ def _saved(path: Path, name: str) -> Page:
 def _html_sections(text: str) -> list[Section]:
     from resiliparse.parse.html import HTMLTree
 
-    tree = HTMLTree.parse(text.translate(MARKS))
+    tree = HTMLTree.parse(with_marks(text.translate(MARKS)))
     body = tree.body
     if body is None:
         return []
@@ -176,10 +177,10 @@ def _html_sections(text: str) -> list[Section]:
         node.append(tree.create_text_node(CLOSE))
     for node in gone:
         node.remove()
-    first, *rest = HEADING.split(html_text(content.html))
+    first, *rest = HEADING.split(marked_text(content.html))
     parts = [section(0, "", first)]
     for level, heading, marked in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
-        name = " ".join(heading.translate(MARKS).split())
+        name = " ".join(settled(heading.translate(MARKS)).split())
         parts.append(section(int(level), name, marked))
     return parts
 

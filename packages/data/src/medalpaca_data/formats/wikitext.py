@@ -6,15 +6,26 @@ image options) is removed afterwards, line by line.
 
 from __future__ import annotations
 
-import html
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..deleted import (
+    GONE,
+    JoinedDigits,
+    barred,
+    between_digits,
+    decode_digits,
+    settled,
+    substituted,
+    unescape,
+)
+
 # Link text stands between these while a section is read; a section of nothing else is a list of links.
 OPEN, CLOSE = "\ue000", "\ue001"
+MARKS = re.compile(f"[{OPEN}{CLOSE}]")
 LINKED = re.compile(f"{OPEN}[^{OPEN}{CLOSE}]*{CLOSE}")
 
 GONE_TAG = re.compile(
@@ -38,6 +49,7 @@ LEFTOVERS = (
     re.compile(r"__[A-Z]{3,20}__"),
     re.compile(r"\[\[|\]\]|\{\{+|\}\}+|'{2,}"),
 )
+RETURN = re.compile("\r")
 BULLET = re.compile(r"^[ \t]*([*#:;][*#:; \t]*+)", re.MULTILINE)
 BLANKS = re.compile(r"[ \t\u00a0]+")
 # The parser tries every opening without a closing anew over all that follows: at this product that takes seconds.
@@ -50,21 +62,25 @@ EMPTY_BULLET = re.compile(r"^-[ \t]*$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What stands between one heading and the next of any level; level 0 is what stands before the first."""
+    """What stands between one heading and the next of any level; level 0 is what stands before the first.
+
+    `joined` is "" or the digits that a deletion would join, as "10|9"; `text` then holds bars in such places.
+    """
 
     level: int
     heading: str
     text: str
     links_only: bool
+    joined: str = ""
 
 
 def wiki_sections(wikitext: str) -> list[Section]:
-    """The sections of a page, in order, those without text too.
+    """Return the sections of a page, in order, those without text too.
 
-    Raises ValueError where the markup cannot be taken apart.
+    Raise ValueError where the markup cannot be taken apart, and JoinedDigits for a heading as `wiki_text` does.
     """
     parts: list[tuple[int, str, list[str]]] = [(0, "", [])]
-    for line in _without_marks(without_comments(wikitext)).split("\n"):
+    for line in _source(wikitext).split("\n"):
         level = _level(line)
         if level:
             parts.append((level, wiki_text(line.strip()[level:-level]), []))
@@ -74,23 +90,33 @@ def wiki_sections(wikitext: str) -> list[Section]:
 
 
 def wiki_text(wikitext: str) -> str:
-    """The text a reader would see of a piece of wikitext. Raises ValueError as `wiki_sections` does."""
-    return _tidy(_marked(_without_marks(without_comments(wikitext))))
+    """Return the text a reader would see of a piece of wikitext.
+
+    Raise ValueError as `wiki_sections` does, and JoinedDigits where markup between two digits goes and nothing takes
+    its place: 10<sup>9</sup>.
+    """
+    return _tidy(_marked(_source(wikitext)))
 
 
-def without_comments(wikitext: str) -> str:
-    """The text without its comments; one that is not closed hides the rest of the page, as it does on the site."""
+def without_comments(wikitext: str, mark: str = "") -> str:
+    """Return the text with `mark` in place of its comments.
+
+    A comment that is not closed hides the rest of the page, as it does on the site.
+    """
     shown, place = [], 0
     while (start := wikitext.find("<!--", place)) >= 0:
         shown.append(wikitext[place:start])
         end = wikitext.find("-->", start + 4)
         place = end + 3 if end >= 0 else len(wikitext)
-    return "".join((*shown, wikitext[place:]))
+    return mark.join((*shown, wikitext[place:]))
 
 
 def section(level: int, heading: str, marked: str) -> Section:
-    """A section from text whose links stand between OPEN and CLOSE."""
-    text = _tidy(marked)
+    """Return a section of text whose links stand between OPEN and CLOSE."""
+    try:
+        text = _tidy(marked)
+    except JoinedDigits as error:
+        return Section(level, heading, barred(MARKS.sub(GONE, marked)).strip(), False, error.digits)
     bare = LINKED.sub("", marked)
     return Section(level, heading, text, bool(text) and bare != marked and not re.search(r"\w", bare))
 
@@ -103,8 +129,9 @@ def _level(line: str) -> int:
     return min(opening, closing, 6) if len(line) > opening + closing and line.strip("= \t") else 0
 
 
-def _without_marks(text: str) -> str:
-    return text.replace(OPEN, "").replace(CLOSE, "")
+def _source(wikitext: str) -> str:
+    """Return the wikitext without its comments and without OPEN and CLOSE; between digits a mark takes their place."""
+    return between_digits(MARKS.sub(GONE, without_comments(decode_digits(wikitext), GONE)))
 
 
 def _marked(wikitext: str) -> str:
@@ -114,7 +141,7 @@ def _marked(wikitext: str) -> str:
     if _unclosed(wikitext) * len(wikitext) > MOST_TRIES:
         raise ValueError(BROKEN)
     try:
-        return "".join(_render(mwparserfromhell.parse(wikitext, skip_style_tags=True)))
+        return between_digits("".join(_render(mwparserfromhell.parse(wikitext, skip_style_tags=True))))
     except (ParserError, RecursionError):
         raise ValueError(BROKEN) from None
 
@@ -136,6 +163,7 @@ def _unclosed(wikitext: str) -> int:
 
 
 def _render(code: Any) -> Iterator[str]:
+    """Yield the text of the nodes: links between OPEN and CLOSE, and a mark at each edge of other markup."""
     from mwparserfromhell import nodes
 
     for node in code.nodes if code is not None else ():
@@ -143,12 +171,14 @@ def _render(code: Any) -> Iterator[str]:
             case nodes.Text():
                 yield node.value
             case nodes.HTMLEntity():
-                yield html.unescape(str(node))
+                yield unescape(str(node))
             case nodes.Wikilink():
                 yield from _link(str(node.title), node)
             case nodes.ExternalLink():
                 # A bare address is no text; one in brackets has a name or shows a number.
-                if node.title is not None:
+                if node.title is None:
+                    yield GONE
+                else:
                     yield from (OPEN, *_render(node.title), CLOSE)
             case nodes.Tag():
                 name = str(node.tag).strip().lower()
@@ -156,16 +186,21 @@ def _render(code: Any) -> Iterator[str]:
                     yield "\n"
                 elif name in ("li", "dd", "dt") and node.wiki_markup:
                     yield str(node.wiki_markup)
-                elif not GONE_TAG.fullmatch(name):
-                    yield from _render(node.contents)
+                elif GONE_TAG.fullmatch(name):
+                    yield GONE
+                else:
+                    yield from (GONE, *_render(node.contents), GONE)
             case nodes.Heading():
-                yield from _render(node.title)
+                yield from (GONE, *_render(node.title), GONE)
+            case _:
+                yield GONE
 
 
 def _link(title: str, node: Any) -> Iterator[str]:
     prefix, colon, _ = title.strip().partition(":")
     prefix = prefix.strip().lower()
     if colon and (GONE_LINK.fullmatch(prefix) or (INTERWIKI.fullmatch(prefix) and node.text is None)):
+        yield GONE
         return
     yield OPEN
     if node.text is None:
@@ -176,9 +211,7 @@ def _link(title: str, node: Any) -> Iterator[str]:
 
 
 def _tidy(marked: str) -> str:
-    text = _without_marks(marked).replace("\r", "")
-    for leftover in LEFTOVERS:
-        text = leftover.sub("", text)
+    text = settled(substituted(marked, *((gone, GONE) for gone in (MARKS, RETURN, *LEFTOVERS))))
     text = BULLET.sub(lambda found: "- " if "*" in found[1] or "#" in found[1] else "", text)
     text = EMPTY_BULLET.sub("", "\n".join(BLANKS.sub(" ", line).strip() for line in text.split("\n")))
     return BLANK_LINES.sub("\n\n", text).strip()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
+from ..deleted import GONE, between_digits
 from ..ground.errors import UserError
 from .archive import read_members
 from .xml import read_elements
@@ -20,9 +21,10 @@ SHEET = re.compile(r"xl/worksheets/sheet(\d+)\.xml")
 
 
 def read_sheet(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """("row N", column letters -> text) of every row of the first sheet that has a text; rows as Excel numbers them.
+    """Yield ("row N", column letters -> text) of every row of the first sheet that has a text, as Excel numbers them.
 
-    Raises UserError for what is no workbook, is damaged, or unpacks to far more than it weighs.
+    A mark (`deleted.GONE`) stands where nothing else keeps a number and a raised or lowered one apart.
+    Raise UserError for what is no workbook, is damaged, or unpacks to far more than it weighs.
     """
     sheets = []
     shared: list[str] = []
@@ -60,8 +62,14 @@ def _cell(cell: Element, shared: list[str], where: str) -> str:
 
 
 def _text(entry: Element) -> str:
-    """A string's runs joined, without the reading aids (`rPh`) of Japanese text."""
-    return "".join(text.text or "" for part in entry if part.tag in ("t", "r") for text in part.iter("t"))
+    """Return a string's runs joined, without the reading aids (`rPh`) of Japanese text."""
+    runs = []
+    for part in entry:
+        if part.tag in ("t", "r"):
+            text = "".join(text.text or "" for text in part.iter("t"))
+            raised = part.find("rPr/vertAlign") is not None
+            runs.append(f"{GONE}{text}{GONE}" if raised else text)
+    return between_digits("".join(runs))
 
 
 def _whole(text: str | None, other: int) -> int:

@@ -7,6 +7,7 @@ from typing import BinaryIO
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
+from ..deleted import GONE, between_digits
 from ..ground.errors import UserError
 
 CHUNK = 1 << 16
@@ -40,6 +41,11 @@ def read_elements(file: BinaryIO, where: str, tags: Collection[str]) -> Iterator
     except (ValueError, LookupError) as error:  # an encoding that Python does not know
         raise UserError(f"{where}: not readable XML ({error})") from None
     yield from reader.take()
+
+
+def element_text(element: Element) -> str:
+    """Return all text inside an element, with a mark where a tag between two digits goes."""
+    return between_digits(GONE.join(element.itertext()))
 
 
 class _Reader:

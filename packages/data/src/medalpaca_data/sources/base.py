@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from ..config import Config
+from ..deleted import JoinedDigits
 from ..ground.errors import BadRecord
 from ..row import Row
 
@@ -38,7 +39,8 @@ class Reject:
     """A record that did not become a row: where it stood, why, and the record itself so that nothing is lost.
 
     `by_rule` says that the record is sound and left out on purpose (a low score, a test row, a picture card); only
-    others count towards `max_reject_share`. Reasons are counted, so they name a kind of fault, not its text.
+    others count towards `max_reject_share`. Reasons are counted, so they name a kind of fault, not its text;
+    `evidence` shows the fault in this record.
     """
 
     file: str
@@ -46,13 +48,15 @@ class Reject:
     reason: str
     record: Any
     by_rule: bool = False
+    evidence: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, file: str, place: str, error: ValueError | BadRecord, record: Any = None) -> Reject:
         """What `error` says of a record: that it is left out, that it makes no row, or that it cannot be read."""
         if isinstance(error, BadRecord):
             return cls(file, place, error.reason, error.record)
-        return cls(file, place, str(error), record, isinstance(error, LeftOut))
+        evidence = {"digits": error.digits} if isinstance(error, JoinedDigits) else {}
+        return cls(file, place, str(error), record, isinstance(error, LeftOut), evidence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from ..deleted import GONE, settled
+
 GAP = "____"
 DEPTH = 20  # nobody writes more than a few inside one another
 
@@ -32,10 +34,12 @@ def with_gaps(text: str, number: int) -> tuple[str, list[str]]:
     """The text of card `number`, a gap (and its hint) for each of its deletions and all others filled in; and what
     belongs in the gaps, in their order, none if no deletion has the number. HTML is left as it is.
 
-    Raises ValueError for deletions nested more than 20 deep.
+    Raise ValueError for deletions nested more than 20 deep, and JoinedDigits where a deletion that is filled in
+    has digits on both sides of its edge: 10{{c2::9}}.
     """
     answers: list[str] = []
-    return _show(_parse(text), number, answers), answers
+    shown = settled(_show(_parse(text), number, answers))
+    return shown, [settled(answer) for answer in answers]
 
 
 def _parse(text: str) -> _Cloze:
@@ -70,5 +74,5 @@ def _show(cloze: _Cloze, number: int | None, answers: list[str]) -> str:
             answers.append(_show(part, None, []))
             shown.append(f"{GAP} ({part.hint})" if part.hint else GAP)
         else:
-            shown.append(_show(part, number, answers))
+            shown += (GONE, _show(part, number, answers), GONE)
     return "".join(shown)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..deleted import GONE, JoinedDigits, settled, substituted, unescape
 from ..formats.archive import open_bytes, read_members
 from ..formats.csv_stream import read_csv
 from ..formats.turtle import Node, read_turtle
@@ -101,7 +101,11 @@ def _table(path: Path) -> Iterator[Paper | Reject]:
                 continue
             if make is None:
                 make = _layout(path, record)
-            yield make(path.name, place, record)
+            try:
+                paper: Paper | Reject = make(path.name, place, record)
+            except JoinedDigits as error:
+                paper = Reject.of(path.name, place, error, record)
+            yield paper
 
 
 def _layout(path: Path, record: Mapping[str, str]) -> Callable[[str, str, Mapping[str, str]], Paper]:
@@ -223,9 +227,12 @@ def _string(value: Any) -> str:
 
 
 def _clean(text: str) -> str:
-    """One paragraph, without the tags and entities that publishers' systems leave; "" for a placeholder."""
+    """Return one paragraph, without the tags and entities that publishers' systems leave; "" for a placeholder.
+
+    Raise JoinedDigits where a tag between two digits goes: 10<sup>9</sup>.
+    """
     if "&" in text or "<" in text:
-        text = BLOCK.sub(" ", INLINE.sub("", html.unescape(html.unescape(text))))
+        text = settled(substituted(unescape(unescape(text)), (INLINE, GONE), (BLOCK, " ")))
     text = " ".join(text.split())
     nothing = len(text) < LONGEST_NOTHING and NOTHING.fullmatch(text)
     return "" if nothing or not is_text(text) else text

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field
 
+from ..deleted import JoinedDigits, joined
 from ..ground.errors import UserError
 from ..ground.files import existing, is_text, sha256_bytes
 from ..row import Row
@@ -123,6 +124,8 @@ class MEDIQA(BaseSource):
     def _record(self, found: layouts.Found, file: Path, origin: Origin, split: str) -> Row | Reject:
         if reason := _fault(found):
             return Reject(found.file, found.place, reason, found.record)
+        if digits := joined(found.input) or joined(found.output):
+            return Reject.of(found.file, found.place, JoinedDigits(digits), found.record)
         # One name for a question in all collections, so that it is on one side of a split wherever it stands.
         question = sha256_bytes(" ".join(found.question.lower().split()).encode())
         return self.make(

@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 from ..formats.archive import open_bytes
 from ..formats.json_object import read_object
 from ..formats.xlsx import read_sheet
-from ..formats.xml import read_elements
+from ..formats.xml import element_text, read_elements
 from ..ground.errors import UserError
 from ..ground.files import read_text
 from .base import Context, Reject
@@ -182,7 +182,7 @@ def _way(file: Path) -> str:
 
 def _child(element: Element, name: str) -> str:
     child = element.find(name)
-    return "" if child is None else "".join(child.itertext()).strip()
+    return "" if child is None else element_text(child).strip()
 
 
 def _whole(text: str | None) -> int | None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar, Literal
 from xml.etree.ElementTree import Element
 
+from ..deleted import JoinedDigits, joined
 from ..formats.archive import open_bytes, read_members
-from ..formats.xml import read_elements
+from ..formats.xml import element_text, read_elements
 from ..ground.errors import UserError
 from ..ground.files import existing
 from .base import About, BaseSource, Name, Record, Reject
@@ -122,8 +123,8 @@ class MedQuAD(BaseSource):
             )
         for number, pair in enumerate(pairs, 1):
             asked = _child(pair, "question")
-            question = _question("".join(asked.itertext()))
-            answer = _answer("".join(_child(pair, "answer").itertext()))
+            question = _question(element_text(asked))
+            answer = _answer(element_text(_child(pair, "answer")))
             qtype = (asked.get("qtype") or "").strip().lower()
             where = f"{member}pair {number}"
             record = {"focus": focus, "qtype": qtype, "question": question, "answer": answer}
@@ -137,6 +138,8 @@ class MedQuAD(BaseSource):
                 )
             elif self.qtypes is not None and qtype not in self.qtypes:
                 yield Reject(file, where, "a type of question that is not asked for", record, by_rule=True)
+            elif digits := joined(question) or joined(answer):
+                yield Reject.of(file, where, JoinedDigits(digits), record)
             else:
                 yield self.make(
                     source_id=f"{file} {where} {qtype}".strip(),

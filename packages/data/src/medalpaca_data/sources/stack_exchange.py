@@ -132,9 +132,9 @@ class StackExchange(BaseSource):
         if found is None:
             raise ValueError("its question is not in the file")
         title, body, html, asker, licence, tags = found
-        body = _text(body, html)
         if self.tags and not set(self.tags).intersection(tags.split(" ")):
             raise LeftOut("its question has none of the tags")
+        body = _text(body, html)
         if not (answer := _text(post.body, post.html)):
             raise ValueError("an empty answer")
         if not (title or body):

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from pydantic import Field
 
+from ..deleted import JoinedDigits
 from ..formats.mediawiki import Page, page_files, read_pages
 from ..formats.wikitext import Section
 from ..ground.files import existing
@@ -43,7 +44,7 @@ class WikiPages(BaseSource):
             try:
                 sections = page.sections()
             except ValueError as error:
-                yield Reject(_name(page), page.place or "page", str(error), {"title": page.title})
+                yield Reject.of(_name(page), page.place or "page", error, {"title": page.title})
                 continue
             records = list(self._page(page, sections))
             if not records:
@@ -79,9 +80,11 @@ class WikiPages(BaseSource):
             place = f"{page.place or 'page'} section {number}"
             told = f'page="{page.title}" heading="{" / ".join(headings)}"'
             asked = self.question(page, headings)
+            record = {"page": page.title, "headings": headings, "text": section.text}
             if reason := self._no_answer(section, answer, asked):
-                record = {"page": page.title, "headings": headings, "text": section.text}
                 yield Reject(_name(page), place, reason, record, by_rule=True)
+            elif section.joined:
+                yield Reject.of(_name(page), place, JoinedDigits(section.joined), record)
             else:
                 yield self.make(
                     source_id=f"{_name(page)} {place} {told}",

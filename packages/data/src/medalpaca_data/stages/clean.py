@@ -9,6 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..clean_text import SUSPECT, clean_text, fault
+from ..deleted import JOINED, JoinedDigits
 from ..row import TEXTS, content_id
 from ..shard import Drop, Shard
 from .base import Stage, Verdict
@@ -23,7 +24,7 @@ CHANGE = ("id", "source_id", "was", "stage", "field", "before")  # columns of wh
 
 
 class Clean(Stage):
-    """Takes markup residue out of the three texts, and drops rows without a usable answer."""
+    """Removes markup residue from the three texts; drops rows without a usable answer or with digits it would join."""
 
     name: ClassVar[str] = "clean"
 
@@ -41,12 +42,20 @@ class Clean(Stage):
         ids, places = table["id"].to_list(), table["source_id"]
         counts: Counter[str] = Counter()
         changes: list[dict[str, Any]] = []
+        drops: dict[int, Drop] = {}
         for n in table.select(suspect.arg_true()).to_series().to_list():
             before = {name: texts[name][n] for name in TEXTS}
-            after = {}
-            for name, text in before.items():
-                after[name], done = clean_text(text)
-                counts.update(done)
+            after: dict[str, str] = {}
+            did: Counter[str] = Counter()
+            try:
+                for name, text in before.items():
+                    after[name], done = clean_text(text)
+                    did.update(done)
+            except JoinedDigits as error:
+                # The row is rejected as it was read, with what stood between the digits.
+                drops[n] = Drop(reason=JOINED, evidence={"field": name, "digits": error.digits})
+                continue
+            counts.update(did)
             if after == before:
                 continue
             for name in TEXTS:
@@ -68,10 +77,8 @@ class Clean(Stage):
         cleaned = table.with_columns(
             *(pl.Series(name, values, dtype=pl.String) for name, values in columns.items())
         )
-        drops = {
-            n: Drop(reason=reason)
-            for n, parts in enumerate(zip(*texts.values(), strict=True))
-            if (reason := fault(*parts, english=self._english))
-        }
+        for n, parts in enumerate(zip(*texts.values(), strict=True)):
+            if n not in drops and (reason := fault(*parts, english=self._english)):
+                drops[n] = Drop(reason=reason)
         listed = pl.DataFrame(changes, schema=dict.fromkeys(CHANGE, pl.String))
         return Verdict(frame=cleaned, drops=drops, changes=listed, counts=counts)

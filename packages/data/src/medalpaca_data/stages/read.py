@@ -101,7 +101,7 @@ class _Part:
                 self._context[record.kind] += 1
             case Reject():
                 self._reasons[record.reason] += 1
-                more: dict[str, Any] = {"by_rule": True} if record.by_rule else {}
+                more: dict[str, Any] = {**record.evidence, **({"by_rule": True} if record.by_rule else {})}
                 line = rejected_line(record.file, record.place, STAGE, record.reason, record.record, **more)
                 self._rejected.append(line)
                 if not record.by_rule:
