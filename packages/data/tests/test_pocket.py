@@ -47,11 +47,6 @@ def test_a_common_answer_is_wrong_three_times_as_often_as_it_is_right():
         assert {text: 3 * count for text, count in right.items()} == wrong
 
 
-def test_the_exam_is_one_exam():
-    # A changed fact, form or draw makes another exam: scores on it are not comparable, so change this on purpose.
-    assert load_exam(POCKET).sha256 == "29118119f5a9aad30711e74ccfc7034b0711e2c53a87374ca192848da4e6840d"
-
-
 def test_exam_forms_share_no_five_words_with_cards():
     for relation, forms in load_forms().items():
         grams = [

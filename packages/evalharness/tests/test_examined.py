@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 
 from medalpaca_data.ground.errors import UserError
 from medalpaca_data.ground.weights import weights_sha256
 from medalpaca_data.prompt import PROMPT_ID
-from medalpaca_evalharness.asked.examined import examined
+from medalpaca_evalharness.asked.examined import REFUSED, examined
 
 
 def test_base_and_adapter_are_hashed(tiny, adapter):
@@ -98,6 +100,12 @@ def test_another_prompt_in_training_is_said(tiny, adapter, tmp_path, trained, wa
 def test_switched_off_is_not_asked_for(tiny):
     off = {"trust_remote_code": False, "gguf_file": None, "autogptq": False, "use_safetensors": True}
     assert examined({"pretrained": str(tiny)} | off).base_sha256 == weights_sha256(tiny)
+
+
+def test_the_readme_names_the_refused_arguments_in_one_sentence():
+    text = " ".join((Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").split())
+    [sentence] = [part for part in text.split(". ") if part.endswith("pickle formats are refused")]
+    assert set(re.findall(r"`(\w+)=`", sentence)) == set(REFUSED)
 
 
 def test_an_adapter_without_a_manifest_on_another_architecture(adapter, tmp_path):
