@@ -15,7 +15,7 @@ SHINGLE, RUN, PERMUTATIONS = 3, 13, 128
 
 def ours(texts: Sequence[str], threshold: float) -> list[int]:
     """Bands chosen for the threshold, every candidate verified."""
-    from medalpaca_data.dedup import near_duplicates
+    from medalpaca_data.stages.minhash import near_duplicates
 
     labels: list[int] = near_duplicates(texts, threshold).cluster.tolist()
     return labels

@@ -142,9 +142,7 @@ async def serve() -> None:
 
 def requests(count: int) -> Iterator[Any]:
     """Distinct requests as a recipe makes them."""
-    from medalpaca_data.rephrase.prompt import load_prompt
-    from medalpaca_data.rephrase.request import make_request
-    from medalpaca_data.rephrase.settings import Rephrase
+    from medalpaca_data.rephrase.prompts import Rephrase, load_prompt, make_request
 
     prompt = load_prompt("flash_card", Path())
     asked = Rephrase(prompts={"cards": "flash_card"}, endpoints=("http://127.0.0.1/v1",), model="m")

@@ -55,7 +55,7 @@ SLOW = "datatrove"  # takes a millisecond and more for a row
 PEERS = ("datasketch", "datatrove")  # packages whose arms bear their names
 SLOW_ROWS, QUICK_ROWS, QUICK_SLOW_ROWS = 20_000, 20_000, 5_000
 IMPORTS = {
-    "ours": ("medalpaca_data.dedup", "medalpaca_data.exams.contamination"),
+    "ours": ("medalpaca_data.stages.minhash", "medalpaca_data.exams.contamination"),
     "datasketch": ("datasketch",),
     "datasketch, verified": ("datasketch",),
     "datatrove": ("datatrove.pipeline.dedup", "datatrove.pipeline.decont", "spacy"),

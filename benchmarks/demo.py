@@ -81,8 +81,8 @@ def make_pair(where: Path, width: int) -> None:
 
 def ours(where: Path) -> tuple[Ask, list[Any]]:
     """The demo's engine, watched as the page watches it."""
-    from medalpaca_demo.load import check_pair, load_engine
-    from medalpaca_demo.passes.request import Request
+    from medalpaca_demo.job import Request
+    from medalpaca_demo.models import check_pair, load_engine
 
     engine = load_engine(check_pair(where / "base", where / "run"))
 

@@ -72,9 +72,9 @@ def main() -> int:
 
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
-    from medalpaca_data.exams.asked import ask
+    from medalpaca_data.core.paths import shared
     from medalpaca_data.exams.exam import load_exam
-    from medalpaca_data.ground.places import shared
+    from medalpaca_data.exams.prompts import ask
 
     if (root := shared()) is None:
         sys.exit(
@@ -138,8 +138,7 @@ def in_every_order(items: Any) -> Any:
 
 def stressed(turned: Any, directory: Path) -> Asks:
     """As `exam stress` asks and writes down, whatever the requests are."""
-    from medalpaca_evalharness.stress.journal import Journal
-    from medalpaca_evalharness.stress.run import ask
+    from medalpaca_evalharness.stress.run import Journal, ask
 
     def call(lm: Any, _: Any) -> Any:
         journal = Journal(directory / "partial.jsonl", "benchmark")
@@ -229,7 +228,7 @@ def stratified(items: Any, n: int) -> Any:
 
 def words(data: Path, items: Any) -> Any:
     """Medical English to train the tokenizer on: the questions themselves, and public instruction rows beside them."""
-    from medalpaca_data.exams.asked import ask
+    from medalpaca_data.exams.prompts import ask
 
     for item in items:
         yield ask(item, "letter").prompt

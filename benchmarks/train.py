@@ -68,7 +68,7 @@ def on_gpu(options: argparse.Namespace, arms: list[str]) -> tuple[list[compariso
     from train_arms import Setting, in_4_bits, llama_8b
     from train_sections import beside, compare
 
-    from medalpaca_train.hardware.device import Hardware
+    from medalpaca_train.hardware import Hardware
 
     if not torch.cuda.is_available():
         raise SystemExit("--gpu: no CUDA device here")
@@ -86,8 +86,8 @@ def on_cpu(options: argparse.Namespace, arms: list[str]) -> tuple[list[compariso
     from train_arms import Setting, small_llama
     from train_sections import CONSOLE, beside, check_first_losses, compare, prepare, prepared
 
-    from medalpaca_data.ground import places
-    from medalpaca_train.hardware.device import Hardware
+    from medalpaca_data.core import paths
+    from medalpaca_train.hardware import Hardware
 
     torch.set_num_threads(1)
     cpu = Hardware(torch.device("cpu"), "fp32", "")
@@ -106,7 +106,7 @@ def on_cpu(options: argparse.Namespace, arms: list[str]) -> tuple[list[compariso
         figures["32k vocabulary"] = compare("vocabulary 32,000", large, some, options.repeats)
         comparisons += beside("train, vocabulary 32,000: tokens per CPU second", figures["32k vocabulary"])
     if options.only in (None, "preparation"):
-        if shared := places.shared():
+        if shared := paths.shared():
             figures["preparation"] = prepare(shared, options.repeats)
             comparisons.append(prepared(figures["preparation"]))
         else:

@@ -15,16 +15,14 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from medalpaca_train.hardware.device import Hardware
-from medalpaca_train.hardware.flops import peak, work_of
-from medalpaca_train.loop import Trainer, make_optimizer
-from medalpaca_train.loss.exactness import choose_objective
+from medalpaca_train.checkpoint import Progress
+from medalpaca_train.hardware import Hardware, peak, work_of
+from medalpaca_train.loop import StopRequest, Trainer, make_optimizer
+from medalpaca_train.loss import choose_objective
+from medalpaca_train.packing import make_plan
 from medalpaca_train.recipe import Lora, Recipe
-from medalpaca_train.record.checkpoint import Progress
-from medalpaca_train.record.journal import read_journal
-from medalpaca_train.rows.plan import make_plan
-from medalpaca_train.rows.tokens import Sample
-from medalpaca_train.stop import StopRequest
+from medalpaca_train.tokenize import Sample
+from medalpaca_train.trackers import read_journal
 
 POOL, ROWS, LONGEST = 8_000, 16, 1_024
 LEARNED = 0.57  # share of a row's tokens

@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.table import Table
 from train_arms import ARMS, LONGEST, Measured, Setting, make_pool, small_llama
 
-from medalpaca_data.prompt import render
-from medalpaca_data.row import Row
-from medalpaca_train.hardware.flops import peak
-from medalpaca_train.rows.tokens import encode
+from medalpaca_data.core.prompt import render
+from medalpaca_data.core.row import Row
+from medalpaca_train.hardware import peak
+from medalpaca_train.tokenize import encode
 
 CONSOLE = Console(width=120)
 PEERS = {

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from medalpaca_data.ground import places
+from medalpaca_data.core import paths
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,7 +23,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture(scope="session")
 def real() -> Path:
     """The real data's directory; the test is skipped where there is none."""
-    shared = places.shared()
+    shared = paths.shared()
     if shared is None:
         pytest.skip("no real data: set MEDALPACA_SHARED to the directory that holds data/")
     return shared / "data"
@@ -67,8 +67,8 @@ class Pair:
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """Made once: what is tested with it is that the parts fit, not what the models know."""
-    from medalpaca_data.prompt import chat_template, render
-    from medalpaca_train.model.pocket import make_model, make_tokenizer
+    from medalpaca_data.core.prompt import chat_template, render
+    from medalpaca_train.model import make_model, make_tokenizer
 
     folder = tmp_path_factory.mktemp("pair")
     rows = [

@@ -172,8 +172,8 @@ def write_base(folder: Path) -> None:
     """A Llama of 20,000 weights with the pocket tokenizer."""
     from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
-    from medalpaca_data.prompt import chat_template, render
-    from medalpaca_train.model.pocket import CONTEXT, make_tokenizer
+    from medalpaca_data.core.prompt import chat_template, render
+    from medalpaca_train.model import CONTEXT, make_tokenizer
 
     tokenizer = make_tokenizer(
         render(f"Which drug treats {use}?") + drug for drug, use in zip(DRUGS, USES, strict=True)

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from medalpaca_demo.commands import parser as demo
+from medalpaca_demo.cli import parser as demo
 from medalpaca_demo.quickstart import parser as quickstart
-from medalpaca_evalharness.commands import parser as exam
-from medalpaca_train.commands import COMMANDS as TRAIN_COMMANDS
-from medalpaca_train.commands import command_parser, recipe_parser
+from medalpaca_evalharness.cli import parser as exam
+from medalpaca_train.cli import COMMANDS as TRAIN_COMMANDS
+from medalpaca_train.cli import command_parser, recipe_parser
 
 SCRIPTS = Path(sys.executable).parent
 NAMES = ("data", "train", "exam", "demo", "quickstart")
@@ -32,7 +32,7 @@ def train(words: list[str]) -> argparse.ArgumentParser:
 
 
 PARSERS: dict[str, Callable[[list[str]], argparse.ArgumentParser]] = {
-    "data": lambda _: import_module("medalpaca_data.commands").parser(),
+    "data": lambda _: import_module("medalpaca_data.cli").parser(),
     "train": train,
     "exam": lambda _: exam(),
     "demo": lambda _: demo(),

@@ -12,15 +12,15 @@ import pytest
 from rich.console import Console
 
 from medalpaca_data.cli import main as data
-from medalpaca_data.ground.errors import CheckFailed
-from medalpaca_data.progress import Watched
+from medalpaca_data.core.errors import CheckFailed
+from medalpaca_data.show import Watched
 from medalpaca_evalharness.cli import main as exam
-from medalpaca_evalharness.stress.progress import Watched as Examined
-from medalpaca_train.canary.report import show as show_canary
-from medalpaca_train.canary.report import verdict
-from medalpaca_train.canary.settings import CanaryTest
+from medalpaca_evalharness.stress.run import Watched as Examined
+from medalpaca_train.canary import show as show_canary
+from medalpaca_train.canary import verdict
 from medalpaca_train.progress import metered
-from medalpaca_train.report import show_outcome
+from medalpaca_train.recipe import CanaryTest
+from medalpaca_train.run import show_outcome
 
 NAMES = ("medical_meadow_wikidoc_patient_information", "stack_exchange_health_questions", "cards")
 STEM = "A patient has these " + " ".join(f"sign{n}" for n in range(24)) + " and which disease is it?"

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from medalpaca_data.recipe import builtin_recipes, load_recipe
-from medalpaca_train.canary.settings import CanaryTest
-from medalpaca_train.recipe import Recipe, built_in, find_recipe
+from medalpaca_train.recipe import CanaryTest, Recipe, built_in, find_recipe
 
 SENDING = re.compile(
     r"hub|push|upload|share|sharing|track|report_to|endpoint|host|publish|send|telemetr|server|webhook|api|monitor|pwa|"
@@ -75,7 +74,7 @@ def test_no_data_recipe(name):
 
 
 def test_no_default_of_a_recipe_of_your_own():
-    from medalpaca_data.rephrase.settings import Rephrase
+    from medalpaca_data.rephrase.prompts import Rephrase
 
     assert_quiet(Recipe(model="m", data="d").model_dump(mode="json"))
     assert_quiet(CanaryTest().model_dump(mode="json"))
@@ -90,7 +89,7 @@ def test_a_recipe_that_would_send_is_noticed():
 
 def test_no_default_of_the_page(monkeypatch):
     from medalpaca_demo.app import launch_settings
-    from medalpaca_demo.choice import LOOPBACK, choose
+    from medalpaca_demo.cli import LOOPBACK, choose
 
     settings = {key: value for key, value in launch_settings().items() if key not in ("css", "head", "theme")}
     assert_quiet(settings)

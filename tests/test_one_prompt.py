@@ -1,9 +1,9 @@
 """One prompt everywhere: what training saw, what lm_eval asks and what the demo sends are the same tokens."""
 
-from medalpaca_data.exams.asked import ask
+from medalpaca_data.core.prompt import user_message
+from medalpaca_data.core.row import Row
 from medalpaca_data.exams.exam import load_exam
-from medalpaca_data.prompt import user_message
-from medalpaca_data.row import Row
+from medalpaca_data.exams.prompts import ask
 
 
 def harness(pair, **options):
@@ -17,7 +17,7 @@ def harness(pair, **options):
 def test_training_and_lm_eval_make_the_same_tokens(pair):
     from transformers import AutoTokenizer
 
-    from medalpaca_train.rows.tokens import encode
+    from medalpaca_train.tokenize import encode
 
     tokenizer = AutoTokenizer.from_pretrained(pair.run)
     model = harness(pair)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from medalpaca_data.core.paths import Quickstart
 from medalpaca_data.exams.exam import load_exam
-from medalpaca_data.ground.places import Quickstart
-from medalpaca_evalharness.statistics.paired import wilson
+from medalpaca_evalharness.statistics import wilson
 
 from .conftest import run_command, samples
 

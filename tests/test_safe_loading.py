@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from medalpaca_data.ground.command import run
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.unsafe import REFUSED_SUFFIXES
+from medalpaca_data.core.cli import run
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.weights import REFUSED_SUFFIXES
 
 KEYS = ("max_steps=3", "batch_tokens=256", "max_tokens=256", "validation=0", "precision=fp32")  # the pair's
 
@@ -55,7 +55,7 @@ def here(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
     # The guard cannot be taken out of this process again; what it does is tested elsewhere.
-    monkeypatch.setattr("medalpaca_data.ground.sealed.seal", lambda but=(): None)
+    monkeypatch.setattr("medalpaca_data.core.offline.seal", lambda but=(): None)
 
     def call(name: str, *words: object) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", [name, *map(str, words)])
@@ -203,7 +203,7 @@ def test_as_a_dataset_under_an_honest_name(here, bomb, pair, tmp_path, name):
 
 
 def test_in_the_places_of_quickstart(here, bomb, pair, tmp_path):
-    from medalpaca_data.ground.code import package_sha256
+    from medalpaca_data.core.files import package_sha256
     from medalpaca_demo.quickstart import MADE, SOURCES
 
     root = tmp_path / "home" / "quickstart"
@@ -314,7 +314,7 @@ def test_a_chat_template_is_rendered_in_a_sandbox(pair, tmp_path, template):
     """transformers renders them, in jinja2's sandbox; the check before a run reports what that refuses in one line."""
     from transformers import AutoTokenizer
 
-    from medalpaca_evalharness.asked.preflight import _context
+    from medalpaca_evalharness.preflight import _context
 
     tokenizer = AutoTokenizer.from_pretrained(pair.base)
     tokenizer.chat_template = template

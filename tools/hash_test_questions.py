@@ -18,13 +18,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from medalpaca_data.core.cli import run
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.files import read_json, write_bytes
+from medalpaca_data.core.records import read_records
+from medalpaca_data.exams.contamination import FILE, PIECE, SHORT, pack, question_pieces, words_of
 from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.known_questions import FILE, PIECE, SHORT, pack, question_pieces, words_of
 from medalpaca_data.exams.layouts import read_exam
-from medalpaca_data.ground.command import run
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.files import read_json, write_bytes
-from medalpaca_data.row import read_records
 
 OUT = Path(__file__).parents[1] / "packages/data/src/medalpaca_data/exams" / FILE
 OPTIONS = 12  # words that options must have together to stand for their question without it

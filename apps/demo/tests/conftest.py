@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from medalpaca_data.ground.sealed import go_offline
+from medalpaca_data.core.offline import go_offline
 
 go_offline()
 # Two cores shared with a browser: more threads than one only wait for each other.
@@ -108,7 +108,7 @@ def plain(pair: tuple[Path, Path]) -> SimpleNamespace:
 @pytest.fixture
 def engine(pair: tuple[Path, Path]) -> Iterator[Any]:
     """A fresh engine on the pair."""
-    from medalpaca_demo.load import check_pair, load_engine
+    from medalpaca_demo.models import check_pair, load_engine
 
     engine = load_engine(check_pair(*pair))
     yield engine

@@ -11,16 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from medalpaca_data.exams.asked import ask
+from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.item import Item
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.exams.prompts import ask
 from medalpaca_demo.engine import Engine
-from medalpaca_demo.load import check_pair, load_engine, no_engine
-from medalpaca_demo.passes.arms import Mixed, Switched, Two
-from medalpaca_demo.passes.encode import encode
-from medalpaca_demo.passes.prefill import follow
-from medalpaca_demo.passes.request import ARMS, Request
-from medalpaca_demo.passes.score import score_options
+from medalpaca_demo.inference import encode, follow, score_options
+from medalpaca_demo.job import ARMS, Request
+from medalpaca_demo.models import check_pair, load_engine, no_engine
+from medalpaca_demo.sides import Mixed, Switched, Two
 
 ITEMS = [
     Item(

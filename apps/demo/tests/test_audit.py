@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from medalpaca_data.ground.audit import AuditLog, verify
-from medalpaca_data.ground.files import sha256_bytes
+from medalpaca_data.core.audit_log import AuditLog, verify
+from medalpaca_data.core.files import sha256_bytes
 from medalpaca_demo.audit import Recorder
 from medalpaca_demo.engine import Engine
-from medalpaca_demo.load import check_pair, load_arms
-from medalpaca_demo.passes.request import Request
+from medalpaca_demo.job import Request
+from medalpaca_demo.models import check_pair, load_arms
 
 DEMO = Path(sys.executable).with_name("demo")
 ASKED = Request(

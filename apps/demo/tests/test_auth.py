@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from medalpaca_data.ground.errors import UserError
-from medalpaca_demo.served.auth import hash_line, read_auth
+from medalpaca_data.core.errors import UserError
+from medalpaca_demo.access import hash_line, read_auth
 
 
 def write(where: Path, text: str) -> Path:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from medalpaca_demo.page.ballot import Vote, as_jsonl, cast_choice, left_arm, tally
+from medalpaca_demo.tabs.vote import Vote, as_jsonl, cast_choice, left_arm, tally
 
 
 def vote(name: str, left: str, choice: str) -> Vote:

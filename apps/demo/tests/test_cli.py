@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from medalpaca_data.ground.errors import UserError
-from medalpaca_demo.choice import Choice, choose
-from medalpaca_demo.load import check_pair
+from medalpaca_data.core.errors import UserError
+from medalpaca_demo.cli import Choice, choose
+from medalpaca_demo.models import check_pair
 
 DEMO = Path(sys.executable).with_name("demo")
 
@@ -132,7 +132,7 @@ def test_an_adapter_of_another_base_is_refused_before_loading(
 def test_what_the_libraries_cannot_load_is_one_line(
     pair: tuple[Path, Path], tmp_path: Path, which: int, file: str, change: dict[str, object]
 ) -> None:
-    from medalpaca_demo.load import load_engine
+    from medalpaca_demo.models import load_engine
 
     copies = [Path(shutil.copytree(source, tmp_path / source.name)) for source in pair]
     broken = copies[which] / file
@@ -155,7 +155,7 @@ def test_loading_is_quiet_and_only_there(
 ) -> None:
     from transformers.utils import logging
 
-    from medalpaca_demo.load import load_engine
+    from medalpaca_demo.models import load_engine
 
     logging.enable_progress_bar()
     load_engine(check_pair(*pair)).close()

@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from medalpaca_demo.engine import Engine
-from medalpaca_demo.passes.arms import ADAPTER_NAMES
-from medalpaca_demo.passes.hooks import HookGuard
-from medalpaca_demo.passes.request import ARMS, Progress, Request
+from medalpaca_demo.job import ARMS, Progress, Request
+from medalpaca_demo.sides import ADAPTER_NAMES, HookGuard
 
 QUESTIONS = [
     "Which vitamin is lacking in scurvy?",
@@ -142,7 +141,7 @@ def test_cancel_while_waiting_costs_nothing(engine: Engine) -> None:
 
 def test_a_full_queue_says_so_at_once(pair: tuple[Path, Path]) -> None:
     from medalpaca_demo.engine import Engine
-    from medalpaca_demo.load import check_pair, load_arms
+    from medalpaca_demo.models import check_pair, load_arms
 
     engine = Engine(lambda: load_arms(check_pair(*pair)), max_jobs=1, max_waiting=2)
     jobs = [engine.submit(request(QUESTIONS[0], max_new_tokens=200)) for _ in range(6)]
@@ -157,7 +156,7 @@ def test_two_hundred_comparisons_by_eight_users_are_all_right(engine: Engine, pl
     """Eight threads, each its own visitor, through the page's own door; nobody gets another's answer."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from medalpaca_demo.visits import Visits
+    from medalpaca_demo.context import Visits
 
     visits = Visits(engine)
 
@@ -187,8 +186,8 @@ def test_too_long_a_question_fails_alone_and_in_words(engine: Engine) -> None:
 
 
 def test_half_a_character_is_held_back(plain: SimpleNamespace) -> None:
-    from medalpaca_demo.passes.job import Job
-    from medalpaca_demo.passes.stream import Row
+    from medalpaca_demo.inference import Row
+    from medalpaca_demo.job import Job
 
     ids = plain.tokenizer.encode("a\N{SNOWMAN}", add_special_tokens=False)
     assert len(ids) > 2
@@ -199,7 +198,7 @@ def test_half_a_character_is_held_back(plain: SimpleNamespace) -> None:
 
 
 def test_closing_ends_every_job(pair: tuple[Path, Path]) -> None:
-    from medalpaca_demo.load import check_pair, load_engine
+    from medalpaca_demo.models import check_pair, load_engine
 
     engine = load_engine(check_pair(*pair))
     jobs = [engine.submit(request(q, max_new_tokens=400)) for q in QUESTIONS * 3]

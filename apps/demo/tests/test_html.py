@@ -7,11 +7,10 @@ from types import MappingProxyType
 import pytest
 
 from medalpaca_data.exams.item import Item
-from medalpaca_demo.page.answers import answer_column
-from medalpaca_demo.page.bars import option_table, percent
-from medalpaca_demo.page.text import header, label, prompt, status, stem
-from medalpaca_demo.passes.request import Answer, Progress
-from medalpaca_demo.passes.score import rate
+from medalpaca_demo.html import header, label, prompt, status, stem
+from medalpaca_demo.inference import rate
+from medalpaca_demo.job import Answer, Progress
+from medalpaca_demo.side_by_side import answer_column, option_table, percent
 
 BAD = "<script>alert(1)</script>"
 ITEM = Item(id=BAD, question=BAD, options={"A": BAD, "B": "b"}, answer="B", step=1, subject=BAD)

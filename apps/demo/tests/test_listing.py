@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from medalpaca_data.exams.exam import Exam, load_exam
-from medalpaca_demo.load import Pair, check_pair
-from medalpaca_demo.page.listing import KINDS, Filter, lines, select
-from medalpaca_demo.results import Results, load_results
+from medalpaca_demo.models import Pair, check_pair
+from medalpaca_demo.results import KINDS, Filter, Results, lines, load_results, select
 from medalpaca_demo.tabs.browse import as_csv, controls, filter_name, table
 from medalpaca_demo.tabs.leaderboard import in_words, leaderboard, subjects
-from medalpaca_evalharness.logged.run import read_run
-from medalpaca_evalharness.verdict.compare import compare
+from medalpaca_evalharness.compare import compare
+from medalpaca_evalharness.results import read_run
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from medalpaca_demo.page.paste import read_pasted
-from medalpaca_demo.page.patient import looks_like_patient
-from medalpaca_demo.page.spoken import spoken_letter
+from medalpaca_demo.side_by_side import spoken_letter
+from medalpaca_demo.tabs.own import looks_like_patient, read_pasted
 
 
 @pytest.mark.parametrize("style", ["{}. {}", "{}) {}", "({}) {}", "{}: {}", "  {} : {}"])

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from medalpaca_data.exams.asked import ask
 from medalpaca_data.exams.exam import Exam
 from medalpaca_data.exams.item import Item
+from medalpaca_data.exams.prompts import ask
 
 pytestmark = pytest.mark.browser
 
@@ -58,7 +58,7 @@ class Site:
 @pytest.fixture(scope="module")
 def site(pair: tuple[Path, Path]) -> Iterator[Site]:
     from medalpaca_demo.app import build_app
-    from medalpaca_demo.load import check_pair, load_engine
+    from medalpaca_demo.models import check_pair, load_engine
 
     checked = check_pair(*pair)
     engine = load_engine(checked)
@@ -88,7 +88,7 @@ def phone(site: Site, visit: Any) -> Iterator[Any]:
 def slow(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Answers that take seconds, so that there is something to stop; and when each token of them came."""
     came: list[float] = []
-    from medalpaca_demo.passes.stream import FanOut
+    from medalpaca_demo.inference import FanOut
 
     take = FanOut._take
 
@@ -114,7 +114,7 @@ def idle(engine: Any, seconds: float = 5.0) -> bool:
 
 
 def test_both_sides_answer_and_the_bars_are_the_engines_numbers(site: Site, tab: Any) -> None:
-    from medalpaca_demo.passes.request import ARMS, Request
+    from medalpaca_demo.job import ARMS, Request
 
     compare(tab)
     question = ask(site.items[0], "letter")

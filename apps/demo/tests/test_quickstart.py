@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.places import quickstart
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.paths import quickstart
 from medalpaca_demo.quickstart import Loop, is_examined, only_one
 
 

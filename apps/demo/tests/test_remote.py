@@ -14,15 +14,15 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from medalpaca_data.exams.asked import ask
+from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.item import Item
-from medalpaca_data.ground.errors import UserError
-from medalpaca_demo.endpoint.address import Address, check_hosts, read_source
-from medalpaca_demo.endpoint.remote import Remote
+from medalpaca_data.exams.prompts import ask
+from medalpaca_demo.endpoint import Address, check_hosts, read_source
 from medalpaca_demo.engine import Engine, Loaded
-from medalpaca_demo.load import check_pair, load_engine
-from medalpaca_demo.page.bars import option_table
-from medalpaca_demo.passes.request import ARMS, Progress, Request
+from medalpaca_demo.job import ARMS, Progress, Request
+from medalpaca_demo.models import check_pair, load_engine
+from medalpaca_demo.remote import Remote
+from medalpaca_demo.side_by_side import option_table
 
 ITEM = Item(
     id="q",

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from medalpaca_data.exams.exam import load_exam
-from medalpaca_demo.endpoint.address import Address
-from medalpaca_demo.load import check_pair, load_engine
+from medalpaca_demo.endpoint import Address
+from medalpaca_demo.models import check_pair, load_engine
 
 pytestmark = pytest.mark.browser
 

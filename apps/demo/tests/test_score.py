@@ -13,9 +13,8 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from medalpaca_demo.engine import Engine
-from medalpaca_demo.passes.encode import encode, encode_pair
-from medalpaca_demo.passes.request import ARMS, Request
-from medalpaca_demo.passes.score import rate
+from medalpaca_demo.inference import encode, encode_pair, rate
+from medalpaca_demo.job import ARMS, Request
 
 PROMPT = "### Instruction:\nWhich vitamin is lacking in scurvy?\n\n### Response:\n"
 LETTERS = ("A", "B", "C", "D", "E")
@@ -57,7 +56,7 @@ def test_numbers_equal_lm_eval(
 def test_a_prompt_that_does_not_fit_is_cut_as_lm_eval_cuts_it(
     engine: Engine, harness: dict[str, HFLM]
 ) -> None:
-    from medalpaca_demo.passes.score import score_options
+    from medalpaca_demo.inference import score_options
 
     request = Request(prompt=LONG, choices=TEXTS, scoring="text")
     assert len(encode(engine._tokenizer, LONG)) > engine.max_length

@@ -17,16 +17,16 @@ from typing import Any
 
 import pytest
 
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.offline import go_offline
 from medalpaca_data.exams.exam import Exam
 from medalpaca_data.exams.item import Item
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.sealed import go_offline
 
 
 @pytest.fixture(scope="module")
 def app(pair: tuple[Path, Path]) -> Iterator[tuple[Any, str]]:
     from medalpaca_demo.app import build_app
-    from medalpaca_demo.load import check_pair, load_engine
+    from medalpaca_demo.models import check_pair, load_engine
 
     checked = check_pair(*pair)
     engine = load_engine(checked)
@@ -92,9 +92,9 @@ def test_calls_go_through_the_queue_and_runs_are_not_there(app: tuple[Any, str])
 
 
 def test_others_are_let_in_with_a_password_only(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    from medalpaca_demo.access import hash_line, read_auth
     from medalpaca_demo.app import build_app, serving
-    from medalpaca_demo.load import check_pair, load_engine
-    from medalpaca_demo.served.auth import hash_line, read_auth
+    from medalpaca_demo.models import check_pair, load_engine
 
     users = tmp_path / "users"
     users.write_text(hash_line("ada", lambda prompt: "difference engine") + "\n")
@@ -167,7 +167,7 @@ def test_the_command_serves_and_asks_nobody(
     from medalpaca_demo import cli
 
     # The guard itself would hide a look-up by refusing it, and stays for the process's life.
-    monkeypatch.setattr("medalpaca_data.ground.sealed.seal", lambda hosts: go_offline())
+    monkeypatch.setattr("medalpaca_data.core.offline.seal", lambda hosts: go_offline())
     monkeypatch.setattr(cli, "wait_for_interrupt", lambda: print(get("http://127.0.0.1:7871/config")[0]))  # noqa: T201
     assert cli.main([*arguments, "--port", "7871"]) == 0
     said = capsys.readouterr().out
@@ -185,7 +185,7 @@ def test_the_page_opens_behind_a_proxy(
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody answers
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "")
-    monkeypatch.setattr("medalpaca_data.ground.sealed.seal", lambda hosts: go_offline())
+    monkeypatch.setattr("medalpaca_data.core.offline.seal", lambda hosts: go_offline())
     monkeypatch.setattr(cli, "wait_for_interrupt", lambda: None)
     assert cli.main([*arguments, "--port", "7873"]) == 0
     assert "open http://127.0.0.1:7873" in capsys.readouterr().out
@@ -196,7 +196,7 @@ def test_a_taken_port_is_one_line(
 ) -> None:
     from medalpaca_demo import cli
 
-    monkeypatch.setattr("medalpaca_data.ground.sealed.seal", lambda hosts: go_offline())
+    monkeypatch.setattr("medalpaca_data.core.offline.seal", lambda hosts: go_offline())
     port = app[1].rstrip("/").rpartition(":")[2]
     with pytest.raises(UserError, match=f"port {port} is taken"):
         cli.main([*arguments, "--port", port])
@@ -216,7 +216,7 @@ def test_with_results_a_wrong_adapter_opens_the_page_and_says_so(
     shutil.copytree(pair[1], other)
     manifest = {"format": 1, "kind": "lora", "base": {"path": "elsewhere", "sha256": "f" * 64}}
     (other / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    monkeypatch.setattr("medalpaca_data.ground.sealed.seal", lambda hosts: go_offline())
+    monkeypatch.setattr("medalpaca_data.core.offline.seal", lambda hosts: go_offline())
     shown: list[bytes] = []
     monkeypatch.setattr(cli, "wait_for_interrupt", lambda: shown.append(get("http://127.0.0.1:7874/")[2]))
     arguments = ["--base", str(pair[0]), "--adapter", str(other), "--exam", str(exam_file), "--port", "7874"]
@@ -247,8 +247,7 @@ def test_a_run_trained_from_an_older_ledger_is_served_with_a_note(
     patient_text: dict[str, Any] | None,
     noted: bool,
 ) -> None:
-    from medalpaca_data.ground.tokenizer_files import tokenizer_sha256
-    from medalpaca_data.ground.weights import weights_sha256
+    from medalpaca_data.core.weights import tokenizer_sha256, weights_sha256
     from medalpaca_demo import cli
 
     run = Path(shutil.copytree(pair[1], tmp_path / "run"))
@@ -262,7 +261,7 @@ def test_a_run_trained_from_an_older_ledger_is_served_with_a_note(
     if patient_text is not None:
         manifest["patient_text"] = patient_text
     (run / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    monkeypatch.setattr("medalpaca_data.ground.sealed.seal", lambda hosts: go_offline())
+    monkeypatch.setattr("medalpaca_data.core.offline.seal", lambda hosts: go_offline())
     monkeypatch.setattr(cli, "wait_for_interrupt", lambda: None)
     arguments = ["--base", str(pair[0]), "--adapter", str(run), "--exam", str(exam_file), "--port", "7875"]
     assert cli.main(arguments) == 0

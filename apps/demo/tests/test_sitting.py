@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from medalpaca_data.exams.item import Item
-from medalpaca_demo.page.sitting import GRACE, as_json, scores, sit
+from medalpaca_demo.tabs.exam import GRACE, as_json, scores, sit
 
 ITEMS = tuple(
     Item(

@@ -33,7 +33,7 @@ class Site:
 @pytest.fixture(scope="module")
 def site(pair: tuple[Path, Path], exam_file: Path, examined: tuple[Path, Path]) -> Iterator[Site]:
     from medalpaca_demo.app import build_app
-    from medalpaca_demo.load import check_pair, load_engine
+    from medalpaca_demo.models import check_pair, load_engine
     from medalpaca_demo.results import load_results
 
     checked, exam = check_pair(*pair), load_exam(exam_file)
@@ -91,7 +91,7 @@ def ask_own(page: Any, text: str) -> None:
 
 
 def test_browse_filters_and_leads_to_the_question(site: Site, tab: Any) -> None:
-    from medalpaca_demo.page.listing import Filter, lines, select
+    from medalpaca_demo.results import Filter, lines, select
 
     page, listed = tab.page, lines(site.exam.items, site.results)
     go(page, "Browse")
@@ -170,9 +170,8 @@ def test_no_key_and_no_choice_reaches_the_page_before_handing_in(site: Site, tab
     # Of two items that differ in the key alone, the page is the same.
     from dataclasses import replace
 
-    from medalpaca_demo.page.sitting import sit
-    from medalpaca_demo.scene import Scene
-    from medalpaca_demo.visits import Visits
+    from medalpaca_demo.context import Scene, Visits
+    from medalpaca_demo.tabs.exam import sit
 
     def sheet(answer: str) -> str:
         item = replace(site.exam.items[0], answer=answer)
@@ -223,11 +222,9 @@ def test_quick_fingers_lose_no_answer(site: Site, tab: Any) -> None:
 
 def test_without_results_a_block_is_rated_by_the_models_now(site: Site) -> None:
     """The same choices as the examination's."""
-    from medalpaca_demo.page.sitting import sit
-    from medalpaca_demo.passes.request import ARMS
-    from medalpaca_demo.scene import Scene
-    from medalpaca_demo.tabs.exam import choices
-    from medalpaca_demo.visits import Visits
+    from medalpaca_demo.context import Scene, Visits
+    from medalpaca_demo.job import ARMS
+    from medalpaca_demo.tabs.exam import choices, sit
 
     visits = Visits(site.engine)
     sitting = sit(site.exam.items, 10, "", False, 0.0, 3).end(9.0)
@@ -242,9 +239,9 @@ def test_without_results_a_block_is_rated_by_the_models_now(site: Site) -> None:
 
 
 def test_a_timed_block_ends_by_itself(site: Site, tab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from medalpaca_demo.page import sitting
+    from medalpaca_demo.tabs import exam
 
-    monkeypatch.setattr(sitting, "SECONDS_PER_QUESTION", 0.2)
+    monkeypatch.setattr(exam, "SECONDS_PER_QUESTION", 0.2)
     go(tab.page, "Exam")
     tab.page.locator("#mp-exam select[name=time]").select_option("yes")
     tab.page.locator("#mp-exam [type=submit]").click()
@@ -254,7 +251,7 @@ def test_a_timed_block_ends_by_itself(site: Site, tab: Any, monkeypatch: pytest.
 
 def overhear(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Everything that the server streams to a page from now on."""
-    from medalpaca_demo.served.shield import Shield
+    from medalpaca_demo.access import Shield
 
     heard: list[bytes] = []
     original = Shield.__call__
@@ -515,9 +512,9 @@ def test_without_results_and_with_wrong_ones_the_page_says_so_and_goes_on(
 ) -> None:
     from dataclasses import replace
 
-    from medalpaca_data.ground.errors import UserError
+    from medalpaca_data.core.errors import UserError
     from medalpaca_demo.app import build_app
-    from medalpaca_demo.load import check_pair, no_engine, unchecked_pair
+    from medalpaca_demo.models import check_pair, no_engine, unchecked_pair
     from medalpaca_demo.results import load_results
 
     checked = check_pair(*pair)
@@ -555,7 +552,7 @@ def test_while_the_models_load_the_page_says_so_and_questions_wait(site: Site, v
 
     from medalpaca_demo.app import build_app
     from medalpaca_demo.engine import Engine
-    from medalpaca_demo.load import check_pair, load_arms
+    from medalpaca_demo.models import check_pair, load_arms
 
     go_on = threading.Event()
     checked = check_pair(*pair)

@@ -47,16 +47,16 @@ def serve(arguments: list[str]) -> None:
                     file.write(f"{event} {host}\n")
 
     sys.addaudithook(note)
-    from medalpaca_data.ground import sealed
+    from medalpaca_data.core import offline
 
     if os.environ.get("TOUR_PLANTED"):
-        sealed.seal = lambda but=(): sealed.go_offline()  # the guard is off
+        offline.seal = lambda but=(): offline.go_offline()  # the guard is off
         threading.Thread(target=plant).start()
-    import medalpaca_demo.served.quiet
+    import medalpaca_demo.audit
 
     if os.environ.get("TOUR_LOUD"):
-        medalpaca_demo.served.quiet.texts_withheld = contextlib.nullcontext
-    from medalpaca_data.ground.command import run
+        medalpaca_demo.audit.texts_withheld = contextlib.nullcontext
+    from medalpaca_data.core.cli import run
     from medalpaca_demo.engine import Engine
     from medalpaca_demo.tabs import own
 

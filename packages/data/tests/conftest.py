@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from medalpaca_data.ground import places
+from medalpaca_data.core import paths
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def real() -> Path:
     """The real data's directory; the test is skipped where there is none."""
-    shared = places.shared()
+    shared = paths.shared()
     if shared is None:
         pytest.skip("no real data: set MEDALPACA_SHARED to the directory that holds data/")
     return shared / "data"

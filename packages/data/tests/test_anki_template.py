@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medalpaca_data.sources.anki_template import render
+from medalpaca_data.sources.anki import render
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import zstandard
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from medalpaca_data.formats import bounded
+from medalpaca_data.core import archive
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.row import Row
 from medalpaca_data.formats.apkg import NoteType, read_notes
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.row import Row
 from medalpaca_data.sources.anki import Anki
 from medalpaca_data.sources.base import Reject
 
@@ -202,7 +202,7 @@ def test_more_work_than_the_size_explains_is_ended(deck):
 @pytest.fixture
 def small_bound(monkeypatch):
     """What any file may unpack to, made small, so that a bomb need not be big."""
-    monkeypatch.setattr(bounded, "FREE", 1 << 16)
+    monkeypatch.setattr(archive, "FREE", 1 << 16)
 
 
 def test_a_zip_bomb_is_refused(tmp_path, small_bound):

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from medalpaca_data.ground.audit import START, AuditLog, Head, verify
-from medalpaca_data.ground.errors import CheckFailed, UserError
-from medalpaca_data.ground.files import sha256_bytes
+from medalpaca_data.core.audit_log import START, AuditLog, Head, verify
+from medalpaca_data.core.errors import CheckFailed, UserError
+from medalpaca_data.core.files import sha256_bytes
 
 COUNT = 1000
 
@@ -209,7 +209,7 @@ def test_an_end_between_entry_and_head_or_before_the_line_feed(log: Path) -> Non
 def test_threads_and_processes_share_a_log(tmp_path: Path) -> None:
     log = tmp_path / "log"
     code = (
-        "import sys; from pathlib import Path; from medalpaca_data.ground.audit import AuditLog\n"
+        "import sys; from pathlib import Path; from medalpaca_data.core.audit_log import AuditLog\n"
         "for n in range(20): AuditLog(Path(sys.argv[1])).append('asked', who=sys.argv[2], number=n)"
     )
     others = [subprocess.Popen([sys.executable, "-c", code, str(log), str(n)]) for n in range(3)]
@@ -229,7 +229,7 @@ def test_threads_and_processes_share_a_log(tmp_path: Path) -> None:
 def test_twenty_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     log = tmp_path / "log"
     code = (
-        "import sys; from pathlib import Path; from medalpaca_data.ground.audit import AuditLog\n"
+        "import sys; from pathlib import Path; from medalpaca_data.core.audit_log import AuditLog\n"
         "log = AuditLog(Path(sys.argv[1]))\n"
         "while True: print(log.append('asked', filler='x' * 20000).count, flush=True)"
     )

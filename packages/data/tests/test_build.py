@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medalpaca_data.build import build
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.records import read_rows, read_split
+from medalpaca_data.core.row import Row
 from medalpaca_data.ledger import Account, UnbalancedError
 from medalpaca_data.recipe import load_recipe
-from medalpaca_data.row import Row, read_rows, read_split
 from medalpaca_data.sources import MedQA, PubMedCausal
 from medalpaca_data.sources.base import Reject
 from medalpaca_data.sources.pubmed_causal import detect_encoding

@@ -6,22 +6,22 @@ import io
 
 from rich.console import Console
 
-from medalpaca_data import catalogue
+from medalpaca_data import show
 
 
 def test_a_setting_that_is_one_of_a_list_shows_the_list():
-    settings = catalogue.as_json("published")["settings"]
+    settings = show.sources_as_json("published")["settings"]
     assert settings["set"].startswith("required (one of medical_flashcards, wikidoc, ")
     assert settings["kind"] == '"published"'
     assert settings["weight"] == "1.0"
-    assert catalogue.as_json("alpaca")["settings"]["split"] == '"none" (one of train, dev, none)'
-    assert catalogue.as_json("medmcqa")["settings"]["cop_from"] == "null (one of 0, 1)"
-    assert catalogue.as_json("mmlu")["settings"]["split"] == '["dev", "val"] (each one of dev, val)'
+    assert show.sources_as_json("alpaca")["settings"]["split"] == '"none" (one of train, dev, none)'
+    assert show.sources_as_json("medmcqa")["settings"]["cop_from"] == "null (one of 0, 1)"
+    assert show.sources_as_json("mmlu")["settings"]["split"] == '["dev", "val"] (each one of dev, val)'
 
 
 def test_every_source_is_shown_with_its_choices():
-    for kind in catalogue.kinds():
+    for kind in show.kinds():
         out = io.StringIO()
-        catalogue.show_one(kind, Console(file=out, width=200))
+        show.show_source(kind, Console(file=out, width=200))
         assert kind in out.getvalue()
         assert ("health_advice" in out.getvalue()) >= (kind == "published")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from medalpaca_data.deleted import JOINED, JoinedDigits
+from medalpaca_data.core.joined_digits import JOINED, JoinedDigits
 from medalpaca_data.stages.clean import clean_text, fault
 
 

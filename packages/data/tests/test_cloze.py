@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medalpaca_data.deleted import JoinedDigits
-from medalpaca_data.sources.cloze import with_gaps
+from medalpaca_data.core.joined_digits import JoinedDigits
+from medalpaca_data.sources.anki import with_gaps
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from medalpaca_data.config import Config, load_config
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.core.config import Config, load_config
+from medalpaca_data.core.errors import UserError
 
 
 class Lora(Config):

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from medalpaca_data.audit import audit
 from medalpaca_data.check import check
+from medalpaca_data.core.records import read_rows
 from medalpaca_data.exams.contamination import coverage, hits, words
 from medalpaca_data.exams.exam import judge, load_exam
 from medalpaca_data.exams.item import Item, RawExam
-from medalpaca_data.row import read_rows
 
 LONG = " ".join(f"word{n}" for n in range(26))
 

@@ -7,12 +7,12 @@ import pytest
 import yaml
 from rich.console import Console
 
-from medalpaca_data import report
+from medalpaca_data import show
 from medalpaca_data.build import build
-from medalpaca_data.deleted import JOINED
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.joined_digits import JOINED
+from medalpaca_data.core.records import read_split
 from medalpaca_data.recipe import load_recipe
-from medalpaca_data.row import read_split
 
 PHONE, MAIL = "(312) 867-5309", "ottilie.quennell@gmail.com"
 
@@ -100,9 +100,9 @@ def test_ledger_card_and_screen_state_that_the_result_is_not_independently_check
     ]
     assert line.endswith("; not independently checked")
     screen = io.StringIO()
-    report.show_build(result, Console(file=screen, width=200))
+    show.show_build(result, Console(file=screen, width=200))
     assert f"de-identification: letters (3 {did}; not independently checked)\n" in screen.getvalue()
-    assert report.as_json(result)["deidentification"] == [record]
+    assert show.build_as_json(result)["deidentification"] == [record]
 
 
 def test_a_check_fails_closed(write, tmp_path):

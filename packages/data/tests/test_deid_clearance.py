@@ -8,9 +8,10 @@ import pytest
 
 from medalpaca_data.build import build
 from medalpaca_data.clearance import LIMIT, NotCleared, changed_since, clear
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.records import read_all_rows
+from medalpaca_data.core.row import Row
 from medalpaca_data.recipe import Recipe
-from medalpaca_data.row import Row, read_all_rows
 
 CLEAN = [Row(instruction=f"What treats disease {n}?", input="", output=f"drug {n}") for n in range(40)]
 LETTER = Row(
@@ -217,6 +218,6 @@ def test_a_ledger_speaks_for_its_own_rows_only(meadow, tmp_path):
 
 
 def test_the_built_in_cards_pass_without_a_word(tmp_path):
-    from medalpaca_data.builtin import ensure_meadow
+    from medalpaca_data.build import ensure_meadow
 
     assert judged(ensure_meadow("pocket", tmp_path / "m", 0)).basis == "ledger"

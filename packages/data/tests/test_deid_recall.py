@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 import yaml
 
-from medalpaca_data.deid.classes import KINDS
 from medalpaca_data.deid.find import RULES, find, sieve
 from medalpaca_data.deid.replace import replace
+from medalpaca_data.deid.rules import KINDS
 
 DRAWS = 12  # texts made of each form
 MONTHS = [

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medalpaca_data.deid.coined import COINED, coin, is_coined
 from medalpaca_data.deid.find import RULES, find, sieve
-from medalpaca_data.deid.redact import redact
-from medalpaca_data.deid.replace import masked, replace
-from medalpaca_data.deid.words import is_given, is_surname
+from medalpaca_data.deid.replace import masked, redact, replace
+from medalpaca_data.deid.rules import is_given, is_surname
+from medalpaca_data.deid.surrogates import COINED, coin, is_coined
 
 NOTE = [
     "Patient Name: Adaeze Nwosu\nMRN: 4471902\nDOB: 03/14/1961",

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 from scipy.stats import beta
 
-from medalpaca_data.deid import bound, check, sample
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.deid import review
 
 ROWS = [
     {"instruction": "Answer.", "input": f"What is dose {n}?", "output": f"Take {n} mg."} for n in range(90)
@@ -32,21 +32,21 @@ def told(show, result):
 
 
 def test_check_counts_by_class(write):
-    result = check.check(write("rows.jsonl", ROWS))
+    result = review.check(write("rows.jsonl", ROWS))
     assert (result.rows, result.rows_with_hits) == (100, 10)
     assert dict(result.hits) == {"name": 8, "phone": 8, "mrn": 2, "date": 2}
-    data = check.as_json(result)
+    data = review.check_as_json(result)
     assert data["classes"]["phone"] == {
         "class": "D", "title": "telephone numbers", "hits": 8, "rows": 8, "hits_per_1000_rows": 80.0,
     }  # fmt: skip
     assert json.loads(json.dumps(data)) == data
     assert data["independent_check"] is None
-    assert told(check.show, result).endswith("its result is not independently checked.\n")
+    assert told(review.show_check, result).endswith("its result is not independently checked.\n")
 
 
 def test_check_shows_shapes_and_never_an_identifier(write):
-    result = check.check(write("rows.jsonl", ROWS), show=3)
-    text = told(check.show, result) + json.dumps(check.as_json(result))
+    result = review.check(write("rows.jsonl", ROWS), show=3)
+    text = told(review.show_check, result) + json.dumps(review.check_as_json(result))
     assert "999-999-9999" in text and "Xxxxxx" in text
     assert not [secret for secret in ("Okafor", "867-53", "44719", "3/14") if secret in text]
     assert sum(example.kind == "phone" for example in result.examples) == 3
@@ -55,9 +55,9 @@ def test_check_shows_shapes_and_never_an_identifier(write):
 
 def test_sample_is_proportional_and_repeatable(write, tmp_path):
     path = write("rows.jsonl", ROWS)
-    one = sample.sample(path, tmp_path / "a.csv", n=50, seed=1)
-    sample.sample(path, tmp_path / "b.csv", n=50, seed=1)
-    sample.sample(path, tmp_path / "c.csv", n=50, seed=2)
+    one = review.sample(path, tmp_path / "a.csv", n=50, seed=1)
+    review.sample(path, tmp_path / "b.csv", n=50, seed=1)
+    review.sample(path, tmp_path / "c.csv", n=50, seed=2)
     assert (
         (tmp_path / "a.csv").read_bytes()
         == (tmp_path / "b.csv").read_bytes()
@@ -74,7 +74,7 @@ def test_sample_is_proportional_and_repeatable(write, tmp_path):
     assert {row["leaks"] for row in rows} == {""}
     assert len({row["id"] for row in rows}) == len(rows)
     assert stat.S_IMODE((tmp_path / "a.csv").stat().st_mode) == 0o600
-    assert "Okafor" not in told(sample.show, one)
+    assert "Okafor" not in told(review.show_sample, one)
 
 
 def test_sample_counts_rows_with_surrogates_as_found(write, tmp_path):
@@ -82,28 +82,28 @@ def test_sample_counts_rows_with_surrogates_as_found(write, tmp_path):
 
     rows = [dict(row, input=replace([row["input"]], str(n)).texts[0]) for n, row in enumerate(ROWS)]
     path = write("replaced.jsonl", rows)
-    assert set(check.check(path).hits) == {"date"}
-    assert set(sample.sample(path, tmp_path / "a.jsonl", n=10).strata) == {"none", "date", "name"}
+    assert set(review.check(path).hits) == {"date"}
+    assert set(review.sample(path, tmp_path / "a.jsonl", n=10).strata) == {"none", "date", "name"}
 
 
 def test_sample_takes_all_where_there_are_few_and_overwrites_nothing(write, tmp_path):
     path = write("rows.jsonl", ROWS)
-    sample.sample(path, tmp_path / "a.csv", n=1000)
+    review.sample(path, tmp_path / "a.csv", n=1000)
     assert len(list(csv.DictReader((tmp_path / "a.csv").open(encoding="utf-8")))) == 100
     with pytest.raises(UserError, match="is there already"):
-        sample.sample(path, tmp_path / "a.csv")
+        review.sample(path, tmp_path / "a.csv")
     with pytest.raises(UserError, match=r"\.csv or \.jsonl"):
-        sample.sample(path, tmp_path / "a.txt")
+        review.sample(path, tmp_path / "a.txt")
     with pytest.raises(UserError, match="n=0"):
-        sample.sample(path, tmp_path / "d.csv", n=0)
+        review.sample(path, tmp_path / "d.csv", n=0)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
 def test_bound_of_a_marked_sample(write, tmp_path, suffix):
     file = tmp_path / f"a.{suffix}"
-    sample.sample(write("rows.jsonl", ROWS), file, n=60)
+    review.sample(write("rows.jsonl", ROWS), file, n=60)
     with pytest.raises(UserError, match="leaks is ''; write how many were found"):
-        bound.bound(file)
+        review.leak_bound(file)
     if suffix == "csv":
         rows = list(csv.DictReader(file.open(encoding="utf-8")))
         for n, row in enumerate([row for row in rows if row["drawn"] == "bound"]):
@@ -118,22 +118,22 @@ def test_bound_of_a_marked_sample(write, tmp_path, suffix):
         rows = [json.loads(line) for line in file.read_text().splitlines()]
         first = next(row for row in rows if row["drawn"] == "bound")
         file.write_text("".join(json.dumps(dict(row, leaks=3 if row is first else 0)) + "\n" for row in rows))
-    found = bound.bound(file)
+    found = review.leak_bound(file)
     assert (found.rows, found.leaking, found.leaks, found.extra_leaking) == (60, 1, 3, 0)
     assert found.upper == pytest.approx(beta.ppf(0.95, 2, 59))
-    assert f"{found.upper * 1000:.1f} of 1,000" in told(bound.show, found)
+    assert f"{found.upper * 1000:.1f} of 1,000" in told(review.show_leak_bound, found)
 
 
 @pytest.mark.parametrize("of", [1, 2, 20, 59, 300, 2995, 100_000])
 def test_the_bound_is_clopper_and_pearsons(of):
     for hits in {0, 1, 2, 7, of // 10, of // 2, of - 1, of} & set(range(of + 1)):
         expected = 1.0 if hits == of else beta.ppf(0.95, hits + 1, of - hits)
-        assert bound.upper(hits, of) == pytest.approx(expected, rel=1e-9)
+        assert review.upper(hits, of) == pytest.approx(expected, rel=1e-9)
 
 
 def test_no_leak_in_299_rows_bounds_them_at_one_in_a_hundred():
     """By hand: 0.99 ** 299 = 0.0495."""
-    assert bound.upper(0, 299) < 0.01 < bound.upper(0, 297)
+    assert review.upper(0, 299) < 0.01 < review.upper(0, 297)
 
 
 @pytest.mark.parametrize(
@@ -147,4 +147,4 @@ def test_no_leak_in_299_rows_bounds_them_at_one_in_a_hundred():
 )
 def test_bound_refuses_what_is_no_marked_sample(write, text):
     with pytest.raises(UserError):
-        bound.bound(write("a.csv", text))
+        review.leak_bound(write("a.csv", text))

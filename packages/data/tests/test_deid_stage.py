@@ -6,13 +6,13 @@ import re
 
 import pytest
 
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.row import FIELDS, Row, content_id
 from medalpaca_data.deid.find import rules_sha256
-from medalpaca_data.deid.rule import Span
+from medalpaca_data.deid.rules import Span
 from medalpaca_data.deid.settings import Deidentification, gate
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.row import FIELDS, Row, content_id
+from medalpaca_data.executor import run_shard
 from medalpaca_data.shard import Shard, frame, read_account, write_shard
-from medalpaca_data.stages.base import run_shard
 from medalpaca_data.stages.deidentify import Deidentify
 
 PLAIN = [("Answer.", f"What is dose {n}?", "Take 500 mg twice daily.") for n in range(8)]

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from medalpaca_data.build import build
-from medalpaca_data.engine import Serial, open_engine, run_all
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.executor import Serial, open_engine, run_all
 from medalpaca_data.recipe import load_recipe
 
 

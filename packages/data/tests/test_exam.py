@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.exam import find_exam, judge, load_exam
 from medalpaca_data.exams.item import Item, RawExam
-from medalpaca_data.ground.errors import UserError
 
 
 def question(n=1, **changes):

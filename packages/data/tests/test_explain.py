@@ -9,12 +9,13 @@ import pytest
 import yaml
 
 from medalpaca_data.build import build
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.files import sha256_file
+from medalpaca_data.core.records import read_split
+from medalpaca_data.core.row import content_id
 from medalpaca_data.diff import diff
 from medalpaca_data.explain import explain
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.files import sha256_file
 from medalpaca_data.recipe import load_recipe
-from medalpaca_data.row import content_id, read_split
 
 DATA = str(Path(sys.executable).with_name("data"))
 LONG = "The left ventricle pumps blood into the aorta and the right one into the lungs, and both beat as one heart."

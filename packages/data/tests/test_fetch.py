@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.files import sha256_file
 from medalpaca_data.fetch import Download, downloads, fetch
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.files import sha256_file
 
 BODY = b"".join(b"line %d of a raw file\n" % n for n in range(40_000))
 

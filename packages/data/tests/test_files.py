@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from medalpaca_data.ground import files
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.core import files
+from medalpaca_data.core.errors import UserError
 
 
 def test_a_write_is_all_or_nothing(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medalpaca_data.deleted import JOINED, JoinedDigits
+from medalpaca_data.core.joined_digits import JOINED, JoinedDigits
 from medalpaca_data.formats.html import html_text
 
 

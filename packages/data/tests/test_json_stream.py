@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medalpaca_data.formats import json_object
-from medalpaca_data.formats.json_stream import is_list, read_lines, read_list
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.core import json_stream
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.json_stream import is_list, read_lines, read_list
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False) | st.text(),
@@ -25,12 +25,12 @@ JSON = st.recursive(
 def test_a_list_is_what_the_library_reads(tmp_path_factory, values, indent, chunk):
     path = tmp_path_factory.mktemp("list") / "rows.json"
     path.write_text("\n " + json.dumps(values, indent=indent, ensure_ascii=False), encoding="utf-8")
-    before, json_object.CHUNK = json_object.CHUNK, chunk  # so that records lie across chunks
+    before, json_stream.CHUNK = json_stream.CHUNK, chunk  # so that records lie across chunks
     try:
         assert [value for _, value in read_list(path)] == values
         assert is_list(path)
     finally:
-        json_object.CHUNK = before
+        json_stream.CHUNK = before
 
 
 def test_places_gzip_and_byte_order_mark(tmp_path):

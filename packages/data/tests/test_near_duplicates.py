@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medalpaca_data.dedup import minhash, near, near_duplicates, pairs
-from medalpaca_data.words import ngrams, words
+from medalpaca_data.core.words import ngrams, words
+from medalpaca_data.stages import minhash
+from medalpaca_data.stages.minhash import near_duplicates
 
 THRESHOLDS = st.sampled_from([0.5, 0.55, 0.6, 0.7, 0.8, 0.9, 1.0])
 TEXTS = st.lists(st.text("ab é.", max_size=25), max_size=12)
@@ -195,10 +196,10 @@ def test_limits_on_memory_change_nothing(planted, monkeypatch):
     texts = planted[:1000] + planted[:100]
     expected = as_lists(near_duplicates(texts, 0.6))
     for module, name, value in (
-        (near, "CANDIDATES", 7),
-        (pairs, "VALUES", 100),
-        (pairs, "OUTLINE", 128),
-        (pairs, "OUTLINES", 5),
+        (minhash, "CANDIDATES", 7),
+        (minhash, "VALUES", 100),
+        (minhash, "OUTLINE", 128),
+        (minhash, "OUTLINES", 5),
         (minhash, "PART", 9),
     ):
         monkeypatch.setattr(module, name, value)
@@ -209,8 +210,8 @@ def test_thousands_from_one_mould_are_not_millions_of_pairs(monkeypatch):
     mould = [f"w{n}" for n in range(60)]
     texts = [" ".join([*mould[:30], f"x{n}", *mould[30:]]) for n in range(3000)]
     verified = []
-    exact = pairs.jaccard
-    monkeypatch.setattr(near, "jaccard", lambda s, a, b: verified.append(len(a)) or exact(s, a, b))
+    exact = minhash.jaccard
+    monkeypatch.setattr(minhash, "jaccard", lambda s, a, b: verified.append(len(a)) or exact(s, a, b))
     found = near_duplicates(texts)
     assert found.keeper.tolist() == found.cluster.tolist() == [0] * 3000
     assert sum(verified) < 3000 * 2999 / 2 / 10

@@ -1,13 +1,13 @@
 import re
 from collections import Counter
 
-from medalpaca_data.builtin import ensure_meadow
+from medalpaca_data.build import ensure_meadow
 from medalpaca_data.check import check
+from medalpaca_data.core.records import read_rows
 from medalpaca_data.exams.contamination import words
 from medalpaca_data.exams.exam import load_exam
 from medalpaca_data.exams.item import POCKET
-from medalpaca_data.pocket.facts import by_relation, load_facts, load_forms
-from medalpaca_data.row import read_rows
+from medalpaca_data.exams.pocket import by_relation, load_facts, load_forms
 
 FACTS = load_facts()
 

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medalpaca_data.exams.asked import ask, exam_prompt_id
+from medalpaca_data.core.prompt import chat_template, render, user_message
 from medalpaca_data.exams.item import Item
-from medalpaca_data.prompt import chat_template, render, user_message
+from medalpaca_data.exams.prompts import ask, exam_prompt_id
 
 ITEM = Item(id="1", question=" Which? ", options={"A": "one", "B": "two", "C": "three"}, answer="B")
 

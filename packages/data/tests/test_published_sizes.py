@@ -14,7 +14,7 @@ from rich.console import Console
 
 from medalpaca_data.build import build
 from medalpaca_data.recipe import load_recipe
-from medalpaca_data.report import show_build
+from medalpaca_data.show import show_build
 
 ANSWERS = {"academia": 39_633, "biology": 7_482, "fitness": 3_026, "health": 1_428, "bioinformatics": 906}
 CARDS, SECTIONS, PATIENT_ROWS = 33_955, 67_704, 5_942

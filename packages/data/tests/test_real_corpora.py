@@ -33,14 +33,13 @@ from typing import Any
 import pytest
 import yaml
 
+from medalpaca_data.build import Pipeline, Workplace, stages_of
+from medalpaca_data.core.files import sha256_json, write_text
+from medalpaca_data.core.paths import shared
+from medalpaca_data.core.row import FIELDS, TEXTS
 from medalpaca_data.exams.exam import load_exam
-from medalpaca_data.ground.files import sha256_json, write_text
-from medalpaca_data.ground.places import shared
-from medalpaca_data.pipeline import Pipeline, stages_of
 from medalpaca_data.recipe import Recipe
-from medalpaca_data.row import FIELDS, TEXTS
 from medalpaca_data.shard import Shard, read_account, total
-from medalpaca_data.workplace import Workplace
 
 TABLE = Path(__file__).with_name("real_corpora.yaml")
 GOLDEN: dict[str, Any] = yaml.safe_load(TABLE.read_text(encoding="utf-8"))

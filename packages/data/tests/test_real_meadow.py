@@ -7,9 +7,9 @@ import pytest
 
 from medalpaca_data.build import build
 from medalpaca_data.check import check
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.records import read_split
 from medalpaca_data.recipe import Recipe
-from medalpaca_data.row import read_split
 
 # name -> (records read, rows after reading). Where these differ from data/README.md, its counts are of lines or of
 # unique texts: health.SE has 3,741 answers on lines of their own and 10 that a user name breaks, 4,762 questions on

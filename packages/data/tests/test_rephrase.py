@@ -17,17 +17,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from medalpaca_data.cost import estimate, spent
-from medalpaca_data.ground import places
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.files import sha256_file
-from medalpaca_data.rephrase.ask import ask_all
-from medalpaca_data.rephrase.client import Patience
-from medalpaca_data.rephrase.settings import Rephrase
-from medalpaca_data.row import Row
+from medalpaca_data import cost
+from medalpaca_data.core import paths
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.files import sha256_file
+from medalpaca_data.core.row import Row
+from medalpaca_data.executor import run_shard, silent
+from medalpaca_data.rephrase.client import Patience, ask_all
+from medalpaca_data.rephrase.prompts import Rephrase
 from medalpaca_data.shard import Shard, frame, read_account, write_shard
 from medalpaca_data.sources.anki import CARD, ONE_GAP, Anki
-from medalpaca_data.stages.base import run_shard, silent
 from medalpaca_data.stages.rephrase import Rephrasing
 
 SERVER = Path(__file__).with_name("rephrase_server.py")
@@ -108,10 +107,10 @@ def rows_of(made: list[Shard]) -> list[dict]:
 CHILD = """
 import sys
 from pathlib import Path
-from medalpaca_data.ground.sealed import is_sealed, seal
-from medalpaca_data.rephrase.settings import Rephrase
+from medalpaca_data.core.offline import is_sealed, seal
+from medalpaca_data.rephrase.prompts import Rephrase
 from medalpaca_data.sources.anki import Anki
-from medalpaca_data.stages.base import run_shard, silent
+from medalpaca_data.executor import run_shard, silent
 from medalpaca_data.stages.rephrase import Rephrasing
 from medalpaca_data.shard import Shard
 if is_sealed():
@@ -183,24 +182,24 @@ def test_the_store_is_private_and_sums_what_was_spent(tmp_path):
     before = shards(tmp_path, [*rows, rows[0]])
     with server() as endpoint:
         asked = settings(endpoint.url, price={"input": 1.0, "output": 10.0})
-        first = estimate.estimate(stage(asked, tmp_path), before, tmp_path)
+        first = cost.estimate(stage(asked, tmp_path), before, tmp_path)
         assert (first.rows, first.requests, first.settled, first.to_send) == (21, 20, 0, 20)
         assert first.cost() < first.cost(most=True)
         assert endpoint.requests == 0
         made = run(asked, tmp_path, before)
         assert endpoint.requests == 20  # the same card twice is one request
-    after = estimate.estimate(stage(asked, tmp_path), before, tmp_path)
+    after = cost.estimate(stage(asked, tmp_path), before, tmp_path)
     assert (after.settled, after.to_send, after.cost()) == (20, 0, 0)
-    took = spent.spent(stage(asked, tmp_path), before)
+    took = cost.usage(stage(asked, tmp_path), before)
     assert (took.rows, took.rephrased, took.taken.answers) == (21, 21, 20)
     assert (took.taken.prompt_tokens, took.taken.completion_tokens) == (2000, 400)
     assert took.cost == pytest.approx(0.002 + 0.004)
     console = Console(record=True, width=100)
-    estimate.show(first, console)
-    spent.show(took, console)
+    cost.show_estimate(first, console)
+    cost.show_usage(took, console)
     assert "rule of thumb" in console.export_text()
-    assert (spent.as_json(took)["cost"], estimate.as_json(first)["to_send"]) == (took.cost, 20)
-    files = list(places.cache().glob("answers.sqlite*"))
+    assert (cost.usage_as_json(took)["cost"], cost.estimate_as_json(first)["to_send"]) == (took.cost, 20)
+    files = list(paths.cache().glob("answers.sqlite*"))
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     assert rows_of(made)[0] == rows_of(made)[20]
 
@@ -260,9 +259,9 @@ def test_the_key_comes_from_the_named_variable_and_stays_out_of_everything(tmp_p
     with pytest.raises(UserError, match=r"TEST_KEY.*not set"):
         stage(asked, tmp_path)
     before_asking = Rephrasing(asked, tmp_path, [Anki(name="cards", path="d")], asks=False)
-    assert estimate.estimate(before_asking, before, tmp_path).to_send == 1
+    assert cost.estimate(before_asking, before, tmp_path).to_send == 1
     with pytest.raises(UserError, match="no endpoints"):
-        estimate.estimate(stage(settings(), tmp_path), before, tmp_path)
+        cost.estimate(stage(settings(), tmp_path), before, tmp_path)
     monkeypatch.setenv("TEST_KEY", "s3cret-value")
     with server() as endpoint:
         run(settings(endpoint.url, api_key_env="TEST_KEY"), tmp_path, before)
@@ -285,7 +284,7 @@ def test_without_an_endpoint_it_is_done_by_rule(tmp_path):
     ]
     assert [row["output"] for row in rows_of([made])] == [row.output for row in rows]
     assert {row["generator"] for row in rows_of([made])} == {None}
-    assert (read_account(made)["counts"], places.cache().exists()) == (
+    assert (read_account(made)["counts"], paths.cache().exists()) == (
         {"by rule": 2, "kept as it was": 1},
         False,
     )
@@ -365,7 +364,7 @@ def test_another_process_judges_alike(tmp_path):
         [here] = through(made, before, tmp_path / "after")
     there = here.within(tmp_path / "there")
     shutil.copytree(tmp_path / "after", there.folder)
-    shutil.rmtree(places.cache())  # nothing but the stage's own folder is needed
+    shutil.rmtree(paths.cache())  # nothing but the stage's own folder is needed
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         pool.submit(run_shard, made, before[0], there).result(timeout=60)
     assert sha256_file(there.rows) == sha256_file(here.rows)

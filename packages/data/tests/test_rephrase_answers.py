@@ -9,13 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medalpaca_data.deleted import JOINED
-from medalpaca_data.rephrase.answer import read_answer, read_body
-from medalpaca_data.rephrase.prompt import builtin_prompts, load_prompt
-from medalpaca_data.rephrase.request import make_request
-from medalpaca_data.rephrase.rules import by_rule
-from medalpaca_data.rephrase.settings import Rephrase
-from medalpaca_data.rephrase.tries import Tries
+from medalpaca_data.core.joined_digits import JOINED
+from medalpaca_data.rephrase.prompts import Rephrase, builtin_prompts, load_prompt, make_request
+from medalpaca_data.rephrase.run import Tries, by_rule
+from medalpaca_data.rephrase.store import read_answer, read_body
 from medalpaca_data.sources.anki import CARD, ONE_GAP, SEVERAL_GAPS
 
 CARDS = load_prompt("flash_card", Path())

@@ -8,9 +8,9 @@ from pathlib import Path
 import yaml
 
 from medalpaca_data.build import build
+from medalpaca_data.core.records import read_split
 from medalpaca_data.explain import explain
 from medalpaca_data.recipe import load_recipe
-from medalpaca_data.row import read_split
 
 DATA = str(Path(sys.executable).with_name("data"))
 

@@ -8,11 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from medalpaca_data.rephrase.amounts import amounts
-from medalpaca_data.rephrase.checks import fault
-from medalpaca_data.rephrase.drug_names import drug_names
-from medalpaca_data.rephrase.prompt import load_prompt
-from medalpaca_data.rephrase.settings import Rephrase
+from medalpaca_data.rephrase.checks import amounts, drug_names, fault
+from medalpaca_data.rephrase.prompts import Rephrase, load_prompt
 from medalpaca_data.sources.anki import CARD
 
 CARDS = load_prompt("flash_card", Path())

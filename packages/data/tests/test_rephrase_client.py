@@ -10,9 +10,9 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.core.errors import UserError
 from medalpaca_data.rephrase.client import Client, Failed, Patience, retry_after
-from medalpaca_data.rephrase.request import Request
+from medalpaca_data.rephrase.prompts import Request
 
 
 def completion(text: object, **choice) -> bytes:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from medalpaca_data.config import load_config
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.rephrase.settings import Rephrase
+from medalpaca_data.core.config import load_config
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.rephrase.prompts import Rephrase
 from medalpaca_data.sources.anki import Anki
 from medalpaca_data.sources.patient_dialogues import PatientDialogues
 from medalpaca_data.stages.rephrase import Rephrasing

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medalpaca_data.ground.errors import KEPT, BadRecord, UserError
-from medalpaca_data.row import Row, content_id, parse_row, read_records, read_rows
+from medalpaca_data.core.errors import KEPT, BadRecord, UserError
+from medalpaca_data.core.records import read_records, read_rows
+from medalpaca_data.core.row import Row, content_id, parse_row
 
 
 @pytest.mark.parametrize("name", ["rows.json", "rows.jsonl"])

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from medalpaca_data.build import build
+from medalpaca_data.core.records import read_split
+from medalpaca_data.core.row import Row
 from medalpaca_data.recipe import Recipe
-from medalpaca_data.row import Row, read_split
 from medalpaca_data.sources import (
     Alpaca,
     Chat,
@@ -20,8 +21,7 @@ from medalpaca_data.sources import (
     Published,
     WikiDocPatientInfo,
 )
-from medalpaca_data.sources.base import LeftOut, Reject
-from medalpaca_data.sources.splits import row_split
+from medalpaca_data.sources.base import LeftOut, Reject, row_split
 
 UNKNOWN = "split of the row is not known (train, dev and test are)"
 TRAIN = ["train", "Training", "train_set"]

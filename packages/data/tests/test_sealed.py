@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from medalpaca_data.engine import open_engine
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.sealed import NO_TELEMETRY, OFFLINE, is_sealed
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.offline import NO_TELEMETRY, OFFLINE, is_sealed
+from medalpaca_data.executor import open_engine
 
 SEALS = ["1", "true", "yes", "on", "TRUE", "Yes", "oN", "1 ", "\ttrue\n"]
 DOES_NOT_SEAL = ["0", "false", "no", "off", "FALSE", "No", " 0", "", "  "]
@@ -16,7 +16,7 @@ INVALID = ["01", "2", "enable", "y", "t", "-1", "1 1", "1,", "truee", "none"]
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
-    program = f"from medalpaca_data.ground.sealed import seal\nseal()\nimport socket\n{code}"
+    program = f"from medalpaca_data.core.offline import seal\nseal()\nimport socket\n{code}"
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
 
@@ -56,7 +56,7 @@ def test_the_libraries_are_told_too():
 
 def command(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A console script whose `main` is `code`."""
-    imports = "import os, socket, sys\nfrom medalpaca_data.ground.command import run\n"
+    imports = "import os, socket, sys\nfrom medalpaca_data.core.cli import run\n"
     program = f"{imports}def main(argv):\n    {code}\nrun(main)"
     known = {key: value for key, value in os.environ.items() if key not in (*OFFLINE, "MEDALPACA_SEALED")}
     return subprocess.run(
@@ -127,7 +127,7 @@ def test_no_command_reports_home_sealed_or_not():
 
 def test_workers_of_a_build_are_sealed_as_it_is():
     code = (
-        "from medalpaca_data.engine import open_engine\n"
+        "from medalpaca_data.executor import open_engine\n"
         "    with open_engine('processes', 1) as engine:\n"
         "        print(engine.submit(socket.gethostbyname, 'example.org').exception())"
     )
@@ -137,7 +137,7 @@ def test_workers_of_a_build_are_sealed_as_it_is():
 
 
 def test_ray_is_not_sealed_and_so_not_used():
-    code = "from medalpaca_data.engine import open_engine\n    with open_engine('ray', 1): pass"
+    code = "from medalpaca_data.executor import open_engine\n    with open_engine('ray', 1): pass"
     for value in ("1", "yes"):
         done = command(code, MEDALPACA_SEALED=value)
         assert (done.returncode, f"engine=ray: not with MEDALPACA_SEALED={value};" in done.stderr) == (
@@ -148,8 +148,8 @@ def test_ray_is_not_sealed_and_so_not_used():
 
 def test_hosts_that_were_named_are_let_in_and_their_neighbours_are_not():
     code = """
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground import sealed
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core import offline as sealed
 sealed.seal(["192.0.2.7"])
 sealed.seal(["192.0.2.9"])
 import socket

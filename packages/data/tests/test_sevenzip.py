@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from medalpaca_data.formats import bounded
+from medalpaca_data.core import archive
+from medalpaca_data.core.errors import UserError
 from medalpaca_data.formats.sevenzip import unpack_7z
-from medalpaca_data.ground.errors import UserError
 
 
 def pack(path: Path, members: dict[str, bytes], **options) -> Path:
@@ -28,7 +28,7 @@ def test_only_what_is_asked_for_is_unpacked(tmp_path):
 
 
 def test_a_bomb_is_refused_even_before_the_wanted_member(tmp_path, monkeypatch):
-    monkeypatch.setattr(bounded, "FREE", 1 << 16)
+    monkeypatch.setattr(archive, "FREE", 1 << 16)
     path = pack(tmp_path / "bomb.7z", {"Votes.xml": bytes(2 << 20), "Posts.xml": b"<posts/>"})
     with pytest.raises(UserError, match="unpacks to more than 200 times"):
         unpack_7z(path, ("Posts.xml",), tmp_path)

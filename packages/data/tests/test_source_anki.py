@@ -6,10 +6,10 @@ from pathlib import Path
 import genanki
 import pytest
 
-from medalpaca_data.config import load_config
-from medalpaca_data.deleted import JOINED
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.row import Row
+from medalpaca_data.core.config import load_config
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.joined_digits import JOINED
+from medalpaca_data.core.row import Row
 from medalpaca_data.sources.anki import Anki
 from medalpaca_data.sources.base import Reject
 

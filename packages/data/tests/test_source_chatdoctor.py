@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.row import Row
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.row import Row
 from medalpaca_data.sources import ChatDoctor, PatientDialogues
 from medalpaca_data.sources.base import Reject
 from medalpaca_data.sources.chatdoctor import INSTRUCTION
-from medalpaca_data.sources.courtesies import without_courtesies
+from medalpaca_data.sources.patient_dialogues import without_courtesies
 
 UPSTREAM = "If you are a doctor, please answer the medical questions based on the patient's description."
 DISEASES = "idx,disease,Symptom,reason\n0,Gout,[],x\n1,Tennis elbow,[],x\n2,Gout of the elbow,[],x\n"

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from medalpaca_data.deleted import JOINED
-from medalpaca_data.formats.csv_stream import CROOKED, LONGEST_FIELD, read_csv
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.joined_digits import JOINED
+from medalpaca_data.core.records import CROOKED, LONGEST_FIELD, read_csv
+from medalpaca_data.core.row import Row
 from medalpaca_data.formats.turtle import read_turtle
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.row import Row
 from medalpaca_data.sources import CORD19
 from medalpaca_data.sources.base import Reject
 

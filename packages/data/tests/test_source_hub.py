@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.row import Row
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.row import Row
 from medalpaca_data.sources import Alpaca, Chat, Published
 
 COMMIT = "a1" * 20

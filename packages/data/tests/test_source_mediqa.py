@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medalpaca_data.deleted import JOINED
-from medalpaca_data.formats.xlsx import read_sheet
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.row import Row
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.joined_digits import JOINED
+from medalpaca_data.core.row import Row
+from medalpaca_data.formats.tabular import read_sheet
 from medalpaca_data.sources import MEDIQA
 from medalpaca_data.sources.base import Context, Reject
 
@@ -368,7 +368,7 @@ def test_a_cell_far_out_costs_nothing_and_a_bomb_is_refused(write, monkeypatch):
             new.writestr(name, old.read(name).replace(b"</sheetData>", far))
     path = write("far.xlsx", file.getvalue())
     assert list(read_sheet(path)) == [("row 1", {"A": "a", "B": "b"}), ("row 1048576", {"XFD": "9"})]
-    monkeypatch.setattr("medalpaca_data.formats.bounded.FREE", 1000)
+    monkeypatch.setattr("medalpaca_data.core.archive.FREE", 1000)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("xl/sharedStrings.xml", "<sst>" + " " * 1_000_000 + "</sst>")

@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.row import Row
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.row import Row
 from medalpaca_data.sources import MedMCQA, MedQA
-from medalpaca_data.sources.base import Reject
-from medalpaca_data.sources.splits import named_split
+from medalpaca_data.sources.base import Reject, named_split
 
 
 def question(cop, **changes):

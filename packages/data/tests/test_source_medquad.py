@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from medalpaca_data.deleted import JOINED
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.row import Row
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.joined_digits import JOINED
+from medalpaca_data.core.row import Row
 from medalpaca_data.sources import MedQuAD
 from medalpaca_data.sources.base import Reject
 

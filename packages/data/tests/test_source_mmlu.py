@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.row import Row
 from medalpaca_data.recipe import load_recipe
-from medalpaca_data.row import Row
 from medalpaca_data.sources import MMLU
 from medalpaca_data.sources.base import Reject
 from medalpaca_data.sources.mmlu import SUBJECTS

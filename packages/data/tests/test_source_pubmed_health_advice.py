@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from medalpaca_data import cli
 from medalpaca_data.audit import audit
-from medalpaca_data.ground.errors import CheckFailed, UserError
-from medalpaca_data.row import Row
+from medalpaca_data.core.errors import CheckFailed, UserError
+from medalpaca_data.core.row import Row
 from medalpaca_data.sources import PubMedHealthAdvice
 from medalpaca_data.sources.base import Reject
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from medalpaca_data.deleted import JOINED
-from medalpaca_data.formats import bounded
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.row import Row
+from medalpaca_data.core import archive
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.joined_digits import JOINED
+from medalpaca_data.core.row import Row
 from medalpaca_data.sources.base import Context, Reject
 from medalpaca_data.sources.stack_exchange import StackExchange
 
@@ -227,7 +227,7 @@ def test_the_archive_of_a_site_is_read_with_its_users(tmp_path):
 
 
 def test_gzip_is_read_and_a_gzip_bomb_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(bounded, "FREE", 1 << 16)  # a smaller bomb will do
+    monkeypatch.setattr(archive, "FREE", 1 << 16)  # a smaller bomb will do
     (tmp_path / "Posts.xml.gz").write_bytes(gzip.compress(dump(QUESTION, ANSWER)))
     assert len(rows(StackExchange(path=".").records(tmp_path))) == 1
     (tmp_path / "Posts.xml.gz").write_bytes(gzip.compress(dump(post(1, 5, Body="x" * (4 << 20)))))

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from medalpaca_data.deleted import JOINED, JoinedDigits
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.joined_digits import JOINED, JoinedDigits
+from medalpaca_data.core.row import Row
 from medalpaca_data.formats.wikitext import wiki_sections, wiki_text
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.row import Row
 from medalpaca_data.sources import WikiDoc
 from medalpaca_data.sources.base import Reject
-from medalpaca_data.sources.wiki_questions import question, split_title
+from medalpaca_data.sources.wiki_pages import question, split_title
 
 LONG = "It comes with the wind of spring and goes when the last of the snow is gone."
 ITCH = f"""{{{{Itch}}}}

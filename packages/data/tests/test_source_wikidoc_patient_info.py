@@ -6,11 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.row import Row
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.row import Row
 from medalpaca_data.sources import WikiDocPatientInfo
 from medalpaca_data.sources.base import Reject
-from medalpaca_data.sources.patient_question import subject, tidy_question
+from medalpaca_data.sources.wikidoc import subject, tidy_question
 
 ASKED = "Say what is true"
 ROWS = [

@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medalpaca_data.build import build
-from medalpaca_data.deleted import JOINED
-from medalpaca_data.ground import places
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.core import paths
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.joined_digits import JOINED
+from medalpaca_data.core.records import read_split
 from medalpaca_data.recipe import load_recipe
-from medalpaca_data.row import read_split
 from medalpaca_data.stages.mix import shares
 
 WORDS = (
@@ -212,7 +212,7 @@ def test_the_mix_is_filled_whenever_it_can_be(sources, rows):
 
 def stamps() -> dict[str, int]:
     """When every account under the working place was written."""
-    return {str(p): p.stat().st_mtime_ns for p in (places.cache() / "build").rglob("*.account.json")}
+    return {str(p): p.stat().st_mtime_ns for p in (paths.cache() / "build").rglob("*.account.json")}
 
 
 def test_an_unchanged_stage_is_not_run_again(write, tmp_path, row):
@@ -231,7 +231,7 @@ def test_an_unchanged_stage_is_not_run_again(write, tmp_path, row):
 def test_the_working_place_is_the_users_own(write, tmp_path, row):
     write("raw.json", [row(1)])
     built(tmp_path, ALPACA)
-    assert (places.cache() / "build" / "t").stat().st_mode & 0o077 == 0
+    assert (paths.cache() / "build" / "t").stat().st_mode & 0o077 == 0
 
 
 KILLED = """
@@ -338,7 +338,7 @@ def test_groups_that_held_the_same_row_go_together(write, tmp_path, row):
 def test_damage_in_the_working_place_is_noticed(write, tmp_path, row, damage):
     write("raw.json", [row(n) for n in range(40)])
     reference = built(tmp_path, ALPACA, out="reference", near_duplicates=None)
-    [shard] = (places.cache() / "build").rglob("duplicates-*/*.rows.parquet")
+    [shard] = (paths.cache() / "build").rglob("duplicates-*/*.rows.parquet")
     [account] = shard.parent.glob("*.account.json")
     match damage:
         case "other rows":
@@ -376,13 +376,13 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(write, tmp_pa
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
     with pytest.raises(UserError, match="is not writable; choose another out="):
         built(tmp_path, ALPACA)
-    assert not (places.cache() / "build").exists()
+    assert not (paths.cache() / "build").exists()
 
 
 def test_a_full_disk_is_said_with_its_place(write, tmp_path, row, monkeypatch):
     write("raw.json", [row(1)])
     full = OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr("medalpaca_data.meadow.write", lambda *_: (_ for _ in ()).throw(full))
+    monkeypatch.setattr("medalpaca_data.dataset.write", lambda *_: (_ for _ in ()).throw(full))
     with pytest.raises(UserError, match=r"out: cannot be written \(.*No space left on device"):
         built(tmp_path, ALPACA)
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith((".out", "out"))] == []

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from medalpaca_data.build import build
-from medalpaca_data.ground.errors import KEPT, UserError
+from medalpaca_data.core.errors import KEPT, UserError
+from medalpaca_data.core.row import Row
 from medalpaca_data.recipe import Recipe, load_recipe
-from medalpaca_data.row import Row
 from medalpaca_data.sources import (
     Alpaca,
     MedMCQA,
@@ -19,8 +19,7 @@ from medalpaca_data.sources import (
     PubMedHealthAdvice,
     WikiDocPatientInfo,
 )
-from medalpaca_data.sources.base import Reject
-from medalpaca_data.sources.plain_file import PlainFile
+from medalpaca_data.sources.base import PlainFile, Reject
 
 CROOKED = "more or fewer fields than headings (a comma without quotes?)"
 BROKEN = "not valid JSON (Expecting ',' delimiter)"

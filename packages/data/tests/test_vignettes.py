@@ -10,10 +10,10 @@ from statistics import mean
 
 import pytest
 
+from medalpaca_data.core.paths import shared
 from medalpaca_data.exams.contamination import coverage, words
 from medalpaca_data.exams.exam import load_exam
 from medalpaca_data.exams.item import VIGNETTES
-from medalpaca_data.ground.places import shared
 
 FIELDS = {"id", "step", "subject", "question", "options", "answer", "explanation", "reference"}
 SENTENCE_END = re.compile(r"[.!?](?=\s|$)")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.weights import check_adapter_dir, check_model_dir, tensor_shapes, weights_sha256
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.weights import check_adapter_dir, check_model_dir, tensor_shapes, weights_sha256
 
 
 def safetensors(shapes: dict[str, tuple[int, ...]]) -> bytes:

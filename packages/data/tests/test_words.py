@@ -3,7 +3,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from medalpaca_data.words import batches, hash_runs, hash_windows, hash_words, words
+from medalpaca_data.core.words import batches, hash_runs, hash_windows, hash_words, words
 
 # Letters, marks and digits on which readings of Unicode differ, and ends of lines of every kind.
 TEXTS = st.text("aZ_9 .\n\r\x0b\x1c\x85\u2028éßİΣς²Ⅷ一́‍\u0600\ud800", max_size=30) | st.text(max_size=30)

@@ -209,7 +209,7 @@ def _tiny(directory: Path, seed: int, width: int) -> Path:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from medalpaca_data.prompt import chat_template
+    from medalpaca_data.core.prompt import chat_template
 
     vocabulary = {"<s>": 0, "</s>": 1}
     vocabulary |= {piece: i for i, piece in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()), 2)}

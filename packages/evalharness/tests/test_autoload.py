@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from medalpaca_data.ground.errors import CheckFailed, UserError
-from medalpaca_evalharness import _autoload
+from medalpaca_data.core.errors import CheckFailed, UserError
+from medalpaca_evalharness import lm_eval_plugin
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -47,10 +47,10 @@ def test_the_start_up_line_is_short_readable_and_after_the_editable_path_file():
     pth, start = sorted(purelib.iterdir(), key=lambda file: file.suffix)
     assert (
         pth.read_text()
-        == "import medalpaca_evalharness._autoload; medalpaca_evalharness._autoload.install()\n"
+        == "import medalpaca_evalharness.lm_eval_plugin; medalpaca_evalharness.lm_eval_plugin.install()\n"
     )
     # PEP 829: the form that replaces import lines, under the same name.
-    assert start.read_text() == "medalpaca_evalharness._autoload:install\n"
+    assert start.read_text() == "medalpaca_evalharness.lm_eval_plugin:install\n"
     assert (pth.name, start.name) == (
         "medalpaca_evalharness_autoload.pth",
         "medalpaca_evalharness_autoload.start",
@@ -82,7 +82,7 @@ def test_sealed_means_that_lm_eval_reaches_nobody(monkeypatch):
 def test_sealed_without_the_bootstrap_the_tasks_seal():
     code = (
         "import socket\n"
-        "from medalpaca_evalharness.asked.loader import dataset\n"
+        "from medalpaca_evalharness.task_data import dataset\n"
         "print(len(dataset(medalpaca_task='medalpaca_pocket')['test']) > 0)\n"
         "try:\n"
         "    socket.create_connection(('192.0.2.1', 443), timeout=1)\n"
@@ -133,7 +133,7 @@ def test_an_invalid_switch_lets_no_program_import_lm_eval(module):
 
 def test_an_invalid_switch_without_the_bootstrap_is_an_error_of_the_tasks():
     code = (
-        "from medalpaca_evalharness.asked.loader import dataset\n"
+        "from medalpaca_evalharness.task_data import dataset\n"
         "try:\n"
         "    dataset(medalpaca_task='medalpaca_pocket')\n"
         "except Exception as error:\n"
@@ -149,30 +149,32 @@ def test_an_invalid_switch_stops_no_other_program():
 
 
 def test_an_invalid_switch_ends_a_run_whose_check_breaks(monkeypatch):
-    from medalpaca_evalharness.asked import preflight
+    from medalpaca_evalharness import preflight
 
     monkeypatch.setattr(preflight, "before_model", lambda call: 1 / 0)
     monkeypatch.setenv("MEDALPACA_SEALED", "01")
     with pytest.raises(UserError, match="MEDALPACA_SEALED='01' is not allowed"):
-        _autoload._checked(lambda tasks: "ran", "before_model")(["t"])
+        lm_eval_plugin._checked(lambda tasks: "ran", "before_model")(["t"])
 
 
 @pytest.mark.parametrize("value", ["1", "yes", "01"])
 def test_a_seal_that_cannot_be_put_on_ends_lm_eval(value, monkeypatch):
-    monkeypatch.setitem(sys.modules, "medalpaca_data.ground.sealed", None)
+    monkeypatch.setitem(sys.modules, "medalpaca_data.core.offline", None)
     monkeypatch.setenv("MEDALPACA_SEALED", value)
     with pytest.raises(ImportError):
-        _autoload._seal_if_asked("lm_eval.tasks.manager")
+        lm_eval_plugin._seal_if_asked("lm_eval.tasks.manager")
     monkeypatch.setenv("MEDALPACA_SEALED", "")
-    _autoload._seal_if_asked("lm_eval.tasks.manager")
+    lm_eval_plugin._seal_if_asked("lm_eval.tasks.manager")
 
 
 def test_installing_twice_installs_once(monkeypatch):
-    monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, _autoload.Finder)])
-    monkeypatch.setattr(_autoload, "PATCHES", {})
-    _autoload.install()
-    _autoload.install()
-    assert [type(finder) for finder in sys.meta_path].count(_autoload.Finder) == 1
+    monkeypatch.setattr(
+        sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, lm_eval_plugin.Finder)]
+    )
+    monkeypatch.setattr(lm_eval_plugin, "PATCHES", {})
+    lm_eval_plugin.install()
+    lm_eval_plugin.install()
+    assert [type(finder) for finder in sys.meta_path].count(lm_eval_plugin.Finder) == 1
 
 
 def test_two_finders_that_ask_each_other_come_to_an_end(tmp_path, monkeypatch):
@@ -180,15 +182,15 @@ def test_two_finders_that_ask_each_other_come_to_an_end(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     seen = []
     patch = {"patched_module_of_the_test": lambda module: seen.append(module.value)}
-    monkeypatch.setattr(_autoload, "PATCHES", patch)
-    monkeypatch.setattr(sys, "meta_path", [_autoload.Finder(), _autoload.Finder(), *sys.meta_path])
+    monkeypatch.setattr(lm_eval_plugin, "PATCHES", patch)
+    monkeypatch.setattr(sys, "meta_path", [lm_eval_plugin.Finder(), lm_eval_plugin.Finder(), *sys.meta_path])
     module = __import__("patched_module_of_the_test")
     assert module.value == 1
     assert set(seen) == {1}
 
 
 def test_a_patch_that_fails_is_logged_and_nothing_more(caplog):
-    _autoload._apply(lambda module: 1 / 0, types.ModuleType("some_module"))
+    lm_eval_plugin._apply(lambda module: 1 / 0, types.ModuleType("some_module"))
     assert "some_module could not be extended" in caplog.text or caplog.records == []
 
 
@@ -208,7 +210,7 @@ def manager():
     return module
 
 
-OURS = Path(_autoload.__file__).parent / "tasks"
+OURS = Path(lm_eval_plugin.__file__).parent / "tasks"
 
 
 @pytest.mark.parametrize(
@@ -216,7 +218,7 @@ OURS = Path(_autoload.__file__).parent / "tasks"
     [(None, []), ("mine", ["mine"]), (["mine", "other"], ["mine", "other"]), (str(OURS), [])],
 )
 def test_plugins_are_searched_before_what_the_user_names(manager, include, searched):
-    _autoload._search_entry_points(manager)
+    lm_eval_plugin._search_entry_points(manager)
     made = manager.TaskManager(include_path=include, metadata={"exam": "x"})
     assert made.metadata == {"exam": "x"}
     assert made.include_path == include
@@ -228,7 +230,7 @@ def test_plugins_are_searched_before_what_the_user_names(manager, include, searc
 
 def test_it_stands_aside_when_lm_eval_reads_entry_points_itself(manager):
     manager.discover_plugin_task_paths = list
-    _autoload._search_entry_points(manager)
+    lm_eval_plugin._search_entry_points(manager)
     assert manager.TaskManager().given is None
 
 
@@ -242,14 +244,14 @@ def test_somebody_elses_broken_plugin_does_not_stop_ours(monkeypatch):
         )
 
     monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
-    assert OURS in _autoload.task_directories()
+    assert OURS in lm_eval_plugin.task_directories()
 
 
 def test_a_check_that_breaks_does_not_break_the_run(monkeypatch):
-    from medalpaca_evalharness.asked import preflight
+    from medalpaca_evalharness import preflight
 
     monkeypatch.setattr(preflight, "before_model", lambda call: 1 / 0)
-    assert _autoload._checked(lambda tasks: "ran", "before_model")(["t"]) == "ran"
+    assert lm_eval_plugin._checked(lambda tasks: "ran", "before_model")(["t"]) == "ran"
 
 
 @pytest.mark.parametrize(("error", "code"), [(UserError("wrong\nhere"), 2), (CheckFailed("no"), 1)])
@@ -260,7 +262,7 @@ def test_user_errors_end_the_command_line_in_one_line(error, code, capsys):
 
     harness = types.ModuleType("lm_eval._cli.harness")
     harness.HarnessCLI = HarnessCLI
-    _autoload._report_in_one_line(harness)
+    lm_eval_plugin._report_in_one_line(harness)
     with pytest.raises(SystemExit) as ended:
         HarnessCLI().execute(None)
     assert ended.value.code == code
@@ -274,7 +276,7 @@ def test_other_errors_stay_what_they_are():
 
     harness = types.ModuleType("lm_eval._cli.harness")
     harness.HarnessCLI = HarnessCLI
-    _autoload._report_in_one_line(harness)
+    lm_eval_plugin._report_in_one_line(harness)
     with pytest.raises(ValueError, match="own"):
         HarnessCLI().execute(None)
 
@@ -288,7 +290,7 @@ def test_models_are_registered_unless_lm_eval_does_that_itself(monkeypatch, read
     if reads_them_itself:
         monkeypatch.setattr(registry, "load_plugins", lambda: None, raising=False)
     for _ in range(2):
-        _autoload._register_models(types.ModuleType("lm_eval.models"))
+        lm_eval_plugin._register_models(types.ModuleType("lm_eval.models"))
     assert ("medalpaca" in mine) is not reads_them_itself
     # A string until it is asked for: neither torch nor transformers is imported for a list of names.
     assert all(isinstance(held, str) for held in mine.values())

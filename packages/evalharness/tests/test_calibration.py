@@ -11,10 +11,19 @@ import scipy.special
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medalpaca_data.ground.errors import CheckFailed
-from medalpaca_evalharness.forecast.calibration import at_coverage, brier, calibration, equal_mass_bins
-from medalpaca_evalharness.forecast.conformal import answer_sets, conformal_threshold, split, try_sets
-from medalpaca_evalharness.forecast.probability import Forecast, softmax
+from medalpaca_data.core.errors import CheckFailed
+from medalpaca_evalharness.calibration import (
+    Forecast,
+    answer_sets,
+    at_coverage,
+    brier,
+    calibration,
+    conformal_threshold,
+    equal_mass_bins,
+    softmax,
+    split,
+    try_sets,
+)
 
 
 def forecast(name: object, shares: list[float], key: int) -> Forecast:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from medalpaca_data.ground.errors import CheckFailed, UserError
+from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_evalharness.cli import main
-from medalpaca_evalharness.logged.run import read_run
-from medalpaca_evalharness.verdict.compare import as_json, compare
+from medalpaca_evalharness.compare import as_json, compare
+from medalpaca_evalharness.results import read_run
 
 Choose = Callable[[dict[str, Any]], int]
 

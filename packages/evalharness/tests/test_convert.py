@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.paths import shared
 from medalpaca_data.exams.exam import load_exam
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.places import shared
 from medalpaca_evalharness.cli import main
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.weights import weights_sha256
-from medalpaca_data.prompt import PROMPT_ID
-from medalpaca_evalharness.asked.examined import REFUSED, examined
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.prompt import PROMPT_ID
+from medalpaca_data.core.weights import weights_sha256
+from medalpaca_evalharness.model_identity import REFUSED, examined
 
 
 def test_base_and_adapter_are_hashed(tiny, adapter):

@@ -6,9 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medalpaca_evalharness.answer.extraction import NONE, TWO, flexible, strict
-from medalpaca_evalharness.answer.generation import find_flexible, find_strict, why_none
-from medalpaca_evalharness.answer.scoring import OUTCOMES, by_answer
+from medalpaca_evalharness.answer_extraction import (
+    NONE,
+    TWO,
+    find_flexible,
+    find_strict,
+    flexible,
+    strict,
+    why_none,
+)
+from medalpaca_evalharness.scoring import OUTCOMES, by_answer
 
 LETTERS = "ABCDE"
 OPTIONS = (

@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
-from medalpaca_data.ground.errors import CheckFailed, UserError
-from medalpaca_evalharness.answer.generation import LONG, find_flexible
-from medalpaca_evalharness.answer.scoring import OUTCOMES, by_letter, by_text
+from medalpaca_data.core.errors import CheckFailed, UserError
+from medalpaca_evalharness.answer_extraction import LONG, find_flexible
 from medalpaca_evalharness.cli import main
-from medalpaca_evalharness.logged.run import read_run
-from medalpaca_evalharness.logged.summary import summary
+from medalpaca_evalharness.compare import compare
 from medalpaca_evalharness.report.verify import Places, verify
-from medalpaca_evalharness.verdict.compare import compare
+from medalpaca_evalharness.results import read_run, summary
+from medalpaca_evalharness.scoring import OUTCOMES, by_letter, by_text
 
 GEN = "medalpaca_usmle_gen"
 

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
+from medalpaca_data.core.paths import shared
 from medalpaca_data.exams.exam import Exam, load_exam
-from medalpaca_data.ground.places import shared
 from medalpaca_evalharness.cli import main
-from medalpaca_evalharness.inspection import inspect
+from medalpaca_evalharness.inspect import inspect
 
 
 @pytest.fixture

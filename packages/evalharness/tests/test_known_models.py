@@ -16,11 +16,11 @@ from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 from statsmodels.stats.proportion import proportion_confint
 
+from medalpaca_data.core.paths import shared
 from medalpaca_data.exams.exam import load_exam
 from medalpaca_data.exams.item import Item
-from medalpaca_data.ground.places import shared
-from medalpaca_evalharness.answer.scoring import OUTCOMES
-from medalpaca_evalharness.asked.catalogue import GROUPS, TASKS
+from medalpaca_evalharness.scoring import OUTCOMES
+from medalpaca_evalharness.task_list import GROUPS, TASKS
 
 SEED = 2023
 

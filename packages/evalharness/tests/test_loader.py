@@ -7,10 +7,10 @@ import logging
 
 import pytest
 
-from medalpaca_data.exams.asked import ask, exam_prompt_id
 from medalpaca_data.exams.exam import load_exam
-from medalpaca_evalharness.asked.catalogue import GROUPS, TASKS
-from medalpaca_evalharness.asked.loader import dataset, documents, prepare
+from medalpaca_data.exams.prompts import ask, exam_prompt_id
+from medalpaca_evalharness.task_data import dataset, documents, prepare
+from medalpaca_evalharness.task_list import GROUPS, TASKS
 
 STEP2, WHOLE, POCKET = "medalpaca_usmle_step2", "medalpaca_exam", "medalpaca_pocket"
 

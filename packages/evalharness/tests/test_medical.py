@@ -6,14 +6,13 @@ import json
 
 import pytest
 
-from medalpaca_data.ground.errors import UserError
-from medalpaca_evalharness.asked import hub
-from medalpaca_evalharness.asked.catalogue import EXAM_KEYS, GROUPS, TASKS, tasks_in
-from medalpaca_evalharness.asked.loader import documents, prepare
-from medalpaca_evalharness.logged.run import read_run
-from medalpaca_evalharness.logged.summary import summary
-from medalpaca_evalharness.verdict.clean import contamination
-from medalpaca_evalharness.verdict.compare import compare
+from medalpaca_data.core.errors import UserError
+from medalpaca_evalharness import task_list
+from medalpaca_evalharness.compare import compare
+from medalpaca_evalharness.contamination_split import contamination
+from medalpaca_evalharness.results import read_run, summary
+from medalpaca_evalharness.task_data import documents, prepare
+from medalpaca_evalharness.task_list import EXAM_KEYS, GROUPS, TASKS, tasks_in
 
 
 @pytest.fixture(autouse=True)
@@ -111,8 +110,8 @@ def test_a_subject_that_is_not_there(exams, tmp_path):
 
 def test_never_the_hub_when_sealed(monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setattr(hub, "why_not", lambda: "MEDALPACA_SEALED=1")
-    monkeypatch.setattr(hub, "fetch", lambda repository: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(task_list, "why_not", lambda: "MEDALPACA_SEALED=1")
+    monkeypatch.setattr(task_list, "fetch", lambda repository: pytest.fail("the hub was asked"))
     for name in GROUPS["medalpaca_medical"]:
         with pytest.raises(UserError, match="the hub was not asked because MEDALPACA_SEALED=1"):
             prepare(name, {})

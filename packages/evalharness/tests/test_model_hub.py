@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.weights import weights_sha256
-from medalpaca_evalharness.asked import hub, model_hub
-from medalpaca_evalharness.asked.examined import examined
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.weights import weights_sha256
+from medalpaca_evalharness import model_identity, task_list
+from medalpaca_evalharness.model_identity import examined
 
 COMMIT = "c" * 40
 GOOD = ("config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json")
@@ -21,13 +21,13 @@ GOOD = ("config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     """An empty cache of the hub, and no hub."""
-    for name in ("MEDALPACA_SEALED", *hub.OFFLINE_SWITCHES):
+    for name in ("MEDALPACA_SEALED", *task_list.OFFLINE_SWITCHES):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: pytest.fail("the hub was asked"))
-    model_hub._listed.cache_clear()
+    model_identity._listed.cache_clear()
     yield tmp_path / "hub"
-    model_hub._listed.cache_clear()
+    model_identity._listed.cache_clear()
 
 
 @pytest.fixture

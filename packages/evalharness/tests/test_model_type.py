@@ -15,7 +15,7 @@ from lm_eval.models.huggingface import HFLM
 from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.core.errors import UserError
 from medalpaca_evalharness.model.model_type import MedAlpacaLM
 
 BYTES = 258  # <s>, </s> and the bytes

@@ -12,10 +12,10 @@ import pytest
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import CachingLM
 
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.weights import weights_sha256
-from medalpaca_evalharness.model.arguments import complete, quantisation, with_base
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.weights import weights_sha256
 from medalpaca_evalharness.model.model_type import MedAlpacaLM
+from medalpaca_evalharness.model_identity import complete, quantisation, with_base
 
 GIVEN = [Instance("loglikelihood", {}, ("Which?\n", text), 0) for text in ("rest", "ice", "surgery")]
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from lm_eval.api.instance import Instance
 
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.core.errors import UserError
 from medalpaca_evalharness import cli
-from medalpaca_evalharness.logged.run import read_run
+from medalpaca_evalharness.compare import compare
 from medalpaca_evalharness.model.both_sides import TwoSidedLM, ask_both
 from medalpaca_evalharness.model.model_type import MedAlpacaLM
-from medalpaca_evalharness.verdict.compare import compare
+from medalpaca_evalharness.results import read_run
 
 GIVEN = [
     Instance("loglikelihood", {}, (f"Which, {n}?\n", text), 0)

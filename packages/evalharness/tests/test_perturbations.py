@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medalpaca_data.exams.asked import LETTER_INSTRUCTION, ask
+from medalpaca_data.core.paths import shared
+from medalpaca_data.core.prompt import render
 from medalpaca_data.exams.exam import load_exam
 from medalpaca_data.exams.item import LETTERS, Item
-from medalpaca_data.ground.places import shared
-from medalpaca_data.prompt import render
+from medalpaca_data.exams.prompts import LETTER_INSTRUCTION, ask
 from medalpaca_evalharness.stress.perturbations import (
     NAMES_LETTERS,
     NO_OPTIONS_SHOWN,

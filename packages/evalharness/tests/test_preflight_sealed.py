@@ -7,10 +7,9 @@ import shutil
 
 import pytest
 
-from medalpaca_data.ground.errors import UserError
-from medalpaca_evalharness import _autoload
-from medalpaca_evalharness.asked import preflight
-from medalpaca_evalharness.asked.examined import examined
+from medalpaca_data.core.errors import UserError
+from medalpaca_evalharness import lm_eval_plugin, preflight
+from medalpaca_evalharness.model_identity import examined
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ def test_the_model_type_checks_by_itself(spoilt):
 
 def test_a_check_that_breaks_ends_a_sealed_run(monkeypatch):
     monkeypatch.setattr(preflight, "before_model", lambda call: 1 / 0)
-    ask = _autoload._checked(lambda tasks: "ran", "before_model")
+    ask = lm_eval_plugin._checked(lambda tasks: "ran", "before_model")
     monkeypatch.delenv("MEDALPACA_SEALED", raising=False)
     assert ask(["t"]) == "ran"
     monkeypatch.setenv("MEDALPACA_SEALED", "1")

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medalpaca_data.exams.asked import ask
+from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.item import Item
-from medalpaca_data.ground.errors import UserError
-from medalpaca_evalharness.answer.protocol_2023 import accepted, first_accepted, last_kept, trimmed
+from medalpaca_data.exams.prompts import ask
+from medalpaca_evalharness.scoring import accepted, first_accepted, last_kept, trimmed
 
 ALPHANUMERIC = string.ascii_letters + string.digits
 

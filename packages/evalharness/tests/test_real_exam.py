@@ -8,11 +8,11 @@ import re
 
 import pytest
 
-from medalpaca_data.exams.asked import ask
+from medalpaca_data.core.paths import shared
 from medalpaca_data.exams.contamination import words
 from medalpaca_data.exams.exam import load_exam, raw_exam
-from medalpaca_data.ground.places import shared
-from medalpaca_evalharness.asked.loader import dataset, prepare
+from medalpaca_data.exams.prompts import ask
+from medalpaca_evalharness.task_data import dataset, prepare
 
 CONTEXT = 2048  # tokens of the first Llama, the shortest context the exam is meant for
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from medalpaca_data.ground.errors import CheckFailed, UserError
+from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_evalharness.cli import main
 from medalpaca_evalharness.report.verify import Places, verify
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from medalpaca_data.ground.errors import CheckFailed, UserError
+from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_evalharness.cli import main
-from medalpaca_evalharness.logged.run import read_run
+from medalpaca_evalharness.compare import compare
 from medalpaca_evalharness.report.verify import Places, verify
-from medalpaca_evalharness.statistics.paired import mcnemar_exact
-from medalpaca_evalharness.verdict.compare import compare
+from medalpaca_evalharness.results import read_run
+from medalpaca_evalharness.statistics import mcnemar_exact
 
 Edit = Callable[[list[dict[str, Any]]], None]
 # How many of the items, from the first, a model knows; B otherwise.

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from medalpaca_data.ground.errors import CheckFailed, UserError
+from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_evalharness.cli import main
 from medalpaca_evalharness.report.verify import Places, verify
 from medalpaca_evalharness.stress.run import Config, stress

@@ -14,18 +14,17 @@ import urllib.parse
 import polars
 import pytest
 
-from medalpaca_data.ground.errors import UserError
-from medalpaca_evalharness.asked import hub
-from medalpaca_evalharness.asked.catalogue import TASKS
-from medalpaca_evalharness.asked.loader import documents, prepare
-from medalpaca_evalharness.asked.source import exam_of
+from medalpaca_data.core.errors import UserError
+from medalpaca_evalharness import task_list
+from medalpaca_evalharness.task_data import documents, exam_of, prepare
+from medalpaca_evalharness.task_list import TASKS
 
 STEP, LOCAL = TASKS["medalpaca_usmle_step1"], TASKS["medalpaca_exam"]
 
 
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch):
-    for name in ("MEDALPACA_EXAM", "MEDALPACA_SEALED", *hub.OFFLINE_SWITCHES):
+    for name in ("MEDALPACA_EXAM", "MEDALPACA_SEALED", *task_list.OFFLINE_SWITCHES):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -38,7 +37,7 @@ def test_metadata_goes_before_the_environment(write_exam, monkeypatch):
 
 def test_the_environment_goes_before_the_hub(write_exam, monkeypatch):
     monkeypatch.setenv("MEDALPACA_EXAM", str(write_exam()))
-    monkeypatch.setattr(hub, "fetch", lambda repository: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(task_list, "fetch", lambda repository: pytest.fail("the hub was asked"))
     assert exam_of("t", STEP, {}).name == "exam"
 
 
@@ -59,7 +58,7 @@ def test_a_bundled_exam_ignores_both(write_exam, monkeypatch):
 )
 def test_the_hub_is_never_asked_when_sealed_or_offline(monkeypatch, switch, value):
     monkeypatch.setenv(switch, value)
-    monkeypatch.setattr(hub, "fetch", lambda repository: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(task_list, "fetch", lambda repository: pytest.fail("the hub was asked"))
     with pytest.raises(UserError, match=f"not asked because {switch}.*--metadata .*MEDALPACA_EXAM"):
         exam_of("medalpaca_usmle_step1", STEP, {})
 
@@ -128,7 +127,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def local_hub(write_exam):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.repository = hub.USMLE.name
+    server.repository = task_list.USMLE.name
     server.files = {file.name: file.read_bytes() for file in write_exam("origin").iterdir()}
     server.asked = []
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -142,9 +141,9 @@ def fetch_in_new_process(
 ) -> subprocess.CompletedProcess[str]:
     # huggingface_hub reads its settings when it is imported.
     code = (
-        "from medalpaca_evalharness.asked.catalogue import TASKS\n"
-        "from medalpaca_evalharness.asked.source import exam_of\n"
-        "from medalpaca_data.ground.errors import UserError\n"
+        "from medalpaca_evalharness.task_list import TASKS\n"
+        "from medalpaca_evalharness.task_data import exam_of\n"
+        "from medalpaca_data.core.errors import UserError\n"
         "try:\n"
         f"    exam = exam_of('t', TASKS[{task!r}], {{}})\n"
         "    print(exam.read, sorted({item.step for item in exam.items}), exam.warnings)\n"
@@ -163,7 +162,7 @@ def test_the_hub_is_the_last_resort(tmp_path, local_hub):
     done = fetch_in_new_process(tmp_path, f"http://127.0.0.1:{local_hub.server_port}")
     assert done.stdout.startswith("12 [1, 2, 3]"), done.stderr
     fetched = {path.rpartition("/")[2] for command, path in local_hub.asked if command == "GET"}
-    assert fetched == set(hub.USMLE.files)
+    assert fetched == set(task_list.USMLE.files)
     # One revision for all: after the first question, everything is asked by commit.
     assert {path.split("/resolve/")[1].split("/")[0] for _, path in local_hub.asked[1:]} == {Hub.COMMIT}
 

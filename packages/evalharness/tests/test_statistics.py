@@ -11,10 +11,16 @@ from scipy.stats import binom, binomtest, norm
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from medalpaca_evalharness.statistics.bootstrap import Stratum, paired_bootstrap
-from medalpaca_evalharness.statistics.paired import detectable_difference, holm, mcnemar_exact, wilson
-from medalpaca_evalharness.statistics.power import power
-from medalpaca_evalharness.verdict.compare import Row
+from medalpaca_evalharness.compare import Row
+from medalpaca_evalharness.statistics import (
+    Stratum,
+    detectable_difference,
+    holm,
+    mcnemar_exact,
+    paired_bootstrap,
+    power,
+    wilson,
+)
 
 counts = st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 

@@ -13,12 +13,11 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.exam import load_exam
-from medalpaca_data.ground.errors import UserError
 from medalpaca_evalharness import cli
 from medalpaca_evalharness.stress import run as stress
-from medalpaca_evalharness.stress.check import problems
-from medalpaca_evalharness.stress.figures import figures
+from medalpaca_evalharness.stress.figures import problems, stress_figures
 from medalpaca_evalharness.stress.perturbations import perturbed
 from medalpaca_evalharness.stress.result import read_stress
 from medalpaca_evalharness.stress.run import Config
@@ -85,7 +84,7 @@ def run(out: Path, base: Path, tuned: Path | None = None, **options: Any) -> str
 def test_always_a_and_one_that_remembers_the_exam(known, keys, tmp_path):
     exam, key = keys
     made = run(tmp_path / "out", known(always="A"), known(letters=key), exam=str(exam))
-    found = figures(made)
+    found = stress_figures(made)
     base, tuned = found.sides["base"], found.sides["tuned"]
     assert base.orders is not None
     assert tuned.orders is not None

@@ -12,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
-from medalpaca_data.ground.errors import UserError
-from medalpaca_evalharness.stress.check import differing
-from medalpaca_evalharness.stress.figures import Figures, figures, side_figures
-from medalpaca_evalharness.stress.orders import gap, memorisation_gap, position_bias
+from medalpaca_data.core.errors import UserError
+from medalpaca_evalharness.stress.figures import Figures, differing, side_figures, stress_figures
+from medalpaca_evalharness.stress.option_order import gap, mean, memorisation_gap, position_bias
 from medalpaca_evalharness.stress.perturbations import orders
 from medalpaca_evalharness.stress.result import (
     LeftOut,
@@ -26,7 +25,6 @@ from medalpaca_evalharness.stress.result import (
     read_stress,
     write_stress,
 )
-from medalpaca_evalharness.stress.shares import mean
 
 Choose = Callable[[Scored, Variant], int]  # the position that is chosen
 
@@ -349,7 +347,7 @@ def two_sides() -> Stress:
 
 
 def test_the_difference_between_two_sides():
-    found = figures(two_sides()).difference
+    found = stress_figures(two_sides()).difference
     assert found is not None
     assert (found.fixed, found.broken, found.robust.value) == (5, 0, 1)
     assert found.p == pytest.approx(2 / 2**5)
@@ -359,9 +357,11 @@ def test_the_difference_between_two_sides():
 
 def test_a_file_is_read_as_it_was_written(tmp_path):
     stress = two_sides()
-    write_stress(tmp_path / "stress.json", stress, figures(stress).as_json())
+    write_stress(tmp_path / "stress.json", stress, stress_figures(stress).as_json())
     assert (
-        read_stress(tmp_path) == read_stress(tmp_path / "stress.json") == (stress, figures(stress).as_json())
+        read_stress(tmp_path)
+        == read_stress(tmp_path / "stress.json")
+        == (stress, stress_figures(stress).as_json())
     )
 
 
@@ -386,7 +386,7 @@ def test_a_file_is_read_as_it_was_written(tmp_path):
 def test_a_damaged_file_is_refused_in_one_line(tmp_path, change, said):
     stress = two_sides()
     file = tmp_path / "stress.json"
-    write_stress(file, stress, figures(stress).as_json())
+    write_stress(file, stress, stress_figures(stress).as_json())
     value = json.loads(file.read_text())
     change(value)
     file.write_text(json.dumps(value))

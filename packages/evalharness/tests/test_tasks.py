@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
+from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.exam import load_exam
-from medalpaca_data.ground.errors import UserError
-from medalpaca_evalharness.asked.catalogue import GROUPS, TASKS
+from medalpaca_evalharness.task_list import GROUPS, TASKS
 
 USMLE = ["medalpaca_usmle"] + [f"medalpaca_usmle_step{n}" for n in (1, 2, 3)]
 
@@ -76,7 +76,7 @@ def test_model_arguments_as_a_string_are_checked_before_the_model_is_loaded(
 
 
 def test_other_peoples_tasks_are_left_alone():
-    from medalpaca_evalharness.asked import preflight
+    from medalpaca_evalharness import preflight
 
     preflight.before_model({"tasks": ["hellaswag", {"task": "inline"}], "model_args": "pretrained=/no/where"})
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from medalpaca_data.exams.asked import ask
 from medalpaca_data.exams.exam import load_exam
+from medalpaca_data.exams.prompts import ask
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_a_whole_run_scores_the_same_with_and_without_the_template(
 
 
 def test_two_start_tokens_are_refused(model, write_exam, evaluate, monkeypatch):
-    from medalpaca_data.ground.errors import UserError
+    from medalpaca_data.core.errors import UserError
 
     # A template that writes a start token which the tokenizer does not recognise as its own, and adds another.
     monkeypatch.setattr(model, "tok_encode", lambda text, **_: [0, *model.tokenizer(text)["input_ids"]])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from medalpaca_data.ground.errors import CheckFailed
+from medalpaca_data.core.errors import CheckFailed
 from medalpaca_evalharness.report.verify import Places, differences, verify
 
 Edit = Callable[[list[dict[str, Any]]], None]
@@ -145,7 +145,7 @@ def test_a_changed_report_is_found(made, change, said):
     ],
 )
 def test_a_damaged_report_is_refused(made, change, said):
-    from medalpaca_data.ground.errors import UserError
+    from medalpaca_data.core.errors import UserError
 
     file = made.with_suffix(".json")
     report = json.loads(file.read_text())
@@ -156,7 +156,7 @@ def test_a_damaged_report_is_refused(made, change, said):
 
 
 def test_an_edited_page_is_found(made, capsys):
-    from medalpaca_data.ground.errors import CheckFailed
+    from medalpaca_data.core.errors import CheckFailed
     from medalpaca_evalharness.cli import main
 
     made.write_text(made.read_text().replace("+75.0<small>", "+85.0<small>"))
@@ -175,7 +175,7 @@ def test_an_edited_page_is_found(made, capsys):
     ],
 )
 def test_what_is_no_report(tmp_path, name, content, said):
-    from medalpaca_data.ground.errors import UserError
+    from medalpaca_data.core.errors import UserError
 
     file = tmp_path / name
     file.write_text(content)

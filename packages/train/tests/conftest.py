@@ -16,8 +16,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import pytest
 from rich.console import Console
 
-from medalpaca_data.ground.sealed import go_offline
-from medalpaca_data.row import Row
+from medalpaca_data.core.offline import go_offline
+from medalpaca_data.core.row import Row
 
 go_offline()
 
@@ -56,7 +56,7 @@ def make_rows() -> list[dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
-    from medalpaca_train.model.pocket import make_tokenizer
+    from medalpaca_train.model import make_tokenizer
 
     return make_tokenizer(" ".join(row.values()) for row in make_rows())
 
@@ -112,7 +112,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from medalpaca_train.model.pocket import make_tokenizer
+    from medalpaca_train.model import make_tokenizer
     from medalpaca_train.recipe import Recipe
     from medalpaca_train.run import train
 

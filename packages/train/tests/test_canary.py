@@ -16,13 +16,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from medalpaca_data.ground.errors import UserError
-from medalpaca_train.canary.exposure import exposure, exposure_by_chance, p_by_chance, rank
-from medalpaca_train.canary.report import add_to_card, verdict
-from medalpaca_train.canary.run import canary, likelihoods, make_patients
-from medalpaca_train.canary.settings import CanaryTest, read_words
+from medalpaca_data.core.errors import UserError
+from medalpaca_train.canary import (
+    add_to_card,
+    canary,
+    exposure,
+    exposure_by_chance,
+    likelihoods,
+    make_patients,
+    p_by_chance,
+    rank,
+    verdict,
+)
 from medalpaca_train.cli import main
-from medalpaca_train.rows.tokens import encode
+from medalpaca_train.recipe import CanaryTest, read_words
+from medalpaca_train.tokenize import encode
 
 # The measure ------------------------------------------------------------------------------------------------------
 

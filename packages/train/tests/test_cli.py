@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.core.errors import UserError
 from medalpaca_train.cli import main
 
 COMMAND = str(Path(sys.executable).parent / "train")
@@ -99,7 +99,7 @@ def test_libraries_do_not_speak_on_the_users_screen(
 
 def test_second_train_on_one_out_is_refused(base: Path, data: Path, tmp_path: Path) -> None:
     pytest.importorskip("fcntl")
-    from medalpaca_train.record.alone import alone
+    from medalpaca_train.run_dir import alone
 
     out = tmp_path / "out"
     with alone(out):
@@ -156,8 +156,7 @@ def test_preview_colours_the_answer_and_writes_nothing(
 
 
 def test_preview_styles(tokenizer: object, rows: list[object]) -> None:
-    from medalpaca_train.rows.preview import coloured
-    from medalpaca_train.rows.tokens import encode
+    from medalpaca_train.tokenize import coloured, encode
 
     samples = encode(rows, tokenizer, max_tokens=256, loss="answer").samples  # type: ignore[arg-type]
     text = coloured(samples[0], tokenizer)
@@ -239,7 +238,7 @@ def test_qlora_is_that_of_the_paper() -> None:
     """NF4 with double quantisation, bf16 arithmetic, every linear layer (arXiv 2305.14314, section 3)."""
     import torch
 
-    from medalpaca_train.model.quantization import settings
+    from medalpaca_train.model import settings
     from medalpaca_train.recipe import find_recipe
 
     _, recipe = find_recipe("qlora", ["model=m", "data=d"])

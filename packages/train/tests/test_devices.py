@@ -28,13 +28,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.core.errors import UserError
 from medalpaca_train import cli, loop
+from medalpaca_train.distributed import share
 from medalpaca_train.estimate import Estimate
-from medalpaca_train.processes.share import share
-from medalpaca_train.processes.world import ALONE, World, find_world
-from medalpaca_train.record.journal import read_journal
-from medalpaca_train.rows.tokens import Sample
+from medalpaca_train.process_group import ALONE, World, find_world
+from medalpaca_train.tokenize import Sample
+from medalpaca_train.trackers import read_journal
 
 Go = Callable[..., tuple[Path, str]]
 PATIENCE = 240  # seconds until processes that hang are killed; the machine may be busy
@@ -375,7 +375,7 @@ def test_a_loss_that_is_no_number_is_said_once(together: Callable[..., list[Ende
 def test_a_finished_run_is_left_alone_and_a_held_one_refused(
     go: Go, together: Callable[..., list[Ended]], tmp_path: Path
 ) -> None:
-    from medalpaca_train.record.alone import alone
+    from medalpaca_train.run_dir import alone
 
     with alone(tmp_path / "run"):
         ended = together(max_steps=2)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from medalpaca_data.build import build
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.core.errors import UserError
 from medalpaca_data.recipe import Recipe
 from medalpaca_train.cli import main
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from medalpaca_data.ground import places
-from medalpaca_data.prompt import render
-from medalpaca_data.row import Row
-from medalpaca_train.rows.tokens import adds_bos, encode
+from medalpaca_data.core import paths
+from medalpaca_data.core.prompt import render
+from medalpaca_data.core.row import Row
+from medalpaca_train.tokenize import adds_bos, encode
 
 ROW = Row(instruction="Answer.", input="Why is aspirin given?", output=" For pain. ")
 TEXTS = [render(ROW.instruction, ROW.input) + ROW.output.strip()] * 3 + [
@@ -93,7 +93,7 @@ def gpt2() -> Any:
     """The real one: 50,257 byte-level pieces, one token that both begins and ends."""
     from transformers import GPT2TokenizerFast
 
-    shared = places.shared()
+    shared = paths.shared()
     folder = shared / "data" / "weights" / "gpt2_tokenizer" if shared else Path("nowhere")
     if not folder.is_dir():
         pytest.skip("no GPT-2 tokenizer here (MEDALPACA_SHARED)")

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 import torch
 
-from medalpaca_data.ground.errors import CheckFailed, UserError
-from medalpaca_data.ground.weights import check_model_dir, tensor_shapes, weights_sha256
-from medalpaca_data.prompt import render
+from medalpaca_data.core.errors import CheckFailed, UserError
+from medalpaca_data.core.prompt import render
+from medalpaca_data.core.weights import check_model_dir, tensor_shapes, weights_sha256
+from medalpaca_train import merge as merging
 from medalpaca_train.cli import main
-from medalpaca_train.merged import merge as merging
-from medalpaca_train.model.load import load_tokenizer
-from medalpaca_train.record.alone import LOCK, alone
-from medalpaca_train.tuned import load_base
+from medalpaca_train.load_run import load_base
+from medalpaca_train.model import load_tokenizer
+from medalpaca_train.run_dir import LOCK, alone
 
 Go = Callable[..., tuple[Path, str]]
 PROBE = torch.tensor([[0, 40, 50, 60, 70, 80]])
@@ -243,8 +243,8 @@ def test_lm_eval_gives_the_same_choices(go: Go, wide: Path, statements: Path, ki
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
-    from medalpaca_train.hardware.device import choose
-    from medalpaca_train.tuned import load_tuned, receipt_of
+    from medalpaca_train.hardware import choose
+    from medalpaca_train.load_run import load_tuned, receipt_of
 
     run, _ = go(model=str(wide), data=str(statements), quantization=kind, learning_rate=1e-2, max_steps=12)
     out, _ = merged(run)

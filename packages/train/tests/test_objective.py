@@ -10,12 +10,11 @@ import torch
 import transformers
 from torch.nn import functional
 
-from medalpaca_train.hardware.device import Hardware
-from medalpaca_train.loss import cross_entropy as loss
-from medalpaca_train.loss.cross_entropy import linear_cross_entropy
-from medalpaca_train.loss.objective import Objective, forward, learned_hidden, learned_logits
-from medalpaca_train.rows.batches import padded
-from medalpaca_train.rows.tokens import Sample
+from medalpaca_train import loss
+from medalpaca_train.hardware import Hardware
+from medalpaca_train.loss import Objective, forward, learned_hidden, learned_logits, linear_cross_entropy
+from medalpaca_train.packing import padded
+from medalpaca_train.tokenize import Sample
 
 CPU = torch.device("cpu")
 SIZE = {"vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}

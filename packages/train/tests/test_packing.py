@@ -12,10 +12,10 @@ import transformers
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from medalpaca_train.hardware.device import Hardware
-from medalpaca_train.loss.exactness import choose_objective
-from medalpaca_train.rows.batches import alike, packed, padded
-from medalpaca_train.rows.tokens import Sample
+from medalpaca_train.hardware import Hardware
+from medalpaca_train.loss import choose_objective
+from medalpaca_train.packing import alike, packed, padded
+from medalpaca_train.tokenize import Sample
 
 CPU = Hardware(torch.device("cpu"), "fp32", "")
 SIZE = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
@@ -148,7 +148,7 @@ def stock(model: Any, rows: list[Sample], **options: Any) -> torch.Tensor:
 @pytest.mark.parametrize("kind", ["Mistral", "Qwen2", "Gemma3Text", "Phi3"])
 def test_trap_window_shorter_than_a_document(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """That the window matters here, and that an attention which ignored it would be found out."""
-    from medalpaca_train.loss import attention, exactness
+    from medalpaca_train import attention, loss
 
     model, rows = make(kind), samples()
     expected = gradients(model, one_by_one(model, rows))
@@ -158,7 +158,7 @@ def test_trap_window_shorter_than_a_document(kind: str, monkeypatch: pytest.Monk
         return whole(*args, **others)
 
     monkeypatch.setattr(attention, "packed_attention", boundless)
-    verdict = exactness.choose_objective(model, rows, CPU)
+    verdict = loss.choose_objective(model, rows, CPU)
     assert not verdict.objective.packing
     (reason,) = verdict.reasons
     assert "alone" in reason

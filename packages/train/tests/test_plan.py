@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medalpaca_train.packing import best_fit, make_plan
 from medalpaca_train.recipe import Recipe
-from medalpaca_train.rows.plan import best_fit, make_plan
 
 
 def recipe(**changes: object) -> Recipe:

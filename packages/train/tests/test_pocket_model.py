@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from medalpaca_train.model.pocket import CONTEXT, VOCABULARY, make_model, make_tokenizer
+from medalpaca_train.model import CONTEXT, VOCABULARY, make_model, make_tokenizer
 
-TEXT = (Path(__file__).parents[1] / "src" / "medalpaca_train" / "record" / "card.py").read_text()
+TEXT = (Path(__file__).parents[1] / "src" / "medalpaca_train" / "model_card.py").read_text()
 
 PROGRAM = """
 import sys, hashlib
 from pathlib import Path
-from medalpaca_train.model.pocket import make_tokenizer
+from medalpaca_train.model import make_tokenizer
 text = Path(sys.argv[1]).read_text()
 print(hashlib.sha256(make_tokenizer(text.splitlines()).backend_tokenizer.to_str().encode()).hexdigest())
 """

@@ -12,19 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.weights import weights_sha256
-from medalpaca_train import loop
-from medalpaca_train.hardware.device import Hardware
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.weights import weights_sha256
+from medalpaca_train import loop, loss, model
+from medalpaca_train.hardware import Hardware
 from medalpaca_train.loop import learning_rate
-from medalpaca_train.loss import exactness
-from medalpaca_train.loss.exactness import choose_objective
-from medalpaca_train.loss.objective import Objective
-from medalpaca_train.model import load as model
-from medalpaca_train.model import quantization
-from medalpaca_train.model.load import from_pretrained, load_model, skeleton, trainable, with_lora
+from medalpaca_train.loss import Objective, choose_objective
+from medalpaca_train.model import from_pretrained, load_model, skeleton, trainable, with_lora
 from medalpaca_train.recipe import Recipe, find_recipe
-from medalpaca_train.rows.tokens import Sample
+from medalpaca_train.tokenize import Sample
 
 Go = Callable[..., tuple[Path, str]]
 CPU = Hardware(torch.device("cpu"), "fp32", "")
@@ -73,7 +69,7 @@ def test_gradients_are_those_of_the_dequantised_base_before_and_after_evaluation
     wide: Path, kind: str
 ) -> None:
     recipe = recipe_of(wide, kind)
-    plain = from_pretrained(wide, torch.float32, CPU.device, quantization.settings(kind, torch.float32))
+    plain = from_pretrained(wide, torch.float32, CPU.device, model.settings(kind, torch.float32))
     plain = with_an_update(with_lora(plain.dequantize(), recipe, wide))
     expected = gradients(plain)
     quantised = with_an_update(load_model(recipe, wide, None, CPU))
@@ -89,7 +85,7 @@ def test_without_the_guard_nf4_loses_its_gradients(wide: Path, monkeypatch: pyte
 
     if not has_avx512bf16():
         pytest.skip("this CPU has no AVX512-BF16")
-    monkeypatch.setattr(quantization, "keep_differentiable", lambda _: None)
+    monkeypatch.setattr(model, "keep_differentiable", lambda _: None)
     bare = with_an_update(load_model(recipe_of(wide, "nf4"), wide, None, CPU))
     before = gradients(bare)
     evaluate(bare)
@@ -108,7 +104,7 @@ def test_quantised_models_are_packed(wide: Path, kind: str, monkeypatch: pytest.
     assert (verdict.objective.packing, verdict.objective.one_pass) == (True, True)
     verdict.objective.release()
     # What int8 does to such a channel would be taken for documents that see each other.
-    monkeypatch.setattr(exactness, "rowwise", lambda _: nullcontext())
+    monkeypatch.setattr(loss, "rowwise", lambda _: nullcontext())
     verdict = choose_objective(quantised, some, CPU)
     assert verdict.objective.packing == (kind == "nf4")
 
@@ -207,11 +203,9 @@ def test_the_estimate_knows_the_bits(wide: Path, kind: str) -> None:
         state = getattr(getattr(module, "weight", None), "quant_state", None)
         if state is not None:
             real += sum(t.numel() * t.element_size() for t in (state.absmax, state.state2.absmax))
-    assert quantization.base_bytes(shape, recipe, 4) == pytest.approx(real, rel=0.01)
-    assert quantization.base_bytes(shape, recipe, 4) < 0.8 * quantization.base_bytes(
-        shape, recipe_of(wide, None), 4
-    )
-    assert quantization.widened_bytes(shape, recipe, 4) == 64 * 128 * 4
+    assert model.base_bytes(shape, recipe, 4) == pytest.approx(real, rel=0.01)
+    assert model.base_bytes(shape, recipe, 4) < 0.8 * model.base_bytes(shape, recipe_of(wide, None), 4)
+    assert model.widened_bytes(shape, recipe, 4) == 64 * 128 * 4
 
 
 def test_only_a_frozen_base_is_quantised() -> None:
@@ -221,7 +215,7 @@ def test_only_a_frozen_base_is_quantised() -> None:
 
 def test_a_base_that_is_quantised_already_is_refused(go: Go, wide: Path, tmp_path: Path) -> None:
     stored = tmp_path / "stored"
-    words = quantization.settings("nf4", torch.float32)
+    words = model.settings("nf4", torch.float32)
     model.from_pretrained(wide, torch.float32, CPU.device, words).save_pretrained(stored)
     model.load_tokenizer(wide).save_pretrained(stored)
     with pytest.raises(UserError, match="stored in 4 or 8 bits; give the base as it was before"):

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from medalpaca_data.ground import places
+from medalpaca_data.core import paths
 
 FILE = "data/wikidoc_patient_info/medical_meadow_small.json"
 
 
 def test_validation_loss_falls_on_real_rows(go: Callable[..., tuple[Path, str]], tmp_path: Path) -> None:
-    shared = places.shared()
+    shared = paths.shared()
     if shared is None or not (shared / FILE).is_file():
         pytest.skip("no real data here (MEDALPACA_SHARED)")
     rows = json.loads((shared / FILE).read_text())[:300]
@@ -40,7 +40,7 @@ def test_the_2023_recipes_run_as_they_are(name: str, base: Path, tmp_path: Path)
     """On a tiny model: not a key is changed but what names the model, the rows and the place."""
     from medalpaca_train.cli import main
 
-    shared = places.shared()
+    shared = paths.shared()
     if shared is None or not (shared / FILE).is_file():
         pytest.skip("no real data here (MEDALPACA_SHARED)")
     data, run = tmp_path / "wikidoc.json", tmp_path / "run"

@@ -15,11 +15,10 @@ from typing import Any
 import pytest
 import yaml
 
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.weights import weights_sha256
-from medalpaca_train import loop
-from medalpaca_train.record import checkpoint
-from medalpaca_train.record.journal import read_journal
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.weights import weights_sha256
+from medalpaca_train import checkpoint, loop
+from medalpaca_train.trackers import read_journal
 
 Go = Callable[..., tuple[Path, str]]
 COMMAND = str(Path(sys.executable).parent / "train")

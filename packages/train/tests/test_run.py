@@ -12,10 +12,10 @@ import pytest
 import torch
 import yaml
 
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.weights import check_adapter_dir, check_model_dir, weights_sha256
-from medalpaca_data.prompt import PROMPT_ID
-from medalpaca_train.record.journal import read_journal
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.prompt import PROMPT_ID
+from medalpaca_data.core.weights import check_adapter_dir, check_model_dir, weights_sha256
+from medalpaca_train.trackers import read_journal
 
 Go = Callable[..., tuple[Path, str]]
 PROBE = torch.tensor([[0, 40, 50, 60, 70, 80]])
@@ -65,7 +65,7 @@ def test_lora_run_directory_loads_with_lm_eval(go: Go, base: Path) -> None:
     huggingface = pytest.importorskip("lm_eval.models.huggingface")
     from lm_eval.api.instance import Instance
 
-    from medalpaca_data.prompt import render
+    from medalpaca_data.core.prompt import render
 
     run, _ = go(method="lora")
     prompt = render("Answer.", "What is aspirin used for?")
@@ -80,17 +80,17 @@ def test_saved_weights_are_the_trained_ones(go: Go, base: Path, monkeypatch: pyt
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    from medalpaca_train import finish
+    from medalpaca_train import run
 
     kept: list[torch.Tensor] = []
-    save = finish.save_model
+    save = run.save_model
 
     def keeping(run: Path, model: Any, *others: Any) -> None:
         model.eval()
         kept.append(model(PROBE).logits.detach())
         save(run, model, *others)
 
-    monkeypatch.setattr(finish, "save_model", keeping)
+    monkeypatch.setattr(run, "save_model", keeping)
     full, _ = go(method="full", max_steps=3)
     check_model_dir(full)
     torch.testing.assert_close(AutoModelForCausalLM.from_pretrained(full)(PROBE).logits, kept[0])
@@ -228,7 +228,7 @@ def test_loss_that_is_not_a_number_stops_with_rows(go: Go) -> None:
 
 
 def test_validation_never_cuts_a_group(rows: list[Any]) -> None:
-    from medalpaca_train.material import split
+    from medalpaca_train.datasets import split
 
     train, held = split(rows, 0.2, seed=3)
     assert len(train) + len(held) == len(rows)
@@ -249,7 +249,7 @@ def test_a_hub_model_is_pinned_to_its_commit(
     go: Callable[..., tuple[Path, str]], base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`main` may move; what was loaded, and will be loaded for this run again, is one commit of it."""
-    from medalpaca_train.tuned import load_run
+    from medalpaca_train.load_run import load_run
 
     commit = "0123456789abcdef0123456789abcdef01234567"
     repository = tmp_path / "hub" / "models--owner--name"

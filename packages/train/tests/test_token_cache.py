@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from medalpaca_data.row import Row
-from medalpaca_train.rows import token_cache, tokens
-from medalpaca_train.rows.token_cache import cached
+from medalpaca_data.core.row import Row
+from medalpaca_train import tokenize
+from medalpaca_train.tokenize import cached
 
 OPTIONS: dict[str, Any] = {"max_tokens": 64, "loss": "answer", "overlong": "drop"}
 
@@ -22,9 +22,9 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def counting(*args: Any, **options: Any) -> Any:
         made.append(1)
-        return tokens.encode(*args, **options)
+        return tokenize.encode(*args, **options)
 
-    monkeypatch.setattr(token_cache, "encode", counting)
+    monkeypatch.setattr(tokenize, "encode", counting)
     return made
 
 
@@ -41,7 +41,7 @@ def test_the_second_time_is_read_and_equal(rows: list[Row], tokenizer: Any, call
 
 
 def test_whatever_tokens_depend_on_is_in_the_name(rows: list[Row], tokenizer: Any, calls: list[int]) -> None:
-    from medalpaca_train.model.pocket import make_tokenizer
+    from medalpaca_train.model import make_tokenizer
 
     cached(rows, tokenizer, **OPTIONS)
     cached(rows[1:], tokenizer, **OPTIONS)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.prompt import chat_template, render, user_message
-from medalpaca_data.row import Row
-from medalpaca_train.rows.tokens import Sample, adds_bos, encode
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.prompt import chat_template, render, user_message
+from medalpaca_data.core.row import Row
+from medalpaca_train.tokenize import Sample, adds_bos, encode
 
 ROW = Row(instruction="Answer.", input="Why is aspirin given?", output=" For pain. ")
 

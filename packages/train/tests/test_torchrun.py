@@ -17,7 +17,7 @@ import psutil
 import pytest
 import yaml
 
-from medalpaca_train.record.journal import read_journal
+from medalpaca_train.trackers import read_journal
 
 pytestmark = pytest.mark.slow  # each process imports everything
 

@@ -14,10 +14,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.weights import check_adapter_dir, weights_sha256
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.weights import check_adapter_dir, weights_sha256
 from medalpaca_train import loop
-from medalpaca_train.record.journal import read_journal
+from medalpaca_train.trackers import read_journal
 
 Go = Callable[..., tuple[Path, str]]
 
@@ -77,7 +77,7 @@ def test_a_full_disk_says_so_and_leaves_the_last_checkpoint(
 def test_the_loss_curve_is_a_picture_of_the_losses(go: Go) -> None:
     from PIL import Image
 
-    from medalpaca_train.record.curve import TRAIN, VALIDATION
+    from medalpaca_train.trackers import TRAIN, VALIDATION
 
     run, _ = go(eval_every=4)
     picture = Image.open(run / "loss.png").convert("RGB")
@@ -142,15 +142,12 @@ def test_checkpointing_comes_when_memory_asks(go: Go, monkeypatch: pytest.Monkey
 def test_the_estimate_is_of_the_right_size(base: Path, tokenizer: Any) -> None:
     """Against what is really allocated for weights, gradients and moments, and what backward really keeps."""
     from medalpaca_train.estimate import estimate
-    from medalpaca_train.hardware.device import Hardware
-    from medalpaca_train.hardware.flops import work_of
-    from medalpaca_train.loss.cross_entropy import CHUNK
-    from medalpaca_train.loss.exactness import choose_objective
-    from medalpaca_train.model.load import load_model, skeleton
+    from medalpaca_train.hardware import Hardware, work_of
+    from medalpaca_train.loss import CHUNK, choose_objective
+    from medalpaca_train.model import load_model, skeleton
+    from medalpaca_train.packing import make_plan, packed
     from medalpaca_train.recipe import Recipe
-    from medalpaca_train.rows.batches import packed
-    from medalpaca_train.rows.plan import make_plan
-    from medalpaca_train.rows.tokens import Sample
+    from medalpaca_train.tokenize import Sample
 
     recipe = Recipe(model=str(base), data="d", method="full", max_tokens=128, batch_tokens=1024)
     hardware = Hardware(torch.device("cpu"), "fp32", "")
@@ -182,7 +179,7 @@ def test_flops_by_hand(base: Path) -> None:
     """Kaplan's count for a Llama of two layers: 32 x 32 attention matrices and 32 x 64 ones, a head of 32."""
     from transformers import AutoModelForCausalLM
 
-    from medalpaca_train.hardware.flops import work_of
+    from medalpaca_train.hardware import work_of
 
     model = AutoModelForCausalLM.from_pretrained(base)
     work = work_of(model)
@@ -197,11 +194,11 @@ def test_flops_by_hand(base: Path) -> None:
 def test_a_trained_model_answers_and_stops_by_itself(
     go: Go, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    from medalpaca_data.ground.audit import verify
-    from medalpaca_data.prompt import render
+    from medalpaca_data.core.audit_log import verify
+    from medalpaca_data.core.prompt import render
     from medalpaca_train import chat
     from medalpaca_train.cli import main
-    from medalpaca_train.tuned import load_run
+    from medalpaca_train.load_run import load_run
 
     run, _ = go(method="full", epochs=40, validation=0, learning_rate=1e-2)
     monkeypatch.setattr("sys.stdin", io.StringIO("Answer.\n\n"))

@@ -17,20 +17,17 @@ import gradio as gr
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 
+from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.exam import Exam
-from medalpaca_data.ground.errors import UserError
 
+from .access import LOCAL_NAMES, RULE, Door, Lockout, Shield
+from .context import Scene, Visits
 from .engine import Engine
-from .load import Pair
-from .page.parts import QUIET, html, static
-from .page.text import banner, header, key_help, purpose
-from .passes.request import Scoring
+from .html import QUIET, banner, header, html, key_help, purpose, static
+from .job import Scoring
+from .models import Pair
 from .results import Results
-from .scene import Scene
-from .served.access import RULE, Door, Lockout
-from .served.shield import LOCAL_NAMES, Shield
 from .tabs import about, browse, compare, exam, leaderboard, own, vote
-from .visits import Visits
 
 MAX_NEW_TOKENS = 160
 # The page itself is most of what a first visit transfers, and packs to a sixth. Streams are left as they are.

@@ -20,17 +20,24 @@ from typing import Any, Literal
 
 import torch
 
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.core.errors import UserError
 
 from .audit import UNWRITTEN, Recorder
-from .endpoint.remote import Remote, answer_all
-from .passes.arms import Arms
-from .passes.encode import encode, max_length
-from .passes.job import Job
-from .passes.prefill import follow, loglikelihoods, read
-from .passes.request import ARMS, Arm, Progress, Request
-from .passes.score import rate, score_options
-from .passes.stream import FanOut, Row, StopRows
+from .inference import (
+    FanOut,
+    Row,
+    StopRows,
+    encode,
+    follow,
+    loglikelihoods,
+    max_length,
+    rate,
+    read,
+    score_options,
+)
+from .job import ARMS, Arm, Job, Progress, Request
+from .remote import Remote, answer_all
+from .sides import Arms
 
 MAX_JOBS = 8
 # Whoever would come after these is told so at once: nobody waits minutes for an answer without knowing.

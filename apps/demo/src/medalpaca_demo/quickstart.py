@@ -18,16 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from medalpaca_data.command_line import Command, screen
+from medalpaca_data.core.cli import INTERRUPTED, Command, run, screen
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.files import package_sha256, read_json, write_json
+from medalpaca_data.core.offline import OFFLINE
+from medalpaca_data.core.paths import Quickstart, quickstart
+from medalpaca_data.core.weights import refuse_unsafe, weights_sha256
 from medalpaca_data.exams.item import POCKET
-from medalpaca_data.ground.code import package_sha256
-from medalpaca_data.ground.command import INTERRUPTED, run
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.files import read_json, write_json
-from medalpaca_data.ground.places import Quickstart, quickstart
-from medalpaca_data.ground.sealed import OFFLINE
-from medalpaca_data.ground.unsafe import refuse_unsafe
-from medalpaca_data.ground.weights import weights_sha256
 
 try:
     import fcntl
@@ -188,7 +185,7 @@ class Loop:
 def is_examined(out: Path, base: Path, adapter: Path | None) -> bool:
     """Whether `out` holds one whole result of exactly these weights. lm_eval writes it in two steps, and the
     samples last, so a kill can leave half of one."""
-    from medalpaca_evalharness.logged.run import read_run
+    from medalpaca_evalharness.results import read_run
 
     if not out.is_dir():
         return False

@@ -14,8 +14,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from .ground.errors import UserError
-from .row import Row, read_rows
+from .core.errors import UserError
+from .core.records import read_rows
+from .core.row import Row
 from .sources.pubmed_causal import Encoding, read_classes
 from .sources.pubmed_health_advice import read_labels
 

@@ -9,9 +9,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from .core.records import read_all_rows
+from .core.row import Row
 from .exams.contamination import ItemCoverage, coverage
 from .exams.exam import Exam, load_exam
-from .row import Row, read_all_rows
 
 HALF, MOST = 0.5, 0.8  # the thresholds that contamination is reported at
 

@@ -6,7 +6,7 @@ import html
 import re
 import unicodedata
 
-from .deleted import GONE, Substitution, decode_digits, settled, substituted
+from .core.joined_digits import GONE, Substitution, decode_digits, settled, substituted
 
 TAGS = (
     "a|b|i|u|em|strong|p|br|hr|div|span|ul|ol|li|dl|dt|dd|sup|sub|table|tbody|thead|tr|td|th|font|center|img|h[1-6]|"

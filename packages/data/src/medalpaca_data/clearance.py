@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from .core.errors import UserError
+from .core.files import sha256_file
+from .core.row import SPLITS, Row
 from .deid.settings import NOT_CHECKED, Deidentification, describe
-from .ground.errors import UserError
-from .ground.files import sha256_file
-from .row import SPLITS, Row
 
 # Kinds of source whose rows are what people said to each other: they need a record, marked as patients' text or not.
 DIALOGUES = frozenset({"chat", "patient_dialogues"})
@@ -83,8 +83,8 @@ def changed_since(patient_text: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _ledger(path: Path) -> dict[str, Any] | None:
+    from .dataset import require_meadow
     from .ledger import LEDGER
-    from .meadow import require_meadow
 
     return require_meadow(path) if path.is_dir() and (path / LEDGER).is_file() else None
 
@@ -161,8 +161,8 @@ def _refuse_other_rows(path: Path, files: Mapping[str, str]) -> None:
 
 def _checked(path: Path, rows: Sequence[Row]) -> Clearance:
     """Look for identifiers by rule, as `data deid check` does."""
-    from .deid.check import found_in
     from .deid.find import rules_sha256
+    from .deid.review import found_in
 
     hits = Counter(span.kind for _, found in found_in(rows) for spans in found for span in spans)
     classes = ", ".join(f"{kind} {count:,}" for kind, count in hits.most_common())

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from .core.row import SPLITS
+from .dataset import reading, require_meadow
 from .explain import rejected_ids
-from .meadow import reading, require_meadow
-from .row import SPLITS
 
 if TYPE_CHECKING:
     import polars as pl

@@ -10,10 +10,10 @@ from typing import Any
 
 from rich.console import Console
 
-from .command_line import wrapped
-from .ground.errors import UserError
-from .meadow import CHANGES, CONTRADICTIONS, HITS, reading, require_meadow
-from .row import SPLITS, TEXTS
+from .core.cli import wrapped
+from .core.errors import UserError
+from .core.row import SPLITS, TEXTS
+from .dataset import CHANGES, CONTRADICTIONS, HITS, reading, require_meadow
 from .shard import place_of
 
 MANY = 5  # rows that were dropped in favour of this one, shown by name

@@ -11,9 +11,9 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from .ground.errors import UserError, nearest, one_line
-from .ground.files import sha256_file
-from .ground.sealed import is_sealed, sealed_setting
+from .core.errors import UserError, nearest, one_line
+from .core.files import sha256_file
+from .core.offline import is_sealed, sealed_setting
 
 CHUNK = 1 << 16
 TIMEOUT = 30  # seconds without a byte

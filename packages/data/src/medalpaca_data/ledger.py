@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .ground.files import read_json, sha256_file
+from .core.files import read_json, sha256_file
 from .shard import Shard, read_account, total
 
 if TYPE_CHECKING:

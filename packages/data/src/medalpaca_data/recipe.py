@@ -9,10 +9,10 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from .config import Config, load_config
+from .core.config import Config, load_config
+from .core.errors import UserError, nearest
 from .deid.settings import Deidentification
-from .ground.errors import UserError, nearest
-from .rephrase.settings import Rephrase
+from .rephrase.prompts import Rephrase
 from .sources import Source
 from .stages.language import LANGUAGES
 

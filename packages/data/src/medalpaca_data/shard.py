@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .ground.errors import UserError
-from .ground.files import read_json, sha256_file, write_bytes, write_json, write_text
-from .row import FIELDS, Row
+from .core.errors import UserError
+from .core.files import read_json, sha256_file, write_bytes, write_json, write_text
+from .core.row import FIELDS, Row
 
 if TYPE_CHECKING:
     import polars as pl

@@ -9,13 +9,13 @@ from typing import Any
 
 from rich.console import Console
 
-from medalpaca_data.ground.audit import AuditLog
-from medalpaca_data.ground.files import sha256_bytes
-from medalpaca_data.ground.weights import weights_sha256
-from medalpaca_data.prompt import PROMPT_ID, render
+from medalpaca_data.core.audit_log import AuditLog
+from medalpaca_data.core.files import sha256_bytes
+from medalpaca_data.core.prompt import PROMPT_ID, render
+from medalpaca_data.core.weights import weights_sha256
 
-from .screen import say
-from .tuned import load_run
+from .load_run import load_run
+from .progress import say
 
 ANSWER = 512  # most tokens of an answer
 NOTICE = "Not for clinical use. Ask; an empty line or Ctrl-D ends."

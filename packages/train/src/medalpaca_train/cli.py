@@ -1,4 +1,7 @@
-"""`train [NAME | FILE.yaml] [key=value ...] [--preview]`."""
+"""`train [NAME | FILE.yaml] [key=value ...] [--preview]`.
+
+What `train` can be told: a recipe and its changes, or one of three commands; an example of each.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,138 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from medalpaca_data.command_line import print_json, screen
-from medalpaca_data.ground.command import run
-from medalpaca_data.ground.errors import UserError
-
-from .commands import COMMANDS, DEFAULT, command_parser, recipe_parser
+from medalpaca_data.core.cli import Command, Commands, Offered, add_command, print_json, run, screen
+from medalpaca_data.core.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+DEFAULT = "pocket"
+COMMANDS = ("canary", "chat", "merge")  # no recipe may be called so
+TITLE = "Fine-tune a causal language model on instruction rows; continues a run that was cut off."
+EXAMPLES = """\
+commands:
+  train chat RUN              ask a finished run in the terminal
+  train canary RECIPE | RUN   plant patients, train again: what is memorised?
+  train merge RUN [out=DIR]   a LoRA run as one model, without peft
+  train chat --help           more of one command
+
+recipes:
+  pocket (default), pocket-base, lora, qlora, full, full-fsdp, medalpaca-2023,
+  medalpaca-2023-full, or a YAML file with the same keys
+  keys every recipe has: model= data= out= seed= resume=
+  all keys: README of medalpaca-train
+
+examples:
+  train                                        the pocket model, on any CPU
+  train lora model=DIR_OR_HUB_ID data=MEADOW   a low-rank update of a real model
+  train lora model=DIR data=rows.jsonl --preview    what would be learned
+  train qlora model=DIR_OR_HUB_ID data=MEADOW  on a base held in 4 bits
+  torchrun --nproc-per-node 2 -m medalpaca_train lora model=DIR data=MEADOW
+                                               on two GPUs; more nodes: README"""
+
+
+def recipe_parser() -> Command:
+    """`train` with a recipe, or with nothing."""
+    main = Command("train", TITLE, epilog=EXAMPLES)
+    main.add_argument(
+        "words", nargs="*", metavar="RECIPE | key=value", help="a built-in recipe or a YAML file; its changes"
+    )
+    _add_preview(main)
+    main.add_common("medalpaca-train", completed=_completed)
+    return main
+
+
+def command_parser() -> Command:
+    """`train` with one of its commands in front."""
+    return _with_commands()[0]
+
+
+def _with_commands() -> tuple[Command, Commands[Command]]:
+    main = Command("train", TITLE, epilog=EXAMPLES)
+    commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chat = add_command(
+        commands,
+        "chat",
+        "ask a finished run in the terminal",
+        ("train chat runs/mine", "train chat runs/mine --audit log", "train chat runs/mine < questions.txt"),
+        "Each question stands alone; an empty line or Ctrl-D ends.",
+    )
+    chat.add_argument("run", metavar="RUN", type=Offered(), help="the directory that `train` printed")
+    chat.add_argument(
+        "--audit", metavar="FILE", type=Offered(), help="keep an audit log there, of hashes, not of texts"
+    )
+    canary = add_command(
+        commands,
+        "canary",
+        "plant synthetic patients in a copy of the data, train again, and see what is memorised",
+        (
+            "train canary runs/mine                      as that run was trained",
+            "train canary lora model=DIR data=MEADOW     as such a run would be",
+            "train canary runs/mine repeats=[1,10] patients=8",
+        ),
+    )
+    canary.add_argument(
+        "words",
+        nargs="*",
+        metavar="RECIPE | RUN | key=value",
+        type=Offered(_canary_words),
+        help="what is tested, and changes: repeats=[1,10,100] patients=4 candidates=1024 canary_seed=0, keys of "
+        "the recipe",
+    )
+    merge = add_command(
+        commands,
+        "merge",
+        "write a LoRA run as one model, which loads without peft",
+        (
+            "train merge runs/mine                        to runs/mine-merged",
+            "train merge runs/mine out=runs/merged",
+        ),
+        "What it says is compared with what the run says before it is kept.",
+    )
+    merge.add_argument("run", metavar="RUN", type=Offered(), help="a finished LoRA run")
+    merge.add_argument(
+        "out", nargs="?", metavar="out=DIR", type=Offered(_out), help="where to (default: RUN-merged)"
+    )
+    for command in (canary, merge):
+        command.add_json()
+    return main, commands
+
+
+def _add_preview(parser: Command) -> None:
+    parser.add_argument(
+        "--preview", action="store_true", help="show a few rows with what is learned in colour"
+    )
+
+
+def _completed() -> Command:
+    """What a shell completes: each recipe as if it were a command, so that its keys come after it."""
+    from .recipe import built_in
+
+    main, commands = _with_commands()
+    for name in built_in():
+        recipe = commands.add_parser(name, help=f"the recipe {name}")
+        recipe.add_argument("words", nargs="*", metavar="key=value", type=Offered(_keys))
+        _add_preview(recipe)
+    main.add_common("medalpaca-train")
+    return main
+
+
+def _keys() -> list[str]:
+    from .recipe import Lora, Recipe
+
+    return [f"{key}=" for key in (*Recipe.model_fields, *(f"lora.{key}" for key in Lora.model_fields))]
+
+
+def _canary_words() -> list[str]:
+    from .recipe import CanaryTest, built_in
+
+    return [*built_in(), *(f"{key}=" for key in CanaryTest.model_fields), *_keys()]
+
+
+def _out() -> list[str]:
+    return ["out="]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -50,16 +177,16 @@ def _chat(options: Namespace) -> None:
 
 
 def _canary(options: Namespace) -> None:
-    from .canary.settings import read_words
+    from .recipe import read_words
 
     asked = read_words(options.words)
     _guard(asked.recipe.model)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    from .canary.run import canary
+    from .canary import canary
 
     folder = canary(asked, screen(stderr=options.json))
     if options.json:
-        from medalpaca_data.ground.files import read_json
+        from medalpaca_data.core.files import read_json
 
         print_json({"out": str(folder), **read_json(folder / "canary.json")})
 
@@ -69,20 +196,20 @@ def _merge(options: Namespace) -> None:
     if "=" in out.partition("/")[0]:
         raise UserError(f"train merge: {out!r} is not out=DIR, as in `train merge runs/mine out=runs/merged`")
     run = _finished(options.run)
-    from .merged.merge import merge
+    from .merge import merge
 
     made = merge(run, _absolute(out) if out else None, screen(stderr=options.json))
     if options.json:
-        from medalpaca_data.ground.files import read_json
+        from medalpaca_data.core.files import read_json
 
-        from .record.manifest import FILE
+        from .run_dir import FILE
 
         print_json({"out": str(made), **read_json(made / FILE)})
 
 
 def _finished(word: str) -> Path:
     """The directory of a finished run, with the network closed unless its base is on a hub."""
-    from medalpaca_data.ground.files import existing, read_json
+    from medalpaca_data.core.files import existing, read_json
 
     run = existing(_absolute(word), "run directory")
     receipts = (folder / "manifest.json" for folder in (run, run.parent))
@@ -99,7 +226,7 @@ def _absolute(word: str) -> Path:
 
 def _start(named: str, overrides: Sequence[str], preview: bool) -> None:
     # Heavy libraries are imported from here on: --help stays instant, and a bad recipe is refused before them.
-    from .processes.world import find_world
+    from .process_group import find_world
     from .recipe import find_recipe
 
     world = find_world()
@@ -115,7 +242,7 @@ def _start(named: str, overrides: Sequence[str], preview: bool) -> None:
         # Where a process has gone, the others would print their C++ stacks; one line of ours says it.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from . import run as runs
-    from .processes.together import joined
+    from .process_group import joined
 
     console = screen(quiet=not world.first, force_terminal=None if world.first else False)
     if not preview:
@@ -129,7 +256,7 @@ def _guard(model: str) -> None:
     """Close the network before any library is imported: always when sealed, and whenever no hub is needed."""
     from pathlib import Path
 
-    from medalpaca_data.ground.sealed import go_offline, is_sealed, seal
+    from medalpaca_data.core.offline import go_offline, is_sealed, seal
 
     if is_sealed():
         seal()

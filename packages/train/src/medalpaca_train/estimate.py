@@ -10,15 +10,13 @@ from typing import Any
 
 import torch
 
-from .hardware.device import Hardware
-from .hardware.flops import work_of
-from .loss.cross_entropy import CHUNK
-from .loss.objective import CACHED
-from .model.quantization import base_bytes, widened_bytes
-from .processes.world import World
+from .hardware import Hardware, work_of
+from .loss import CACHED, CHUNK
+from .model import base_bytes, widened_bytes
+from .packing import Plan
+from .process_group import World
 from .recipe import Recipe
-from .rows.plan import Plan
-from .rows.tokens import Sample
+from .tokenize import Sample
 
 # What a layer keeps for its backward pass, per token and channel that goes in or out of its matrices, in elements of
 # the run's precision (mixed precision keeps some in fp32). The most of Llama, Qwen3, Gemma 3, GPT-NeoX and Phi-3,

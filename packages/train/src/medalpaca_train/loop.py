@@ -1,36 +1,78 @@
-"""The loop: steps, validation, checkpoints, and the three ways it ends (done, asked to stop, not a number)."""
+"""Being asked to stop: the step under way is finished and saved first.
+
+The loop: steps, validation, checkpoints, and the three ways it ends (done, asked to stop, not a number).
+"""
 
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
 
-from medalpaca_data.ground.errors import UserError
+from medalpaca_data.core.errors import UserError
 
-from .hardware.device import Hardware
-from .hardware.flops import Work
-from .loss.objective import Objective
-from .model.load import trainable
-from .processes.share import Part, share
-from .processes.spread import PLAIN, Spread
-from .processes.world import ALONE, World
+from . import checkpoint
+from .distributed import PLAIN, Part, Spread, share
+from .hardware import Hardware, Work
+from .loss import Objective
+from .model import trainable
+from .packing import MicroBatch, Plan, Step, best_fit
+from .process_group import ALONE, World
 from .progress import metered
 from .recipe import Recipe
-from .record import checkpoint
-from .record.journal import Journal, Unwritten, validation_at
-from .record.outcome import Outcome
-from .record.trackers import tracking
-from .rows.plan import MicroBatch, Plan, Step, best_fit
-from .rows.tokens import Sample
-from .stop import StopRequest
+from .run_dir import Outcome
+from .tokenize import Sample
+from .trackers import Journal, Unwritten, tracking, validation_at
+
+
+@dataclass(slots=True)
+class StopRequest:
+    """Set by SIGTERM (a scheduler) or the first Ctrl-C; a second Ctrl-C interrupts at once."""
+
+    wanted: bool = False
+    interrupted: bool = False
+
+    def agreed(self, world: World) -> bool:
+        """Whether any process was asked, so that all stop after the same step. All have to ask at the same place."""
+        wanted, interrupted = world.summed(self.wanted, self.interrupted)
+        # Only ever raised here: a signal may have come meanwhile.
+        self.interrupted = self.interrupted or bool(interrupted)
+        return bool(wanted)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """A request that signals set while the block runs; the former handlers are put back after it."""
+    request = StopRequest()
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            if request.wanted:
+                raise KeyboardInterrupt
+            request.interrupted = True
+        request.wanted = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield request  # Python delivers signals to the main thread only
+        return
+    former: dict[int, Any] = {n: signal.signal(n, handle) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield request
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
 
 NAMED_ROWS = 8  # ids in an error message; the journal has them all
 

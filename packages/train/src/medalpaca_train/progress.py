@@ -1,4 +1,7 @@
-"""What is seen while a run goes on: a live bar in a terminal, a line now and then in a log."""
+"""The one way in which a line gets on the screen.
+
+What is seen while a run goes on: a live bar in a terminal, a line now and then in a log.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,18 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
-from .hardware.device import Hardware
-from .screen import say
+from .hardware import Hardware
+
+
+def say(console: Console, text: str) -> None:
+    """One line as it is, never wrapped: paths in it are copied.
+
+    As a Text, because in a str rich would read `[a]` as a colour and `:b:` as a picture, also inside a path.
+    """
+    console.print(Text(text), soft_wrap=True)
+
 
 LOG_EVERY = 10.0  # seconds between lines where there is no terminal
 

@@ -1,48 +1,160 @@
-"""One training run from recipe to run directory: prepare, fit, finish."""
+"""One training run from recipe to run directory: prepare, fit, finish.
+
+The end of a run: the model is saved, then its receipt is written; only then do the checkpoints go.
+
+What is said at the end: a table, and the command that comes next.
+"""
 
 from __future__ import annotations
 
-from contextlib import ExitStack, nullcontext
-from dataclasses import replace
+import shlex
+from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from medalpaca_data.ground import places
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.weights import weights_sha256
+from medalpaca_data.clearance import Clearance
+from medalpaca_data.core import paths
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.files import write_json, write_text
+from medalpaca_data.core.weights import weights_sha256
 
+from . import checkpoint, run_dir
+from .checkpoint import Progress
+from .datasets import (
+    POCKET_BASE,
+    Material,
+    Prepared,
+    clear_rows,
+    prepare,
+    read_material,
+    say_prepared,
+    settle,
+)
+from .distributed import say_spread, spread_out
 from .estimate import estimate
-from .finish import Finished, finish, tidy
-from .hardware.device import Hardware, choose, use_threads
-from .hardware.flops import peak, work_of
-from .loop import Trainer, make_optimizer
-from .loss.exactness import choose_objective
-from .material import POCKET_BASE, Material, clear_rows, read_material, settle
-from .model.load import (
+from .hardware import Hardware, choose, peak, use_threads, work_of
+from .loop import Trainer, make_optimizer, stop_on_signals
+from .loss import choose_objective
+from .model import (
     FRESH,
     base_directory,
     checkpoint_activations,
+    commit_of,
     count,
     load_model,
+    settings,
     skeleton,
     trainable,
 )
-from .prepare import prepare, say_prepared
-from .processes.spread import say_spread, spread_out
-from .processes.world import ALONE, World
+from .model_card import make_card, show
+from .packing import make_plan
+from .process_group import ALONE, World
+from .progress import say
 from .recipe import Recipe, find_recipe
-from .record import checkpoint, manifest
-from .record.alone import alone
-from .record.checkpoint import Progress
-from .record.run_directory import begin, check_out, check_same, remove_leftovers
-from .record.trackers import check_trackers
-from .rows.plan import make_plan
-from .rows.preview import show_preview
-from .screen import say
-from .stop import stop_on_signals
+from .run_dir import (
+    LOCK,
+    Outcome,
+    alone,
+    begin,
+    check_out,
+    check_same,
+    remove_leftovers,
+    save_best,
+    save_model,
+)
+from .tokenize import show_preview
+from .trackers import check_trackers, draw_curve, read_journal
+
+
+def next_command(recipe: Recipe, run: Path, dtype: torch.dtype) -> str:
+    """The command that examines a finished run, on a base quantised as it was, computing in `dtype`."""
+    model = f"pretrained={recipe.model},peft={run}" if recipe.method == "lora" else f"pretrained={run}"
+    words = settings(recipe.quantization, dtype)
+    # lm_eval's own class cannot quantise with transformers 5; the plugin's can.
+    kind = "medalpaca" if words else "hf"
+    model = ",".join((model, *(f"{key}={value}" for key, value in words.items())))
+    task = "medalpaca_pocket" if recipe.data == str(paths.quickstart().meadow) else "medalpaca_usmle"
+    return (
+        f"lm_eval --model {kind} --model_args {shlex.quote(model)} --tasks {task} "
+        f"--log_samples --output_path {shlex.quote(str(run / 'results'))}"
+    )
+
+
+def show_outcome(manifest: dict[str, Any], run: Path, command: str, console: Console) -> None:
+    """Print the run's numbers, where it lies, and what to do with it."""
+    data, loss = manifest["data"], manifest["validation_loss"]
+    table = Table(show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for label, value in (
+        ("rows trained on", f"{data['rows_train']:,} of {data['rows_read']:,}"),
+        ("tokens per epoch", f"{data['tokens']:,}, {data['supervised_tokens']:,} learned"),
+        ("steps", f"{manifest['steps']:,}"),
+        *(
+            [("validation loss", f"{show(loss['before'])} -> {show(loss['after'])}")]
+            if loss["before"]
+            else []
+        ),
+        ("time", f"{manifest['seconds']:.0f} s"),
+        ("run", str(run)),
+    ):
+        table.add_row(label, Text(value))
+    console.print(table)
+    say(console, f"next: uv run {command}")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run whose last step is done: what was asked for, from what, why its rows may be learned, and how it went."""
+
+    directory: Path
+    name: str
+    recipe: Recipe
+    base: Path | None
+    cleared: Clearance
+    start: Progress
+    outcome: Outcome
+    world: World
+
+
+def finish(run: Finished, model: Any, prepared: Prepared, hardware: Hardware, console: Console) -> None:
+    """Save `model` and everything that is said about it into the run directory."""
+    directory, recipe, outcome, dtype = run.directory, run.recipe, run.outcome, hardware.compute_dtype
+    save_model(directory, model, prepared.tokenizer, dtype)
+    if outcome.best:
+        checkpoint.restore_best(directory, model)
+        save_best(directory, model, prepared.tokenizer, dtype)
+        say(
+            console,
+            f"step {outcome.best.step} had the lowest validation loss, {outcome.best.loss:.4f}: kept in best/",
+        )
+    draw_curve(read_journal(directory / "metrics.jsonl"), directory / "loss.png")
+    receipt = run_dir.make_manifest(
+        recipe, directory, run.start, outcome, prepared.counts(), hardware, run.world.size
+    )
+    receipt["base"]["revision"] = commit_of(run.base) or recipe.revision
+    receipt["patient_text"] = run.cleared.as_json()
+    command = next_command(recipe, directory, dtype)
+    write_text(directory / "README.md", make_card(receipt, run.name, command))
+    write_json(directory / run_dir.FILE, receipt)
+    checkpoint.remove_all(directory)
+    if outcome.after is not None:
+        say(console, f"validation loss {show(outcome.before)} -> {show(outcome.after)}")
+    show_outcome(receipt, directory, command, console)
+
+
+def tidy(run: Path) -> None:
+    """Take from a finished run what stays when a kill comes right after its receipt."""
+    checkpoint.remove_all(run)
+    remove_leftovers(run)
+    with suppress(OSError):
+        (run / LOCK).unlink()
 
 
 def train(name: str, recipe: Recipe, console: Console, world: World = ALONE) -> Path:
@@ -61,7 +173,7 @@ def train(name: str, recipe: Recipe, console: Console, world: World = ALONE) -> 
             check_out(run, settled)
             checkpoint.refuse_pickles(run)
             # A finished run is only read, so it may lie where nothing can be written.
-            held.enter_context(nullcontext() if manifest.read_manifest(run) else alone(run))
+            held.enter_context(nullcontext() if run_dir.read_manifest(run) else alone(run))
             check_out(run, settled)  # again: who held it before us may have begun another recipe
         world.wait()
         return _train(run, name, recipe, settled, console, world)
@@ -76,7 +188,7 @@ def _train(run: Path, name: str, recipe: Recipe, settled: Recipe, console: Conso
         say(console, f"note: {note}")
     base = _base(recipe, settled, console, world)
     hashes = _names(material, base, world)
-    if done := world.told(manifest.read_manifest(run)):
+    if done := world.told(run_dir.read_manifest(run)):
         check_same(run, (done["data"]["sha256"], done["base"]["sha256"]), hashes)
         if world.first:
             tidy(run)
@@ -190,10 +302,10 @@ def preview(name: str, recipe: Recipe, console: Console) -> None:
 
 def _base(recipe: Recipe, settled: Recipe, console: Console, world: World = ALONE) -> Path | None:
     """The directory of the base; None for a fresh model. The pocket base is made first if it is not there."""
-    if recipe.model == POCKET_BASE and world.told(manifest.read_manifest(places.quickstart().base)) is None:
+    if recipe.model == POCKET_BASE and world.told(run_dir.read_manifest(paths.quickstart().base)) is None:
         say(console, f"making the pocket base first, in {settled.model}")
         train(*find_recipe(POCKET_BASE, [f"out={settled.model}"]), console, world)
-        if manifest.read_manifest(places.quickstart().base) is None:
+        if run_dir.read_manifest(paths.quickstart().base) is None:
             raise UserError(f"{settled.model}: the pocket base is not finished; the same command continues")
     with world.first_of_node_first():
         return None if settled.model == FRESH else base_directory(settled.model, settled.revision)

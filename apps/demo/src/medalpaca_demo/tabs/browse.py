@@ -12,11 +12,10 @@ from typing import Any
 
 import gradio as gr
 
-from ..page.bars import RIGHT, WRONG, percent
-from ..page.listing import KINDS, ORDERS, ROWS_PER_PAGE, Filter, Line, lines, select, steps, subjects
-from ..page.parts import QUIET, acted, button, choice, download, html, notice, pressable
-from ..page.text import NOTHING
-from ..scene import Scene
+from ..context import Scene
+from ..html import NOTHING, QUIET, acted, button, choice, download, html, notice, pressable
+from ..results import KINDS, ORDERS, ROWS_PER_PAGE, Filter, Line, lines, select, steps, subjects
+from ..side_by_side import RIGHT, WRONG, percent
 from .compare import Compare
 
 EXAMINE = "uv run lm_eval --model hf --model_args pretrained=BASE{} --tasks TASK --log_samples --output_path results/{}"

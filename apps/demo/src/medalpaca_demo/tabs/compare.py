@@ -10,12 +10,10 @@ from typing import Any
 
 import gradio as gr
 
-from ..page.answers import answer_column
-from ..page.bars import option_table
-from ..page.parts import ENGINE, QUIET, acted, html, pressable
-from ..page.text import label, prompt, status, stem, walk_line
-from ..passes.request import Progress
-from ..scene import Scene
+from ..context import Scene
+from ..html import ENGINE, QUIET, acted, html, label, pressable, prompt, status, stem, walk_line
+from ..job import Progress
+from ..side_by_side import answer_column, option_table
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from typing import Any
 
 import gradio as gr
 
-from medalpaca_evalharness.statistics.paired import Interval
-from medalpaca_evalharness.verdict.compare import Comparison, Row, points
+from medalpaca_evalharness.compare import Comparison, Row, points
+from medalpaca_evalharness.statistics import Interval
 
-from ..page.listing import Filter, Line, lines
-from ..page.parts import QUIET, acted, html, pressable
-from ..scene import Scene
+from ..context import Scene
+from ..html import QUIET, acted, html, pressable
+from ..results import Filter, Line, lines
 from .browse import Browse, no_results
 
 TOO_FEW = 30  # below this many questions a share of right answers says little

@@ -1,7 +1,16 @@
-"""Own question: free text, or an item pasted with its options. Asked once, shown once, kept nowhere."""
+"""Own question: free text, or an item pasted with its options. Asked once, shown once, kept nowhere.
+
+A pasted exam item: a question, lettered options, and perhaps its key.
+
+Does a text look like it is about a real person? A warning before anything is asked, not a guarantee.
+
+The patterns are what identifies: names with a title, dates of birth, numbers of records, insurance, telephone,
+addresses. Ages and findings are in every exam question and say nothing.
+"""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -11,18 +20,86 @@ from typing import Any
 
 import gradio as gr
 
-from medalpaca_data.exams.asked import ask
-from medalpaca_data.exams.item import Item
-from medalpaca_data.prompt import render
+from medalpaca_data.core.prompt import render
+from medalpaca_data.exams.exam import MIN_OPTIONS
+from medalpaca_data.exams.item import LETTERS, Item
+from medalpaca_data.exams.prompts import ask
 
-from ..page.answers import answer_column
-from ..page.bars import option_table
-from ..page.parts import ENGINE, QUIET, acted, button, html, notice, pressable
-from ..page.paste import read_pasted
-from ..page.patient import looks_like_patient
-from ..page.text import prompt, status
-from ..passes.request import Progress, Request
-from ..scene import Scene
+from ..context import Scene
+from ..html import ENGINE, QUIET, acted, button, html, notice, pressable, prompt, status
+from ..job import Progress, Request
+from ..side_by_side import answer_column, option_table
+
+OPTION = re.compile(r"^\s*\(?([A-Z])\s*[.):]\s*(\S.*)$")
+KEY = re.compile(r"^\s*(?:correct\s+)?(?:answer|key)\s*(?:is)?\s*[:=]?\s*\(?([A-Z])\b\)?.*$", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Pasted:
+    """`item` when options were found (its `answer` is "" when no key was), else `question` is free text."""
+
+    question: str
+    item: Item | None = None
+
+
+def read_pasted(text: str) -> Pasted:
+    """Options are lines that start with A, B, C ... in order, as "A.", "A)", "(A)" or "A:"."""
+    question: list[str] = []
+    options: dict[str, str] = {}
+    key = ""
+    for line in text.strip().splitlines():
+        letter = LETTERS[len(options)] if len(options) < len(LETTERS) else ""
+        match = OPTION.match(line)
+        if match and match[1] == letter:
+            options[letter] = match[2].strip()
+        elif options and (said := KEY.match(line)):
+            key = said[1].upper()
+        elif options and line.strip():
+            last = list(options)[-1]
+            options[last] = f"{options[last]} {line.strip()}"  # an option that goes on in the next line
+        elif not options:
+            question.append(line)
+    stem = "\n".join(question).strip()
+    if len(options) < MIN_OPTIONS or not stem:
+        return Pasted(text.strip())
+    return Pasted(stem, Item(id="", question=stem, options=options, answer=key if key in options else ""))
+
+
+SIGNS: dict[str, re.Pattern[str]] = {
+    "a name with a title": re.compile(
+        r"\b(?:Mr|Mrs|Ms|Miss|Herr|Frau|Patient(?:in)?|Pt)\.?:?\s+(?:[A-Z]\.\s*)?[A-Z][a-zäöüß]{2,}\s*,?\s*(?:[A-Z][a-zäöüß]+)?"
+    ),
+    "a name field": re.compile(
+        r"\b(?:patient(?:'s)? name|name|surname|first name|nachname|vorname)\s*[:=]\s*\S", re.I
+    ),
+    "a date of birth": re.compile(
+        r"\b(?:d\.?o\.?b\.?|date of birth|born(?: on)?|geb(?:oren|\.)?|geburtsdatum)\.?(?:\s+am)?\s*:?\s*\d",
+        re.I,
+    ),
+    "a full date": re.compile(
+        r"\b(?:\d{1,2}[./-]\d{1,2}[./-](?:19|20)\d{2}|(?:19|20)\d{2}-\d{2}-\d{2}"
+        r"|\d{1,2}\.?\s+(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\.?,?\s+(?:19|20)\d{2})\b"
+    ),
+    "a record number": re.compile(
+        r"\b(?:MRN|NHS|SSN|medical record|record|case|patient|insurance|hospital|fall|versicherten)[\s-]*"
+        r"(?:no\.?|number|nr\.?|id|#|nummer)?\s*[:#]?\s*[A-Z]?\d[\d -]{4,}\b",
+        re.I,
+    ),
+    "a social security number": re.compile(r"\b\d{3}-\d{2}-\d{4}\b"),
+    "an e-mail address": re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.]+\b"),
+    "a telephone number": re.compile(
+        r"(?<![\w.])(?:\+\d{1,3}[\s-]?)?\(?\d{3,5}\)?[\s-]\d{3,4}[\s-]?\d{3,4}\b"
+    ),
+    "a street address": re.compile(
+        r"\b\d{1,5}\s+[A-Z][a-z]+\s+(?:Street|St|Avenue|Ave|Road|Rd|Lane|Drive|Dr)\b"
+    ),
+}
+
+
+def looks_like_patient(text: str) -> list[str]:
+    """The signs found, in words."""
+    return [name for name, pattern in SIGNS.items() if pattern.search(text)]
+
 
 LONGEST = 20_000  # characters; the model's own limit is in tokens, and said when it is met
 

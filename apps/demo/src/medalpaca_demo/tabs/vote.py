@@ -1,23 +1,120 @@
-"""Blind vote: two answers without names on sides drawn by a coin. The names reach the page with the vote."""
+"""Blind vote: two answers without names on sides drawn by a coin. The names reach the page with the vote.
+
+Blind votes: which side holds which model, what was voted, and what the votes can show.
+"""
 
 from __future__ import annotations
 
+import json
+import random
 import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from html import escape
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 
-from ..page.answers import answer_column
-from ..page.ballot import CHOICES, Vote, as_jsonl, cast_choice, left_arm, other, tally
-from ..page.parts import ENGINE, PRESS, acted, button, download, html, notice, pressable
-from ..page.text import ARM_NAMES, stem
-from ..passes.request import Arm, Progress
-from ..scene import Scene
+from medalpaca_evalharness.statistics import mcnemar_exact
+
+from ..context import Scene
+from ..html import ARM_NAMES, ENGINE, PRESS, acted, button, download, html, notice, pressable, stem
+from ..job import ARMS, Arm, Progress
+from ..side_by_side import answer_column
+
+Choice = Literal["left", "right", "same", "poor"]
+CHOICES: dict[Choice, str] = {"left": "Left", "right": "Right", "same": "Same", "poor": "Both poor"}
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One vote. `left` is the arm that stood on the left; `seconds` from the first words to the vote."""
+
+    item_id: str
+    left: Arm
+    choice: Choice
+    seconds: float
+
+    @property
+    def winner(self) -> Arm | None:
+        """The arm that was preferred, if one was."""
+        match self.choice:
+            case "left":
+                return self.left
+            case "right":
+                return other(self.left)
+            case _:
+                return None
+
+
+def other(arm: Arm) -> Arm:
+    """The arm on the other side."""
+    return ARMS[1 - ARMS.index(arm)]
+
+
+def left_arm(seed: int, item_id: str) -> Arm:
+    """Which model stands on the left for this question: a coin per question, the same when it is shown again."""
+    return random.Random(f"{seed} {item_id}").choice(ARMS)  # noqa: S311
+
+
+def cast_choice(value: str) -> Choice:
+    """A vote from the page. Raises ValueError for anything else."""
+    for known in CHOICES:
+        if value == known:
+            return known
+    raise ValueError(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What the votes add up to. A second vote on a question replaces the first."""
+
+    base: int
+    tuned: int
+    same: int
+    poor: int
+
+    @property
+    def n(self) -> int:
+        """All votes."""
+        return self.base + self.tuned + self.same + self.poor
+
+    @property
+    def p(self) -> float:
+        """Exact sign test, two-sided: votes for neither say nothing about which is better, and stay out."""
+        return mcnemar_exact(self.tuned, self.base)
+
+
+def tally(votes: Sequence[Vote]) -> Tally:
+    """Count the last vote on each question."""
+    last = {vote.item_id: vote for vote in votes}.values()
+    return Tally(
+        base=sum(vote.winner == "base" for vote in last),
+        tuned=sum(vote.winner == "tuned" for vote in last),
+        same=sum(vote.choice == "same" for vote in last),
+        poor=sum(vote.choice == "poor" for vote in last),
+    )
+
+
+def as_jsonl(votes: Sequence[Vote], exam_sha256: str) -> str:
+    """One vote a line: ids and sides, no text and no name."""
+    return "".join(
+        json.dumps(
+            {
+                "exam_sha256": exam_sha256,
+                "id": vote.item_id,
+                "left": vote.left,
+                "right": other(vote.left),
+                "vote": vote.choice,
+                "winner": vote.winner,
+                "seconds": round(vote.seconds, 1),
+            }
+        )
+        + "\n"
+        for vote in votes
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..ground.errors import UserError
-from .rule import Span
+from ..core.errors import UserError
+from .rules import Span
 
 # Not its e-mail, web and telephone recognisers: the first two look for a list on the network, and ours know all three.
 KINDS: Mapping[str, str] = {

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from .rule import Match, Rule, alone
-from .shapes import CAP, TOWN
-from .words import STOP, is_common, listed
+from .rules import CAP, STOP, TOWN, Match, Rule, alone, is_common, listed
 
 # Three-digit areas with 20,000 people or fewer: the 17 of the 2000 census that the HHS guidance of 2012 lists (its
 # answer on ZIP codes), and two more of the 2010 census (205, 369). One that has grown since stays in: it costs nothing.

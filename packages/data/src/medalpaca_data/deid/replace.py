@@ -1,12 +1,16 @@
-"""One record with its identifiers replaced, and what a second check finds in it."""
+"""One record with its identifiers replaced, and what a second check finds in it.
+
+Identifiers out of any JSON value: for rejected records of patient text, which no stage has gone through.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .find import Tagger, find
-from .rule import Span
+from .rules import Span
 from .surrogates import Surrogates
 
 
@@ -100,3 +104,16 @@ def _outside(span: Span, text: str, placed: Sequence[Span]) -> list[Span]:
         for piece in pieces
         if any(c.isalnum() for c in text[slice(*piece)])
     ]
+
+
+def redact(value: Any) -> Any:
+    """The same value with `[KIND]` in every identifier's place, in all its strings; keys and numbers stay."""
+    match value:
+        case str():
+            return masked([value], find([value]))[0]
+        case dict():
+            return {key: redact(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [redact(inner) for inner in value]
+        case _:
+            return value

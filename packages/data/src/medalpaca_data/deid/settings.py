@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ..config import Config
-from ..ground.errors import UserError
-from .classes import KINDS
+from ..core.config import Config
+from ..core.errors import UserError
+from .rules import KINDS
 
 FOUND, LEFT = "found", "left"  # counted as "phone found", "phone left"
 NOT_CHECKED = "not independently checked"

@@ -1,4 +1,6 @@
-"""What takes an identifier's place, the same for the same one throughout a record, in forms reserved for examples.
+"""Names that nobody bears, made of syllables: what they replace cannot be guessed from them, and a check knows them.
+
+What takes an identifier's place, the same for the same one throughout a record, in forms reserved for examples.
 
 Telephone numbers end in 555-01xx (North American fiction), addresses lie in example.org (RFC 2606), 192.0.2.0/24
 (RFC 5737) or 2001:db8::/32 (RFC 3849), social security numbers begin with 000 (never issued), other numbers are zeros
@@ -11,13 +13,37 @@ import random
 import re
 from collections.abc import Sequence
 
-from ..ground.files import sha256_bytes
-from .coined import FEW, coin, is_coined
-from .dates import BIRTH, BORN_BY
+from ..core.files import sha256_bytes
+from .dates import BIRTH, BORN_BY, Shift
 from .places import FACILITY, KIND, SMALL_ZIP3
-from .rule import Span, digits
-from .shapes import LETTER, PARTICLES
-from .shift import Shift
+from .rules import LETTER, PARTICLES, Span, digits
+
+HEADS = [
+    "Bralv", "Cromd", "Drelk", "Fruv", "Glanv", "Jorv", "Krolb", "Lurd", "Morv", "Nelv", "Plav", "Quilb", "Rolv",
+    "Sorb", "Trolv", "Vulb", "Wrenv", "Yolv", "Zelb", "Skelv",
+]  # fmt: skip
+TAILS = [
+    "ado", "ambrix", "anto", "eddo", "elno", "emlo", "endix", "erno", "iddo", "ilmo", "imbo", "inno", "orro",
+    "oddo", "ombix", "ulvo", "undo", "urno",
+]  # fmt: skip
+COINED = re.compile(rf"(?:(?:{'|'.join(HEADS)})(?:{'|'.join(TAILS)}))+", re.IGNORECASE)
+
+
+def coin(draw: int) -> str:
+    """The name of that number; from 360 on they have two parts, and so on without end."""
+    draw, tail = divmod(draw, len(TAILS))
+    more, head = divmod(draw, len(HEADS))
+    name = HEADS[head] + TAILS[tail]
+    return name + coin(more - 1).lower() if more else name
+
+
+FEW = len(HEADS) * len(TAILS)
+
+
+def is_coined(word: str) -> bool:
+    """Whether a word is such a name, in capitals or not."""
+    return COINED.fullmatch(word) is not None
+
 
 OLD = "90 or older"
 GENERIC = re.compile(

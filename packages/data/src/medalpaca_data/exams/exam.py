@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..ground.errors import UserError
-from ..ground.files import sha256_json
+from ..core.errors import UserError
+from ..core.files import sha256_json
 from .item import LETTERS, POCKET, VIGNETTES, Item, RawExam
 
 MIN_OPTIONS, MAX_OPTIONS = 2, 26
@@ -59,8 +59,7 @@ def raw_exam(path_or_name: str | Path, broken: list[tuple[str, str]] | None = No
     Without `broken`, the first such record is refused.
     """
     from .layouts import read_exam
-    from .pocket import pocket_exam
-    from .vignettes import vignettes
+    from .pocket import pocket_exam, vignettes
 
     bundled = {POCKET: pocket_exam, VIGNETTES: vignettes}.get(str(path_or_name))
     return bundled() if bundled else read_exam(Path(path_or_name), broken)

@@ -6,7 +6,7 @@ import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ..ground.files import sha256_bytes
+from ..core.files import sha256_bytes
 
 LETTERS = string.ascii_uppercase
 POCKET = "medalpaca_pocket"  # bundled

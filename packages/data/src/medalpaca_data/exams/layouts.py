@@ -12,9 +12,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ..ground.errors import UserError
-from ..ground.files import existing, is_text, read_json, read_text, sha256_file, sha256_listing
-from ..row import read_records
+from ..core.errors import UserError
+from ..core.files import existing, is_text, read_json, read_text, sha256_file, sha256_listing
+from ..core.records import read_records
 from .item import LETTERS, Item, RawExam, content_item_id
 
 STEP_FILE = re.compile(r"step([1-9]\d*)\.json")

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from ..ground.errors import UserError, one_line
-from ..ground.files import parse_json
-from .archive import read_members
-from .bounded import Bounded, bound
+from ..core.archive import Bounded, bound, read_members
+from ..core.errors import UserError, one_line
+from ..core.files import parse_json
 
 COLLECTIONS = {1: "collection.anki2", 2: "collection.anki21", 3: "collection.anki21b"}
 CLOZE = 1  # the kind of a note type

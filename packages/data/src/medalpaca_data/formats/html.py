@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..deleted import GONE, between_digits, decode_digits, settled
+from ..core.joined_digits import GONE, between_digits, decode_digits, settled
 
 BLANK_LINES = re.compile(r"\n{3,}")
 # Where text meets a tag or a comment. A mark is put only beside a character that is no blank, so that the parser puts

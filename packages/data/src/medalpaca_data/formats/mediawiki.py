@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 from xml.etree.ElementTree import Element
 
-from ..deleted import GONE, settled
-from ..ground.errors import UserError
-from ..ground.files import existing
-from .archive import open_bytes
+from ..core.archive import open_bytes
+from ..core.errors import UserError
+from ..core.files import existing
+from ..core.joined_digits import GONE, settled
 from .html import marked_text, with_marks
 from .wikitext import CLOSE, OPEN, Section, section, wiki_sections, without_comments
 from .xml import read_elements

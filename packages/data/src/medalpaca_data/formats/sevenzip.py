@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
-from ..ground.errors import UserError, one_line
-from .bounded import RATIO, bound
+from ..core.archive import RATIO, bound
+from ..core.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from py7zr import SevenZipFile

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..deleted import (
+from ..core.joined_digits import (
     GONE,
     JoinedDigits,
     barred,

@@ -7,8 +7,8 @@ from typing import BinaryIO
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-from ..deleted import GONE, between_digits
-from ..ground.errors import UserError
+from ..core.errors import UserError
+from ..core.joined_digits import GONE, between_digits
 
 CHUNK = 1 << 16
 DEPTH = 200  # no format that is read here nests a tenth as deep

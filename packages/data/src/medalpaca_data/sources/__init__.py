@@ -2,6 +2,7 @@
 
 from .alpaca import Alpaca
 from .anki import Anki
+from .base import Refused
 from .chat import Chat
 from .chatdoctor import ChatDoctor
 from .cord19 import CORD19
@@ -16,10 +17,8 @@ from .published import Published
 from .pubmed_causal import PubMedCausal
 from .pubmed_health_advice import PubMedHealthAdvice
 from .pubmedqa import PubMedQA
-from .refused import Refused
 from .stack_exchange import StackExchange
-from .wikidoc import WikiDoc
-from .wikidoc_patient_info import WikiDocPatientInfo
+from .wikidoc import WikiDoc, WikiDocPatientInfo
 
 Source = (
     Alpaca

@@ -9,10 +9,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ..row import FIELDS, TEXTS, Row, parse_row
-from .base import About, Name
-from .plain_file import PlainFile
-from .splits import row_split
+from ..core.row import FIELDS, TEXTS, Row, parse_row
+from .base import About, Name, PlainFile, row_split
 
 Field_ = Literal["instruction", "input", "output", "url", "licence", "attribution", "split", "group"]
 

@@ -1,4 +1,8 @@
-"""Anki decks: flash cards as questions and answers, cloze deletions as texts with gaps. Picture cards are left out.
+"""Anki's card templates: `{{Field}}`, `{{filter:Field}}`, and parts shown only where a field is filled or empty.
+
+Cloze deletions, `{{c1::text::hint}}`: a text with the gaps of one card, and what the gaps hide.
+
+Anki decks: flash cards as questions and answers, cloze deletions as texts with gaps. Picture cards are left out.
 
 A record is a card. What Anki would show is what is read: the card's own template decides, so a note with several
 kinds of cards gives a row for each, but a card that only swaps the sides of another gives none.
@@ -6,20 +10,165 @@ kinds of cards gives a row for each, but a card that only swaps the sides of ano
 
 from __future__ import annotations
 
+import html
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
+from ..core.errors import UserError
+from ..core.files import existing, is_text
+from ..core.joined_digits import GONE, settled
 from ..formats.apkg import Note, NoteType, read_notes
 from ..formats.html import html_text
-from ..ground.errors import UserError
-from ..ground.files import existing, is_text
-from .anki_template import Side, render
 from .base import About, BaseSource, LeftOut, Name, Record, Reject
-from .cloze import with_gaps
+
+TAG = re.compile(r"\{{2,3}([^{}]*)\}{2,3}")
+BLANK = re.compile(r"<(?:br|div|/div|p|/p|span|/span)\b[^<>]{0,200}>|&nbsp;|\s", re.IGNORECASE)
+
+# What Anki itself fills in: the front again on the back, and where the card lies. None of it is asked for.
+OWN = frozenset({"FrontSide", "Tags", "Type", "Deck", "Subdeck", "Card", "CardFlag", "CardID"})
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of a card: its HTML, and the contents of the fields that are seen on it."""
+
+    html: str
+    fields: tuple[str, ...]
+
+
+def render(
+    template: str, fields: Mapping[str, str], *, back: bool, cloze: Callable[[str], str] | None = None
+) -> Side:
+    """A side of a card, of field name -> HTML. `cloze` makes the gaps where the template asks for them.
+
+    Hints, speech and boxes to type in are left out: they are not seen until somebody acts. Raises ValueError, with
+    a short reason, for a template that names an unknown field or does not close what it opens.
+    """
+    shown: list[str] = []
+    used: list[str] = []
+    open_parts: list[tuple[str, bool]] = []
+    end = 0
+    for tag in TAG.finditer(template):
+        visible = all(is_shown for _, is_shown in open_parts)
+        if visible:
+            shown.append(template[end : tag.start()])
+        end = tag.end()
+        word = tag[1].strip()
+        match word[:1]:
+            case "#" | "^":
+                name = word[1:].strip()
+                open_parts.append((name, _filled(name, fields) == (word[0] == "#")))
+            case "/":
+                if not open_parts or open_parts.pop()[0] != word[1:].strip():
+                    raise ValueError("its card template closes what it did not open")
+            case "!" | "=":
+                continue
+            case _ if visible:
+                *filters, name = (part.strip() for part in word.split(":"))
+                value = _field(name, fields)
+                if _hidden(filters, back=back):
+                    continue
+                used.append(value)
+                if "cloze" in filters and cloze:
+                    value = cloze(value)
+                shown.append(html.escape(html_text(value)) if "text" in filters else value)
+    if open_parts:
+        raise ValueError("its card template does not close what it opens")
+    return Side("".join([*shown, template[end:]]), tuple(used))
+
+
+def _field(name: str, fields: Mapping[str, str]) -> str:
+    if name not in fields and name not in OWN:
+        raise ValueError("its card template names a field that the note type does not have")
+    return fields.get(name, "")
+
+
+def _filled(name: str, fields: Mapping[str, str]) -> bool:
+    """Whether a field holds anything. `{{#c1}}` asks for a cloze number, which the caller puts among the fields."""
+    return bool(BLANK.sub("", fields.get(name, "")))
+
+
+def _hidden(filters: list[str], *, back: bool) -> bool:
+    return any(
+        word == "hint" or word.split(" ")[0] == "tts" or (word == "type" and not back) for word in filters
+    )
+
+
+GAP = "____"
+DEPTH = 20  # nobody writes more than a few inside one another
+
+TOKEN = re.compile(r"\{\{c([0-9]{1,4}(?:,[0-9]{1,4}){0,20})::|\}\}", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class _Cloze:
+    """One deletion; `opening` is its first mark as it stands in the text, `numbers` the cards it is a gap on."""
+
+    opening: str = ""
+    numbers: frozenset[int] = frozenset()
+    parts: list[str | _Cloze] = field(default_factory=list)
+    hint: str = ""
+
+    def add(self, text: str) -> None:
+        """Text directly inside; what follows the first double colon is the hint."""
+        if self.opening and not self.hint:
+            text, _, self.hint = text.partition("::")
+        if text:
+            self.parts.append(text)
+
+
+def with_gaps(text: str, number: int) -> tuple[str, list[str]]:
+    """The text of card `number`, a gap (and its hint) for each of its deletions and all others filled in; and what
+    belongs in the gaps, in their order, none if no deletion has the number. HTML is left as it is.
+
+    Raise ValueError for deletions nested more than 20 deep, and JoinedDigits where a deletion that is filled in
+    has digits on both sides of its edge: 10{{c2::9}}.
+    """
+    answers: list[str] = []
+    shown = settled(_show(_parse(text), number, answers))
+    return shown, [settled(answer) for answer in answers]
+
+
+def _parse(text: str) -> _Cloze:
+    open_ones = [_Cloze()]
+    end = 0
+    for token in TOKEN.finditer(text):
+        open_ones[-1].add(text[end : token.start()])
+        end = token.end()
+        if token[1]:
+            if len(open_ones) > DEPTH:
+                raise ValueError(f"clozes nested more than {DEPTH} deep")
+            open_ones.append(_Cloze(token[0], frozenset(map(int, token[1].split(",")))))
+        elif len(open_ones) > 1:
+            done = open_ones.pop()
+            open_ones[-1].parts.append(done)
+        else:
+            open_ones[-1].add(token[0])
+    open_ones[-1].add(text[end:])
+    while len(open_ones) > 1:  # never closed: text like any other
+        done = open_ones.pop()
+        hint = f"::{done.hint}" if done.hint else ""
+        open_ones[-1].parts += [done.opening, *done.parts, hint]
+    return open_ones[0]
+
+
+def _show(cloze: _Cloze, number: int | None, answers: list[str]) -> str:
+    shown = []
+    for part in cloze.parts:
+        if isinstance(part, str):
+            shown.append(part)
+        elif number in part.numbers:
+            answers.append(_show(part, None, []))
+            shown.append(f"{GAP} ({part.hint})" if part.hint else GAP)
+        else:
+            shown += (GONE, _show(part, number, answers), GONE)
+    return "".join(shown)
+
 
 SUFFIXES = (".apkg", ".colpkg")
 

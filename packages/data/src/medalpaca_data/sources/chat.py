@@ -12,11 +12,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ..ground.files import is_text
-from ..row import Row
-from .base import About, LeftOut, Name, Record, Reject
-from .plain_file import PlainFile
-from .splits import row_split
+from ..core.files import is_text
+from ..core.row import Row
+from .base import About, LeftOut, Name, PlainFile, Record, Reject, row_split
 
 TURNS = ("messages", "conversations", "conversation")
 ROLES = {

@@ -14,12 +14,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from ..ground.errors import UserError
-from ..ground.files import existing, read_text
-from ..row import Row, parse_row, read_records
-from .base import About, Name, Record
-from .plain_file import PlainFile
-from .splits import row_split
+from ..core.errors import UserError
+from ..core.files import existing, read_text
+from ..core.records import read_records
+from ..core.row import Row, parse_row
+from .base import About, Name, PlainFile, Record, row_split
 
 INSTRUCTION = "Answer this patient's question as a physician would."
 NEXT_TURN = re.compile(r"\bPatient\s*:")

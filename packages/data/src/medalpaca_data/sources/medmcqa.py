@@ -7,14 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from ..core.errors import UserError
+from ..core.records import read_records
+from ..core.row import Row
 from ..exams.item import LETTERS, Item
 from ..exams.layouts import MEDMCQA_OPTIONS
-from ..ground.errors import UserError
-from ..row import Row, read_records
-from .base import About, LeftOut, Name, Record
-from .exam_rows import exam_row
-from .plain_file import PlainFile
-from .splits import TrainOrDev, agreed_split, row_split
+from .base import About, LeftOut, Name, PlainFile, Record, TrainOrDev, agreed_split, exam_row, row_split
 
 OPTION = re.compile(r"\n\s*Option ([A-Z]):")
 LETTER = re.compile(r"\(([A-Z])\)")

@@ -11,12 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from ..core.row import Row
 from ..exams.item import Item
-from ..row import Row
-from .base import About, Name
-from .exam_rows import exam_row
-from .plain_file import PlainFile
-from .splits import TrainOrDev, agreed_split, row_split
+from .base import About, Name, PlainFile, TrainOrDev, agreed_split, exam_row, row_split
 
 OPTION = re.compile(r"\n\s*Option ([A-Z]): ")
 

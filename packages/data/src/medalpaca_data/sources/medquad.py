@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar, Literal
 from xml.etree.ElementTree import Element
 
-from ..deleted import JoinedDigits, joined
-from ..formats.archive import open_bytes, read_members
+from ..core.archive import open_bytes, read_members
+from ..core.errors import UserError
+from ..core.files import existing
+from ..core.joined_digits import JoinedDigits, joined
 from ..formats.xml import element_text, read_elements
-from ..ground.errors import UserError
-from ..ground.files import existing
 from .base import About, BaseSource, Name, Record, Reject
 
 # Four documents of NINDS and one of the CDC are in layouts of their own, with other names for the same things.

@@ -10,13 +10,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
+from ..core.errors import UserError
+from ..core.files import existing, read_text
+from ..core.row import Row
 from ..exams.item import LETTERS, Item
-from ..ground.errors import UserError
-from ..ground.files import existing, read_text
-from ..row import Row
-from .base import About, BaseSource, Name, Reject
-from .exam_rows import exam_row
-from .splits import named_split, no_test, no_test_file
+from .base import About, BaseSource, Name, Reject, exam_row, named_split, no_test, no_test_file
 
 # Medicine and what it stands on. Without professional_medicine: 44 of the USMLE sample items stand in its parts.
 SUBJECTS = (

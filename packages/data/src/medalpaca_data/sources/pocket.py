@@ -9,8 +9,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from ..pocket.facts import Fact, by_relation, load_facts, load_forms, sentence, shuffled_answers
-from ..row import Row
+from ..core.row import Row
+from ..exams.pocket import Fact, by_relation, load_facts, load_forms, sentence, shuffled_answers
 from .base import About, BaseSource, Name, Record
 
 

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from ..ground.errors import UserError
-from ..ground.files import is_text
-from ..row import Row, read_records
-from .base import About, Name, Record
-from .plain_file import PlainFile
+from ..core.errors import UserError
+from ..core.files import is_text
+from ..core.records import read_records
+from ..core.row import Row
+from .base import About, Name, PlainFile, Record
 
 Encoding = Literal["causal-language-use", "correlation-to-causation"]
 

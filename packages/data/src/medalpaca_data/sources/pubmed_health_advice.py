@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ..ground.errors import BadRecord, UserError
-from ..ground.files import existing, is_text
-from ..row import Row, read_records
+from ..core.errors import BadRecord, UserError
+from ..core.files import existing, is_text
+from ..core.records import read_records
+from ..core.row import Row
 from .base import About, BaseSource, LeftOut, Name, Reject
 
 CLASSES: Mapping[str, str] = {"0": "no advice", "1": "weak advice", "2": "strong advice"}

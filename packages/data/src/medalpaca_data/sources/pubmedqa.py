@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from ..formats.json_object import read_object
-from ..ground.errors import UserError
-from ..ground.files import existing, is_text, read_json
-from ..row import Row
-from .base import About, BaseSource, LeftOut, Name, Reject
-from .splits import no_test_file
+from ..core.errors import UserError
+from ..core.files import existing, is_text, read_json
+from ..core.json_stream import read_object
+from ..core.row import Row
+from .base import About, BaseSource, LeftOut, Name, Reject, no_test_file
 
 DECISIONS = ("yes", "no", "maybe")
 TEST_IDS = "test_ground_truth.json"

@@ -1,14 +1,200 @@
-"""WikiDoc's textbook: a section's heading is made a question by rule, and its text is the answer."""
+"""What a patient's question on WikiDoc is about, and which questions are about the wiki itself.
+
+WikiDoc's patient information: from the rows published in 2023, or from the pages, whose headings are questions.
+
+WikiDoc's textbook: a section's heading is made a question by rule, and its text is the answer.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import ClassVar, Literal
+from urllib.parse import unquote
 
+from pydantic import Field
+
+from ..core.errors import BadRecord
+from ..core.files import existing
+from ..core.records import read_records
+from ..core.row import parse_row
 from ..formats.mediawiki import Page
-from .base import About, Name
-from .wiki_pages import WikiPages
-from .wiki_questions import question, split_title
-from .wikidoc_patient_info import is_patient_page
+from .base import SUFFIXES, About, Name, Record, Reject, row_split
+from .wiki_pages import WikiPages, question, split_title
+
+# The crawl took the wiki's own help pages and the empty form of a patient page for patient information.
+HELP = re.compile(
+    r"wikidoc|\bwiki|editor.in.chief|be an \"?expert|equal signs|\bcategory\b|\breferences?\b(?! range)|"
+    r"reference manager|microchapter|user page|\bredirect|\bfont\b|insert an? |table of contents|"
+    r"return to top|upload a|sidebar|straight to a picture|computer code|big quotes|tools for editing|"
+    r"\blog in\b|pictures across|\bgallery\b|"
+    r"incidence and prevalence project|links black|level of the audience|\bthe page\b|page i want|individual pages|"
+    r"\.svg|\bsynonyms?\b|of the content|\ba template\b|news services|what colors|deletion review|"
+    r"meet (?:those|these) needs",
+    re.IGNORECASE,
+)
+FORM = re.compile(
+    r"\((?:disease name|project name|condition)\)|^patient information page template", re.IGNORECASE
+)
+FORM_ANSWER = re.compile(
+    r"^(?:here you can list|this section should focus on|in this section you should)\b|\((?:disease|project) name\)",
+    re.IGNORECASE,
+)
+PAGE_NAME = re.compile(r"[(\s]+patient information\b\)?", re.IGNORECASE)
+SPACE = re.compile(r"\s+")
+BEFORE_MARK = re.compile(r"\s+(?=\?)")
+
+# The whole of a question but what it asks about; the words before the subject come longest first.
+_SIGNS = r"(?:signs? (?:and|or) )?symptoms|(?:possible )?causes|risks?|(?:possible )?complications|types|treatments?"
+_AFTER = r"(?: \((?:outlook/prognosis|outlook|diagnosis)\))?"
+_DONE = r"(?:done|performed|made|diagnosed|treated|prevented|inherited|spread|transmitted)"
+SHAPES = tuple(
+    re.compile(shape + r"\s*\?$", re.IGNORECASE)
+    for shape in (
+        r"how do i know if (?:i|my baby|my child) ha(?:ve|s) (?P<x>.+?) and what .+",
+        rf"what (?:are|is) (?:the |some (?:of the )?)?(?:possible )?"
+        rf"(?:{_SIGNS}|side effects|precautions against|precautions for|prognosis for someone with|costs)"
+        rf"(?: of| for| against)? (?P<x>.+?){_AFTER}",
+        r"what causes (?P<x>.+?)",
+        r"when to (?:seek|get) (?:urgent )?medical (?:care|attention)(?: when i have| for| if i have)? "
+        rf"(?P<x>.+?){_AFTER}",
+        rf"what to expect (?:if i have|before|after|during) (?P<x>.+?){_AFTER}",
+        r"who is at (?:the )?(?:high(?:est)? )?risks? (?:for|of) (?P<x>.+?)",
+        r"where to (?:find|get) (?:medical care for|cent(?:er|re)s that (?:perform|do)) (?P<x>.+?)",
+        rf"how (?:to|do i) know (?:if )?(?:you|i|your baby|my baby) (?:have|has) (?P<x>.+?){_AFTER}",
+        r"(?:when|what|where|how|should|can|may) .+ (?:after|before) (?:i underwent )?(?P<x>.+? instructions)",
+        rf"how (?:is|are|a|an) (?P<x>.+?) {_DONE}",
+        r"how will (?P<x>.+?) feel",
+        rf"why is (?P<x>.+?) {_DONE}",
+        r"how (?:to prepare|common|often|frequent)(?: for| is| are| does)? (?P<x>.+?)(?: occur)?",
+        r"who (?:needs|should have|should not (?:take|have)) (?P<x>.+?)",
+        r"(?:what should i tell my doctor before|how should i|what should i do) .*?(?:taking|take|store) (?P<x>.+?)",
+        r"what diseases are caused by (?P<x>\w+)",
+        r"what is (?P<x>.+?)",
+        rf"is (?P<x>.+?) (?:ever fatal|fatal|contagious|{_DONE})",
+    )
+)
+# What stands in a subject's place and names nothing: the page before the question says what is meant.
+NOTHING = re.compile(
+    r"(?:the |this |that |an? |my |your |it\b|its )?(?:procedure|test|medication|medicine|drug|dose|treatment|surgery|"
+    r"disease|outlook(?:/prognosis)?|risks?|results?|normal results|operation|condition|it|this|them|overdose|"
+    r"outlook \(prognosis\)|most important .+|highest risk)?",
+    re.IGNORECASE,
+)
+ARTICLE = re.compile(r"^(?:an?|the|your|my) ", re.IGNORECASE)
+ASIDE = re.compile(r"\s*\([^()]*\)$")
+
+
+def tidy_question(text: str) -> str:
+    """The question without what the page's address left in it (%27) and without its stray blanks."""
+    text = PAGE_NAME.sub("", unquote(text))
+    return BEFORE_MARK.sub("", SPACE.sub(" ", text)).strip()
+
+
+def unfit(question: str, answer: str) -> str | None:
+    """Why a pair is no patient information, or None."""
+    if FORM.search(question) or FORM_ANSWER.search(answer):
+        return "the form of a patient page, not filled in"
+    if HELP.search(question):
+        return "about the wiki, not about medicine"
+    return None
+
+
+def subject(question: str) -> str | None:
+    """What a question names as its subject, in lower case and in the singular where that is regular, or None."""
+    for shape in SHAPES:
+        if found := shape.match(question):
+            return _name(found["x"])
+    return None
+
+
+def _name(text: str) -> str | None:
+    text = ARTICLE.sub("", text.strip().lower().replace("\u2019", "'"))
+    # "(open)" is an aside; "(dermatofibroma)" is all there is.
+    text = (ASIDE.sub("", text) or text.strip("()")).strip(" ?,.")
+    if NOTHING.fullmatch(text):
+        return None
+    return (
+        text[:-1]
+        if len(text) > 4 and text.endswith("s") and not text.endswith(("ss", "us", "is", "'s", "as"))
+        else text
+    )
+
+
+PATIENT_PAGE = re.compile(r"\s*\(?patient information\)?\s*$", re.IGNORECASE)
+
+
+def is_patient_page(title: str) -> bool:
+    """Whether a page's title says that it is written for patients."""
+    return bool(PATIENT_PAGE.search(title))
+
+
+class WikiDocPatientInfo(WikiPages):
+    """`path` is a file of rows (question in `input`), or an export or saved pages, as for `wikidoc`.
+
+    A question of the published rows that names no disease ("What are the risks?") belongs to the one before it: the
+    rows stand as they did on their pages.
+    """
+
+    about: ClassVar[About] = About(
+        title="WikiDoc's patient information: questions about diseases with short answers for laymen",
+        format=".json, .jsonl, .csv, .parquet (instruction, input, output); or a MediaWiki export or saved pages",
+        get="github.com/kbressem/medAlpaca: medical_meadow_small.json; or wikidoc.org: pages (patient information)",
+        licence="CC BY-SA 3.0",
+        size="4 MB",
+        rows="5,942 read (measured, 2023 file), 5,850 of them kept: 92 are about the wiki itself or an empty form",
+    )
+
+    kind: Literal["wikidoc_patient_info"] = "wikidoc_patient_info"
+    name: Name = "wikidoc_patient_info"
+    attribution: str | None = "WikiDoc contributors"
+    min_words: int = Field(default=2, ge=0)  # of an answer; "Prognosis is poor." is one
+
+    def files(self, root: Path) -> list[Path]:
+        file = self._rows_file(root)
+        return [file] if file else super().files(root)
+
+    def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
+        file = self._rows_file(root)
+        return self._rows(file) if file else super().records(root, seed)
+
+    def other_page(self, page: Page) -> str | None:
+        return None if is_patient_page(page.title) else "a page of the textbook"
+
+    def question(self, page: Page, headings: list[str]) -> str | None:
+        return question(PATIENT_PAGE.sub("", page.title), headings)
+
+    def group(self, page: Page) -> str:
+        return PATIENT_PAGE.sub("", page.title)
+
+    def _rows_file(self, root: Path) -> Path | None:
+        file = existing(root / Path(self.path).expanduser(), f"file or directory (source {self.name!r})")
+        return file if file.name.lower().removesuffix(".gz").endswith(SUFFIXES) and file.is_file() else None
+
+    def _rows(self, file: Path) -> Iterator[Record]:
+        group = None
+        for place, value in read_records(file):
+            try:
+                if isinstance(value, BadRecord):
+                    raise value
+                row = parse_row(value)
+                split = row_split(row.split, "none")
+            except (ValueError, BadRecord) as error:
+                yield Reject.of(file.name, place, error, value)
+                continue
+            asked, answer = tidy_question(row.input or row.instruction), row.output.strip()
+            if reason := unfit(asked, answer):
+                yield Reject(file.name, place, reason, value, by_rule=True)
+            else:
+                group = subject(asked) or group
+                yield self.make(
+                    source_id=f"{file.name} {place}",
+                    instruction=asked,
+                    output=answer,
+                    split=split,
+                    group=f"{self.name}:{group}" if group else None,
+                )
 
 
 class WikiDoc(WikiPages):

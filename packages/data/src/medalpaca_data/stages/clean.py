@@ -9,10 +9,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..clean_text import SUSPECT, clean_text, fault
-from ..deleted import JOINED, JoinedDigits
-from ..row import TEXTS, content_id
+from ..core.joined_digits import JOINED, JoinedDigits
+from ..core.row import TEXTS, content_id
+from ..executor import Stage, Verdict
 from ..shard import Drop, Shard
-from .base import Stage, Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path

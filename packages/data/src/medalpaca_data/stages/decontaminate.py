@@ -1,4 +1,7 @@
-"""Decontamination: a row that holds half of an exam question's word runs, or more, is not trained on."""
+"""Decontamination: a row that holds half of an exam question's word runs, or more, is not trained on.
+
+Test rows, told by their content: a question of a published test set is never trained on, whatever its file.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..exams.exam import Exam
+from ..executor import Stage, Verdict
 from ..shard import Drop, Shard
-from .base import Stage, Verdict
 
 if TYPE_CHECKING:
     import polars as pl
+
 
 FLOOR = 0.2  # coverage from which a hit is written down
 
@@ -48,3 +52,20 @@ class Decontaminate(Stage):
             if dropped and (worst is None or worst.evidence["coverage"] < entry["coverage"]):
                 drops[hit.row] = Drop(reason=f"holds a question of {hit.exam.name}", evidence=entry)
         return Verdict(frame=table, drops=drops, extra=extra)
+
+
+class RefuseTests(Stage):
+    """Drops rows that hold a question whose hash is shipped in `known_questions.bin`."""
+
+    name: ClassVar[str] = "test questions"
+
+    def judge(self, table: pl.DataFrame, shard: Shard, folder: Path) -> Verdict:
+        from ..exams.contamination import KnownQuestions
+
+        parts = zip(table["instruction"], table["input"], table["output"], strict=True)
+        found = KnownQuestions.load().find("\n".join(texts) for texts in parts)
+        splits = table["split"]
+        # What a source declares as dev goes to validation and is never trained on.
+        bad = [(n, name) for n, name in found if not (splits[n] == "dev" and name.endswith(" dev"))]
+        drops = {n: Drop(reason=f"a test question of {name}") for n, name in bad}
+        return Verdict(frame=table, drops=drops)

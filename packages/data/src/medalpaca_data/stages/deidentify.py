@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..core.row import TEXTS, content_id
 from ..deid.settings import FOUND, LEFT, ROWS_FOUND, ROWS_LEFT, Deidentification, counted, make_record
-from ..row import TEXTS, content_id
+from ..executor import Stage, Verdict
 from ..shard import Drop, Shard, read_account, total
-from .base import Stage, Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..executor import Stage, Verdict
 from ..shard import Drop, Shard
-from .base import Stage, Verdict
 
 if TYPE_CHECKING:
     import polars as pl

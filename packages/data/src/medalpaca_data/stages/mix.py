@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..ground.files import sha256_bytes
+from ..core.files import sha256_bytes
+from ..executor import Stage, Tell, Verdict, decisions, write_decisions
 from ..shard import Drop, Shard
-from .base import Stage, Tell, Verdict, decisions, write_decisions
 
 if TYPE_CHECKING:
     import polars as pl

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..ground.errors import UserError
-from ..ground.files import is_text, read_json, write_json
-from ..row import Row
+from ..core.errors import UserError
+from ..core.files import is_text, read_json, write_json
+from ..core.row import Row
+from ..executor import Tell, silent
 from ..shard import ROWS, Shard, escaped, frame, is_whole, place_of, read_account, rejected_line, write_shard
 from ..sources.base import BaseSource, Context, Record, Reject
-from .base import Tell, silent
 
 STAGE = "read"
 DONE = "done.json"

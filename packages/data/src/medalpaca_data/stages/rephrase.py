@@ -8,18 +8,15 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..ground import places
-from ..ground.errors import UserError, nearest
-from ..rephrase.endpoints import api_key, check_endpoints
-from ..rephrase.prompt import Prompt, load_prompt
-from ..rephrase.rules import by_rule
-from ..rephrase.settings import Rephrase
+from ..core import paths
+from ..core.errors import UserError, nearest
+from ..core.row import TEXTS, content_id
+from ..executor import Stage, Tell, Verdict
+from ..rephrase.prompts import Prompt, Rephrase, api_key, check_endpoints, load_prompt
+from ..rephrase.run import Outcome, Tries, by_rule
 from ..rephrase.store import Answers, Store
-from ..rephrase.tries import Outcome, Tries
-from ..row import TEXTS, content_id
 from ..shard import Drop, Shard, read_account
 from ..sources.base import BaseSource
-from .base import Stage, Tell, Verdict
 from .clean import CHANGE
 
 if TYPE_CHECKING:
@@ -54,7 +51,7 @@ class Rephrasing(Stage):
             check_endpoints(asked, patients)
             api_key(asked)
         self._store = (
-            root / Path(asked.store).expanduser() if asked.store else places.cache() / "answers.sqlite"
+            root / Path(asked.store).expanduser() if asked.store else paths.cache() / "answers.sqlite"
         )
 
     def settings(self) -> Any:
@@ -82,7 +79,7 @@ class Rephrasing(Stage):
     def prepare(self, shards: Sequence[Shard], folder: Path, tell: Tell) -> None:
         if not self.asked.endpoints:
             return
-        from ..rephrase.ask import ask_all
+        from ..rephrase.client import ask_all
 
         accounts = [read_account(shard) or {} for shard in shards if shard.source in self.prompts]
         rows = sum(account.get("kept", 0) for account in accounts)

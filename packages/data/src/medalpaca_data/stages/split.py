@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from ..ground.files import sha256_bytes
+from ..core.files import sha256_bytes
 from ..shard import Shard
-from .duplicates import Duplicates
-from .near import Near, clusters_of
+from .deduplicate import Duplicates, Near, clusters_of
 
 if TYPE_CHECKING:
     import polars as pl

@@ -15,11 +15,11 @@ from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 from peft import PeftModel
 
-from medalpaca_data.ground.errors import UserError, nearest
+from medalpaca_data.core.errors import UserError, nearest
 
-from ..asked import preflight
-from ..asked.catalogue import GROUPS, TASKS
-from .arguments import MODEL
+from .. import preflight
+from ..model_identity import MODEL
+from ..task_list import GROUPS, TASKS
 from .likelihood import Answer
 from .model_type import Encoded, MedAlpacaLM, loading
 

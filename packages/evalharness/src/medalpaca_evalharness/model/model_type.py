@@ -18,12 +18,10 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from medalpaca_data.ground.errors import UserError, one_line
-from medalpaca_data.ground.files import sha256_json
+from medalpaca_data.core.errors import UserError, one_line
+from medalpaca_data.core.files import sha256_json
 
-from ..asked.examined import examined
-from ..asked.model_hub import commit_of
-from .arguments import quantisation, with_base
+from ..model_identity import commit_of, examined, quantisation, with_base
 from .likelihood import Answer, Batch, answers
 
 TOKENS = {"cpu": 1024, "cuda": 16384}  # of a batch: what a core's caches hold; what a GPU is busy with

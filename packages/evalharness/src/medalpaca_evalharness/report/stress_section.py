@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import plots
-from .markup import (
+from . import html
+from .html import (
+    Mark,
     between,
     by_side,
     count,
@@ -19,7 +20,6 @@ from .markup import (
     small,
     text,
 )
-from .plots import Mark
 from .sections import BOTH, KEY
 
 HEADING = "Stress: do answers hold when the exam is asked otherwise?"
@@ -116,7 +116,7 @@ def _plot(sides: dict[str, Figures]) -> str:
                 for name, part in shown.items()
             ]
             rows.append((label, next(iter(shown.values())).get("chance"), marks))
-    return plots.accuracies(rows, left=PLOT_LEFT)
+    return html.accuracies(rows, left=PLOT_LEFT)
 
 
 def _rows(sides: Sequence[Figures]) -> list[list[str]]:

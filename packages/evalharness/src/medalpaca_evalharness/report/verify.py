@@ -1,27 +1,169 @@
-"""`exam verify`: compute a report again from the logged samples and say exactly what does not match."""
+"""`exam verify`: compute a report again from the logged samples and say exactly what does not match.
+
+A report's list of items against the samples: which are missing, doubled, new, or not what they were.
+
+Whether the weights that a run examined are still those that lie where it found them.
+
+Read a report back, from its page or its JSON, and refuse what cannot be checked.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isclose
 from pathlib import Path
 from typing import Any
 
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.files import sha256_file
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.files import parse_json, read_text, sha256_bytes, sha256_file, sha256_json
+from medalpaca_data.core.weights import weights_sha256
 
-from ..logged.integrity import changed_samples
-from ..logged.run import Run, find_results, read_run
-from ..stress.check import problems
-from ..verdict.clean import Overlap, exam_asked, overlap
-from ..verdict.family import family
-from .figures import figures
-from .left_out import LeftOut, left_out
-from .read_report import read_report
-from .receipt import changed_items
-from .stressed import Stressed, stressed
-from .weights import changed_weights
+from ..contamination_split import Overlap, exam_asked, overlap
+from ..results import Run, changed_samples, find_results, read_run
+from ..runs import family
+from ..samples import records
+from ..stress.figures import problems
+from .figures import FORMAT, ExcludedItems, Stressed, excluded, figures, stressed
+from .page import page, read_page
+
+
+def changed_items(
+    items: Sequence[dict[str, Any]], side: str, samples: Sequence[Path], chosen: str
+) -> Iterator[str]:
+    """Compare without judging: works on samples that are too damaged to be scored.
+
+    Where items are logged once per filter, only those of the filter `chosen` stand in a report.
+    """
+    stated = {entry["item"]: entry for entry in items}
+    for item, times in Counter(entry["item"] for entry in items).items():
+        if times > 1:
+            yield f"item {item} is {times} times in the report"
+    seen: Counter[str] = Counter()
+    for file in samples:
+        try:
+            for line, record in records(file):
+                item = _item(record)
+                if item is None:
+                    yield f"{file.name} line {line}: no logged sample"
+                    continue
+                if record.get("filter", chosen) != chosen:
+                    continue
+                seen[item] += 1
+                if item not in stated:
+                    yield f"item {item} is not in the report"
+                elif sha256_json(record) != stated[item]["answers"][side]["sample_sha256"]:
+                    yield f"item {item}: {_what(record, stated[item])}"
+        except UserError as error:
+            yield str(error)
+    for item, times in seen.items():
+        if times > 1:
+            yield f"item {item} is {times} times in the samples"
+    for item in stated:
+        if item not in seen:
+            yield f"item {item} is missing in the samples"
+
+
+def _item(record: Any) -> str | None:
+    doc = record.get("doc") if isinstance(record, dict) else None
+    return str(doc["item_id"]) if isinstance(doc, dict) and "item_id" in doc else None
+
+
+def _what(record: dict[str, Any], stated: dict[str, Any]) -> str:
+    """What of a changed sample changed, as far as the report can tell."""
+    try:
+        doc = record["doc"]
+        key = doc["letters"][int(doc["gold"])]
+        shown = sha256_bytes(record["arguments"]["gen_args_0"]["arg_0"].encode())
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError):
+        return "its sample is damaged"
+    if key != stated["key"]:
+        return f"its key is {key}, the report was made with {stated['key']}"
+    if shown != stated["prompt_sha256"] or record.get("prompt_hash") != stated["prompt_sha256"]:
+        return "its prompt is not the one that the report was made with"
+    return "its sample is not the one that the report was made with"
+
+
+def changed_weights(run: Run) -> Iterator[str]:
+    """Hash base and adapter of a run again. Hub ids, which have no hash, are left out."""
+    for name, recorded in ((run.base, run.base_sha256), (run.adapter, run.adapter_sha256)):
+        if name is None or recorded is None:
+            continue
+        directory = Path(name).expanduser()
+        if not directory.is_dir():
+            yield f"{directory}: no longer there, so its weights cannot be hashed"
+            continue
+        try:
+            found = weights_sha256(directory)
+        except UserError as error:
+            yield str(error)
+            continue
+        if found != recorded:
+            yield f"{directory}: its weights are {found[:12]}, examined were {recorded[:12]}"
+
+
+ITEM_TEXTS = ("item", "key", "prompt_sha256")
+
+
+def read_report(path: Path) -> tuple[dict[str, Any], bool | None]:
+    """The report at `path`, and whether its page is what the data inside it give (None: there is only JSON).
+
+    Raises UserError when it is no report, one of another format, or lacks what the checks need.
+    """
+    html = path.suffix.lower() in (".html", ".htm")
+    content = read_text(path)
+    report = read_page(content, str(path)) if html else parse_json(content, str(path))
+    if not isinstance(report, dict) or report.get("format") != FORMAT:
+        older = isinstance(report, dict) and str(report.get("format")).startswith(FORMAT[:-1])
+        hint = "; an older one has to be made again" if older else ""
+        raise UserError(f"{path}: not an exam report of the format {FORMAT!r}{hint}")
+    try:
+        expected = page(report)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError) as error:
+        raise UserError(f"{path}: the report lacks a part or a part is of another kind ({error!r})") from None
+    _refuse_incomplete(path, report)
+    return report, expected == content if html else None
+
+
+def _refuse_incomplete(path: Path, report: dict[str, Any]) -> None:
+    """What the page does not show, or shows whatever it is, and the checks need."""
+    for name in ("task", "filter"):
+        if not isinstance(report["exam"].get(name), str):
+            raise UserError(f"{path}: exam.{name} is not a text")
+    for side in report["sides"]:
+        files = report["files"].get(side)
+        if not isinstance(files, list) or not files:
+            raise UserError(f"{path}: names no files of {side}")
+        if not all(isinstance(file[name], str) for file in files for name in ("path", "sha256")):
+            raise UserError(f"{path}: a file of {side} lacks its path or hash")
+    if not isinstance(report.get("items"), list):
+        raise UserError(f"{path}: has no list of items")
+    for entry in report["items"]:
+        _refuse_incomplete_item(path, entry, list(report["sides"]))
+    named = report.get("stress_at")
+    if not isinstance(named, list) or not all(isinstance(at, str) for at in named):
+        raise UserError(f"{path}: stress_at is not a list of paths")
+    if not isinstance(report["stress"], list) or len(named) != len(report["stress"]):
+        raise UserError(f"{path}: stress_at does not name the file of every stress result")
+    if not all(isinstance(one.get("sha256"), str) for one in report["stress"]):
+        raise UserError(f"{path}: a stress result lacks its hash")
+    for name in ("rows", "exam_at"):
+        if name not in report or not isinstance(report[name], str | None):
+            raise UserError(f"{path}: {name} is not a path")
+
+
+def _refuse_incomplete_item(path: Path, entry: Any, sides: list[str]) -> None:
+    if not isinstance(entry, dict):
+        raise UserError(f"{path}: an entry of items is no object")
+    for name in ITEM_TEXTS:
+        if not isinstance(entry.get(name), str):
+            raise UserError(f"{path}: an entry of items lacks {name!r}")
+    for side in sides:
+        answer = entry["answers"].get(side) if isinstance(entry.get("answers"), dict) else None
+        if not isinstance(answer, dict) or not isinstance(answer.get("sample_sha256"), str):
+            raise UserError(f"{path}: item {entry['item']} lacks the answer of {side}")
+
 
 # Checked in their own way, or no figure.
 APART = ("files", "version", "rows", "exam_at", "stress_at")
@@ -145,7 +287,7 @@ def _overlap(report: dict[str, Any], start: Path, run: Run, places: Places) -> O
 
 def _left_out(
     report: dict[str, Any], start: Path, run: Run, places: Places, found: Finding
-) -> LeftOut | None:
+) -> ExcludedItems | None:
     """Needs the exam's files, which whoever checks a report need not have."""
     if not report["left_out"]:
         return None
@@ -154,7 +296,7 @@ def _left_out(
     except UserError as error:
         found.unchecked.append(f"which items of the exam have no score ({error})")
         return None
-    return left_out(run, exam, place)
+    return excluded(run, exam, place)
 
 
 def _stress(

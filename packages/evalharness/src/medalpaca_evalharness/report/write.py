@@ -8,19 +8,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from medalpaca_data.core.errors import CheckFailed, UserError
+from medalpaca_data.core.files import sha256_file, write_json, write_text
 from medalpaca_data.exams.exam import Exam
-from medalpaca_data.ground.errors import CheckFailed, UserError
-from medalpaca_data.ground.files import sha256_file, write_json, write_text
 
-from ..logged.integrity import refuse_changed
-from ..logged.run import Run, read_run
-from ..stress.check import problems
-from ..verdict.clean import exam_asked, overlap
-from ..verdict.family import family
-from .figures import figures
-from .left_out import left_out
+from ..contamination_split import exam_asked, overlap
+from ..results import Run, read_run, refuse_changed
+from ..runs import family
+from ..stress.figures import problems
+from .figures import excluded, figures, stressed
 from .page import page
-from .stressed import stressed
 
 
 def make(
@@ -45,7 +42,7 @@ def make(
     found = family(runs)
     place, asked = _exam(found.first, exam)
     covered = overlap(found.first, meadow, exam) if meadow else None
-    unscored = left_out(found.first, asked, place) if asked else None
+    unscored = excluded(found.first, asked, place) if asked else None
     tried = stressed(stress, found.runs)
     for one in tried:
         if wrong := next(problems(one.stress, one.stated, asked), None):

@@ -1,24 +1,33 @@
-"""The figures of a stress run, from what the options scored: pure functions, no model and no exam needed."""
+"""The figures of a stress run, from what the options scored: pure functions, no model and no exam needed.
+
+Whether a stress result is what it says: its figures computed again, and with the exam at hand, what was asked.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import isclose
 from typing import Any
 
-from ..statistics.paired import mcnemar_exact
-from .answers import moved, rights, robust
-from .orders import Orders, gap, orders
-from .result import (
-    NONE_OF_THE_ABOVE,
-    OPTIONS_ONLY,
-    PUBLISHED,
-    QUESTION_ONLY,
-    SIDES,
-    Scored,
-    Stress,
+from medalpaca_data.exams.exam import Exam
+
+from ..statistics import mcnemar_exact
+from .option_order import (
+    Mean,
+    Orders,
+    Share,
+    gap,
+    moved,
+    orders,
+    paired,
+    rights,
+    robust,
+    share_of,
+    with_interval,
 )
-from .shares import Mean, Share, paired, share_of, with_interval
+from .perturbations import Perturbed, perturbed, stress_id
+from .result import NONE_OF_THE_ABOVE, OPTIONS_ONLY, PUBLISHED, QUESTION_ONLY, SIDES, Scored, Stress
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +75,7 @@ class Figures:
         return found
 
 
-def figures(stress: Stress) -> Figures:
+def stress_figures(stress: Stress) -> Figures:
     """Every figure of the run."""
     sides = {side: side_figures(stress.items, side) for side in stress.sides}
     return Figures(sides, difference(stress.items) if tuple(sides) == SIDES else None)
@@ -129,3 +138,62 @@ def _listed(value: Any) -> Any:
         case list() | tuple():
             return [_listed(one) for one in value]
     return value
+
+
+def problems(stress: Stress, stated: Mapping[str, Any], exam: Exam | None = None) -> Iterator[str]:
+    """What does not match, one line each. `stated` are the figures as they stand in the file.
+
+    With `exam`, items, keys, orders and the hashes of all that was shown are checked as well.
+    """
+    yield from differing(stress_figures(stress).as_json(), stated, "figures")
+    if exam is not None:
+        yield from _asked(stress, exam)
+
+
+def differing(found: Any, stated: Any, where: str) -> Iterator[str]:
+    """Where two JSON values differ; numbers by more than rounding."""
+    match found, stated:
+        case dict(), dict():
+            for name in sorted(found.keys() | stated.keys()):
+                yield from differing(found.get(name), stated.get(name), f"{where}.{name}")
+        case list(), list() if len(found) == len(stated):
+            for index, pair in enumerate(zip(found, stated, strict=True)):
+                yield from differing(*pair, f"{where}[{index}]")
+        case (bool(), _) | (_, bool()):
+            if found is not stated:
+                yield f"{where} is {stated}, the scores give {found}"
+        case (int() | float(), int() | float()):
+            if not isclose(found, stated, abs_tol=1e-9):
+                yield f"{where} is {stated}, the scores give {found}"
+        case (dict() | list(), _) | (_, dict() | list()):
+            yield f"{where} is not what the scores give: a part is missing, added or of another kind"
+        case _ if found != stated:
+            yield f"{where} is {stated}, the scores give {found}"
+
+
+def _asked(stress: Stress, exam: Exam) -> Iterator[str]:
+    if exam.sha256 != stress.exam_sha256:
+        yield f"the exam is {exam.sha256[:12]}, asked was {stress.exam_sha256[:12]}"
+        return
+    if stress.stress_id != stress_id(stress.scoring):
+        yield f"this version perturbs as {stress_id(stress.scoring)}, the result is of {stress.stress_id}"
+        return
+    if stress.exam_items != len(exam.items):
+        yield f"the exam has {len(exam.items)} items, the result says {stress.exam_items}"
+    asked = exam.items[: len(stress.items)]
+    if [scored.item for scored in stress.items] != [item.id for item in asked]:
+        yield f"the items are not the first {len(stress.items)} of the exam, in its order"
+        return
+    for item, scored in zip(asked, stress.items, strict=True):
+        if _of(perturbed(item, stress.scoring)) != _seen(scored):
+            yield f"item {scored.item}: key, orders or texts are not what the exam gives"
+
+
+def _of(found: Perturbed) -> tuple[Any, ...]:
+    variants = tuple((variant.perturbation, variant.order) for variant in found.variants)
+    return found.key, found.fixed, variants, found.asked_sha256
+
+
+def _seen(scored: Scored) -> tuple[Any, ...]:
+    variants = tuple((variant.perturbation, variant.order) for variant in scored.variants)
+    return scored.key, scored.fixed, variants, scored.asked_sha256

@@ -9,20 +9,12 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
-from medalpaca_data.exams.asked import LETTER_INSTRUCTION, Asked, Scoring, ask
+from medalpaca_data.core.files import sha256_json
+from medalpaca_data.core.prompt import render
 from medalpaca_data.exams.item import Item
-from medalpaca_data.ground.files import sha256_json
-from medalpaca_data.prompt import render
+from medalpaca_data.exams.prompts import LETTER_INSTRUCTION, Asked, Scoring, ask
 
-from .result import (
-    NONE_OF_THE_ABOVE,
-    OPTIONS_ONLY,
-    ORDER,
-    PUBLISHED,
-    QUESTION_ONLY,
-    LeftOut,
-    Variant,
-)
+from .result import NONE_OF_THE_ABOVE, OPTIONS_ONLY, ORDER, PUBLISHED, QUESTION_ONLY, LeftOut, Variant
 
 NOTA = "None of the above"
 NAMES_LETTERS = "names options by letter or number"

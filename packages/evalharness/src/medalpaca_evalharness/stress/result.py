@@ -12,10 +12,10 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, get_args
 
-from medalpaca_data.exams.asked import Scoring
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.files import read_json, write_text
 from medalpaca_data.exams.item import LETTERS
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.files import read_json, write_text
+from medalpaca_data.exams.prompts import Scoring
 
 FORMAT = "medalpaca exam stress 1"
 NAME = "stress.json"

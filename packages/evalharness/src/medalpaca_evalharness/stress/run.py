@@ -2,33 +2,96 @@
 
 An item's variants share their question, so that an order more costs its options only (`likelihood`). What is done
 stands in `partial-SIDE.jsonl` and is not asked again; `stress.json` appears when everything is done.
+
+What a stress run has done so far, so that it goes on there after a kill. One line per item.
+
+What is seen while an exam is asked: a bar with rate and time left in a terminal, a line now and then in a log.
 """
 
 from __future__ import annotations
 
 import gc
+import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from medalpaca_data.exams.asked import Scoring, exam_prompt_id
-from medalpaca_data.exams.exam import BUNDLED, Exam, find_exam, load_exam
-from medalpaca_data.ground.errors import UserError
-from medalpaca_data.ground.files import sha256_json
-from medalpaca_data.ground.sealed import is_sealed, seal
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from ..asked.catalogue import TASKS
-from ..asked.examined import Examined, examined
-from ..asked.preflight import refuse_unfit
-from ..model.arguments import with_base
-from .figures import figures
-from .journal import Journal, Scores
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.files import sha256_json
+from medalpaca_data.core.offline import is_sealed, seal
+from medalpaca_data.exams.exam import BUNDLED, Exam, find_exam, load_exam
+from medalpaca_data.exams.prompts import Scoring, exam_prompt_id
+
+from ..model_identity import Examined, examined, with_base
+from ..preflight import refuse_unfit
+from ..task_list import TASKS
+from .figures import stress_figures
 from .perturbations import Perturbed, perturbed, stress_id
 from .result import NAME, Scored, Side, Stress, write_stress
+
+Scores = tuple[tuple[float, ...], ...]
+
+
+class Journal:
+    """The items that one model has answered. `key` names the model and the way of asking.
+
+    Raises UserError when the file at `path` is another model's.
+    """
+
+    def __init__(self, path: Path, key: str) -> None:
+        self._path = path
+        self._done: dict[str, Scores] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole = self._whole_lines()
+        if whole and whole[0] != {"key": key}:
+            raise UserError(
+                f"{path}: belongs to an unfinished run of another model or with other settings; finish that one, "
+                "remove the file, or give another --out"
+            )
+        if not whole:
+            path.write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
+        for line in whole[1:]:
+            self._done[line["asked"]] = tuple(map(tuple, line["scores"]))
+
+    def _whole_lines(self) -> list[dict[str, Any]]:
+        """The lines of the file; what a kill left of a last one is cut off."""
+        if not self._path.exists():
+            return []
+        content = self._path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            self._path.write_bytes(whole)
+        try:
+            return [dict(json.loads(line)) for line in whole.splitlines()]
+        except (ValueError, TypeError):
+            raise UserError(
+                f"{self._path}: not the journal of a stress run; remove it or give another --out"
+            ) from None
+
+    def get(self, asked: str) -> Scores | None:
+        """The scores of the item whose prompts and choices have the hash `asked`, if it was answered."""
+        return self._done.get(asked)
+
+    def add(self, found: Mapping[str, Scores]) -> None:
+        """Write down answered items, by the hash of what was asked."""
+        with self._path.open("a", encoding="utf-8") as file:
+            for asked, scores in found.items():
+                file.write(json.dumps({"asked": asked, "scores": scores}) + "\n")
+        self._done |= found
+
+    def remove(self) -> None:
+        """When its run stands elsewhere, whole."""
+        self._path.unlink()
+
 
 Tell = Callable[[str, int, int], None]  # side, items done, of how many
 
@@ -97,7 +160,7 @@ def stress(config: Config, tell: Tell = lambda *_: None) -> Stress:
             for index, one in enumerate(asked)
         ),
     )
-    write_stress(file, made, figures(made).as_json())
+    write_stress(file, made, stress_figures(made).as_json())
     for journal in journals:
         journal.remove()
     return made
@@ -234,3 +297,57 @@ def _scored(one: Perturbed, scores: Mapping[str, Scores]) -> Scored:
         variants=one.variants,
         scores=scores,
     )
+
+
+LOG_EVERY = 30.0  # seconds between lines where there is no terminal
+
+
+class Watched:
+    """`with Watched(console) as watched`: `watched.tell(side, done, of)` counts items; one bar per side."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("items {task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=console,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._began: dict[str, tuple[float, int]] = {}
+        self._spoke = 0.0
+
+    def tell(self, side: str, done: int, of: int) -> None:
+        """`done` of `of` items of a side are answered; what the first call finds done was done before."""
+        now = time.monotonic()
+        if side not in self._began:
+            self._began[side] = (now, done)
+            self._spoke = now
+            if self._console.is_terminal:
+                self._tasks[side] = self._bar.add_task(f"{side:<5}", total=of, completed=done, rate="")
+            elif done:
+                self._console.print(f"{side}: {done} of {of} items were answered before", highlight=False)
+            return
+        began, before = self._began[side]
+        rate = (done - before) / max(now - began, 1e-9)
+        said = f"{rate:.1f}/s" if rate >= 0.1 else f"{1 / rate:.0f} s each"
+        if side in self._tasks:
+            self._bar.update(self._tasks[side], completed=done, rate=said)
+        elif now - self._spoke >= LOG_EVERY or done == of:
+            self._spoke = now
+            left = f", {(of - done) / rate:.0f} s left" if done < of else ""
+            self._console.print(f"{side}: {done} of {of} items, {said}{left}", highlight=False)
+
+    def __enter__(self) -> Watched:
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._bar.stop()

@@ -1,1 +1,0 @@
-"""The same from a model that another program serves."""

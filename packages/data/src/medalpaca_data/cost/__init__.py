@@ -1,1 +1,0 @@
-"""What rephrasing would take, and what it took."""

@@ -1,1 +1,0 @@
-"""From what a model says or scores to an item's answer."""

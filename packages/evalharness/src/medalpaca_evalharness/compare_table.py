@@ -1,0 +1,124 @@
+"""The comparison as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from medalpaca_data.core.cli import screen
+
+from .compare import Comparison, Flip, Row
+from .contamination_split import Contamination
+from .statistics import Interval
+
+# Headings and cells are broken by hand so that all of it fits 80 columns.
+COLUMNS = (
+    "n", "base\n95 %", "tuned\n95 %", "both right\nboth wrong", "fixed\nbroken", "points\n95 %", "p\nHolm", "chance",
+)  # fmt: skip
+CAPTION = (
+    "Accuracy in % with Wilson interval, points with paired bootstrap interval (95 %);\n"
+    "p: exact McNemar, two-sided; under a step's, adjusted for the steps (Holm)."
+)
+
+
+def show(
+    comparison: Comparison,
+    console: Console | None = None,
+    *,
+    contamination: Contamination | None = None,
+    items: bool = False,
+) -> None:
+    """Print the comparison: the two sides, one row per step and one for all, the verdict, and the notes.
+
+    With `contamination`, full and clean score; with `items`, every fixed and every broken item too.
+    """
+    console = console or screen(markup=True)
+    base, tuned = comparison.base, comparison.tuned
+    for side, run in (("base ", base), ("tuned", tuned)):
+        console.print(f"{side}  {run.model}", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f"{base.task} by {base.metric}, exam {base.exam} {base.exam_sha256[:12]}, prompt {base.prompt_id}",
+        highlight=False,
+        markup=False,  # an exam's name may hold what rich takes for markup
+        soft_wrap=True,
+    )
+    console.print(
+        _table([*comparison.steps, None, comparison.pooled] if comparison.steps else [comparison.pooled])
+    )
+    console.print(CAPTION, highlight=False, markup=False)
+    console.print(comparison.sentence, highlight=False, markup=False)
+    for note in comparison.notes:
+        console.print(f"Note: {note}.", highlight=False, markup=False)
+    if contamination:
+        _show_clean(console, contamination)
+    if items:
+        for label, fixed in (("Fixed", True), ("Broken", False)):
+            _show_flips(console, label, [flip for flip in comparison.flips if flip.fixed is fixed])
+
+
+def _show_flips(console: Console, label: str, flips: list[Flip]) -> None:
+    console.print(f"\n{label} ({len(flips)}): item, base -> tuned" + (", key" if label == "Broken" else ""))
+    for flip in flips:
+        key = "" if flip.fixed else f"  key {flip.key}"
+        console.print(
+            f"  {flip.item_id}  {flip.base} -> {flip.tuned}{key}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _show_clean(console: Console, found: Contamination) -> None:
+    console.print(
+        f"\n{len(found.covered)} of {found.full.n} items have half or more of their question's word 13-grams in one of "
+        f"{found.rows_read} rows of {found.rows.name}:",
+        highlight=False,
+        markup=False,
+    )
+    labelled = (("Full", found.full), ("Clean", found.clean), ("Covered", found.touched))
+    console.print(_table([replace(row, label=label) for label, row in labelled if row]))
+
+
+def _table(rows: Iterable[Row | None]) -> Table:
+    """None is a line between rows."""
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        show_edge=False,
+    )
+    table.add_column("")
+    for name in COLUMNS:
+        table.add_column(name, justify="right")
+    for row in rows:
+        if row is None:
+            table.add_section()
+        else:
+            table.add_row(*_cells(row))
+    return table
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        escape(row.label),
+        str(row.n),
+        _share(row.base_right, row.n, row.base_interval),
+        _share(row.tuned_right, row.n, row.tuned_interval),
+        f"{row.both_right}\n{row.both_wrong}",
+        f"{row.fixed}\n{row.broken}",
+        f"{100 * row.difference:+.1f}\n{100 * row.interval.low:+.1f} {100 * row.interval.high:+.1f}",
+        _p(row.p) + ("" if row.p_holm is None else f"\n{_p(row.p_holm)}"),
+        f"{100 * row.chance:.1f}",
+    ]
+
+
+def _share(right: int, n: int, interval: Interval) -> str:
+    return f"{100 * right / n:.1f}\n{100 * interval.low:.1f}-{100 * interval.high:.1f}"
+
+
+def _p(value: float) -> str:
+    return f"{value:.4f}" if value >= 0.0001 else "<0.0001"

@@ -1,1 +1,0 @@
-"""What a model's probabilities are worth: calibration, answers withheld, answer sets."""

@@ -1,0 +1,171 @@
+"""The statistics of a paired comparison, from counts alone. Standard library only.
+
+The paired bootstrap of a difference in accuracy, without drawing: its exact distribution.
+
+What an exam of a given size can show at all: to be looked at before the model is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import sqrt
+from statistics import NormalDist
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from numpy import float64
+    from numpy.typing import NDArray
+
+
+CONFIDENCE = 0.95
+POWER = 0.80
+
+
+class Interval(NamedTuple):
+    """Bounds of a confidence interval, as shares of 1."""
+
+    low: float
+    high: float
+
+
+def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
+    """Score interval for a share of `n` trials.
+
+    Wilson, E. B. (1927), "Probable inference, the law of succession, and statistical inference", JASA
+    22:209-212; recommended by Brown, Cai and DasGupta (2001), Statistical Science 16:101-133.
+    Raises ValueError unless 0 <= successes <= n and n > 0.
+    """
+    if not 0 <= successes <= n or n == 0:
+        raise ValueError(f"{successes} of {n}")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share = successes / n
+    centre = share + z * z / (2 * n)
+    margin = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    # At the ends the bound is exactly 0 or 1; the subtraction of two roundings is not.
+    low = 0.0 if successes == 0 else (centre - margin) / scale
+    high = 1.0 if successes == n else (centre + margin) / scale
+    return Interval(low, high)
+
+
+def mcnemar_exact(fixed: int, broken: int) -> float:
+    """Two-sided exact p-value that items go either way equally often.
+
+    McNemar, Q. (1947), Psychometrika 12:153-157, in its exact form: binomial with share 1/2 on the discordant
+    pairs, both tails. Items that both sides answer alike carry no information and do not enter. 1.0 without
+    discordant pairs.
+    """
+    n = fixed + broken
+    term = tail = 1
+    for k in range(min(fixed, broken)):
+        term = term * (n - k) // (k + 1)  # the next binomial coefficient, exactly
+        tail += term
+    return min(1.0, 2 * tail / (1 << n))
+
+
+def detectable_difference(
+    n: int, discordant: float, power: float = POWER, confidence: float = CONFIDENCE
+) -> float:
+    """The smallest difference in accuracy, as a share of 1, that `n` pairs show with `power`.
+
+    (z_{1-alpha/2} + z_power) * sqrt(discordance / n): the normal approximation with the variance under the
+    null hypothesis, the leading term of Connor, R. J. (1987), Biometrics 43:207-211. `discordant` is the
+    number of pairs seen to differ. Raises ValueError unless 0 <= discordant <= n and n > 0.
+    """
+    if not 0 <= discordant <= n or n == 0:
+        raise ValueError(f"{discordant} of {n}")
+    normal = NormalDist()
+    return (normal.inv_cdf((1 + confidence) / 2) + normal.inv_cdf(power)) * sqrt(discordant / n / n)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values adjusted for being looked at together, in their order.
+
+    Holm, S. (1979), "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
+    Statistics 6:65-70: the i-th smallest of m is multiplied by m - i + 1, and none may be below a smaller one's.
+    Calling those below alpha significant keeps the chance of one or more false alarms at alpha.
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+class Stratum(NamedTuple):
+    """How `n` pairs went; resampling leaves each stratum its size."""
+
+    n: int
+    fixed: int
+    broken: int
+
+
+def paired_bootstrap(strata: Iterable[Stratum], confidence: float = CONFIDENCE) -> Interval:
+    """Percentile interval of tuned minus base accuracy, resampling items within strata.
+
+    Efron, B. and Tibshirani, R. (1993), "An Introduction to the Bootstrap", chapter 13. A pair can only count
+    +1, 0 or -1, so that a resampled sum is a sum of independent draws whose distribution is found by
+    convolution: what the bootstrap with infinitely many replications gives, the same on every machine, with
+    no seed to choose. Raises ValueError for impossible counts.
+    """
+    import numpy as np
+
+    strata = list(strata)
+    total = sum(stratum.n for stratum in strata)
+    chances: NDArray[float64] = np.ones(1)
+    for n, fixed, broken in strata:
+        if n <= 0 or fixed < 0 or broken < 0 or fixed + broken > n:
+            raise ValueError(f"{fixed} fixed and {broken} broken of {n}")
+        one = np.array([broken, n - fixed - broken, fixed]) / n
+        chances = np.convolve(chances, _sum_of(one, n))
+    below = np.cumsum(chances)
+    tail = (1 - confidence) / 2
+    # chances[i] is that of the sum i - total. The last bit of the sum is not to decide a bound.
+    low = int(np.searchsorted(below, tail - 1e-12)) - total
+    high = int(np.searchsorted(below, 1 - tail - 1e-12)) - total
+    return Interval(low / total, high / total)
+
+
+def _sum_of(one: NDArray[float64], n: int) -> NDArray[float64]:
+    """The distribution of the sum of `n` draws from `one`, by squaring."""
+    import numpy as np
+
+    result: NDArray[float64] = np.ones(1)
+    while n:
+        if n & 1:
+            result = np.convolve(result, one)
+        n >>= 1
+        if n:
+            one = np.convolve(one, one)
+    return result
+
+
+DISCORDANCES = (0.1, 0.2, 0.3)  # share of items on which two models of one family differ
+TYPICAL = 0.6  # the accuracy for which the table is made
+
+
+class Power(NamedTuple):
+    """One row of the power table, as shares of 1."""
+
+    n: int
+    half_width: float  # of the 95 % interval of one accuracy
+    paired: tuple[float, ...]  # smallest difference shown with 80 % power, one per discordance
+    unpaired: float  # the same for two models on two sets of items
+
+
+def power(n: int, share: float = TYPICAL) -> Power:
+    """What `n` items show around an accuracy of `share`.
+
+    Normal approximations, as in Miller, E. (2024), "Adding Error Bars to Evals", arXiv 2411.00640, section 5.
+    """
+    normal = NormalDist()
+    z, z_power = normal.inv_cdf((1 + CONFIDENCE) / 2), normal.inv_cdf(POWER)
+    error = sqrt(share * (1 - share) / n)
+    return Power(
+        n=n,
+        half_width=z * error,
+        paired=tuple(detectable_difference(n, discordance * n) for discordance in DISCORDANCES),
+        unpaired=(z + z_power) * sqrt(2) * error,
+    )

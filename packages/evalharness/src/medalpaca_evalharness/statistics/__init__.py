@@ -1,1 +1,0 @@
-"""The statistics, from counts and probabilities alone."""

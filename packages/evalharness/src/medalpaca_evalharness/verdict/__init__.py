@@ -1,1 +1,0 @@
-"""Base against tuned: compared item by item, and what the difference is worth."""

@@ -1,1 +1,0 @@
-"""The memorisation test: patients that nobody is, planted and looked for."""

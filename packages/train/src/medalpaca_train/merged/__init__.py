@@ -1,1 +1,0 @@
-"""A LoRA run as one model: merged, compared with what it came from, and described."""

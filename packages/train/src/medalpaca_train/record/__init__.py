@@ -1,1 +1,0 @@
-"""What a run keeps: its directory, checkpoints, journal, curve, manifest and card."""
