@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medalpaca_data.core.errors import KEPT, BadRecord, UserError
+from medalpaca_data.core.errors import MAX_RECORD_TEXT, BadRecord, UserError
 from medalpaca_data.core.records import read_records, read_rows
 from medalpaca_data.core.row import Row, content_id, parse_row
 
@@ -138,11 +138,13 @@ def test_a_record_that_cannot_be_read_is_kept_as_it_stands(write):
     assert (first[1], place) == (last[1], "line 5")
     assert bad.record == '"Q, of\ntwo lines",,take it, but not now'
     assert bad.reason == "more or fewer fields than headings (a comma without quotes?)"
-    lines = '{"instruction": "Q"\n' + '"' + "x" * KEPT
+    lines = '{"instruction": "Q"\n' + '"' + "x" * MAX_RECORD_TEXT
     (_, short), (_, long) = read_records(write("a: b/r.jsonl", lines))
     assert (short.record, short.reason) == ('{"instruction": "Q"', "not valid JSON (Expecting ',' delimiter)")
     assert str(short).endswith(f"r.jsonl line 1: {short.reason}")
-    assert long.record == '"' + "x" * (KEPT - 1) + f" [cut off here: {KEPT + 1:,} characters]"
+    assert long.record == '"' + "x" * (MAX_RECORD_TEXT - 1) + (
+        f" [cut here; the record has {MAX_RECORD_TEXT + 1:,} characters]"
+    )
     again = copy.deepcopy(long)  # as on its way from a worker process
     assert (str(again), again.reason, again.record) == (str(long), long.reason, long.record)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from medalpaca_data.build import build
-from medalpaca_data.core.errors import KEPT, UserError
+from medalpaca_data.core.errors import MAX_RECORD_TEXT, UserError
 from medalpaca_data.core.row import Row
 from medalpaca_data.recipe import Recipe, load_recipe
 from medalpaca_data.sources import (
@@ -46,7 +46,7 @@ def test_every_source_keeps_it(write, cls, name, text, reject):
 
 
 def test_a_build_writes_it_into_rejected(write, tmp_path, row):
-    long = '"' + "x" * KEPT
+    long = '"' + "x" * MAX_RECORD_TEXT
     lines = [*(json.dumps(row(n)) for n in range(60)), '{"a": 1 "b"}', long]
     write("a: b/raw.jsonl", "\n".join(lines))
     recipe = Recipe(name="mine", validation=0, sources=[{"kind": "alpaca", "path": "a: b/raw.jsonl"}])
@@ -54,7 +54,10 @@ def test_a_build_writes_it_into_rejected(write, tmp_path, row):
     first, second = map(json.loads, (tmp_path / "out/rejected/alpaca.jsonl").read_text().splitlines())
     assert (first["place"], first["reason"], first["record"]) == ("line 61", BROKEN, '{"a": 1 "b"}')
     assert second["reason"] == "not valid JSON (Unterminated string starting at)"
-    assert second["record"] == f"{long[:KEPT]} [cut off here: {KEPT + 1:,} characters]"
+    assert (
+        second["record"]
+        == f"{long[:MAX_RECORD_TEXT]} [cut here; the record has {MAX_RECORD_TEXT + 1:,} characters]"
+    )
 
 
 @pytest.mark.parametrize("cls", [MedQA, MedMCQA])

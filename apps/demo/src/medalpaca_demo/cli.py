@@ -19,7 +19,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from medalpaca_data.core.cli import Command, Offered, add_command, print_json, run, screen
+from medalpaca_data.core.cli import Command, CompletedArgument, add_command, print_json, run, screen
 from medalpaca_data.core.errors import CheckFailed, UserError, one_line
 from medalpaca_data.core.offline import api_key
 from medalpaca_data.core.paths import quickstart
@@ -77,13 +77,13 @@ def _add_models(main: Command) -> None:
     group = main.add_argument_group("models")
     group.add_argument(
         "--base",
-        type=Offered(read=read_source),
+        type=CompletedArgument(read=read_source),
         metavar="DIR",
         help="the base model; or URL#MODEL of a server that has it",
     )
     group.add_argument(
         "--adapter",
-        type=Offered(read=read_source),
+        type=CompletedArgument(read=read_source),
         metavar="DIR",
         help="a run directory with a LoRA trained on that base; or URL#MODEL",
     )
@@ -103,7 +103,7 @@ def _add_exam(main: Command) -> None:
     group = main.add_argument_group("exam")
     group.add_argument(
         "--exam",
-        type=Offered(lambda: BUNDLED),
+        type=CompletedArgument(lambda: BUNDLED),
         metavar="EXAM",
         help="an exam file or directory, or a bundled name "
         f"(default: with --base MEDALPACA_EXAM, without it {POCKET})",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from .core.cli import Command, Offered, add_command, print_json, run, screen
+from .core.cli import Command, CompletedArgument, add_command, print_json, run, screen
 from .core.errors import CheckFailed, UserError
 
 EXAMPLES = (
@@ -49,13 +49,13 @@ def parser() -> Command:
         "A build that was cut off continues; one that is up to date is left as it is.",
     )
     build.add_argument(
-        "recipe", metavar="RECIPE", type=Offered(_recipes), help="a YAML file, or a built-in name"
+        "recipe", metavar="RECIPE", type=CompletedArgument(_recipes), help="a YAML file, or a built-in name"
     )
     build.add_argument(
         "overrides",
         nargs="*",
         metavar="key=value",
-        type=Offered(partial(_keys, "out", "workers", "engine", recipe=True)),
+        type=CompletedArgument(partial(_keys, "out", "workers", "engine", recipe=True)),
         help="out=DIR; workers=N processes, or engine=ray; and any key of the recipe",
     )
 
@@ -70,7 +70,7 @@ def parser() -> Command:
         ),
     )
     sources.add_argument(
-        "name", nargs="?", metavar="NAME", type=Offered(_sources_known), help="a kind of source"
+        "name", nargs="?", metavar="NAME", type=CompletedArgument(_sources_known), help="a kind of source"
     )
 
     fetch = add_command(
@@ -80,12 +80,12 @@ def parser() -> Command:
         ("data fetch pubmedqa out=raw",),
         "What arrives is checked against the SHA-256 it should have.",
     )
-    fetch.add_argument("name", metavar="NAME", type=Offered(_fetched), help="a kind of source")
+    fetch.add_argument("name", metavar="NAME", type=CompletedArgument(_fetched), help="a kind of source")
     fetch.add_argument(
         "out",
         nargs="?",
         metavar="out=DIR",
-        type=Offered(partial(_keys, "out")),
+        type=CompletedArgument(partial(_keys, "out")),
         default="out=raw",
         help="where to put them (default: raw)",
     )
@@ -124,7 +124,7 @@ def parser() -> Command:
         "--exam",
         required=True,
         metavar="EXAM",
-        type=Offered(_exams),
+        type=CompletedArgument(_exams),
         help="an exam file or directory, or a bundled name",
     )
     check.add_argument(
@@ -157,13 +157,13 @@ def parser() -> Command:
         "Rephrasing itself is done by `data build` of a recipe that has a `rephrase:`.",
     )
     words.add_argument(
-        "recipe", metavar="RECIPE", type=Offered(_recipes), help="a YAML file, or a built-in name"
+        "recipe", metavar="RECIPE", type=CompletedArgument(_recipes), help="a YAML file, or a built-in name"
     )
     words.add_argument(
         "overrides",
         nargs="*",
         metavar="key=value",
-        type=Offered(partial(_keys, recipe=True)),
+        type=CompletedArgument(partial(_keys, recipe=True)),
         help="any key of the recipe",
     )
     words.add_argument(
@@ -203,7 +203,7 @@ def parser() -> Command:
         "keys",
         nargs="*",
         metavar="key=value",
-        type=Offered(partial(_keys, "out", "n", "seed")),
+        type=CompletedArgument(partial(_keys, "out", "n", "seed")),
         help="out=FILE.csv; n=300; seed=0",
     )
     marks = add_command(

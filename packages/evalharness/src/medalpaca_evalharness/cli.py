@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from medalpaca_data.core.cli import Command, Offered, add_command, print_json, run, screen, wrapped
+from medalpaca_data.core.cli import Command, CompletedArgument, add_command, print_json, run, screen, wrapped
 from medalpaca_data.core.errors import CheckFailed, UserError
 
 EXAMPLES = (
@@ -109,7 +109,7 @@ def parser() -> Command:
         command.add_argument(
             "--exam",
             metavar="EXAM",
-            type=Offered(_exams),
+            type=CompletedArgument(_exams),
             help="where the exam is, if not where lm_eval was told",
         )
     inspect = add_command(
@@ -125,11 +125,11 @@ def parser() -> Command:
         ("exam import exam_dir --out exam.jsonl",),
     )
     for command in (inspect, convert):
-        command.add_argument("exam", metavar="EXAM", type=Offered(_exams), help=EXAM)
+        command.add_argument("exam", metavar="EXAM", type=CompletedArgument(_exams), help=EXAM)
     inspect.add_argument(
         "--overlap",
         metavar="EXAM",
-        type=Offered(_exams),
+        type=CompletedArgument(_exams),
         help="another exam: which questions stand in it too",
     )
     convert.add_argument(
@@ -144,14 +144,17 @@ def parser() -> Command:
             "exam compare results/base results/tuned    then",
         ),
     )
-    ask.add_argument("base", metavar="BASE", type=Offered(), help=MODEL)
+    ask.add_argument("base", metavar="BASE", type=CompletedArgument(), help=MODEL)
     ask.add_argument(
-        "adapter", metavar="ADAPTER", type=Offered(), help="an adapter of it, such as a run directory"
+        "adapter",
+        metavar="ADAPTER",
+        type=CompletedArgument(),
+        help="an adapter of it, such as a run directory",
     )
     ask.add_argument(
         "--tasks",
         metavar="TASK,...",
-        type=Offered(_tasks),
+        type=CompletedArgument(_tasks),
         required=True,
         help="tasks of this package, separated by commas",
     )
@@ -165,7 +168,7 @@ def parser() -> Command:
     ask.add_argument(
         "--exam",
         metavar="EXAM",
-        type=Offered(_exams),
+        type=CompletedArgument(_exams),
         help="where the exam is, if not where lm_eval looks for it",
     )
     stress = add_command(
@@ -179,12 +182,18 @@ def parser() -> Command:
         ),
     )
     stress.add_argument(
-        "base", metavar="BASE", type=Offered(), help=f"{MODEL}; or an adapter, which names its base"
+        "base", metavar="BASE", type=CompletedArgument(), help=f"{MODEL}; or an adapter, which names its base"
     )
     stress.add_argument(
-        "tuned", metavar="TUNED", type=Offered(), nargs="?", help="an adapter of BASE, or another model"
+        "tuned",
+        metavar="TUNED",
+        type=CompletedArgument(),
+        nargs="?",
+        help="an adapter of BASE, or another model",
     )
-    stress.add_argument("--exam", metavar="EXAM", type=Offered(_exams), help=f"{EXAM} (or MEDALPACA_EXAM)")
+    stress.add_argument(
+        "--exam", metavar="EXAM", type=CompletedArgument(_exams), help=f"{EXAM} (or MEDALPACA_EXAM)"
+    )
     stress.add_argument(
         "--out",
         metavar="DIR",

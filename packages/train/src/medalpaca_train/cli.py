@@ -10,7 +10,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from medalpaca_data.core.cli import Command, Commands, Offered, add_command, print_json, run, screen
+from medalpaca_data.core.cli import Command, Commands, CompletedArgument, add_command, print_json, run, screen
 from medalpaca_data.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,9 +68,14 @@ def _with_commands() -> tuple[Command, Commands[Command]]:
         ("train chat runs/mine", "train chat runs/mine --audit log", "train chat runs/mine < questions.txt"),
         "Each question stands alone; an empty line or Ctrl-D ends.",
     )
-    chat.add_argument("run", metavar="RUN", type=Offered(), help="the directory that `train` printed")
     chat.add_argument(
-        "--audit", metavar="FILE", type=Offered(), help="keep an audit log there, of hashes, not of texts"
+        "run", metavar="RUN", type=CompletedArgument(), help="the directory that `train` printed"
+    )
+    chat.add_argument(
+        "--audit",
+        metavar="FILE",
+        type=CompletedArgument(),
+        help="keep an audit log there, of hashes, not of texts",
     )
     canary = add_command(
         commands,
@@ -86,7 +91,7 @@ def _with_commands() -> tuple[Command, Commands[Command]]:
         "words",
         nargs="*",
         metavar="RECIPE | RUN | key=value",
-        type=Offered(_canary_words),
+        type=CompletedArgument(_canary_words),
         help="what is tested, and changes: repeats=[1,10,100] patients=4 candidates=1024 canary_seed=0, keys of "
         "the recipe",
     )
@@ -100,9 +105,13 @@ def _with_commands() -> tuple[Command, Commands[Command]]:
         ),
         "What it says is compared with what the run says before it is kept.",
     )
-    merge.add_argument("run", metavar="RUN", type=Offered(), help="a finished LoRA run")
+    merge.add_argument("run", metavar="RUN", type=CompletedArgument(), help="a finished LoRA run")
     merge.add_argument(
-        "out", nargs="?", metavar="out=DIR", type=Offered(_out), help="where to (default: RUN-merged)"
+        "out",
+        nargs="?",
+        metavar="out=DIR",
+        type=CompletedArgument(_out),
+        help="where to (default: RUN-merged)",
     )
     for command in (canary, merge):
         command.add_json()
@@ -122,7 +131,7 @@ def _completed() -> Command:
     main, commands = _with_commands()
     for name in built_in():
         recipe = commands.add_parser(name, help=f"the recipe {name}")
-        recipe.add_argument("words", nargs="*", metavar="key=value", type=Offered(_keys))
+        recipe.add_argument("words", nargs="*", metavar="key=value", type=CompletedArgument(_keys))
         _add_preview(recipe)
     main.add_common("medalpaca-train")
     return main

@@ -1,8 +1,8 @@
-"""An append-only log that shows when it was changed: JSON lines, each with the SHA-256 of the line before it.
+"""Append-only audit log that makes changes visible: JSON lines with the SHA-256 of the previous line.
 
-The chain alone cannot show that its end was cut off, nor that its last line was changed. So the number of entries and
-the hash of the last one, its head, stand in a second file beside it, `LOG.head`. Whoever can write both can make both
-anew; against that only a head helps that was noted elsewhere, which is why every head is handed out.
+A hash chain alone does not show that entries at its end were removed or that the last entry was changed. Therefore
+the head (number of entries and hash of the last line) is stored in a second file, `LOG.head`. A user who can write
+both files can forge both. To detect that, store a head elsewhere; `append` returns it.
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ from typing import Any
 from .errors import CheckFailed, UserError
 from .files import sha256_bytes
 
-START = "0" * 64  # what the first entry names as the line before it
-LONGEST = 1 << 15  # bytes of an entry
+# Hash of the previous line in the first entry.
+START = "0" * 64
+# Bytes.
+MAX_ENTRY = 1 << 15
 HASH = re.compile(r"[0-9a-f]{64}")
 HEAD = re.compile(rb"(0|[1-9][0-9]{0,17}) ([0-9a-f]{64})\n")
-OURS = ("n", "time", "what", "prev", "broken")
+RESERVED_KEYS = ("n", "time", "what", "prev", "broken")
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """How many entries, and the SHA-256 of the last one's line."""
+    """Number of entries, and SHA-256 of the line of the last entry."""
 
     count: int = 0
     sha256: str = START
@@ -38,23 +40,28 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """An unchanged log: its head, and what is worth saying about it all the same."""
+    """Result for an unchanged log: its head, and notes about harmless irregularities."""
 
     head: Head
     notes: tuple[str, ...] = ()
 
 
 class AuditLog:
-    """A log to append to, from several threads and processes at once. `tell` is told of what an earlier end left."""
+    """Audit log that several threads and processes can append to.
 
-    def __init__(self, path: Path, tell: Callable[[str], None] | None = None) -> None:
+    `on_notice` receives a message if an earlier process ended while it wrote an entry.
+    """
+
+    def __init__(self, path: Path, on_notice: Callable[[str], None] | None = None) -> None:
         self.path = Path(path).expanduser().absolute()
-        self._tell = tell or (lambda said: None)
+        self._on_notice = on_notice or (lambda message: None)
 
     def append(self, what: str, **facts: Any) -> Head:
-        """Write one entry to the disk, not only towards it. `facts` are JSON values; no texts belong here.
+        """Append one entry, flush it to disk, and return the new head.
 
-        Raises UserError where the log cannot be continued: shortened, its head missing, open to others.
+        `facts` are JSON values. They must not contain texts of questions or answers.
+        Raises UserError if the log cannot be continued: it was shortened, its head file is missing, or other users
+        can access it.
         """
         with _locked(self.path) as handle:
             head, pending = self._resume(handle)
@@ -62,68 +69,69 @@ class AuditLog:
                 "n": head.count + 1,
                 "time": _now(),
                 "what": what,
-                **_checked(facts),
+                **_without_reserved(facts),
                 "prev": head.sha256,
             }
             if pending:
                 entry["broken"] = {"bytes": len(_garbage(pending)), "sha256": sha256_bytes(_garbage(pending))}
             line = json.dumps(entry).encode()
-            if len(line) > LONGEST:
-                raise UserError(f"{self.path}: an entry of {len(line):,} bytes; at most {LONGEST:,}")
+            if len(line) > MAX_ENTRY:
+                raise UserError(f"{self.path}: an entry has {len(line):,} bytes; allowed: {MAX_ENTRY:,}")
             _write(handle, (b"\n" if pending and not pending.endswith(b"\n") else b"") + line + b"\n")
             head = Head(head.count + 1, sha256_bytes(line))
             _write_head(self.path, head)
         return head
 
     def _resume(self, handle: int) -> tuple[Head, bytes]:
-        """Where the log goes on, and what a process that was ended while writing left behind the last entry."""
+        """Return the head to continue from, and the bytes of an incomplete entry after it."""
         kept = _read_head(self.path)
         if os.fstat(handle).st_size == 0:
             if kept is not None and kept.count:
                 raise UserError(
-                    f"{self.path}: is empty, and its head names {kept.count:,} entries; see `verify`"
+                    f"{self.path}: the log is empty, but its head file names {kept.count:,} entries; "
+                    "check it with `demo audit verify`"
                 )
             if kept is None:
                 _write_head(self.path, Head())
             return Head(), b""
         if kept is None:
             raise UserError(
-                f"{self.path}: its head ({_head_path(self.path).name}) is missing; start another log"
+                f"{self.path}: the head file {_head_path(self.path).name} is missing; start a new log"
             )
         entry, line, pending = _last(handle, self.path)
         found = Head(entry["n"], sha256_bytes(line)) if entry else Head()
         if pending and _continues(pending, found):
-            # All of an entry but its end of line: it was on its way, and is completed.
+            # A complete entry without its newline: the process ended between the two; the entry is valid.
             _write(handle, b"\n")
             found, entry, pending = Head(found.count + 1, sha256_bytes(pending)), json.loads(pending), b""
         before = Head(found.count - 1, entry["prev"]) if entry else None
         if kept not in (found, before):
             raise UserError(
-                f"{self.path}: holds {found.count:,} entries, and its head names {kept.count:,} or others; "
-                "see `demo audit verify`, and start another log"
+                f"{self.path}: the log has {found.count:,} entries, but its head file names {kept.count:,} or other "
+                "entries; check it with `demo audit verify` and start a new log"
             )
         if pending:
-            self._tell(
-                f"{self.path}: {len(pending)} bytes of an entry that was never finished; the next one names them"
+            self._on_notice(
+                f"{self.path}: {len(pending)} bytes of an incomplete entry; the next entry records them"
             )
         if kept == before:
-            self._tell(
-                f"{self.path}: entry {found.count:,} was written by a process that ended right after it"
+            self._on_notice(
+                f"{self.path}: entry {found.count:,} was written, but not its head; the process ended before"
             )
         return found, pending
 
 
 def verify(path: Path, noted: str | None = None) -> Verified:
-    """Read the whole log. Raises CheckFailed at the first sign of an edit, a deletion, a swap, a truncation.
+    """Verify the whole log. Raises CheckFailed at the first edited, deleted, moved or missing entry.
 
-    `noted` is a head's hash that was kept elsewhere: everything up to it is what it was then, even if somebody could
-    write log and head file.
+    `noted` is the hash of a head that was stored elsewhere. It proves all entries up to it even against a user who
+    can write both the log and the head file.
     """
     if noted is not None and not HASH.fullmatch(noted):
-        raise UserError(f"--head {noted!r}: 64 hexadecimal digits were expected")
+        raise UserError(f"--head {noted!r}: give 64 hexadecimal digits")
     if not path.is_file():
         if _head_path(path).is_file():
-            raise CheckFailed(f"{path}: is gone, and its head is still there")
+            raise CheckFailed(f"{path}: the log is missing, but its head file exists")
         raise UserError(f"{path}: no such file")
     with _locked(path, create=False):
         data, kept = path.read_bytes(), _read_head(path)
@@ -132,35 +140,35 @@ def verify(path: Path, noted: str | None = None) -> Verified:
         at = next((head.count for head in heads if head.sha256 == noted), None)
         if at is None:
             raise CheckFailed(
-                f"{path}: no entry has the noted head: it, or one before it, was changed or cut off"
+                f"{path}: no entry has the given head; that entry or an earlier one was changed or removed"
             )
-        notes.append(f"entries up to {at:,} are those of the noted head; {heads[-1].count - at:,} came later")
+        notes.append(f"entries 1 to {at:,} match the given head; {heads[-1].count - at:,} were added later")
     if kept is None:
         if noted is None:
             raise CheckFailed(
-                f"{path}: its head ({_head_path(path).name}) is missing, so that its end is there cannot be shown; "
-                "give one that was noted with --head"
+                f"{path}: the head file {_head_path(path).name} is missing, so removed entries at the end cannot be "
+                "detected; give a head that was stored elsewhere with --head"
             )
-        notes.append(
-            "the head file is missing: whether entries after the noted one were cut off cannot be told"
-        )
+        notes.append("the head file is missing: removed entries after the given head cannot be detected")
     elif kept.count > heads[-1].count:
         raise CheckFailed(
-            f"{path}: {kept.count - heads[-1].count:,} of {kept.count:,} entries are cut off its end"
+            f"{path}: {kept.count - heads[-1].count:,} of {kept.count:,} entries at the end are missing"
         )
     elif heads[kept.count] != kept:
         raise CheckFailed(
-            f"{path} entry {kept.count:,}: is not the one that its head names; changed or replaced"
+            f"{path} entry {kept.count:,}: differs from the head file; it was changed or replaced"
         )
     elif heads[-1].count - kept.count > 1:
-        raise CheckFailed(f"{path}: its head is of entry {kept.count:,}, and {heads[-1].count:,} are there")
+        raise CheckFailed(
+            f"{path}: the head file is for entry {kept.count:,}, but the log has {heads[-1].count:,} entries"
+        )
     elif heads[-1] != kept:
-        notes.append(f"entry {heads[-1].count:,} was written by a process that ended right after it")
+        notes.append(f"entry {heads[-1].count:,} was written, but not its head; the process ended before")
     return Verified(heads[-1], tuple(notes))
 
 
 def _chain(path: Path, data: bytes) -> tuple[list[Head], list[str]]:
-    """Every head the log has had, from the empty one on."""
+    """Return the head after every entry, starting with the empty log, and notes."""
     heads, notes, strange = [Head()], [], []
     *lines, rest = data.split(b"\n")
     for number, line in enumerate(lines, 1):
@@ -171,23 +179,23 @@ def _chain(path: Path, data: bytes) -> tuple[list[Head], list[str]]:
         last = heads[-1]
         if (entry["n"], entry["prev"]) != (last.count + 1, last.sha256):
             raise CheckFailed(
-                f"{path} line {number}: does not continue the entry before it; one of the two was changed, "
-                "or something between them is gone"
+                f"{path} line {number}: does not continue the previous entry; one of the two was changed, "
+                "or entries between them were removed"
             )
         garbage = b"\n".join(strange)
         named = {"bytes": len(garbage), "sha256": sha256_bytes(garbage)} if strange else None
         if entry.get("broken") != named:
             raise CheckFailed(
-                f"{path} line {number}: what stands before it is no entry, or is not what it names"
+                f"{path} line {number}: the bytes before this entry are not the ones that it records"
             )
         if strange:
-            notes.append(f"line {number - len(strange)}: an entry that was never finished, named by the next")
+            notes.append(f"line {number - len(strange)}: an incomplete entry, recorded by the next entry")
         heads.append(Head(entry["n"], sha256_bytes(line)))
         strange = []
     if left := len(b"\n".join([*strange, rest])):
         raise CheckFailed(
-            f"{path}: ends in {left:,} bytes that are no entry: a process was ended while it wrote, or somebody "
-            "added or cut; the next entry will name them"
+            f"{path}: {left:,} bytes at the end are not an entry: a process ended while it wrote, or the file was "
+            "edited; the next entry will record them"
         )
     return heads, notes
 
@@ -209,9 +217,9 @@ def _continues(line: bytes, head: Head) -> bool:
 
 
 def _last(handle: int, path: Path) -> tuple[dict[str, Any] | None, bytes, bytes]:
-    """The last entry with its line, and the bytes after that line's end."""
+    """Return the last entry, its line, and the bytes after that line."""
     size = os.fstat(handle).st_size
-    start = max(0, size - 4 * LONGEST)
+    start = max(0, size - 4 * MAX_ENTRY)
     data = os.pread(handle, size - start, start)
     end = len(data)
     while (stop := data.rfind(b"\n", 0, end)) >= 0:
@@ -220,7 +228,9 @@ def _last(handle: int, path: Path) -> tuple[dict[str, Any] | None, bytes, bytes]
             return entry, data[begin:stop], data[stop + 1 :]
         end = stop
     if start:
-        raise UserError(f"{path}: no entry in its last {4 * LONGEST:,} bytes; see `demo audit verify`")
+        raise UserError(
+            f"{path}: no entry in the last {4 * MAX_ENTRY:,} bytes; check it with `demo audit verify`"
+        )
     return None, b"", data
 
 
@@ -228,9 +238,9 @@ def _garbage(pending: bytes) -> bytes:
     return pending.removesuffix(b"\n")
 
 
-def _checked(facts: dict[str, Any]) -> dict[str, Any]:
-    if taken := [name for name in OURS if name in facts]:
-        raise ValueError(f"{taken[0]!r} is the log's own")
+def _without_reserved(facts: dict[str, Any]) -> dict[str, Any]:
+    if reserved := [name for name in RESERVED_KEYS if name in facts]:
+        raise ValueError(f"{reserved[0]!r} is a reserved key of the log")
     return facts
 
 
@@ -240,11 +250,13 @@ def _now() -> str:
 
 @contextmanager
 def _locked(path: Path, *, create: bool = True) -> Iterator[int]:
-    """The log's file, for one process at a time."""
+    """Open and lock the log file for one process at a time; yield its file descriptor."""
     try:
         import fcntl
     except ImportError:
-        raise UserError(f"{path}: an audit log needs file locks, which this system does not have") from None
+        raise UserError(
+            f"{path}: an audit log needs file locks, which this system does not support"
+        ) from None
     flags = (os.O_RDWR | os.O_APPEND | os.O_CREAT if create else os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         handle = os.open(path, flags, 0o600)
@@ -253,7 +265,7 @@ def _locked(path: Path, *, create: bool = True) -> Iterator[int]:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX if create else fcntl.LOCK_SH)
         if create and os.fstat(handle).st_mode & 0o077:
-            raise UserError(f"{path}: others on this machine can read or write it; run `chmod 600 {path}`")
+            raise UserError(f"{path}: other users can read or write it; run `chmod 600 {path}`")
         yield handle
     finally:
         os.close(handle)
@@ -275,12 +287,13 @@ def _read_head(path: Path) -> Head | None:
     except FileNotFoundError:
         return None
     if found is None:
-        raise CheckFailed(f"{_head_path(path)}: is no head; changed or damaged")
+        raise CheckFailed(f"{_head_path(path)}: not a valid head file; it was changed or damaged")
     return Head(int(found[1]), found[2].decode())
 
 
 def _write_head(path: Path, head: Head) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
+    # mkstemp creates the file with mode 0600.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
         _write(handle, f"{head.count} {head.sha256}\n".encode())

@@ -1,12 +1,7 @@
-"""How every command of ours is called and ends: one line for what is bad, an exit code that a script can trust.
+"""Command-line framework of all members: argument parsers, exit codes, consoles, shell completion.
 
-What all commands have in common: help that shows examples, `--json`, `--version`, and words for the shell.
-
-`--print-completion`: what makes bash, zsh or fish complete a command.
-
-shtab writes it once, as text: at a Tab no Python starts.
-
-An argument whose words a shell offers.
+Exit codes: 0 done, 1 a check failed, 2 bad input, 130 interrupted, 141 the reader of a pipe has ended. shtab writes
+the completion script as text, so no Python process starts when a user presses Tab.
 """
 
 from __future__ import annotations
@@ -34,22 +29,22 @@ if TYPE_CHECKING:
 
 
 INTERRUPTED = 130
-UNHEARD = 141  # 128 + SIGPIPE, as of any program whose reader leaves: whoever asks for it knows that not all was said
+# 128 + SIGPIPE, as shells report it: the output is incomplete because its reader has ended (`| head`).
+BROKEN_PIPE = 141
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that reports a bad call in one line instead of the whole usage."""
+    """Argument parser that reports an invalid call in one line, without the usage text."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{self.prog}: {message} (see `{self.prog} --help`)")
 
 
 def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
-    """Call `main` with the command line and exit: 0 done, 1 check failed, 2 bad input, 130 interrupted, 141 when the
-    reader of what is printed (`| head`) has left.
+    """Call `main` with the command-line arguments and exit with one of the exit codes above.
 
-    Before `main` imports anything, libraries are told to report nothing and to fetch no kernels, and with
-    `MEDALPACA_SEALED=1` the guard is on. An invalid value of that switch is bad input.
+    Telemetry and kernel downloads of libraries are switched off, and sealed mode is switched on if it is requested,
+    before `main` imports any library.
     """
     no_hub_kernels()
     try:
@@ -57,17 +52,17 @@ def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
         code = main(sys.argv[1:]) or 0
         sys.stdout.flush()
     except UserError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)  # noqa: T201 - the one place that speaks
+        print(f"error: {one_line(error)}", file=sys.stderr)  # noqa: T201
         code = error.exit_code
     except BrokenPipeError:
-        code = _unheard()
+        code = _discard_output()
     except SystemExit as error:
-        # What rich makes of the same.
+        # rich turns a broken pipe into SystemExit.
         if not isinstance(error.__context__, BrokenPipeError):
             raise
-        code = _unheard()
+        code = _discard_output()
     except OSError as error:
-        # A full disk, a missing permission, a file in a directory's place: the user's to put right, not ours.
+        # A full disk, a missing permission, a file where a directory is needed: not an error of the program.
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror or one_line(error)}", file=sys.stderr)  # noqa: T201
         code = UserError.exit_code
@@ -77,20 +72,22 @@ def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
     sys.exit(code)
 
 
-def _unheard() -> int:
-    """Nobody reads on: nothing more is said, not even by Python when it empties its buffers at the end."""
+def _discard_output() -> int:
+    # Python flushes its buffers at exit; without this it would report the broken pipe again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return UNHEARD
+    return BROKEN_PIPE
 
 
 SHELLS = ("bash", "zsh", "fish")
-WIDE = 10_000  # characters of a line where nobody looks: a pipe or a file is never cut
+# Line width for pipes and files, so that lines are never wrapped or cut there.
+UNLIMITED_WIDTH = 10_000
 
-Commands = argparse._SubParsersAction  # private in name only: it is what add_subparsers returns
+# The type that add_subparsers returns has no public name.
+Commands = argparse._SubParsersAction
 
 
 class Command(Parser):
-    """A command, or one of its sub-commands; its help ends with examples."""
+    """Parser of a command or sub-command whose help ends with examples."""
 
     def __init__(
         self, prog: str, description: str = "", examples: Sequence[str] = (), **settings: Any
@@ -102,13 +99,13 @@ class Command(Parser):
         super().__init__(prog=prog, description=description, **settings)
 
     def add_json(self) -> None:
-        """`--json`, for scripts."""
-        self.add_argument("--json", action="store_true", help="print one JSON document, and nothing else")
+        """Add the option `--json`."""
+        self.add_argument("--json", action="store_true", help="print the result as one JSON document")
 
     def add_common(self, member: str, completed: Callable[[], Command] | None = None) -> None:
-        """`--version`, of the package `member`, and `--print-completion`.
+        """Add `--version`, of the distribution `member`, and `--print-completion`.
 
-        The shell completes what `completed` makes, where that is not this command itself.
+        `completed` returns the parser that the shell completes, if it is not this one.
         """
         self.add_argument(
             "--version", action=_Version, nargs=0, const=member, help="print the version and exit"
@@ -119,36 +116,36 @@ class Command(Parser):
             choices=SHELLS,
             const=completed,
             metavar="SHELL",
-            help=f"print what makes a shell complete this command ({', '.join(SHELLS)}) and exit",
+            help=f"print the completion script of this command for a shell ({', '.join(SHELLS)}) and exit",
         )
 
 
 def add_command(
     commands: Commands[Command], name: str, help: str, examples: Sequence[str], more: str = ""
 ) -> Command:
-    """One more sub-command. `help` is a phrase; `more` is said of it only in its own help."""
+    """Add and return a sub-command. `help` is a phrase; `more` is added to the description of its own help."""
     description = f"{help[0].upper()}{help[1:]}." + (f" {more}" if more else "")
     return commands.add_parser(name, help=help, description=description, examples=examples)
 
 
 def screen(*, stderr: bool = False, **settings: Any) -> Console:
-    """A console on which nothing is taken for markup or a picture, and nothing is wrapped where nobody looks at it."""
+    """Return a rich console without markup and emoji, and without line breaks if it writes to a pipe or file."""
     from rich.console import Console
 
-    made = Console(stderr=stderr, **{"markup": False, "emoji": False} | settings)
-    if not made.is_terminal and "COLUMNS" not in os.environ:
-        made.width = WIDE
-    return made
+    console = Console(stderr=stderr, **{"markup": False, "emoji": False} | settings)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = UNLIMITED_WIDTH
+    return console
 
 
 def wrapped(text: str, width: int | None = None, hang: int = 0) -> str:
-    """The text's lines, each broken at blanks to fit `width` (default: the terminal's), and what follows set in.
+    """Return `text` with lines wrapped at spaces to `width` (default: the width of the terminal).
 
-    A word that is longer, such as a path, stays whole.
+    Continuation lines are indented by `hang` spaces. Longer words, such as paths, are not broken.
     """
     if width is None:
-        looked_at = sys.stdout.isatty() or "COLUMNS" in os.environ
-        width = shutil.get_terminal_size().columns if looked_at else WIDE
+        is_terminal = sys.stdout.isatty() or "COLUMNS" in os.environ
+        width = shutil.get_terminal_size().columns if is_terminal else UNLIMITED_WIDTH
     wrapper = textwrap.TextWrapper(
         max(width, hang + 20),
         break_long_words=False,
@@ -160,12 +157,12 @@ def wrapped(text: str, width: int | None = None, hang: int = 0) -> str:
 
 
 def print_json(value: Any) -> None:
-    """The document that `--json` promises."""
+    """Write `value` to standard output as indented JSON."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 class _Help(argparse.HelpFormatter):
-    """Prose is wrapped; a paragraph of several lines, such as examples, stands as it is."""
+    """Help formatter that wraps prose and keeps paragraphs of several lines, such as examples."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         paragraphs = text.strip("\n").split("\n\n")
@@ -186,14 +183,13 @@ class _PrintCompletion(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, _: object, values: object, option: object = None
     ) -> NoReturn:
-
-        sys.stdout.write(script(self.const() if self.const else parser, str(values)))
+        sys.stdout.write(completion_script(self.const() if self.const else parser, str(values)))
         raise SystemExit(0)
 
 
 @dataclass(frozen=True)
-class Offered:
-    """The type of an argument that is a file, or one of some words, which a shell offers."""
+class CompletedArgument:
+    """Argument type: a file or one of some words, which the shell offers as completions."""
 
     words: Callable[[], Iterable[str]] = tuple
     read: Callable[[str], Any] = str
@@ -202,8 +198,8 @@ class Offered:
         return self.read(text)
 
 
-# bash: no blank behind `out=`, whose value is a file; and where nothing is known, files.
-BASH = """
+# Additions for bash: no space after `out=`, whose value is a file, and files where no words are known.
+BASH_SCRIPT = """
 
 _medalpaca_{name}() {{
   if [[ "${{COMP_WORDS[COMP_CWORD]}}" == "=" || "${{COMP_WORDS[COMP_CWORD-1]}}" == "=" ]]; then
@@ -212,7 +208,8 @@ _medalpaca_{name}() {{
   fi
   _shtab_{name} "$@"
   if [[ ${{#COMPREPLY[@]}} == 1 && "${{COMPREPLY[0]}}" == *= ]]; then
-    compopt -o nospace +o filenames 2>/dev/null  # else the = would get a backslash
+    # Without this, bash would put a backslash before the =.
+    compopt -o nospace +o filenames 2>/dev/null
   fi
   return 0
 }}
@@ -221,16 +218,16 @@ complete -o bashdefault -o default -F _medalpaca_{name} {name}
 """
 
 
-def script(parser: argparse.ArgumentParser, shell: str) -> str:
-    """The script for `shell`, to be sourced or put where it looks."""
+def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
+    """Return the completion script of `parser` for `shell` (bash, zsh or fish)."""
     for action in _actions(parser):
         match action.type:
-            case Offered() as name:
+            case CompletedArgument() as name:
                 action.complete = _words(list(name.words()))  # type: ignore[attr-defined]
             case kind if kind is Path:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
-    made = shtab.complete(parser, shell)
-    return made + (BASH.format(name=parser.prog) if shell == "bash" else "\n")
+    script = shtab.complete(parser, shell)
+    return script + (BASH_SCRIPT.format(name=parser.prog) if shell == "bash" else "\n")
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
@@ -242,7 +239,7 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 def _words(words: list[str]) -> dict[str, str | dict[str, str]]:
-    """How each shell offers `words` beside files."""
+    """Return shtab's completion of `words` and files for each shell."""
     if not words:
         return shtab.FILE
     name = f"_medalpaca_words_or_file_{hashlib.sha256(repr(words).encode()).hexdigest()[:8]}"

@@ -1,4 +1,4 @@
-"""Recipes: typed, frozen, from YAML and `key=value`; an unknown key is refused with the nearest valid one."""
+"""Typed, immutable configurations, read from YAML files and `key=value` overrides."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .offline import masked_address
 
 
 class Config(BaseModel):
-    """Base of every recipe: its fields are the only keys there are, and it never changes once made."""
+    """Base class of every recipe. Unknown keys are errors, and instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
@@ -31,10 +31,11 @@ def load_config(
     *,
     where: str | None = None,
 ) -> ConfigT:
-    """A `cls` from a YAML file or a mapping, with `key=value` overrides (dotted keys reach inside).
+    """Return a `cls` from a YAML file or a mapping, with `key=value` overrides.
 
-    Raises UserError, one line, for a missing file, broken YAML, an unknown key (the nearest valid one is named)
-    or a value of the wrong type.
+    A dotted key such as `lora.r=8` sets a nested value.
+    Raises UserError for a missing file, invalid YAML, an unknown key (with the most similar valid key) or a value of
+    the wrong type.
     """
     where = where or (str(source) if isinstance(source, Path) else "recipe")
     values = _read_yaml(source) if isinstance(source, Path) else dict(source)
@@ -43,13 +44,15 @@ def load_config(
     try:
         return cls.model_validate(values)
     except ValidationError as error:
-        if _as_typed(values, overrides, cls, error):
+        if _restore_text(values, overrides, cls, error):
             return load_config(cls, values, where=where)
         raise UserError(f"{where}: {_explain(cls, error)}") from None
 
 
-def _as_typed(values: Any, overrides: Sequence[str], cls: type[BaseModel], error: ValidationError) -> bool:
-    """Put back, letter for letter, what was typed for a key that wants text and looked like a number (out=2024)."""
+def _restore_text(
+    values: Any, overrides: Sequence[str], cls: type[BaseModel], error: ValidationError
+) -> bool:
+    """Set overrides of text keys that YAML parsed as another type (out=2024) to the text; return if any was set."""
     typed = dict(text.partition("=")[::2] for text in overrides)
     changed = False
     for problem in error.errors():
@@ -70,45 +73,46 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise UserError(f"{path}: a recipe is a mapping of keys to values")
+        raise UserError(f"{path}: the file must contain a mapping of keys to values")
     return values
 
 
 def _override(values: Any, text: str) -> None:
     key, equals, raw = text.partition("=")
     if not equals or not key:
-        raise UserError(f"{masked_address(repr(text))}: an override is written key=value")
+        raise UserError(f"{masked_address(repr(text))}: write an override as key=value")
     try:
         value = yaml.safe_load(raw) if raw else None
     except yaml.YAMLError:
         value = raw
-    # Text is taken as typed: YAML would end it at a blank and a hash, which are good in a path.
+    # Text is used as given: YAML would end it at " #", which is valid in a path.
     _set(values, key, _number(raw) if isinstance(value, str) else value, text)
 
 
 def _set(values: Any, key: str, value: Any, text: str) -> None:
     *parents, last = key.split(".")
     for parent in parents:
-        place = _place(values, parent, text)
-        inner = values[place] if isinstance(values, list) else values.get(place)
-        # Copied, so that nobody's mapping is changed; what is no container is replaced, and judged by the model.
+        index = _index(values, parent, text)
+        inner = values[index] if isinstance(values, list) else values.get(index)
+        # Copied, so that the caller's mapping does not change. A scalar is replaced and rejected by validation.
         inner = list(inner) if isinstance(inner, list) else dict(inner) if isinstance(inner, Mapping) else {}
-        values[place] = inner
+        values[index] = inner
         values = inner
-    values[_place(values, last, text)] = value
+    values[_index(values, last, text)] = value
 
 
-def _place(values: Any, part: str, text: str) -> Any:
-    """`part` as a key of a mapping, or as a number in a list."""
+def _index(values: Any, part: str, text: str) -> Any:
     if not isinstance(values, list):
         return part
     if not part.isdigit() or int(part) >= len(values):
-        raise UserError(f"{text!r}: {part!r} is not a place in a list of {len(values)}")
+        raise UserError(
+            f"{text!r}: {part!r} is not an index of a list of {len(values)} items; allowed: 0 to {len(values) - 1}"
+        )
     return int(part)
 
 
 def _number(text: str) -> str | float:
-    """YAML 1.1 reads 2e-4 as a string, because it wants a dot in it; nobody who types it does."""
+    """Return a number for a text such as 2e-4, which YAML 1.1 reads as a string."""
     try:
         return float(text) if text[:1] in "+-.0123456789" else text
     except ValueError:
@@ -116,28 +120,28 @@ def _number(text: str) -> str | float:
 
 
 def _explain(cls: type[BaseModel], error: ValidationError) -> str:
-    """The first problem in plain words. Unknown keys come first: they often cause the others."""
+    """Return the message of the first problem; unknown keys come first, since they often cause the others."""
     problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     first = problems[0]
     path, known = _follow(cls, first["loc"])
     key = ".".join(path)
     if first["type"] == "extra_forbidden":
         guess = nearest(path[-1], known)
-        hint = f"did you mean {guess!r}?" if guess else f"known: {', '.join(sorted(known))}"
+        hint = f"did you mean {guess!r}?" if guess else f"allowed: {', '.join(sorted(known))}"
         return f"unknown key {key!r}; {hint}"
     if first["type"] == "missing":
         return f"key {key!r} is missing"
     message = first["msg"].removeprefix("Value error, ")
-    # A key that was put where the name of its variable belongs is not to be read by others.
+    # Users may write a secret where the name of its environment variable belongs; it must not be printed.
     hidden = isinstance(first["input"], Mapping) or path[-1:] == ["api_key_env"]
     shown = "" if hidden else f" (got {masked_address(repr(first['input']))})"
     return f"key {key!r}: {message}{shown}" if key else message
 
 
 def _follow(cls: type[BaseModel], loc: Sequence[int | str]) -> tuple[list[str], list[str]]:
-    """The path that a user wrote for pydantic's `loc`, and the keys that are valid where it ends.
+    """Return the key path as the user wrote it for pydantic's `loc`, and the valid keys at its end.
 
-    `loc` also names the member of a union that was tried, by its tag; a user never writes that.
+    `loc` also contains the tag of a union member, which is not part of the user's path.
     """
     path: list[str] = []
     models: list[type[BaseModel]] = [cls]
@@ -146,7 +150,7 @@ def _follow(cls: type[BaseModel], loc: Sequence[int | str]) -> tuple[list[str], 
         tagged = [
             model for model in models if part in [field.default for field in model.model_fields.values()]
         ]
-        # A tag may also be a field's name, but of the many models of a union only its tag comes next.
+        # A tag can also be the name of a field; after a union, pydantic always adds the tag first.
         named = any(part in model.model_fields for model in models)
         if isinstance(part, str) and tagged and (len(models) > 1 or not named):
             models = tagged

@@ -1,29 +1,39 @@
-"""Errors that speak to the user."""
+"""Exceptions for bad input, with messages of one line, and helpers that format them."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-KEPT = 100_000  # characters of a record that cannot be read
+# Characters of an unreadable record that are kept in the reject file.
+MAX_RECORD_TEXT = 100_000
 
 
 class UserError(Exception):
-    """Bad input. The message is one line: what was wrong, where (file, row, key), what to do."""
+    """Bad input; the command ends with exit code 2.
+
+    The message is one line: the value found, the values allowed, the location (file, row, key) and the remedy.
+    """
 
     exit_code = 2
 
 
 class BadRecord(UserError):
-    """A record that cannot be read: `reason` says why, `record` is its text as it stands, cut off after `KEPT`.
+    """A record that cannot be parsed.
 
-    Raised where a bad record ends the reading; a build, which must account for it, gets it in the record's place.
+    `reason` is the cause and `record` the raw text, cut after `MAX_RECORD_TEXT` characters. Strict readers raise
+    this error. Readers that must count every record yield it in place of the record.
     """
 
     def __init__(self, where: str, reason: str, text: str) -> None:
-        super().__init__(where, reason, text)  # all of them: so it can be pickled
+        # All arguments are passed on, because worker processes pickle the error.
+        super().__init__(where, reason, text)
         self.reason = reason
-        self.record = text if len(text) <= KEPT else f"{text[:KEPT]} [cut off here: {len(text):,} characters]"
+        self.record = (
+            text
+            if len(text) <= MAX_RECORD_TEXT
+            else f"{text[:MAX_RECORD_TEXT]} [cut here; the record has {len(text):,} characters]"
+        )
         self._where = where
 
     def __str__(self) -> str:
@@ -31,16 +41,16 @@ class BadRecord(UserError):
 
 
 class CheckFailed(UserError):
-    """The input was readable and the check said no: a refused comparison, a verification that found something."""
+    """A check that failed on readable input, such as a verification with a difference; exit code 1."""
 
     exit_code = 1
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The known name closest to `word`, or '' when none is close."""
+    """Return the entry of `known` that is most similar to `word`, or an empty string if none is similar."""
     return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)), "")
 
 
 def one_line(error: BaseException) -> str:
-    """The error's text on one line, so that a script can log it."""
+    """Return the error's message with every run of white space replaced by one space."""
     return " ".join(str(error).split())

@@ -1,6 +1,6 @@
-"""Files: hashes, reading with errors that name the place, writing that is all or nothing.
+"""File helpers: SHA-256, reading with errors that name file and line, atomic writes, package versions.
 
-What code made a result: a hash of a package's own files, and the versions of what it stands on.
+Standard library only: the lm-eval bootstrap imports this module when Python starts.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from .errors import UserError
 
 
 def sha256_bytes(data: bytes) -> str:
-    """Hex SHA-256 of `data`."""
+    """Return the SHA-256 of `data` as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes, read in blocks."""
+    """Return the SHA-256 of a file's bytes. The file is read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_json(value: Any) -> str:
-    """Hex SHA-256 of a JSON value in canonical form (sorted keys, no spaces, UTF-8)."""
+    """Return the SHA-256 of a JSON value in canonical form: sorted keys, no spaces, UTF-8."""
     return sha256_bytes(json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def sha256_listing(hashes: Iterable[tuple[str, str]]) -> str:
-    """One name for several files together: hex SHA-256 over the lines `name digest`, in the order given."""
+    """Return one SHA-256 for several files: over the lines `name digest`, in the given order."""
     return sha256_bytes("".join(f"{name} {digest}\n" for name, digest in hashes).encode())
 
 
 def existing(path: Path | str, what: str = "file") -> Path:
-    """`path`, or a UserError that says what is missing."""
+    """Return `path` if it exists. Raises UserError with the kind of file, `what`, otherwise."""
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such {what}")
@@ -52,7 +52,10 @@ def existing(path: Path | str, what: str = "file") -> Path:
 
 
 def read_text(path: Path | str) -> str:
-    """A UTF-8 file's text."""
+    """Return the text of a UTF-8 file without its byte order mark.
+
+    Raises UserError if the file is missing, is a directory, cannot be opened or is not UTF-8.
+    """
     path = existing(path)
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -60,13 +63,13 @@ def read_text(path: Path | str) -> str:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         raise UserError(f"{path} line {line}: not UTF-8; convert the file to UTF-8") from None
     except IsADirectoryError:
-        raise UserError(f"{path}: is a directory, a file was expected") from None
+        raise UserError(f"{path}: is a directory; give a file") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def parse_json(text: str, where: str) -> Any:
-    """A JSON text's value; the error names the line."""
+    """Return the value of a JSON text. Raises UserError with `where` and the line number."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -75,18 +78,19 @@ def parse_json(text: str, where: str) -> Any:
 
 
 def json_fault(error: ValueError | RecursionError) -> str:
-    """What is wrong with a text that `json.loads` raised `error` for."""
+    """Return the cause of an error of `json.loads` as a phrase."""
     match error:
         case json.JSONDecodeError():
             return f"not valid JSON ({error.msg})"
         case RecursionError():
             return "JSON nested too deeply"
-        case _:  # Python refuses to turn thousands of digits into a number
-            return "not valid JSON (a number of too many digits)"
+        case _:
+            # Python limits the digits of an integer that is parsed from text.
+            return "not valid JSON (a number with too many digits)"
 
 
 def is_text(text: str) -> bool:
-    """Whether a string can be written as UTF-8: half a surrogate pair is valid JSON, and no text."""
+    """Return whether a string can be encoded as UTF-8. JSON allows lone surrogates, which cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -95,12 +99,12 @@ def is_text(text: str) -> bool:
 
 
 def read_json(path: Path | str) -> Any:
-    """A JSON file's value; the error names file and line."""
+    """Return the value of a JSON file. Raises UserError with file and line."""
     return parse_json(read_text(path), str(path))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write all of `data` or nothing: a reader, or a kill, never sees half a file."""
+    """Write a file atomically: a reader, or a killed process, never leaves or sees a partial file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
@@ -109,7 +113,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files private; results are as readable as the user's own umask says.
+        # mkstemp creates private files; results get the permissions of the user's umask.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except BaseException:
@@ -118,35 +122,35 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Atomic UTF-8 write."""
+    """Write `text` as UTF-8, atomically."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Atomic write of readable JSON with a final newline."""
+    """Write `value` as indented JSON with a final newline, atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def refuse_directory(path: Path, *, replace: bool = False) -> None:
-    """Raise the UserError that `new_directory` would raise, if it would; for asking before long work."""
+    """Raise the UserError that `new_directory` would raise. Commands call it before long work starts."""
     path = Path(path).absolute()
     if path.exists() and not path.is_dir():
-        raise UserError(f"{path}: is a file, a directory was expected")
+        raise UserError(f"{path}: is a file; give a directory")
     if path == Path.cwd() or path in Path.cwd().parents:
-        raise UserError(f"{path}: is the working directory or above it; name a directory of its own")
+        raise UserError(f"{path}: is the working directory or one of its parents; give another directory")
     if path.exists() and any(path.iterdir()) and not replace:
-        raise UserError(f"{path}: already holds something; choose another out= or remove it first")
+        raise UserError(f"{path}: the directory is not empty; choose another out= or remove it first")
     there = next(parent for parent in (path.parent, *path.parents) if parent.exists())
     if not os.access(there, os.W_OK):
-        raise UserError(f"{path}: cannot be made, {there} is not writable; choose another out=")
+        raise UserError(f"{path}: cannot be created because {there} is not writable; choose another out=")
 
 
 @contextmanager
 def new_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """A directory that appears whole or not at all.
+    """Create a directory atomically.
 
-    Yields a temporary sibling to fill; on success it takes the name `path`, on failure it is removed.
-    A directory that holds something is never overwritten unless `replace` says so.
+    Yields a temporary directory beside `path`. After success it is renamed to `path`; after an error it is
+    removed. A directory that is not empty is overwritten only with `replace=True`.
     """
     path = Path(path).absolute()
     refuse_directory(path, replace=replace)
@@ -174,12 +178,12 @@ def _umask() -> int:
 
 
 def package_sha256(package: str) -> str:
-    """SHA-256 over the names and bytes of a package's source and data files, sorted by name."""
+    """Return the SHA-256 over names and bytes of all source and data files of a package."""
     return sha256_listing(sorted(_walk(files(package), "")))
 
 
 def versions(*distributions: str) -> dict[str, str]:
-    """Distribution -> installed version, and Python's own."""
+    """Return the installed version of each distribution, and of Python under the key `python`."""
     found = {"python": platform.python_version()}
     for name in distributions:
         try:

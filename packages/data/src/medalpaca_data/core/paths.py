@@ -1,4 +1,4 @@
-"""Where things lie, and the environment variables that move them (there are no others)."""
+"""Directories of the project, and the environment variables that change them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """`MEDALPACA_HOME`, or `medalpaca/` in the user's cache directory."""
+    """Return `MEDALPACA_HOME`, or `medalpaca/` in the user's cache directory."""
     if named := os.environ.get("MEDALPACA_HOME"):
         return Path(named).expanduser().absolute()
     if sys.platform == "darwin":
@@ -22,18 +22,18 @@ def home() -> Path:
 
 
 def runs() -> Path:
-    """Run directories made without an `out=`."""
+    """Return the directory of training runs that have no `out=`."""
     return home() / "runs"
 
 
 def cache() -> Path:
-    """What can be made again."""
+    """Return the directory of files that can be recomputed; it may be deleted."""
     return home() / "cache"
 
 
 @dataclass(frozen=True, slots=True)
 class Quickstart:
-    """The directories of the embedded loop, in the order in which they are made."""
+    """Directories that `quickstart` writes, in the order in which it creates them."""
 
     meadow: Path
     base: Path
@@ -43,7 +43,7 @@ class Quickstart:
 
 
 def quickstart() -> Quickstart:
-    """The quickstart's directories under `home()`."""
+    """Return the directories of `quickstart` below `home()`."""
     root = home() / "quickstart"
     return Quickstart(
         meadow=root / "meadow",
@@ -55,7 +55,10 @@ def quickstart() -> Quickstart:
 
 
 def shared() -> Path | None:
-    """Real data for checks: `MEDALPACA_SHARED`, or `../shared` beside the checkout; None when absent."""
+    """Return the directory of real data for tests, or None if it is absent.
+
+    It is `MEDALPACA_SHARED`, or `../shared` beside the checkout.
+    """
     named = os.environ.get("MEDALPACA_SHARED")
     candidates = [Path(named)] if named else [p / "shared" for p in Path(__file__).resolve().parents[5:7]]
     return next((path for path in candidates if (path / "data").is_dir()), None)

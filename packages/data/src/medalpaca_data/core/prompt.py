@@ -1,7 +1,7 @@
-"""The prompt: the one renderer that training, examination and the demo share.
+"""The Alpaca prompt template, used by training, evaluation tasks and the demo.
 
-A row becomes one user message; the message is wrapped in two headings; the answer follows at once, with no space
-before it, so that the tokens of prompt and answer never merge at the seam.
+A row is rendered as one user message between two headings. The answer follows the last newline without a space, so
+tokens of prompt and answer do not merge.
 """
 
 from __future__ import annotations
@@ -13,26 +13,25 @@ RESPONSE_HEADING = "\n\n### Response:\n"
 
 
 def user_message(instruction: str, input: str = "") -> str:
-    """What a person would type: the instruction, and after a blank line what it is about."""
+    """Return the instruction and, after a blank line, the input."""
     return "\n\n".join(part for part in (instruction.strip(), input.strip()) if part)
 
 
 def wrap(message: str) -> str:
-    """A user message between its headings; the answer starts where this ends."""
+    """Return the prompt of a user message: the message between the instruction and response headings."""
     return f"{INSTRUCTION_HEADING}{message}{RESPONSE_HEADING}"
 
 
 def render(instruction: str, input: str = "") -> str:
-    """The whole prompt of a row."""
+    """Return the complete prompt of a row."""
     return wrap(user_message(instruction, input))
 
 
 def chat_template(*, add_bos: bool) -> str:
-    """The same rendering as a Jinja chat template, for the run's tokenizer.
+    """Return the template as a Jinja chat template, for the tokenizer of a run.
 
-    A user message that is already wrapped passes through unchanged, so that a harness which applies the chat
-    template to a rendered prompt gets the same tokens. `add_bos`: whether the tokenizer starts texts with BOS,
-    which templates must write themselves.
+    A user message that already has the headings is not wrapped again. Thus `lm_eval --apply_chat_template` gives the
+    same tokens as without. `add_bos` is true if the tokenizer adds BOS, which a chat template must write itself.
     """
     start, end = repr(INSTRUCTION_HEADING), repr(RESPONSE_HEADING)
     return (

@@ -1,4 +1,4 @@
-"""The row: one instruction, its input and answer, and where they come from. And the strict way to read rows."""
+"""The training row: instruction, input and output, with the origin of each."""
 
 from __future__ import annotations
 
@@ -9,12 +9,22 @@ from typing import Any
 
 from .files import is_text, sha256_bytes
 
-ID_LENGTH = 16  # hex digits: 64 bits, no collision to be expected below a billion rows
+# Hexadecimal digits. With 64 bits a collision is unlikely below a billion rows.
+ID_LENGTH = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One instruction row with its provenance. Texts are as a model sees them, whole and unwrapped."""
+    """One instruction row with its origin.
+
+    Attributes:
+        instruction, input, output: The texts, without the prompt template.
+        id: Hash of the three texts, see `content_id`.
+        source: Name of the source in the recipe; `source_id` is the record's id or its location in the raw file.
+        split: Split of the record in its source: train, dev, test or none.
+        generator: Model and prompt that wrote the text; None if no model was used.
+        group: Key shared by rows that must stay on one side of a split (one disease, thread or abstract).
+    """
 
     instruction: str
     input: str
@@ -25,40 +35,44 @@ class Row:
     url: str | None = None
     licence: str | None = None
     attribution: str | None = None
-    split: str | None = None  # of the source: train, dev, test, none
-    generator: str | None = None  # None: no model wrote any of it
-    group: str | None = None  # what a split must not cut through: disease, thread, abstract
+    split: str | None = None
+    generator: str | None = None
+    group: str | None = None
 
     def __post_init__(self) -> None:
         if not self.id:
             object.__setattr__(self, "id", content_id(self.instruction, self.input, self.output))
 
     def text(self) -> str:
-        """Everything a model would see of it, for contamination checks."""
+        """Return the three texts joined by newlines, as contamination checks compare them."""
         return "\n".join((self.instruction, self.input, self.output))
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Row))
 TEXTS = ("instruction", "input", "output")
-SPLITS = ("train", "validation")  # of a Meadow directory
+# Splits of a Meadow directory; a source's own split names are others.
+SPLITS = ("train", "validation")
 
 
 def content_id(instruction: str, input: str, output: str) -> str:
-    """The row's id: a hash of its three texts, so that the same row has the same id wherever it is built."""
+    """Return the row's id: the first digits of the SHA-256 of its three texts."""
     return sha256_bytes("\x1f".join((instruction, input, output)).encode())[:ID_LENGTH]
 
 
 def parse_row(value: Any) -> Row:
-    """A row from a mapping in Alpaca's fields (and, if there, ours). Raises ValueError that says what is wrong."""
+    """Return a row from a mapping with the Alpaca fields and, optionally, the provenance fields of `Row`.
+
+    Raises ValueError with the cause.
+    """
     if not isinstance(value, Mapping):
-        raise ValueError("not an object with instruction, input and output")
+        raise ValueError("not an object with the keys instruction, input and output")
     texts = {}
     for name in TEXTS:
         text = value.get(name)
         if text is None and name == "input":
             text = ""
         if text is None:
-            raise ValueError(f"no {name!r}")
+            raise ValueError(f"no key {name!r}")
         if not isinstance(text, str):
             raise ValueError(f"{name!r} is {type(text).__name__}, not text")
         if not is_text(text):
@@ -67,7 +81,7 @@ def parse_row(value: Any) -> Row:
     if not texts["output"].strip():
         raise ValueError("empty 'output'")
     if not (texts["instruction"].strip() or texts["input"].strip()):
-        raise ValueError("neither 'instruction' nor 'input' says anything")
+        raise ValueError("'instruction' and 'input' are both empty")
     return Row(**texts, **_provenance(value))
 
 

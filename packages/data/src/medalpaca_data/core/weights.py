@@ -1,14 +1,10 @@
-"""What can run code when it is loaded: refused by its name, never opened and never scanned.
+"""Safety checks and hashes of model, adapter and tokenizer directories, without loading any weights.
 
-A scan for bad pickles can be passed by; a name cannot. What a configuration asks for is read as JSON and no more.
+Files that can run code when loaded (pickles, custom modules) are refused by name and by configuration key. They are
+never opened: a scan of pickles can be evaded, a file name cannot. The checks read file names, JSON configurations
+and safetensors headers. If the directory has a `manifest.json`, weights and tokenizer are hashed and compared to it.
 
-The name of a tokenizer: it changes what a model reads, and is in no hash of weights.
-
-Model and adapter directories: safetensors only, no code, as their receipt says, and the adapter must belong to its
-base.
-
-All is read from file names, configurations and safetensors headers, and loads nothing. Only where the directory holds
-a receipt (`manifest.json`), every byte of weights and tokenizer is hashed as well.
+Standard library only: the lm-eval bootstrap imports this module when Python starts.
 """
 
 from __future__ import annotations
@@ -25,56 +21,63 @@ from .files import read_json, sha256_bytes, sha256_file, sha256_json, sha256_lis
 # Formats that run code when they are loaded.
 REFUSED_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"}
 
-ATTENTION = {
-    "attn_implementation",
-    "_attn_implementation",
-}  # OWNER/NAME there is a kernel to download and run
-MODULES = {"megatron_core": "megatron.core"}  # peft imports what it finds there
+# Keys whose value OWNER/NAME makes transformers download and run a kernel.
+ATTENTION_KEYS = {"attn_implementation", "_attn_implementation"}
+# Keys whose value peft imports as a module, with the only value allowed.
+MODULE_KEYS = {"megatron_core": "megatron.core"}
 
 
 class Refused(UserError):
-    """What must not be loaded under any circumstances; nothing may go on without it as if it were merely missing."""
+    """A file that must never be loaded. Callers must not treat it as a missing file."""
 
 
 def refuse_pickle(path: Path) -> None:
-    """Raise Refused for a file whose kind can run code when it is loaded."""
+    """Raise Refused if the file type can run code when loaded."""
     if path.suffix.lower() in REFUSED_SUFFIXES:
         raise Refused(
-            f"{path}: {path.suffix} files can run code when loaded; refused (save as safetensors, remove this file)"
+            f"{path}: {path.suffix} files can run code when loaded and are refused; "
+            "save the weights as safetensors and remove this file"
         )
 
 
 def refuse_unsafe(directory: Path) -> None:
-    """Raise Refused, naming the file, for a directory of a model, adapter, tokenizer or checkpoint with a file
-    that can run code, or with a configuration that asks for code or for weights that are not safetensors."""
+    """Raise Refused if a model, adapter, tokenizer or checkpoint directory can run code when loaded.
+
+    Refused are files with a suffix in `REFUSED_SUFFIXES`, configurations that import code, and an index of shards
+    that names other files than safetensors in the same directory.
+    """
     for file in sorted(directory.iterdir()):
         refuse_pickle(file)
     for file in sorted(directory.glob("*config.json")):
         for key, value in _walk(read_json(file)):
-            _judge(file, key, value)
+            _refuse_setting(file, key, value)
     for file in sorted(directory.glob("*.safetensors.index.json")):
         index = read_json(file)
         for _, shard in _walk(index.get("weight_map") if isinstance(index, dict) else None):
-            # A shard of another kind is read as what its name says, and one elsewhere is in nobody's hash.
+            # Loaders read a shard by its suffix, and a shard outside this directory is in no hash.
             if isinstance(shard, str) and (Path(shard).name != shard or not shard.endswith(".safetensors")):
-                raise Refused(f"{file}: names {shard!r} as weights; only safetensors beside it are loaded")
+                raise Refused(
+                    f"{file}: names {shard!r} as weights; allowed are *.safetensors files in the same directory"
+                )
 
 
-def _judge(file: Path, key: str, value: Any) -> None:
+def _refuse_setting(file: Path, key: str, value: Any) -> None:
     if key == "auto_map" and value:
-        raise Refused(f"{file}: 'auto_map' asks to run code from the model's own files; refused")
+        raise Refused(
+            f"{file}: 'auto_map' would run code from the model's files; remove the key or use another model"
+        )
     if not isinstance(value, str):
         return
-    if key in ATTENTION and "/" in value:
-        raise Refused(f"{file}: {key!r} asks to download and run the kernel {value!r}; refused")
-    if key in MODULES and value != MODULES[key]:
-        raise Refused(f"{file}: {key!r} asks to import {value!r}; refused")
+    if key in ATTENTION_KEYS and "/" in value:
+        raise Refused(f"{file}: {key!r} would download and run the kernel {value!r}; remove the key")
+    if key in MODULE_KEYS and value != MODULE_KEYS[key]:
+        raise Refused(f"{file}: {key!r} would import {value!r}; allowed: {MODULE_KEYS[key]!r}")
     if Path(value).suffix.lower() in REFUSED_SUFFIXES:
-        raise Refused(f"{file}: {key!r} names {value!r}, which can run code when loaded; refused")
+        raise Refused(f"{file}: {key!r} names {value!r}, which can run code when loaded; remove the key")
 
 
 def _walk(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """(key, value) of everything in a JSON value, containers included; what a list holds goes by the list's key."""
+    """Yield (key, value) of every nested JSON value. Items of a list have the key of the list."""
     pending = [(key, value)]
     while pending:
         key, value = pending.pop()
@@ -86,8 +89,8 @@ def _walk(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
                 pending += [(key, held) for held in value]
 
 
-# Whatever kind a tokenizer is of: tokenizers' own file, word pieces, merges, sentencepiece, the chat template.
-FILES = (
+# Files of every tokenizer type (tokenizers, WordPiece, BPE, SentencePiece) and of the chat template.
+TOKENIZER_FILES = (
     "tokenizer*.json",
     "chat_template*",
     "vocab.*",
@@ -96,13 +99,13 @@ FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
-# Keys of tokenizer_config.json that say how it was loaded last, not what it is.
-LOADING = ("is_local", "local_files_only", "name_or_path")
+# Keys of tokenizer_config.json that depend on where the tokenizer was loaded from.
+LOADING_KEYS = ("is_local", "local_files_only", "name_or_path")
 
 
 def tokenizer_sha256(directory: Path) -> str:
-    """SHA-256 over name and hash of every file of the tokenizer in `directory`, the chat template among them."""
-    files = sorted({file for pattern in FILES for file in directory.glob(pattern)})
+    """Return the SHA-256 over all tokenizer files in `directory`, including the chat template."""
+    files = sorted({file for pattern in TOKENIZER_FILES for file in directory.glob(pattern)})
     return sha256_listing((file.name, _file_sha256(file)) for file in files)
 
 
@@ -110,26 +113,32 @@ def _file_sha256(file: Path) -> str:
     if file.name != "tokenizer_config.json":
         return sha256_file(file)
     config = read_json(file)
-    return sha256_json({key: value for key, value in config.items() if key not in LOADING})
+    return sha256_json({key: value for key, value in config.items() if key not in LOADING_KEYS})
 
 
 RECEIPT = "manifest.json"
-BEST = "best"  # a run's best step lies in a directory of this name, and the run's receipt names it
-MAX_HEADER = 100_000_000  # bytes; the format's own limit
+# Sub-directory of a run that holds the weights of its best step; the manifest of the run has their hash.
+BEST = "best"
+# Bytes; the limit of the safetensors format.
+MAX_HEADER = 100_000_000
 
 
 def check_model_dir(path: Path | str) -> Path:
-    """Refuse a directory that is no safetensors model, or that carries pickles or code."""
+    """Return the path of a safetensors model directory.
+
+    Raises UserError if files are missing or damaged, and Refused if the directory can run code or does not match
+    its manifest.
+    """
     path = _directory(path, "model")
     config = path / "config.json"
     if not config.is_file():
-        hint = " (this is an adapter: name its base as the model)" if _is_adapter(path) else ""
-        raise UserError(f"{path}: no config.json, so this is not a model directory{hint}")
+        hint = " (it holds an adapter; give its base as the model)" if _is_adapter(path) else ""
+        raise UserError(f"{path}: no config.json, so it is not a model directory{hint}")
     _mapping(config)
     refuse_unsafe(path)
     files = sorted(path.glob("*.safetensors"))
     if not files:
-        raise UserError(f"{path}: no *.safetensors weights; only safetensors is loaded")
+        raise UserError(f"{path}: no *.safetensors weights; other formats are not loaded")
     for file in files:
         tensor_shapes(file)
     check_receipt(path)
@@ -139,17 +148,19 @@ def check_model_dir(path: Path | str) -> Path:
 def check_adapter_dir(
     path: Path | str, base: Path | str | None = None, base_sha256: str | None = None
 ) -> Path:
-    """Refuse a directory that is no safetensors adapter, and with `base`, one that was made for another base.
+    """Return the path of a safetensors adapter directory that fits `base`.
 
-    `base_sha256` is the base's `weights_sha256` where the caller has it: hashing gigabytes once is enough.
+    `base_sha256` is the `weights_sha256` of the base, if the caller has already computed it.
+    Raises UserError if files are missing or damaged or the adapter was trained on another base, and Refused as
+    `check_model_dir` does.
     """
     path = _directory(path, "adapter")
     if not _is_adapter(path):
-        raise UserError(f"{path}: no adapter_config.json, so this is not an adapter directory")
+        raise UserError(f"{path}: no adapter_config.json, so it is not an adapter directory")
     refuse_unsafe(path)
     weights = path / "adapter_model.safetensors"
     if not weights.is_file():
-        raise UserError(f"{path}: no adapter_model.safetensors; only safetensors is loaded")
+        raise UserError(f"{path}: no adapter_model.safetensors; other formats are not loaded")
     shapes = tensor_shapes(weights)
     check_receipt(path)
     if base is not None:
@@ -158,9 +169,10 @@ def check_adapter_dir(
 
 
 def check_receipt(path: Path) -> None:
-    """Refuse weights or a tokenizer that are not those which the directory's own receipt names; none, none checked."""
+    """Raise Refused if the directory has a `manifest.json` with other hashes of weights or tokenizer."""
     receipt = _mapping(path / RECEIPT) if (path / RECEIPT).is_file() else {}
-    weights = receipt.get("model") or receipt.get("adapter")  # a merged model's names both
+    # The manifest of a merged model has both keys.
+    weights = receipt.get("model") or receipt.get("adapter")
     if not receipt and path.name == BEST and (path.parent / RECEIPT).is_file():
         weights = _mapping(path.parent / RECEIPT).get("best")
     for what, named, found in (
@@ -170,27 +182,30 @@ def check_receipt(path: Path) -> None:
         expected = named.get("sha256") if isinstance(named, dict) else None
         if expected and expected != (digest := found(path)):
             raise Refused(
-                f"{path}: its {what} are not those that were saved ({RECEIPT} names {str(expected)[:12]}, "
-                f"found {digest[:12]}); refused, get them again"
+                f"{path}: the {what} changed after they were saved: SHA-256 {digest[:12]}, "
+                f"but {RECEIPT} has {str(expected)[:12]}; copy the directory again"
             )
 
 
 def weights_sha256(path: Path | str) -> str:
-    """The name of a model or adapter: SHA-256 over its weight files' and its configuration's hashes.
+    """Return the SHA-256 that identifies a model or adapter: over its weight files and its configuration.
 
-    Tokenizer, cards and checkpoints are left out, so that a copy with another README keeps its name.
+    Tokenizer, model card and checkpoints are not part of it, so a copy with another README has the same hash.
     """
     path = Path(path)
     names = sorted(file.name for file in path.glob("*.safetensors"))
     names += [name for name in ("config.json", "adapter_config.json") if (path / name).is_file()]
     if not names:
-        raise UserError(f"{path}: no weights to hash")
+        raise UserError(f"{path}: no *.safetensors weights and no configuration to hash")
     return sha256_listing((name, _content_sha256(path / name)) for name in names)
 
 
 def tensor_shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every tensor, from the safetensors header; refuses a file that is something else."""
-    problem = f"{file}: not a safetensors file (a pickle or a damaged download?); only safetensors is loaded"
+    """Return the shape of every tensor by name, from the header of a safetensors file.
+
+    Raises UserError if the file is not safetensors, truncated or damaged.
+    """
+    problem = f"{file}: not a safetensors file; it may be a pickle or an incomplete download"
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if not 2 <= length <= MAX_HEADER:
@@ -204,20 +219,20 @@ def tensor_shapes(file: Path) -> dict[str, tuple[int, ...]]:
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
         raise UserError(problem) from None
     if len(raw) != length or file.stat().st_size != 8 + length + data:
-        raise UserError(f"{file}: truncated or damaged safetensors file; get it again")
+        raise UserError(f"{file}: truncated or damaged safetensors file; copy it again")
     return shapes
 
 
 def _content_sha256(file: Path) -> str:
     if file.name == "adapter_config.json":
-        # The base's path is where it lay when the adapter was saved, not what the adapter is.
+        # The path of the base depends on the machine, so it is not part of the adapter's identity.
         config = {key: value for key, value in _mapping(file).items() if key != "base_model_name_or_path"}
         return sha256_bytes(json.dumps(config, sort_keys=True).encode())
     state = file.stat()
     return _sha256_in_state(file.resolve(), state.st_size, state.st_mtime_ns, state.st_ino)
 
 
-# One start asks several times for the same gigabytes: the check, the receipt, every task of a group.
+# One command needs the same hash several times: for the check, the manifest, and every task of a group.
 @lru_cache(maxsize=256)
 def _sha256_in_state(file: Path, size: int, changed: int, inode: int) -> str:
     return sha256_file(file)
@@ -228,7 +243,7 @@ def _directory(path: Path | str, what: str) -> Path:
     if not path.exists():
         raise UserError(f"{path}: no such {what} directory")
     if not path.is_dir():
-        raise UserError(f"{path}: is a file, a {what} directory was expected")
+        raise UserError(f"{path}: is a file; give a {what} directory")
     return path
 
 
@@ -239,7 +254,7 @@ def _is_adapter(path: Path) -> bool:
 def _mapping(file: Path) -> dict[str, Any]:
     value = read_json(file)
     if not isinstance(value, dict):
-        raise UserError(f"{file}: a JSON object was expected")
+        raise UserError(f"{file}: not a JSON object")
     return value
 
 
@@ -254,7 +269,7 @@ def _check_base(
         ):
             raise UserError(
                 f"{adapter}: adapter of another base: trained on {trained_on.get('path')} "
-                f"({expected[:12]}), given {base} ({found[:12]})"
+                f"(SHA-256 {expected[:12]}), but the base is {base} ({found[:12]})"
             )
     of_base = {
         name: shape for file in base.glob("*.safetensors") for name, shape in tensor_shapes(file).items()
@@ -265,20 +280,21 @@ def _check_base(
         if not marker or len(shape) != 2:
             continue
         stored = module.removeprefix("base_model.model.") + ".weight"
-        # Some checkpoints leave out the name of the outermost module (GPT-2: "transformer.").
+        # Some checkpoints omit the name of the outermost module (GPT-2: "transformer.").
         weight = of_base.get(stored) or of_base.get(stored.partition(".")[2])
         if weight is None:
             missing += 1
             continue
         known += 1
         output = shapes.get(name.replace(".lora_A.", ".lora_B."), (0, 0))[0]
-        if weight not in ((output, shape[1]), (shape[1], output)):  # Conv1D stores the transpose
+        # Conv1D layers store the transpose.
+        if weight not in ((output, shape[1]), (shape[1], output)):
             raise UserError(
                 f"{adapter}: adapter of another base: {module} is {weight[0]}x{weight[1]} in {base}, "
-                f"the adapter wants {output}x{shape[1]}"
+                f"but {output}x{shape[1]} in the adapter"
             )
-    # No layer found under its name can mean that the architecture stores layers under other names; but then some
-    # of the modules themselves (q_proj, c_attn) do occur.
+    # If no layer has the expected name, the checkpoint may use another prefix. Then module names such as q_proj or
+    # c_attn still occur in the base; if none occurs, it is another architecture.
     modules = {name.split(".")[-2] for name in of_base if "." in name}
     wanted = {name.partition(".lora_A.")[0].rpartition(".")[2] for name in shapes if ".lora_A." in name}
     if wanted and not wanted & modules:

@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 from ..core.words import (
     HashedWords,
     Hashes,
-    Places,
+    Offsets,
     batches,
     hash_runs,
     hash_windows,
     hash_words,
     mix,
     ngrams,
-    places_in,
+    range_indices,
     words,
 )
 from .exam import Exam
@@ -134,7 +134,7 @@ class _Index:
 
     n: int
     runs: Hashes  # sorted
-    items: Places  # the item that the run is in
+    items: Offsets  # the item that the run is in
     filter: NDArray[np.bool_]  # whether a run has these first bits; rules out nearly all of a text
     shift: np.uint64  # leaves the first bits of a hash
 
@@ -158,14 +158,14 @@ def _index(stems: Sequence[list[str]], sizes: Sequence[int], n: int) -> _Index:
     return _Index(n, runs[order], items[order], marked, shift)
 
 
-def _look_up(index: _Index, lines: HashedWords, starts: Places) -> Places:
+def _look_up(index: _Index, lines: HashedWords, starts: Offsets) -> Offsets:
     """`text << 32 | item` wherever a run of an item is in a text; text t is lines `starts[t]` to `starts[t + 1]`."""
     runs = _runs(lines, index.n)
     places = np.flatnonzero(index.filter[runs >> index.shift])
     places, texts = _owners(lines, starts, index.n, places)
     first = np.searchsorted(index.runs, runs[places], side="left")
     counts = np.searchsorted(index.runs, runs[places], side="right") - first
-    return np.repeat(texts, counts) << 32 | index.items[places_in(first, counts)]
+    return np.repeat(texts, counts) << 32 | index.items[range_indices(first, counts)]
 
 
 def _runs(lines: HashedWords, n: int) -> Hashes:
@@ -175,7 +175,7 @@ def _runs(lines: HashedWords, n: int) -> Hashes:
     return mix(hash_runs(lines.hashes, lines.offsets[:-1], lines.offsets[1:]))
 
 
-def _owners(lines: HashedWords, starts: Places, n: int, places: Places) -> tuple[Places, Places]:
+def _owners(lines: HashedWords, starts: Offsets, n: int, places: Offsets) -> tuple[Offsets, Offsets]:
     """Those of the places whose runs stand in one text, and that text."""
     borders = lines.offsets[starts] if n else starts
     texts = np.searchsorted(borders, places, side="right") - 1
@@ -218,11 +218,11 @@ class KnownQuestions:
     """Hashes of the questions of known test sets, ready to be looked for."""
 
     names: tuple[str, ...]  # of the sets
-    of_set: Places  # (questions,) index into names
-    needed: Places  # (questions,) pieces that a text must hold
+    of_set: Offsets  # (questions,) index into names
+    needed: Offsets  # (questions,) pieces that a text must hold
     hashes: Hashes  # (pieces,) sorted, distinct
-    starts: Places  # (pieces + 1,) where each piece's questions begin in `questions`
-    questions: Places
+    starts: Offsets  # (pieces + 1,) where each piece's questions begin in `questions`
+    questions: Offsets
 
     @classmethod
     def load(cls) -> KnownQuestions:
@@ -245,7 +245,7 @@ class KnownQuestions:
             before += len(batch)
         return found
 
-    def _held(self, indices: Places, words_: Hashes, size: int, table: NDArray[np.bool_]) -> Places:
+    def _held(self, indices: Offsets, words_: Hashes, size: int, table: NDArray[np.bool_]) -> Offsets:
         """(2, hits) text and piece for every run of `size` words that is a known piece."""
         pieces = _pieces(words_, size)
         at = np.flatnonzero(table[(pieces & np.uint64(LOW)).astype(np.intp)])
@@ -254,11 +254,11 @@ class KnownQuestions:
         same = self.hashes[place] == pieces[at]
         return np.stack([indices[at[same]], place[same]])
 
-    def _decide(self, held: Places) -> Iterator[tuple[int, int]]:
+    def _decide(self, held: Offsets) -> Iterator[tuple[int, int]]:
         """(text, question) for every question of which the text holds enough distinct pieces."""
         texts, pieces = np.unique(held, axis=1)
         many = self.starts[pieces + 1] - self.starts[pieces]
-        questions = self.questions[places_in(self.starts[pieces], many)]
+        questions = self.questions[range_indices(self.starts[pieces], many)]
         pairs, counts = np.unique(np.stack([np.repeat(texts, many), questions]), axis=1, return_counts=True)
         enough = counts >= self.needed[pairs[1]]
         yield from zip(pairs[0, enough].tolist(), pairs[1, enough].tolist(), strict=True)
@@ -314,7 +314,7 @@ def _plain(text: str) -> str:
     return (text if text.isascii() else unicodedata.normalize("NFKC", text).casefold()).replace("_", " ")
 
 
-def _words(texts: Sequence[str]) -> tuple[Places, Hashes]:
+def _words(texts: Sequence[str]) -> tuple[Offsets, Hashes]:
     """(index of its text, hash) of every word that is not passed over."""
     hashed = hash_words([_plain(text) for text in texts])
     indices = np.repeat(np.arange(len(texts)), np.diff(hashed.offsets))

@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from ..core.words import (
     HashedWords,
     Hashes,
-    Places,
+    Offsets,
     batches,
     hash_runs,
     hash_windows,
     hash_words,
     mix,
-    places_in,
+    range_indices,
 )
 
 N = 3  # words in a shingle; with five, a copy with one word in twenty changed would hardly look like one
@@ -52,7 +52,7 @@ class Shingles:
     """Runs of N words as hashes, repeated ones too: those of text t are `hashes[offsets[t]:offsets[t + 1]]`."""
 
     hashes: Hashes
-    offsets: Places
+    offsets: Offsets
 
 
 def bands(threshold: float) -> int:
@@ -109,7 +109,7 @@ def _keys(found: Shingles, count: int) -> NDArray[np.uint32]:
     sizes = np.diff(found.offsets)
     parts = np.maximum(1, -(-sizes // PART))
     firsts = np.cumsum(parts) - parts
-    within = places_in(np.zeros_like(parts), parts) * PART
+    within = range_indices(np.zeros_like(parts), parts) * PART
     starts = np.repeat(found.offsets[:-1], parts) + within
     lengths = np.minimum(np.repeat(sizes, parts) - within, PART)
     order = np.argsort(-lengths, kind="stable")
@@ -150,7 +150,7 @@ class Buckets:
     ends: NDArray[np.int32]  # (entries,): where the bucket of the entry ends
 
 
-def buckets(keys: NDArray[np.uint32], texts: Places) -> Buckets:
+def buckets(keys: NDArray[np.uint32], texts: Offsets) -> Buckets:
     """The buckets of two texts or more. `keys` is (bands, len(texts)); texts and entries are below 2^31."""
     members, ends, done = [], [], 0
     for band in keys:
@@ -174,8 +174,8 @@ class Outlines:
     """Sets of shingles as bits: what two of them cannot have in common is seen without laying them out."""
 
     bits: NDArray[np.uint64]  # (texts, OUTLINE / 64): a bit for every shingle, several may share one
-    taken: Places  # (texts,): how many bits are set
-    sizes: Places  # (texts,): how many shingles there are, repeated ones too
+    taken: Offsets  # (texts,): how many bits are set
+    sizes: Offsets  # (texts,): how many shingles there are, repeated ones too
 
 
 def outlines(shingles: Shingles) -> Outlines:
@@ -197,7 +197,7 @@ def outlines(shingles: Shingles) -> Outlines:
     return Outlines(bits, taken, sizes)
 
 
-def may_reach(known: Outlines, left: Places, right: Places, threshold: float) -> NDArray[np.bool_]:
+def may_reach(known: Outlines, left: Offsets, right: Offsets, threshold: float) -> NDArray[np.bool_]:
     """Whether the Jaccard similarity may be `threshold` or more; false only where it is certainly less."""
     result = np.empty(len(left), np.bool_)
     for start in range(0, len(left), OUTLINES):
@@ -211,7 +211,7 @@ def may_reach(known: Outlines, left: Places, right: Places, threshold: float) ->
     return result
 
 
-def jaccard(shingles: Shingles, left: Places, right: Places) -> NDArray[np.float64]:
+def jaccard(shingles: Shingles, left: Offsets, right: Offsets) -> NDArray[np.float64]:
     """The Jaccard similarity of the sets of shingles of `left[k]` and `right[k]`, for every k.
 
     Of a shingle 48 bits are compared; among pairs of 300 words, one in 10^9 has two different ones taken for the same.
@@ -223,7 +223,7 @@ def jaccard(shingles: Shingles, left: Places, right: Places) -> NDArray[np.float
     return np.concatenate(parts) if parts else np.empty(0)
 
 
-def _slices(sizes: Places) -> Iterator[slice]:
+def _slices(sizes: Offsets) -> Iterator[slice]:
     """Cut pairs into slices of at most PAIRS pairs and, but for a single pair, VALUES shingles."""
     total = np.cumsum(sizes)
     start = 0
@@ -234,14 +234,14 @@ def _slices(sizes: Places) -> Iterator[slice]:
         start = stop
 
 
-def _jaccard(shingles: Shingles, sizes: Places, left: Places, right: Places) -> NDArray[np.float64]:
+def _jaccard(shingles: Shingles, sizes: Offsets, left: Offsets, right: Offsets) -> NDArray[np.float64]:
     # One number says which pair (15 bits), which shingle (48) and on which side (1). Sorted, what is new is counted
     # with the side, |A| + |B|, and without it, |A or B|; that also takes each set's repeated shingles away.
     codes = []
     for side, texts in enumerate((left, right)):
         lengths = sizes[texts]
         pair = np.repeat(np.arange(len(texts), dtype=np.uint64), lengths)
-        values = shingles.hashes[places_in(shingles.offsets[texts], lengths)]
+        values = shingles.hashes[range_indices(shingles.offsets[texts], lengths)]
         codes.append((pair << np.uint64(49)) | ((values >> np.uint64(16)) << np.uint64(1)) | np.uint64(side))
     code = np.concatenate(codes)
     code.sort()
@@ -263,12 +263,12 @@ CANDIDATES = 1 << 21  # pairs laid out at once, and entries of buckets looked at
 class NearDuplicates:
     """For every text, what becomes of it. A text is kept unless it is alike to an earlier one that is kept."""
 
-    keeper: Places  # (n,): the first kept text that it is alike to; itself where it is kept
+    keeper: Offsets  # (n,): the first kept text that it is alike to; itself where it is kept
     jaccard: NDArray[np.float64]  # (n,): similarity to `keeper`; 1.0 where it is kept
-    cluster: Places  # (n,): smallest index among all texts it is linked to, through others too
+    cluster: Offsets  # (n,): smallest index among all texts it is linked to, through others too
 
     @property
-    def dropped(self) -> Places:
+    def dropped(self) -> Offsets:
         """The texts that are not kept, in order."""
         return np.flatnonzero(self.keeper != np.arange(len(self.keeper)))
 
@@ -315,7 +315,7 @@ class _State:
         self.similarity = np.ones(len(tasks))
         self.cluster = np.arange(len(tasks))
 
-    def add(self, left: Places, right: Places, similarity: NDArray[np.float64]) -> None:
+    def add(self, left: Offsets, right: Offsets, similarity: NDArray[np.float64]) -> None:
         """Take in pairs that are alike, `left < right`, sorted; all pairs of smaller `left` have been taken in."""
         for i, j, value in zip(left.tolist(), right.tolist(), similarity.tolist(), strict=True):
             both_kept = self.keeper[i] == i and self.keeper[j] == j
@@ -348,7 +348,7 @@ def _compare(texts: Sequence[str], shared: Buckets, threshold: float, state: _St
         state.add(left[near], right[near], similarity[alike])
 
 
-def _candidates(shared: Buckets, state: _State) -> Iterator[tuple[Places, Places]]:
+def _candidates(shared: Buckets, state: _State) -> Iterator[tuple[Offsets, Offsets]]:
     """Pairs `left < right`, each once, in the order of `left`; between two of them `state` may change.
 
     A pair is left out when both are linked already and neither can drop the other. That is what keeps ten thousand
@@ -375,7 +375,7 @@ def _candidates(shared: Buckets, state: _State) -> Iterator[tuple[Places, Places
         stop = int(np.searchsorted(left, left[done + max(room, 1) - 1], side="right"))
         entries, counts = entries[: stop - done], counts[: stop - done]
         a = np.repeat(left[done:stop], counts).astype(np.int64)
-        b = shared.texts[places_in(entries + 1, counts)]
+        b = shared.texts[range_indices(entries + 1, counts)]
         may_drop = ~(dropped[a] | dropped[b]) & (state.tasks[a] == state.tasks[b])
         needed = (state.cluster[a] != state.cluster[b]) | may_drop
         code = np.unique((a[needed] << 32) | b[needed])
