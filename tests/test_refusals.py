@@ -57,7 +57,7 @@ def pickled(pair, tmp_path):
     [
         ("nowhere.json", ["nowhere.json", "no such"]),
         ("broken.jsonl", ["broken.jsonl line 17", "not valid JSON"]),
-        ("unanswered.json", ["unanswered.json row 2", "no 'output'"]),
+        ("unanswered.json", ["unanswered.json row 2", "no key 'output'"]),
     ],
 )
 def test_bad_rows(command, pair, broken, file, parts):

@@ -130,7 +130,7 @@ def test_unchanged_it_is_found_unchanged(long_log: Path) -> None:
 def test_who_makes_log_and_head_anew_is_found_by_a_noted_head_only(log: Path, tmp_path: Path) -> None:
     noted = verify(log).head.sha256
     AuditLog(log).append("asked", number=5)
-    assert "up to 5 are those of the noted head; 1 came later" in verify(log, noted).notes[0]
+    assert "up to 5 match the given head; 1 were added later" in verify(log, noted).notes[0]
     forged = tmp_path / "forged"
     for n in (0, 1, 7, 3, 4):
         AuditLog(forged).append("asked", number=n)
@@ -149,7 +149,7 @@ def test_a_log_that_is_gone_emptied_or_shortened_is_not_continued(log: Path) -> 
     whole = log.read_bytes()
     for kept in (b"", whole[: whole.index(b"\n") + 1]):
         log.write_bytes(kept)
-        with pytest.raises(UserError, match=r"its head names 5"):
+        with pytest.raises(UserError, match=r"its head file names 5"):
             AuditLog(log).append("asked")
         assert log.read_bytes() == kept
     log.unlink()
@@ -177,7 +177,7 @@ def test_half_an_entry_is_said_named_and_kept(log: Path, cut: int) -> None:
     AuditLog(log).append("asked", number=5)
     log.write_bytes(log.read_bytes()[: len(whole) + cut])
     head_of(log).write_bytes(head)
-    with pytest.raises(CheckFailed, match=f"ends in {cut} bytes that are no entry"):
+    with pytest.raises(CheckFailed, match=f"{cut} bytes at the end are not an entry"):
         verify(log)
     said: list[str] = []
     AuditLog(log, said.append).append("asked", number=6)
@@ -202,7 +202,7 @@ def test_an_end_between_entry_and_head_or_before_the_line_feed(log: Path) -> Non
         said: list[str] = []
         AuditLog(log, said.append).append("asked")
         assert len(said) == 1
-        assert "ended right after it" in said[0]
+        assert "was written, but not its head" in said[0]
     assert verify(log).head.count == 9
 
 

@@ -40,7 +40,7 @@ def test_bad_rows_land_in_rejected_with_file_and_line(write, tmp_path, row):
             "read",
             "not valid JSON (Expecting property name enclosed in double quotes)",
         ),
-        ("raw.jsonl", "line 21", "read", "no 'output'"),
+        ("raw.jsonl", "line 21", "read", "no key 'output'"),
         ("raw.jsonl", "line 31", "duplicates", "same row again"),
     ]
     assert rejects[1]["record"] == {"instruction": "Q", "input": "i"}
@@ -51,7 +51,7 @@ def test_bad_rows_land_in_rejected_with_file_and_line(write, tmp_path, row):
 
 def test_too_many_bad_rows_end_the_build_and_leave_nothing(write, tmp_path, row):
     write("raw.json", [row(1), {"instruction": "Q"}])
-    with pytest.raises(UserError, match=r"1 of 2 records \(50.0%\).*raw.json row 2: no 'output'"):
+    with pytest.raises(UserError, match=r"1 of 2 records \(50.0%\).*raw.json row 2: no key 'output'"):
         built(tmp_path, {"kind": "alpaca", "path": "raw.json"})
     assert not (tmp_path / "out").exists()
 
@@ -62,7 +62,7 @@ def test_an_unchanged_build_is_reused_and_a_changed_one_not_overwritten(write, t
     assert not built(tmp_path, source, validation=0).reused
     assert built(tmp_path, source, validation=0).reused
     write("raw.json", [row(2)])
-    with pytest.raises(UserError, match="already holds something"):
+    with pytest.raises(UserError, match="the directory is not empty"):
         built(tmp_path, source, validation=0)
 
 
@@ -71,7 +71,7 @@ def test_a_damaged_build_is_not_up_to_date(write, tmp_path, row):
     source = {"kind": "alpaca", "path": "raw.json"}
     built(tmp_path, source, validation=0)
     (tmp_path / "out" / "train.parquet").unlink()
-    with pytest.raises(UserError, match="already holds something"):
+    with pytest.raises(UserError, match="the directory is not empty"):
         built(tmp_path, source, validation=0)
 
 

@@ -41,7 +41,7 @@ def test_help_is_quick():
             ["nowhere.json: no such file or directory"],
         ),
         (["check", "rows.jsonl", "--exam", "medalpaca_pocket"], ["rows.jsonl line 17: not valid JSON"]),
-        (["check", "unanswered.json", "--exam", "medalpaca_pocket"], ["row 2: no 'output'"]),
+        (["check", "unanswered.json", "--exam", "medalpaca_pocket"], ["row 2: no key 'output'"]),
         (["check", "good.json", "--exam", "empty.jsonl"], ["no scorable item"]),
         (["check", "good.json", "--exam", "nowhere"], ["nowhere: no such exam"]),
         (["build", "pocket"], ["out=DIR"]),

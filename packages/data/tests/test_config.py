@@ -28,10 +28,10 @@ def test_overrides_reach_inside_and_keep_their_types():
     [
         (["learning_rat=1"], "unknown key 'learning_rat'; did you mean 'learning_rate'?"),
         (["lora.rr=1"], "unknown key 'lora.rr'; did you mean 'r'?"),
-        (["zzzz=1"], "unknown key 'zzzz'; known: learning_rate, lora, name"),
+        (["zzzz=1"], "unknown key 'zzzz'; allowed: learning_rate, lora, name"),
         (["learning_rate=fast"], "key 'learning_rate': Input should be a valid number"),
         (["learning_rate=-1"], "key 'learning_rate': Input should be greater than 0 \\(got -1\\)"),
-        (["learning_rate"], "an override is written key=value"),
+        (["learning_rate"], "write an override as key=value"),
     ],
 )
 def test_a_wrong_key_or_value_is_explained_in_one_line(overrides, message):
@@ -58,7 +58,7 @@ class Listed(Config):
 def test_an_override_reaches_into_a_list():
     recipe = load_config(Listed, {"parts": [{"r": 1}, {"r": 2}]}, ["parts.1.r=5"])
     assert [part.r for part in recipe.parts] == [1, 5]
-    with pytest.raises(UserError, match="'2' is not a place in a list of 2"):
+    with pytest.raises(UserError, match="'2' is not an index of a list of 2 items; allowed: 0 to 1"):
         load_config(Listed, {"parts": [{}, {}]}, ["parts.2.r=5"])
 
 

@@ -59,7 +59,7 @@ def test_replaced_rows_pass_and_nothing_written_holds_an_identifier(write, tmp_p
         assert PHONE not in row.text()
         assert MAIL not in row.text()
     reasons = {json.loads(line)["reason"] for line in (tmp_path / "out/rejected/letters.jsonl").open()}
-    assert reasons == {"no 'output'", "no answer", JOINED}
+    assert reasons == {"no key 'output'", "no answer", JOINED}
     assert not (tmp_path / "out/changes.parquet").exists()
     assert "a check with measured recall, no guarantee" in (tmp_path / "out/README.md").read_text()
 

@@ -34,7 +34,7 @@ def test_a_new_directory_appears_whole_or_not_at_all(tmp_path):
 
 def test_a_directory_that_holds_something_is_not_overwritten(tmp_path):
     (tmp_path / "mine").write_text("x")
-    with pytest.raises(UserError, match="already holds something"), files.new_directory(tmp_path):
+    with pytest.raises(UserError, match="the directory is not empty"), files.new_directory(tmp_path):
         pass
     assert (tmp_path / "mine").exists()
     with files.new_directory(tmp_path, replace=True) as folder:

@@ -36,10 +36,10 @@ def test_a_broken_line_17_is_named(write):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({"instruction": "Q", "input": ""}, "no 'output'"),
+        ({"instruction": "Q", "input": ""}, "no key 'output'"),
         ({"instruction": "Q", "output": "  "}, "empty 'output'"),
         ({"instruction": "Q", "output": 3}, "'output' is int, not text"),
-        ({"instruction": " ", "input": "", "output": "A"}, "neither 'instruction' nor 'input'"),
+        ({"instruction": " ", "input": "", "output": "A"}, "'instruction' and 'input' are both empty"),
         (["Q", "A"], "not an object"),
     ],
 )
@@ -113,7 +113,7 @@ def test_what_is_wrong_in_gzipped_text_is_said_with_its_line(tmp_path, row):
     for data, message in (
         (gzip.compress(json.dumps(row(1)).encode() + b"\n\xff"), "line 2: not UTF-8"),
         (gzip.compress(json.dumps(row(1)).encode())[:-12], "damaged or cut off"),
-        (gzip.compress(b"1" * 5000), "a number of too many digits"),
+        (gzip.compress(b"1" * 5000), "a number with too many digits"),
     ):
         path.write_bytes(data)
         with pytest.raises(UserError, match=message):

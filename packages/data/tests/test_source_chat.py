@@ -72,7 +72,7 @@ def test_other_columns_are_named(tmp_path, suffix):
 def test_unknown_and_missing_columns_are_told(write):
     path = str(write("rows.jsonl", [{"ask": ASKED, "say": ANSWERED}, {"messages": OPENAI}]))
     assert [reject.reason for reject in read(Alpaca(path=path))] == [
-        "no 'instruction'",
+        "no key 'instruction'",
         "turns of a conversation: kind chat reads them",
     ]
     rows = read(Alpaca(path=path, fields={"input": "ask", "output": "say"}))

@@ -158,7 +158,7 @@ def test_member_by_member_gives_what_the_whole_gives(tmp_path_factory, whole, in
         ('{"a": 1', "cut off"),
         ('{"a": 1} x', "more after the end"),
         ('{"a": ' + "[" * 200_000, "nested too deeply"),
-        ('{"a": ' + "1" * 5000 + "}", "a number of too many digits"),
+        ('{"a": ' + "1" * 5000 + "}", "a number with too many digits"),
         ("{1: 2}", "a name in quotes"),
         ('{"a" 2}', "':' was expected"),
         ('{"a": 1 "b": 2}', "',' or '}' was expected"),

@@ -49,7 +49,7 @@ def test_published_rows(write, tmp_path):
         ("the form of a patient page, not filled in", True),
         ("the form of a patient page, not filled in", True),
         ("about the wiki, not about medicine", True),
-        ("no 'output'", False),
+        ("no key 'output'", False),
         ("test row", True),
     ]
 

@@ -85,7 +85,7 @@ def test_code_in_a_repository_is_refused(model):
 
 
 def test_an_adapter_given_as_a_model_says_so(tmp_path):
-    with pytest.raises(UserError, match="this is an adapter: name its base"):
+    with pytest.raises(UserError, match="it holds an adapter; give its base"):
         check_model_dir(adapter(tmp_path / "a"))
 
 

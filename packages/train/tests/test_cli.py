@@ -122,7 +122,7 @@ def test_bad_rows_are_named(base: Path, tmp_path: Path) -> None:
         main(["lora", *where, f"data={broken}"])
     silent = tmp_path / "silent.json"
     silent.write_text(json.dumps([json.loads(good), {"instruction": "a", "input": ""}]))
-    with pytest.raises(UserError, match=r"silent.json row 2: no 'output'"):
+    with pytest.raises(UserError, match=r"silent.json row 2: no key 'output'"):
         main(["lora", *where, f"data={silent}"])
     assert not (tmp_path / "out").exists()
 

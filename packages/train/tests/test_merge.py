@@ -154,14 +154,14 @@ def test_refusals(go: Go, base: Path, tmp_path: Path) -> None:
         ([str(run), "seed=1"], "'seed=1' is not out=DIR"),
         ([str(tmp_path / "nowhere")], "no such run directory"),
         ([str(tmp_path / "full")], "not a finished run"),
-        ([str(run), str(run)], "already holds something"),
+        ([str(run), str(run)], "the directory is not empty"),
     ):
         with pytest.raises(UserError, match=message):
             main(["merge", *words])
     (run / "adapter_config.json").write_text(
         (run / "adapter_config.json").read_text().replace('"lora_alpha": 8', '"lora_alpha": 9')
     )
-    with pytest.raises(UserError, match="its weights are not those that were saved"):
+    with pytest.raises(UserError, match="the weights changed after they were saved"):
         main(["merge", str(run)])
     assert not (tmp_path / "run-merged").exists()
 
