@@ -130,17 +130,17 @@ def test_unchanged_it_is_found_unchanged(long_log: Path) -> None:
 def test_who_makes_log_and_head_anew_is_found_by_a_noted_head_only(log: Path, tmp_path: Path) -> None:
     noted = verify(log).head.sha256
     AuditLog(log).append("asked", number=5)
-    assert "up to 5 match the given head; 1 were added later" in verify(log, noted).notes[0]
+    assert "entries 1 to 5 match the given head; 1 were added later" in verify(log, noted).notes[0]
     forged = tmp_path / "forged"
     for n in (0, 1, 7, 3, 4):
         AuditLog(forged).append("asked", number=n)
     assert verify(forged).head.count == 5
-    with pytest.raises(CheckFailed, match="no entry has the noted head"):
+    with pytest.raises(CheckFailed, match="no entry has the given head"):
         verify(forged, noted)
     head_of(log).unlink()
     with pytest.raises(CheckFailed, match="is missing"):
         verify(log)
-    assert "cannot be told" in verify(log, noted).notes[1]
+    assert "cannot be detected" in verify(log, noted).notes[1]
     with pytest.raises(UserError, match="64 hexadecimal"):
         verify(log, "abc")
 
@@ -153,7 +153,7 @@ def test_a_log_that_is_gone_emptied_or_shortened_is_not_continued(log: Path) -> 
             AuditLog(log).append("asked")
         assert log.read_bytes() == kept
     log.unlink()
-    with pytest.raises(CheckFailed, match="is gone"):
+    with pytest.raises(CheckFailed, match="the log is missing"):
         verify(log)
     head_of(log).unlink()
     with pytest.raises(UserError, match="no such file"):
@@ -183,10 +183,10 @@ def test_half_an_entry_is_said_named_and_kept(log: Path, cut: int) -> None:
     AuditLog(log, said.append).append("asked", number=6)
     AuditLog(log, said.append).append("asked", number=7)
     assert len(said) == 1
-    assert f"{cut} bytes of an entry that was never finished" in said[0]
+    assert f"{cut} bytes of an incomplete entry" in said[0]
     assert log.read_bytes().startswith(whole)
     assert verify(log).head.count == 7
-    assert verify(log).notes == ("line 6: an entry that was never finished, named by the next",)
+    assert verify(log).notes == ("line 6: an incomplete entry, recorded by the next entry",)
     changed = log.read_bytes()
     log.write_bytes(changed[: len(whole)] + b"X" + changed[len(whole) + 1 :])
     with pytest.raises(CheckFailed, match="line 7"):
