@@ -77,12 +77,12 @@ def datatrove(texts: Sequence[str], threshold: float) -> list[int]:
 def ours_flags(texts: Sequence[str], questions: Sequence[str]) -> set[int]:
     """Every item and text that share a run of 13 words, with their coverage."""
     from medalpaca_data.exams.contamination import hits
-    from medalpaca_data.exams.exam import judge
+    from medalpaca_data.exams.exam import exclude_unscorable
     from medalpaca_data.exams.item import Item, RawExam
 
     options = {"A": "yes", "B": "no"}
     items = (Item(id=str(n), question=q, options=options, answer="A") for n, q in enumerate(questions))
-    return {hit.row for hit in hits([judge(RawExam("planted", tuple(items), ""))], texts, 0.0)}
+    return {hit.row for hit in hits([exclude_unscorable(RawExam("planted", tuple(items), ""))], texts, 0.0)}
 
 
 def set_flags(texts: Sequence[str], questions: Sequence[str]) -> set[int]:

@@ -74,7 +74,7 @@ def main() -> int:
     logging.disable(logging.WARNING)
     from medalpaca_data.core.paths import shared
     from medalpaca_data.exams.exam import load_exam
-    from medalpaca_data.exams.prompts import ask
+    from medalpaca_data.exams.prompts import exam_prompt
 
     if (root := shared()) is None:
         sys.exit(
@@ -84,8 +84,8 @@ def main() -> int:
     items = load_exam(data / "usmle_sample" / "medalpaca_format").items
     with tempfile.TemporaryDirectory() as directory:
         make_model(Path(directory), words(data, items))
-        letters = [ask(item, "letter") for item in stratified(items, sizes["letters"] or len(items))]
-        texts = [ask(item, "text") for item in stratified(items, sizes["texts"])]
+        letters = [exam_prompt(item, "letter") for item in stratified(items, sizes["letters"] or len(items))]
+        texts = [exam_prompt(item, "text") for item in stratified(items, sizes["texts"])]
         turned = in_every_order(stratified(items, sizes["orders"]))
         in_orders = [asked for one in turned for asked in one.asked]
         arms: dict[str, Callable[[], Any]] = {
@@ -228,10 +228,10 @@ def stratified(items: Any, n: int) -> Any:
 
 def words(data: Path, items: Any) -> Any:
     """Medical English to train the tokenizer on: the questions themselves, and public instruction rows beside them."""
-    from medalpaca_data.exams.prompts import ask
+    from medalpaca_data.exams.prompts import exam_prompt
 
     for item in items:
-        yield ask(item, "letter").prompt
+        yield exam_prompt(item, "letter").prompt
     for file in sorted((data / "medical_meadow_original").glob("medical_meadow_*.json")):
         for row in json.loads(file.read_text(encoding="utf-8")):
             yield "\n".join(str(value) for value in row.values())

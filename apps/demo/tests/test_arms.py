@@ -13,7 +13,7 @@ import torch
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.prompts import ask
+from medalpaca_data.exams.prompts import exam_prompt
 from medalpaca_demo.engine import Engine
 from medalpaca_demo.inference import encode, follow, score_options
 from medalpaca_demo.job import ARMS, Request
@@ -82,7 +82,7 @@ def test_each_make_gets_the_arms_it_can_have(case: tuple[str, Engine, Any]) -> N
 @pytest.mark.parametrize("scoring", ["letter", "text"])
 def test_answers_and_numbers_equal_each_model_alone(case: tuple[str, Engine, Any], scoring: Any) -> None:
     _, engine, alone = case
-    asked = [ask(item, scoring) for item in ITEMS]
+    asked = [exam_prompt(item, scoring) for item in ITEMS]
     jobs = [
         engine.submit(Request(prompt=a.prompt, choices=a.choices, scoring=scoring, max_new_tokens=12))
         for a in asked
@@ -121,7 +121,7 @@ def test_options_cost_no_reading_of_the_prompt(
 
     monkeypatch.setattr(model, "forward", count)
     monkeypatch.setattr(engine, "_gather_seconds", 0.5)
-    asked = [ask(item, scoring) for item in ITEMS]
+    asked = [exam_prompt(item, scoring) for item in ITEMS]
     jobs = [
         engine.submit(Request(prompt=a.prompt, choices=a.choices, scoring=scoring, max_new_tokens=0))
         for a in asked

@@ -13,7 +13,7 @@ import pytest
 
 from medalpaca_data.exams.exam import Exam
 from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.prompts import ask
+from medalpaca_data.exams.prompts import exam_prompt
 
 pytestmark = pytest.mark.browser
 
@@ -117,7 +117,7 @@ def test_both_sides_answer_and_the_bars_are_the_engines_numbers(site: Site, tab:
     from medalpaca_demo.job import ARMS, Request
 
     compare(tab)
-    question = ask(site.items[0], "letter")
+    question = exam_prompt(site.items[0], "letter")
     job = site.engine.submit(
         Request(prompt=question.prompt, choices=question.choices, scoring="letter", max_new_tokens=400)
     )

@@ -16,7 +16,7 @@ from lm_eval.models.huggingface import HFLM
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.prompts import ask
+from medalpaca_data.exams.prompts import exam_prompt
 from medalpaca_demo.endpoint import Address, check_hosts, read_source
 from medalpaca_demo.engine import Engine, Loaded
 from medalpaca_demo.job import ARMS, Progress, Request
@@ -51,7 +51,7 @@ def connect(endpoint: Any) -> Iterator[Callable[..., Engine]]:
 
 
 def request(scoring: Any = "letter", tokens: int = 12, item: Item = ITEM) -> Request:
-    asked = ask(item, scoring)
+    asked = exam_prompt(item, scoring)
     return Request(prompt=asked.prompt, choices=asked.choices, scoring=scoring, max_new_tokens=tokens)
 
 

@@ -9,7 +9,7 @@ from medalpaca_data.audit import audit
 from medalpaca_data.check import check
 from medalpaca_data.core.records import read_rows
 from medalpaca_data.exams.contamination import coverage, hits, words
-from medalpaca_data.exams.exam import judge, load_exam
+from medalpaca_data.exams.exam import exclude_unscorable, load_exam
 from medalpaca_data.exams.item import Item, RawExam
 
 LONG = " ".join(f"word{n}" for n in range(26))
@@ -18,7 +18,7 @@ LONG = " ".join(f"word{n}" for n in range(26))
 def exam(*stems, name="x"):
     options = {"A": "x", "B": "y"}
     items = [Item(id=str(n), question=stem, options=options, answer="A") for n, stem in enumerate(stems)]
-    return judge(RawExam(name, tuple(items), ""))
+    return exclude_unscorable(RawExam(name, tuple(items), ""))
 
 
 def shares(stem, text):

@@ -10,7 +10,7 @@ import pytest
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.paths import shared
 from medalpaca_data.exams.exam import load_exam, raw_exam
-from medalpaca_data.exams.prompts import ask, exam_prompt_id
+from medalpaca_data.exams.prompts import exam_prompt, exam_prompt_id
 
 ABSTRACTS = {
     "101": {"QUESTION": "Does rest help?", "CONTEXTS": ["We asked.", "We saw."], "final_decision": "no"},
@@ -96,7 +96,7 @@ def test_the_ways_to_ask_have_names_of_their_own():
 
 def test_an_unknown_way_to_ask():
     with pytest.raises(UserError, match="one of letter, text, reasoning, protocol_2023"):
-        ask(load_exam("medalpaca_vignettes").items[0], "aloud")  # type: ignore[arg-type]
+        exam_prompt(load_exam("medalpaca_vignettes").items[0], "aloud")  # type: ignore[arg-type]
 
 
 def test_the_real_pubmedqa():

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from medalpaca_data.core.prompt import chat_template, render, user_message
 from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.prompts import ask, exam_prompt_id
+from medalpaca_data.exams.prompts import exam_prompt, exam_prompt_id
 
 ITEM = Item(id="1", question=" Which? ", options={"A": "one", "B": "two", "C": "three"}, answer="B")
 
@@ -48,7 +48,7 @@ def test_a_conversation_ends_each_answer():
 
 
 def test_letters_show_the_options_and_texts_do_not():
-    letter, text = ask(ITEM, "letter"), ask(ITEM, "text")
+    letter, text = exam_prompt(ITEM, "letter"), exam_prompt(ITEM, "text")
     assert letter.choices == ("A", "B", "C")
     assert "Which?\nA: one\nB: two\nC: three\n\n### Response:\n" in letter.prompt
     assert text.choices == ("one", "two", "three")
@@ -63,4 +63,4 @@ def test_each_way_of_asking_has_its_own_name():
 
 def test_an_unknown_scoring_is_refused():
     with pytest.raises(Exception, match="letter, text"):
-        ask(ITEM, "number")  # type: ignore[arg-type]
+        exam_prompt(ITEM, "number")  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from medalpaca_data.exams.exam import load_exam
-from medalpaca_data.exams.prompts import ask, exam_prompt_id
+from medalpaca_data.exams.prompts import exam_prompt, exam_prompt_id
 from medalpaca_evalharness.task_data import dataset, documents, prepare
 from medalpaca_evalharness.task_list import GROUPS, TASKS
 
@@ -26,7 +26,7 @@ def test_every_item_is_asked_as_the_data_package_asks_it(write_exam):
     directory = write_exam()
     rows = documents("medalpaca_usmle_step2", prepare("medalpaca_usmle_step2", {"exam": str(directory)}))
     items = [item for item in load_exam(directory).items if item.step == 2]
-    assert [row["prompt"] for row in rows] == [ask(item, "letter").prompt for item in items]
+    assert [row["prompt"] for row in rows] == [exam_prompt(item, "letter").prompt for item in items]
     assert [row["choices"] for row in rows] == [list(item.options) for item in items]
     assert [row["letters"][row["gold"]] for row in rows] == [item.answer for item in items]
 

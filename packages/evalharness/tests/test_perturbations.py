@@ -10,14 +10,8 @@ from medalpaca_data.core.paths import shared
 from medalpaca_data.core.prompt import render
 from medalpaca_data.exams.exam import load_exam
 from medalpaca_data.exams.item import LETTERS, Item
-from medalpaca_data.exams.prompts import LETTER_INSTRUCTION, ask
-from medalpaca_evalharness.stress.perturbations import (
-    NAMES_LETTERS,
-    NO_OPTIONS_SHOWN,
-    orders,
-    perturbed,
-    stress_id,
-)
+from medalpaca_data.exams.prompts import LETTER_INSTRUCTION, exam_prompt
+from medalpaca_evalharness.stress.perturbations import NAMES_LETTERS, NO_OPTIONS_SHOWN, orders, perturbed, stress_id
 from medalpaca_evalharness.stress.result import PERTURBATIONS
 
 QUESTION = "A cough for three weeks. What helps?"
@@ -164,5 +158,5 @@ def test_the_real_sample():
     assert sum(v.perturbation in ("published", "order") for one in found for v in one.variants) == sum(
         1 if one.item.id in swallowed else len(one.item.options) for one in found
     )
-    assert all(one.asked[0] == ask(one.item, "letter") for one in found)
+    assert all(one.asked[0] == exam_prompt(one.item, "letter") for one in found)
     assert {v.perturbation for one in found for v in one.variants} == set(PERTURBATIONS)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.prompts import ask
+from medalpaca_data.exams.prompts import exam_prompt
 from medalpaca_evalharness.scoring import accepted, first_accepted, last_kept, trimmed
 
 ALPHANUMERIC = string.ascii_letters + string.digits
@@ -47,7 +47,7 @@ def ours(texts: list[str]) -> tuple[bool, str]:
 def test_the_prompt():
     # Facts of the reference: primer, three headings, "K: text" lines, and the prefix that its answers continue.
     item = Item(id="x", question="Which?", options={"A": "one", "B": "two"}, answer="A")
-    assert ask(item, "protocol_2023").prompt == (
+    assert exam_prompt(item, "protocol_2023").prompt == (
         "Below is an instruction that describes a task, paired with an input that provides further context. "
         "Write a response that appropriately completes the request.\n\n"
         "### Instruction:\nAnswer this multiple choice question.\n\n"

@@ -11,7 +11,7 @@ import pytest
 from medalpaca_data.core.paths import shared
 from medalpaca_data.exams.contamination import words
 from medalpaca_data.exams.exam import load_exam, raw_exam
-from medalpaca_data.exams.prompts import ask
+from medalpaca_data.exams.prompts import exam_prompt
 from medalpaca_evalharness.task_data import dataset, prepare
 
 CONTEXT = 2048  # tokens of the first Llama, the shortest context the exam is meant for
@@ -89,7 +89,7 @@ def test_no_prompt_is_cut(real):
 
     longest = 0
     for item in load_exam(real, images="keep").items:
-        asked = ask(item, "letter")
+        asked = exam_prompt(item, "letter")
         pieces = re.findall(r"\w+|[^\w\s]|\n", asked.prompt + max(asked.choices, key=len))
         longest = max(longest, int(1.5 * len(pieces)))
     assert longest < CONTEXT
@@ -105,7 +105,7 @@ def test_no_prompt_is_cut_with_a_real_tokenizer(real):
     exams = {images: load_exam(real, images=images).items for images in ("exclude", "keep")}
     assert [len(items) for items in exams.values()] == [324, 371]
     for items in exams.values():
-        texts = [(asked := ask(item, "letter")).prompt + asked.choices[-1] for item in items]
+        texts = [(asked := exam_prompt(item, "letter")).prompt + asked.choices[-1] for item in items]
         assert max(len(encoding.ids) for encoding in tokenizer.encode_batch(texts)) < CONTEXT
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from medalpaca_data.exams.exam import load_exam
-from medalpaca_data.exams.prompts import ask
+from medalpaca_data.exams.prompts import exam_prompt
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def scored(model, prompt: str, answer: str) -> list[int]:
 @pytest.mark.parametrize("scoring", ["letter", "text"])
 def test_plain(model, scoring):
     for item in load_exam("medalpaca_pocket").items:
-        asked = ask(item, scoring)
+        asked = exam_prompt(item, scoring)
         for choice in asked.choices:
             ids = scored(model, asked.prompt, choice)
             assert ids == model.tokenizer(asked.prompt + choice)["input_ids"]
@@ -33,7 +33,7 @@ def test_plain(model, scoring):
 @pytest.mark.parametrize("scoring", ["letter", "text"])
 def test_with_the_chat_template_of_the_run(model, scoring):
     for item in load_exam("medalpaca_pocket").items[:50]:
-        asked = ask(item, scoring)
+        asked = exam_prompt(item, scoring)
         templated = model.apply_chat_template([{"role": "user", "content": asked.prompt}])
         assert scored(model, templated, asked.choices[0]) == scored(model, asked.prompt, asked.choices[0])
 
@@ -41,7 +41,7 @@ def test_with_the_chat_template_of_the_run(model, scoring):
 def test_a_letter_costs_one_forward_pass_per_question(model):
     # All letters share context and leading tokens, so that lm-eval's logits cache runs each question once.
     item = load_exam("medalpaca_pocket").items[0]
-    asked = ask(item, "letter")
+    asked = exam_prompt(item, "letter")
     heads = {tuple((pair := model._encode_pair(asked.prompt, c))[0] + pair[1][:-1]) for c in asked.choices}
     assert len(heads) == 1
 
@@ -51,7 +51,7 @@ def test_lm_eval_hands_over_prompt_and_answer_unchanged(write_exam, evaluate, an
     found = evaluate(answering(lambda doc: 0), "medalpaca_usmle_step1", {"exam": str(directory)})
     items = [item for item in load_exam(directory).items if item.step == 1]
     for item, sample in zip(items, found["samples"]["medalpaca_usmle_step1"], strict=True):
-        asked = ask(item, "letter")
+        asked = exam_prompt(item, "letter")
         assert [tuple(pair) for pair in sample["arguments"]] == [
             (asked.prompt, choice) for choice in asked.choices
         ]

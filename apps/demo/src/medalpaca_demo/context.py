@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from medalpaca_data.exams.exam import Exam
 from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.prompts import ask
+from medalpaca_data.exams.prompts import exam_prompt
 
 from .engine import Engine
 from .job import Job, Progress, Request, Scoring
@@ -98,7 +98,7 @@ class Scene:
 
     def request(self, item: Item, max_new_tokens: int | None = None) -> Request:
         """The item as training and examination ask it. With 0 tokens it is rated and nothing is written."""
-        question = ask(item, self.scoring)
+        question = exam_prompt(item, self.scoring)
         tokens = self.max_new_tokens if max_new_tokens is None else max_new_tokens
         return Request(
             prompt=question.prompt, choices=question.choices, scoring=self.scoring, max_new_tokens=tokens

@@ -16,7 +16,7 @@ from medalpaca_data.check import HALF
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.files import write_text
 from medalpaca_data.exams.contamination import coverage
-from medalpaca_data.exams.exam import BUNDLED, Exam, judge, raw_exam
+from medalpaca_data.exams.exam import BUNDLED, Exam, exclude_unscorable, raw_exam
 from medalpaca_data.exams.item import Item
 
 # An option's letter in the middle of a text, as files have it whose options were not told apart.
@@ -152,7 +152,7 @@ def import_exam(source: str, out: Path, *, images: str = "exclude") -> Imported:
             raise UserError(f"{file}: is there already; choose another --out or remove it first")
     broken: list[tuple[str, str]] = []
     raw = raw_exam(source if source in BUNDLED else Path(source).expanduser(), broken)
-    exam = judge(raw, images=images)
+    exam = exclude_unscorable(raw, images=images)
     rejects = (
         *((entry.id, entry.step, entry.reason) for entry in exam.excluded),
         *((place, None, reason) for place, reason in broken),

@@ -18,7 +18,7 @@ from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.offline import is_sealed, seal
 from medalpaca_data.exams.exam import Exam, find_exam, load_exam
 from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.prompts import ask, exam_prompt_id
+from medalpaca_data.exams.prompts import exam_prompt, exam_prompt_id
 
 from . import task_list
 from .model_identity import Examined, examined
@@ -140,7 +140,7 @@ def documents(name: str, prepared: Prepared) -> list[dict[str, Any]]:
     }
     rows = []
     for item in prepared.items:
-        asked = ask(item, scoring)
+        asked = exam_prompt(item, scoring)
         letters = list(item.options)
         row = {
             "item_id": item.id,

@@ -16,7 +16,7 @@ from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.offline import is_sealed, no_telemetry, sealed_setting
 from medalpaca_data.exams.exam import Excluded
 from medalpaca_data.exams.item import POCKET, VIGNETTES, Item
-from medalpaca_data.exams.prompts import Asking
+from medalpaca_data.exams.prompts import PromptStyle
 
 TIMEOUT = 10  # seconds to wait for the hub's first answer
 OFFLINE_SWITCHES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
@@ -89,7 +89,7 @@ def fetch(repository: Repository) -> Path:
 
 
 STEPS = (1, 2, 3)
-HOW: dict[str, Asking] = {"": "letter", "_text": "text", "_gen": "reasoning", "_2023": "protocol_2023"}
+HOW: dict[str, PromptStyle] = {"": "letter", "_text": "text", "_gen": "reasoning", "_2023": "protocol_2023"}
 MEDQA_PARTS = {"step1": "step1", "step2_3": "step2&3"}  # in a task's name, and in MedQA's `meta_info`
 
 
@@ -97,7 +97,7 @@ MEDQA_PARTS = {"step1": "step1", "step2_3": "step2&3"}  # in a task's name, and 
 class Task:
     """What one task asks of which exam."""
 
-    scoring: Asking
+    scoring: PromptStyle
     step: int | None = None  # only the items of this step
     part: str | None = None  # only the items whose subject this is
     bundled: str | None = None  # the exam that comes with the package

@@ -23,7 +23,7 @@ import gradio as gr
 from medalpaca_data.core.prompt import render
 from medalpaca_data.exams.exam import MIN_OPTIONS
 from medalpaca_data.exams.item import LETTERS, Item
-from medalpaca_data.exams.prompts import ask
+from medalpaca_data.exams.prompts import exam_prompt
 
 from ..context import Scene
 from ..html import ENGINE, QUIET, acted, button, html, notice, pressable, prompt, status
@@ -217,7 +217,7 @@ def read(scene: Scene, text: str) -> Own:
         choices: tuple[str, ...] = ()
         asked = render(pasted.question)
     else:
-        question = ask(pasted.item, scene.scoring)
+        question = exam_prompt(pasted.item, scene.scoring)
         asked, choices = question.prompt, question.choices
     return Own(
         Request(prompt=asked, choices=choices, scoring=scene.scoring, max_new_tokens=scene.max_new_tokens),

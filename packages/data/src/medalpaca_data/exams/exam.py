@@ -50,7 +50,7 @@ def load_exam(path_or_name: str | Path, *, images: str = "exclude") -> Exam:
     """
     if images not in ("exclude", "keep"):
         raise UserError(f"images={images!r}: 'exclude' or 'keep'")
-    return judge(raw_exam(path_or_name), images=images)
+    return exclude_unscorable(raw_exam(path_or_name), images=images)
 
 
 def raw_exam(path_or_name: str | Path, broken: list[tuple[str, str]] | None = None) -> RawExam:
@@ -65,7 +65,7 @@ def raw_exam(path_or_name: str | Path, broken: list[tuple[str, str]] | None = No
     return bundled() if bundled else read_exam(Path(path_or_name), broken)
 
 
-def judge(raw: RawExam, *, images: str = "exclude") -> Exam:
+def exclude_unscorable(raw: RawExam, *, images: str = "exclude") -> Exam:
     """Separate what can be scored from what cannot, with the reason."""
     seen: dict[str, Item] = {}
     items, excluded = [], []

@@ -12,7 +12,7 @@ from .item import Item
 
 Scoring = Literal["letter", "text"]  # by the log-likelihood of what may follow
 Generated = Literal["reasoning", "protocol_2023"]  # by what the model writes
-Asking = Literal[Scoring, Generated]
+PromptStyle = Literal[Scoring, Generated]
 
 LETTER_INSTRUCTION = "Answer this multiple choice question with the letter of the correct option."
 REASONING_INSTRUCTION = (
@@ -30,7 +30,7 @@ PROTOCOL_2023 = (
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ExamPrompt:
     """A question as the model gets it: the whole prompt, and one continuation per option, in option order."""
 
     prompt: str
@@ -42,26 +42,26 @@ def exam_input(item: Item) -> str:
     return "\n".join((item.question.strip(), *(f"{letter}: {text}" for letter, text in item.options.items())))
 
 
-def ask(item: Item, scoring: Asking) -> Asked:
+def exam_prompt(item: Item, scoring: PromptStyle) -> ExamPrompt:
     """`letter`: options are shown and a letter follows. `text`: the question alone, and an option's text follows.
 
     `reasoning` and `protocol_2023`: options are shown and the model writes; choices are the letters to find in that.
     """
     match scoring:
         case "letter":
-            return Asked(render(LETTER_INSTRUCTION, exam_input(item)), tuple(item.options))
+            return ExamPrompt(render(LETTER_INSTRUCTION, exam_input(item)), tuple(item.options))
         case "text":
-            return Asked(render(item.question), tuple(text.strip() for text in item.options.values()))
+            return ExamPrompt(render(item.question), tuple(text.strip() for text in item.options.values()))
         case "reasoning":
-            return Asked(render(REASONING_INSTRUCTION, exam_input(item)), tuple(item.options))
+            return ExamPrompt(render(REASONING_INSTRUCTION, exam_input(item)), tuple(item.options))
         case "protocol_2023":
             lines = (item.question, *(f"{letter}: {text}" for letter, text in item.options.items()))
-            return Asked(PROTOCOL_2023.replace("{input}", "\n".join(lines)), tuple(item.options))
-    raise UserError(f"scoring={scoring!r}: one of {', '.join(get_args(Asking))}")
+            return ExamPrompt(PROTOCOL_2023.replace("{input}", "\n".join(lines)), tuple(item.options))
+    raise UserError(f"scoring={scoring!r}: one of {', '.join(get_args(PromptStyle))}")
 
 
-def exam_prompt_id(scoring: Asking) -> str:
+def exam_prompt_id(scoring: PromptStyle) -> str:
     """Names the way of asking in everything that quotes a score: results with different ids are not comparable."""
     example = Item(id="", question="{question}", options={"A": "{a}", "B": "{b}"}, answer="A")
-    asked = ask(example, scoring)
+    asked = exam_prompt(example, scoring)
     return f"{scoring}-{sha256_json([PROMPT_ID, asked.prompt, asked.choices])[:12]}"

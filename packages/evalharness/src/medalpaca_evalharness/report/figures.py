@@ -20,7 +20,7 @@ from medalpaca_data.core.errors import CheckFailed
 from medalpaca_data.core.files import sha256_file
 from medalpaca_data.exams.exam import Exam, Excluded, load_exam
 from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.prompts import Asking, Generated, Scoring, ask, exam_prompt_id
+from medalpaca_data.exams.prompts import PromptStyle, Generated, Scoring, exam_prompt, exam_prompt_id
 
 from .. import contamination_split
 from ..calibration import answer_sets, calibration, forecasts
@@ -194,7 +194,7 @@ def prompt(run: Run) -> dict[str, Any]:
     }
     if bundled:
         return shown | {"text": asked}
-    every: tuple[Asking, ...] = (*get_args(Scoring), *get_args(Generated))
+    every: tuple[PromptStyle, ...] = (*get_args(Scoring), *get_args(Generated))
     scoring = next((known for known in every if known == run.scoring), None)
     if scoring is None or exam_prompt_id(scoring) != run.prompt_id:
         return shown | {"text": None}
@@ -204,7 +204,7 @@ def prompt(run: Run) -> dict[str, Any]:
         options={letter: f"{{option {letter}}}" for letter in doc["letters"]},
         answer=doc["letters"][0],
     )
-    text = ask(marked, scoring).prompt
+    text = exam_prompt(marked, scoring).prompt
     start, _, rest = text.partition("{question}")
     end = rest.rpartition("}")[2]
     if not (doc["prompt"].startswith(start) and doc["prompt"].endswith(end)):

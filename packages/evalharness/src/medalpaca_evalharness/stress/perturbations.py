@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from medalpaca_data.core.files import sha256_json
 from medalpaca_data.core.prompt import render
 from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.prompts import LETTER_INSTRUCTION, Asked, Scoring, ask
+from medalpaca_data.exams.prompts import LETTER_INSTRUCTION, ExamPrompt, Scoring, exam_prompt
 
-from .result import NONE_OF_THE_ABOVE, OPTIONS_ONLY, ORDER, PUBLISHED, QUESTION_ONLY, LeftOut, Variant
+from .result import (NONE_OF_THE_ABOVE, OPTIONS_ONLY, ORDER, PUBLISHED, QUESTION_ONLY, LeftOut, Variant)
 
 NOTA = "None of the above"
 NAMES_LETTERS = "names options by letter or number"
@@ -51,7 +51,7 @@ class Perturbed:
     key: int
     fixed: tuple[int, ...]  # positions whose option stays
     variants: tuple[Variant, ...]
-    asked: tuple[Asked, ...]
+    asked: tuple[ExamPrompt, ...]
     left_out: tuple[LeftOut, ...]
 
     @property
@@ -71,7 +71,7 @@ def perturbed(item: Item, scoring: Scoring) -> Perturbed:
     same = tuple(range(len(texts)))
     fixed = tuple(at for at in same if _COLLECTIVE.fullmatch(texts[at]))
     key = letters.index(item.answer)
-    variants, asked = [Variant(PUBLISHED, same)], [ask(item, scoring)]
+    variants, asked = [Variant(PUBLISHED, same)], [exam_prompt(item, scoring)]
     reasons = {
         ORDER: _why_not_orders(item, fixed, scoring),
         NONE_OF_THE_ABOVE: _why_not_nota(item, fixed),
@@ -82,11 +82,11 @@ def perturbed(item: Item, scoring: Scoring) -> Perturbed:
         for order in orders(len(texts), fixed):
             options = {letter: texts[at] for letter, at in zip(letters, order, strict=True)}
             variants.append(Variant(ORDER, order))
-            asked.append(ask(replace(item, options=options), scoring))
-    made: dict[str, Callable[[], Asked]] = {
-        NONE_OF_THE_ABOVE: lambda: ask(replace(item, options={**item.options, item.answer: NOTA}), scoring),
-        OPTIONS_ONLY: lambda: ask(replace(item, question=""), scoring),
-        QUESTION_ONLY: lambda: Asked(render(LETTER_INSTRUCTION, item.question), tuple(letters)),
+            asked.append(exam_prompt(replace(item, options=options), scoring))
+    made: dict[str, Callable[[], ExamPrompt]] = {
+        NONE_OF_THE_ABOVE: lambda: exam_prompt(replace(item, options={**item.options, item.answer: NOTA}), scoring),
+        OPTIONS_ONLY: lambda: exam_prompt(replace(item, question=""), scoring),
+        QUESTION_ONLY: lambda: ExamPrompt(render(LETTER_INSTRUCTION, item.question), tuple(letters)),
     }
     for name, make in made.items():
         if not reasons[name]:
