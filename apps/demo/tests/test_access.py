@@ -19,7 +19,16 @@ from argon2 import PasswordHasher
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.exam import Exam
 from medalpaca_data.exams.item import Item
-from medalpaca_demo.access import (FORGOTTEN_SECONDS, FREE, LONGEST_SECONDS, Lockout, _address, _network, check_tls, read_auth)
+from medalpaca_demo.access import (
+    FORGOTTEN_SECONDS,
+    FREE,
+    LONGEST_SECONDS,
+    Lockout,
+    _address,
+    _network,
+    check_tls,
+    read_auth,
+)
 from medalpaca_demo.engine import Engine
 from medalpaca_demo.models import check_pair, no_engine
 

@@ -17,7 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medalpaca_data.exams import contamination
-from medalpaca_data.exams.contamination import FILE, SHARE, KnownQuestions, pack, question_pieces, unpack, words_of
+from medalpaca_data.exams.contamination import (
+    FILE,
+    SHARE,
+    KnownQuestions,
+    pack,
+    question_pieces,
+    unpack,
+    words_of,
+)
 from medalpaca_data.exams.item import Item
 from medalpaca_data.exams.layouts import read_exam
 from medalpaca_data.exams.prompts import exam_input

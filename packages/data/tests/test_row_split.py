@@ -11,7 +11,16 @@ from medalpaca_data.build import build
 from medalpaca_data.core.records import read_split
 from medalpaca_data.core.row import Row
 from medalpaca_data.recipe import Recipe
-from medalpaca_data.sources import (Alpaca, Chat, ChatDoctor, MedMCQA, MedQA, PatientDialogues, Published, WikiDocPatientInfo)
+from medalpaca_data.sources import (
+    Alpaca,
+    Chat,
+    ChatDoctor,
+    MedMCQA,
+    MedQA,
+    PatientDialogues,
+    Published,
+    WikiDocPatientInfo,
+)
 from medalpaca_data.sources.base import LeftOut, Reject, row_split
 
 UNKNOWN = "split of the row is not known (train, dev and test are)"

@@ -11,7 +11,14 @@ from medalpaca_data.build import build
 from medalpaca_data.core.errors import MAX_RECORD_TEXT, UserError
 from medalpaca_data.core.row import Row
 from medalpaca_data.recipe import Recipe, load_recipe
-from medalpaca_data.sources import Alpaca, MedMCQA, MedQA, PubMedCausal, PubMedHealthAdvice, WikiDocPatientInfo
+from medalpaca_data.sources import (
+    Alpaca,
+    MedMCQA,
+    MedQA,
+    PubMedCausal,
+    PubMedHealthAdvice,
+    WikiDocPatientInfo,
+)
 from medalpaca_data.sources.base import PlainFile, Reject
 
 CROOKED = "more or fewer fields than headings (a comma without quotes?)"

@@ -12,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medalpaca_data.core.errors import CheckFailed
-from medalpaca_evalharness.calibration import (Forecast, answer_sets, at_coverage, brier, calibration, conformal_threshold, equal_mass_bins, softmax, split, try_sets)
+from medalpaca_evalharness.calibration import (
+    Forecast,
+    answer_sets,
+    at_coverage,
+    brier,
+    calibration,
+    conformal_threshold,
+    equal_mass_bins,
+    softmax,
+    split,
+    try_sets,
+)
 
 
 def forecast(name: object, shares: list[float], key: int) -> Forecast:

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medalpaca_evalharness.answer_extraction import NONE, TWO, find_flexible, find_strict, flexible, strict, why_none
+from medalpaca_evalharness.answer_extraction import (
+    NONE,
+    TWO,
+    find_flexible,
+    find_strict,
+    flexible,
+    strict,
+    why_none,
+)
 from medalpaca_evalharness.scoring import OUTCOMES, by_answer
 
 LETTERS = "ABCDE"

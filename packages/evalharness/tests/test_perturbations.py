@@ -11,7 +11,13 @@ from medalpaca_data.core.prompt import render
 from medalpaca_data.exams.exam import load_exam
 from medalpaca_data.exams.item import LETTERS, Item
 from medalpaca_data.exams.prompts import LETTER_INSTRUCTION, exam_prompt
-from medalpaca_evalharness.stress.perturbations import NAMES_LETTERS, NO_OPTIONS_SHOWN, orders, perturbed, stress_id
+from medalpaca_evalharness.stress.perturbations import (
+    NAMES_LETTERS,
+    NO_OPTIONS_SHOWN,
+    orders,
+    perturbed,
+    stress_id,
+)
 from medalpaca_evalharness.stress.result import PERTURBATIONS
 
 QUESTION = "A cough for three weeks. What helps?"

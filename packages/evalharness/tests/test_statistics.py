@@ -12,7 +12,15 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from medalpaca_evalharness.compare import Row
-from medalpaca_evalharness.statistics import (Stratum, detectable_difference, holm, mcnemar_exact, paired_bootstrap, power, wilson)
+from medalpaca_evalharness.statistics import (
+    Stratum,
+    detectable_difference,
+    holm,
+    mcnemar_exact,
+    paired_bootstrap,
+    power,
+    wilson,
+)
 
 counts = st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 

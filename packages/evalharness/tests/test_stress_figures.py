@@ -16,7 +16,15 @@ from medalpaca_data.core.errors import UserError
 from medalpaca_evalharness.stress.figures import Figures, differing, side_figures, stress_figures
 from medalpaca_evalharness.stress.option_order import gap, mean, memorisation_gap, position_bias
 from medalpaca_evalharness.stress.perturbations import orders
-from medalpaca_evalharness.stress.result import LeftOut, Scored, Side, Stress, Variant, read_stress, write_stress
+from medalpaca_evalharness.stress.result import (
+    LeftOut,
+    Scored,
+    Side,
+    Stress,
+    Variant,
+    read_stress,
+    write_stress,
+)
 
 Choose = Callable[[Scored, Variant], int]  # the position that is chosen
 

@@ -17,7 +17,17 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from medalpaca_data.core.errors import UserError
-from medalpaca_train.canary import (add_to_card, canary, exposure, exposure_by_chance, likelihoods, make_patients, p_by_chance, rank, verdict)
+from medalpaca_train.canary import (
+    add_to_card,
+    canary,
+    exposure,
+    exposure_by_chance,
+    likelihoods,
+    make_patients,
+    p_by_chance,
+    rank,
+    verdict,
+)
 from medalpaca_train.cli import main
 from medalpaca_train.recipe import CanaryTest, read_words
 from medalpaca_train.tokenize import encode

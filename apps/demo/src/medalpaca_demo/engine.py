@@ -23,7 +23,18 @@ import torch
 from medalpaca_data.core.errors import UserError
 
 from .audit import UNWRITTEN, Recorder
-from .inference import (FanOut, Row, StopRows, encode, follow, loglikelihoods, max_length, rate, read, score_options)
+from .inference import (
+    FanOut,
+    Row,
+    StopRows,
+    encode,
+    follow,
+    loglikelihoods,
+    max_length,
+    rate,
+    read,
+    score_options,
+)
 from .job import ARMS, Arm, Job, Progress, Request
 from .remote import Remote, answer_all
 from .sides import Arms

@@ -29,7 +29,19 @@ from .core.errors import UserError
 from .core.files import new_directory, package_sha256, sha256_file, versions
 from .deid.settings import gate
 from .exams.exam import Exam, load_exam
-from .executor import (FINGERPRINT, Engine, Kind, Serial, Stage, Tell, fingerprint, open_engine, run_all, run_stage, silent)
+from .executor import (
+    FINGERPRINT,
+    Engine,
+    Kind,
+    Serial,
+    Stage,
+    Tell,
+    fingerprint,
+    open_engine,
+    run_all,
+    run_stage,
+    silent,
+)
 from .ledger import make_ledger, read_ledger, same_files
 from .recipe import Recipe, load_recipe
 from .shard import Shard, read_account, total

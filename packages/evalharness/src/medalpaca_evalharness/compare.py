@@ -13,7 +13,15 @@ from medalpaca_data.core.errors import CheckFailed
 
 from .results import Run
 from .samples import Answer
-from .statistics import (Interval, Stratum, detectable_difference, holm, mcnemar_exact, paired_bootstrap, wilson)
+from .statistics import (
+    Interval,
+    Stratum,
+    detectable_difference,
+    holm,
+    mcnemar_exact,
+    paired_bootstrap,
+    wilson,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,13 @@ from typing import Any, Literal
 from medalpaca_data.core.errors import UserError, one_line
 from medalpaca_data.core.files import read_json
 from medalpaca_data.core.prompt import PROMPT_ID
-from medalpaca_data.core.weights import (REFUSED_SUFFIXES, check_adapter_dir, check_model_dir, refuse_unsafe, weights_sha256)
+from medalpaca_data.core.weights import (
+    REFUSED_SUFFIXES,
+    check_adapter_dir,
+    check_model_dir,
+    refuse_unsafe,
+    weights_sha256,
+)
 
 from . import task_list
 

@@ -26,19 +26,48 @@ from medalpaca_data.core.weights import weights_sha256
 
 from . import checkpoint, run_dir
 from .checkpoint import Progress
-from .datasets import (POCKET_BASE, Material, Prepared, clear_rows, prepare, read_material, say_prepared, settle)
+from .datasets import (
+    POCKET_BASE,
+    Material,
+    Prepared,
+    clear_rows,
+    prepare,
+    read_material,
+    say_prepared,
+    settle,
+)
 from .distributed import say_spread, spread_out
 from .estimate import estimate
 from .hardware import Hardware, choose, peak, use_threads, work_of
 from .loop import Trainer, make_optimizer, stop_on_signals
 from .loss import choose_objective
-from .model import (FRESH, base_directory, checkpoint_activations, commit_of, count, load_model, settings, skeleton, trainable)
+from .model import (
+    FRESH,
+    base_directory,
+    checkpoint_activations,
+    commit_of,
+    count,
+    load_model,
+    settings,
+    skeleton,
+    trainable,
+)
 from .model_card import make_card, show
 from .packing import make_plan
 from .process_group import ALONE, World
 from .progress import say
 from .recipe import Recipe, find_recipe
-from .run_dir import (LOCK, Outcome, alone, begin, check_out, check_same, remove_leftovers, save_best, save_model)
+from .run_dir import (
+    LOCK,
+    Outcome,
+    alone,
+    begin,
+    check_out,
+    check_same,
+    remove_leftovers,
+    save_best,
+    save_model,
+)
 from .tokenize import show_preview
 from .trackers import check_trackers, draw_curve, read_journal
 

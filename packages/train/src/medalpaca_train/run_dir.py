@@ -25,7 +25,15 @@ from typing import Any
 import torch
 
 from medalpaca_data.core.errors import UserError
-from medalpaca_data.core.files import (new_directory, read_json, sha256_file, sha256_listing, versions, write_json, write_text)
+from medalpaca_data.core.files import (
+    new_directory,
+    read_json,
+    sha256_file,
+    sha256_listing,
+    versions,
+    write_json,
+    write_text,
+)
 from medalpaca_data.core.prompt import PROMPT_ID
 from medalpaca_data.core.weights import tokenizer_sha256, weights_sha256
 

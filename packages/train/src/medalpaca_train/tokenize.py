@@ -24,7 +24,14 @@ from rich.text import Text
 
 from medalpaca_data.core import paths
 from medalpaca_data.core.errors import UserError
-from medalpaca_data.core.files import new_directory, read_json, sha256_bytes, sha256_file, sha256_json, write_json
+from medalpaca_data.core.files import (
+    new_directory,
+    read_json,
+    sha256_bytes,
+    sha256_file,
+    sha256_json,
+    write_json,
+)
 from medalpaca_data.core.prompt import PROMPT_ID, render
 from medalpaca_data.core.row import Row
 

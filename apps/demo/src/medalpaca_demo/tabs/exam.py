@@ -20,7 +20,7 @@ import gradio as gr
 from medalpaca_data.exams.item import Item
 
 from ..context import Scene
-from ..html import (ARM_NAMES, ENGINE, NOTHING, PRESS, acted, button, choice, download, notice, pressable, stem)
+from ..html import ARM_NAMES, ENGINE, NOTHING, PRESS, acted, button, choice, download, notice, pressable, stem
 from ..job import ARMS, Arm
 from ..results import steps
 from ..side_by_side import RIGHT, WRONG

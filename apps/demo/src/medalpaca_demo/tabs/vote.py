@@ -20,7 +20,7 @@ import gradio as gr
 from medalpaca_evalharness.statistics import mcnemar_exact
 
 from ..context import Scene
-from ..html import (ARM_NAMES, ENGINE, PRESS, acted, button, download, html, notice, pressable, stem)
+from ..html import ARM_NAMES, ENGINE, PRESS, acted, button, download, html, notice, pressable, stem
 from ..job import ARMS, Arm, Progress
 from ..side_by_side import answer_column
 

@@ -7,7 +7,25 @@ from __future__ import annotations
 
 import re
 
-from .rules import (FIELD, LETTER, NAME, PARTICLES, STOP, TWO, UPPER, Match, Rule, Span, given_names, is_common, is_eponym, is_given, is_surname, listed, medical_after)
+from .rules import (
+    FIELD,
+    LETTER,
+    NAME,
+    PARTICLES,
+    STOP,
+    TWO,
+    UPPER,
+    Match,
+    Rule,
+    Span,
+    given_names,
+    is_common,
+    is_eponym,
+    is_given,
+    is_surname,
+    listed,
+    medical_after,
+)
 
 LEFT = r"(?:^|[\s(\[/\"\u201c,;:>])"
 TITLE = (

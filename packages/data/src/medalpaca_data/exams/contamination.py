@@ -20,7 +20,19 @@ from string import ascii_lowercase, digits
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.words import (HashedWords, Hashes, Offsets, batches, hash_runs, hash_windows, hash_words, mix, ngrams, range_indices, words)
+from ..core.words import (
+    HashedWords,
+    Hashes,
+    Offsets,
+    batches,
+    hash_runs,
+    hash_windows,
+    hash_words,
+    mix,
+    ngrams,
+    range_indices,
+    words,
+)
 from .exam import Exam
 from .item import Item
 

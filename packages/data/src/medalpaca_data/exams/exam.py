@@ -1,4 +1,4 @@
-"""The exam: items with their options and key, what was excluded and why, and the hash that names it."""
+"""The exam: scorable items, excluded items with their reason, and the hash that identifies the exam."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BUNDLED = (POCKET, VIGNETTES)
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """An item that was read and cannot be scored."""
+    """An item that was read but cannot be scored."""
 
     id: str
     step: int | None
@@ -26,54 +26,59 @@ class Excluded:
 
 @dataclass(frozen=True, slots=True)
 class Exam:
-    """An exam ready to be scored. `len(items) + len(excluded) == read`, always."""
+    """An exam that is ready for evaluation. Always, `len(items) + len(excluded) == read`.
+
+    `sha256` is computed over the scorable items in canonical form and identifies the exam wherever a score is
+    reported. `source_sha256` is the hash of the files.
+    """
 
     name: str
     items: tuple[Item, ...]
     excluded: tuple[Excluded, ...]
     read: int
-    sha256: str  # of the scorable items in canonical form: names the exam in everything that quotes a score
-    source_sha256: str  # of the files it was read from
+    sha256: str
+    source_sha256: str
     warnings: tuple[str, ...] = ()
 
 
 def find_exam(explicit: str | None) -> str | None:
-    """The exam somebody named: `explicit`, else `MEDALPACA_EXAM`, else None."""
+    """Return `explicit`, else the value of `MEDALPACA_EXAM`, else None."""
     return explicit or os.environ.get("MEDALPACA_EXAM") or None
 
 
 def load_exam(path_or_name: str | Path, *, images: str = "exclude") -> Exam:
-    """Read an exam from a file or directory in any known layout, or a bundled one by name.
+    """Return an exam from a file or directory in a known layout, or a bundled exam by name.
 
-    `images="keep"` also scores items whose text needs a picture. Raises UserError, one line, when nothing is
-    there, the layout is unknown, a record is broken, or no item can be scored.
+    `images="keep"` includes items whose question needs a picture; "exclude" excludes and counts them.
+    Raises UserError if the path does not exist, the layout is unknown, a record is invalid, or no item can be scored.
     """
     if images not in ("exclude", "keep"):
-        raise UserError(f"images={images!r}: 'exclude' or 'keep'")
+        raise UserError(f"images={images!r}: allowed: 'exclude', 'keep'")
     return exclude_unscorable(raw_exam(path_or_name), images=images)
 
 
-def raw_exam(path_or_name: str | Path, broken: list[tuple[str, str]] | None = None) -> RawExam:
-    """An exam as it stands, before it is judged. (place, reason) of records that cannot be read go to `broken`.
+def raw_exam(path_or_name: str | Path, invalid: list[tuple[str, str]] | None = None) -> RawExam:
+    """Return all items of an exam, before exclusion.
 
-    Without `broken`, the first such record is refused.
+    (location, reason) of every invalid record is appended to `invalid`. Without `invalid`, the first invalid record
+    raises UserError.
     """
     from .layouts import read_exam
     from .pocket import pocket_exam, vignettes
 
     bundled = {POCKET: pocket_exam, VIGNETTES: vignettes}.get(str(path_or_name))
-    return bundled() if bundled else read_exam(Path(path_or_name), broken)
+    return bundled() if bundled else read_exam(Path(path_or_name), invalid)
 
 
 def exclude_unscorable(raw: RawExam, *, images: str = "exclude") -> Exam:
-    """Separate what can be scored from what cannot, with the reason."""
+    """Return the exam with every item that cannot be scored excluded, with its reason."""
     seen: dict[str, Item] = {}
     items, excluded = [], []
     for item in raw.items:
         first = seen.setdefault(item.id, item)
         if first is not item and first != item:
             raise UserError(
-                f"{raw.name}: two different items are called {item.id!r}; give each an id of its own"
+                f"{raw.name}: two different items have the id {item.id!r}; give each item a unique id"
             )
         reason = unscorable(item) if first is item else "same item again"
         if reason is None and images == "exclude" and item.id in raw.images:
@@ -85,7 +90,7 @@ def exclude_unscorable(raw: RawExam, *, images: str = "exclude") -> Exam:
     if not items:
         reasons = sorted({entry.reason for entry in excluded})
         raise UserError(
-            f"{raw.name}: no scorable item among {len(raw.items)} read ({'; '.join(reasons) or 'it is empty'})"
+            f"{raw.name}: none of the {len(raw.items)} items can be scored ({'; '.join(reasons) or 'no items'})"
         )
     return Exam(
         name=raw.name,
@@ -99,7 +104,7 @@ def exclude_unscorable(raw: RawExam, *, images: str = "exclude") -> Exam:
 
 
 def unscorable(item: Item) -> str | None:
-    """Why an item cannot be scored, or None."""
+    """Return the reason why an item cannot be scored, or None."""
     if not item.question.strip():
         return "no question"
     if not item.options:
@@ -116,7 +121,7 @@ def unscorable(item: Item) -> str | None:
 
 
 def canonical_sha256(items: Iterable[Item]) -> str:
-    """SHA-256 over the items in canonical JSON: the same exam has the same name in whatever layout it came."""
+    """Return the SHA-256 over the items in canonical JSON. It does not depend on the layout of the file."""
     return sha256_json(
         [[item.id, item.step, item.question, list(item.options.items()), item.answer] for item in items]
     )

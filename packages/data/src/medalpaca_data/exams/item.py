@@ -1,4 +1,4 @@
-"""The exam item, and an exam as a reader found it, before anything is judged."""
+"""The exam item, and an exam as it was read, before items that cannot be scored are excluded."""
 
 from __future__ import annotations
 
@@ -9,39 +9,47 @@ from dataclasses import dataclass
 from ..core.files import sha256_bytes
 
 LETTERS = string.ascii_uppercase
-POCKET = "medalpaca_pocket"  # bundled
-VIGNETTES = "medalpaca_vignettes"  # bundled
+# Names of the bundled exams.
+POCKET = "medalpaca_pocket"
+VIGNETTES = "medalpaca_vignettes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One question. `options` maps letters to texts in the order in which they are shown."""
+    """One single-best-answer question.
+
+    `options` maps letters to texts in the order in which they are shown; `answer` is a letter. `subject` of a MedQA
+    item is its part, "step1" or "step2&3".
+    """
 
     id: str
     question: str
     options: Mapping[str, str]
     answer: str
     step: int | None = None
-    subject: str | None = None  # of MedQA: the part, "step1" or "step2&3"
+    subject: str | None = None
     image: str | None = None
 
     @property
     def chance(self) -> float:
-        """The share right by guessing: one over the number of options."""
+        """Return the expected accuracy of guessing: 1 / number of options."""
         return 1 / len(self.options)
 
 
 @dataclass(frozen=True, slots=True)
 class RawExam:
-    """What a reader found, before anything is judged: items as they stand, and hashes of the files."""
+    """All items of an exam file, before exclusion.
+
+    `source_sha256` is the hash of the files, `images` the ids of items whose question needs a picture.
+    """
 
     name: str
     items: tuple[Item, ...]
     source_sha256: str
-    images: frozenset[str] = frozenset()  # ids of items whose text needs a picture
+    images: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
 
 
 def content_item_id(question: str, options: Iterable[str]) -> str:
-    """An id from an item's content, for layouts that have none: the same in whatever layout it comes."""
+    """Return an id computed from question and options, for layouts that have no ids."""
     return f"item-{sha256_bytes(chr(31).join((question, *options)).encode())[:12]}"

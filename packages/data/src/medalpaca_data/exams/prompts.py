@@ -1,4 +1,4 @@
-"""How an exam item is asked: one way for lm_eval, for training on exam rows, and for the demo."""
+"""Prompts of exam items, shared by the evaluation tasks, training on exam rows, and the demo."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from ..core.files import sha256_json
 from ..core.prompt import PROMPT_ID, render
 from .item import Item
 
-Scoring = Literal["letter", "text"]  # by the log-likelihood of what may follow
-Generated = Literal["reasoning", "protocol_2023"]  # by what the model writes
+# Scored by the log-likelihood of each choice.
+Scoring = Literal["letter", "text"]
+# Scored by the generated text.
+Generated = Literal["reasoning", "protocol_2023"]
 PromptStyle = Literal[Scoring, Generated]
 
 LETTER_INSTRUCTION = "Answer this multiple choice question with the letter of the correct option."
@@ -19,7 +21,7 @@ REASONING_INSTRUCTION = (
     "Answer this multiple choice question. Think it through step by step, then finish with a line of its own that "
     'says "Answer: " and the letter of the correct option.'
 )
-# What the reference implementation of 2023 asked; its template differs from ours in primer, headings and prefix.
+# Prompt of the 2023 reference implementation, whose introduction, headings and answer prefix differ.
 PROTOCOL_2023 = (
     "Below is an instruction that describes a task, paired with an input that provides further context. "
     "Write a response that appropriately completes the request."
@@ -31,21 +33,25 @@ PROTOCOL_2023 = (
 
 @dataclass(frozen=True, slots=True)
 class ExamPrompt:
-    """A question as the model gets it: the whole prompt, and one continuation per option, in option order."""
+    """The complete prompt of an item, and one continuation per option, in the order of the options."""
 
     prompt: str
     choices: tuple[str, ...]
 
 
 def exam_input(item: Item) -> str:
-    """Question and lettered options, one per line."""
+    """Return the question and its lettered options, one per line."""
     return "\n".join((item.question.strip(), *(f"{letter}: {text}" for letter, text in item.options.items())))
 
 
 def exam_prompt(item: Item, scoring: PromptStyle) -> ExamPrompt:
-    """`letter`: options are shown and a letter follows. `text`: the question alone, and an option's text follows.
+    """Return prompt and choices of an item.
 
-    `reasoning` and `protocol_2023`: options are shown and the model writes; choices are the letters to find in that.
+    letter: the prompt shows the options; the choices are their letters.
+    text: the prompt is the question only; the choices are the texts of the options.
+    reasoning, protocol_2023: the prompt shows the options; the choices are the letters to extract from the
+    generated text.
+    Raises UserError for another style.
     """
     match scoring:
         case "letter":
@@ -57,11 +63,11 @@ def exam_prompt(item: Item, scoring: PromptStyle) -> ExamPrompt:
         case "protocol_2023":
             lines = (item.question, *(f"{letter}: {text}" for letter, text in item.options.items()))
             return ExamPrompt(PROTOCOL_2023.replace("{input}", "\n".join(lines)), tuple(item.options))
-    raise UserError(f"scoring={scoring!r}: one of {', '.join(get_args(PromptStyle))}")
+    raise UserError(f"scoring={scoring!r}: allowed: {', '.join(get_args(PromptStyle))}")
 
 
 def exam_prompt_id(scoring: PromptStyle) -> str:
-    """Names the way of asking in everything that quotes a score: results with different ids are not comparable."""
+    """Return the id of a prompt style. Scores with different prompt ids are not comparable."""
     example = Item(id="", question="{question}", options={"A": "{a}", "B": "{b}"}, answer="A")
-    asked = exam_prompt(example, scoring)
-    return f"{scoring}-{sha256_json([PROMPT_ID, asked.prompt, asked.choices])[:12]}"
+    rendered = exam_prompt(example, scoring)
+    return f"{scoring}-{sha256_json([PROMPT_ID, rendered.prompt, rendered.choices])[:12]}"

@@ -12,7 +12,7 @@ from ..core.records import read_records
 from ..core.row import Row
 from ..exams.item import LETTERS, Item
 from ..exams.layouts import MEDMCQA_OPTIONS
-from .base import (About, LeftOut, Name, PlainFile, Record, TrainOrDev, agreed_split, exam_row, row_split)
+from .base import About, LeftOut, Name, PlainFile, Record, TrainOrDev, agreed_split, exam_row, row_split
 
 OPTION = re.compile(r"\n\s*Option ([A-Z]):")
 LETTER = re.compile(r"\(([A-Z])\)")

@@ -20,7 +20,17 @@ from itertools import compress
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.words import (HashedWords, Hashes, Offsets, batches, hash_runs, hash_windows, hash_words, mix, range_indices)
+from ..core.words import (
+    HashedWords,
+    Hashes,
+    Offsets,
+    batches,
+    hash_runs,
+    hash_windows,
+    hash_words,
+    mix,
+    range_indices,
+)
 
 N = 3  # words in a shingle; with five, a copy with one word in twenty changed would hardly look like one
 ROWS = 4  # minima in a band

@@ -13,7 +13,7 @@ from ..core.errors import UserError
 from ..core.files import is_text, read_json, write_json
 from ..core.row import Row
 from ..executor import Tell, silent
-from ..shard import (ROWS, Shard, escaped, frame, is_whole, place_of, read_account, rejected_line, write_shard)
+from ..shard import ROWS, Shard, escaped, frame, is_whole, place_of, read_account, rejected_line, write_shard
 from ..sources.base import BaseSource, Context, Record, Reject
 
 STAGE = "read"

@@ -10,7 +10,22 @@ from typing import Any
 
 from ..scoring import OUTCOMES
 from . import html
-from .html import (Mark, between, by_side, count, ids, p_value, paragraph, percent, section, signed, signed_between, small, table, text)
+from .html import (
+    Mark,
+    between,
+    by_side,
+    count,
+    ids,
+    p_value,
+    paragraph,
+    percent,
+    section,
+    signed,
+    signed_between,
+    small,
+    table,
+    text,
+)
 
 BOTH = '<span class="base">&#9675; base</span> <span class="tuned">&#9632; tuned</span> '
 KEY = '<p class="key">{sides}<span class="muted">accuracy in %; lines: 95 % intervals; dashes: chance</span></p>'

@@ -6,7 +6,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import html
-from .html import (Mark, between, by_side, count, p_value, paragraph, percent, section, signed, signed_between, small, text)
+from .html import (
+    Mark,
+    between,
+    by_side,
+    count,
+    p_value,
+    paragraph,
+    percent,
+    section,
+    signed,
+    signed_between,
+    small,
+    text,
+)
 from .sections import BOTH, KEY
 
 HEADING = "Stress: do answers hold when the exam is asked otherwise?"

@@ -13,9 +13,21 @@ from typing import Any
 from medalpaca_data.exams.exam import Exam
 
 from ..statistics import mcnemar_exact
-from .option_order import (Mean, Orders, Share, gap, moved, orders, paired, rights, robust, share_of, with_interval)
+from .option_order import (
+    Mean,
+    Orders,
+    Share,
+    gap,
+    moved,
+    orders,
+    paired,
+    rights,
+    robust,
+    share_of,
+    with_interval,
+)
 from .perturbations import Perturbed, perturbed, stress_id
-from .result import (NONE_OF_THE_ABOVE, OPTIONS_ONLY, PUBLISHED, QUESTION_ONLY, SIDES, Scored, Stress)
+from .result import NONE_OF_THE_ABOVE, OPTIONS_ONLY, PUBLISHED, QUESTION_ONLY, SIDES, Scored, Stress
 
 
 @dataclass(frozen=True, slots=True)

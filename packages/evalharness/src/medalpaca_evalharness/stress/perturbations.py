@@ -14,7 +14,7 @@ from medalpaca_data.core.prompt import render
 from medalpaca_data.exams.item import Item
 from medalpaca_data.exams.prompts import LETTER_INSTRUCTION, ExamPrompt, Scoring, exam_prompt
 
-from .result import (NONE_OF_THE_ABOVE, OPTIONS_ONLY, ORDER, PUBLISHED, QUESTION_ONLY, LeftOut, Variant)
+from .result import NONE_OF_THE_ABOVE, OPTIONS_ONLY, ORDER, PUBLISHED, QUESTION_ONLY, LeftOut, Variant
 
 NOTA = "None of the above"
 NAMES_LETTERS = "names options by letter or number"
@@ -84,7 +84,9 @@ def perturbed(item: Item, scoring: Scoring) -> Perturbed:
             variants.append(Variant(ORDER, order))
             asked.append(exam_prompt(replace(item, options=options), scoring))
     made: dict[str, Callable[[], ExamPrompt]] = {
-        NONE_OF_THE_ABOVE: lambda: exam_prompt(replace(item, options={**item.options, item.answer: NOTA}), scoring),
+        NONE_OF_THE_ABOVE: lambda: exam_prompt(
+            replace(item, options={**item.options, item.answer: NOTA}), scoring
+        ),
         OPTIONS_ONLY: lambda: exam_prompt(replace(item, question=""), scoring),
         QUESTION_ONLY: lambda: ExamPrompt(render(LETTER_INSTRUCTION, item.question), tuple(letters)),
     }

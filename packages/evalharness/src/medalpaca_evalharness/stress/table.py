@@ -15,7 +15,7 @@ from medalpaca_data.core.cli import screen
 
 from .figures import Difference, Figures, SideFigures
 from .option_order import Mean, Share
-from .result import (NONE_OF_THE_ABOVE, OPTIONS_ONLY, ORDER, PERTURBATIONS, QUESTION_ONLY, SIDES, Stress)
+from .result import NONE_OF_THE_ABOVE, OPTIONS_ONLY, ORDER, PERTURBATIONS, QUESTION_ONLY, SIDES, Stress
 
 LEANS = 2.0  # a preference is spoken of from so many times what blind guessing shows
 
