@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medalpaca_data.core.errors import UserError
-from medalpaca_data.exams.exam import find_exam, exclude_unscorable, load_exam
+from medalpaca_data.exams.exam import exclude_unscorable, find_exam, load_exam
 from medalpaca_data.exams.item import Item, RawExam
 
 

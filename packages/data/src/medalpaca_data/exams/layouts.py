@@ -1,4 +1,4 @@
-"""Readers for the layouts exams come in. Each returns what is there; judging it is `exam.judge`'s work."""
+"""Readers of exam files. `LAYOUTS` lists the known layouts of one record per item; the first that matches is used."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import csv
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -21,67 +22,93 @@ STEP_FILE = re.compile(r"step([1-9]\d*)\.json")
 IMAGE_LIST = "question_with_images.json"
 MEDMCQA_OPTIONS = ("opa", "opb", "opc", "opd")
 PUBMEDQA_OPTIONS = ("yes", "no", "maybe")
-PUBMEDQA_TEST = "test_ground_truth.json"  # PubMed number to key, of the 500 test questions
+# PubMed number and answer of the 500 test questions of PubMedQA.
+PUBMEDQA_TEST = "test_ground_truth.json"
+# Records that are searched for a known layout, because the first ones may be invalid.
+SEARCHED = 100
+
+Record = Mapping[str, Any]
+Located = tuple[str, dict[str, Any]]
+ReadItem = Callable[[Record, str], Item]
 
 
-class Broken:
-    """Records that cannot be read: the first is refused, or all are listed as (place, reason)."""
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A layout of one record per item.
+
+    `matches` returns whether a record has this layout. `reader` receives the path and all records and returns the
+    function that converts (record, location) to an item; it raises UserError for an invalid record. `example` lists
+    the keys that identify the layout, for error messages.
+    """
+
+    name: str
+    example: str
+    matches: Callable[[Record], bool]
+    reader: Callable[[Path, Sequence[Located]], ReadItem]
+
+
+class InvalidRecords:
+    """Collects (location, reason) of invalid records in `listed`; if that is None, the first one is raised."""
 
     def __init__(self, listed: list[tuple[str, str]] | None) -> None:
         self.listed = listed
 
-    def __call__(self, error: UserError, place: str) -> None:
-        """Note that what is at `place` cannot be read, or raise `error`."""
+    def add(self, error: UserError, location: str) -> None:
+        """Collect or raise `error`."""
         if self.listed is None:
             raise error from None
-        self.listed.append((place, str(error).removeprefix(place).lstrip(": ")))
+        self.listed.append((location, str(error).removeprefix(location).lstrip(": ")))
 
 
-def read_exam(path: Path, broken: list[tuple[str, str]] | None = None) -> RawExam:
-    """The exam in a directory (reference layout) or a file (MedQA, MedMCQA, PubMedQA, MMLU, CSV or our own JSONL).
+def read_exam(path: Path, invalid: list[tuple[str, str]] | None = None) -> RawExam:
+    """Return the exam in a directory (2023 reference layout) or in a file with one record per item.
 
-    With `broken`, records that cannot be read are put there as (place, reason) instead of being refused.
+    (location, reason) of every invalid record is appended to `invalid`. Without `invalid`, the first invalid record
+    raises UserError, as do a missing path and an unknown layout.
     """
     existing(path, "exam")
-    note = Broken(broken)
+    records = InvalidRecords(invalid)
     if path.is_dir():
-        return _reference(path, note)
+        return _read_steps(path, records)
     if path.suffix.lower() == ".csv" and not _has_header(path):
-        return _mmlu(path, note)
-    return _records(path, note)
+        return _read_mmlu_csv(path, records)
+    return _read_records(path, records)
 
 
-# The reference layout: stepN.json, stepN_solutions.json, question_with_images.json -------------------------------
+# Directory of the 2023 reference: stepN.json, stepN_solutions.json, question_with_images.json.
 
 
-def _reference(path: Path, broken: Broken) -> RawExam:
+def _read_steps(path: Path, invalid: InvalidRecords) -> RawExam:
     steps = {
         int(match[1]): file for file in sorted(path.iterdir()) if (match := STEP_FILE.fullmatch(file.name))
     }
     if not steps:
         raise UserError(
-            f"{path}: no step1.json, step2.json or step3.json in it; name an exam file or such a directory"
+            f"{path}: no step1.json, step2.json or step3.json in this directory; give one of its files, "
+            "or a directory with step files"
         )
     items: list[Item] = []
     hashes: list[tuple[str, str]] = []
     for step, file in steps.items():
         solutions = path / f"step{step}_solutions.json"
-        items += _step(step, file, solutions, broken)
+        items += _read_step(step, file, solutions, invalid)
         hashes += [(part.name, sha256_file(part)) for part in (file, solutions)]
     source_sha256 = sha256_listing(hashes)
-    images, warnings = _images(path, source_sha256)
+    images, warnings = _find_images(path, source_sha256)
     unknown = sorted(images - {item.id for item in items})
-    if unknown and broken.listed is None:
-        raise UserError(f"{path / IMAGE_LIST}: {unknown[0]} is no item of this exam ({len(unknown)} such)")
+    if unknown and invalid.listed is None:
+        raise UserError(
+            f"{path / IMAGE_LIST}: {len(unknown)} items are not in the exam, the first is {unknown[0]}"
+        )
     return RawExam(path.name, tuple(items), source_sha256, images, warnings)
 
 
-def _step(step: int, file: Path, solutions: Path, broken: Broken) -> list[Item]:
+def _read_step(step: int, file: Path, solutions: Path, invalid: InvalidRecords) -> list[Item]:
     keys, questions = read_json(solutions), read_json(file)
     if not isinstance(keys, dict):
-        raise UserError(f"{solutions}: an object of number to letter was expected")
+        raise UserError(f"{solutions}: not a JSON object of item number to letter")
     if not isinstance(questions, list):
-        raise UserError(f"{file}: a list of questions was expected")
+        raise UserError(f"{file}: not a JSON list of questions")
     items = []
     for n, record in enumerate(questions, 1):
         where = f"{file} item {n}"
@@ -96,14 +123,17 @@ def _step(step: int, file: Path, solutions: Path, broken: Broken) -> list[Item]:
                 image=_name(record, "image", where) or _name(record, "image_url", where),
             )
         except UserError as error:
-            broken(error, where)
+            invalid.add(error, where)
         else:
             items.append(item)
     return items
 
 
-def _images(path: Path, source_sha256: str) -> tuple[frozenset[str], tuple[str, ...]]:
-    """Ids of items that need a picture: from the exam's own list, or the shipped one if this is that exam."""
+def _find_images(path: Path, source_sha256: str) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return ids of items that need a picture, and warnings.
+
+    They come from the exam's own list, or from the bundled list if the files are the 2022 USMLE sample.
+    """
     listed = path / IMAGE_LIST
     if listed.is_file():
         return _image_ids(read_json(listed), str(listed)), ()
@@ -111,8 +141,8 @@ def _images(path: Path, source_sha256: str) -> tuple[frozenset[str], tuple[str, 
     if source_sha256 == known["source_sha256"]:
         return _image_ids(known["images"], "usmle_sample_images.json"), ()
     warning = (
-        f"{path}: no {IMAGE_LIST}, and not the known copy of the USMLE sample exam: "
-        "items that need a picture cannot be told apart and are scored"
+        f"{path}: there is no {IMAGE_LIST}, and the files are not the known copy of the USMLE sample exam; "
+        "items that need a picture cannot be identified and are scored"
     )
     return frozenset(), (warning,)
 
@@ -121,60 +151,57 @@ def _image_ids(value: Any, where: str) -> frozenset[str]:
     try:
         return frozenset(f"{step}-{number}" for step, numbers in value.items() for number in numbers)
     except (AttributeError, TypeError):
-        raise UserError(f'{where}: {{"step1": [numbers], ...}} was expected') from None
+        raise UserError(f'{where}: not a JSON object of the form {{"step1": [numbers], ...}}') from None
 
 
-# One record per item ----------------------------------------------------------------------------------------------
+# Files with one record per item.
 
 
-def _records(path: Path, broken: Broken) -> RawExam:
-    records = []
-    for place, record in read_records(path):
-        where = f"{path} {place}"
+def _read_records(path: Path, invalid: InvalidRecords) -> RawExam:
+    records: list[Located] = []
+    for location, record in read_records(path):
+        where = f"{path} {location}"
         if isinstance(record, UserError):
-            broken(record, where)
+            invalid.add(record, where)
         elif not isinstance(record, dict):
-            broken(UserError(f"{where}: an object was expected"), where)
+            invalid.add(UserError(f"{where}: not an object with keys"), where)
         else:
             records.append((where, record))
     if not records:
-        raise UserError(f"{path}: no items in it")
-    first = records[0][1]
+        raise UserError(f"{path}: the file has no items")
     hashes = [(path.name, sha256_file(path))]
-    if first and all(isinstance(value, dict) and "final_decision" in value for value in first.values()):
-        # PubMedQA's own file: one object, PubMed number to record; its test questions are named in a second file.
-        records = [(f"{path} {number}", value | {"pubid": number}) for number, value in first.items()]
-        first = records[0][1]
-        listed = path.with_name(PUBMEDQA_TEST)
-        if listed.is_file():
-            test = read_json(listed)
-            records = [(where, record) for where, record in records if record["pubid"] in test]
-            hashes.append((listed.name, sha256_file(listed)))
-    if "answer_idx" in first:
-        reader = _medqa
-    elif "cop" in first:
-        reader = partial(_medmcqa, base=_medmcqa_base(path, records))
-    elif "final_decision" in first:
-        reader = _pubmedqa
-    elif "choices" in first and isinstance(first.get("answer"), int):
-        reader = _mmlu_record
-    else:
-        reader = _own
+    if _is_pubmedqa_object(records[0][1]):
+        records, listed = _pubmedqa_records(path, records[0][1])
+        hashes += [(file.name, sha256_file(file)) for file in listed]
+    read_item = _find_layout(path, records).reader(path, records)
     items = []
     for where, record in records:
         try:
-            items.append(reader(record, where))
+            items.append(read_item(record, where))
         except UserError as error:
-            broken(error, where)
+            invalid.add(error, where)
     images = frozenset(item.id for item in items if item.image)
     source_sha256 = hashes[0][1] if len(hashes) == 1 else sha256_listing(hashes)
     return RawExam(path.stem, tuple(items), source_sha256, images)
 
 
-def _own(record: dict[str, Any], where: str) -> Item:
-    """Ours: id, step, question, options (object or list), answer (letter, or the option's text), subject, image.
+def _find_layout(path: Path, records: Sequence[Located]) -> Layout:
+    for _, record in records[:SEARCHED]:
+        for layout in LAYOUTS:
+            if layout.matches(record):
+                return layout
+    known = "; ".join(f"{layout.name}: {layout.example}" for layout in LAYOUTS)
+    raise UserError(
+        f"{path}: unknown exam layout with the keys {', '.join(map(str, records[0][1])) or '(none)'}; "
+        f"rename the keys to those of a known layout ({known})"
+    )
 
-    A table has its options in columns called A, B, ... instead; an item may leave the last ones empty.
+
+def _read_own(record: Record, where: str) -> Item:
+    """Read the project's layout: id, step, question, options, answer, subject, image.
+
+    `options` is an object or a list; a table has columns A, B, ... instead, and the last ones may be empty.
+    `answer` is a letter or the text of an option.
     """
     question = _text(record, "question", where)
     lettered = {} if "options" in record else _lettered(record)
@@ -193,7 +220,7 @@ def _own(record: dict[str, Any], where: str) -> Item:
     )
 
 
-def _medqa(record: dict[str, Any], where: str) -> Item:
+def _read_medqa(record: Record, where: str) -> Item:
     question = _text(record, "question", where)
     options = _options(_field(record, "options", where), where)
     part = _name(record, "meta_info", where)
@@ -202,29 +229,37 @@ def _medqa(record: dict[str, Any], where: str) -> Item:
         question=question,
         options=options,
         answer=str(_field(record, "answer_idx", where)),
-        step=1 if part == "step1" else None,  # the rest is "step2&3", which is no step
+        # The other part is "step2&3", which is not one step.
+        step=1 if part == "step1" else None,
         subject=part,
     )
 
 
-def _medmcqa_base(path: Path, records: Sequence[tuple[str, dict[str, Any]]]) -> int:
-    """Copies number the right option from 0 or from 1. Only a 0 or a 4 tells which, so without either we refuse."""
+def _medmcqa_reader(path: Path, records: Sequence[Located]) -> ReadItem:
+    """Return the reader for the numbering of this copy: the correct option is counted from 0 or from 1.
+
+    Only a 0 or a 4 shows which numbering a copy has.
+    """
     keys = {_cop(record, where) for where, record in records}
     if keys <= {0, 1, 2, 3} and 0 in keys:
-        return 0
+        return partial(_read_medmcqa, base=0)
     if keys <= {1, 2, 3, 4} and 4 in keys:
-        return 1
-    raise UserError(f"{path}: 'cop' runs neither from 0 to 3 nor from 1 to 4, so the key cannot be told")
+        return partial(_read_medmcqa, base=1)
+    found = ", ".join(map(str, sorted(keys)))
+    raise UserError(
+        f"{path}: the correct answer is ambiguous: 'cop' may count from 0 or from 1 (found {found}; one of 0 and 4 is "
+        "needed); use a larger part of MedMCQA"
+    )
 
 
-def _cop(record: dict[str, Any], where: str) -> int:
+def _cop(record: Record, where: str) -> int:
     try:
         return int(_field(record, "cop", where))
     except (TypeError, ValueError):
         raise UserError(f"{where}: 'cop' is {record['cop']!r}, not a number") from None
 
 
-def _medmcqa(record: dict[str, Any], where: str, base: int) -> Item:
+def _read_medmcqa(record: Record, where: str, base: int) -> Item:
     question = _text(record, "question", where)
     options = _options([record.get(name) for name in MEDMCQA_OPTIONS], where)
     return Item(
@@ -236,14 +271,33 @@ def _medmcqa(record: dict[str, Any], where: str, base: int) -> Item:
     )
 
 
-def _pubmedqa(record: dict[str, Any], where: str) -> Item:
-    """A question about an abstract, in the names of the authors' file or of the hub's; yes, no or maybe."""
+def _is_pubmedqa_object(record: Record) -> bool:
+    return bool(record) and all(
+        isinstance(value, dict) and "final_decision" in value for value in record.values()
+    )
+
+
+def _pubmedqa_records(path: Path, value: Record) -> tuple[list[Located], list[Path]]:
+    """Return the records of the authors' file, an object of PubMed number to record, and further files read.
+
+    If the list of test questions is in the same directory, only those are returned.
+    """
+    records = [(f"{path} {number}", record | {"pubid": number}) for number, record in value.items()]
+    test_file = path.with_name(PUBMEDQA_TEST)
+    if not test_file.is_file():
+        return records, []
+    test = read_json(test_file)
+    return [(where, record) for where, record in records if record["pubid"] in test], [test_file]
+
+
+def _read_pubmedqa(record: Record, where: str) -> Item:
+    """Read a question about an abstract with the answers yes, no and maybe; keys of the authors or of the hub."""
     context = record.get("CONTEXTS")
     if context is None:
         inner = record.get("context")
         context = inner.get("contexts") if isinstance(inner, Mapping) else None
     if not isinstance(context, list) or not all(isinstance(part, str) for part in context):
-        raise UserError(f"{where}: no abstract ('CONTEXTS', a list of texts)")
+        raise UserError(f"{where}: no abstract; 'CONTEXTS' must be a list of texts")
     asked = _text(record, "QUESTION" if "QUESTION" in record else "question", where)
     question = _encodable("\n\n".join((*context, asked)), "CONTEXTS", where)
     decision = str(record["final_decision"] if record.get("final_decision") else "").strip().lower()
@@ -256,32 +310,33 @@ def _pubmedqa(record: dict[str, Any], where: str) -> Item:
     )
 
 
-def _mmlu_record(record: dict[str, Any], where: str) -> Item:
-    """MMLU as the hub has it: `choices` and the number of the right one, from 0."""
+def _read_mmlu(record: Record, where: str) -> Item:
+    """Read MMLU as published on the hub: `choices`, and the index of the correct one from 0."""
     question = _text(record, "question", where)
     options = _options(_field(record, "choices", where), where)
-    number = record["answer"]
+    index = record.get("answer")
     return Item(
         id=content_item_id(question, options.values()),
         question=question,
         options=options,
-        answer=LETTERS[number] if isinstance(number, int) and 0 <= number < len(LETTERS) else str(number),
+        answer=LETTERS[index] if isinstance(index, int) and 0 <= index < len(LETTERS) else str(index),
         subject=_name(record, "subject", where),
     )
 
 
 def _has_header(path: Path) -> bool:
-    """Whether a CSV file names its columns: MMLU's own does not."""
+    """Return whether the first line of a CSV file has column names; MMLU's own files have none."""
     try:
         first = next(csv.reader(io.StringIO(read_text(path), newline="")), [])
     except csv.Error:
-        return False  # reading it will say where
+        # The reader reports the line of the error.
+        return False
     names = {name.strip().lower() for name in first}
     return "question" in names and bool(names & {"answer", "answer_idx", "cop"})
 
 
-def _mmlu(path: Path, broken: Broken) -> RawExam:
-    """MMLU: no header; question, the options, the letter."""
+def _read_mmlu_csv(path: Path, invalid: InvalidRecords) -> RawExam:
+    """Read an MMLU file without column names: question, options, letter."""
     subject = re.sub(r"_(dev|val|test)$", "", path.stem)
     items = []
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
@@ -289,7 +344,8 @@ def _mmlu(path: Path, broken: Broken) -> RawExam:
         for row in reader:
             where = f"{path} line {reader.line_num}"
             if len(row) < 4:
-                broken(UserError(f"{where}: question, options and answer were expected"), where)
+                error = f"{where}: {len(row)} fields; at least 4 are needed: question, two options, letter"
+                invalid.add(UserError(error), where)
                 continue
             question, *options, answer = row
             items.append(
@@ -304,18 +360,18 @@ def _mmlu(path: Path, broken: Broken) -> RawExam:
     except csv.Error as error:
         raise UserError(f"{path} line {reader.line_num}: not valid CSV ({error})") from None
     if not items:
-        raise UserError(f"{path}: no items in it")
+        raise UserError(f"{path}: the file has no items")
     return RawExam(path.stem, tuple(items), sha256_file(path))
 
 
-# Fields -----------------------------------------------------------------------------------------------------------
+# Values of records.
 
 
 def _field(record: Any, name: str, where: str) -> Any:
     if not isinstance(record, Mapping):
-        raise UserError(f"{where}: an object was expected")
+        raise UserError(f"{where}: not an object with keys")
     if record.get(name) is None:
-        raise UserError(f"{where}: no {name!r}")
+        raise UserError(f"{where}: no key {name!r}; found: {', '.join(map(str, record)) or 'none'}")
     return record[name]
 
 
@@ -326,16 +382,16 @@ def _text(record: Any, name: str, where: str) -> str:
     return _encodable(value, name, where)
 
 
-def _lettered(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a record that has them in fields called by their letters, without the empty ones at the end."""
-    found = {letter: record[letter] for letter in LETTERS if letter in record}
-    while found and not str(found[last := next(reversed(found))] or "").strip():
-        del found[last]
-    return found
+def _lettered(record: Record) -> dict[str, Any]:
+    """Return the options in fields that are named A, B, ..., without empty ones at the end."""
+    options = {letter: record[letter] for letter in LETTERS if letter in record}
+    while options and not str(options[last := next(reversed(options))] or "").strip():
+        del options[last]
+    return options
 
 
-def _name(record: Mapping[str, Any], name: str, where: str) -> str | None:
-    """A short field that may be missing or a number."""
+def _name(record: Record, name: str, where: str) -> str | None:
+    """Return a short field as text, or None if it is missing or empty. Numbers are converted."""
     value = record.get(name)
     if value in (None, ""):
         return None
@@ -347,17 +403,17 @@ def _name(record: Mapping[str, Any], name: str, where: str) -> str | None:
 def _options(value: Any, where: str) -> dict[str, str]:
     if isinstance(value, list):
         if len(value) > len(LETTERS):
-            raise UserError(f"{where}: {len(value)} options, at most {len(LETTERS)} can be lettered")
+            raise UserError(f"{where}: {len(value)} options; allowed: at most {len(LETTERS)}")
         value = dict(zip(LETTERS, value, strict=False))
     if not isinstance(value, Mapping):
-        raise UserError(f"{where}: 'options' is neither an object nor a list")
+        raise UserError(f"{where}: 'options' is {type(value).__name__}; allowed: an object or a list")
     texts = {str(letter): "" if text is None else str(text) for letter, text in value.items()}
     return {letter: _encodable(text, f"option {letter}", where) for letter, text in texts.items()}
 
 
 def _encodable(text: str, name: str, where: str) -> str:
     if not is_text(text):
-        raise UserError(f"{where}: {name!r} holds half a surrogate pair, which is no text")
+        raise UserError(f"{where}: {name!r} contains a lone surrogate, which UTF-8 cannot encode")
     return text
 
 
@@ -368,3 +424,37 @@ def _step_number(value: Any, where: str) -> int | None:
         return int(value)
     except (TypeError, ValueError):
         raise UserError(f"{where}: 'step' is {value!r}, not a number") from None
+
+
+def _no_preparation(read_item: ReadItem) -> Callable[[Path, Sequence[Located]], ReadItem]:
+    return lambda _path, _records: read_item
+
+
+# The order matters: a record of an earlier layout may also have the keys of a later one.
+LAYOUTS = (
+    Layout(
+        "MedQA",
+        "question, options, answer_idx",
+        lambda record: "answer_idx" in record,
+        _no_preparation(_read_medqa),
+    ),
+    Layout("MedMCQA", "question, opa to opd, cop", lambda record: "cop" in record, _medmcqa_reader),
+    Layout(
+        "PubMedQA",
+        "pubid, question, context, final_decision",
+        lambda record: "final_decision" in record,
+        _no_preparation(_read_pubmedqa),
+    ),
+    Layout(
+        "MMLU",
+        "question, choices, answer (index)",
+        lambda record: "choices" in record and isinstance(record.get("answer"), int),
+        _no_preparation(_read_mmlu),
+    ),
+    Layout(
+        "MedAlpaca",
+        "question, options or A B C ..., answer",
+        lambda record: "question" in record,
+        _no_preparation(_read_own),
+    ),
+)

@@ -20,7 +20,7 @@ from medalpaca_data.core.errors import CheckFailed
 from medalpaca_data.core.files import sha256_file
 from medalpaca_data.exams.exam import Exam, Excluded, load_exam
 from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.prompts import PromptStyle, Generated, Scoring, exam_prompt, exam_prompt_id
+from medalpaca_data.exams.prompts import Generated, PromptStyle, Scoring, exam_prompt, exam_prompt_id
 
 from .. import contamination_split
 from ..calibration import answer_sets, calibration, forecasts
