@@ -42,7 +42,7 @@ def test_help_is_quick():
         ),
         (["check", "rows.jsonl", "--exam", "medalpaca_pocket"], ["rows.jsonl line 17: not valid JSON"]),
         (["check", "unanswered.json", "--exam", "medalpaca_pocket"], ["row 2: no key 'output'"]),
-        (["check", "good.json", "--exam", "empty.jsonl"], ["no scorable item"]),
+        (["check", "good.json", "--exam", "empty.jsonl"], ["items can be scored"]),
         (["check", "good.json", "--exam", "nowhere"], ["nowhere: no such exam"]),
         (["build", "pocket"], ["out=DIR"]),
         (["build", "nowhere.yaml", "out=x"], ["nowhere.yaml: no such file"]),

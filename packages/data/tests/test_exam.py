@@ -63,7 +63,7 @@ def test_keys_belong_to_numbers_and_not_to_places(write):
 
 def test_without_an_image_list_an_unknown_exam_warns(write):
     path = reference(write, step1=[{"no": 1, "question": "Q?", "options": {"A": "x", "B": "y"}}])
-    assert "cannot be told apart" in load_exam(path).warnings[0]
+    assert "cannot be identified" in load_exam(path).warnings[0]
 
 
 def test_medqa_mmlu_and_medmcqa(write):
@@ -82,7 +82,7 @@ def test_medqa_mmlu_and_medmcqa(write):
     assert [i.answer for i in load_exam(write("mcqa1.jsonl", one_based)).items] == ["D", "A"]
     zero_based = [{**record, "id": "1", "cop": 0}, {**record, "id": "2", "cop": 3}]
     assert [i.answer for i in load_exam(write("mcqa0.jsonl", zero_based)).items] == ["A", "D"]
-    with pytest.raises(UserError, match="key cannot be told"):
+    with pytest.raises(UserError, match="correct answer is ambiguous"):
         load_exam(write("mcqa.jsonl", [{**record, "cop": 2}]))
 
 
@@ -104,15 +104,15 @@ def test_what_cannot_be_scored_is_excluded_by_name(write, changes, reason):
 
 
 def test_an_exam_with_no_scorable_item_is_refused(write):
-    with pytest.raises(UserError, match="no scorable item among 1 read \\(no options\\)"):
+    with pytest.raises(UserError, match="none of the 1 items can be scored \\(no options\\)"):
         load_exam(write("e.jsonl", [question(options={})]))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([question(1), question(1, answer="A")], "two different items are called 'q1'"),
-        ([{"question": "Q?"}], "line 1: no 'options'"),
+        ([question(1), question(1, answer="A")], "two different items have the id 'q1'"),
+        ([{"question": "Q?"}], "line 1: no key 'options'; found: question"),
         ([question(step="first")], "'step' is 'first', not a number"),
         ('{"question"', "line 1: not valid JSON"),
         ("", "no items"),
@@ -137,7 +137,7 @@ def test_an_item_with_a_picture_needs_it(write):
 
 def test_an_image_list_that_names_no_item_is_refused(write):
     step = [{"no": 1, "question": "Q?", "options": {"A": "x", "B": "y"}}]
-    with pytest.raises(UserError, match="1-4 is no item of this exam"):
+    with pytest.raises(UserError, match="1 items are not in the exam, such as 1-4"):
         load_exam(reference(write, step1=step, images={"1": [4]}))
 
 

@@ -82,7 +82,7 @@ def test_records_that_cannot_be_read_are_refused_or_listed(tmp_path):
     broken: list[tuple[str, str]] = []
     assert len(raw_exam(file, broken).items) == 1
     assert [place.removeprefix(f"{file} ") for place, _ in broken] == ["line 2", "line 3", "line 4"]
-    assert [reason for _, reason in broken][1:] == ["an object was expected", "'question' is int, not text"]
+    assert [reason for _, reason in broken][1:] == ["not an object with keys", "'question' is int, not text"]
     assert broken[0][1].startswith("not valid JSON")
 
 
@@ -95,7 +95,7 @@ def test_the_ways_to_ask_have_names_of_their_own():
 
 
 def test_an_unknown_way_to_ask():
-    with pytest.raises(UserError, match="one of letter, text, reasoning, protocol_2023"):
+    with pytest.raises(UserError, match="allowed: letter, text, reasoning, protocol_2023"):
         exam_prompt(load_exam("medalpaca_vignettes").items[0], "aloud")  # type: ignore[arg-type]
 
 
@@ -107,3 +107,29 @@ def test_the_real_pubmedqa():
     assert (exam.read, len(exam.items)) == (500, 500)
     truth = json.loads((root / "data" / "pubmedqa" / "test_ground_truth.json").read_text())
     assert {item.id.removeprefix("pubmed-"): item.options[item.answer] for item in exam.items} == truth
+
+
+def test_an_unknown_layout_is_refused_with_its_columns_and_the_known_layouts(tmp_path):
+    file = tmp_path / "headings.csv"
+    file.write_text("Frage,Option 1,Option 2,Richtig\nWhich?,one,two,1\n")
+    with pytest.raises(UserError) as refusal:
+        load_exam(file)
+    message = str(refusal.value)
+    assert "unknown exam layout" in message
+    for part in (
+        "headings.csv",
+        "Frage, Option 1, Option 2, Richtig",
+        "question, opa to opd, cop",
+        "question, options or A B C ..., answer",
+    ):
+        assert part in message
+
+
+def test_a_first_record_without_keys_of_a_layout_does_not_hide_the_layout(tmp_path):
+    file = tmp_path / "exam.jsonl"
+    file.write_text(
+        '{"note": "x"}\n{"question": "Q?", "opa": "a", "opb": "b", "opc": "c", "opd": "d", "cop": 0}\n'
+        '{"question": "R?", "opa": "a", "opb": "b", "opc": "c", "opd": "d", "cop": 3}\n'
+    )
+    with pytest.raises(UserError, match="line 1"):
+        load_exam(file)

@@ -1,12 +1,14 @@
-"""The exam item, and an exam as it was read, before items that cannot be scored are excluded."""
+"""The exam item, an exam before exclusion of items, and the conversion of record values to item fields."""
 
 from __future__ import annotations
 
 import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from ..core.files import sha256_bytes
+from ..core.errors import UserError
+from ..core.files import is_text, sha256_bytes
 
 LETTERS = string.ascii_uppercase
 # Names of the bundled exams.
@@ -53,3 +55,67 @@ class RawExam:
 def content_item_id(question: str, options: Iterable[str]) -> str:
     """Return an id computed from question and options, for layouts that have no ids."""
     return f"item-{sha256_bytes(chr(31).join((question, *options)).encode())[:12]}"
+
+
+def required_value(record: Any, name: str, where: str) -> Any:
+    """Return `record[name]`. Raises UserError with the location `where` if it is missing or null."""
+    if not isinstance(record, Mapping):
+        raise UserError(f"{where}: not an object with keys")
+    if record.get(name) is None:
+        raise UserError(f"{where}: no key {name!r}; found: {', '.join(map(str, record)) or 'none'}")
+    return record[name]
+
+
+def required_text(record: Any, name: str, where: str) -> str:
+    """Return a text value. Raises UserError if it is missing or not text."""
+    value = required_value(record, name, where)
+    if not isinstance(value, str):
+        raise UserError(f"{where}: {name!r} is {type(value).__name__}, not text")
+    return encodable_text(value, name, where)
+
+
+def lettered_options(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options in fields that are named A, B, ..., without empty ones at the end."""
+    options = {letter: record[letter] for letter in LETTERS if letter in record}
+    while options and not str(options[last := next(reversed(options))] or "").strip():
+        del options[last]
+    return options
+
+
+def optional_text(record: Mapping[str, Any], name: str, where: str) -> str | None:
+    """Return a short field as text, or None if it is missing or empty. Numbers are converted."""
+    value = record.get(name)
+    if value in (None, ""):
+        return None
+    if not isinstance(value, str | int | float):
+        raise UserError(f"{where}: {name!r} is {type(value).__name__}, not text")
+    return encodable_text(str(value), name, where)
+
+
+def option_texts(value: Any, where: str) -> dict[str, str]:
+    """Return options by letter from an object or a list. Raises UserError for another type."""
+    if isinstance(value, list):
+        if len(value) > len(LETTERS):
+            raise UserError(f"{where}: {len(value)} options; allowed: at most {len(LETTERS)}")
+        value = dict(zip(LETTERS, value, strict=False))
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where}: 'options' is {type(value).__name__}; allowed: an object or a list")
+    texts = {str(letter): "" if text is None else str(text) for letter, text in value.items()}
+    return {letter: encodable_text(text, f"option {letter}", where) for letter, text in texts.items()}
+
+
+def encodable_text(text: str, name: str, where: str) -> str:
+    """Return `text`. Raises UserError if UTF-8 cannot encode it."""
+    if not is_text(text):
+        raise UserError(f"{where}: {name!r} contains a lone surrogate, which UTF-8 cannot encode")
+    return text
+
+
+def step_number(value: Any, where: str) -> int | None:
+    """Return a step as a number, or None if it is missing. Raises UserError otherwise."""
+    if value in (None, ""):
+        return None
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise UserError(f"{where}: 'step' is {value!r}, not a number") from None

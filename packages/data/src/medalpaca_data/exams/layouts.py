@@ -14,9 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError
-from ..core.files import existing, is_text, read_json, read_text, sha256_file, sha256_listing
+from ..core.files import existing, read_json, read_text, sha256_file, sha256_listing
 from ..core.records import read_records
-from .item import LETTERS, Item, RawExam, content_item_id
+from .item import (
+    LETTERS,
+    Item,
+    RawExam,
+    content_item_id,
+    encodable_text,
+    lettered_options,
+    option_texts,
+    optional_text,
+    required_text,
+    required_value,
+    step_number,
+)
 
 STEP_FILE = re.compile(r"step([1-9]\d*)\.json")
 IMAGE_LIST = "question_with_images.json"
@@ -36,9 +48,8 @@ ReadItem = Callable[[Record, str], Item]
 class Layout:
     """A layout of one record per item.
 
-    `matches` returns whether a record has this layout. `reader` receives the path and all records and returns the
-    function that converts (record, location) to an item; it raises UserError for an invalid record. `example` lists
-    the keys that identify the layout, for error messages.
+    `reader` receives the path and all records; it returns the function that converts (record, location) to an item
+    and raises UserError for an invalid record. `example` lists keys of the layout for error messages.
     """
 
     name: str
@@ -63,8 +74,7 @@ class InvalidRecords:
 def read_exam(path: Path, invalid: list[tuple[str, str]] | None = None) -> RawExam:
     """Return the exam in a directory (2023 reference layout) or in a file with one record per item.
 
-    (location, reason) of every invalid record is appended to `invalid`. Without `invalid`, the first invalid record
-    raises UserError, as do a missing path and an unknown layout.
+    (location, reason) of invalid records is appended to `invalid`. Without it the first one raises UserError.
     """
     existing(path, "exam")
     records = InvalidRecords(invalid)
@@ -75,10 +85,8 @@ def read_exam(path: Path, invalid: list[tuple[str, str]] | None = None) -> RawEx
     return _read_records(path, records)
 
 
-# Directory of the 2023 reference: stepN.json, stepN_solutions.json, question_with_images.json.
-
-
 def _read_steps(path: Path, invalid: InvalidRecords) -> RawExam:
+    """Read the 2023 reference layout: stepN.json, stepN_solutions.json, question_with_images.json."""
     steps = {
         int(match[1]): file for file in sorted(path.iterdir()) if (match := STEP_FILE.fullmatch(file.name))
     }
@@ -98,7 +106,7 @@ def _read_steps(path: Path, invalid: InvalidRecords) -> RawExam:
     unknown = sorted(images - {item.id for item in items})
     if unknown and invalid.listed is None:
         raise UserError(
-            f"{path / IMAGE_LIST}: {len(unknown)} items are not in the exam, the first is {unknown[0]}"
+            f"{path / IMAGE_LIST}: {len(unknown)} items are not in the exam, such as {unknown[0]}"
         )
     return RawExam(path.name, tuple(items), source_sha256, images, warnings)
 
@@ -113,14 +121,14 @@ def _read_step(step: int, file: Path, solutions: Path, invalid: InvalidRecords) 
     for n, record in enumerate(questions, 1):
         where = f"{file} item {n}"
         try:
-            number = _field(record, "no", where)
+            number = required_value(record, "no", where)
             item = Item(
                 id=f"step{step}-{number}",
-                question=_text(record, "question", where),
-                options=_options(record.get("options") or {}, where),
+                question=required_text(record, "question", where),
+                options=option_texts(record.get("options") or {}, where),
                 answer=str(keys.get(str(number), "")).strip(),
                 step=step,
-                image=_name(record, "image", where) or _name(record, "image_url", where),
+                image=optional_text(record, "image", where) or optional_text(record, "image_url", where),
             )
         except UserError as error:
             invalid.add(error, where)
@@ -130,10 +138,7 @@ def _read_step(step: int, file: Path, solutions: Path, invalid: InvalidRecords) 
 
 
 def _find_images(path: Path, source_sha256: str) -> tuple[frozenset[str], tuple[str, ...]]:
-    """Return ids of items that need a picture, and warnings.
-
-    They come from the exam's own list, or from the bundled list if the files are the 2022 USMLE sample.
-    """
+    """Return ids of items that need a picture, from the exam's list or the bundled one, and warnings."""
     listed = path / IMAGE_LIST
     if listed.is_file():
         return _image_ids(read_json(listed), str(listed)), ()
@@ -152,9 +157,6 @@ def _image_ids(value: Any, where: str) -> frozenset[str]:
         return frozenset(f"{step}-{number}" for step, numbers in value.items() for number in numbers)
     except (AttributeError, TypeError):
         raise UserError(f'{where}: not a JSON object of the form {{"step1": [numbers], ...}}') from None
-
-
-# Files with one record per item.
 
 
 def _read_records(path: Path, invalid: InvalidRecords) -> RawExam:
@@ -203,32 +205,32 @@ def _read_own(record: Record, where: str) -> Item:
     `options` is an object or a list; a table has columns A, B, ... instead, and the last ones may be empty.
     `answer` is a letter or the text of an option.
     """
-    question = _text(record, "question", where)
-    lettered = {} if "options" in record else _lettered(record)
-    options = _options(lettered or _field(record, "options", where), where)
-    answer = str(_field(record, "answer", where)).strip()
+    question = required_text(record, "question", where)
+    lettered = {} if "options" in record else lettered_options(record)
+    options = option_texts(lettered or required_value(record, "options", where), where)
+    answer = str(required_value(record, "answer", where)).strip()
     if answer not in options:
         answer = next((letter for letter, text in options.items() if text == answer), answer)
     return Item(
-        id=_name(record, "id", where) or content_item_id(question, options.values()),
+        id=optional_text(record, "id", where) or content_item_id(question, options.values()),
         question=question,
         options=options,
         answer=answer,
-        step=_step_number(record.get("step"), where),
-        subject=_name(record, "subject", where),
-        image=_name(record, "image", where),
+        step=step_number(record.get("step"), where),
+        subject=optional_text(record, "subject", where),
+        image=optional_text(record, "image", where),
     )
 
 
 def _read_medqa(record: Record, where: str) -> Item:
-    question = _text(record, "question", where)
-    options = _options(_field(record, "options", where), where)
-    part = _name(record, "meta_info", where)
+    question = required_text(record, "question", where)
+    options = option_texts(required_value(record, "options", where), where)
+    part = optional_text(record, "meta_info", where)
     return Item(
         id=content_item_id(question, options.values()),
         question=question,
         options=options,
-        answer=str(_field(record, "answer_idx", where)),
+        answer=str(required_value(record, "answer_idx", where)),
         # The other part is "step2&3", which is not one step.
         step=1 if part == "step1" else None,
         subject=part,
@@ -254,20 +256,20 @@ def _medmcqa_reader(path: Path, records: Sequence[Located]) -> ReadItem:
 
 def _cop(record: Record, where: str) -> int:
     try:
-        return int(_field(record, "cop", where))
+        return int(required_value(record, "cop", where))
     except (TypeError, ValueError):
         raise UserError(f"{where}: 'cop' is {record['cop']!r}, not a number") from None
 
 
 def _read_medmcqa(record: Record, where: str, base: int) -> Item:
-    question = _text(record, "question", where)
-    options = _options([record.get(name) for name in MEDMCQA_OPTIONS], where)
+    question = required_text(record, "question", where)
+    options = option_texts([record.get(name) for name in MEDMCQA_OPTIONS], where)
     return Item(
-        id=_name(record, "id", where) or content_item_id(question, options.values()),
+        id=optional_text(record, "id", where) or content_item_id(question, options.values()),
         question=question,
         options=options,
         answer=LETTERS[_cop(record, where) - base],
-        subject=_name(record, "subject_name", where),
+        subject=optional_text(record, "subject_name", where),
     )
 
 
@@ -298,12 +300,12 @@ def _read_pubmedqa(record: Record, where: str) -> Item:
         context = inner.get("contexts") if isinstance(inner, Mapping) else None
     if not isinstance(context, list) or not all(isinstance(part, str) for part in context):
         raise UserError(f"{where}: no abstract; 'CONTEXTS' must be a list of texts")
-    asked = _text(record, "QUESTION" if "QUESTION" in record else "question", where)
-    question = _encodable("\n\n".join((*context, asked)), "CONTEXTS", where)
+    asked = required_text(record, "QUESTION" if "QUESTION" in record else "question", where)
+    question = encodable_text("\n\n".join((*context, asked)), "CONTEXTS", where)
     decision = str(record["final_decision"] if record.get("final_decision") else "").strip().lower()
     letters = {text: letter for letter, text in zip(LETTERS, PUBMEDQA_OPTIONS, strict=False)}
     return Item(
-        id=f"pubmed-{_field(record, 'pubid', where)}",
+        id=f"pubmed-{required_value(record, 'pubid', where)}",
         question=question,
         options={letter: text for text, letter in letters.items()},
         answer=letters.get(decision, ""),
@@ -312,27 +314,31 @@ def _read_pubmedqa(record: Record, where: str) -> Item:
 
 def _read_mmlu(record: Record, where: str) -> Item:
     """Read MMLU as published on the hub: `choices`, and the index of the correct one from 0."""
-    question = _text(record, "question", where)
-    options = _options(_field(record, "choices", where), where)
+    question = required_text(record, "question", where)
+    options = option_texts(required_value(record, "choices", where), where)
     index = record.get("answer")
     return Item(
         id=content_item_id(question, options.values()),
         question=question,
         options=options,
         answer=LETTERS[index] if isinstance(index, int) and 0 <= index < len(LETTERS) else str(index),
-        subject=_name(record, "subject", where),
+        subject=optional_text(record, "subject", where),
     )
 
 
 def _has_header(path: Path) -> bool:
-    """Return whether the first line of a CSV file has column names; MMLU's own files have none."""
+    """Return whether a CSV file begins with column names.
+
+    MMLU's own files have none: every line ends with the letter of one of the options before it.
+    """
     try:
         first = next(csv.reader(io.StringIO(read_text(path), newline="")), [])
     except csv.Error:
-        # The reader reports the line of the error.
         return False
     names = {name.strip().lower() for name in first}
-    return "question" in names and bool(names & {"answer", "answer_idx", "cop"})
+    if "question" in names and names & {"answer", "answer_idx", "cop"}:
+        return True
+    return bool(first) and first[-1].strip() not in LETTERS[: max(0, len(first) - 2)]
 
 
 def _read_mmlu_csv(path: Path, invalid: InvalidRecords) -> RawExam:
@@ -364,97 +370,31 @@ def _read_mmlu_csv(path: Path, invalid: InvalidRecords) -> RawExam:
     return RawExam(path.stem, tuple(items), sha256_file(path))
 
 
-# Values of records.
-
-
-def _field(record: Any, name: str, where: str) -> Any:
-    if not isinstance(record, Mapping):
-        raise UserError(f"{where}: not an object with keys")
-    if record.get(name) is None:
-        raise UserError(f"{where}: no key {name!r}; found: {', '.join(map(str, record)) or 'none'}")
-    return record[name]
-
-
-def _text(record: Any, name: str, where: str) -> str:
-    value = _field(record, name, where)
-    if not isinstance(value, str):
-        raise UserError(f"{where}: {name!r} is {type(value).__name__}, not text")
-    return _encodable(value, name, where)
-
-
-def _lettered(record: Record) -> dict[str, Any]:
-    """Return the options in fields that are named A, B, ..., without empty ones at the end."""
-    options = {letter: record[letter] for letter in LETTERS if letter in record}
-    while options and not str(options[last := next(reversed(options))] or "").strip():
-        del options[last]
-    return options
-
-
-def _name(record: Record, name: str, where: str) -> str | None:
-    """Return a short field as text, or None if it is missing or empty. Numbers are converted."""
-    value = record.get(name)
-    if value in (None, ""):
-        return None
-    if not isinstance(value, str | int | float):
-        raise UserError(f"{where}: {name!r} is {type(value).__name__}, not text")
-    return _encodable(str(value), name, where)
-
-
-def _options(value: Any, where: str) -> dict[str, str]:
-    if isinstance(value, list):
-        if len(value) > len(LETTERS):
-            raise UserError(f"{where}: {len(value)} options; allowed: at most {len(LETTERS)}")
-        value = dict(zip(LETTERS, value, strict=False))
-    if not isinstance(value, Mapping):
-        raise UserError(f"{where}: 'options' is {type(value).__name__}; allowed: an object or a list")
-    texts = {str(letter): "" if text is None else str(text) for letter, text in value.items()}
-    return {letter: _encodable(text, f"option {letter}", where) for letter, text in texts.items()}
-
-
-def _encodable(text: str, name: str, where: str) -> str:
-    if not is_text(text):
-        raise UserError(f"{where}: {name!r} contains a lone surrogate, which UTF-8 cannot encode")
-    return text
-
-
-def _step_number(value: Any, where: str) -> int | None:
-    if value in (None, ""):
-        return None
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        raise UserError(f"{where}: 'step' is {value!r}, not a number") from None
-
-
-def _no_preparation(read_item: ReadItem) -> Callable[[Path, Sequence[Located]], ReadItem]:
-    return lambda _path, _records: read_item
-
-
 # The order matters: a record of an earlier layout may also have the keys of a later one.
 LAYOUTS = (
     Layout(
         "MedQA",
         "question, options, answer_idx",
         lambda record: "answer_idx" in record,
-        _no_preparation(_read_medqa),
+        lambda *_: _read_medqa,
     ),
     Layout("MedMCQA", "question, opa to opd, cop", lambda record: "cop" in record, _medmcqa_reader),
     Layout(
         "PubMedQA",
         "pubid, question, context, final_decision",
         lambda record: "final_decision" in record,
-        _no_preparation(_read_pubmedqa),
+        lambda *_: _read_pubmedqa,
     ),
     Layout(
         "MMLU",
         "question, choices, answer (index)",
         lambda record: "choices" in record and isinstance(record.get("answer"), int),
-        _no_preparation(_read_mmlu),
+        lambda *_: _read_mmlu,
     ),
     Layout(
         "MedAlpaca",
         "question, options or A B C ..., answer",
         lambda record: "question" in record,
-        _no_preparation(_read_own),
+        lambda *_: _read_own,
     ),
 )

@@ -12,7 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.joined_digits import (GONE, JoinedDigits, barred, between_digits, decode_digits, settled, substituted, unescape)
+from ..core.joined_digits import (
+    GONE,
+    JoinedDigits,
+    barred,
+    between_digits,
+    decode_digits,
+    settled,
+    substituted,
+    unescape,
+)
 
 # Link text stands between these while a section is read; a section of nothing else is a list of links.
 OPEN, CLOSE = "\ue000", "\ue001"

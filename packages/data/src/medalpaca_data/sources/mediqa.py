@@ -25,7 +25,7 @@ from ..core.json_stream import read_object
 from ..core.row import Row
 from ..formats.tabular import read_sheet
 from ..formats.xml import element_text, read_elements
-from .base import (About, BaseSource, Context, Name, Record, Reject, agreed_split, no_test, no_test_file)
+from .base import About, BaseSource, Context, Name, Record, Reject, agreed_split, no_test, no_test_file
 
 ANSWER = "Answer this consumer's health question."
 SHORTEN = "Put this consumer's health question into one short question."
