@@ -22,11 +22,18 @@ from medalpaca_data.core.cli import run
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.files import read_json, write_bytes
 from medalpaca_data.core.records import read_records
-from medalpaca_data.exams.contamination import FILE, PIECE, SHORT, pack, question_pieces, words_of
+from medalpaca_data.exams.contamination import (
+    KNOWN_QUESTIONS,
+    PIECE_WORDS,
+    SHORT_PIECE_WORDS,
+    pack,
+    question_pieces,
+    words_of,
+)
 from medalpaca_data.exams.item import Item
 from medalpaca_data.exams.layouts import read_exam
 
-OUT = Path(__file__).parents[1] / "packages/data/src/medalpaca_data/exams" / FILE
+OUT = Path(__file__).parents[1] / "packages/data/src/medalpaca_data/exams" / KNOWN_QUESTIONS
 OPTIONS = 12  # words that options must have together to stand for their question without it
 ABSTRACT = 40  # words of an abstract that stand for a PubMedQA question too short to tell
 FIRST_OPTION = re.compile(r"\n\(?A[:)]")
@@ -79,15 +86,15 @@ def main(arguments: list[str]) -> None:
 def _forms(question: Question, generic: frozenset[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
     """What is looked for: the stem, or where that says too little, the stem with its options or its answer."""
     stem, options, answer = question.stem, question.options, question.answer
-    if len(stem) >= PIECE and stem not in generic:
+    if len(stem) >= PIECE_WORDS and stem not in generic:
         yield stem
         return
     whole = stem + options
-    if options or len(stem) > SHORT:
+    if options or len(stem) > SHORT_PIECE_WORDS:
         yield whole
     if len(options) >= OPTIONS and options not in generic:
         yield options
-    if answer and len(stem + answer) >= PIECE:
+    if answer and len(stem + answer) >= PIECE_WORDS:
         yield stem + answer
 
 
@@ -103,14 +110,14 @@ def _generic(questions: Iterable[Question]) -> frozenset[tuple[str, ...]]:
         of_options[question.options].add(question.stem)
         for run_ in _runs(question.stem):
             of_run[run_].add(question.options)
-        if PIECE <= len(question.stem) < 2 * PIECE:
+        if PIECE_WORDS <= len(question.stem) < 2 * PIECE_WORDS:
             short.add(question.stem)
     stems = {stem for stem in short if all(len(of_run[run_]) > 1 for run_ in _runs(stem))}
     return frozenset(stems | {options for options, stems in of_options.items() if len(stems) > 1})
 
 
 def _runs(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    return (words[i : i + PIECE] for i in range(len(words) - PIECE + 1))
+    return (words[i : i + PIECE_WORDS] for i in range(len(words) - PIECE_WORDS + 1))
 
 
 def _words(*texts: str) -> tuple[str, ...]:
@@ -159,7 +166,9 @@ def _pubmedqa(data: Path) -> Iterator[Question]:
     for number in read_json(data / "pubmedqa/test_ground_truth.json"):
         stem = _words(records[number]["QUESTION"])
         # A title of a few words tells nothing; the abstract under it does, and is as much of the test.
-        yield Question(stem, _words(*records[number]["CONTEXTS"])[:ABSTRACT] if len(stem) <= SHORT else ())
+        yield Question(
+            stem, _words(*records[number]["CONTEXTS"])[:ABSTRACT] if len(stem) <= SHORT_PIECE_WORDS else ()
+        )
 
 
 def _medmcqa(data: Path) -> Iterator[Question]:

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from medalpaca_data.exams import contamination
 from medalpaca_data.exams.contamination import (
-    FILE,
-    SHARE,
+    KNOWN_QUESTIONS,
+    MIN_SHARE,
     KnownQuestions,
     pack,
     question_pieces,
@@ -109,7 +109,9 @@ def test_found_is_what_a_plain_search_finds(texts, questions):
     for index, words in enumerate(texts):
         runs = [words[i : i + size] for size in (4, 8) for i in range(len(words) - size + 1)]
         pieces = {piece for run in runs for piece in question_pieces(run)}
-        held = {str(n) for n, q in enumerate(packed) if len(pieces.intersection(q)) >= ceil(SHARE * len(q))}
+        held = {
+            str(n) for n, q in enumerate(packed) if len(pieces.intersection(q)) >= ceil(MIN_SHARE * len(q))
+        }
         expected |= {index: held} if held else {}
     found = known.find(map(" ".join, texts))
     assert [index for index, _ in found] == list(expected)
@@ -135,12 +137,12 @@ def test_any_text_can_be_searched(own, texts):
 
 
 def test_the_tool_makes_the_shipped_list(real, tmp_path):
-    out = tmp_path / FILE
+    out = tmp_path / KNOWN_QUESTIONS
     tool = ROOT / "tools" / "hash_test_questions.py"
     said = subprocess.run(
         [sys.executable, tool, real, out], check=True, capture_output=True, text=True
     ).stdout
-    assert out.read_bytes() == Path(contamination.__file__).with_name(FILE).read_bytes()
+    assert out.read_bytes() == Path(contamination.__file__).with_name(KNOWN_QUESTIONS).read_bytes()
     assert "MMLU test: 7194 questions" in said  # 3,407 rows of 13 subjects, and 3,787 as published
     assert said.count("0 too short to tell") == 6
     assert out.stat().st_size < 400_000

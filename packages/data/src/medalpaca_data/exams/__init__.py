@@ -1,1 +1,1 @@
-"""Exams: read in any layout, judged, asked in one way, and found in texts."""
+"""Exams: items, layouts of exam files, prompts, decontamination, and the bundled exams."""

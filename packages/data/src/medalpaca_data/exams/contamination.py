@@ -1,10 +1,9 @@
-"""Contamination: how much of an exam's question stands in a text, by shared runs of words.
+"""Decontamination: coverage of exam questions by texts, and detection of published test questions.
 
-Known test questions: a row that holds one is found by content, whatever file it came in and whatever surrounds it.
-
-Only hashes are shipped, no text: `tools/hash_test_questions.py` makes them from the exams' files. A question is kept as
-the hashes of its 8-word pieces, so that it is found behind "Q:" or an instruction, before options in any lettering,
-and with a few words changed. Paraphrases and translations are not found.
+Coverage is the share of a question's word 13-grams that occur in a text. Published test questions are detected without
+their text: the package ships hashes of 8-word pieces, which `tools/hash_test_questions.py` computes from the exams'
+files. A question is detected after "Q:" or an instruction, before options in any lettering, and with a few words
+changed. Paraphrases and translations are not detected.
 """
 
 from __future__ import annotations
@@ -36,38 +35,45 @@ from ..core.words import (
 from .exam import Exam
 from .item import Item
 
-N = 13  # words in a run; stems that are shorter are looked for whole
-MIN_WORDS = 8  # below this a stem is too generic for runs: only a text that is the question counts
-FILTER_BITS = 24  # at most: 16 MB
+# Words of an n-gram. A question of 8 to 12 words is one n-gram.
+N = 13
+# A shorter question is too generic for n-grams; only a line that equals the question covers it.
+MIN_WORDS = 8
+# Upper limit; the filter then takes 16 MB.
+FILTER_BITS = 24
 
 
 @dataclass(frozen=True, slots=True)
 class ItemCoverage:
-    """One exam item against all texts: how much of it the text that covers it best holds."""
+    """Coverage of one exam item by the text that covers it most.
+
+    `coverage` is the share of the question's word 13-grams found in the text; decisions use it. `token_coverage` is
+    the share of the question's words inside a found 13-gram. `text_index` is None if no text shares a 13-gram.
+    """
 
     item_id: str
     step: int | None
-    coverage: float  # share of the stem's word 13-grams found in the text; decides
-    token_coverage: float  # share of the stem's words inside a found 13-gram; reported beside it
-    text_index: int | None  # which text; None when none shares a run
+    coverage: float
+    token_coverage: float
+    text_index: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One exam item in one text."""
+    """Coverage of one exam item by one text, with the index of the text in `row`."""
 
     exam: Exam
     item_id: str
-    row: int  # which text
+    row: int
     coverage: float
     token_coverage: float
 
 
 def coverage(exam: Exam, texts: Iterable[str]) -> list[ItemCoverage]:
-    """For every item of `exam`, in its order, the text that covers its stem best.
+    """Return the highest coverage by one text for every item of `exam`, in the order of the items.
 
-    Texts are gone through once and not kept, so a corpus may be of any size. Stems of 8 to 12 words count as one run;
-    shorter ones are covered only by a text that contains a whole line equal to them.
+    `texts` is read once and not stored, so a corpus may have any size. A question of 8 to 12 words is one n-gram.
+    A shorter question is covered only by a line that equals it.
     """
     best = [ItemCoverage(item.id, item.step, 0.0, 0.0, None) for item in exam.items]
     for match in _matches(exam.items, texts):
@@ -80,9 +86,9 @@ def coverage(exam: Exam, texts: Iterable[str]) -> list[ItemCoverage]:
 
 
 def hits(exams: Sequence[Exam], texts: Iterable[str], floor: float) -> Iterator[Hit]:
-    """Every item of any of the exams with a coverage of at least `floor` by one text, in the order of the texts.
+    """Yield every item with a coverage of at least `floor` by one text, in the order of the texts.
 
-    Coverage is as in `coverage`; what shares no run with a text is no hit, whatever the floor.
+    An item without a shared n-gram is never a hit, even if `floor` is 0.
     """
     owners = [(exam, item) for exam in exams for item in exam.items]
     for match in _matches([item for _, item in owners], texts):
@@ -100,7 +106,7 @@ class _Match:
 
 
 def _matches(items: Sequence[Item], texts: Iterable[str]) -> Iterator[_Match]:
-    """All pairs that share a run. Hashes say which pairs to look at, the words themselves what they share."""
+    """Yield all pairs of item and text with a shared n-gram. Pairs are found by hash and compared by words."""
     stems = [words(item.question) for item in items]
     sizes = [min(N, len(stem)) if len(stem) >= MIN_WORDS else 0 for stem in stems]
     indexes = [_index(stems, sizes, n) for n in sorted(set(sizes))]
@@ -108,7 +114,7 @@ def _matches(items: Sequence[Item], texts: Iterable[str]) -> Iterator[_Match]:
         return
     done = 0
     for batch in batches(texts):
-        # Only a short stem asks where lines end.
+        # Only short questions are compared with whole lines.
         lines = [text.splitlines() for text in batch] if 0 in sizes else [[text] for text in batch]
         starts = np.concatenate(([0], np.cumsum([len(part) for part in lines])))
         hashed = hash_words([line for part in lines for line in part])
@@ -130,13 +136,17 @@ def _matches(items: Sequence[Item], texts: Iterable[str]) -> Iterator[_Match]:
 
 @dataclass(frozen=True, slots=True)
 class _Index:
-    """The runs of n words in the stems; with n = 0 whole stems, to be compared with whole lines."""
+    """Sorted n-gram hashes of the questions; with n = 0 the hashes of whole questions.
+
+    `items[i]` is the item of `runs[i]`. `filter` is true for the first bits of every hash, and `shift` leaves those
+    bits; it rules out nearly all n-grams of a text before the exact search.
+    """
 
     n: int
-    runs: Hashes  # sorted
-    items: Offsets  # the item that the run is in
-    filter: NDArray[np.bool_]  # whether a run has these first bits; rules out nearly all of a text
-    shift: np.uint64  # leaves the first bits of a hash
+    runs: Hashes
+    items: Offsets
+    filter: NDArray[np.bool_]
+    shift: np.uint64
 
 
 def _index(stems: Sequence[list[str]], sizes: Sequence[int], n: int) -> _Index:
@@ -159,7 +169,7 @@ def _index(stems: Sequence[list[str]], sizes: Sequence[int], n: int) -> _Index:
 
 
 def _look_up(index: _Index, lines: HashedWords, starts: Offsets) -> Offsets:
-    """`text << 32 | item` wherever a run of an item is in a text; text t is lines `starts[t]` to `starts[t + 1]`."""
+    """Return `text << 32 | item` for every shared n-gram. Text t has the lines `starts[t]` to `starts[t + 1]`."""
     runs = _runs(lines, index.n)
     places = np.flatnonzero(index.filter[runs >> index.shift])
     places, texts = _owners(lines, starts, index.n, places)
@@ -169,14 +179,14 @@ def _look_up(index: _Index, lines: HashedWords, starts: Offsets) -> Offsets:
 
 
 def _runs(lines: HashedWords, n: int) -> Hashes:
-    """Every run of n words, those across two texts too; with n = 0 every line."""
+    """Return the hash of every n-gram, also across two texts; with n = 0 of every line."""
     if n:
         return mix(hash_windows(lines.hashes, n))
     return mix(hash_runs(lines.hashes, lines.offsets[:-1], lines.offsets[1:]))
 
 
 def _owners(lines: HashedWords, starts: Offsets, n: int, places: Offsets) -> tuple[Offsets, Offsets]:
-    """Those of the places whose runs stand in one text, and that text."""
+    """Return the positions whose n-gram lies in one text, and the index of that text."""
     borders = lines.offsets[starts] if n else starts
     texts = np.searchsorted(borders, places, side="right") - 1
     whole = places + max(n, 1) <= borders[texts + 1]
@@ -194,9 +204,9 @@ def _shares(stem: list[str], n: int, grams: set[tuple[str, ...]]) -> tuple[float
     return sum(found) / len(found), sum(covered) / len(stem)
 
 
-FILE = "known_questions.bin"
-# Labels of options, and words that stand around options or do not.
-PASSED_OVER = frozenset(ascii_lowercase + digits) | {
+KNOWN_QUESTIONS = "known_questions.bin"
+# Labels of options and words around them, which differ between copies of a question.
+IGNORED_WORDS = frozenset(ascii_lowercase + digits) | {
     "answer",
     "answers",
     "choice",
@@ -204,40 +214,54 @@ PASSED_OVER = frozenset(ascii_lowercase + digits) | {
     "option",
     "options",
 }
-PASSED_HASHES = np.sort(hash_words([" ".join(sorted(PASSED_OVER))]).hashes)
-PIECE = 8  # words; questions under it are kept with their options or answer
-SHORT = 4  # words in a piece of what is still under 8 words with its options
-MOST_PIECES = 10  # kept of one question, evenly spread: enough to tell it, however long it is
-SHARE = 0.7  # of a question's pieces that a row must hold
-BYTES = 5  # of a hash: by chance 3 pieces in 60 million words, and a row has to hold most of a question's
-LOW = (1 << 22) - 1  # a piece's low bits look it up in a table of this size before the exact search
+IGNORED_HASHES = np.sort(hash_words([" ".join(sorted(IGNORED_WORDS))]).hashes)
+# Words of a piece. Shorter questions are stored together with their options or answer.
+PIECE_WORDS = 8
+# Words of a piece of a question that has fewer than 8 words even with its options.
+SHORT_PIECE_WORDS = 4
+# Pieces stored per question, evenly spaced; they identify a question of any length.
+MAX_PIECES = 10
+# Share of a question's pieces that a row must contain.
+MIN_SHARE = 0.7
+# Bytes of a stored hash. Random matches: 3 pieces in 60 million words, and most pieces of a question are required.
+HASH_BYTES = 5
+# Low bits of a piece, for a table look-up before the exact search.
+LOW_BITS = (1 << 22) - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KnownQuestions:
-    """Hashes of the questions of known test sets, ready to be looked for."""
+    """Hashes of the questions of published test sets.
 
-    names: tuple[str, ...]  # of the sets
-    of_set: Offsets  # (questions,) index into names
-    needed: Offsets  # (questions,) pieces that a text must hold
-    hashes: Hashes  # (pieces,) sorted, distinct
-    starts: Offsets  # (pieces + 1,) where each piece's questions begin in `questions`
+    Attributes:
+        names: Names of the test sets.
+        of_set: (questions,) index into `names`.
+        needed: (questions,) number of pieces that a text must contain.
+        hashes: (pieces,) sorted, distinct.
+        starts: (pieces + 1,) offsets of each piece's questions in `questions`.
+    """
+
+    names: tuple[str, ...]
+    of_set: Offsets
+    needed: Offsets
+    hashes: Hashes
+    starts: Offsets
     questions: Offsets
 
     @classmethod
     def load(cls) -> KnownQuestions:
-        """The shipped list."""
-        return unpack(files(__package__).joinpath(FILE).read_bytes())
+        """Return the hashes that are part of the package."""
+        return unpack(files(__package__).joinpath(KNOWN_QUESTIONS).read_bytes())
 
     def find(self, texts: Iterable[str]) -> list[tuple[int, str]]:
-        """(index of the text, name of the set) for every text that holds a known question, in order, once per text."""
+        """Return (index of the text, name of the test set) for every text with a published question, in order."""
         found: list[tuple[int, str]] = []
-        table = np.zeros(LOW + 1, dtype=bool)
-        table[(self.hashes & np.uint64(LOW)).astype(np.intp)] = True
+        table = np.zeros(LOW_BITS + 1, dtype=bool)
+        table[(self.hashes & np.uint64(LOW_BITS)).astype(np.intp)] = True
         before = 0
         for batch in batches(texts):
             indices, hashes = _words(batch)
-            held = [self._held(indices, hashes, size, table) for size in (PIECE, SHORT)]
+            held = [self._held(indices, hashes, size, table) for size in (PIECE_WORDS, SHORT_PIECE_WORDS)]
             first: dict[int, int] = {}
             for index, question in self._decide(np.concatenate(held, axis=1)):
                 first.setdefault(index, question)
@@ -246,16 +270,17 @@ class KnownQuestions:
         return found
 
     def _held(self, indices: Offsets, words_: Hashes, size: int, table: NDArray[np.bool_]) -> Offsets:
-        """(2, hits) text and piece for every run of `size` words that is a known piece."""
+        """Return text and piece of every n-gram of `size` words that is a stored piece; shape (2, hits)."""
         pieces = _pieces(words_, size)
-        at = np.flatnonzero(table[(pieces & np.uint64(LOW)).astype(np.intp)])
-        at = at[indices[at] == indices[at + size - 1]]  # not across two texts
+        at = np.flatnonzero(table[(pieces & np.uint64(LOW_BITS)).astype(np.intp)])
+        # An n-gram must not span two texts.
+        at = at[indices[at] == indices[at + size - 1]]
         place = np.minimum(np.searchsorted(self.hashes, pieces[at]), len(self.hashes) - 1)
         same = self.hashes[place] == pieces[at]
         return np.stack([indices[at[same]], place[same]])
 
     def _decide(self, held: Offsets) -> Iterator[tuple[int, int]]:
-        """(text, question) for every question of which the text holds enough distinct pieces."""
+        """Yield (text, question) for every question with enough distinct pieces in the text."""
         texts, pieces = np.unique(held, axis=1)
         many = self.starts[pieces + 1] - self.starts[pieces]
         questions = self.questions[range_indices(self.starts[pieces], many)]
@@ -265,44 +290,47 @@ class KnownQuestions:
 
 
 def words_of(text: str) -> list[str]:
-    """The words that pieces are made of."""
-    return [word for word in words(_plain(text)) if word not in PASSED_OVER]
+    """Return the words of a text from which pieces are formed."""
+    return [word for word in words(_plain(text)) if word not in IGNORED_WORDS]
 
 
 def question_pieces(question: Sequence[str]) -> tuple[int, ...]:
-    """The hashes that stand for a question, given in words: of runs from first to last, at most `MOST_PIECES`."""
-    size = PIECE if len(question) >= PIECE else SHORT
+    """Return the hashes of at most `MAX_PIECES` evenly spaced pieces of a question, given as words."""
+    size = PIECE_WORDS if len(question) >= PIECE_WORDS else SHORT_PIECE_WORDS
     pieces = _pieces(hash_words([" ".join(question)]).hashes, size)
     if not len(pieces):
         return ()
-    count = min(ceil(len(question) / size), MOST_PIECES)
+    count = min(ceil(len(question) / size), MAX_PIECES)
     places = [round(i * (len(pieces) - 1) / max(count - 1, 1)) for i in range(count)]
     return tuple(sorted({int(pieces[place]) for place in places}))
 
 
 def pack(sets: Sequence[tuple[str, Sequence[tuple[int, ...]]]]) -> bytes:
-    """The shipped file: a line of JSON with the sets' sizes, a byte per question (its pieces), the pieces' hashes."""
+    """Return the file format: a JSON line with the sizes of the sets, a byte per question, the hashes.
+
+    The byte of a question is its number of pieces.
+    """
     head = {"format": 1, "sets": [[name, len(questions)] for name, questions in sets]}
     every = [question for _, questions in sets for question in questions]
-    hashes = b"".join(piece.to_bytes(BYTES, "little") for question in every for piece in question)
+    hashes = b"".join(piece.to_bytes(HASH_BYTES, "little") for question in every for piece in question)
     return json.dumps(head).encode() + b"\n" + bytes(map(len, every)) + hashes
 
 
 def unpack(data: bytes) -> KnownQuestions:
-    """What `pack` packed."""
+    """Return the content of a file written by `pack`."""
     line, _, body = data.partition(b"\n")
     sets = json.loads(line)["sets"]
     total = sum(count for _, count in sets)
     sizes = np.frombuffer(body[:total], dtype=np.uint8).astype(np.int64)
     wide = np.zeros((int(sizes.sum()), 8), dtype=np.uint8)
-    wide[:, :BYTES] = np.frombuffer(body[total:], dtype=np.uint8).reshape(-1, BYTES)
+    wide[:, :HASH_BYTES] = np.frombuffer(body[total:], dtype=np.uint8).reshape(-1, HASH_BYTES)
     pieces = wide.view("<u8").reshape(-1)
     order = np.argsort(pieces, kind="stable")
     hashes, first = np.unique(pieces[order], return_index=True)
     return KnownQuestions(
         names=tuple(name for name, _ in sets),
         of_set=np.repeat(np.arange(len(sets)), [count for _, count in sets]),
-        needed=np.ceil(sizes * SHARE).astype(np.int64),
+        needed=np.ceil(sizes * MIN_SHARE).astype(np.int64),
         hashes=hashes,
         starts=np.append(first, len(pieces)),
         questions=np.repeat(np.arange(total), sizes)[order],
@@ -310,19 +338,19 @@ def unpack(data: bytes) -> KnownQuestions:
 
 
 def _plain(text: str) -> str:
-    """One writing for what is written in several: widths, ligatures, blanks to be filled in."""
+    """Return `text` in lower case with compatible characters, such as ligatures, replaced and without underscores."""
     return (text if text.isascii() else unicodedata.normalize("NFKC", text).casefold()).replace("_", " ")
 
 
 def _words(texts: Sequence[str]) -> tuple[Offsets, Hashes]:
-    """(index of its text, hash) of every word that is not passed over."""
+    """Return the text index and the hash of every word that is not ignored."""
     hashed = hash_words([_plain(text) for text in texts])
     indices = np.repeat(np.arange(len(texts)), np.diff(hashed.offsets))
-    place = np.minimum(np.searchsorted(PASSED_HASHES, hashed.hashes), len(PASSED_HASHES) - 1)
-    kept = PASSED_HASHES[place] != hashed.hashes
+    place = np.minimum(np.searchsorted(IGNORED_HASHES, hashed.hashes), len(IGNORED_HASHES) - 1)
+    kept = IGNORED_HASHES[place] != hashed.hashes
     return indices[kept], hashed.hashes[kept]
 
 
 def _pieces(hashes: Hashes, size: int) -> Hashes:
-    """(words - size + 1,) hash of every run of `size` words."""
-    return mix(hash_windows(hashes, size)) >> np.uint64(64 - 8 * BYTES)
+    """Return the hash of every n-gram of `size` words; shape (words - size + 1,)."""
+    return mix(hash_windows(hashes, size)) >> np.uint64(64 - 8 * HASH_BYTES)

@@ -1,8 +1,7 @@
-"""The facts, each with a standard reference, and the sentence forms that ask for them.
+"""The bundled exams, and the medical facts from which the pocket exam and its flash cards are made.
 
-The bundled exam `medalpaca_pocket`: every fact once, in words of its own, four options, key positions balanced.
-
-The bundled exam `medalpaca_vignettes`: original questions in the style of Steps 1 to 3 that anybody may be shown.
+`medalpaca_pocket` has one question per fact, with four options and balanced positions of the correct one.
+`medalpaca_vignettes` has original questions in the style of USMLE Steps 1 to 3.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ FACTS, FORMS = "pocket_facts.tsv", "pocket_forms.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """`entity` stands in `relation` to `answer`: (antidote, heroin overdose, naloxone)."""
+    """One fact: `relation` (antidote) of `entity` (heroin overdose) is `answer` (naloxone), with its reference."""
 
     relation: str
     subject: str
@@ -35,21 +34,24 @@ class Fact:
 
     @property
     def id(self) -> str:
-        """Stable as long as the fact's entity is."""
+        """Return the id of the fact, relation/entity."""
         return f"{self.relation}/{self.entity}"
 
 
 @dataclass(frozen=True, slots=True)
 class Forms:
-    """How a relation is asked about: `cards` for teaching, `exam` for examining, no five words in common."""
+    """Sentence forms of a relation: `cards` for flash cards, `exam` for exam questions.
 
-    answer: str  # the kind of answer, in words
+    The two have no five consecutive words in common. `answer` is the kind of answer, such as "drug".
+    """
+
+    answer: str
     cards: tuple[str, ...]
     exam: tuple[str, ...]
 
 
 def load_facts() -> tuple[Fact, ...]:
-    """All facts, in file order."""
+    """Return all facts, in the order of the file."""
     lines = files(__package__).joinpath(FACTS).read_text(encoding="utf-8").splitlines()
     rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     return tuple(
@@ -66,7 +68,7 @@ def load_facts() -> tuple[Fact, ...]:
 
 
 def load_forms() -> Mapping[str, Forms]:
-    """relation -> its sentence forms."""
+    """Return the sentence forms by relation."""
     text = files(__package__).joinpath(FORMS).read_text(encoding="utf-8")
     return {
         relation: Forms(form["answer"], tuple(form["cards"]), tuple(form["exam"]))
@@ -75,7 +77,7 @@ def load_forms() -> Mapping[str, Forms]:
 
 
 def by_relation(facts: Sequence[Fact]) -> dict[str, list[Fact]]:
-    """Facts grouped by relation, in order."""
+    """Return the facts grouped by relation, in order."""
     groups: dict[str, list[Fact]] = {}
     for fact in facts:
         groups.setdefault(fact.relation, []).append(fact)
@@ -83,35 +85,34 @@ def by_relation(facts: Sequence[Fact]) -> dict[str, list[Fact]]:
 
 
 def sentence(form: str, entity: str) -> str:
-    """The form with its entity, beginning with a capital."""
+    """Return the form with its entity inserted and a capital first letter."""
     text = form.format(entity=entity)
     return text[:1].upper() + text[1:]
 
 
 def shuffled_answers(group: Sequence[Fact], rng: random.Random) -> dict[str, str]:
-    """fact id -> an answer of its relation, each given out as often as it is right."""
+    """Return a random answer of the same relation for every fact id; each answer occurs as often as it is correct."""
     deck = [fact.answer for fact in group]
     rng.shuffle(deck)
     return {fact.id: answer for fact, answer in zip(group, deck, strict=True)}
 
 
 OPTIONS = 4
-SEED = 2023  # draws the wrong options once and for all: the exam is one exam, whatever the run's seed
+# Draws the wrong options. The exam does not depend on the seed of a run.
+SEED = 2023
 
 
 def pocket_exam() -> RawExam:
-    """The exam as made from the facts; nothing about it is random from run to run."""
-    from importlib.resources import files
-
+    """Return the exam `medalpaca_pocket`; it is the same in every run."""
     facts, forms = load_facts(), load_forms()
-    rng = random.Random(SEED)  # noqa: S311 - a fixed draw, nothing secret
+    rng = random.Random(SEED)  # noqa: S311
     wrong = {
         fact.id: options
         for group in by_relation(facts).values()
         for fact, options in zip(group, draw_wrong_options(group, rng), strict=True)
     }
     items = []
-    for n, (fact, place) in enumerate(zip(facts, _balanced_places(len(facts), rng), strict=True)):
+    for n, (fact, place) in enumerate(zip(facts, _balanced_positions(len(facts), rng), strict=True)):
         texts = list(wrong[fact.id])
         texts.insert(place, fact.answer)
         exam_forms = forms[fact.relation].exam
@@ -130,10 +131,10 @@ def pocket_exam() -> RawExam:
 
 
 def draw_wrong_options(group: Sequence[Fact], rng: random.Random) -> list[list[str]]:
-    """Three wrong options for every fact of one relation.
+    """Return three wrong options for every fact of one relation.
 
-    Each answer is a wrong option exactly three times as often as it is right, so that a model that merely prefers
-    common, or short, answers gains nothing: its expected score is one in four.
+    Each answer is a wrong option exactly three times as often as it is correct. Thus a model that prefers common or
+    short answers has an expected accuracy of 1/4.
     """
     keys = [fact.answer for fact in group]
     drawn: list[list[str]] = [[] for _ in keys]
@@ -149,17 +150,17 @@ def draw_wrong_options(group: Sequence[Fact], rng: random.Random) -> list[list[s
     return drawn
 
 
-def _balanced_places(n: int, rng: random.Random) -> list[int]:
-    """A place for each key, every place as often as every other (to within one)."""
+def _balanced_positions(n: int, rng: random.Random) -> list[int]:
+    """Return a position of the correct option per item; all positions are equally frequent, within one."""
     places = [i % OPTIONS for i in range(n)]
     rng.shuffle(places)
     return places
 
 
-FILE = "vignettes.jsonl"
+VIGNETTES_FILE = "vignettes.jsonl"
 
 
 def vignettes() -> RawExam:
-    """The exam as it lies in the package. Explanations and references stay in the file: they are not asked."""
-    with as_file(files(__package__).joinpath(FILE)) as path:
+    """Return the exam `medalpaca_vignettes`. Explanations and references of the file are not part of a prompt."""
+    with as_file(files(__package__).joinpath(VIGNETTES_FILE)) as path:
         return replace(read_exam(path), name=VIGNETTES)
