@@ -51,7 +51,7 @@ def test_help_is_quick():
         (["build", "pocket", "out=."], ["is the working directory"]),
         (
             ["check", "good.json", "--exam", "medalpaca_pocket", "--fail-over", "50"],
-            ["--fail-over 50: a share"],
+            ["--fail-over 50: give a share above 0"],
         ),
         (["biuld"], ["invalid choice: 'biuld'"]),
     ],
@@ -82,7 +82,7 @@ def test_a_covered_item_fails_the_check_when_asked(write, tmp_path, row):
     write("rows.json", [row(1, instruction=stem)])
     done = data("check", "rows.json", "--exam", "exam.jsonl", "--fail-over", "0.5", cwd=tmp_path)
     assert done.returncode == 1
-    assert "1 items of exam are covered by 50% or more" in done.stderr
+    assert "1 questions of exam have a coverage of 50% or more" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["sources"], ["sources", "--json"]])

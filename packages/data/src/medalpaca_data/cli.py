@@ -1,7 +1,4 @@
-"""`data`: build a Meadow directory, look into it, check it against an exam, audit published labels.
-
-What `data` can be told: its commands, their arguments, an example of each.
-"""
+"""The command `data`: build training data from raw sources, inspect it, and check it. Imports are made per command."""
 
 from __future__ import annotations
 
@@ -10,436 +7,385 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from .core.cli import Command, CompletedArgument, add_command, print_json, run, screen
+from .core.cli import (
+    ROWS,
+    Command,
+    Commands,
+    CompletedArgument,
+    add_command,
+    print_json,
+    run,
+    screen,
+    split_keys,
+)
 from .core.errors import CheckFailed, UserError
+from .deid.cli import add_deid
 
 EXAMPLES = (
-    "data sources                            what can be built, and where it is",
-    "data build meadow.yaml out=meadow       raw sources to rows and ledger",
-    "data fetch pubmedqa out=raw             download one that is free to download",
-    "data explain meadow 3f2a9c417be0d852    one row's life, from raw file to text",
-    "data diff meadow_old meadow_new         what changed between two builds",
-    "data check rows.json --exam exam_dir    does the exam stand in the rows?",
-    "data rephrase meadow.yaml --estimate    requests, tokens, cost; asks nobody",
-    "data deid check rows.jsonl --show 3     identifiers by class, masked",
-    "data audit rows.json upstream.csv       do labels agree with upstream's?",
-    "data check --help                       more of one command, with examples",
+    "data sources                            list the kinds of raw data",
+    "data build meadow.yaml out=meadow       build training rows from raw data",
+    "data fetch pubmedqa out=raw             download one source",
+    "data explain meadow 3f2a9c417be0d852    show what happened to one row",
+    "data diff meadow_old meadow_new         compare two builds",
+    "data check rows.json --exam exam_dir    find exam questions in the rows",
+    "data rephrase meadow.yaml --estimate    tokens and cost before rephrasing",
+    "data deid check rows.jsonl --show 3     count identifiers of patients",
+    "data audit rows.json upstream.csv       compare labels with their source",
+    "data check --help                       more about one command",
 )
-ROWS = "rows (.json .jsonl .csv .parquet) or a Meadow directory"
+RECIPE = "recipe: a YAML file, or the name of a built-in recipe"
+
+
+def entry() -> None:
+    """Run the console script."""
+    run(main)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse `argv` and run the command. Raises UserError for invalid arguments."""
+    args = parser().parse_args(argv)
+    args.run(args)
 
 
 def parser() -> Command:
-    """All of `data`: nothing is imported for it that is not needed to print its help."""
-    main = Command(
-        "data", "Rebuild medical instruction rows from raw sources, every row with its origin.", EXAMPLES
+    """Return the parser of `data`."""
+    description = (
+        "Build and check instruction data for supervised fine-tuning (SFT). Each row keeps the record of its origin. "
+        "A build cleans rows, removes identifiers of patients, duplicates and exam questions, and writes a Meadow "
+        "directory: train.parquet, validation.parquet, a ledger of all rows, the rejected rows and a dataset card."
     )
+    main = Command("data", description, EXAMPLES)
     main.add_common("medalpaca-data")
     commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True)
-
-    build = add_command(
-        commands,
-        "build",
-        "build a Meadow directory from a recipe",
-        (
-            "data build pocket out=meadow                      a built-in recipe",
-            "data build meadow.yaml out=meadow workers=4       in four processes",
-            "data build meadow.yaml out=meadow validation=0.1  a key of the recipe changed",
-            "data build meadow.yaml out=meadow --json          the account, for a script",
-        ),
-        "A build that was cut off continues; one that is up to date is left as it is.",
-    )
-    build.add_argument(
-        "recipe", metavar="RECIPE", type=CompletedArgument(_recipes), help="a YAML file, or a built-in name"
-    )
-    build.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="key=value",
-        type=CompletedArgument(partial(_keys, "out", "workers", "engine", recipe=True)),
-        help="out=DIR; workers=N processes, or engine=ray; and any key of the recipe",
-    )
-
-    sources = add_command(
-        commands,
-        "sources",
-        "list the sources, or say where to get one",
-        (
-            "data sources",
-            "data sources medquad         where to get it, its settings in a recipe",
-            "data sources medquad --json",
-        ),
-    )
-    sources.add_argument(
-        "name", nargs="?", metavar="NAME", type=CompletedArgument(_sources_known), help="a kind of source"
-    )
-
-    fetch = add_command(
-        commands,
-        "fetch",
-        "download the raw files of a source that is free to download",
-        ("data fetch pubmedqa out=raw",),
-        "What arrives is checked against the SHA-256 it should have.",
-    )
-    fetch.add_argument("name", metavar="NAME", type=CompletedArgument(_fetched), help="a kind of source")
-    fetch.add_argument(
-        "out",
-        nargs="?",
-        metavar="out=DIR",
-        type=CompletedArgument(partial(_keys, "out")),
-        default="out=raw",
-        help="where to put them (default: raw)",
-    )
-
-    explain = add_command(
-        commands,
-        "explain",
-        "tell one row's life, from raw file to final text",
-        ("data explain meadow 3f2a9c417be0d852",),
-    )
-    explain.add_argument("path", type=Path, metavar="MEADOW", help="a Meadow directory")
-    explain.add_argument("row", metavar="ROW_ID", help="the row's id, kept or rejected")
-
-    diff = add_command(
-        commands,
-        "diff",
-        "say what changed between two builds",
-        ("data diff meadow_old meadow_new", "data diff meadow_old meadow_new --json"),
-    )
-    diff.add_argument("before", type=Path, metavar="BEFORE", help="a Meadow directory")
-    diff.add_argument("after", type=Path, metavar="AFTER", help="another")
-
-    check = add_command(
-        commands,
-        "check",
-        "report how much of an exam stands in the rows",
-        (
-            "data check meadow --exam medalpaca_pocket",
-            "data check rows.json --exam exam_dir --json",
-            "data check rows.json --exam exam_dir --fail-over 0.5   exit 1 if half is there",
-        ),
-        "Coverage of an item: the share of its question's word 13-grams found in one row.",
-    )
-    check.add_argument("path", type=Path, metavar="ROWS", help=ROWS)
-    check.add_argument(
-        "--exam",
-        required=True,
-        metavar="EXAM",
-        type=CompletedArgument(_exams),
-        help="an exam file or directory, or a bundled name",
-    )
-    check.add_argument(
-        "--fail-over", type=float, metavar="SHARE", help="exit 1 if an item's coverage reaches SHARE"
-    )
-
-    audit = add_command(
-        commands,
-        "audit",
-        "compare published labels (causal, health advice) with upstream's",
-        (
-            "data audit published.json upstream.csv",
-            "data audit published.json a.csv b.csv --encoding causal-language-use",
-        ),
-        "Exit code 1 if a label disagrees.",
-    )
-    audit.add_argument("published", type=Path, metavar="ROWS", help="the published rows")
-    audit.add_argument(
-        "upstream", type=Path, metavar="UPSTREAM", nargs="+", help="upstream's CSV, or several"
-    )
-    audit.add_argument(
-        "--encoding", choices=("causal-language-use", "correlation-to-causation"), help="of causal labels"
-    )
-
-    words = add_command(
-        commands,
-        "rephrase",
-        "estimate what rephrasing a recipe's rows will take",
-        ("data rephrase meadow.yaml --estimate", "data rephrase meadow.yaml rephrase.tries=1 --estimate"),
-        "Rephrasing itself is done by `data build` of a recipe that has a `rephrase:`.",
-    )
-    words.add_argument(
-        "recipe", metavar="RECIPE", type=CompletedArgument(_recipes), help="a YAML file, or a built-in name"
-    )
-    words.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="key=value",
-        type=CompletedArgument(partial(_keys, recipe=True)),
-        help="any key of the recipe",
-    )
-    words.add_argument(
-        "--estimate", action="store_true", required=True, help="count requests and tokens; ask nobody"
-    )
-
-    deid = add_command(
-        commands,
-        "deid",
-        "check rows for patients' identifiers, and bound what was missed",
-        (
-            "data deid check rows.jsonl --show 3      identifiers by class, masked",
-            "data deid sample meadow out=review.csv   rows for people to read and mark",
-            "data deid bound review.csv               at most so many leaks per 1,000 rows",
-        ),
-    )
-    steps = deid.add_subparsers(dest="step", metavar="STEP", required=True)
-    look = add_command(
-        steps,
-        "check",
-        "count identifiers by class",
-        ("data deid check rows.jsonl --show 3", "data deid check meadow --ner --json"),
-    )
-    look.add_argument("path", type=Path, metavar="ROWS", help=ROWS)
-    look.add_argument("--show", type=int, default=0, metavar="N", help="show N finds a class, masked")
-    look.add_argument(
-        "--ner", action="store_true", help="ask presidio-analyzer too (extra medalpaca-data[phi])"
-    )
-    draw = add_command(
-        steps,
-        "sample",
-        "draw rows for people to read and mark",
-        ("data deid sample meadow out=review.csv", "data deid sample meadow out=review.csv n=500 seed=1"),
-    )
-    draw.add_argument("path", type=Path, metavar="ROWS", help=ROWS)
-    draw.add_argument(
-        "keys",
-        nargs="*",
-        metavar="key=value",
-        type=CompletedArgument(partial(_keys, "out", "n", "seed")),
-        help="out=FILE.csv; n=300; seed=0",
-    )
-    marks = add_command(
-        steps,
-        "bound",
-        "bound the leaks per 1,000 rows from a marked sample",
-        ("data deid bound review.csv",),
-    )
-    marks.add_argument("path", type=Path, metavar="SAMPLE", help="the marked sample")
-
-    for command in (build, sources, fetch, explain, diff, check, audit, words, look, draw, marks):
-        command.add_json()
+    for add in (
+        _add_build,
+        _add_sources,
+        _add_fetch,
+        _add_explain,
+        _add_diff,
+        _add_check,
+        _add_audit,
+        _add_rephrase,
+        add_deid,
+    ):
+        add(commands)
     return main
 
 
-def _recipes() -> list[str]:
+def _add_recipe(command: Command, *keys: str) -> None:
+    own = "".join(f"{key}=..., " for key in keys)
+    command.add_argument("recipe", metavar="RECIPE", type=CompletedArgument(_recipe_names), help=RECIPE)
+    command.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        type=CompletedArgument(partial(_key_names, *keys, recipe=True)),
+        help=own + "and keys of the recipe, which change the values in its file",
+    )
+
+
+def _recipe_names() -> list[str]:
     from .recipe import builtin_recipes
 
     return builtin_recipes()
 
 
-def _keys(*ours: str, recipe: bool = False) -> list[str]:
-    """What a shell offers before a `=`: keys of the command, and of recipes."""
+def _key_names(*own: str, recipe: bool = False) -> list[str]:
     from .recipe import Recipe
 
-    return [f"{key}=" for key in dict.fromkeys((*ours, *(Recipe.model_fields if recipe else ())))]
+    return [f"{key}=" for key in dict.fromkeys((*own, *(Recipe.model_fields if recipe else ())))]
 
 
-def _sources_known() -> list[str]:
-    from .show import kinds
-
-    return list(kinds())
-
-
-def _fetched() -> list[str]:
-    from .fetch import downloads
-
-    return sorted({download.kind for download in downloads()})
-
-
-def _exams() -> list[str]:
-    from .exams.exam import BUNDLED
-
-    return sorted(BUNDLED)
-
-
-def main(argv: Sequence[str]) -> None:
-    """Parse and hand over; every command imports what it needs and no more."""
-    args = parser().parse_args(argv)
-    match args.command:
-        case "rephrase":
-            _estimate(args.recipe, args.overrides, args.json)
-        case "deid":
-            _deid(args)
-        case "build":
-            _build(args.recipe, args.overrides, args.json)
-        case "sources":
-            _sources(args.name, args.json)
-        case "fetch":
-            _fetch(args.name, args.out, args.json)
-        case "explain":
-            _explain(args.path, args.row, args.json)
-        case "diff":
-            _diff(args.before, args.after, args.json)
-        case "check":
-            _check(args.path, args.exam, args.json, args.fail_over)
-        case "audit":
-            _audit(args.published, args.upstream, args.encoding, args.json)
+def _add_build(commands: Commands[Command]) -> None:
+    command = add_command(
+        commands,
+        "build",
+        "build a Meadow directory from a recipe",
+        (
+            "data build pocket out=meadow                      a built-in recipe",
+            "data build meadow.yaml out=meadow workers=4       four processes",
+            "data build meadow.yaml out=meadow validation=0.1  change one key",
+            "data build meadow.yaml out=meadow --json          counts as JSON",
+        ),
+        "out=DIR is the directory to write. workers=N uses N processes, and engine=ray a Ray cluster. An interrupted "
+        "build continues with the same command, and a directory that is up to date is not written again.",
+    )
+    _add_recipe(command, "out", "workers", "engine")
+    command.add_json()
+    command.set_defaults(run=_build)
 
 
-def entry() -> None:
-    """The console script."""
-    run(main)
-
-
-def _build(recipe_name: str, overrides: Sequence[str], as_json: bool) -> None:
+def _build(args: argparse.Namespace) -> None:
     from .build import build
     from .executor import KINDS
     from .recipe import load_recipe
-    from .show import Watched, show_build
-    from .show import build_as_json as account
+    from .show import Watched, build_as_json, show_build
 
-    ours, keys = _ours(overrides, {"out": "", "engine": "", "workers": ""})
-    if not ours["out"]:
-        raise UserError("data build: name the directory to make, out=DIR")
-    workers = int(ours["workers"]) if ours["workers"].isdecimal() else 0 if ours["workers"] else 1
+    own, overrides = split_keys(args.overrides, {"out": "", "engine": "", "workers": ""})
+    if not own["out"]:
+        raise UserError("data build: no output directory; add out=DIR")
+    workers = int(own["workers"]) if own["workers"].isdecimal() else 0 if own["workers"] else 1
     if workers < 1:
-        raise UserError(f"workers={ours['workers']}: a number of 1 or more")
-    engine = ours["engine"] or ("serial" if workers == 1 else "processes")
+        raise UserError(f"workers={own['workers']}: give a whole number of 1 or more")
+    engine = own["engine"] or ("serial" if workers == 1 else "processes")
     if engine not in KINDS:
-        raise UserError(f"engine={engine}: one of {', '.join(KINDS)}")
-    recipe, root = load_recipe(recipe_name, keys)
-    console = screen(stderr=as_json)
+        raise UserError(f"engine={engine}: allowed: {', '.join(KINDS)}")
+    recipe, root = load_recipe(args.recipe, overrides)
+    console = screen(stderr=args.json)
     with Watched(console) as watched:
-        built = build(
-            recipe,
-            root,
-            Path(ours["out"]),
-            tell=watched.tell,
-            engine=engine,
-            workers=workers,
-        )
-    if as_json:
-        print_json(account(built))
+        built = build(recipe, root, Path(own["out"]), tell=watched.tell, engine=engine, workers=workers)
+    if args.json:
+        print_json(build_as_json(built))
     else:
         show_build(built, console)
 
 
-def _ours(overrides: Sequence[str], keys: dict[str, str]) -> tuple[dict[str, str], list[str]]:
-    """(the values of `keys`, which are the command's own; the other overrides, which are the recipe's)."""
-    found = dict(keys)
-    others = []
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if equals and key in keys:
-            found[key] = value
-        else:
-            others.append(text)
-    return found, others
+def _add_sources(commands: Commands[Command]) -> None:
+    def names() -> list[str]:
+        from .show import kinds
+
+        return list(kinds())
+
+    command = add_command(
+        commands,
+        "sources",
+        "list the kinds of raw data that recipes can use",
+        (
+            "data sources",
+            "data sources medquad         files, download and recipe keys of one",
+            "data sources medquad --json",
+        ),
+        "With a NAME: the files of one source, where to download them, and its keys in a recipe.",
+    )
+    command.add_argument(
+        "name", nargs="?", metavar="NAME", type=CompletedArgument(names), help="kind of source (default: all)"
+    )
+    command.add_json()
+    command.set_defaults(run=_sources)
 
 
-def _sources(name: str | None, as_json: bool) -> None:
+def _sources(args: argparse.Namespace) -> None:
     from . import show
 
-    if as_json:
-        print_json(show.sources_as_json(name))
-    elif name:
-        show.show_source(name, screen())
+    if args.json:
+        print_json(show.sources_as_json(args.name))
+    elif args.name:
+        show.show_source(args.name, screen())
     else:
         show.show_sources(screen())
 
 
-def _fetch(name: str, out: str, as_json: bool) -> None:
+def _add_fetch(commands: Commands[Command]) -> None:
+    def names() -> list[str]:
+        from .fetch import downloads
+
+        return sorted({download.kind for download in downloads()})
+
+    command = add_command(
+        commands,
+        "fetch",
+        "download the raw files of a source",
+        ("data fetch pubmedqa out=raw",),
+        "Only files with a licence that permits it are offered. Each file is compared with its known SHA-256. An "
+        "interrupted download continues with the same command.",
+    )
+    command.add_argument("name", metavar="NAME", type=CompletedArgument(names), help="kind of source")
+    command.add_argument(
+        "out",
+        nargs="?",
+        metavar="out=DIR",
+        type=CompletedArgument(partial(_key_names, "out")),
+        default="out=raw",
+        help="directory for the files (default: out=raw)",
+    )
+    command.add_json()
+    command.set_defaults(run=_fetch)
+
+
+def _fetch(args: argparse.Namespace) -> None:
     from .fetch import fetch
     from .show import Watched, downloading
 
-    key, _, place = out.partition("=")
-    if key not in ("out", "to") or not place:
-        raise UserError(f"data fetch: {out!r} is not out=DIR")
-    console = screen(stderr=as_json)
+    key, _, directory = args.out.partition("=")
+    if key not in ("out", "to") or not directory:
+        raise UserError(f"data fetch: {args.out!r} is not allowed; write out=DIR")
+    console = screen(stderr=args.json)
     with Watched(console, *downloading()) as watched:
-        fetched = fetch(name, Path(place), told=watched.tell)
-    if as_json:
-        print_json({"name": name, "files": [str(path) for path in fetched]})
+        fetched = fetch(args.name, Path(directory), told=watched.tell)
+    if args.json:
+        print_json({"name": args.name, "files": [str(path) for path in fetched]})
         return
     for path in fetched:
-        console.print(f"{path}: fetched and verified", soft_wrap=True)
+        console.print(f"{path}: downloaded, SHA-256 correct", soft_wrap=True)
 
 
-def _explain(path: Path, row: str, as_json: bool) -> None:
+def _add_explain(commands: Commands[Command]) -> None:
+    command = add_command(
+        commands,
+        "explain",
+        "show what happened to one row, from its raw file to its final text",
+        ("data explain meadow 3f2a9c417be0d852",),
+        "For a rejected row, the last line is the stage that rejected it and the reason.",
+    )
+    command.add_argument(
+        "path", type=Path, metavar="MEADOW", help="Meadow directory, written by `data build`"
+    )
+    command.add_argument("row", metavar="ROW_ID", help="id of the row, kept or rejected")
+    command.add_json()
+    command.set_defaults(run=_explain)
+
+
+def _explain(args: argparse.Namespace) -> None:
     from . import explain
 
-    life = explain.explain(path, row)
-    if as_json:
+    life = explain.explain(args.path, args.row)
+    if args.json:
         print_json(explain.as_json(life))
     else:
         explain.show(life, screen())
 
 
-def _diff(before: Path, after: Path, as_json: bool) -> None:
+def _add_diff(commands: Commands[Command]) -> None:
+    command = add_command(
+        commands,
+        "diff",
+        "compare two builds: recipe, raw files, and rows",
+        ("data diff meadow_old meadow_new", "data diff meadow_old meadow_new --json"),
+        "Lists recipe keys and files that differ, and counts rows that were added, removed, changed or moved.",
+    )
+    command.add_argument("before", type=Path, metavar="BEFORE", help="Meadow directory of the first build")
+    command.add_argument("after", type=Path, metavar="AFTER", help="Meadow directory of the second build")
+    command.add_json()
+    command.set_defaults(run=_diff)
+
+
+def _diff(args: argparse.Namespace) -> None:
     from . import diff
 
-    found = diff.diff(before, after)
-    if as_json:
-        print_json(diff.as_json(found))
+    changes = diff.diff(args.before, args.after)
+    if args.json:
+        print_json(diff.as_json(changes))
     else:
-        diff.show(found, screen())
+        diff.show(changes, screen())
 
 
-def _check(path: Path, exam: str, as_json: bool, fail_over: float | None) -> None:
+def _add_check(commands: Commands[Command]) -> None:
+    def exams() -> list[str]:
+        from .exams.exam import BUNDLED
+
+        return sorted(BUNDLED)
+
+    command = add_command(
+        commands,
+        "check",
+        "check training rows for contamination with exam questions",
+        (
+            "data check meadow --exam medalpaca_pocket",
+            "data check rows.json --exam exam_dir --json",
+            "data check rows.json --exam exam_dir --fail-over 0.5   exit code 1 at 50 %",
+        ),
+        "The coverage of an exam question is the share of its word 13-grams that occur in one row. The table counts "
+        "the questions by their highest coverage.",
+    )
+    command.add_argument("path", type=Path, metavar="ROWS", help=ROWS)
+    command.add_argument(
+        "--exam",
+        required=True,
+        metavar="EXAM",
+        type=CompletedArgument(exams),
+        help="exam file or directory, or the name of a bundled exam",
+    )
+    command.add_argument(
+        "--fail-over",
+        type=float,
+        metavar="SHARE",
+        help="end with exit code 1 if the coverage of a question is SHARE or more (0 to 1; default: never)",
+    )
+    command.add_json()
+    command.set_defaults(run=_check)
+
+
+def _check(args: argparse.Namespace) -> None:
     from . import check
 
-    if fail_over is not None and not 0 < fail_over <= 1:
-        raise UserError(f"--fail-over {fail_over:g}: a share above 0 and up to 1 was expected")
-    result = check.check(path, exam)
-    if as_json:
+    limit = args.fail_over
+    if limit is not None and not 0 < limit <= 1:
+        raise UserError(f"--fail-over {limit:g}: give a share above 0 and up to 1")
+    result = check.check(args.path, args.exam)
+    if args.json:
         print_json(check.as_json(result))
     else:
         check.show(result, screen())
-    if fail_over is not None and (covered := [item for item in result.items if item.coverage >= fail_over]):
+    if limit is not None and (covered := [item for item in result.items if item.coverage >= limit]):
         raise CheckFailed(
-            f"{path}: {len(covered)} items of {result.exam.name} are covered by {fail_over:.0%} or more"
+            f"{args.path}: {len(covered)} questions of {result.exam.name} have a coverage of {limit:.0%} or more; "
+            "add the exam to `exams:` of the recipe to reject those rows"
         )
 
 
-def _estimate(recipe_name: str, overrides: Sequence[str], as_json: bool) -> None:
+def _add_audit(commands: Commands[Command]) -> None:
+    command = add_command(
+        commands,
+        "audit",
+        "compare the labels of published rows with the corpus they were made from",
+        (
+            "data audit published.json upstream.csv",
+            "data audit published.json a.csv b.csv --encoding causal-language-use",
+        ),
+        "For the PubMed corpora of causal language and of health advice. Exit code 1 if a label differs.",
+    )
+    command.add_argument("published", type=Path, metavar="ROWS", help="published instruction rows")
+    command.add_argument(
+        "upstream", type=Path, metavar="UPSTREAM", nargs="+", help="CSV file or files of the corpus"
+    )
+    command.add_argument(
+        "--encoding",
+        choices=("causal-language-use", "correlation-to-causation"),
+        help="numbering of the causal labels, if the files do not show which one they use",
+    )
+    command.add_json()
+    command.set_defaults(run=_audit)
+
+
+def _audit(args: argparse.Namespace) -> None:
+    from . import audit
+
+    result = audit.audit(args.published, *args.upstream, encoding=args.encoding)
+    if args.json:
+        print_json(audit.as_json(result))
+    else:
+        audit.show(result, screen())
+    if result.disagree:
+        upstream = ", ".join(map(str, args.upstream))
+        raise CheckFailed(f"{args.published}: {result.disagree} labels differ from {upstream}")
+
+
+def _add_rephrase(commands: Commands[Command]) -> None:
+    command = add_command(
+        commands,
+        "rephrase",
+        "estimate requests, tokens and cost of rephrasing the rows of a recipe",
+        ("data rephrase meadow.yaml --estimate", "data rephrase meadow.yaml rephrase.tries=1 --estimate"),
+        "No model is called. Rephrasing itself is part of `data build` if the recipe has the key `rephrase`.",
+    )
+    _add_recipe(command)
+    command.add_argument(
+        "--estimate", action="store_true", required=True, help="required: estimate only, send no request"
+    )
+    command.add_json()
+    command.set_defaults(run=_estimate)
+
+
+def _estimate(args: argparse.Namespace) -> None:
     from . import cost
     from .build import estimate_rephrasing
     from .recipe import load_recipe
     from .show import Watched
 
-    console = screen(stderr=as_json)
+    console = screen(stderr=args.json)
     with Watched(console) as watched:
-        found = estimate_rephrasing(*load_recipe(recipe_name, overrides), watched.tell)
-    if as_json:
-        print_json(cost.estimate_as_json(found))
-    else:
-        cost.show_estimate(found, console)
-
-
-def _deid(args: argparse.Namespace) -> None:
-    from .deid import review
-
-    console = screen()
-    match args.step:
-        case "check":
-            found = review.check(args.path, show=args.show, ner=args.ner)
-            told: object = review.check_as_json(found)
-            show = partial(review.show_check, found, console)
-        case "sample":
-            ours, others = _ours(args.keys, {"out": "", "n": "300", "seed": "0"})
-            if others or not ours["out"] or not (ours["n"].isdecimal() and ours["seed"].isdecimal()):
-                raise UserError(
-                    "data deid sample: expected PATH out=FILE.csv, and perhaps n=NUMBER seed=NUMBER"
-                )
-            drawn = review.sample(args.path, Path(ours["out"]), n=int(ours["n"]), seed=int(ours["seed"]))
-            told = review.sample_as_json(drawn)
-            show = partial(review.show_sample, drawn, console)
-        case _:
-            bounded = review.leak_bound(args.path)
-            told = review.leak_bound_as_json(bounded)
-            show = partial(review.show_leak_bound, bounded, console)
+        estimate = estimate_rephrasing(*load_recipe(args.recipe, args.overrides), watched.tell)
     if args.json:
-        print_json(told)
+        print_json(cost.estimate_as_json(estimate))
     else:
-        show()
-
-
-def _audit(published: Path, upstream: Sequence[Path], encoding: str | None, as_json: bool) -> None:
-    from . import audit
-
-    result = audit.audit(published, *upstream, encoding=encoding)  # type: ignore[arg-type]
-    if as_json:
-        print_json(audit.as_json(result))
-    else:
-        audit.show(result, screen())
-    if result.disagree:
-        places = ", ".join(map(str, upstream))
-        raise CheckFailed(f"{published}: {result.disagree} labels disagree with {places}")
+        cost.show_estimate(estimate, console)

@@ -79,6 +79,8 @@ def _discard_output() -> int:
 
 
 SHELLS = ("bash", "zsh", "fish")
+# Help text of an argument that takes rows.
+ROWS = "rows as .json, .jsonl, .csv or .parquet, or a Meadow directory (written by `data build`)"
 # Line width for pipes and files, so that lines are never wrapped or cut there.
 UNLIMITED_WIDTH = 10_000
 
@@ -126,6 +128,19 @@ def add_command(
     """Add and return a sub-command. `help` is a phrase; `more` is added to the description of its own help."""
     description = f"{help[0].upper()}{help[1:]}." + (f" {more}" if more else "")
     return commands.add_parser(name, help=help, description=description, examples=examples)
+
+
+def split_keys(overrides: Sequence[str], defaults: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return the values of the `key=value` texts whose key is in `defaults`, and all other texts."""
+    values = dict(defaults)
+    others = []
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if equals and key in defaults:
+            values[key] = value
+        else:
+            others.append(text)
+    return values, others
 
 
 def screen(*, stderr: bool = False, **settings: Any) -> Console:
