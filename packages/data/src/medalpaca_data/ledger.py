@@ -1,4 +1,4 @@
-"""The ledger: rows read = rows kept + rows rejected, per source and per stage, or the build fails."""
+"""The ledger of a build: rows read = rows kept + rows rejected, for every source and stage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LEDGER = "ledger.json"
 FORMAT = 3
-# Format -> the rule that it changed. Older ledgers are read from the format before the first of these.
+# Rule that each format changed. The oldest format that can be read is the one before the first of these.
 CHANGED_RULES = {
     3: "a de-identification record no longer counts as passed; its counts are the detector's own, and they are not "
     "independently checked"
@@ -25,18 +25,18 @@ CHANGED_RULES = {
 
 
 class UnbalancedError(RuntimeError):
-    """The books do not balance: a fault of ours, never of the data."""
+    """The counts of a build are inconsistent: an error of the program, not of the data."""
 
 
 @dataclass(slots=True)
 class Stage:
-    """What one stage did to one source's rows."""
+    """Counts of one stage for one source. `counts` are changes made to rows that are kept."""
 
     name: str
     read: int = 0
     kept: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
-    counts: Counter[str] = field(default_factory=Counter)  # what was done to rows that stay
+    counts: Counter[str] = field(default_factory=Counter)
 
     @property
     def rejected(self) -> int:
@@ -55,18 +55,18 @@ class Stage:
 
 @dataclass(slots=True)
 class Account:
-    """One source's way through the stages."""
+    """Counts of one source in all stages."""
 
     source: str
     stages: list[Stage] = field(default_factory=list)
 
     def open(self, stage: str) -> Stage:
-        """A new stage; it starts with what the one before it kept."""
+        """Add and return the counts of a stage."""
         self.stages.append(Stage(stage))
         return self.stages[-1]
 
     def balance(self) -> None:
-        """Raise UnbalancedError unless every stage balances and hands all it kept to the next."""
+        """Raise UnbalancedError if rows are missing within a stage or between two stages."""
         for stage in self.stages:
             if stage.read != stage.kept + stage.rejected:
                 raise UnbalancedError(
@@ -101,7 +101,7 @@ def make_ledger(
     contradictions: Sequence[Mapping[str, Any]],
     deidentified: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """The books of a build. Raises UnbalancedError when they do not balance, up to the rows that were written."""
+    """Return the ledger of a build. Raises UnbalancedError if counts and written rows are inconsistent."""
     sources = []
     for source in recipe.used:
         account = _account(source.name, trail)
@@ -164,7 +164,7 @@ def _account(source: str, trail: Sequence[tuple[str, Sequence[Shard]]]) -> Accou
 
 
 def read_ledger(directory: Path) -> dict[str, Any] | None:
-    """The ledger of a directory, None where there is none."""
+    """Return the ledger of a directory, or None if there is none."""
     file = directory / LEDGER
     value = read_json(file) if file.is_file() else None
     return value if isinstance(value, dict) else None
@@ -204,6 +204,6 @@ def changed_rules(written: int) -> str:
 
 
 def same_files(directory: Path, ledger: Mapping[str, Any]) -> bool:
-    """Whether every file the ledger names is there as it was written."""
+    """Return whether all files listed in the ledger exist with their hashes."""
     files = {directory / name: digest for name, digest in ledger["files"].items()}
     return all(file.is_file() and sha256_file(file) == digest for file, digest in files.items())

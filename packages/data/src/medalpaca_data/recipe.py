@@ -1,4 +1,4 @@
-"""A build recipe: which sources, how much of them is held out, how much may be bad."""
+"""The recipe of `data build`: its keys, their defaults, and the built-in recipes."""
 
 from __future__ import annotations
 
@@ -18,77 +18,94 @@ from .stages.language import LANGUAGES
 
 
 class Recipe(Config):
-    """`data build` reads exactly these keys. Paths in it are relative to the recipe's own directory."""
+    """Keys of a recipe. Paths are relative to the directory of the recipe file.
+
+    Attributes:
+        name: Name of the recipe, also in the dataset card.
+        sources: Raw data to read, in order.
+        skip: Names of sources that are not read; the ledger lists them.
+        clean: Remove markup from texts and reject rows without a usable answer.
+        deidentify: Check or replace identifiers in sources of patient text, or in all sources if none is marked.
+        language: ISO 639-1 code; rows that are certainly in another language are rejected.
+        refuse_tests: Reject questions of published test sets.
+        rephrase: Rephrase rows of some sources by rules or with a model.
+        near_duplicates: Jaccard similarity of word 3-grams above which a later row is rejected; null keeps all.
+        exams: Exam files, directories or bundled names for decontamination.
+        max_coverage: Coverage of an exam question by a row from which the row is rejected.
+        rows: Number of rows of the mix, divided among the sources by `weight`.
+        validation: Share of groups that are held out for validation.
+        max_reject_share: Share of invalid records of a source above which the build stops.
+        seed: Seed of all random draws.
+    """
 
     name: str
     sources: list[Annotated[Source, Field(discriminator="kind")]] = Field(min_length=1)
-    skip: tuple[str, ...] = ()  # names of sources to leave out; the account says so
-    clean: bool = True  # take markup residue out, drop rows without a usable answer
-    deidentify: Deidentification | None = (
-        None  # of the sources marked as patient text, or where none is, of all
-    )
-    language: str | None = None  # two letters (ISO 639-1); rows that are surely in another one are dropped
-    refuse_tests: bool = True  # drop questions of published test sets
-    rephrase: Rephrase | None = (
-        None  # other words for the rows of some sources, by rule or by a model of yours
-    )
-    near_duplicates: float | None = Field(
-        default=0.8, ge=0.5, le=1
-    )  # Jaccard of word 3-grams; null: keep them
-    exams: tuple[str, ...] = ()  # files, directories or bundled names of exams that nothing may be learned of
-    max_coverage: float = Field(default=0.5, gt=0, le=1)  # of an exam question by a row; more drops the row
-    rows: int | None = Field(default=None, ge=1)  # of the whole mix, shared among the sources by `weight`
-    validation: float = Field(default=0.05, ge=0, lt=1)  # share of the groups held out for validation
-    max_reject_share: float = Field(default=0.05, ge=0, le=1)  # of a source's records; more ends the build
-    seed: int = 0  # of every draw: the groups held out, the rows of the mix, and what sources shuffle
+    skip: tuple[str, ...] = ()
+    clean: bool = True
+    deidentify: Deidentification | None = None
+    language: str | None = None
+    refuse_tests: bool = True
+    rephrase: Rephrase | None = None
+    near_duplicates: float | None = Field(default=0.8, ge=0.5, le=1)
+    exams: tuple[str, ...] = ()
+    max_coverage: float = Field(default=0.5, gt=0, le=1)
+    rows: int | None = Field(default=None, ge=1)
+    validation: float = Field(default=0.05, ge=0, lt=1)
+    max_reject_share: float = Field(default=0.05, ge=0, le=1)
+    seed: int = 0
 
     @field_validator("sources")
     @classmethod
-    def _names_differ(cls, sources: list[Source]) -> list[Source]:
+    def _check_unique_names(cls, sources: list[Source]) -> list[Source]:
         names = [source.name for source in sources]
         if repeated := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f"two sources are called {repeated!r}; give each a name of its own")
+            raise ValueError(f"two sources have the name {repeated!r}; give each source a unique name")
         return sources
 
     @field_validator("language")
     @classmethod
-    def _can_be_told(cls, value: str | None) -> str | None:
+    def _check_language(cls, value: str | None) -> str | None:
         if value is not None and value not in LANGUAGES:
-            raise ValueError("not a language that can be told: two letters are expected, such as en or de")
+            raise ValueError("not a language that can be detected; use an ISO 639-1 code such as en or de")
         return value
 
     @model_validator(mode="after")
-    def _skipped_are_there(self) -> Recipe:
+    def _check_skip(self) -> Recipe:
         names = [source.name for source in self.sources]
         for name in self.skip:
             if name not in names:
                 guess = nearest(name, names)
-                hint = f"did you mean {guess!r}?" if guess else f"known: {', '.join(names)}"
+                hint = f"did you mean {guess!r}?" if guess else f"allowed: {', '.join(names)}"
                 raise ValueError(f"no source {name!r} to skip; {hint}")
         if len(set(self.skip)) == len(names):
-            raise ValueError("every source is skipped")
+            raise ValueError("all sources are skipped; remove a name from skip")
         return self
 
     @property
     def used(self) -> list[Source]:
-        """The sources that are read, in order."""
+        """Return the sources that are read, in order."""
         return [source for source in self.sources if source.name not in self.skip]
 
     @model_validator(mode="after")
-    def _weights_have_a_sum(self) -> Recipe:
+    def _check_weights(self) -> Recipe:
         if self.rows is None and any(source.weight != 1 for source in self.sources):
-            raise ValueError("a source has a weight, but no rows: say how many rows the mix has")
+            raise ValueError(
+                "a source has a weight, but the recipe has no key 'rows'; set the number of rows of the mix"
+            )
         return self
 
 
 def builtin_recipes() -> list[str]:
-    """Names that `data build` knows without a file."""
+    """Return the names of the built-in recipes."""
     entries = files(__package__).joinpath("recipes").iterdir()
     return sorted(entry.name.removesuffix(".yaml") for entry in entries if entry.name.endswith(".yaml"))
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> tuple[Recipe, Path]:
-    """The recipe, and the directory that its paths are relative to (the working directory for a built-in one)."""
+    """Return the recipe and the directory to which its paths are relative.
+
+    For a built-in recipe that is the working directory. Raises UserError for an unknown name or an invalid file.
+    """
     if name_or_path in builtin_recipes():
         file = Path(str(files(__package__).joinpath("recipes", f"{name_or_path}.yaml")))
         return load_config(Recipe, file, overrides, where=f"recipe {name_or_path}"), Path()
@@ -98,7 +115,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> tuple[Recip
         hint = (
             f"did you mean {guess!r}?"
             if (guess := nearest(name_or_path, known))
-            else f"known: {', '.join(known)}"
+            else f"allowed: {', '.join(known)}"
         )
         raise UserError(f"{name_or_path}: neither a file nor a built-in recipe; {hint}")
     return load_config(Recipe, path, overrides), path.parent

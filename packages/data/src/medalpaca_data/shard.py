@@ -1,7 +1,7 @@
-"""A shard: at most 50,000 rows of one source in a Parquet file, and beside it the account of what a stage did to them.
+"""Shards: Parquet files of at most 50,000 rows of one source, with the counts of the stage that wrote them.
 
-A stage reads shards of the stage before it and writes its own, each whole or not at all; the account is written last,
-so a shard that has one is done. That is all a killed build needs to go on.
+A stage reads the shards of the previous stage and writes its own atomically. The counts (`account.json`) are written
+last, so a shard with counts is complete. An interrupted build continues with the shards that are not complete.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ ROWS = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The files of one shard in one stage's folder."""
+    """Paths of the files of one shard in the folder of one stage. `source` is its name in the recipe."""
 
     folder: Path
-    source: str  # the recipe's name for it
+    source: str
     number: int
 
     def within(self, folder: Path) -> Shard:
-        """The shard of the same number in another stage's folder."""
+        """Return the shard with the same source and number in another folder."""
         return Shard(folder, self.source, self.number)
 
     def _file(self, what: str) -> Path:
@@ -56,12 +56,12 @@ class Shard:
 
     @property
     def extra(self) -> Path:
-        """What a stage reports besides rows, as JSON lines."""
+        """Return the path of further records that a stage reports, as JSON lines."""
         return self._file("extra.jsonl")
 
     @property
     def files(self) -> list[Path]:
-        """Those of its files that are there, the account apart."""
+        """Return the files that exist, without the counts."""
         return [file for file in (self.rows, self.rejected, self.changes, self.extra) if file.is_file()]
 
     @property
@@ -76,37 +76,37 @@ class Shard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drop:
-    """Why a row goes no further, and what shows it."""
+    """Reason why a row is rejected, with evidence for the reject file."""
 
     reason: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
 def rejected_line(file: str, place: str, stage: str, reason: str, record: Any, **evidence: Any) -> str:
-    """A line of `rejected/`. ASCII, because a record may be rejected for holding what cannot be written otherwise."""
+    """Return a line of a reject file. It is ASCII, because rejected records may contain lone surrogates."""
     entry = {"file": file, "place": place, "stage": stage, "reason": reason, "record": record, **evidence}
     return json.dumps(entry) + "\n"
 
 
 def escaped(name: str) -> str:
-    """A file's name as a `source_id` starts with it."""
+    """Return a file name without spaces, as it starts a `source_id`."""
     return name.replace("%", "%25").replace(" ", "%20") if " " in name else name
 
 
 def place_of(source_id: str | None) -> tuple[str, str]:
-    """(file, place) of a `source_id`."""
-    name, _, place = (source_id or "").partition(" ")
-    return name.replace("%20", " ").replace("%25", "%") if "%20" in name else name, place
+    """Return (file, location) of a `source_id`."""
+    name, _, location = (source_id or "").partition(" ")
+    return name.replace("%20", " ").replace("%25", "%") if "%20" in name else name, location
 
 
 def dropped_line(row: Mapping[str, Any], stage: str, drop: Drop) -> str:
-    """The line of a row that a stage after reading drops."""
+    """Return the line of a reject file for a row that a stage after reading rejects."""
     file, place = place_of(row.get("source_id"))
     return rejected_line(file, place, stage, drop.reason, dict(row), **drop.evidence)
 
 
 def frame(rows: Sequence[Row]) -> pl.DataFrame:
-    """Rows as a table of strings, one column a field."""
+    """Return rows as a table with one string column per field."""
     import polars as pl
 
     columns = {name: [getattr(row, name) for row in rows] for name in FIELDS}
@@ -114,7 +114,7 @@ def frame(rows: Sequence[Row]) -> pl.DataFrame:
 
 
 def write_frame(path: Path, table: pl.DataFrame) -> None:
-    """Atomic Parquet write; equal tables give equal bytes."""
+    """Write a Parquet file atomically. Equal tables give equal bytes."""
     import io
 
     buffer = io.BytesIO()
@@ -134,7 +134,7 @@ def write_shard(
     counts: Mapping[str, int] | None = None,
     **more: Any,
 ) -> None:
-    """Everything a stage leaves of a shard; the account last."""
+    """Write all files of a shard; the counts are written last."""
     write_frame(shard.rows, kept)
     write_text(shard.rejected, "".join(rejected))
     if changes is not None and changes.height:
@@ -153,22 +153,23 @@ def write_shard(
 
 
 def is_whole(shard: Shard) -> bool:
-    """Whether the shard is done, and every file of it as it was written. One that is not is made again."""
+    """Return whether the shard is complete and its files have the recorded hashes."""
     try:
         account = read_account(shard)
-    except UserError:  # half of it, after a crash of the machine
+    except UserError:
+        # A partial file after a crash of the machine.
         return False
     return account is not None and account["files"] == {file.name: sha256_file(file) for file in shard.files}
 
 
 def read_account(shard: Shard) -> dict[str, Any] | None:
-    """The shard's account, None while it is not done."""
+    """Return the counts of a shard, or None if it is not complete."""
     value = read_json(shard.account) if shard.account.is_file() else None
     return value if isinstance(value, dict) else None
 
 
 def total(accounts: Iterable[Mapping[str, Any]], key: str) -> Counter[str]:
-    """The sum of one of the counters over accounts."""
+    """Return the sum of the counter `key` over all accounts."""
     summed: Counter[str] = Counter()
     for account in accounts:
         summed.update(account.get(key) or {})
