@@ -302,7 +302,7 @@ def _build(recipe_name: str, overrides: Sequence[str], as_json: bool) -> None:
             recipe,
             root,
             Path(ours["out"]),
-            tell=watched.tell,
+            on_progress=watched.tell,
             engine=engine,
             workers=workers,
         )
@@ -419,7 +419,7 @@ def _deid(args: argparse.Namespace) -> None:
                 raise UserError(
                     "data deid sample: expected PATH out=FILE.csv, and perhaps n=NUMBER seed=NUMBER"
                 )
-            drawn = review.sample(args.path, Path(ours["out"]), n=int(ours["n"]), seed=int(ours["seed"]))
+            drawn = review.draw_sample(args.path, Path(ours["out"]), n=int(ours["n"]), seed=int(ours["seed"]))
             told = review.sample_as_json(drawn)
             show = partial(review.show_sample, drawn, console)
         case _:
