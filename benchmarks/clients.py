@@ -230,7 +230,7 @@ ARMS: dict[str, Callable[[str, int, Any], Awaitable[None]]] = {
 
 def run_arm(name: str, url: str, count: int, folder: Path) -> None:
     """Load, ask, and print what it took."""
-    from medalpaca_data.rephrase.store import Store
+    from medalpaca_data.rephrase.store import CompletionStore
 
     start = time.process_time()
     for module in IMPORTS[name]:
@@ -239,7 +239,7 @@ def run_arm(name: str, url: str, count: int, folder: Path) -> None:
     keys = [
         request.key for request in requests(count)
     ]  # what is made of Python's own modules on first use is not counted
-    with Store(folder / "store.sqlite") as store:
+    with CompletionStore(folder / "store.sqlite") as store:
         start, wall = time.process_time(), time.monotonic()
         asyncio.run(ARMS[name](url, count, store))  # type: ignore[arg-type]
         cpu, wall = time.process_time() - start, time.monotonic() - wall

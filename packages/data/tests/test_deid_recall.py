@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 import yaml
 
-from medalpaca_data.deid.find import RULES, find, sieve
-from medalpaca_data.deid.replace import replace
+from medalpaca_data.deid.find import RULES, find_identifiers, prefilter
+from medalpaca_data.deid.replace import replace_identifiers
 from medalpaca_data.deid.rules import KINDS
 
 DRAWS = 12  # texts made of each form
@@ -125,7 +125,7 @@ def measure(texts):
     """(kind, held out) -> [spans, found whole, found as that class], and the forms that were missed."""
     counts, missed = defaultdict(lambda: [0, 0, 0]), defaultdict(int)
     for planted in texts:
-        [found] = find([planted.text])
+        [found] = find_identifiers([planted.text])
         own = [span for span in found if _same(span.kind, planted.kind)]
         for whole, named in zip(covered(planted, found), covered(planted, own), strict=True):
             count = counts[planted.kind, planted.held_out]
@@ -176,16 +176,16 @@ def test_recall_of_every_class(planted):
 
 
 def test_medical_text_is_left_alone():
-    touched = [text for text in negatives() if find([text])[0]]
+    touched = [text for text in negatives() if find_identifiers([text])[0]]
     assert len(touched) * 20 <= len(negatives()), touched
 
 
 def test_every_planted_text_is_clean_after_replacement(planted):
     for n, text in enumerate(planted[::3]):
-        done = replace([text.text], str(n))
+        done = replace_identifiers([text.text], str(n))
         assert not done.left[0], (text.text, done.texts)
         # A check that knows nothing of the replacement finds moved dates and nothing else.
-        assert {span.kind for span in find(done.texts)[0]} <= {"date"}, (text.text, done.texts)
+        assert {span.kind for span in find_identifiers(done.texts)[0]} <= {"date"}, (text.text, done.texts)
         for before, after in zip(done.found[0], done.placed[0], strict=True):
             assert (
                 text.text[before.start : before.end].lower() != done.texts[0][after.start : after.end].lower()
@@ -194,8 +194,8 @@ def test_every_planted_text_is_clean_after_replacement(planted):
 
 def test_the_sieve_passes_every_planted_text_that_has_a_hit(planted):
     texts = [text.text for text in planted]
-    passed = set(sieve(texts))
-    assert not [text for n, text in enumerate(texts) if n not in passed and find([text])[0]]
+    passed = set(prefilter(texts))
+    assert not [text for n, text in enumerate(texts) if n not in passed and find_identifiers([text])[0]]
 
 
 def test_rust_reads_every_rule():
@@ -222,5 +222,5 @@ def test_hits_in_public_text_are_few(real, file, key, most):
     import json
 
     texts = [row[key] for row in json.loads((real / file).read_text(encoding="utf-8"))]
-    hits = sum(len(find([texts[n]])[0]) for n in sieve(texts))
+    hits = sum(len(find_identifiers([texts[n]])[0]) for n in prefilter(texts))
     assert hits * 1000 <= most * len(texts)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medalpaca_data.deid.find import RULES, find, sieve
-from medalpaca_data.deid.replace import masked, redact, replace
-from medalpaca_data.deid.rules import is_given, is_surname
-from medalpaca_data.deid.surrogates import COINED, coin, is_coined
+from medalpaca_data.deid.find import RULES, find_identifiers, prefilter
+from medalpaca_data.deid.replace import mask, redact, replace_identifiers
+from medalpaca_data.deid.rules import is_given_name, is_surname
+from medalpaca_data.deid.surrogates import SYNTHETIC_NAME, is_synthetic_name, synthetic_name
 
 NOTE = [
     "Patient Name: Adaeze Nwosu\nMRN: 4471902\nDOB: 03/14/1961",
@@ -47,9 +47,9 @@ def outside(text, spans):
 
 
 def test_one_person_has_one_surrogate_in_all_texts_of_a_record():
-    done = replace(NOTE, "row-1")
+    done = replace_identifiers(NOTE, "row-1")
     first, last = re.search(r"Name: (\w+) (\w+)", done.texts[0]).groups()
-    assert is_coined(first) and is_coined(last) and first != last
+    assert is_synthetic_name(first) and is_synthetic_name(last) and first != last
     assert f"Mrs. {last} was" in done.texts[1]
     assert f"{first}'s daughter" in done.texts[2]
     number = re.search(r"MRN: (\d+)", done.texts[0])[1]
@@ -60,7 +60,7 @@ def test_one_person_has_one_surrogate_in_all_texts_of_a_record():
 
 
 def test_nothing_of_the_original_is_left():
-    after = "\n".join(replace(NOTE, "row-1").texts)
+    after = "\n".join(replace_identifiers(NOTE, "row-1").texts)
     for secret in (
         "Adaeze",
         "Nwosu",
@@ -78,14 +78,14 @@ def test_nothing_of_the_original_is_left():
 
 
 def test_a_record_is_replaced_the_same_way_every_time_and_another_differently():
-    assert replace(NOTE, "row-1", 3) == replace(NOTE, "row-1", 3)
-    assert replace(NOTE, "row-1", 3).texts != replace(NOTE, "row-2", 3).texts
-    assert replace(NOTE, "row-1", 3).texts != replace(NOTE, "row-1", 4).texts
+    assert replace_identifiers(NOTE, "row-1", 3) == replace_identifiers(NOTE, "row-1", 3)
+    assert replace_identifiers(NOTE, "row-1", 3).texts != replace_identifiers(NOTE, "row-2", 3).texts
+    assert replace_identifiers(NOTE, "row-1", 3).texts != replace_identifiers(NOTE, "row-1", 4).texts
 
 
 @pytest.mark.parametrize("record", [str(n) for n in range(25)])
 def test_dates_move_together_and_keep_their_year(record):
-    after = replace(NOTE, record).texts
+    after = replace_identifiers(NOTE, record).texts
     one, two = (
         datetime.datetime.strptime(text, "%B %d, %Y").date()
         for text in re.findall(r"[A-Z][a-z]+ \d+, \d{4}", after[1])
@@ -101,7 +101,12 @@ def test_dates_move_together_and_keep_their_year(record):
 def test_dates_on_both_sides_of_a_year_do_not_give_the_day_away_by_keeping_it():
     """Dec 30 and Jan 2 with years and interval kept could be only two or three pairs of days."""
     years = {
-        tuple(re.findall(r"\d{4}", replace(["Admitted 12/30/2020, discharged 01/02/2021."], str(n)).texts[0]))
+        tuple(
+            re.findall(
+                r"\d{4}",
+                replace_identifiers(["Admitted 12/30/2020, discharged 01/02/2021."], str(n)).texts[0],
+            )
+        )
         for n in range(60)
     }
     assert {("2020", "2020"), ("2021", "2021")} <= years
@@ -135,7 +140,7 @@ def test_dates_on_both_sides_of_a_year_do_not_give_the_day_away_by_keeping_it():
     ],
 )
 def test_a_surrogate_keeps_its_layout(before, shape):
-    assert re.fullmatch(shape, replace([before], "r").texts[0])
+    assert re.fullmatch(shape, replace_identifiers([before], "r").texts[0])
 
 
 @pytest.mark.parametrize(
@@ -143,26 +148,26 @@ def test_a_surrogate_keeps_its_layout(before, shape):
     [datetime.date(2020, 2, 29), datetime.date(2021, 12, 31), datetime.date(1, 1, 1).replace(year=1900)],
 )
 def test_a_weekday_that_is_named_is_that_of_the_moved_date(day):
-    after = replace([f"seen {day:%A}, {day:%B} {day.day}, {day.year}"], "r").texts[0]
+    after = replace_identifiers([f"seen {day:%A}, {day:%B} {day.day}, {day.year}"], "r").texts[0]
     moved = datetime.datetime.strptime(after, "seen %A, %B %d, %Y")
     assert f"{moved:%A}" in after
 
 
 def test_coined_names_are_nobodys():
-    names = [coin(n) for n in range(1000)]
-    assert len(set(names)) == 1000 and all(COINED.fullmatch(name) for name in names)
-    assert not any(is_given(name) or is_surname(name) for name in names)
+    names = [synthetic_name(n) for n in range(1000)]
+    assert len(set(names)) == 1000 and all(SYNTHETIC_NAME.fullmatch(name) for name in names)
+    assert not any(is_given_name(name) or is_surname(name) for name in names)
 
 
 def test_many_people_in_one_record_stay_apart():
-    names = [coin(n) + "q" for n in range(420)]  # no coined name ends so
-    after = replace([" ".join(f"Mr. {name} came." for name in names)], "r").texts[0]
+    names = [synthetic_name(n) + "q" for n in range(420)]  # no coined name ends so
+    after = replace_identifiers([" ".join(f"Mr. {name} came." for name in names)], "r").texts[0]
     assert len(set(re.findall(r"Mr\. (\w+) came", after))) == 420
 
 
 def test_marks_of_public_sources_stay():
     text = "Patient [NAME] of [LOCATION], [**Name**], call [CONTACT]."
-    assert replace([text], "r").texts == (text,)
+    assert replace_identifiers([text], "r").texts == (text,)
 
 
 def test_redact_goes_into_any_value():
@@ -174,28 +179,28 @@ def test_redact_goes_into_any_value():
 @given(st.lists(TEXTS, min_size=1, max_size=3), st.integers(0, 3))
 def test_any_record(texts, seed):
     """No text crashes it; nothing outside the spans changes; what is put in was not there; nothing is left."""
-    done = replace(texts, "r", seed)
+    done = replace_identifiers(texts, "r", seed)
     for before, after, found, placed in zip(texts, done.texts, done.found, done.placed, strict=True):
         assert outside(before, found) == outside(after, placed)
         for old, new in zip(found, placed, strict=True):
             original, surrogate = before[old.start : old.end], after[new.start : new.end]
             assert surrogate.lower() != original.lower()
     assert not any(done.left)
-    assert replace(texts, "r", seed) == done
+    assert replace_identifiers(texts, "r", seed) == done
 
 
 @settings(max_examples=300, deadline=None)
 @given(TEXTS)
 def test_the_sieve_lets_no_hit_through(text):
     if any(rule.spans(text) for rule in RULES):
-        assert sieve([text]) == [0]
+        assert prefilter([text]) == [0]
 
 
 @settings(max_examples=200, deadline=None)
 @given(TEXTS)
 def test_masking_needs_no_more_than_the_spans(text):
-    [found] = find([text])
-    [after] = masked([text], [found])
+    [found] = find_identifiers([text])
+    [after] = mask([text], [found])
     assert (
         "".join(outside(text, found))
         == re.sub("|".join(re.escape(f"[{s.kind.upper()}]") for s in found) or "(?!)", "", after)

@@ -55,9 +55,9 @@ def test_check_shows_shapes_and_never_an_identifier(write):
 
 def test_sample_is_proportional_and_repeatable(write, tmp_path):
     path = write("rows.jsonl", ROWS)
-    one = review.sample(path, tmp_path / "a.csv", n=50, seed=1)
-    review.sample(path, tmp_path / "b.csv", n=50, seed=1)
-    review.sample(path, tmp_path / "c.csv", n=50, seed=2)
+    one = review.draw_sample(path, tmp_path / "a.csv", n=50, seed=1)
+    review.draw_sample(path, tmp_path / "b.csv", n=50, seed=1)
+    review.draw_sample(path, tmp_path / "c.csv", n=50, seed=2)
     assert (
         (tmp_path / "a.csv").read_bytes()
         == (tmp_path / "b.csv").read_bytes()
@@ -78,30 +78,32 @@ def test_sample_is_proportional_and_repeatable(write, tmp_path):
 
 
 def test_sample_counts_rows_with_surrogates_as_found(write, tmp_path):
-    from medalpaca_data.deid.replace import replace
+    from medalpaca_data.deid.replace import replace_identifiers
 
-    rows = [dict(row, input=replace([row["input"]], str(n)).texts[0]) for n, row in enumerate(ROWS)]
+    rows = [
+        dict(row, input=replace_identifiers([row["input"]], str(n)).texts[0]) for n, row in enumerate(ROWS)
+    ]
     path = write("replaced.jsonl", rows)
     assert set(review.check(path).hits) == {"date"}
-    assert set(review.sample(path, tmp_path / "a.jsonl", n=10).strata) == {"none", "date", "name"}
+    assert set(review.draw_sample(path, tmp_path / "a.jsonl", n=10).strata) == {"none", "date", "name"}
 
 
 def test_sample_takes_all_where_there_are_few_and_overwrites_nothing(write, tmp_path):
     path = write("rows.jsonl", ROWS)
-    review.sample(path, tmp_path / "a.csv", n=1000)
+    review.draw_sample(path, tmp_path / "a.csv", n=1000)
     assert len(list(csv.DictReader((tmp_path / "a.csv").open(encoding="utf-8")))) == 100
     with pytest.raises(UserError, match="is there already"):
-        review.sample(path, tmp_path / "a.csv")
+        review.draw_sample(path, tmp_path / "a.csv")
     with pytest.raises(UserError, match=r"\.csv or \.jsonl"):
-        review.sample(path, tmp_path / "a.txt")
+        review.draw_sample(path, tmp_path / "a.txt")
     with pytest.raises(UserError, match="n=0"):
-        review.sample(path, tmp_path / "d.csv", n=0)
+        review.draw_sample(path, tmp_path / "d.csv", n=0)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
 def test_bound_of_a_marked_sample(write, tmp_path, suffix):
     file = tmp_path / f"a.{suffix}"
-    review.sample(write("rows.jsonl", ROWS), file, n=60)
+    review.draw_sample(write("rows.jsonl", ROWS), file, n=60)
     with pytest.raises(UserError, match="leaks is ''; write how many were found"):
         review.leak_bound(file)
     if suffix == "csv":
@@ -128,12 +130,12 @@ def test_bound_of_a_marked_sample(write, tmp_path, suffix):
 def test_the_bound_is_clopper_and_pearsons(of):
     for hits in {0, 1, 2, 7, of // 10, of // 2, of - 1, of} & set(range(of + 1)):
         expected = 1.0 if hits == of else beta.ppf(0.95, hits + 1, of - hits)
-        assert review.upper(hits, of) == pytest.approx(expected, rel=1e-9)
+        assert review.upper_bound(hits, of) == pytest.approx(expected, rel=1e-9)
 
 
 def test_no_leak_in_299_rows_bounds_them_at_one_in_a_hundred():
     """By hand: 0.99 ** 299 = 0.0495."""
-    assert review.upper(0, 299) < 0.01 < review.upper(0, 297)
+    assert review.upper_bound(0, 299) < 0.01 < review.upper_bound(0, 297)
 
 
 @pytest.mark.parametrize(

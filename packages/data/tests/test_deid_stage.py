@@ -10,7 +10,7 @@ from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.row import FIELDS, Row, content_id
 from medalpaca_data.deid.find import rules_sha256
 from medalpaca_data.deid.rules import Span
-from medalpaca_data.deid.settings import Deidentification, gate
+from medalpaca_data.deid.settings import Deidentification, require_records
 from medalpaca_data.executor import run_shard
 from medalpaca_data.shard import Shard, frame, read_account, write_shard
 from medalpaca_data.stages.deidentify import Deidentify
@@ -80,7 +80,7 @@ def test_check_drops_the_rows_and_fails_above_the_limit(tmp_path):
     with pytest.raises(
         UserError, match=r"source 'chat': .* identifiers in 10 rows .* deidentify.limit=10 per 1,000"
     ):
-        gate({"chat": True}, list(records.values()))
+        require_records({"chat": True}, list(records.values()))
     loose = Deidentify(Deidentification(mode="check", limit=1000))
     assert loose.records([shard])[0]["within_limit"]
 
@@ -122,7 +122,7 @@ def test_a_row_with_something_left_is_dropped_counted_and_masked(tmp_path, monke
     with pytest.raises(
         UserError, match=r"1 identifiers in 9 rows .name 1., more than .* are left after replacement"
     ):
-        gate({"chat": True}, [record])
+        require_records({"chat": True}, [record])
 
 
 def test_the_stage_travels_to_another_process(tmp_path):
@@ -157,8 +157,8 @@ def test_the_settings_name_the_rules():
 
 def test_the_gate_demands_a_record_for_patient_text():
     with pytest.raises(UserError, match="source chat: patient text, and nothing was de-identified"):
-        gate({"chat": True, "wiki": False}, [])
-    gate({"wiki": False}, [])
+        require_records({"chat": True, "wiki": False}, [])
+    require_records({"wiki": False}, [])
 
 
 @pytest.mark.parametrize("keys", [{"mode": "hide"}, {"limit": -1}, {"limit": float("nan")}, {"seeds": 1}])
@@ -178,12 +178,12 @@ def test_ner_without_the_extra_says_what_to_do():
 
 
 def test_ner_spans_join_those_of_the_rules():
-    from medalpaca_data.deid.replace import replace
+    from medalpaca_data.deid.replace import replace_identifiers
 
     def tagger(text):
         at = text.find("Zebulon")
         return [Span(at, at + 7, "name", "NER PERSON")] if at >= 0 else []
 
-    done = replace(["Zebulon slept. Later Zebulon ate."], "r", tagger=tagger)
+    done = replace_identifiers(["Zebulon slept. Later Zebulon ate."], "r", tagger=tagger)
     first, second = done.texts[0].split()[0], done.texts[0].split()[3]
     assert first == second != "Zebulon"

@@ -146,7 +146,10 @@ def test_other_thresholds_are_refused(threshold):
 @given(corpora(), st.integers(0, 30))
 @settings(deadline=None)
 def test_signatures_of_shards_are_those_of_the_whole(texts, cut):
-    whole, parts = minhash.sign(texts, 0.8), [minhash.sign(part, 0.8) for part in (texts[:cut], texts[cut:])]
+    whole, parts = (
+        minhash.compute_signatures(texts, 0.8),
+        [minhash.compute_signatures(part, 0.8) for part in (texts[:cut], texts[cut:])],
+    )
     assert np.concatenate([part.keys[:, part.long] for part in parts], axis=1).tolist() == (
         whole.keys[:, whole.long].tolist()
     )
@@ -155,8 +158,10 @@ def test_signatures_of_shards_are_those_of_the_whole(texts, cut):
 
 def test_bands_are_as_many_as_the_threshold_asks_for():
     for threshold in (0.5, 0.7, 0.8, 0.9, 1.0):
-        assert (1 - threshold**minhash.ROWS) ** minhash.bands(threshold) <= minhash.MISSED
-    assert minhash.bands(0.8) == 31
+        assert (1 - threshold**minhash.ROWS_PER_BAND) ** minhash.band_count(
+            threshold
+        ) <= minhash.MAX_MISS_RATE
+    assert minhash.band_count(0.8) == 31
 
 
 @pytest.fixture(scope="module")
@@ -210,8 +215,10 @@ def test_thousands_from_one_mould_are_not_millions_of_pairs(monkeypatch):
     mould = [f"w{n}" for n in range(60)]
     texts = [" ".join([*mould[:30], f"x{n}", *mould[30:]]) for n in range(3000)]
     verified = []
-    exact = minhash.jaccard
-    monkeypatch.setattr(minhash, "jaccard", lambda s, a, b: verified.append(len(a)) or exact(s, a, b))
+    exact = minhash.jaccard_similarity
+    monkeypatch.setattr(
+        minhash, "jaccard_similarity", lambda s, a, b: verified.append(len(a)) or exact(s, a, b)
+    )
     found = near_duplicates(texts)
     assert found.keeper.tolist() == found.cluster.tolist() == [0] * 3000
     assert sum(verified) < 3000 * 2999 / 2 / 10

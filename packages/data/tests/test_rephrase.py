@@ -22,12 +22,12 @@ from medalpaca_data.core import paths
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.files import sha256_file
 from medalpaca_data.core.row import Row
-from medalpaca_data.executor import run_shard, silent
-from medalpaca_data.rephrase.client import Patience, ask_all
+from medalpaca_data.executor import no_progress, run_shard
+from medalpaca_data.rephrase.client import RetryPolicy, request_all
 from medalpaca_data.rephrase.prompts import Rephrase
 from medalpaca_data.shard import Shard, frame, read_account, write_shard
 from medalpaca_data.sources.anki import CARD, ONE_GAP, Anki
-from medalpaca_data.stages.rephrase import Rephrasing
+from medalpaca_data.stages.rephrase import RephraseStage
 
 SERVER = Path(__file__).with_name("rephrase_server.py")
 ORGANS = ("kidney", "liver", "spleen", "heart", "lung", "brain", "retina", "cornea", "femur", "tibia")
@@ -84,17 +84,17 @@ def settings(*endpoints: str, **keys) -> Rephrase:
     return Rephrase(prompts={"cards": "flash_card"}, endpoints=endpoints, **model, **keys)
 
 
-def stage(asked: Rephrase, root: Path) -> Rephrasing:
-    return Rephrasing(asked, root, [Anki(name="cards", path="deck.apkg")])
+def stage(asked: Rephrase, root: Path) -> RephraseStage:
+    return RephraseStage(asked, root, [Anki(name="cards", path="deck.apkg")])
 
 
 def run(asked: Rephrase, tmp_path: Path, before: list[Shard], out: str = "after") -> list[Shard]:
     return through(stage(asked, tmp_path), before, tmp_path / out)
 
 
-def through(made: Rephrasing, before: list[Shard], folder: Path) -> list[Shard]:
+def through(made: RephraseStage, before: list[Shard], folder: Path) -> list[Shard]:
     folder.mkdir(exist_ok=True)
-    made.prepare(before, folder, silent)
+    made.prepare(before, folder, no_progress)
     for shard in before:
         run_shard(made, shard, shard.within(folder))
     return [shard.within(folder) for shard in before]
@@ -258,7 +258,7 @@ def test_the_key_comes_from_the_named_variable_and_stays_out_of_everything(tmp_p
     asked = settings("http://127.0.0.1:9/v1", api_key_env="TEST_KEY")
     with pytest.raises(UserError, match=r"TEST_KEY.*not set"):
         stage(asked, tmp_path)
-    before_asking = Rephrasing(asked, tmp_path, [Anki(name="cards", path="d")], asks=False)
+    before_asking = RephraseStage(asked, tmp_path, [Anki(name="cards", path="d")], asks=False)
     assert cost.estimate(before_asking, before, tmp_path).to_send == 1
     with pytest.raises(UserError, match="no endpoints"):
         cost.estimate(stage(settings(), tmp_path), before, tmp_path)
@@ -315,7 +315,7 @@ def test_other_sources_pass_untouched(tmp_path):
     before = shards(tmp_path, rows, source="others")
     asked = settings("http://127.0.0.1:9/v1")
     sources = [Anki(name="cards", path="d"), Anki(name="others", path="d")]
-    made = through(Rephrasing(asked, tmp_path, sources), before, tmp_path / "after")
+    made = through(RephraseStage(asked, tmp_path, sources), before, tmp_path / "after")
     assert rows_of(made) == rows_of(before)
 
 
@@ -325,11 +325,13 @@ def test_an_endpoint_that_is_not_there_ends_the_run_in_one_line(tmp_path):
         gone = endpoint.url
     made = stage(settings(gone), tmp_path)
     with made.store() as store, pytest.raises(UserError, match="cannot connect to http://127"):
-        ask_all(made.asked, made.tries(before), store, lambda done: None, Patience(attempts=2, first=0.01))
+        request_all(
+            made.asked, made.tries(before), store, lambda done: None, RetryPolicy(attempts=2, first=0.01)
+        )
     with server() as endpoint:
         wrong = stage(settings(f"{endpoint.base}/v2"), tmp_path)
         with wrong.store() as store, pytest.raises(UserError, match="HTTP 404"):
-            ask_all(wrong.asked, wrong.tries(before), store, lambda done: None)
+            request_all(wrong.asked, wrong.tries(before), store, lambda done: None)
 
 
 @pytest.mark.parametrize(
@@ -341,8 +343,8 @@ def test_a_server_that_answers_nobody_ends_the_run_and_no_row_is_blamed(tmp_path
     with server("--broken", str(status)) as endpoint:
         made = stage(settings(endpoint.url, concurrency=1), tmp_path)
         with made.store() as store, pytest.raises(UserError, match=told):
-            ask_all(
-                made.asked, made.tries(before), store, lambda done: None, Patience(attempts=2, first=0.01)
+            request_all(
+                made.asked, made.tries(before), store, lambda done: None, RetryPolicy(attempts=2, first=0.01)
             )
         assert endpoint.requests == sent
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from medalpaca_data.core.joined_digits import JOINED
 from medalpaca_data.rephrase.prompts import Rephrase, builtin_prompts, load_prompt, make_request
-from medalpaca_data.rephrase.run import Tries, by_rule
-from medalpaca_data.rephrase.store import read_answer, read_body
+from medalpaca_data.rephrase.run import RowAttempts, rephrase_by_rule
+from medalpaca_data.rephrase.store import parse_response, parse_texts
 from medalpaca_data.sources.anki import CARD, ONE_GAP, SEVERAL_GAPS
 
 CARDS = load_prompt("flash_card", Path())
@@ -48,9 +48,9 @@ ANSWERS = st.one_of(
 
 @given(st.one_of(st.binary(), LIKELY.map(lambda value: json.dumps(value).encode()), ANSWERS.map(completion)))
 def test_no_server_answer_breaks_a_row(body):
-    tries = Tries(ASKED, CARDS, texts(CARD, "Which organ?", "The kidney"), 0)
+    tries = RowAttempts(ASKED, CARDS, texts(CARD, "Which organ?", "The kidney"), 0)
     with suppress(ValueError):  # a fault of the line: never kept as an answer
-        read_body(body)
+        parse_response(body)
     found = tries.outcome(lambda key: body)
     assert (found.texts is None) == (len(found.faults) == ASKED.tries)
     assert all(type(reason) is str and len(reason) < 60 for reason in found.faults)
@@ -71,7 +71,7 @@ def test_no_server_answer_breaks_a_row(body):
 )
 def test_what_is_no_completion_is_a_fault_of_the_line(body):
     with pytest.raises(ValueError):
-        read_body(body)
+        parse_response(body)
 
 
 @pytest.mark.parametrize(
@@ -94,27 +94,28 @@ def test_what_is_no_completion_is_a_fault_of_the_line(body):
     ],
 )
 def test_answers(text, expected):
-    got = read_body(completion(text))
+    got = parse_response(completion(text))
     if isinstance(expected, str):
         with pytest.raises(ValueError, match=expected):
-            read_answer(got, CARDS.asks)
+            parse_texts(got, CARDS.asks)
     else:
-        assert read_answer(got, CARDS.asks) == dict(zip(("question", "answer"), expected, strict=True))
+        assert parse_texts(got, CARDS.asks) == dict(zip(("question", "answer"), expected, strict=True))
 
 
 def test_an_answer_whose_digits_cleaning_would_join_is_a_fault():
     answer = json.dumps({"question": "How much?", "answer": "Give 5<b>0</b> mg."})
     with pytest.raises(ValueError, match=JOINED):
-        read_answer(read_body(completion(answer)), CARDS.asks)
+        parse_texts(parse_response(completion(answer)), CARDS.asks)
 
 
 def test_an_answer_cut_off_or_refused_is_none():
     with pytest.raises(ValueError, match="cut off"):
-        read_answer(
-            read_body(completion('{"question": "Q?", "answer": "A"}', finish_reason="length")), CARDS.asks
+        parse_texts(
+            parse_response(completion('{"question": "Q?", "answer": "A"}', finish_reason="length")),
+            CARDS.asks,
         )
     with pytest.raises(ValueError, match="empty"):
-        read_answer(read_body(completion(None, finish_reason="tool_calls")), CARDS.asks)
+        parse_texts(parse_response(completion(None, finish_reason="tool_calls")), CARDS.asks)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_an_answer_cut_off_or_refused_is_none():
 )
 def test_rules(row, question):
     before = texts(*row)
-    after = by_rule(before)
+    after = rephrase_by_rule(before)
     assert (after and after["instruction"]) == question
     assert after is None or after["output"] == before["output"]
 
@@ -168,7 +169,7 @@ FRONTS = st.one_of(
 
 @given(st.sampled_from([CARD, ONE_GAP, SEVERAL_GAPS, "Q"]), FRONTS, st.text(min_size=1))
 def test_rules_never_invent(instruction, front, back):
-    after = by_rule(texts(instruction, front, back))
+    after = rephrase_by_rule(texts(instruction, front, back))
     if after:
         told, given_ = (
             set(re.findall(r"\w+", text.lower())) for text in (after["instruction"], f"{instruction} {front}")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from medalpaca_data.rephrase.checks import amounts, drug_names, fault
+from medalpaca_data.rephrase.checks import find_drug_names, find_fault, read_amounts
 from medalpaca_data.rephrase.prompts import Rephrase, load_prompt
 from medalpaca_data.sources.anki import CARD
 
@@ -86,7 +86,7 @@ BACK = SOURCE["output"]
     ],
 )
 def test_an_answer_says_what_its_source_says(question, answer, reason):
-    assert fault(SOURCE, {"question": question, "answer": answer}, CARDS) == reason
+    assert find_fault(SOURCE, {"question": question, "answer": answer}, CARDS) == reason
 
 
 LACKS = "a number that the source lacks"
@@ -106,7 +106,7 @@ LACKS = "a number that the source lacks"
     ],
 )  # fmt: skip
 def test_single_faults(front, back, question, answer, reason):
-    assert fault(texts(CARD, front, back), {"question": question, "answer": answer}, CARDS) == reason
+    assert find_fault(texts(CARD, front, back), {"question": question, "answer": answer}, CARDS) == reason
 
 
 OPTIONS = "A: the liver\nB: the kidney\nC: the lung"
@@ -124,7 +124,8 @@ OPTIONS = "A: the liver\nB: the kidney\nC: the lung"
 def test_the_gold_letter_stays(answer, reason):
     before = texts("Which organ filters blood?", OPTIONS, "B: the kidney")
     assert (
-        fault(before, {"question": "Blood is filtered by which organ?", "answer": answer}, GENERAL) == reason
+        find_fault(before, {"question": "Blood is filtered by which organ?", "answer": answer}, GENERAL)
+        == reason
     )
 
 
@@ -133,7 +134,7 @@ def test_options_stay():
     changed = OPTIONS.replace("the lung", "the liver")
     for options, reason in ((OPTIONS, None), (changed, "options changed")):
         question = f"Blood is filtered by which organ?\n{options}"
-        assert fault(before, {"question": question, "answer": "B: the kidney"}, GENERAL) == reason
+        assert find_fault(before, {"question": question, "answer": "B: the kidney"}, GENERAL) == reason
 
 
 def test_only_the_question_of_a_section_is_judged():
@@ -145,7 +146,7 @@ def test_only_the_question_of_a_section_is_judged():
         ("How is gout treated with allopurinol?", "a drug that the source does not name"),
         ("Which diet helps against kidney stones?", "a question about something else"),
     ):
-        assert fault(before, {"question": question}, SECTIONS) == reason
+        assert find_fault(before, {"question": question}, SECTIONS) == reason
     assert SECTIONS.applied(before, {"question": "Q?"}) == texts("Q?", "", section)
 
 
@@ -178,9 +179,9 @@ def test_no_answer_passes_with_a_number_that_its_source_lacks(known, forms, new,
     source = "The left one: " + " and ".join(how(n) for how, n in zip(forms, known, strict=False))
     before = texts(CARD, "Which kidney?", source)
     answer = {"question": "Which kidney is it?", "answer": source}
-    assert fault(before, answer, CARDS) is None
+    assert find_fault(before, answer, CARDS) is None
     answer[where] += f" {form(new)}?"
-    assert fault(before, answer, CARDS) == "a number that the source lacks"
+    assert find_fault(before, answer, CARDS) == "a number that the source lacks"
 
 
 def test_real_answers_pass_as_they_are_and_not_with_another_number_or_unit(real):
@@ -188,7 +189,9 @@ def test_real_answers_pass_as_they_are_and_not_with_another_number_or_unit(real)
         (real / "wikidoc_patient_info" / "medical_meadow_small.json").read_text(encoding="utf-8")
     )
     rows = [texts(row["input"], "", row["output"]) for row in read[::10] if row["output"].strip()]
-    faults = [fault(row, {"question": row["instruction"], "answer": row["output"]}, GENERAL) for row in rows]
+    faults = [
+        find_fault(row, {"question": row["instruction"], "answer": row["output"]}, GENERAL) for row in rows
+    ]
     assert faults.count(None) >= len(rows) - 1
     changed = 0
     for row in rows:
@@ -198,14 +201,14 @@ def test_real_answers_pass_as_they_are_and_not_with_another_number_or_unit(real)
         ):
             output, found = re.subn(pattern, new, row["output"], count=1)
             changed += found
-            refused = fault(row, {"question": row["instruction"], "answer": output}, GENERAL)
+            refused = find_fault(row, {"question": row["instruction"], "answer": output}, GENERAL)
             assert not found or (refused and refused.startswith("a number"))
     assert changed > 30
 
 
 @given(st.text(), st.text())
 def test_what_is_read_of_a_source_is_never_less_than_of_an_answer(one, other):
-    told, given_ = amounts(one), amounts(f"{one}\n{other}", source=True)
+    told, given_ = read_amounts(one), read_amounts(f"{one}\n{other}", source=True)
     assert told.numbers <= given_.numbers | {"0"}
 
 
@@ -223,10 +226,10 @@ def test_what_is_read_of_a_source_is_never_less_than_of_an_answer(one, other):
     ],
 )
 def test_amounts(text, numbers, measured):
-    got = amounts(text)
+    got = read_amounts(text)
     assert (got.numbers, got.measured) == (numbers, measured)
 
 
 def test_drug_names():
     text = "In April the patient took Lisinopril, atorvastatin and cefazolin, then prednisone, not sugar."
-    assert drug_names(text) == {"lisinopril", "atorvastatin", "cefazolin", "prednisone"}
+    assert find_drug_names(text) == {"lisinopril", "atorvastatin", "cefazolin", "prednisone"}

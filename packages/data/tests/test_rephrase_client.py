@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medalpaca_data.core.errors import UserError
-from medalpaca_data.rephrase.client import Client, Failed, Patience, retry_after
+from medalpaca_data.rephrase.client import Client, RequestFailed, RetryPolicy, retry_after
 from medalpaca_data.rephrase.prompts import Request
 
 
@@ -44,11 +44,11 @@ def test_retry_after(header, seconds):
 @given(st.text())
 def test_any_retry_after_is_a_wait_or_nothing(header):
     seconds = retry_after(header)
-    assert seconds is None or 0 <= Patience().wait(0, seconds) <= 3601
+    assert seconds is None or 0 <= RetryPolicy().wait(0, seconds) <= 3601
 
 
 def test_waits_grow_and_are_never_shorter_than_asked_for():
-    patience = Patience(first=0.5, longest=8)
+    patience = RetryPolicy(first=0.5, longest=8)
     for attempt in range(10):
         most = min(8, 0.5 * 2**attempt)
         waits = [patience.wait(attempt, None) for _ in range(50)]
@@ -75,10 +75,10 @@ def exchange(answers: list[web.Response], attempts: int = 3) -> tuple[bytes | Ex
         await site.start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
         try:
-            async with Client([url], patience=Patience(attempts=attempts, first=0.001)) as client:
+            async with Client([url], patience=RetryPolicy(attempts=attempts, first=0.001)) as client:
                 try:
                     return await client.ask(Request("k", b'{"response_format": 1}')), asked
-                except (Failed, UserError) as error:
+                except (RequestFailed, UserError) as error:
                     return error, asked
         finally:
             await runner.cleanup()
@@ -89,10 +89,10 @@ def exchange(answers: list[web.Response], attempts: int = 3) -> tuple[bytes | Ex
 @pytest.mark.parametrize(
     ("status", "kind", "told", "asked"),
     [
-        (500, Failed, "HTTP 500", 3),
-        (503, Failed, "HTTP 503", 3),
-        (429, Failed, "HTTP 429", 3),
-        (400, Failed, r"refused by the server \(HTTP 400\)", 2),  # once more without a schema
+        (500, RequestFailed, "HTTP 500", 3),
+        (503, RequestFailed, "HTTP 503", 3),
+        (429, RequestFailed, "HTTP 429", 3),
+        (400, RequestFailed, r"refused by the server \(HTTP 400\)", 2),  # once more without a schema
         (401, UserError, "api_key_env", 1),
         (404, UserError, "no such address or model", 1),
         (307, UserError, "name the final address", 1),

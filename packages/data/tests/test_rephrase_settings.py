@@ -12,7 +12,7 @@ from medalpaca_data.core.errors import UserError
 from medalpaca_data.rephrase.prompts import Rephrase
 from medalpaca_data.sources.anki import Anki
 from medalpaca_data.sources.patient_dialogues import PatientDialogues
-from medalpaca_data.stages.rephrase import Rephrasing
+from medalpaca_data.stages.rephrase import RephraseStage
 
 
 def settings(*endpoints: str, **keys) -> Rephrase:
@@ -20,28 +20,28 @@ def settings(*endpoints: str, **keys) -> Rephrase:
     return Rephrase(prompts={"cards": "flash_card"}, endpoints=endpoints, **model, **keys)
 
 
-def stage(asked: Rephrase, root: Path) -> Rephrasing:
-    return Rephrasing(asked, root, [Anki(name="cards", path="deck.apkg")])
+def stage(asked: Rephrase, root: Path) -> RephraseStage:
+    return RephraseStage(asked, root, [Anki(name="cards", path="deck.apkg")])
 
 
 def test_patient_text_stays_on_this_machine(tmp_path, monkeypatch):
     patients = [PatientDialogues(name="cards", path="x.json")]
     for endpoint in ("http://127.0.0.1:8000/v1", "http://localhost:1/v1", "http://[::1]:8000"):
-        Rephrasing(settings(endpoint), tmp_path, patients)
+        RephraseStage(settings(endpoint), tmp_path, patients)
     outside = settings("https://api.example.org/v1")
     with pytest.raises(UserError, match=r"cards holds patient text.*api\.example\.org.*trusted_hosts"):
-        Rephrasing(outside, tmp_path, patients)
+        RephraseStage(outside, tmp_path, patients)
     for name in ("http://127.0.0.1.example.org/v1", "http://localhost.example.org", "http://10.0.0.1"):
         with pytest.raises(UserError, match="patient text"):
-            Rephrasing(settings(name), tmp_path, patients)
+            RephraseStage(settings(name), tmp_path, patients)
     stage(outside, tmp_path)  # no patients in a deck of cards
     trusted = outside.model_copy(update={"trusted_hosts": ("API.example.org",)})
-    Rephrasing(trusted, tmp_path, patients)
+    RephraseStage(trusted, tmp_path, patients)
     monkeypatch.setenv("MEDALPACA_SEALED", "1")
-    Rephrasing(settings("http://127.0.0.1:8000/v1"), tmp_path, patients)
+    RephraseStage(settings("http://127.0.0.1:8000/v1"), tmp_path, patients)
     for asked in (trusted, outside):
         with pytest.raises(UserError, match="MEDALPACA_SEALED=1") as told:
-            Rephrasing(asked, tmp_path, patients)
+            RephraseStage(asked, tmp_path, patients)
         assert "\n" not in str(told.value)
 
 
@@ -90,7 +90,7 @@ def test_an_address_without_a_key_is_shown_whole():
 
 def test_a_source_or_prompt_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match="did you mean 'cards'"):
-        Rephrasing(Rephrase(prompts={"card": "general"}), tmp_path, [Anki(name="cards", path="d")])
+        RephraseStage(Rephrase(prompts={"card": "general"}), tmp_path, [Anki(name="cards", path="d")])
     with pytest.raises(UserError, match="did you mean 'flash_card'"):
         stage(Rephrase(prompts={"cards": "flashcard"}), tmp_path)
 

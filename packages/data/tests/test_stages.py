@@ -22,7 +22,7 @@ from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.joined_digits import JOINED
 from medalpaca_data.core.records import read_split
 from medalpaca_data.recipe import load_recipe
-from medalpaca_data.stages.mix import shares
+from medalpaca_data.stages.mix import allocate_rows
 
 WORDS = (
     "heart",
@@ -202,7 +202,7 @@ def test_a_cap_keeps_who_was_in_when_it_is_raised(write, tmp_path, row):
 )
 def test_the_mix_is_filled_whenever_it_can_be(sources, rows):
     held = {name: count for name, (count, _) in sources.items()}
-    given_ = shares(held, {}, {name: weight for name, (_, weight) in sources.items()}, rows)
+    given_ = allocate_rows(held, {}, {name: weight for name, (_, weight) in sources.items()}, rows)
     assert sum(given_.values()) == min(rows, sum(held.values()))
     assert all(0 <= given_[name] <= count for name, count in held.items())
 

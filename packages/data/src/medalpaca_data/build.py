@@ -27,34 +27,34 @@ from . import dataset
 from .core import paths
 from .core.errors import UserError
 from .core.files import new_directory, package_sha256, sha256_file, versions
-from .deid.settings import gate
+from .deid.settings import require_records
 from .exams.exam import Exam, load_exam
 from .executor import (
     FINGERPRINT,
     Engine,
     Kind,
+    OnProgress,
     Serial,
     Stage,
-    Tell,
     fingerprint,
+    no_progress,
     open_engine,
     run_all,
     run_stage,
-    silent,
 )
 from .ledger import make_ledger, read_ledger, same_files
 from .recipe import Recipe, load_recipe
 from .shard import Shard, read_account, total
 from .stages.clean import Clean
-from .stages.decontaminate import Decontaminate, RefuseTests
-from .stages.deduplicate import Duplicates, Near, find_contradictions
+from .stages.decontaminate import Decontaminate, RemoveTestQuestions
+from .stages.deduplicate import ExactDuplicates, NearDuplicateStage, find_contradictions
 from .stages.deidentify import Deidentify
 from .stages.language import Language
 from .stages.mix import Mix
 from .stages.read import STAGE as READ
-from .stages.read import first_bad, read_source
-from .stages.rephrase import Rephrasing
-from .stages.split import held_out
+from .stages.read import count_broken, read_source
+from .stages.rephrase import RephraseStage
+from .stages.split import select_validation
 
 if TYPE_CHECKING:
     from .cost import Estimate, Usage
@@ -131,7 +131,7 @@ class Pipeline:
     work: Workplace
     engine: Engine = field(default_factory=Serial)
     at_once: int = 1
-    tell: Tell = silent
+    on_progress: OnProgress = no_progress
     seconds: dict[str, float] = field(default_factory=dict)  # what took how long, by the wall
     deidentified: list[dict[str, Any]] = field(
         default_factory=list
@@ -147,11 +147,13 @@ class Pipeline:
             name = fingerprint(self.code, stage.name, stage.settings(), name)
             folder = self.work.folder(stage.name, name[:FINGERPRINT])
             with self.clock(stage.name):
-                shards = run_stage(stage, shards, folder, self.tell, self.engine, self.at_once)
+                shards = run_stage(stage, shards, folder, self.on_progress, self.engine, self.at_once)
             trail.append((stage.name, shards))
             if isinstance(stage, Deidentify):
                 self.deidentified.extend(stage.records(shards))
-                gate({source.name: source.private for source in self.recipe.used}, self.deidentified)
+                require_records(
+                    {source.name: source.private for source in self.recipe.used}, self.deidentified
+                )
         return trail
 
     def _read(self) -> tuple[list[Shard], str]:
@@ -164,13 +166,13 @@ class Pipeline:
             names.append(fingerprint(self.code, READ, settings, files, recipe.seed))
             folder = self.work.folder(READ, names[-1][:FINGERPRINT])
             # Only here can somebody be told how far it is.
-            tell = (self.tell,) if serial else ()
-            calls.append((read_source, (source, self.root.absolute(), recipe.seed, folder, *tell)))
+            on_progress = (self.on_progress,) if serial else ()
+            calls.append((read_source, (source, self.root.absolute(), recipe.seed, folder, *on_progress)))
         read: dict[int, list[Shard]] = {}
         for number, (shards, seconds) in run_all(self.engine, calls, self.at_once):
             source = recipe.used[number]
             self.seconds[f"{READ} {source.name}"] = seconds
-            self.tell("sources read", len(read) + 1, len(calls))
+            self.on_progress("sources read", len(read) + 1, len(calls))
             check_rejects(source.name, shards, recipe.max_reject_share)
             read[number] = shards
         return [shard for number in sorted(read) for shard in read[number]], fingerprint(names)
@@ -193,10 +195,10 @@ def stages_of(recipe: Recipe, root: Path, exams: Sequence[Exam]) -> list[Stage]:
         Clean(recipe.language) if recipe.clean else None,
         Deidentify(recipe.deidentify, private or None) if recipe.deidentify else None,
         Language(recipe.language) if recipe.language else None,
-        RefuseTests() if recipe.refuse_tests else None,
-        Rephrasing(recipe.rephrase, root, recipe.used, recipe.seed) if recipe.rephrase else None,
-        Duplicates(),
-        Near(recipe.near_duplicates) if recipe.near_duplicates else None,
+        RemoveTestQuestions() if recipe.refuse_tests else None,
+        RephraseStage(recipe.rephrase, root, recipe.used, recipe.seed) if recipe.rephrase else None,
+        ExactDuplicates(),
+        NearDuplicateStage(recipe.near_duplicates) if recipe.near_duplicates else None,
         Decontaminate(exams, recipe.max_coverage) if exams else None,
         Mix(caps, weights, recipe.rows, recipe.seed) if mixed else None,
     ]
@@ -205,7 +207,7 @@ def stages_of(recipe: Recipe, root: Path, exams: Sequence[Exam]) -> list[Stage]:
 
 def check_rejects(name: str, shards: Sequence[Shard], allowed: float) -> None:
     """Raise UserError when more than the share `allowed` of a source's records is broken."""
-    bad, first = first_bad(shards)
+    bad, first = count_broken(shards)
     read = sum((read_account(shard) or {})["read"] for shard in shards)
     if first and bad > allowed * read:
         file, place, reason = first
@@ -235,7 +237,7 @@ def build(
     out: Path,
     *,
     replace: bool = False,
-    tell: Tell = silent,
+    on_progress: OnProgress = no_progress,
     engine: Kind = "serial",
     workers: int = 1,
 ) -> Built:
@@ -258,7 +260,7 @@ def build(
         return Built(out, ledger, reused=True)
     # Before the work, not after it: what would be refused is refused at once.
     if not recipe.deidentify:
-        gate({source.name: source.private for source in recipe.used}, ())
+        require_records({source.name: source.private for source in recipe.used}, ())
     dataset.check_out(out, replace=replace)
     with open_engine(engine, workers) as runner, Workplace(recipe.name) as work:
         pipeline = Pipeline(
@@ -270,11 +272,11 @@ def build(
             work=work,
             engine=runner,
             at_once=1 if engine == "serial" else 2 * workers,
-            tell=tell,
+            on_progress=on_progress,
         )
         with dataset.writing(work.path):
             trail = pipeline.run()
-        sides = held_out(trail, recipe.validation, recipe.seed)
+        sides = select_validation(trail, recipe.validation, recipe.seed)
         if not (kept := sum(len(side) for side in sides)):
             raise UserError(
                 f"recipe {recipe.name}: not one row kept ({_commonest_reason(trail)}); nothing was built"
@@ -282,7 +284,7 @@ def build(
         if kept == sum(int(side.sum()) for side in sides):
             raise UserError(f"recipe {recipe.name}: validation={recipe.validation} leaves no row to train on")
         with pipeline.clock("write"), dataset.writing(out), new_directory(out, replace=replace) as folder:
-            tell("write", 0, None)
+            on_progress("write", 0, None)
             contradictions = find_contradictions(trail[-1][1])
             private = {source.name for source in recipe.used if source.private}
             written = dataset.write(folder, trail, sides, contradictions, private)
@@ -294,7 +296,7 @@ def build(
     return Built(out, ledger, reused=False, seconds=pipeline.seconds, spent=spent)
 
 
-def estimate_rephrasing(recipe: Recipe, root: Path, tell: Tell = silent) -> Estimate:
+def estimate_rephrasing(recipe: Recipe, root: Path, on_progress: OnProgress = no_progress) -> Estimate:
     """What rephrasing a recipe's rows will take: requests, tokens, cost. Runs the stages before it; asks nobody."""
     from .cost import estimate
 
@@ -307,17 +309,25 @@ def estimate_rephrasing(recipe: Recipe, root: Path, tell: Tell = silent) -> Esti
     with Workplace(recipe.name) as work, dataset.writing(work.path):
         stages = stages_of(plain, root, exams)
         pipeline = Pipeline(
-            recipe=recipe, root=root, inputs=inputs, stages=stages, code=code, work=work, tell=tell
+            recipe=recipe,
+            root=root,
+            inputs=inputs,
+            stages=stages,
+            code=code,
+            work=work,
+            on_progress=on_progress,
         )
-        shards = pipeline.run(until=Duplicates)[-1][1]
-        return estimate(Rephrasing(recipe.rephrase, root, recipe.used, recipe.seed, asks=False), shards, root)
+        shards = pipeline.run(until=ExactDuplicates)[-1][1]
+        return estimate(
+            RephraseStage(recipe.rephrase, root, recipe.used, recipe.seed, asks=False), shards, root
+        )
 
 
 def _spent(stages: Sequence[Stage], trail: Sequence[tuple[str, Sequence[Shard]]]) -> Usage | None:
     """What the models that rephrased have taken so far; None where none was asked."""
     from .cost import usage
 
-    stage = next((stage for stage in stages if isinstance(stage, Rephrasing)), None)
+    stage = next((stage for stage in stages if isinstance(stage, RephraseStage)), None)
     if stage is None or not stage.asked.endpoints:
         return None
     before = next(shards for (_, shards), (name, _) in pairwise(trail) if name == stage.name)

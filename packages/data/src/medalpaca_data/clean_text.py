@@ -6,7 +6,7 @@ import html
 import re
 import unicodedata
 
-from .core.joined_digits import GONE, Substitution, decode_digits, settled, substituted
+from .core.joined_digits import MARK, Substitution, decode_digits, remove_marks, substitute
 
 TAGS = (
     "a|b|i|u|em|strong|p|br|hr|div|span|ul|ol|li|dl|dt|dd|sup|sub|table|tbody|thead|tr|td|th|font|center|img|h[1-6]|"
@@ -15,10 +15,10 @@ TAGS = (
 # An attribute has a name and a value, so that `a <b and c> d` stays.
 ATTRIBUTES = r"(?:\s+[\w:-]+\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s<>\"']+))*\s*"
 TAG = re.compile(rf"</?(?:{TAGS}){ATTRIBUTES}/?>", re.IGNORECASE)
-BREAKS = re.compile(rf"<(?:/?(?:br|hr|p|div|li|tr|ul|ol|h[1-6]|blockquote)){ATTRIBUTES}/?>", re.IGNORECASE)
-CELL = re.compile(rf"\s*</t[dh]>\s*(?=<t[dh]{ATTRIBUTES}>)", re.IGNORECASE)
-POWER = re.compile(r"(?<=\d)<sup>(?=[-+\u2212]?\d)", re.IGNORECASE)  # 10<sup>9</sup> is not 109
-REF = re.compile(rf"<ref{ATTRIBUTES}/>|<ref{ATTRIBUTES}>.*?</ref>", re.IGNORECASE | re.DOTALL)
+BLOCK_TAG = re.compile(rf"<(?:/?(?:br|hr|p|div|li|tr|ul|ol|h[1-6]|blockquote)){ATTRIBUTES}/?>", re.IGNORECASE)
+CELL_BORDER = re.compile(rf"\s*</t[dh]>\s*(?=<t[dh]{ATTRIBUTES}>)", re.IGNORECASE)
+SUPERSCRIPT = re.compile(r"(?<=\d)<sup>(?=[-+\u2212]?\d)", re.IGNORECASE)  # 10<sup>9</sup> is not 109
+REFERENCE = re.compile(rf"<ref{ATTRIBUTES}/>|<ref{ATTRIBUTES}>.*?</ref>", re.IGNORECASE | re.DOTALL)
 ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z]{2,8});", re.IGNORECASE)
 WIKI_FILE = re.compile(r"\[\[(?:file|image|category):[^\[\]]*\]\]", re.IGNORECASE)
 WIKI_LINK = re.compile(r"\[\[(?:[^\[\]|]*\|)?([^\[\]|]*)\]\]")
@@ -37,25 +37,25 @@ LINE_END = re.compile(r"[ \t]+$", re.MULTILINE)
 BLANK_LINES = re.compile(r"\n{3,}")
 
 # A row that fails this test is as it should be, and most do. Rust runs it, so it has no look-around.
-SUSPECT = (
+NEEDS_CLEANING = (
     r"<[/a-zA-Z]|&[#a-zA-Z]|\[\[|\{\{|''|thumb\||[^\x20-\x7e\n]|[ \t]\n|\n\n\n|^\s|\s$|###|<\||\[/?INST\]"
     r"|\{(?:instruction|input|output)\}"
 )
 
-TEMPLATE = re.compile(
+PROMPT_TEMPLATE = re.compile(
     r"^### ?(?:Instruction|Input|Response):|<\|(?:im_start|im_end|system|user|assistant|endoftext)\|>|\[/?INST\]|"
     r"</?s>|\{(?:instruction|input|output)\}",
     re.MULTILINE,
 )
-REFUSAL = re.compile(
+AI_SELF_REFERENCE = re.compile(
     r"\bas an? (?:ai|artificial intelligence|large)(?: language)? (?:model|assistant)\b", re.IGNORECASE
 )
 # "None" and "Na" are answers.
-NOTHING = {"", "nan", "null", "n/a", "todo", "tbd", "-", ".", "?", "...", "undefined", "[]", "{}"}
+EMPTY_ANSWERS = {"", "nan", "null", "n/a", "todo", "tbd", "-", ".", "?", "...", "undefined", "[]", "{}"}
 # Where an answer that was cut off ends; the words are English, and looked for only where the rows are.
-CUT = re.compile(r"[,(]$")
-CUT_ENGLISH = re.compile(r"\b(?:and|or|the|such as|including|because)$", re.IGNORECASE)
-LONG = 40  # characters: below, an answer may be a bare term
+CUT_OFF = re.compile(r"[,(]$")
+CUT_OFF_ENGLISH = re.compile(r"\b(?:and|or|the|such as|including|because)$", re.IGNORECASE)
+MIN_CUT_OFF_LENGTH = 40  # characters: below, an answer may be a bare term
 
 
 def clean_text(text: str) -> tuple[str, list[str]]:
@@ -74,57 +74,59 @@ def clean_text(text: str) -> tuple[str, list[str]]:
     text = apply("line breaks", LINE_BREAKS.sub("\n", text))
     text = apply("HTML entities", decode_digits(text))
     if "[[" in text or "{{" in text or "''" in text or "thumb|" in text:
-        text = apply("wiki markup", substituted(text, *WIKI_STEPS))
+        text = apply("wiki markup", substitute(text, *WIKI_STEPS))
     if "<" in text:
-        text = apply("HTML tags", substituted(text, *TAG_STEPS))
+        text = apply("HTML tags", substitute(text, *TAG_STEPS))
     # After the tags: a decoded `<` is text.
     if "&" in text:
-        text = apply("HTML entities", substituted(text, (ENTITY, _entity)))
-    text = apply("invisible characters", settled(substituted(text, (INVISIBLE, GONE), (SPACES, " "))))
+        text = apply("HTML entities", substitute(text, (ENTITY, _entity_text)))
+    text = apply("invisible characters", remove_marks(substitute(text, (INVISIBLE, MARK), (SPACES, " "))))
     text = apply("white space", BLANK_LINES.sub("\n\n", LINE_END.sub("", text)).strip())
     return text, done
 
 
-def fault(instruction: str, input: str, output: str, *, english: bool = False) -> str | None:
+def find_row_fault(instruction: str, input: str, output: str, *, english: bool = False) -> str | None:
     """Why a cleaned row is not to be learned from; None when it is."""
     answer = output.strip()
-    if answer.lower() in NOTHING:
+    if answer.lower() in EMPTY_ANSWERS:
         return "no answer"
     if not (instruction.strip() or input.strip()):
         return "no question"
-    if TEMPLATE.search(answer) or TEMPLATE.search(input) or TEMPLATE.search(instruction):
+    if PROMPT_TEMPLATE.search(answer) or PROMPT_TEMPLATE.search(input) or PROMPT_TEMPLATE.search(instruction):
         return "prompt template in the text"
-    if REFUSAL.search(answer):
+    if AI_SELF_REFERENCE.search(answer):
         return "a model speaks of itself"
-    if len(answer) >= LONG and (CUT.search(answer) or (english and CUT_ENGLISH.search(answer))):
+    if len(answer) >= MIN_CUT_OFF_LENGTH and (
+        CUT_OFF.search(answer) or (english and CUT_OFF_ENGLISH.search(answer))
+    ):
         return "answer breaks off"
     return None
 
 
-def _template(found: re.Match[str]) -> str:
+def _template_text(found: re.Match[str]) -> str:
     """Return the text that a template shows: the amounts of {{convert|5|mg}}, and nothing of other templates."""
     _, *values = found[1].split("|")
     shown = [value.strip() for value in values if "=" not in value]
-    return f"{GONE}{' '.join(shown)}{GONE}" if any(any(map(str.isdigit, value)) for value in shown) else GONE
+    return f"{MARK}{' '.join(shown)}{MARK}" if any(any(map(str.isdigit, value)) for value in shown) else MARK
 
 
-def _entity(found: re.Match[str]) -> str:
+def _entity_text(found: re.Match[str]) -> str:
     text = html.unescape(found[0])
     # An entity for half a surrogate pair or a control character is left to be seen, not made.
-    return (text or GONE) if text.isprintable() or text in "\n\t\u00a0" else found[0]
+    return (text or MARK) if text.isprintable() or text in "\n\t\u00a0" else found[0]
 
 
 WIKI_STEPS: tuple[Substitution, ...] = (
-    (WIKI_TEMPLATE, _template),
-    (WIKI_FILE, GONE),
-    (WIKI_LINK, rf"{GONE}\1{GONE}"),
-    (WIKI_CAPTION, GONE),
-    (WIKI_QUOTES, rf"{GONE}\2{GONE}"),
+    (WIKI_TEMPLATE, _template_text),
+    (WIKI_FILE, MARK),
+    (WIKI_LINK, rf"{MARK}\1{MARK}"),
+    (WIKI_CAPTION, MARK),
+    (WIKI_QUOTES, rf"{MARK}\2{MARK}"),
 )
 TAG_STEPS: tuple[Substitution, ...] = (
-    (REF, GONE),
-    (CELL, " | "),
-    (POWER, "^"),
-    (BREAKS, "\n"),
-    (TAG, GONE),
+    (REFERENCE, MARK),
+    (CELL_BORDER, " | "),
+    (SUPERSCRIPT, "^"),
+    (BLOCK_TAG, "\n"),
+    (TAG, MARK),
 )

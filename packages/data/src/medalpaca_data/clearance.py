@@ -15,7 +15,7 @@ from typing import Any, Literal
 from .core.errors import UserError
 from .core.files import sha256_file
 from .core.row import SPLITS, Row
-from .deid.settings import NOT_CHECKED, Deidentification, describe
+from .deid.settings import NOT_CHECKED, Deidentification, describe_record
 
 # Kinds of source whose rows are what people said to each other: they need a record, marked as patients' text or not.
 DIALOGUES = frozenset({"chat", "patient_dialogues"})
@@ -139,7 +139,7 @@ def _by_ledger(
     many = "sources by their" if len(sources) != 1 else "source by its"
     said = f"{len(sources)} {many} ledger, {len(marked)} of them patients' text or dialogue"
     if records:
-        said += ", de-identified: " + "; ".join(describe(record) for record in records.values())
+        said += ", de-identified: " + "; ".join(describe_record(record) for record in records.values())
     if unmarked and patient_text is False:
         said += f"; stated in the recipe: no patients' text in {', '.join(sorted(unmarked))}"
     elif unmarked:
@@ -162,9 +162,9 @@ def _refuse_other_rows(path: Path, files: Mapping[str, str]) -> None:
 def _checked(path: Path, rows: Sequence[Row]) -> Clearance:
     """Look for identifiers by rule, as `data deid check` does."""
     from .deid.find import rules_sha256
-    from .deid.review import found_in
+    from .deid.review import find_in_rows
 
-    hits = Counter(span.kind for _, found in found_in(rows) for spans in found for span in spans)
+    hits = Counter(span.kind for _, found in find_in_rows(rows) for spans in found for span in spans)
     classes = ", ".join(f"{kind} {count:,}" for kind, count in hits.most_common())
     if hits.total() * 1000 > LIMIT * len(rows):
         raise NotCleared(

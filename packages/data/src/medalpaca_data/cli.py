@@ -133,7 +133,9 @@ def _build(args: argparse.Namespace) -> None:
     recipe, root = load_recipe(args.recipe, overrides)
     console = screen(stderr=args.json)
     with Watched(console) as watched:
-        built = build(recipe, root, Path(own["out"]), tell=watched.tell, engine=engine, workers=workers)
+        built = build(
+            recipe, root, Path(own["out"]), on_progress=watched.tell, engine=engine, workers=workers
+        )
     if args.json:
         print_json(build_as_json(built))
     else:

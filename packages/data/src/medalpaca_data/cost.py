@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Any
 from .core.errors import UserError
 from .core.files import existing
 from .rephrase.prompts import Price
-from .rephrase.run import Tries
-from .rephrase.store import Taken
+from .rephrase.run import RowAttempts
+from .rephrase.store import TokenTotals
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from .shard import Shard
-    from .stages.rephrase import Rephrasing
+    from .stages.rephrase import RephraseStage
 
 
-CHARACTERS = 4  # to a token of English, as a rule of thumb
-QUESTION = 40  # tokens of a question and the JSON around it
-CHUNK = 1_000  # prompts counted at once
+CHARACTERS_PER_TOKEN = 4  # to a token of English, as a rule of thumb
+QUESTION_TOKENS = 40  # tokens of a question and the JSON around it
+PROMPTS_PER_COUNT = 1_000  # prompts counted at once
 
-Count = Callable[[Sequence[str]], list[int]]
+TokenCounter = Callable[[Sequence[str]], list[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +50,25 @@ class Estimate:
     def cost(self, *, most: bool = False) -> float | None:
         """In the price's currency; None without a price."""
         if most:
-            return cost(self.price, self.most_prompt_tokens, self.most_completion_tokens)
-        return cost(self.price, self.first_prompt_tokens, self.first_completion_tokens)
+            return token_cost(self.price, self.most_prompt_tokens, self.most_completion_tokens)
+        return token_cost(self.price, self.first_prompt_tokens, self.first_completion_tokens)
 
 
-def cost(price: Price | None, prompt_tokens: int, completion_tokens: int) -> float | None:
+def token_cost(price: Price | None, prompt_tokens: int, completion_tokens: int) -> float | None:
     """Of tokens at a price per million."""
     if price is None:
         return None
     return (price.input * prompt_tokens + price.output * completion_tokens) / 1e6
 
 
-def estimate(stage: Rephrasing, shards: Sequence[Shard], root: Path) -> Estimate:
+def estimate(stage: RephraseStage, shards: Sequence[Shard], root: Path) -> Estimate:
     """Of the rows in `shards`, those of the stage before. Nothing is sent; a tokenizer's path is taken from `root`."""
     asked = stage.asked
     if not asked.endpoints:
         raise UserError("rephrase: no endpoints in the recipe, so it is done by rule and takes no tokens")
-    count, counted = _counter(asked.tokenizer, root)
+    count, counted = _token_counter(asked.tokenizer, root)
     rows = requests = 0
-    open_rows: list[Tries] = []
+    open_rows: list[RowAttempts] = []
     seen: set[str] = set()
     sums = [0, 0]
 
@@ -79,7 +79,7 @@ def estimate(stage: Rephrasing, shards: Sequence[Shard], root: Path) -> Estimate
         outputs = count([one.texts["output"] for one in open_rows])
         sums[0] += sum(prompts)
         sums[1] += sum(
-            min(asked.max_tokens, QUESTION + (long if "answer" in one.prompt.asks else 0))
+            min(asked.max_tokens, QUESTION_TOKENS + (long if "answer" in one.prompt.asks else 0))
             for one, long in zip(open_rows, outputs, strict=True)
         )
         open_rows.clear()
@@ -96,7 +96,7 @@ def estimate(stage: Rephrasing, shards: Sequence[Shard], root: Path) -> Estimate
             if one.outcome(store.answer).next is not None:
                 to_send += 1
                 open_rows.append(one)
-            if len(open_rows) == CHUNK:
+            if len(open_rows) == PROMPTS_PER_COUNT:
                 add()
         add()
     return Estimate(
@@ -134,11 +134,11 @@ def show_estimate(found: Estimate, console: Console) -> None:
     console.print(f"tokens: {found.counted}, without the chat template's own")
 
 
-def _counter(tokenizer: str | None, root: Path) -> tuple[Count, str]:
+def _token_counter(tokenizer: str | None, root: Path) -> tuple[TokenCounter, str]:
     """How tokens are counted, and how that is said."""
     if tokenizer is None:
-        return (lambda texts: [-(-len(text) // CHARACTERS) for text in texts]), (
-            f"one for every {CHARACTERS} characters, a rule of thumb for English"
+        return (lambda texts: [-(-len(text) // CHARACTERS_PER_TOKEN) for text in texts]), (
+            f"one for every {CHARACTERS_PER_TOKEN} characters, a rule of thumb for English"
         )
     path = existing(root / Path(tokenizer).expanduser(), "tokenizer")
     try:
@@ -160,17 +160,17 @@ class Usage:
 
     rows: int
     rephrased: int
-    taken: Taken
+    taken: TokenTotals
     refused: dict[str, int]  # answers that may not stand, by the kind of fault
     price: Price | None
 
     @property
     def cost(self) -> float | None:
         """In the price's currency; None without a price."""
-        return cost(self.price, self.taken.prompt_tokens, self.taken.completion_tokens)
+        return token_cost(self.price, self.taken.prompt_tokens, self.taken.completion_tokens)
 
 
-def usage(stage: Rephrasing, shards: Sequence[Shard]) -> Usage:
+def usage(stage: RephraseStage, shards: Sequence[Shard]) -> Usage:
     """For the rows in `shards`, those of the stage before. Sends nothing."""
     if not stage.asked.endpoints:
         raise UserError("rephrase: no endpoints in the recipe, so it is done by rule and takes no tokens")

@@ -157,11 +157,11 @@ def _ray(workers: int) -> Iterator[Engine]:
 
 FINGERPRINT = 16  # hex digits in a folder's name
 
-Tell = Callable[[str, int, int | None], None]  # (what is being done, how much is done, of how much)
+OnProgress = Callable[[str, int, int | None], None]  # (what is being done, how much is done, of how much)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class StageResult:
     """What a stage says of one shard: the same rows in the same order, perhaps changed, and which of them to drop."""
 
     frame: pl.DataFrame
@@ -171,7 +171,7 @@ class Verdict:
     counts: Mapping[str, int] = field(default_factory=dict)  # what was done to rows that stay
 
 
-def silent(what: str, done: int, of: int | None) -> None:
+def no_progress(what: str, done: int, of: int | None) -> None:
     """Tell nobody."""
 
 
@@ -184,11 +184,11 @@ class Stage(ABC):
         """Everything its result depends on but the rows; JSON."""
         return None
 
-    def prepare(self, shards: Sequence[Shard], folder: Path, tell: Tell) -> None:  # noqa: B027 - most need none
-        """What needs all rows at once. Its result goes into `folder`, for `judge` to read."""
+    def prepare(self, shards: Sequence[Shard], folder: Path, on_progress: OnProgress) -> None:  # noqa: B027 - most need none
+        """What needs all rows at once. Its result goes into `folder`, for `apply` to read."""
 
     @abstractmethod
-    def judge(self, table: pl.DataFrame, shard: Shard, folder: Path) -> Verdict:
+    def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
         """What becomes of one shard's rows. Does nothing else, and may run in any process."""
 
 
@@ -198,17 +198,17 @@ def fingerprint(*parts: Any) -> str:
 
 
 def run_stage(
-    stage: Stage, before: Sequence[Shard], folder: Path, tell: Tell, engine: Engine, at_once: int
+    stage: Stage, before: Sequence[Shard], folder: Path, on_progress: OnProgress, engine: Engine, at_once: int
 ) -> list[Shard]:
     """The shards of `stage` in `folder`; those that are there already are not made again."""
     after = [shard.within(folder) for shard in before]
     todo = [(old, new) for old, new in zip(before, after, strict=True) if not is_whole(new)]
     if todo:
         folder.mkdir(parents=True, exist_ok=True)
-        stage.prepare(before, folder, tell)
+        stage.prepare(before, folder, on_progress)
     calls = ((run_shard, (stage, old, new)) for old, new in todo)
     for done, _ in enumerate(run_all(engine, calls, at_once), 1):
-        tell(stage.name, len(after) - len(todo) + done, len(after))
+        on_progress(stage.name, len(after) - len(todo) + done, len(after))
     return after
 
 
@@ -217,18 +217,18 @@ def run_shard(stage: Stage, old: Shard, new: Shard) -> None:
     import polars as pl
 
     table = old.read()
-    verdict = stage.judge(table, new, new.folder)
-    drops = verdict.drops
+    result = stage.apply(table, new, new.folder)
+    drops = result.drops
     gone = pl.Series("gone", [n in drops for n in range(table.height)], dtype=pl.Boolean)
     write_shard(
         new,
         read=table.height,
-        kept=verdict.frame.filter(~gone),
-        rejected=_lines(verdict.frame, drops, stage.name),
+        kept=result.frame.filter(~gone),
+        rejected=_lines(result.frame, drops, stage.name),
         reasons=Counter(drop.reason for drop in drops.values()),
-        changes=verdict.changes,
-        extra=verdict.extra,
-        counts=verdict.counts,
+        changes=result.changes,
+        extra=result.extra,
+        counts=result.counts,
     )
 
 
@@ -253,7 +253,7 @@ def write_decisions(folder: Path, drops: Iterable[tuple[str, int, Drop]]) -> Non
     write_frame(folder / "decisions.parquet", pl.DataFrame(listed, schema=schema, orient="row"))
 
 
-def decisions(folder: Path, shard: Shard) -> dict[int, Drop]:
+def read_decisions(folder: Path, shard: Shard) -> dict[int, Drop]:
     """What `write_decisions` kept for `shard`."""
     import json
 

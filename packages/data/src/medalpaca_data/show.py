@@ -31,7 +31,7 @@ from rich.text import Text
 from . import cost
 from .build import Built
 from .core.errors import UserError, nearest
-from .deid.settings import describe
+from .deid.settings import describe_record
 from .ledger import LEDGER
 from .sources import Source
 from .sources.base import About, BaseSource
@@ -175,7 +175,7 @@ def show_build(built: Built, console: Console) -> None:
     for line in why:
         console.print(line, highlight=False)
     for record in built.ledger["deidentification"]:
-        console.print(f"de-identification: {describe(record)}", highlight=False)
+        console.print(f"de-identification: {describe_record(record)}", highlight=False)
     if any(source["published"] is not None for source in built.ledger["sources"]):
         console.print(_parity(built))
         for source in built.ledger["recipe"]["sources"]:

@@ -11,17 +11,21 @@ import html
 import re
 from collections.abc import Callable
 
-GONE = "\ufdd0"  # a noncharacter: no text uses it
+MARK = "\ufdd0"  # a noncharacter: no text uses it
 JOINED = "markup or an invisible character between two digits was deleted"
 
 # Digits, superscripts and subscripts. Only neighbours of one kind run together: 10 and a raised 9 remain distinct.
-KINDS = (r"\d", "\u00b2\u00b3\u00b9\u2070\u2074-\u2079", "\u2080-\u2089")
-ANY = "".join(KINDS)
-LONGEST = 20  # digits shown of a number
-JOIN = re.compile("|".join(rf"[{kind}]{{1,{LONGEST}}}{GONE}+[{kind}]{{1,{LONGEST}}}" for kind in KINDS))
-MARKS = re.compile(f"{GONE}+")
-NO_JOIN = re.compile(rf"(?<![{ANY}{GONE}]){GONE}+|{GONE}++(?![{ANY}])")
-NUMERIC = re.compile(r"&#(?:[0-9]{1,9}|x[0-9a-f]{1,8});?", re.IGNORECASE)
+DIGIT_KINDS = (r"\d", "\u00b2\u00b3\u00b9\u2070\u2074-\u2079", "\u2080-\u2089")
+ANY_DIGIT = "".join(DIGIT_KINDS)
+MAX_SHOWN_DIGITS = 20  # digits shown of a number
+JOINED_NUMBERS = re.compile(
+    "|".join(
+        rf"[{kind}]{{1,{MAX_SHOWN_DIGITS}}}{MARK}+[{kind}]{{1,{MAX_SHOWN_DIGITS}}}" for kind in DIGIT_KINDS
+    )
+)
+MARK_RUN = re.compile(f"{MARK}+")
+NEEDLESS_MARKS = re.compile(rf"(?<![{ANY_DIGIT}{MARK}]){MARK}+|{MARK}++(?![{ANY_DIGIT}])")
+NUMERIC_ENTITY = re.compile(r"&#(?:[0-9]{1,9}|x[0-9a-f]{1,8});?", re.IGNORECASE)
 
 Substitution = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
 
@@ -37,46 +41,46 @@ class JoinedDigits(ValueError):
         return JOINED
 
 
-def substituted(text: str, *steps: Substitution) -> str:
+def substitute(text: str, *steps: Substitution) -> str:
     """Return the text after each substitution in turn, with a mark wherever a deletion joins two digits."""
     for pattern, new in steps:
-        text = between_digits(pattern.sub(new, text))
+        text = drop_needless_marks(pattern.sub(new, text))
     return text
 
 
-def settled(text: str) -> str:
+def remove_marks(text: str) -> str:
     """Return the text without marks. Raise JoinedDigits where nothing but marks stands between two digits."""
-    if GONE not in text:
+    if MARK not in text:
         return text
-    if digits := joined(text):
+    if digits := find_joined_digits(text):
         raise JoinedDigits(digits)
-    return text.replace(GONE, "")
+    return text.replace(MARK, "")
 
 
-def joined(text: str) -> str:
+def find_joined_digits(text: str) -> str:
     """Return the first two numbers with only marks between them, as "50|100", or "" where there are none."""
-    found = JOIN.search(text) if GONE in text else None
-    return barred(found[0]) if found else ""
+    found = JOINED_NUMBERS.search(text) if MARK in text else None
+    return show_marks_as_bars(found[0]) if found else ""
 
 
-def barred(text: str) -> str:
+def show_marks_as_bars(text: str) -> str:
     """Return the text with a bar in place of the marks between two digits, for people to see the place."""
-    return MARKS.sub("|", between_digits(text))
+    return MARK_RUN.sub("|", drop_needless_marks(text))
 
 
-def between_digits(text: str) -> str:
+def drop_needless_marks(text: str) -> str:
     """Return the text with only those marks that stand between two digits."""
-    return NO_JOIN.sub("", text) if GONE in text else text
+    return NEEDLESS_MARKS.sub("", text) if MARK in text else text
 
 
 def decode_digits(text: str) -> str:
     """Return the text with digits in place of their entities, so that `&#49;` counts as a digit before markup goes."""
-    return NUMERIC.sub(_digit, text) if "&#" in text else text
+    return NUMERIC_ENTITY.sub(_digit, text) if "&#" in text else text
 
 
-def unescape(text: str) -> str:
+def decode_entities(text: str) -> str:
     """Return the text with its entities decoded and a mark in place of those that stand for no character."""
-    return html.unescape(NUMERIC.sub(_empty, text) if "&#" in text else text)
+    return html.unescape(NUMERIC_ENTITY.sub(_empty, text) if "&#" in text else text)
 
 
 def _digit(found: re.Match[str]) -> str:
@@ -85,4 +89,4 @@ def _digit(found: re.Match[str]) -> str:
 
 
 def _empty(found: re.Match[str]) -> str:
-    return found[0] if html.unescape(found[0]) else GONE
+    return found[0] if html.unescape(found[0]) else MARK

@@ -90,7 +90,7 @@ def _sample(args: argparse.Namespace) -> None:
     for key in ("n", "seed"):
         if not keys[key].isdecimal():
             raise UserError(f"data deid sample: {key}={keys[key]}: give a whole number")
-    sample = review.sample(args.path, Path(keys["out"]), n=int(keys["n"]), seed=int(keys["seed"]))
+    sample = review.draw_sample(args.path, Path(keys["out"]), n=int(keys["n"]), seed=int(keys["seed"]))
     if args.json:
         print_json(review.sample_as_json(sample))
     else:

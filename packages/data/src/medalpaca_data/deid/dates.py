@@ -14,16 +14,16 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 
-from .rules import Match, Rule, alone
+from .rules import Match, Rule, is_isolated
 
 MONTHS = [
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
     "december",
 ]  # fmt: skip
-TITLED = "|".join(form for m in MONTHS for form in dict.fromkeys((m.title(), m.upper(), m[:3].title())))
-MONTH = rf"(?P<b>{TITLED}|Sept)\.?"
-LOWER = "|".join(m for m in MONTHS if m not in ("march", "may"))
-ABBREVIATED = "|".join(m[:3].upper() for m in MONTHS)
+MONTH_FORMS = "|".join(form for m in MONTHS for form in dict.fromkeys((m.title(), m.upper(), m[:3].title())))
+MONTH = rf"(?P<b>{MONTH_FORMS}|Sept)\.?"
+LOWER_CASE_MONTHS = "|".join(m for m in MONTHS if m not in ("march", "may"))
+UPPER_CASE_MONTHS = "|".join(m[:3].upper() for m in MONTHS)
 DAY = r"(?P<d>[0-3]?[0-9])(?:st|nd|rd|th)?"
 YEAR = r"(?P<y>(?:18|19|20)[0-9]{2})"
 WEEKDAY = r"(?:(?P<w>(?:Mon|Tues?|Wed(?:nes)?|Thu(?:rs)?|Fri|Sat(?:ur)?|Sun)(?:day)?)\.?,? (?:the )?)?"
@@ -31,13 +31,13 @@ UNITS = re.compile(
     r"\s?(?:mg|mcg|g|kg|ml|mL|mmol|units?|IU|%|tablets?|tabs?|doses?|drops?|caps|cm|mm|weeks?|days?|hours?|months?|strength|"
     r"of the|in the|patients?|years?|percent|out of)(?!\w)|-?[0-9/]"
 )
-AT_DATE = (
+DATE_LABEL = (
     r"(?i:\b(?:on|since|until|till|before|after|dated|date|admitted|discharged|seen|visit|DOS|DOB|DOA|DOD|adm|starting|"
     r"started|ending|due|last dose|lmp)[ :]{1,2})"
 )
 
 
-def real(match: Match) -> bool:
+def is_date(match: Match) -> bool:
     """Whether day and month can be those of a date; a year of two digits stands for any."""
     parts = match.groupdict()
     if match.re.groupindex.get("m") and parts.get("m"):
@@ -47,34 +47,34 @@ def real(match: Match) -> bool:
         if month > 12:
             month, day = day, month
     else:
-        month, day = number_of(parts["b"]), int(parts.get("d") or 1)
+        month, day = month_number(parts["b"]), int(parts.get("d") or 1)
     try:
         datetime.date(2000, month, day)
     except ValueError:
         return False
-    return alone(match)
+    return is_isolated(match)
 
 
-def number_of(month: str) -> int:
+def month_number(month: str) -> int:
     """1 to 12, of a month's name or its first three letters."""
     return next(n for n, name in enumerate(MONTHS, 1) if name.startswith(month[:3].lower()))
 
 
-def _no_unit(match: Match) -> bool:
+def _is_date_without_unit(match: Match) -> bool:
     """A day and month without a year is a date unless what follows makes it a quantity or a fraction."""
-    return real(match) and not UNITS.match(match.string, match.end())
+    return is_date(match) and not UNITS.match(match.string, match.end())
 
 
 def _not_a_verb(match: Match) -> bool:
     """Not "may 5 patients": lower case only where a day or year makes it sure; and no page or volume before it."""
-    return _no_unit(match)
+    return _is_date_without_unit(match)
 
 
-def _fraction(match: Match) -> bool:
-    return real(match) and not UNITS.match(match.string, match.end()) and int(match["d"]) > 0
+def _is_date_not_fraction(match: Match) -> bool:
+    return is_date(match) and not UNITS.match(match.string, match.end()) and int(match["d"]) > 0
 
 
-def _old(match: Match) -> bool:
+def _is_over_89(match: Match) -> bool:
     """An age over 89 that somebody has; "90 or older" is what it is replaced by, and a range is of many people."""
     after = match.string[match.end() : match.end() + 20].lower()
     before = match.string[max(0, match.start() - 12) : match.start()].lower()
@@ -93,39 +93,49 @@ AGE = r"(?P<n>9[0-9]|1[0-2][0-9])"
 
 # Each pattern that can also be moved (see shift.py) names day, month, year and weekday: d, m or b, y, w.
 DATES = (
-    Rule("date", "year first", rf"{YEAR}[-/.](?P<m>[01]?[0-9])[-/.](?P<d>[0-3]?[0-9])", real),
+    Rule("date", "year first", rf"{YEAR}[-/.](?P<m>[01]?[0-9])[-/.](?P<d>[0-3]?[0-9])", is_date),
     Rule(
         "date",
         "year first, with time",
         rf"{YEAR}-(?P<m>[01][0-9])-(?P<d>[0-3][0-9])T[0-9]{{2}}:[0-9]{{2}}(?::[0-9]{{2}})?",
-        real,
+        is_date,
     ),
-    Rule("date", "month first", rf"(?P<m>[0-3]?[0-9])[/-](?P<d>[0-3]?[0-9])[/-]{YEAR}", real),
-    Rule("date", "day first", rf"(?P<d>[0-3]?[0-9])\.[ ]?(?P<m>[0-3]?[0-9])\.[ ]?{YEAR}", real),
-    Rule("date", "year of two digits", r"(?P<m>[0-3]?[0-9])/(?P<d>[0-3]?[0-9])/(?P<y>[0-9]{2})", real),
-    Rule("date", "month day year", rf"{WEEKDAY}{MONTH} {DAY},? {YEAR}", real),
-    Rule("date", "day month year", rf"{WEEKDAY}{DAY}(?: of)?[ -]{MONTH},?[ -]{YEAR}", real),
-    Rule("date", "day month year, capitals", rf"{DAY}[ -](?P<b>{ABBREVIATED})[ -]{YEAR}", real),
-    Rule("date", "capitals", rf"(?P<b>{ABBREVIATED})[ -]{DAY},?[ -]{YEAR}", real),
-    Rule("date", "day month, short year", rf"{DAY}-{MONTH}-(?P<y>[0-9]{{2}})", real),
+    Rule("date", "month first", rf"(?P<m>[0-3]?[0-9])[/-](?P<d>[0-3]?[0-9])[/-]{YEAR}", is_date),
+    Rule("date", "day first", rf"(?P<d>[0-3]?[0-9])\.[ ]?(?P<m>[0-3]?[0-9])\.[ ]?{YEAR}", is_date),
+    Rule("date", "year of two digits", r"(?P<m>[0-3]?[0-9])/(?P<d>[0-3]?[0-9])/(?P<y>[0-9]{2})", is_date),
+    Rule("date", "month day year", rf"{WEEKDAY}{MONTH} {DAY},? {YEAR}", is_date),
+    Rule("date", "day month year", rf"{WEEKDAY}{DAY}(?: of)?[ -]{MONTH},?[ -]{YEAR}", is_date),
+    Rule("date", "day month year, capitals", rf"{DAY}[ -](?P<b>{UPPER_CASE_MONTHS})[ -]{YEAR}", is_date),
+    Rule("date", "capitals", rf"(?P<b>{UPPER_CASE_MONTHS})[ -]{DAY},?[ -]{YEAR}", is_date),
+    Rule("date", "day month, short year", rf"{DAY}-{MONTH}-(?P<y>[0-9]{{2}})", is_date),
     Rule("date", "month day", rf"{WEEKDAY}{MONTH} {DAY}", _not_a_verb),
     Rule("date", "day month", rf"{WEEKDAY}{DAY} (?:of )?{MONTH}", _not_a_verb),
-    Rule("date", "month year", rf"{MONTH},? (?:of )?{YEAR}", real),
-    Rule("date", "lower case", rf"\b(?P<b>{LOWER}) {DAY}(?:,? {YEAR})?", _not_a_verb),
-    Rule("date", "lower case, day first", rf"\b{DAY} (?:of )?(?P<b>{LOWER}|march|may) {YEAR}", real),
-    Rule("date", "lower case, year", rf"\b(?P<b>{LOWER}|march|may) {YEAR}", real),
-    Rule("date", "month/day", rf"{AT_DATE}(?P<x>(?P<m>[01]?[0-9])/(?P<d>[0-3]?[0-9]))", _fraction),
+    Rule("date", "month year", rf"{MONTH},? (?:of )?{YEAR}", is_date),
+    Rule("date", "lower case", rf"\b(?P<b>{LOWER_CASE_MONTHS}) {DAY}(?:,? {YEAR})?", _not_a_verb),
+    Rule(
+        "date",
+        "lower case, day first",
+        rf"\b{DAY} (?:of )?(?P<b>{LOWER_CASE_MONTHS}|march|may) {YEAR}",
+        is_date,
+    ),
+    Rule("date", "lower case, year", rf"\b(?P<b>{LOWER_CASE_MONTHS}|march|may) {YEAR}", is_date),
+    Rule(
+        "date",
+        "month/day",
+        rf"{DATE_LABEL}(?P<x>(?P<m>[01]?[0-9])/(?P<d>[0-3]?[0-9]))",
+        _is_date_not_fraction,
+    ),
     Rule(
         "date",
         "eight digits",
         r"(?i:\b(?:DOB|birth ?date|date of birth|born|date|DOS|DOA|admitted|discharged)[ :=]{0,3})"
         r"(?P<x>(?P<y>(?:18|19|20)[0-9]{2})(?P<m>[01][0-9])(?P<d>[0-3][0-9]))",
-        real,
+        is_date,
     ),
 )
 # Who was born by then is over 89, or would be: Safe Harbor wants the year gone too, "indicative of such age".
-BORN_BY = 1935
-BIRTH = re.compile(
+LATEST_BIRTH_YEAR = 1935
+BIRTH_LABEL = re.compile(
     r"(?i)\b(?:DOB|D\.O\.B\.?|born|birth ?da(?:te|y)|date of birth)[ ]?(?:on|in|is|was|the|:|=|-|[ ]){0,5}$"
 )
 AGES = (
@@ -134,30 +144,32 @@ AGES = (
         "born in",
         r"(?i:\bborn (?:in )?|\b(?:DOB|birth ?date|date of birth|year of birth)[ ]?[:=]?[ ]?)"
         r"(?P<x>(?:18|19)[0-9]{2})\b",
-        lambda match: int(match["x"]) <= BORN_BY and alone(match),
+        lambda match: int(match["x"]) <= LATEST_BIRTH_YEAR and is_isolated(match),
     ),
     Rule(
         "age",
         "years old",
         rf"\b{AGE}(?:[- ]?(?:years?|yrs?)(?:[- ](?:old|of age))|[- ]?(?:yo|y/o|y\.o\.?|yr/o|y)\b)",
-        _old,
+        _is_over_89,
     ),
-    Rule("age", "years", rf"\b{AGE}[- ](?:years?|yrs?)\b", lambda match: _old(match) and _said_of(match)),
-    Rule("age", "aged", rf"(?i:\bage(?:d|s)?(?: (?:of|is|was))?[ ]*[:=]?[ ]*)(?P<x>{AGE})\b", _old),
+    Rule(
+        "age", "years", rf"\b{AGE}[- ](?:years?|yrs?)\b", lambda match: _is_over_89(match) and _is_age(match)
+    ),
+    Rule("age", "aged", rf"(?i:\bage(?:d|s)?(?: (?:of|is|was))?[ ]*[:=]?[ ]*)(?P<x>{AGE})\b", _is_over_89),
     Rule(
         "age",
         "turned",
         rf"(?i:\b(?:turned|turning|is now|he is|she is) )(?P<x>{AGE})\b",
-        lambda match: _old(match) and _bare(match),
+        lambda match: _is_over_89(match) and _ends_a_phrase(match),
     ),
 )
 
 
-def _bare(match: Match) -> bool:
+def _ends_a_phrase(match: Match) -> bool:
     return bool(re.match(r"\s*(?:[.,;!?\n]|and\b|years?\b|$)", match.string[match.end() :][:10]))
 
 
-def _said_of(match: Match) -> bool:
+def _is_age(match: Match) -> bool:
     before = match.string[max(0, match.start() - 24) : match.start()].lower()
     return bool(re.search(r"\b(?:age|aged|was|is|at|of age)\b[^.]*$", before))
 
@@ -165,34 +177,34 @@ def _said_of(match: Match) -> bool:
 RULES = DATES + AGES
 
 
-ROOM = 60  # moves, at least, that keep all years
-LEAST = 32  # days: a month named without a day changes too
-DAYS = 364
-PLAIN_YEAR = 2001  # for dates without one; like most years it has 365 days
+MIN_SHIFT_CHOICES = 60  # moves, at least, that keep all years
+MIN_SHIFT = 32  # days: a month named without a day changes too
+MAX_SHIFT = 364
+DEFAULT_YEAR = 2001  # for dates without one; like most years it has 365 days
 WEEKDAYS = [
     "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday",
 ]  # fmt: skip
-SHAPES = tuple(
+DATE_PATTERNS = tuple(
     re.compile(rule.pattern[max(0, rule.pattern.find("(?P<x>")) :]) for rule in DATES
 )  # of a rule with a label, the date alone
 
 
-def _read(text: str) -> tuple[re.Match[str], datetime.date] | None:
+def _parse(text: str) -> tuple[re.Match[str], datetime.date] | None:
     """How a date is written, and which it is; a month alone counts as its fifteenth."""
-    for shape in SHAPES:
+    for shape in DATE_PATTERNS:
         match = shape.fullmatch(text)
-        if match and (date := _date(match)):
+        if match and (date := _to_date(match)):
             return match, date
     return None
 
 
-def _date(match: re.Match[str]) -> datetime.date | None:
+def _to_date(match: re.Match[str]) -> datetime.date | None:
     parts = {key: value for key, value in match.groupdict().items() if value}
-    year = int(parts.get("y") or PLAIN_YEAR)
+    year = int(parts.get("y") or DEFAULT_YEAR)
     if year < 100:
         year += 1900 if year > 40 else 2000
     day = int(parts.get("d") or 15)
-    month = number_of(parts["b"]) if "b" in parts else int(parts["m"])
+    month = month_number(parts["b"]) if "b" in parts else int(parts["m"])
     if month > 12:
         month, day = day, month
     try:
@@ -201,24 +213,24 @@ def _date(match: re.Match[str]) -> datetime.date | None:
         return None
 
 
-class Shift:
+class DateShift:
     """The move of one record's dates."""
 
     def __init__(self, dates: Sequence[str], draw: random.Random) -> None:
-        low, high = -DAYS, DAYS
+        low, high = -MAX_SHIFT, MAX_SHIFT
         for text in dates:
-            if found := _read(text):
+            if found := _parse(text):
                 date = found[1]
                 low = max(low, (datetime.date(date.year, 1, 1) - date).days)
                 high = min(high, (datetime.date(date.year, 12, 31) - date).days)
-        moves = [n for n in range(low, high + 1) if abs(n) >= LEAST]
-        if len(moves) < ROOM:
-            moves = [n for n in range(-DAYS, DAYS + 1) if abs(n) >= LEAST]
+        moves = [n for n in range(low, high + 1) if abs(n) >= MIN_SHIFT]
+        if len(moves) < MIN_SHIFT_CHOICES:
+            moves = [n for n in range(-MAX_SHIFT, MAX_SHIFT + 1) if abs(n) >= MIN_SHIFT]
         self.days = draw.choice(moves)
 
     def moved(self, text: str) -> str:
         """The date in its own way of writing, moved; one that cannot be read gives way to its year, or to a mark."""
-        found = _read(text)
+        found = _parse(text)
         if found is None:
             year = re.search(r"(?:18|19|20)[0-9]{2}", text)
             return year[0] if year else "[DATE]"
@@ -227,10 +239,10 @@ class Shift:
             new = date + datetime.timedelta(days=self.days)
         except OverflowError:
             return "[DATE]"
-        return _written(match, new)
+        return _format_like(match, new)
 
 
-def _written(match: re.Match[str], date: datetime.date) -> str:
+def _format_like(match: re.Match[str], date: datetime.date) -> str:
     parts = {key: value for key, value in match.groupdict().items() if value and key != "x"}
     swapped = "m" in parts and int(parts["m"]) > 12
     new: dict[str, str] = {}
@@ -243,18 +255,18 @@ def _written(match: re.Match[str], date: datetime.date) -> str:
             if len(parts["b"]) > 4 or (parts["b"].lower() in MONTHS and len(parts["b"]) > 3)
             else name[:3]
         )
-        new["b"] = _like(name, parts["b"])
+        new["b"] = _with_case_of(name, parts["b"])
     if "m" in parts:
         new["d" if swapped else "m"] = _padded(date.month, parts["d" if swapped else "m"], parts)
     if "d" in parts:
         new["m" if swapped else "d"] = _padded(date.day, parts["m" if swapped else "d"], parts)
     if "w" in parts:
         name = WEEKDAYS[date.weekday()]
-        new["w"] = _like(name if parts["w"].endswith("day") else name[:3], parts["w"])
-    return _ordinal(_put(match, new), date.day)
+        new["w"] = _with_case_of(name if parts["w"].endswith("day") else name[:3], parts["w"])
+    return _with_ordinal(_replace_groups(match, new), date.day)
 
 
-def _put(match: re.Match[str], new: Mapping[str, str]) -> str:
+def _replace_groups(match: re.Match[str], new: Mapping[str, str]) -> str:
     text, at = [], 0
     for start, end, key in sorted((*match.span(key), key) for key in new):
         text += [match.string[at:start], new[key]]
@@ -268,11 +280,11 @@ def _padded(number: int, was: str, parts: Mapping[str, str]) -> str:
     return f"{number:02}" if was.startswith("0") or any(n.startswith("0") for n in numbers) else str(number)
 
 
-def _like(name: str, was: str) -> str:
+def _with_case_of(name: str, was: str) -> str:
     return name.upper() if was.isupper() else name.lower() if was.islower() else name.title()
 
 
-def _ordinal(text: str, day: int) -> str:
+def _with_ordinal(text: str, day: int) -> str:
     """3th -> 3rd, 22st -> 22nd."""
     ending = "th" if day in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
     return re.sub(rf"\b({day})(?:st|nd|rd|th)\b", rf"\g<1>{ending}", text)

@@ -8,19 +8,21 @@ from functools import cache
 
 from ..core.files import sha256_bytes, sha256_listing
 from . import dates, names, patterns, places
-from .rules import Rule, Span, is_common, is_given, is_surname, medical_after
+from .rules import Rule, Span, is_common_word, is_given_name, is_surname, medical_suffix
 from .surrogates import is_surrogate
 
 RULES: tuple[Rule, ...] = (
     patterns.NUMBER_RULES + patterns.CONTACT_RULES + dates.RULES + places.RULES + names.RULES
 )
-ORDER = {(rule.kind, rule.name): place for place, rule in enumerate(RULES)}
+RULE_ORDER = {(rule.kind, rule.name): place for place, rule in enumerate(RULES)}
 # Every other file of this folder decides what is found, so that a new file is part of the hash by default.
-NOT_RULES = frozenset({"__init__.py", "cli.py", "ner.py", "replace.py", "review.py", "settings.py"})
-AGAIN = "name again"
-TOGETHER = 10  # rules in one pattern: fewer read the text more often, more outgrow the cache of the engine
+NON_RULE_FILES = frozenset({"__init__.py", "cli.py", "ner.py", "replace.py", "review.py", "settings.py"})
+REPEATED_NAME = "name again"
+RULES_PER_PATTERN = (
+    10  # rules in one pattern: fewer read the text more often, more outgrow the cache of the engine
+)
 # kinds whose identifiers hold a digit
-DIGITS = frozenset(
+KINDS_WITH_DIGITS = frozenset(
     {
         "account", "age", "biometric", "date", "device", "fax", "ip", "licence", "mrn",
         "other", "phone", "plan", "ssn", "vehicle",
@@ -30,18 +32,19 @@ DIGITS = frozenset(
 Tagger = Callable[[str], Sequence[Span]]  # an NER: text -> spans
 
 
-WITH_DIGIT = tuple(rule for rule in RULES if rule.kind in DIGITS and rule.name != "handle")
-WITHOUT = tuple(rule for rule in RULES if rule not in WITH_DIGIT)
+DIGIT_RULES = tuple(rule for rule in RULES if rule.kind in KINDS_WITH_DIGITS and rule.name != "handle")
+OTHER_RULES = tuple(rule for rule in RULES if rule not in DIGIT_RULES)
 
 
 @cache
-def sieves() -> list[tuple[str, bool]]:
+def prefilter_patterns() -> list[tuple[str, bool]]:
     """(pattern for Rust, whether only texts with a digit need it). All rules in one outgrow the engine's cache."""
     made = []
-    for rules in (WITH_DIGIT, WITHOUT):
+    for rules in (DIGIT_RULES, OTHER_RULES):
         hints = [f"(?:{rule.hint})" for rule in rules]
         made += [
-            ("|".join(hints[n : n + TOGETHER]), rules is WITH_DIGIT) for n in range(0, len(hints), TOGETHER)
+            ("|".join(hints[n : n + RULES_PER_PATTERN]), rules is DIGIT_RULES)
+            for n in range(0, len(hints), RULES_PER_PATTERN)
         ]
     return made
 
@@ -52,47 +55,49 @@ def rules_sha256() -> str:
     from importlib.resources import files
 
     rule_files = sorted(
-        (file for file in files(__package__).iterdir() if file.is_file() and file.name not in NOT_RULES),
+        (file for file in files(__package__).iterdir() if file.is_file() and file.name not in NON_RULE_FILES),
         key=lambda file: file.name,
     )
     return sha256_listing((file.name, sha256_bytes(file.read_bytes())) for file in rule_files)
 
 
-def find(texts: Sequence[str], tagger: Tagger | None = None, *, placed: bool = False) -> list[list[Span]]:
+def find_identifiers(
+    texts: Sequence[str], tagger: Tagger | None = None, *, placed: bool = False
+) -> list[list[Span]]:
     """The identifiers in each text of a record, in order and without overlap.
 
     What `replace` puts in has a form of its own and is passed over, except dates; `placed` reports it too.
     """
     found = []
     for text in texts:
-        rules = RULES if re.search("[0-9]", text) else WITHOUT
+        rules = RULES if re.search("[0-9]", text) else OTHER_RULES
         spans = [span for rule in rules for span in rule.spans(text)]
         if tagger:
             spans += tagger(text)
         found.append(
-            [kept for span in spans if (kept := names.trimmed(span, text) if span.kind == "name" else span)]
+            [kept for span in spans if (kept := names.trim_name(span, text) if span.kind == "name" else span)]
         )
-    for spans, again in zip(found, _again(texts, found), strict=True):
+    for spans, again in zip(found, _repeated_names(texts, found), strict=True):
         spans.extend(again)
     return [
         [
             span
-            for span in _apart(spans, text)
+            for span in _without_overlap(spans, text)
             if placed or not is_surrogate(span.kind, text[span.start : span.end])
         ]
         for text, spans in zip(texts, found, strict=True)
     ]
 
 
-def _again(texts: Sequence[str], found: Sequence[Sequence[Span]]) -> list[list[Span]]:
+def _repeated_names(texts: Sequence[str], found: Sequence[Sequence[Span]]) -> list[list[Span]]:
     """The parts of every name found, wherever they stand by themselves in any of the record's texts."""
     words = {
         word
         for text, spans in zip(texts, found, strict=True)
         for span in spans
         if span.kind == "name"
-        for word in names.tokens(text[span.start : span.end])
-        if is_given(word) or is_surname(word) or not is_common(word)
+        for word in names.name_words(text[span.start : span.end])
+        if is_given_name(word) or is_surname(word) or not is_common_word(word)
     }
     if not words:
         return [[] for _ in texts]
@@ -102,20 +107,20 @@ def _again(texts: Sequence[str], found: Sequence[Sequence[Span]]) -> list[list[S
     )
     return [
         [
-            Span(*match.span(), "name", AGAIN)
+            Span(*match.span(), "name", REPEATED_NAME)
             for match in pattern.finditer(text)
-            if not medical_after().match(text, match.end())
+            if not medical_suffix().match(text, match.end())
         ]
         for text in texts
     ]
 
 
-def _apart(spans: Sequence[Span], text: str) -> list[Span]:
+def _without_overlap(spans: Sequence[Span], text: str) -> list[Span]:
     """Without overlap: the longest wins, then the rule that comes first; of a loser what stands out is kept."""
     taken = bytearray(len(text))
     kept: list[Span] = []
     for span in sorted(
-        spans, key=lambda s: (s.start - s.end, ORDER.get((s.kind, s.rule), len(ORDER)), s.start)
+        spans, key=lambda s: (s.start - s.end, RULE_ORDER.get((s.kind, s.rule), len(RULE_ORDER)), s.start)
     ):
         for free in re.finditer(rb"\x00+", taken[span.start : span.end]):
             start, end = span.start + free.start(), span.start + free.end()
@@ -125,13 +130,13 @@ def _apart(spans: Sequence[Span], text: str) -> list[Span]:
     return sorted(kept, key=lambda span: span.start)
 
 
-def sieve(texts: Sequence[str]) -> list[int]:
+def prefilter(texts: Sequence[str]) -> list[int]:
     """The places of the texts that a rule may match in, found by Rust; Python's slow engine reads only those."""
     import polars as pl
 
     table = pl.DataFrame({"text": pl.Series(texts, dtype=pl.String)}).with_row_index("place")
     found: list[int] = []
-    for hints, digit in sieves():
+    for hints, digit in prefilter_patterns():
         left = table.filter(pl.col("text").str.contains("[0-9]")) if digit else table
         hits = left.filter(pl.col("text").str.contains(hints))["place"]
         if len(hits):

@@ -8,26 +8,26 @@ from __future__ import annotations
 import re
 
 from .rules import (
-    FIELD,
+    FIELD_NAME,
+    FULL_NAME,
     LETTER,
     NAME,
     PARTICLES,
-    STOP,
-    TWO,
+    STOP_WORDS,
     UPPER,
     Match,
     Rule,
     Span,
     given_names,
-    is_common,
+    is_common_word,
     is_eponym,
-    is_given,
+    is_given_name,
     is_surname,
-    listed,
-    medical_after,
+    medical_suffix,
+    read_word_list,
 )
 
-LEFT = r"(?:^|[\s(\[/\"\u201c,;:>])"
+LEFT_BOUNDARY = r"(?:^|[\s(\[/\"\u201c,;:>])"
 TITLE = (
     r"(?:(?:Mr|Mrs|Ms|Mx|Dr|Prof|Rev|Fr|Sr|Sra|Mme|Hr|Fr|Sgt|Capt|mr|mrs|ms|dr|prof|MR|MRS|DR)\.?|Miss|Doctor|Professor|Nurse|Sister|"
     r"Reverend|Father|Rabbi|Imam|Sir|Dame|Lady|Officer|Judge|Midwife|Aunt|Auntie|Uncle|Grandma|Grandpa|doctor|nurse|Herr|Frau|"
@@ -39,7 +39,7 @@ RELATIVE = (
     r"(?:mother|father|son|daughter|sister|brother)-in-law|girlfriend|boyfriend|friend|neighbou?r|roommate|boss|employer|carer|"
     r"care ?giver|guardian|nanny|teacher|coworker|co-worker|landlord|social worker|case manager)"
 )
-BY = (
+DONE_BY = (
     r"(?:signed|dictated|seen|reviewed|referred|ordered|prescribed|transcribed|performed|accompanied|examined|assessed|verified|"
     r"approved|interviewed|written|authored|entered|witnessed|evaluated|completed|cosigned|read|"
     r"reported|attended)(?: off)? by"
@@ -54,29 +54,29 @@ CREDENTIALS = (
     r"(?:M\.?D\.?|D\.?O\.|R\.?N\.?|N\.?P\.?|P\.?A\.?-?C?|Ph\.?D\.?|DDS|DPM|PharmD|LCSW|MBBS|FRCP|FRCS|BSN|MSW|CNM|CRNA|APRN|LPN|DNP|"
     r"FNP|FACP|FACC|FACS)"
 )
-HISTORY = re.compile(
+MEDICAL_HISTORY = re.compile(
     r"[^.\n]{0,60}?\b(?:introduced|described|discovered|developed|devised|proposed|named|coined|"
     r"invented|identified|published|reported in 1)|[^.\n]{0,12}\bin 1[789][0-9]{2}\b"
 )
-LABELS_OF_THINGS = re.compile(
+OTHER_NAME_LABELS = re.compile(
     r"(?i:brand|generic|trade|scientific|common|chemical|drug|proprietary|gene|species|product|file|user|other|disease|study|"
     r"company|plan|test|domain|medication|medicine|code|host|device|the|a|street|plant|class|latin|botanical|international|official"
     r"|formal|nonproprietary|protein|virus|program|school)\s*$"
 )
 
 
-def _medical(match: Match) -> bool:
+def _is_medical_term(match: Match) -> bool:
     """Whether the name is part of a medical word, or of somebody the history of medicine remembers."""
     text, end = match.string, match.end("x")
-    if medical_after().match(text, end):
+    if medical_suffix().match(text, end):
         return True
     if re.match(r"\.?-[A-Za-z0-9]", text[end : end + 3]):  # Epstein-Barr, Vitamin D-rich
         return True
-    last = _words(match["x"])[-1:]
-    return bool(last and is_eponym(last[0]) and HISTORY.match(text, end))
+    last = _main_words(match["x"])[-1:]
+    return bool(last and is_eponym(last[0]) and MEDICAL_HISTORY.match(text, end))
 
 
-def _words(name: str) -> list[str]:
+def _main_words(name: str) -> list[str]:
     """The words of a name without initials and particles."""
     return [
         word
@@ -85,9 +85,9 @@ def _words(name: str) -> list[str]:
     ]
 
 
-def _titled(match: Match) -> bool:
+def _is_titled_name(match: Match) -> bool:
     """After a title almost anything is a name, but not "Dr. Who" of public text: "Doctor", "Nurse Practitioner"."""
-    words = _words(match["x"]) or [match["x"]]
+    words = _main_words(match["x"]) or [match["x"]]
     plain = match["t"][0].isupper() and match["t"].rstrip(".") in (
         "Mr",
         "Mrs",
@@ -100,11 +100,11 @@ def _titled(match: Match) -> bool:
         "DR",
     )
     first = words[0]
-    weak = is_common(first) and not (is_given(first) or is_surname(first))
-    return not _medical(match) and not (weak and (not plain or first.lower() in WEAK))
+    weak = is_common_word(first) and not (is_given_name(first) or is_surname(first))
+    return not _is_medical_term(match) and not (weak and (not plain or first.lower() in FUNCTION_WORDS))
 
 
-WEAK = frozenset(
+FUNCTION_WORDS = frozenset(
     {
         "and",
         "or",
@@ -127,71 +127,79 @@ WEAK = frozenset(
 )
 
 
-def _acronym(word: str) -> bool:
+def _is_acronym(word: str) -> bool:
     return len(word) < 6 and (word.isupper() or sum(map(str.isupper, word)) > 2)
 
 
-def _likely(match: Match) -> bool:
+def _is_likely_name(match: Match) -> bool:
     """A weak sign is enough for words of which one is a listed name, or none is an ordinary word."""
-    words = _words(match["x"])
-    if not words or _medical(match) or (all(_acronym(word) for word in words) and "," not in match["x"]):
+    words = _main_words(match["x"])
+    if (
+        not words
+        or _is_medical_term(match)
+        or (all(_is_acronym(word) for word in words) and "," not in match["x"])
+    ):
         return False
-    return any(is_given(word) for word in words[:2]) or not any(
-        is_common(part) for w in words for part in w.split("-")
+    return any(is_given_name(word) for word in words[:2]) or not any(
+        is_common_word(part) for w in words for part in w.split("-")
     )
 
 
-def _pair(match: Match) -> bool:
+def _is_likely_full_name(match: Match) -> bool:
     """`_likely`, of at least two words."""
-    return len(_words(match["x"])) >= 2 and _likely(match)
+    return len(_main_words(match["x"])) >= 2 and _is_likely_name(match)
 
 
-def _listed_or_long(match: Match) -> bool:
+def _is_listed_or_long_name(match: Match) -> bool:
     """Two headings or acronyms look the same, but are in the lists of words or short."""
-    words = _words(match["x"])
-    return _likely(match) and (
-        all(len(w) > 3 for w in words) or any(is_given(w) or is_surname(w) for w in words)
+    words = _main_words(match["x"])
+    return _is_likely_name(match) and (
+        all(len(w) > 3 for w in words) or any(is_given_name(w) or is_surname(w) for w in words)
     )
 
 
-def _sure(match: Match) -> bool:
+def _is_signer(match: Match) -> bool:
     """Nobody but a person signs."""
-    words = _words(match["x"])
-    return bool(words) and not all(word.lower() in STOP for word in words)
+    words = _main_words(match["x"])
+    return bool(words) and not all(word.lower() in STOP_WORDS for word in words)
 
 
-def _field(match: Match) -> bool:
+def _is_field_value(match: Match) -> bool:
     before = match.string[max(0, match.start("label") - 20) : match.start("label")]
-    words = _words(match["x"])
+    words = _main_words(match["x"])
     return (
         bool(words)
-        and not LABELS_OF_THINGS.search(before)
-        and not _medical(match)
-        and not all(map(is_common, words))
+        and not OTHER_NAME_LABELS.search(before)
+        and not _is_medical_term(match)
+        and not all(map(is_common_word, words))
     )
 
 
-def _introduced(match: Match) -> bool:
-    words = _words(match["x"])
+def _is_introduced_name(match: Match) -> bool:
+    words = _main_words(match["x"])
     return (
         bool(words)
-        and not _medical(match)
-        and (not is_common(words[0]) or is_given(words[0]) or (len(words) > 1 and not is_common(words[1])))
+        and not _is_medical_term(match)
+        and (
+            not is_common_word(words[0])
+            or is_given_name(words[0])
+            or (len(words) > 1 and not is_common_word(words[1]))
+        )
     )
 
 
-def _small(match: Match) -> bool:
-    return len(match["x"]) > 1 and not is_common(match["x"])
+def _is_lower_case_name(match: Match) -> bool:
+    return len(match["x"]) > 1 and not is_common_word(match["x"])
 
 
-def _signature(match: Match) -> bool:
+def _is_signature(match: Match) -> bool:
     """A name that ends its line."""
     rest = match.string[match.end("x") :].split("\n", 1)[0]
-    return len(rest.strip(" .,!)")) <= 12 and _likely(match)
+    return len(rest.strip(" .,!)")) <= 12 and _is_likely_name(match)
 
 
-def _given_pair(match: Match) -> bool:
-    words = _words(match["x"])
+def _is_listed_full_name(match: Match) -> bool:
+    words = _main_words(match["x"])
     if len(words) < 2 or (
         match.start("x")
         and (match.string[match.start("x") - 1].isalnum() or match.string[match.start("x") - 1] == "-")
@@ -201,53 +209,54 @@ def _given_pair(match: Match) -> bool:
     company = match.string.startswith((" & ", ", Inc"), match.end("x")) or match.string.endswith(
         "St. ", 0, match.start("x")
     )
-    return not _medical(match) and not company and (is_surname(second) or not is_common(second))
+    return not _is_medical_term(match) and not company and (is_surname(second) or not is_common_word(second))
 
 
 RULES = (
-    Rule("name", "title", rf"{LEFT}(?P<t>{TITLE}) (?P<x>{NAME})", _titled),
+    Rule("name", "title", rf"{LEFT_BOUNDARY}(?P<t>{TITLE}) (?P<x>{NAME})", _is_titled_name),
     Rule(
         "name",
         "title, small letters",
-        rf"{LEFT}(?:dr|mr|mrs|ms)\.? (?P<x>[a-z]+)\b",
-        lambda m: is_surname(m["x"]) or is_given(m["x"]),
+        rf"{LEFT_BOUNDARY}(?:dr|mr|mrs|ms)\.? (?P<x>[a-z]+)\b",
+        lambda m: is_surname(m["x"]) or is_given_name(m["x"]),
     ),
     Rule(
         "name",
         "introduction",
         rf"(?i:\b(?:name(?: is|'s|\u2019s|s are| was)|(?:patient|man|woman|boy|girl|child|baby|son|"
         rf"daughter|lady|gentleman|person|infant|newborn) named|call me|calls? (?:him|her)self|goes by) )(?P<x>{NAME})",
-        _introduced,
+        _is_introduced_name,
     ),
     Rule(
         "name",
         "introduction, small letters",
         rf"(?i:\bmy name(?: is|'s|\u2019s) )(?P<x>{LETTER}+(?:-{LETTER}+)?)",
-        _small,
+        _is_lower_case_name,
     ),
     Rule(
         "name",
         "introduction, pair",
         rf"(?i:\bmy name(?: is|'s|\u2019s) ){LETTER}+(?:-{LETTER}+)? (?P<x>{LETTER}+(?:['-]{LETTER}+)?)",
-        _small,
+        _is_lower_case_name,
     ),
     Rule(
         "name",
         "I am",
         rf"\b(?:I am|I'm|I\u2019m|This is|this is|i am|i'm|It's|Here is|here is) (?P<x>{NAME})",
-        lambda m: _likely(m) and is_given(_words(m["x"])[0]),
+        lambda m: _is_likely_name(m) and is_given_name(_main_words(m["x"])[0]),
     ),
     Rule(
         "name",
         "field",
-        rf"(?P<label>(?i:\bname(?: of (?:the )?(?:patient|client|child|parent|guardian))?[ ]*[:=][ ]*))(?P<x>{FIELD})",
-        _field,
+        r"(?P<label>(?i:\bname(?: of (?:the )?(?:patient|client|child|parent|guardian))?[ ]*[:=][ ]*))"
+        rf"(?P<x>{FIELD_NAME})",
+        _is_field_value,
     ),
     Rule(
         "name",
         "field, small letters",
         r"(?P<label>(?i:\b(?:patient|full|first|last|my) name[ ]*[:=][ ]*))(?P<x>[a-z]+(?: [a-z]+)?)\b",
-        _field,
+        _is_field_value,
     ),
     Rule(
         "name",
@@ -255,94 +264,101 @@ RULES = (
         r"(?i:\b(?:sincerely|regards|thanks|thank you|thx|cheers|yours truly|yours faithfully|"
         r"faithfully|truly|best|wishes|respectfully|love|warmly|signed|greetings|"
         rf"gratefully|advance)[ ]*[,:;.!-]*\s{{1,4}})(?P<x>{NAME})",
-        _signature,
+        _is_signature,
     ),
-    Rule("name", "by", rf"(?i:\b{BY}:? )(?P<x>{FIELD})", _likely),
+    Rule("name", "by", rf"(?i:\b{DONE_BY}:? )(?P<x>{FIELD_NAME})", _is_likely_name),
     Rule(
         "name",
         "signed by",
-        rf"(?i:\b(?:signed|dictated|cosigned|transcribed)(?: off)? by:? )(?P<x>{FIELD})",
-        _sure,
+        rf"(?i:\b(?:signed|dictated|cosigned|transcribed)(?: off)? by:? )(?P<x>{FIELD_NAME})",
+        _is_signer,
     ),
     Rule(
         "name",
         "this is",
         rf"\b(?:This is|this is|It's) (?P<x>{NAME})(?: from\b| calling\b| here\b| speaking\b| "
         rf"again\b|, (?:the|a|his|her|I)\b)",
-        _likely,
+        _is_likely_name,
     ),
     Rule(
         "name",
         "with",
         rf"(?i:\b(?:spoke(?:n)? (?:with|to)|discussed with|seen with|met with|met|consulted|"
         rf"contacted|informed|notified|paged|per|assisted by|together with|visit(?:s|ed) by|told) )(?P<x>{NAME})",
-        _likely,
+        _is_likely_name,
     ),
     Rule(
         "name",
         "role field",
-        rf"(?i:\b{ROLE}(?:'s name| name)?(?:[ ]?[:=][ ]?|[ ]-[ ]))(?P<x>{FIELD})",
-        _likely,
+        rf"(?i:\b{ROLE}(?:'s name| name)?(?:[ ]?[:=][ ]?|[ ]-[ ]))(?P<x>{FIELD_NAME})",
+        _is_likely_name,
     ),
     Rule(
         "name",
         "patient",
         rf"(?i:\b(?:patient|pt|client|resident|widow|victim|veteran|baby(?: boy| girl)?),? )(?P<x>{NAME})",
-        _likely,
+        _is_likely_name,
     ),
     Rule(
         "name",
         "relative",
         rf"(?i:\b{RELATIVE}s?(?:,| is| was|:| named| called)?[ ]?[( ])(?P<x>{NAME})",
-        _likely,
+        _is_likely_name,
     ),
     Rule(
         "name",
         "and age",
         rf"(?P<x>{NAME}),? (?:is|was|a|aged|presents as) (?:an? )?[0-9]{{1,3}}[- ]?(?i:years?|yrs?|y/?o|yo)",
-        _likely,
+        _is_likely_name,
     ),
-    Rule("name", "comma age", rf"(?P<x>{TWO}),? \(?[0-9]{{1,3}}(?:[MF]\b|,| ?y\b| ?yo\b| years)", _pair),
-    Rule("name", "credentials", rf"(?P<x>{TWO}),? {CREDENTIALS}(?:\b|[,;)\n]|$)", _pair),
+    Rule(
+        "name",
+        "comma age",
+        rf"(?P<x>{FULL_NAME}),? \(?[0-9]{{1,3}}(?:[MF]\b|,| ?y\b| ?yo\b| years)",
+        _is_likely_full_name,
+    ),
+    Rule("name", "credentials", rf"(?P<x>{FULL_NAME}),? {CREDENTIALS}(?:\b|[,;)\n]|$)", _is_likely_full_name),
     Rule(
         "name",
         "surname first",
         rf"(?m:^)(?P<x>{UPPER}{{2,}}(?:[ -]{UPPER}{{2,}}){{0,2}}, {UPPER}{{2,}}(?:[ -]{UPPER}{{2,}})?)(?:[ ,;:-]|$)",
-        _listed_or_long,
+        _is_listed_or_long_name,
     ),
-    Rule("name", "greeting", rf"(?i:\b(?:dear|hi|hello|hey|attn:?|att:) )(?P<x>{NAME})", _likely),
+    Rule("name", "greeting", rf"(?i:\b(?:dear|hi|hello|hey|attn:?|att:) )(?P<x>{NAME})", _is_likely_name),
     Rule(
         "name",
         "given name",
         rf"(?P<x>(?:{'|'.join(given_names())})(?:[ ]{UPPER}\.?)?[ ](?:{PARTICLES}[ "
         rf"]){{0,2}}{UPPER}{LETTER}*(?:['\u2019-]{LETTER}+)*)",
-        _given_pair,
+        _is_listed_full_name,
     ),
 )
 
 
-def trimmed(span: Span, text: str) -> Span | None:
+def trim_name(span: Span, text: str) -> Span | None:
     """A name without the ordinary words that a capital drew in at its end; None when nothing is left."""
     end = span.end
     while True:
         found = re.search(r"[\s,]+([^\s,]+)$", text[span.start : end])
         if (
             not found
-            or not is_common(found[1].replace(".", ""))
-            or is_given(found[1])
+            or not is_common_word(found[1].replace(".", ""))
+            or is_given_name(found[1])
             or is_surname(found[1])
         ):
             break
-        if not (found[1].lower().replace(".", "") in TAILS or (found[1].isupper() and len(found[1]) > 1)):
+        if not (
+            found[1].lower().replace(".", "") in NAME_TAILS or (found[1].isupper() and len(found[1]) > 1)
+        ):
             break
         end = span.start + found.start()
     return Span(span.start, end, span.kind, span.rule) if end > span.start else None
 
 
-TAILS = listed("stop.txt", "tails")
+NAME_TAILS = read_word_list("stop.txt", "tails")
 
 
-def tokens(name: str) -> list[str]:
+def name_words(name: str) -> list[str]:
     """The words of a name that stand for it elsewhere in the record: three letters or more."""
     return [
         word

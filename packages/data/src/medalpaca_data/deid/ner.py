@@ -14,7 +14,7 @@ from ..core.errors import UserError
 from .rules import Span
 
 # Not its e-mail, web and telephone recognisers: the first two look for a list on the network, and ours know all three.
-KINDS: Mapping[str, str] = {
+ENTITY_KINDS: Mapping[str, str] = {
     "PERSON": "name",
     "LOCATION": "place",
     "GPE": "place",
@@ -28,11 +28,11 @@ KINDS: Mapping[str, str] = {
     "US_MBI": "plan",
     "US_NPI": "licence",
 }
-SCORE = 0.5  # below it most hits are numbers without context, which the patterns judge better
-LEAST = {"US_DRIVER_LICENSE": 0.6, "US_BANK_NUMBER": 0.6, "US_PASSPORT": 0.6}
+MIN_SCORE = 0.5  # below it most hits are numbers without context, which the patterns judge better
+MIN_SCORES = {"US_DRIVER_LICENSE": 0.6, "US_BANK_NUMBER": 0.6, "US_PASSPORT": 0.6}
 
 
-class Ner:
+class NerTagger:
     """A tagger: text -> spans. `version` names analyzer and model for the record."""
 
     def __init__(self) -> None:
@@ -47,11 +47,13 @@ class Ner:
         self.version = f"presidio-analyzer {version('presidio-analyzer')}, spacy {spacy.__version__}, {name}"
 
     def __call__(self, text: str) -> Sequence[Span]:
-        results = self._engine.analyze(text, language="en", entities=[*KINDS], score_threshold=SCORE)
+        results = self._engine.analyze(
+            text, language="en", entities=[*ENTITY_KINDS], score_threshold=MIN_SCORE
+        )
         return [
-            Span(found.start, found.end, KINDS[found.entity_type], f"NER {found.entity_type}")
+            Span(found.start, found.end, ENTITY_KINDS[found.entity_type], f"NER {found.entity_type}")
             for found in results
-            if found.score >= LEAST.get(found.entity_type, SCORE) and found.start < found.end
+            if found.score >= MIN_SCORES.get(found.entity_type, MIN_SCORE) and found.start < found.end
         ]
 
 

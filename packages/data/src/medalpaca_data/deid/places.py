@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .rules import CAP, STOP, TOWN, Match, Rule, alone, is_common, listed
+from .rules import CAPITALIZED, STOP_WORDS, TOWN, Match, Rule, is_common_word, is_isolated, read_word_list
 
 # Three-digit areas with 20,000 people or fewer: the 17 of the 2000 census that the HHS guidance of 2012 lists (its
 # answer on ZIP codes), and two more of the 2010 census (205, 369). One that has grown since stays in: it costs nothing.
@@ -24,18 +24,20 @@ STATE_NAMES = (
     "Washington|West Virginia|"
     "Wisconsin|Wyoming|Ontario|Quebec|British Columbia|Alberta|England|Scotland|Wales"
 )
-WIDE = listed("stop.txt", "wide")
-SURE = r"(?:Street|St\.|Avenue|Ave\.?|Road|Rd\.?|Drive|Lane|Boulevard|Blvd\.?|Highway|Hwy\.?|Parkway|Court)"
-KIND = (
+LARGE_PLACES = read_word_list("stop.txt", "wide")
+CLEAR_STREET_TYPES = (
+    r"(?:Street|St\.|Avenue|Ave\.?|Road|Rd\.?|Drive|Lane|Boulevard|Blvd\.?|Highway|Hwy\.?|Parkway|Court)"
+)
+STREET_TYPES = (
     r"(?:Street|Str|St|Avenue|Ave|Av|Road|Rd|Drive|Dr|Lane|Ln|Court|Ct|Boulevard|Blvd|Place|Pl|Way|Terrace|Ter|Circle|Cir|"
     r"Highway|Hwy|Parkway|Pkwy|Square|Sq|Trail|Trl|Crescent|Close|Alley|Row|Gardens|Walk|Plaza|Pike|Route|Rte)"
 )
-STREET = rf"(?:[NSEW]\.? )?(?:[0-9]{{1,3}}(?:st|nd|rd|th)|{CAP})(?: {CAP}){{0,3}} {KIND}\b\.?"
-ABROAD = (
+STREET = rf"(?:[NSEW]\.? )?(?:[0-9]{{1,3}}(?:st|nd|rd|th)|{CAPITALIZED})(?: {CAPITALIZED}){{0,3}} {STREET_TYPES}\b\.?"
+FOREIGN_STREET = (
     rf"(?:Calle|Rue|Via|Avenida|Av\.|Rua|Carrera|Plaza|Camino|Strada|Ulica|Jalan)(?: (?:de|del|"
-    rf"la|des|du|dos|da))* {CAP}(?: {CAP})?"
+    rf"la|des|du|dos|da))* {CAPITALIZED}(?: {CAPITALIZED})?"
 )
-COMPOUND = rf"{CAP}(?:stra(?:ss|\u00df)e|gasse|weg|platz|straat|laan|gata|gatan|vej)"
+COMPOUND_STREET = rf"{CAPITALIZED}(?:stra(?:ss|\u00df)e|gasse|weg|platz|straat|laan|gata|gatan|vej)"
 UNIT = r"(?:,? (?:Apt|Apartment|Unit|Suite|Ste|Room|Rm|Flat|Floor|#)\.? ?#?[0-9A-Z][0-9A-Z-]{0,5}\b)?"
 FACILITY = (
     r"(?:(?:General|Regional|Memorial|Community|University|County|City|Medical|Children's|Veterans|District|Central) )*"
@@ -45,67 +47,68 @@ FACILITY = (
 )
 
 
-def _town(match: Match) -> bool:
+def _is_town(match: Match) -> bool:
     """A name that is no country or state, and not just a word with a capital."""
     words = match["x"].replace("-", " ").split()
     longest = max(map(len, words))
     return (
         longest > 2
-        and not all(word.lower() in WIDE or is_common(word) for word in words)
+        and not all(word.lower() in LARGE_PLACES or is_common_word(word) for word in words)
         and not match.string.startswith("'s", match.end("x"))
     )
 
 
-def _first(match: Match) -> bool:
+def _is_not_stop_word(match: Match) -> bool:
     after = match.string[match.end("x") : match.end("x") + 1]
-    return match["x"].split()[0].lower() not in STOP and not after.isalnum()
+    return match["x"].split()[0].lower() not in STOP_WORDS and not after.isalnum()
 
 
-def _in_state(match: Match) -> bool:
+def _is_town_in_state(match: Match) -> bool:
     """Before a state's two letters; many of them, and what stands before, are also units and diseases."""
     last = match["x"].split()[-1]
     return (
         len(last) > 2
         and not last.isupper()
-        and not all(map(is_common, match["x"].replace("-", " ").split()))
-        and _town(match)
+        and not all(map(is_common_word, match["x"].replace("-", " ").split()))
+        and _is_town(match)
     )
 
 
-def _zip(match: Match) -> bool:
-    return alone(match) and match["x"][:5] not in ("00000",)
+def _is_zip(match: Match) -> bool:
+    return is_isolated(match) and match["x"][:5] not in ("00000",)
 
 
-def _facility(match: Match) -> bool:
+def _is_facility(match: Match) -> bool:
     words = match["x"].split()
-    return not all(word.lower() in WIDE or is_common(word) for word in words[:1])
+    return not all(word.lower() in LARGE_PLACES or is_common_word(word) for word in words[:1])
 
 
-def _county(match: Match) -> bool:
+def _is_county(match: Match) -> bool:
     words = match["x"].split()[:-1]
-    return not all(word.lower() in STOP for word in words)
+    return not all(word.lower() in STOP_WORDS for word in words)
 
 
 RULES = (
     Rule(
         "place",
         "street",
-        rf"\b[0-9]{{1,6}}[A-Za-z]?,? (?:[0-9]{{1,4}} )?(?:{STREET}|{ABROAD}|{COMPOUND}|{CAP}(?: "
-        rf"{CAP})? {KIND}\b){UNIT}",
+        rf"\b[0-9]{{1,6}}[A-Za-z]?,? (?:[0-9]{{1,4}} )?(?:{STREET}|{FOREIGN_STREET}|{COMPOUND_STREET}|{CAPITALIZED}(?: "
+        rf"{CAPITALIZED})? {STREET_TYPES}\b){UNIT}",
     ),
-    Rule("place", "street, number last", rf"(?:{COMPOUND}|{ABROAD}),? [0-9]{{1,5}}[a-z]?\b"),
+    Rule("place", "street, number last", rf"(?:{COMPOUND_STREET}|{FOREIGN_STREET}),? [0-9]{{1,5}}[a-z]?\b"),
     Rule(
         "place",
         "on a street",
         rf"(?i:\b(?:on|at|near|off|of|to|along|from|down) )(?P<x>(?:[NSEW]\.? "
-        rf")?(?:[0-9]{{1,3}}(?:st|nd|rd|th)|{CAP}\.?)(?: {CAP}){{0,3}} {SURE}|{ABROAD}|{COMPOUND})",
-        _first,
+        rf")?(?:[0-9]{{1,3}}(?:st|nd|rd|th)|{CAPITALIZED}\.?)(?: {CAPITALIZED}){{0,3}} {CLEAR_STREET_TYPES}"
+        rf"|{FOREIGN_STREET}|{COMPOUND_STREET})",
+        _is_not_stop_word,
     ),
     Rule(
         "place",
         "address",
         rf"(?i:\b(?:address|addr|street|residence)(?: is| was)?[ ]?[:=]?[ "
-        rf"])(?P<x>[0-9]{{1,6}}[A-Za-z]? {CAP}(?: {CAP}){{0,4}}\.?){UNIT}",
+        rf"])(?P<x>[0-9]{{1,6}}[A-Za-z]? {CAPITALIZED}(?: {CAPITALIZED}){{0,4}}\.?){UNIT}",
     ),
     Rule("place", "unit", r"\b(?P<x>(?:Apt|Apartment|Suite|Flat)\.? ?#?[0-9]{1,5}[A-Z]?)\b"),
     Rule("place", "box", r"(?i:\b(?:P\.? ?O\.? ?Box|Post Office Box|Postbox|Locked Bag) ?#?)[0-9]{1,6}\b"),
@@ -113,18 +116,18 @@ RULES = (
         "place",
         "ZIP with a state",
         rf"\b(?:{STATES}|{STATE_NAMES}),? (?P<x>[0-9]{{5}}(?:-[0-9]{{4}})?)\b",
-        _zip,
+        _is_zip,
     ),
     Rule(
         "place",
         "ZIP label",
         r"(?i:\b(?:zip|postal|post)(?: ?code)?[ ]?(?:is|:|=|of)?[ ]{0,2})(?P<x>[0-9]{3,5}(?:[ -][0-9]{2,4})?)\b",
-        _zip,
+        _is_zip,
     ),
     Rule("place", "postcode", r"\b[A-Z]{1,2}[0-9][A-Z0-9]? [0-9][ABD-HJLNP-UW-Z]{2}\b"),
-    Rule("place", "town, state", rf"(?P<x>{TOWN}), (?:{STATES})\b", _in_state),
-    Rule("place", "town, state, ZIP", rf"(?P<x>{TOWN}),? (?:{STATES})\.? [0-9]{{5}}\b", _first),
-    Rule("place", "town, state by name", rf"(?P<x>{TOWN}), (?:{STATE_NAMES})\b", _town),
+    Rule("place", "town, state", rf"(?P<x>{TOWN}), (?:{STATES})\b", _is_town_in_state),
+    Rule("place", "town, state, ZIP", rf"(?P<x>{TOWN}),? (?:{STATES})\.? [0-9]{{5}}\b", _is_not_stop_word),
+    Rule("place", "town, state by name", rf"(?P<x>{TOWN}), (?:{STATE_NAMES})\b", _is_town),
     Rule(
         "place",
         "lives in",
@@ -133,7 +136,7 @@ RULES = (
         r"relocated|immigrated|travell?ed|house|home|flat|apartment|stationed|works|farm|ranch|village|town|city|suburb)"
         rf"(?: back)? (?:in|near|at|outside|to|from|of|around) (?:the (?:city|town|village|county|"
         rf"suburbs?) of )?)(?P<x>{TOWN})",
-        _town,
+        _is_town,
     ),
     Rule(
         "place",
@@ -141,24 +144,29 @@ RULES = (
         r"(?i:\b(?:originally|transferred|referred|arrived|hails|moved|he's|she's|i'm|calling|writing|"
         r"(?:I|he|she|we|they|who|patient|family|wife|husband|parents) (?:am|is|are|was|were|comes?|came)) "
         rf"(?:back )?from |\bnative of )(?P<x>{TOWN})",
-        _town,
+        _is_town,
     ),
     Rule(
         "place",
         "town label",
         rf"(?i:\b(?:city|town|location|village|birthplace|place of birth|hometown|suburb|district|"
         rf"municipality)[ ]?[:=][ ]?)(?P<x>{TOWN})",
-        _town,
+        _is_town,
     ),
-    Rule("place", "county", rf"(?P<x>{CAP}(?:[ ]{CAP}){{0,2}} (?:County|Parish|Borough|Township))", _county),
+    Rule(
+        "place",
+        "county",
+        rf"(?P<x>{CAPITALIZED}(?:[ ]{CAPITALIZED}){{0,2}} (?:County|Parish|Borough|Township))",
+        _is_county,
+    ),
     Rule(
         "place",
         "treated at",
         r"(?i:\b(?:admitted|transferred|discharged|referred|taken|brought|presented|seen|treated|delivered|evaluated|hospitali[sz]ed|"
         r"operated on|works?|working|employed|attends?|goes|lives?|resides?|born|surgery|"
         r"appointment|sent|returned|back)"
-        rf" (?:to|from|at|in|by) (?:the )?)(?P<x>(?:St\. |Saint |Mt\. )?{CAP}(?: (?:of |Ste\. |St\. "
-        rf")?{CAP}){{0,4}}?(?:'s)? {FACILITY})",
-        _facility,
+        rf" (?:to|from|at|in|by) (?:the )?)(?P<x>(?:St\. |Saint |Mt\. )?{CAPITALIZED}(?: (?:of |Ste\. |St\. "
+        rf")?{CAPITALIZED}){{0,4}}?(?:'s)? {FACILITY})",
+        _is_facility,
     ),
 )

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .find import Tagger, find
+from .find import Tagger, find_identifiers
 from .rules import Span
 from .surrogates import Surrogates
 
 
 @dataclass(frozen=True, slots=True)
-class Replaced:
+class Replacement:
     """Texts before and after share everything outside `found` (places before) and `placed` (the same places after)."""
 
     texts: tuple[str, ...]
@@ -24,38 +24,44 @@ class Replaced:
     left: tuple[tuple[Span, ...], ...]  # identifiers that the second check finds, places after
 
 
-ROUNDS = 4  # a name may only show once another has gone; two rounds are nearly always enough
+MAX_ROUNDS = 4  # a name may only show once another has gone; two rounds are nearly always enough
 
 
-def replace(texts: Sequence[str], record: str, seed: int = 0, tagger: Tagger | None = None) -> Replaced:
+def replace_identifiers(
+    texts: Sequence[str], record: str, seed: int = 0, tagger: Tagger | None = None
+) -> Replacement:
     """The record's texts with surrogates, drawn from `seed` and the record's id alone.
 
     What only the second check finds is replaced too, and the check run again; `left` is what it finds at last.
     """
-    found = find(texts, tagger)
-    for _ in range(ROUNDS):
+    found = find_identifiers(texts, tagger)
+    for _ in range(MAX_ROUNDS):
         surrogates = Surrogates(record, seed, texts, found)
-        pairs = [_put(text, spans, surrogates) for text, spans in zip(texts, found, strict=True)]
+        pairs = [
+            _insert_surrogates(text, spans, surrogates) for text, spans in zip(texts, found, strict=True)
+        ]
         after, placed = [text for text, _ in pairs], [spans for _, spans in pairs]
         left = [
-            [piece for span in spans for piece in _outside(span, text, put)]
-            for text, spans, put in zip(after, find(after, tagger), placed, strict=True)
+            [piece for span in spans for piece in _original_parts(span, text, put)]
+            for text, spans, put in zip(after, find_identifiers(after, tagger), placed, strict=True)
         ]
         if not any(left):
             break
         before = found
         found = [
-            sorted([*spans, *(_back(piece, spans, put) for piece in pieces)], key=lambda span: span.start)
+            sorted(
+                [*spans, *(_to_original(piece, spans, put) for piece in pieces)], key=lambda span: span.start
+            )
             for spans, pieces, put in zip(found, left, placed, strict=True)
         ]
     else:
         found = before
-    return Replaced(
+    return Replacement(
         tuple(after), tuple(map(tuple, found)), tuple(map(tuple, placed)), tuple(map(tuple, left))
     )
 
 
-def _back(span: Span, found: Sequence[Span], placed: Sequence[Span]) -> Span:
+def _to_original(span: Span, found: Sequence[Span], placed: Sequence[Span]) -> Span:
     """A place after, outside of all that was put in, as the place before."""
     moved = sum(
         (old.end - old.start) - (new.end - new.start)
@@ -65,7 +71,7 @@ def _back(span: Span, found: Sequence[Span], placed: Sequence[Span]) -> Span:
     return Span(span.start + moved, span.end + moved, span.kind, span.rule)
 
 
-def masked(texts: Sequence[str], found: Sequence[Sequence[Span]]) -> list[str]:
+def mask(texts: Sequence[str], found: Sequence[Sequence[Span]]) -> list[str]:
     """The texts with `[KIND]` in every identifier's place."""
     result = []
     for text, spans in zip(texts, found, strict=True):
@@ -75,7 +81,7 @@ def masked(texts: Sequence[str], found: Sequence[Sequence[Span]]) -> list[str]:
     return result
 
 
-def _put(text: str, spans: Sequence[Span], surrogates: Surrogates) -> tuple[str, list[Span]]:
+def _insert_surrogates(text: str, spans: Sequence[Span], surrogates: Surrogates) -> tuple[str, list[Span]]:
     parts: list[str] = []
     placed: list[Span] = []
     at = length = 0
@@ -89,7 +95,7 @@ def _put(text: str, spans: Sequence[Span], surrogates: Surrogates) -> tuple[str,
     return "".join([*parts, text[at:]]), placed
 
 
-def _outside(span: Span, text: str, placed: Sequence[Span]) -> list[Span]:
+def _original_parts(span: Span, text: str, placed: Sequence[Span]) -> list[Span]:
     """What a hit holds of the original: a moved date looks like any date, and is none of it."""
     pieces = [(span.start, span.end)]
     for put in placed:
@@ -110,7 +116,7 @@ def redact(value: Any) -> Any:
     """The same value with `[KIND]` in every identifier's place, in all its strings; keys and numbers stay."""
     match value:
         case str():
-            return masked([value], find([value]))[0]
+            return mask([value], find_identifiers([value]))[0]
         case dict():
             return {key: redact(inner) for key, inner in value.items()}
         case list() | tuple():

@@ -26,7 +26,7 @@ from ..core.errors import UserError
 from ..core.files import write_text
 from ..core.records import read_all_rows, read_records
 from ..core.row import TEXTS, Row
-from .find import Tagger, find, rules_sha256, sieve
+from .find import Tagger, find_identifiers, prefilter, rules_sha256
 from .rules import KINDS, Span
 from .settings import NOT_CHECKED
 
@@ -44,7 +44,7 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckResult:
     """Hits of all classes in the rows of one place."""
 
     path: Path
@@ -56,19 +56,19 @@ class Checked:
     ner: str | None
 
 
-def check(path: Path, *, show: int = 0, ner: bool = False) -> Checked:
+def check(path: Path, *, show: int = 0, ner: bool = False) -> CheckResult:
     """Look through all rows of `path`; keep the shape of up to `show` hits a class."""
     tagger: Any = None
     if ner:
-        from .ner import Ner
+        from .ner import NerTagger
 
-        tagger = Ner()
+        tagger = NerTagger()
     rows = read_all_rows(path)
     hits: Counter[str] = Counter()
     rows_by_kind: Counter[str] = Counter()
     examples: list[Example] = []
     touched = 0
-    for row, found in found_in(rows, tagger):
+    for row, found in find_in_rows(rows, tagger):
         kinds = [span.kind for spans in found for span in spans]
         touched += bool(kinds)
         rows_by_kind.update(set(kinds))
@@ -78,17 +78,19 @@ def check(path: Path, *, show: int = 0, ner: bool = False) -> Checked:
                 if hits[span.kind] <= show:
                     text = getattr(row, name)[span.start : span.end]
                     examples.append(Example(row.id, name, span.start, span.kind, span.rule, shape(text)))
-    return Checked(path, len(rows), touched, hits, rows_by_kind, tuple(examples), tagger and tagger.version)
+    return CheckResult(
+        path, len(rows), touched, hits, rows_by_kind, tuple(examples), tagger and tagger.version
+    )
 
 
-def found_in(
+def find_in_rows(
     rows: Sequence[Row], tagger: Tagger | None = None, *, placed: bool = False
 ) -> Iterator[tuple[Row, list[list[Span]]]]:
     """(row, identifiers in each of its texts) of every row that may hold some."""
     texts = [[getattr(row, name) for row in rows] for name in TEXTS]
-    places = range(len(rows)) if tagger else sorted({n for column in texts for n in sieve(column)})
+    places = range(len(rows)) if tagger else sorted({n for column in texts for n in prefilter(column)})
     for n in places:
-        yield rows[n], find([column[n] for column in texts], tagger, placed=placed)
+        yield rows[n], find_identifiers([column[n] for column in texts], tagger, placed=placed)
 
 
 def shape(text: str) -> str:
@@ -99,7 +101,7 @@ def shape(text: str) -> str:
     )
 
 
-def check_as_json(result: Checked) -> dict[str, Any]:
+def check_as_json(result: CheckResult) -> dict[str, Any]:
     """Everything the table shows."""
     return {
         "path": str(result.path),
@@ -132,7 +134,7 @@ def check_as_json(result: Checked) -> dict[str, Any]:
     }
 
 
-def show_check(result: Checked, console: Console) -> None:
+def show_check(result: CheckResult, console: Console) -> None:
     """The table per class, examples by their shape, and what it means."""
     table = Table(title=f"Identifiers in {result.path.name}", title_justify="left")
     table.add_column("class", no_wrap=True)
@@ -169,8 +171,8 @@ def _per_1000(hits: int, rows: int) -> float:
 
 COLUMNS = ("id", "drawn", "found", "text", "leaks", "remark")
 BOUND, EXTRA = "bound", "extra"
-EACH = 5  # rows of every class found, at least, where there are so many
-NONE = "none"
+MIN_ROWS_PER_CLASS = 5  # rows of every class found, at least, where there are so many
+NO_CLASS = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,7 @@ class Sample:
     strata: Mapping[str, tuple[int, int, int]]
 
 
-def sample(path: Path, out: Path, *, n: int = 300, seed: int = 0) -> Sample:
+def draw_sample(path: Path, out: Path, *, n: int = 300, seed: int = 0) -> Sample:
     """Write `n` rows of `path`, and some more of rare classes, to `out` (.csv or .jsonl) with an empty `leaks` column.
 
     A row's stratum is the rarest class that was found in it (surrogates count), or none. The `n` are shared out in
@@ -200,12 +202,12 @@ def sample(path: Path, out: Path, *, n: int = 300, seed: int = 0) -> Sample:
     rows = read_all_rows(path)
     strata = _strata(rows)
     draw = random.Random(seed)  # noqa: S311 - a repeatable draw, not a secret
-    quotas = shared(n, {name: len(members) for name, members in strata.items()})
+    quotas = allocate(n, {name: len(members) for name, members in strata.items()})
     drawn: list[tuple[Row, str, str]] = []
     told = {}
     for name, members in sorted(strata.items()):
         mixed = draw.sample(members, len(members))
-        more = 0 if name == NONE else max(0, min(EACH, len(mixed)) - quotas[name])
+        more = 0 if name == NO_CLASS else max(0, min(MIN_ROWS_PER_CLASS, len(mixed)) - quotas[name])
         drawn += [(row, BOUND, name) for row in mixed[: quotas[name]]]
         drawn += [(row, EXTRA, name) for row in mixed[quotas[name] : quotas[name] + more]]
         told[name] = (len(members), quotas[name], more)
@@ -223,7 +225,7 @@ def sample(path: Path, out: Path, *, n: int = 300, seed: int = 0) -> Sample:
     return Sample(out, len(rows), told)
 
 
-def shared(n: int, sizes: Mapping[str, int]) -> dict[str, int]:
+def allocate(n: int, sizes: Mapping[str, int]) -> dict[str, int]:
     """`n` shared in proportion to the sizes, by largest remainders; all of them where there are no more than `n`."""
     of = sum(sizes.values())
     if n >= of:
@@ -264,13 +266,13 @@ def show_sample(result: Sample, console: Console) -> None:
 def _strata(rows: Sequence[Row]) -> dict[str, list[Row]]:
     kinds = {
         id(row): {span.kind for spans in found for span in spans}
-        for row, found in found_in(rows, placed=True)
+        for row, found in find_in_rows(rows, placed=True)
     }
     sizes = {kind: sum(kind in found for found in kinds.values()) for kind in KINDS}
     strata: dict[str, list[Row]] = {}
     for row in rows:
         found = kinds.get(id(row))
-        name = min(found, key=lambda kind: (sizes[kind], kind)) if found else NONE
+        name = min(found, key=lambda kind: (sizes[kind], kind)) if found else NO_CLASS
         strata.setdefault(name, []).append(row)
     return strata
 
@@ -283,7 +285,7 @@ def _csv(lines: Sequence[Mapping[str, str]]) -> str:
     return buffer.getvalue()
 
 
-LEVEL = 0.95
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,13 +322,13 @@ def leak_bound(path: Path) -> LeakBound:
         len(drawn),
         leaking,
         sum(drawn),
-        upper(leaking, len(drawn)),
+        upper_bound(leaking, len(drawn)),
         len(extra),
         sum(mark > 0 for mark in extra),
     )
 
 
-def upper(hits: int, of: int, level: float = LEVEL) -> float:
+def upper_bound(hits: int, of: int, level: float = CONFIDENCE) -> float:
     """The exact one-sided upper bound of a share (Clopper and Pearson 1934): the largest one under which so few hits
     still come with probability 1 - level. It also holds for a proportional draw from strata of unlike shares, which
     Hoeffding (1956) showed to vary less than a simple one.
@@ -340,14 +342,14 @@ def upper(hits: int, of: int, level: float = LEVEL) -> float:
         middle = (low + high) / 2
         if not low < middle < high:
             break
-        if _at_most(hits, of, middle) > 1 - level:
+        if _binomial_cdf(hits, of, middle) > 1 - level:
             low = middle
         else:
             high = middle
     return high
 
 
-def _at_most(hits: int, of: int, share: float) -> float:
+def _binomial_cdf(hits: int, of: int, share: float) -> float:
     """P(X <= hits) of a binomial, summed by logarithms so that large samples do not underflow."""
     if share >= 1:
         return 0.0
@@ -367,7 +369,7 @@ def leak_bound_as_json(result: LeakBound) -> dict[str, Any]:
         "rows": result.rows,
         "rows_with_leaks": result.leaking,
         "leaks": result.leaks,
-        "level": LEVEL,
+        "level": CONFIDENCE,
         "upper_bound_rows_with_leaks_per_1000": result.upper * 1000,
         "extra": {"rows": result.extra_rows, "rows_with_leaks": result.extra_leaking},
     }

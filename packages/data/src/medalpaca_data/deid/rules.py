@@ -49,30 +49,35 @@ UPPER = f"[A-Z{CAPITALS}]"
 LETTER = r"[^\W\d_]"
 
 PARTICLES = r"(?:van|von|der|den|de|del|della|dos|das|da|di|du|la|le|bin|bint|ibn|al|el|ter|ten|te|y|e)"
-PART = rf"(?:{UPPER}\.|{UPPER}{LETTER}{{0,40}}(?:['\u2019-]{LETTER}{{1,40}}){{0,4}})"
-LEAD = r"(?:(?:van|von|der|den|de|del|della|dos|das|da|di|du|la|le|bin|bint|ibn|al|el|ter|ten|te)[ ]){0,2}"
-NAME = rf"{LEAD}{PART}(?:[ ](?:{PARTICLES}[ ]){{0,2}}{PART}){{0,3}}"
-TWO = rf"{LEAD}{PART}(?:[ ](?:{PARTICLES}[ ]){{0,2}}{PART}){{1,3}}"
-FIELD = rf"(?:{NAME}, ?{NAME}|{NAME})"
-CAP = rf"{UPPER}(?:['\u2019-]?{LETTER}){{0,40}}"
-TOWN = rf"(?:(?:St|Ste|Ft|Mt)\. )?{CAP}(?:(?: | de | del | la | of | upon |-)(?:(?:St|Ste)\. )?{CAP}){{0,3}}"
-CODE = r"[A-Za-z]{0,5}(?:[-/_][A-Za-z]{1,4})?[-/_]?[0-9][A-Za-z0-9]*(?:[-/_][A-Za-z0-9]+)*"
-SPACED = r"[A-Z]{0,3}[ -]?[0-9]{2,4}(?:[ -][0-9]{2,4}){1,4}(?: ?[A-Z])?\b"
-VALUE = rf"(?:{SPACED}|{CODE})"
-LOOSE = r"[+(]?[0-9][0-9 ().-]{5,18}[0-9]"  # a telephone number wherever a label says that it is one
+NAME_PART = rf"(?:{UPPER}\.|{UPPER}{LETTER}{{0,40}}(?:['\u2019-]{LETTER}{{1,40}}){{0,4}})"
+NAME_PREFIX = (
+    r"(?:(?:van|von|der|den|de|del|della|dos|das|da|di|du|la|le|bin|bint|ibn|al|el|ter|ten|te)[ ]){0,2}"
+)
+NAME = rf"{NAME_PREFIX}{NAME_PART}(?:[ ](?:{PARTICLES}[ ]){{0,2}}{NAME_PART}){{0,3}}"
+FULL_NAME = rf"{NAME_PREFIX}{NAME_PART}(?:[ ](?:{PARTICLES}[ ]){{0,2}}{NAME_PART}){{1,3}}"
+FIELD_NAME = rf"(?:{NAME}, ?{NAME}|{NAME})"
+CAPITALIZED = rf"{UPPER}(?:['\u2019-]?{LETTER}){{0,40}}"
+TOWN = (
+    rf"(?:(?:St|Ste|Ft|Mt)\. )?{CAPITALIZED}"
+    rf"(?:(?: | de | del | la | of | upon |-)(?:(?:St|Ste)\. )?{CAPITALIZED}){{0,3}}"
+)
+ID_CODE = r"[A-Za-z]{0,5}(?:[-/_][A-Za-z]{1,4})?[-/_]?[0-9][A-Za-z0-9]*(?:[-/_][A-Za-z0-9]+)*"
+SPACED_NUMBER = r"[A-Z]{0,3}[ -]?[0-9]{2,4}(?:[ -][0-9]{2,4}){1,4}(?: ?[A-Z])?\b"
+ID_VALUE = rf"(?:{SPACED_NUMBER}|{ID_CODE})"
+LOOSE_PHONE = r"[+(]?[0-9][0-9 ().-]{5,18}[0-9]"  # a telephone number wherever a label says that it is one
 
 # Where a pattern ends on one of these, its beginning is enough to tell whether Python need look at a text.
-BEGINNINGS = {
-    f"(?P<x>{NAME})": f"{LEAD}{UPPER}",
-    f"(?P<x>{FIELD})": f"{LEAD}{UPPER}",
+PREFILTER_PREFIXES = {
+    f"(?P<x>{NAME})": f"{NAME_PREFIX}{UPPER}",
+    f"(?P<x>{FIELD_NAME})": f"{NAME_PREFIX}{UPPER}",
     f"(?P<x>{TOWN})": UPPER,
-    f"(?P<x>{VALUE})": "[A-Za-z]{0,5}[-/_ ]?[A-Za-z]{0,4}[-/_]?[0-9]",
-    f"(?P<x>{LOOSE})": "[+(]?[0-9][0-9 ().-]{5}",
+    f"(?P<x>{ID_VALUE})": "[A-Za-z]{0,5}[-/_ ]?[A-Za-z]{0,4}[-/_]?[0-9]",
+    f"(?P<x>{LOOSE_PHONE})": "[+(]?[0-9][0-9 ().-]{5}",
 }
 
 
 @cache
-def listed(file: str, heading: str = "") -> frozenset[str]:
+def read_word_list(file: str, heading: str = "") -> frozenset[str]:
     """The words of a list under a [heading], in small letters."""
     found: set[str] = set()
     here = ""
@@ -84,47 +89,47 @@ def listed(file: str, heading: str = "") -> frozenset[str]:
     return frozenset(found)
 
 
-STOP = listed("stop.txt", "stop")
+STOP_WORDS = read_word_list("stop.txt", "stop")
 
 
-def _plain(word: str) -> str:
+def _without_accents(word: str) -> str:
     """Small letters without marks: the lists are written so."""
     return "".join(c for c in unicodedata.normalize("NFKD", word.lower()) if not unicodedata.combining(c))
 
 
-def is_given(word: str) -> bool:
+def is_given_name(word: str) -> bool:
     """Whether it is a listed given name."""
-    return _plain(word) in listed("names.txt", "given")
+    return _without_accents(word) in read_word_list("names.txt", "given")
 
 
 def is_surname(word: str) -> bool:
     """Whether it is a listed surname."""
-    return _plain(word) in listed("names.txt", "surname")
+    return _without_accents(word) in read_word_list("names.txt", "surname")
 
 
-def is_common(word: str) -> bool:
+def is_common_word(word: str) -> bool:
     """Whether medical prose writes it in small letters too, or it can never be a name."""
     small = word.lower().strip(".'\u2019")
-    words = listed("words.txt")
-    return small in STOP or small in words or (len(small) > 4 and small.removesuffix("s") in words)
+    words = read_word_list("words.txt")
+    return small in STOP_WORDS or small in words or (len(small) > 4 and small.removesuffix("s") in words)
 
 
 def is_eponym(word: str) -> bool:
     """Whether it is the name of somebody whom a disease, sign or tool is called after."""
-    return word.lower().removesuffix("'s").removesuffix("\u2019s") in listed("eponyms.txt", "people")
+    return word.lower().removesuffix("'s").removesuffix("\u2019s") in read_word_list("eponyms.txt", "people")
 
 
 def given_names() -> list[str]:
     """The listed given names as they are written, the longest first."""
     return sorted(
-        (word.title() for word in listed("names.txt", "given")), key=lambda word: (-len(word), word)
+        (word.title() for word in read_word_list("names.txt", "given")), key=lambda word: (-len(word), word)
     )
 
 
 @cache
-def medical_after() -> re.Pattern[str]:
+def medical_suffix() -> re.Pattern[str]:
     """What follows a name that is a medical word: "Wilson's disease", "Murphy sign", "Smith et al."."""
-    nouns = "|".join(sorted(listed("eponyms.txt", "nouns"), key=len, reverse=True))
+    nouns = "|".join(sorted(read_word_list("eponyms.txt", "nouns"), key=len, reverse=True))
     return re.compile(
         rf"(?:['\u2019]s|s['\u2019]|s)?(?:[- ]{UPPER}{LETTER}+(?:['\u2019]s)?)?[- ](?:{LETTER}+[- "
         rf"])?(?:{nouns})\b|(?:,| and {UPPER}{LETTER}+)? et al",
@@ -170,7 +175,7 @@ class Rule:
         ASCII boundaries keep it fast on any text, wide classes and no long counts keep it small.
         """
         pattern = self.pattern
-        for end, beginning in BEGINNINGS.items():
+        for end, beginning in PREFILTER_PREFIXES.items():
             if pattern.endswith(end):
                 pattern = pattern.removesuffix(end) + beginning
         pattern = re.sub(r"\{0,(?:40|62)\}", "*", re.sub(r"\{1,(?:40|64|80)\}", "+", pattern))
@@ -187,7 +192,7 @@ class Rule:
         return found
 
 
-def alone(match: Match) -> bool:
+def is_isolated(match: Match) -> bool:
     """Whether a number stands by itself: no letter, digit or joining mark runs on at either side of it."""
     text, (start, end) = match.string, match.span("x" if "x" in match.re.groupindex else 0)
     before, after = text[max(0, start - 2) : start], text[end : end + 2]

@@ -59,7 +59,7 @@ def make_record(
     }
 
 
-def describe(record: Mapping[str, Any]) -> str:
+def describe_record(record: Mapping[str, Any]) -> str:
     """Return a record in a sentence's words, for screens and cards."""
     hits, left = sum(record["hits"].values()), sum(record["left"].values())
     doing = f"{hits:,} found and replaced, {left:,} left in rows that were dropped"
@@ -72,12 +72,12 @@ def _by_kind(counts: Mapping[str, int], what: str) -> dict[str, int]:
     return {kind: counts[f"{kind} {what}"] for kind in KINDS if counts.get(f"{kind} {what}")}
 
 
-def counted(kinds: Iterable[str], what: str) -> Counter[str]:
+def count_kinds(kinds: Iterable[str], what: str) -> Counter[str]:
     """Kinds as they are counted in a stage's account."""
     return Counter(f"{kind} {what}" for kind in kinds)
 
 
-def gate(sources: Mapping[str, bool], records: Sequence[Mapping[str, Any]]) -> None:
+def require_records(sources: Mapping[str, bool], records: Sequence[Mapping[str, Any]]) -> None:
     """Refuse to export what patients wrote, or what was written about them, without a record within its limit.
 
     `sources`: name -> whether it is patient text; `records`: those of this build. A record above its limit refuses

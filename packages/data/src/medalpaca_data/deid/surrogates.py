@@ -14,40 +14,42 @@ import re
 from collections.abc import Sequence
 
 from ..core.files import sha256_bytes
-from .dates import BIRTH, BORN_BY, Shift
-from .places import FACILITY, KIND, SMALL_ZIP3
+from .dates import BIRTH_LABEL, LATEST_BIRTH_YEAR, DateShift
+from .places import FACILITY, SMALL_ZIP3, STREET_TYPES
 from .rules import LETTER, PARTICLES, Span, digits
 
-HEADS = [
+SYNTHETIC_HEADS = [
     "Bralv", "Cromd", "Drelk", "Fruv", "Glanv", "Jorv", "Krolb", "Lurd", "Morv", "Nelv", "Plav", "Quilb", "Rolv",
     "Sorb", "Trolv", "Vulb", "Wrenv", "Yolv", "Zelb", "Skelv",
 ]  # fmt: skip
-TAILS = [
+SYNTHETIC_TAILS = [
     "ado", "ambrix", "anto", "eddo", "elno", "emlo", "endix", "erno", "iddo", "ilmo", "imbo", "inno", "orro",
     "oddo", "ombix", "ulvo", "undo", "urno",
 ]  # fmt: skip
-COINED = re.compile(rf"(?:(?:{'|'.join(HEADS)})(?:{'|'.join(TAILS)}))+", re.IGNORECASE)
+SYNTHETIC_NAME = re.compile(
+    rf"(?:(?:{'|'.join(SYNTHETIC_HEADS)})(?:{'|'.join(SYNTHETIC_TAILS)}))+", re.IGNORECASE
+)
 
 
-def coin(draw: int) -> str:
+def synthetic_name(draw: int) -> str:
     """The name of that number; from 360 on they have two parts, and so on without end."""
-    draw, tail = divmod(draw, len(TAILS))
-    more, head = divmod(draw, len(HEADS))
-    name = HEADS[head] + TAILS[tail]
-    return name + coin(more - 1).lower() if more else name
+    draw, tail = divmod(draw, len(SYNTHETIC_TAILS))
+    more, head = divmod(draw, len(SYNTHETIC_HEADS))
+    name = SYNTHETIC_HEADS[head] + SYNTHETIC_TAILS[tail]
+    return name + synthetic_name(more - 1).lower() if more else name
 
 
-FEW = len(HEADS) * len(TAILS)
+SHORT_NAMES = len(SYNTHETIC_HEADS) * len(SYNTHETIC_TAILS)
 
 
-def is_coined(word: str) -> bool:
+def is_synthetic_name(word: str) -> bool:
     """Whether a word is such a name, in capitals or not."""
-    return COINED.fullmatch(word) is not None
+    return SYNTHETIC_NAME.fullmatch(word) is not None
 
 
-OLD = "90 or older"
-GENERIC = re.compile(
-    rf"{KIND}|{FACILITY}|County|Parish|Borough|Township|Apt|Apartment|Unit|Suite|Ste|Room|Rm|Flat|Floor|P|O|Box|PO|Post|Office|"
+OVER_89 = "90 or older"
+GENERIC_WORD = re.compile(
+    rf"{STREET_TYPES}|{FACILITY}|County|Parish|Borough|Township|Apt|Apartment|Unit|Suite|Ste|Room|Rm|Flat|Floor|P|O|Box|PO|Post|Office|"
     r"Postbox|Locked|Bag|[NSEW]|St|Saint|Mt|Ft|General|Regional|Memorial|Community|University|Medical|Center|Centre|Health|"
     r"Nursing|Home|School|High|Care|Senior|Assisted|Living|Rehabilitation|of|de|del|la|le|des|du|dos|da|st|nd|rd|th|s|the|upon|and",
     re.IGNORECASE,
@@ -57,7 +59,7 @@ HEX = frozenset({"device", "other"})
 ID_KINDS = frozenset(
     {"mrn", "plan", "account", "licence", "vehicle", "device", "biometric", "photo", "other"}
 )
-EXAMPLE = re.compile(r"(?i)(?:^|[@./]|\bat )example\.(?:org|com|net)\b|\bat example dot org$")
+EXAMPLE_ADDRESS = re.compile(r"(?i)(?:^|[@./]|\bat )example\.(?:org|com|net)\b|\bat example dot org$")
 INITIALS = ("Q", "X", "Z")  # what an initial gives way to
 TITLES = frozenset(["dr", "mr", "mrs", "ms", "miss", "prof", "md", "jr", "sr", "and"])
 
@@ -66,30 +68,30 @@ def is_surrogate(kind: str, text: str) -> bool:
     """Whether a text of that kind has the form of what `Surrogates` puts in. Dates have none of their own."""
     match kind:
         case "name" | "place":
-            words = [word for word in WORD.findall(text) if not _kept(word)]
+            words = [word for word in WORD.findall(text) if not _is_kept(word)]
             if kind == "place":
                 if re.fullmatch(r"[0-9]{3}XX|X{1,2}0[0X]? 0XX", text):
                     return True
-                words = [word for word in words if not GENERIC.fullmatch(word)]
+                words = [word for word in words if not GENERIC_WORD.fullmatch(word)]
                 if not words:
-                    return all(_counted(number) for number in re.findall(r"[0-9]+", text))
-            return all(is_coined(word) or word in INITIALS for word in words)
+                    return all(_is_counter(number) for number in re.findall(r"[0-9]+", text))
+            return all(is_synthetic_name(word) or word in INITIALS for word in words)
         case "phone" | "fax":
             number = digits(text)
-            return number[-7:-2] == "55501" or (len(number) < 7 and _counted(text))
+            return number[-7:-2] == "55501" or (len(number) < 7 and _is_counter(text))
         case "ssn":
-            return digits(text).startswith("000") or (len(digits(text)) == 4 and _counted(text))
+            return digits(text).startswith("000") or (len(digits(text)) == 4 and _is_counter(text))
         case "email" | "url":
-            return EXAMPLE.search(text) is not None
+            return EXAMPLE_ADDRESS.search(text) is not None
         case "ip":
             return text.startswith("192.0.2.") or text.lower().startswith("2001:db8:")
         case "date" | "age":
             return False
         case _:
-            return _counted(text.rpartition(".")[0] if kind == "photo" else text)
+            return _is_counter(text.rpartition(".")[0] if kind == "photo" else text)
 
 
-def _counted(text: str) -> bool:
+def _is_counter(text: str) -> bool:
     """All letters X, all digits zero but for the last two."""
     number = digits(text)
     plain = bool(text) and all(c in "xX" for c in text if c.isalpha())
@@ -104,7 +106,7 @@ class Surrogates:
         self._known: dict[tuple[str, str], str] = {}
         self._words = {word.lower() for text in texts for word in WORD.findall(text)}
         self._text = "\n".join(texts).lower()
-        self._names = self._random.sample(range(FEW), FEW)
+        self._names = self._random.sample(range(SHORT_NAMES), SHORT_NAMES)
         self._count = self._random.randrange(1, 60)
         self._coined = 0
         dates = [
@@ -113,7 +115,7 @@ class Surrogates:
             for s in found
             if s.kind == "date"
         ]
-        self._shift = Shift(dates, self._random)
+        self._shift = DateShift(dates, self._random)
 
     def of(self, span: Span, text: str) -> str:
         """The replacement of one span of `text`."""
@@ -123,24 +125,24 @@ class Surrogates:
                 year = re.search(r"(?:18|19)[0-9]{2}", original)
                 if (
                     year
-                    and int(year[0]) <= BORN_BY
-                    and BIRTH.search(text[max(0, span.start - 40) : span.start])
+                    and int(year[0]) <= LATEST_BIRTH_YEAR
+                    and BIRTH_LABEL.search(text[max(0, span.start - 40) : span.start])
                 ):
-                    return OLD
+                    return OVER_89
                 return self._shift.moved(original)
             case "age":
-                return "90-or-older" if "-" in original else OLD
+                return "90-or-older" if "-" in original else OVER_89
             case "name":
                 return self._name(original)
             case "place":
                 return self._place(original)
-        key = (span.kind if span.kind not in ("phone", "fax") else "phone", _key(original))
+        key = (span.kind if span.kind not in ("phone", "fax") else "phone", _normalized(original))
         if key not in self._known:
             self._known[key] = self._fresh(span.kind, original)
         else:
             self._known[key] = self._known[key]
         found = self._known[key]
-        return _laid_out(found, original) if span.kind in ID_KINDS | {"ssn", "phone", "fax"} else found
+        return _in_layout_of(found, original) if span.kind in ID_KINDS | {"ssn", "phone", "fax"} else found
 
     def _fresh(self, kind: str, original: str) -> str:
         """One that stands nowhere in the record."""
@@ -160,9 +162,9 @@ class Surrogates:
                     lead = lead[:2] + "0" * len(lead[2:])
                 elif len(lead) >= 3:
                     lead = lead[:-3] + str(self._random.randrange(201, 990))
-                return _fill(original, f"{lead}55501{n:02}")
+                return _fill_digits(original, f"{lead}55501{n:02}")
             case "ssn" if len(digits(original)) == 9:
-                return _fill(
+                return _fill_digits(
                     original, f"000{self._random.randrange(10, 99)}{self._random.randrange(1000, 9999)}"
                 )
             case "email":
@@ -175,15 +177,15 @@ class Surrogates:
                 return f"2001:db8::{n:x}" if ":" in original else f"192.0.2.{n}"
             case "photo":
                 stem, dot, end = original.rpartition(".")
-                return _zeros(stem, n) + dot + end
+                return _zeroed(stem, n) + dot + end
             case _:
-                return _zeros(original, n)
+                return _zeroed(original, n)
 
     def _coin(self) -> str:
         while True:
             number = self._coined
             self._coined += 1
-            name = coin(self._names[number % FEW] + FEW * (number // FEW))
+            name = synthetic_name(self._names[number % SHORT_NAMES] + SHORT_NAMES * (number // SHORT_NAMES))
             if name.lower() not in self._text:
                 return name
 
@@ -193,7 +195,7 @@ class Surrogates:
     def _word(self, match: re.Match[str]) -> str:
         word = match[0]
         small = word.lower()
-        if _kept(word):
+        if _is_kept(word):
             return word
         key = ("word", small)
         if key not in self._known:
@@ -201,14 +203,14 @@ class Surrogates:
                 self._known[key] = self._random.choice([c for c in INITIALS if c.lower() != small])
             else:
                 self._known[key] = self._coin()
-        return _cased(self._known[key], word)
+        return _with_case_of(self._known[key], word)
 
     def _place(self, original: str) -> str:
         if re.fullmatch(r"[0-9]{5}(?:-[0-9]{4})?", original):
             return ("000" if original[:3] in SMALL_ZIP3 else original[:3]) + "XX"
         if re.fullmatch(r"[A-Z]{1,2}[0-9][A-Z0-9]? [0-9][A-Z]{2}", original):
             return re.sub(r"[A-Z]", "X", re.sub(r"[0-9]", "0", original))
-        text = WORD.sub(lambda m: m[0] if GENERIC.fullmatch(m[0]) else self._word(m), original)
+        text = WORD.sub(lambda m: m[0] if GENERIC_WORD.fullmatch(m[0]) else self._word(m), original)
         return re.sub(r"[0-9]+", lambda m: self._number(m[0]), text)
 
     def _number(self, number: str) -> str:
@@ -218,33 +220,33 @@ class Surrogates:
         return self._known[key]
 
 
-def _kept(word: str) -> bool:
+def _is_kept(word: str) -> bool:
     """Whether a word in a name tells nobody apart: a title, or a particle in small letters."""
     return word.lower() in TITLES or re.fullmatch(PARTICLES, word) is not None
 
 
-def _key(original: str) -> str:
+def _normalized(original: str) -> str:
     """What makes two spellings of an identifier the same one: letters and digits alone."""
     return "".join(c for c in original.lower() if c.isalnum())
 
 
-def _zeros(original: str, count: int) -> str:
+def _zeroed(original: str, count: int) -> str:
     """X for every letter, zero for every digit, and the count in the last two digits, the first being zero."""
     number = digits(original)
     count %= 10 ** min(2, len(number) - 1) if number else 1
-    return _fill(
+    return _fill_digits(
         re.sub(LETTER, lambda m: "X" if m[0].isupper() else "x", original),
         f"{count:0{len(number)}}"[-len(number) :] if number else "",
     )
 
 
-def _fill(layout: str, number: str) -> str:
+def _fill_digits(layout: str, number: str) -> str:
     """The digits of `number` in the places of those of `layout`."""
     left = iter(number)
     return re.sub(r"[0-9]", lambda m: next(left, "0"), layout)
 
 
-def _laid_out(made: str, original: str) -> str:
+def _in_layout_of(made: str, original: str) -> str:
     """The same surrogate in this spelling's layout, where the two hold as many letters and digits."""
     signs = iter([c for c in made if c.isalnum()])
     if sum(c.isalnum() for c in made) != sum(c.isalnum() for c in original):
@@ -252,5 +254,5 @@ def _laid_out(made: str, original: str) -> str:
     return "".join(next(signs) if c.isalnum() else c for c in original)
 
 
-def _cased(name: str, like: str) -> str:
+def _with_case_of(name: str, like: str) -> str:
     return name.upper() if like.isupper() and len(like) > 1 else name.lower() if like.islower() else name

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from ..core.joined_digits import GONE, between_digits, decode_digits, settled
+from ..core.joined_digits import MARK, decode_digits, drop_needless_marks, remove_marks
 
 BLANK_LINES = re.compile(r"\n{3,}")
 # Where text meets a tag or a comment. A mark is put only beside a character that is no blank, so that the parser puts
 # both into the same text and blanks collapse as they would without it.
-TEXT_ENDS = re.compile(r"<(?<=[^\s>]<)")
-TEXT_BEGINS = re.compile(r">(?=[^\s<])")
+MARKUP_START = re.compile(r"<(?<=[^\s>]<)")
+MARKUP_END = re.compile(r">(?=[^\s<])")
 
 
 def html_text(fragment: str) -> str:
@@ -18,24 +18,27 @@ def html_text(fragment: str) -> str:
 
     Raise JoinedDigits where markup between two digits goes and nothing takes its place: 10<sup>9</sup>.
     """
-    return settled(marked_text(fragment))
+    return remove_marks(html_text_with_marks(fragment))
 
 
-def marked_text(fragment: str) -> str:
+def html_text_with_marks(fragment: str) -> str:
     """Return the text as `html_text` does, with a mark where markup between two digits went."""
     from resiliparse.extract.html2text import extract_plain_text
 
     # Without a body a parser puts leading text and comments where it likes.
     text = extract_plain_text(
-        f"<body>{with_marks(fragment)}</body>", preserve_formatting=True, list_bullets=True, links=False
+        f"<body>{mark_markup_edges(fragment)}</body>",
+        preserve_formatting=True,
+        list_bullets=True,
+        links=False,
     )
-    text = between_digits(text).replace("\u2022 ", "- ").replace("\xa0", " ")
+    text = drop_needless_marks(text).replace("\u2022 ", "- ").replace("\xa0", " ")
     lines = (line.rstrip() for line in text.split("\n"))
     return BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
 
 
-def with_marks(fragment: str) -> str:
+def mark_markup_edges(fragment: str) -> str:
     """Return the HTML with a mark at both edges of all markup that stands beside text."""
     # NUL is the one character that the parser itself deletes.
-    text = between_digits(decode_digits(fragment).replace("\0", GONE))
-    return TEXT_BEGINS.sub(f">{GONE}", TEXT_ENDS.sub(f"{GONE}<", text))
+    text = drop_needless_marks(decode_digits(fragment).replace("\0", MARK))
+    return MARKUP_END.sub(f">{MARK}", MARKUP_START.sub(f"{MARK}<", text))

@@ -12,22 +12,22 @@ from xml.etree.ElementTree import Element
 from ..core.archive import open_bytes
 from ..core.errors import UserError
 from ..core.files import existing
-from ..core.joined_digits import GONE, settled
-from .html import marked_text, with_marks
-from .wikitext import CLOSE, OPEN, Section, section, wiki_sections, without_comments
+from ..core.joined_digits import MARK, remove_marks
+from .html import html_text_with_marks, mark_markup_edges
+from .wikitext import LINK_END, LINK_START, Section, make_section, remove_comments, wiki_sections
 from .xml import read_elements
 
 Kind = Literal["article", "redirect", "disambiguation", "stub"]
 
-LONGEST = 2 << 20  # characters; MediaWiki itself stores no longer page unless told to
+MAX_PAGE_LENGTH = 2 << 20  # characters; MediaWiki itself stores no longer page unless told to
 NAMESPACE = re.compile(
     "talk|user|file|image|mediawiki|template|help|category|special|media|portal|module|wikidoc|project|draft"
 )
 TEMPLATE = re.compile(r"\{\{[ \t\n]*([^{}|\n]{1,60})")
 REDIRECT = re.compile(r"\s*#\s*REDIRECT", re.IGNORECASE)
 HEADING_TAG = re.compile("h[1-6]")
-GONE_TAG = re.compile("table|script|style|figure|noscript|form|iframe|math|svg|video|audio")
-GONE_CLASS = re.compile(
+DROPPED_TAG = re.compile("table|script|style|figure|noscript|form|iframe|math|svg|video|audio")
+DROPPED_CLASS = re.compile(
     "reference|references|reflist|mw-references-wrap|mw-editsection|toc|thumb|gallery|navbox|noprint|infobox|catlinks|"
     "printfooter|mw-jump-link|metadata|error"
 )
@@ -51,9 +51,9 @@ GONE_CLASSES = frozenset(
         "error",
     ]
 )
-BEGIN, END = "\ue002", "\ue003"  # of a heading, with its level, while a saved page is read
-HEADING = re.compile(f"{BEGIN}([1-6])([^{BEGIN}{END}]*){END}")
-MARKS = str.maketrans(dict.fromkeys(OPEN + CLOSE + BEGIN + END, GONE))
+HEADING_START, HEADING_END = "\ue002", "\ue003"  # of a heading, with its level, while a saved page is read
+HEADING = re.compile(f"{HEADING_START}([1-6])([^{HEADING_START}{HEADING_END}]*){HEADING_END}")
+RESERVED_CHARACTERS = str.maketrans(dict.fromkeys(LINK_START + LINK_END + HEADING_START + HEADING_END, MARK))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Page:
 
     def sections(self) -> list[Section]:
         """Raises ValueError, with a short reason, for a page that cannot be read."""
-        if len(self.text) > LONGEST:
+        if len(self.text) > MAX_PAGE_LENGTH:
             raise ValueError("page longer than a MediaWiki page can be")
         return _html_sections(self.text) if self.saved else wiki_sections(self.text)
 
@@ -93,24 +93,24 @@ def read_pages(path: Path) -> Iterator[Page]:
     existing(path, "MediaWiki export or directory of saved pages")
     if path.is_dir():
         for file in page_files(path):
-            yield _saved(file, file.relative_to(path).as_posix())
+            yield _saved_page(file, file.relative_to(path).as_posix())
     elif path.suffix.lower() in (".html", ".htm"):
-        yield _saved(path, path.name)
+        yield _saved_page(path, path.name)
     else:
-        yield from _export(path)
+        yield from _export_pages(path)
 
 
-def _export(path: Path) -> Iterator[Page]:
+def _export_pages(path: Path) -> Iterator[Page]:
     pages = 0
     with open_bytes(path) as file:
         for place, element in read_elements(file, str(path), {"page"}):
             pages += 1
-            yield _page(path.name, place, element)
+            yield _export_page(path.name, place, element)
     if not pages:
         raise UserError(f"{path}: no page in it; a MediaWiki export (pages-articles.xml) was expected")
 
 
-def _page(file: str, place: str, element: Element) -> Page:
+def _export_page(file: str, place: str, element: Element) -> Page:
     # A full history has many revisions, oldest first; only the newest is the page.
     revision = next(reversed(element.findall("revision")), Element("revision"))
     title = (element.findtext("title") or "").strip()
@@ -120,8 +120,10 @@ def _page(file: str, place: str, element: Element) -> Page:
     if element.find("redirect") is not None or REDIRECT.match(text):
         kind = "redirect"
     else:
-        kind = _kind(name.strip().lower() for name in TEMPLATE.findall(without_comments(text[:LONGEST])))
-    main = space == "0" if space else _is_main(title)
+        kind = _kind(
+            name.strip().lower() for name in TEMPLATE.findall(remove_comments(text[:MAX_PAGE_LENGTH]))
+        )
+    main = space == "0" if space else _is_in_main_namespace(title)
     return Page(file, place, title, main, kind, (revision.findtext("id") or "").strip() or None, text)
 
 
@@ -134,16 +136,16 @@ def _kind(templates: Iterator[str]) -> Kind:
     return "article"
 
 
-def _is_main(title: str) -> bool:
+def _is_in_main_namespace(title: str) -> bool:
     space, colon, _ = title.partition(":")
     return not colon or not NAMESPACE.fullmatch(space.strip().lower().removesuffix(" talk"))
 
 
-def _saved(path: Path, name: str) -> Page:
+def _saved_page(path: Path, name: str) -> Page:
     from resiliparse.parse.html import HTMLTree
 
     with open_bytes(path) as file:
-        text = file.read(4 * LONGEST).decode("utf-8", "replace")
+        text = file.read(4 * MAX_PAGE_LENGTH).decode("utf-8", "replace")
     tree = HTMLTree.parse(text)
     heading = tree.document.query_selector("#firstHeading") if tree.document else None
     title = " ".join(((heading.text if heading else tree.title) or "").split())
@@ -157,35 +159,37 @@ def _saved(path: Path, name: str) -> Page:
     elif tree.document and tree.document.query_selector(".stub"):
         kind = "stub"
     found = re.search(r'"wgRevisionId":\s?(\d{1,12})\b', text)
-    return Page(name, "", title, _is_main(title), kind, found[1] if found else None, text, saved=True)
+    return Page(
+        name, "", title, _is_in_main_namespace(title), kind, found[1] if found else None, text, saved=True
+    )
 
 
 def _html_sections(text: str) -> list[Section]:
     from resiliparse.parse.html import HTMLTree
 
-    tree = HTMLTree.parse(with_marks(text.translate(MARKS)))
+    tree = HTMLTree.parse(mark_markup_edges(text.translate(RESERVED_CHARACTERS)))
     body = tree.body
     if body is None:
         return []
     content = body.query_selector("#mw-content-text, .mw-parser-output") or body
-    gone, headings, links = _walk(content)
+    gone, headings, links = _find_nodes(content)
     for node in headings:
-        node.prepend(tree.create_text_node(f"{BEGIN}{node.tag[1]}"))
-        node.append(tree.create_text_node(END))
+        node.prepend(tree.create_text_node(f"{HEADING_START}{node.tag[1]}"))
+        node.append(tree.create_text_node(HEADING_END))
     for node in links:
-        node.prepend(tree.create_text_node(OPEN))
-        node.append(tree.create_text_node(CLOSE))
+        node.prepend(tree.create_text_node(LINK_START))
+        node.append(tree.create_text_node(LINK_END))
     for node in gone:
         node.remove()
-    first, *rest = HEADING.split(marked_text(content.html))
-    parts = [section(0, "", first)]
+    first, *rest = HEADING.split(html_text_with_marks(content.html))
+    parts = [make_section(0, "", first)]
     for level, heading, marked in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
-        name = " ".join(settled(heading.translate(MARKS)).split())
-        parts.append(section(int(level), name, marked))
+        name = " ".join(remove_marks(heading.translate(RESERVED_CHARACTERS)).split())
+        parts.append(make_section(int(level), name, marked))
     return parts
 
 
-def _walk(content: Any) -> tuple[list[Any], list[Any], list[Any]]:
+def _find_nodes(content: Any) -> tuple[list[Any], list[Any], list[Any]]:
     """(what goes, headings, links), none inside what goes: a node is never touched after its parent went."""
     gone, headings, links = [], [], []
     waiting = [content]
@@ -193,7 +197,7 @@ def _walk(content: Any) -> tuple[list[Any], list[Any], list[Any]]:
         node = waiting.pop()
         for child in node.children:
             tag = child.tag
-            if GONE_TAG.fullmatch(tag) or any(map(GONE_CLASS.fullmatch, child.class_list)):
+            if DROPPED_TAG.fullmatch(tag) or any(map(DROPPED_CLASS.fullmatch, child.class_list)):
                 gone.append(child)
                 continue
             if HEADING_TAG.fullmatch(tag):

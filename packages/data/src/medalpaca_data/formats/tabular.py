@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 
 from ..core.archive import read_members
 from ..core.errors import UserError
-from ..core.joined_digits import GONE, between_digits
+from ..core.joined_digits import MARK, drop_needless_marks
 from .xml import read_elements
 
 CELL = re.compile(r"([A-Z]{1,3})[1-9][0-9]{0,6}")
@@ -68,8 +68,8 @@ def _text(entry: Element) -> str:
         if part.tag in ("t", "r"):
             text = "".join(text.text or "" for text in part.iter("t"))
             raised = part.find("rPr/vertAlign") is not None
-            runs.append(f"{GONE}{text}{GONE}" if raised else text)
-    return between_digits("".join(runs))
+            runs.append(f"{MARK}{text}{MARK}" if raised else text)
+    return drop_needless_marks("".join(runs))
 
 
 def _whole(text: str | None, other: int) -> int:

@@ -13,26 +13,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.joined_digits import (
-    GONE,
+    MARK,
     JoinedDigits,
-    barred,
-    between_digits,
     decode_digits,
-    settled,
-    substituted,
-    unescape,
+    decode_entities,
+    drop_needless_marks,
+    remove_marks,
+    show_marks_as_bars,
+    substitute,
 )
 
 # Link text stands between these while a section is read; a section of nothing else is a list of links.
-OPEN, CLOSE = "\ue000", "\ue001"
-MARKS = re.compile(f"[{OPEN}{CLOSE}]")
-LINKED = re.compile(f"{OPEN}[^{OPEN}{CLOSE}]*{CLOSE}")
+LINK_START, LINK_END = "\ue000", "\ue001"
+LINK_MARKS = re.compile(f"[{LINK_START}{LINK_END}]")
+LINK_TEXT = re.compile(f"{LINK_START}[^{LINK_START}{LINK_END}]*{LINK_END}")
 
-GONE_TAG = re.compile(
+DROPPED_TAG = re.compile(
     "ref|references|gallery|table|timeline|imagemap|math|score|syntaxhighlight|source|script|style|video|youtube|"
     "googlemap|categorytree|inputbox|dpl|noinclude|includeonly|figure|biblio"
 )
-GONE_LINK = re.compile("file|image|media|category|special")
+DROPPED_LINK = re.compile("file|image|media|category|special")
 INTERWIKI = re.compile(r"[a-z]{2,3}(-[a-z]+)*")  # [[de:Asthma]] is the same page in another language
 
 BROKEN = "wikitext that cannot be taken apart"
@@ -49,13 +49,15 @@ LEFTOVERS = (
     re.compile(r"__[A-Z]{3,20}__"),
     re.compile(r"\[\[|\]\]|\{\{+|\}\}+|'{2,}"),
 )
-RETURN = re.compile("\r")
+CARRIAGE_RETURN = re.compile("\r")
 BULLET = re.compile(r"^[ \t]*([*#:;][*#:; \t]*+)", re.MULTILINE)
-BLANKS = re.compile(r"[ \t\u00a0]+")
+SPACE_RUN = re.compile(r"[ \t\u00a0]+")
 # The parser tries every opening without a closing anew over all that follows: at this product that takes seconds.
-MOST_TRIES = 10_000_000
-PAIRS = re.compile(r"(\{\{|\[\[|\[|\{\||<([a-zA-Z]{1,20})\b)|(\}\}|\]\]|\]|\|\}|/>|</([a-zA-Z]{1,20})\b)")
-CLOSES = {"}}": "{{", "]]": "[[", "]": "[", "|}": "{|"}
+MAX_PARSE_COST = 10_000_000
+PAIRED_MARKUP = re.compile(
+    r"(\{\{|\[\[|\[|\{\||<([a-zA-Z]{1,20})\b)|(\}\}|\]\]|\]|\|\}|/>|</([a-zA-Z]{1,20})\b)"
+)
+CLOSING_PAIRS = {"}}": "{{", "]]": "[[", "]": "[", "|}": "{|"}
 BLANK_LINES = re.compile(r"\n{3,}")
 EMPTY_BULLET = re.compile(r"^-[ \t]*$", re.MULTILINE)
 
@@ -86,7 +88,7 @@ def wiki_sections(wikitext: str) -> list[Section]:
             parts.append((level, wiki_text(line.strip()[level:-level]), []))
         else:
             parts[-1][2].append(line)
-    return [section(level, heading, _marked("\n".join(lines))) for level, heading, lines in parts]
+    return [make_section(level, heading, _marked("\n".join(lines))) for level, heading, lines in parts]
 
 
 def wiki_text(wikitext: str) -> str:
@@ -98,7 +100,7 @@ def wiki_text(wikitext: str) -> str:
     return _tidy(_marked(_source(wikitext)))
 
 
-def without_comments(wikitext: str, mark: str = "") -> str:
+def remove_comments(wikitext: str, mark: str = "") -> str:
     """Return the text with `mark` in place of its comments.
 
     A comment that is not closed hides the rest of the page, as it does on the site.
@@ -111,13 +113,15 @@ def without_comments(wikitext: str, mark: str = "") -> str:
     return mark.join((*shown, wikitext[place:]))
 
 
-def section(level: int, heading: str, marked: str) -> Section:
+def make_section(level: int, heading: str, marked: str) -> Section:
     """Return a section of text whose links stand between OPEN and CLOSE."""
     try:
         text = _tidy(marked)
     except JoinedDigits as error:
-        return Section(level, heading, barred(MARKS.sub(GONE, marked)).strip(), False, error.digits)
-    bare = LINKED.sub("", marked)
+        return Section(
+            level, heading, show_marks_as_bars(LINK_MARKS.sub(MARK, marked)).strip(), False, error.digits
+        )
+    bare = LINK_TEXT.sub("", marked)
     return Section(level, heading, text, bool(text) and bare != marked and not re.search(r"\w", bare))
 
 
@@ -131,17 +135,17 @@ def _level(line: str) -> int:
 
 def _source(wikitext: str) -> str:
     """Return the wikitext without its comments and without OPEN and CLOSE; between digits a mark takes their place."""
-    return between_digits(MARKS.sub(GONE, without_comments(decode_digits(wikitext), GONE)))
+    return drop_needless_marks(LINK_MARKS.sub(MARK, remove_comments(decode_digits(wikitext), MARK)))
 
 
 def _marked(wikitext: str) -> str:
     import mwparserfromhell
     from mwparserfromhell.parser import ParserError
 
-    if _unclosed(wikitext) * len(wikitext) > MOST_TRIES:
+    if _unclosed(wikitext) * len(wikitext) > MAX_PARSE_COST:
         raise ValueError(BROKEN)
     try:
-        return between_digits("".join(_render(mwparserfromhell.parse(wikitext, skip_style_tags=True))))
+        return drop_needless_marks("".join(_render(mwparserfromhell.parse(wikitext, skip_style_tags=True))))
     except (ParserError, RecursionError):
         raise ValueError(BROKEN) from None
 
@@ -150,13 +154,13 @@ def _unclosed(wikitext: str) -> int:
     """How many openings of links, templates, tables and tags have no closing after them."""
     open_now: Counter[str] = Counter()
     last_tag = ""
-    for found in PAIRS.finditer(wikitext):
+    for found in PAIRED_MARKUP.finditer(wikitext):
         opening, tag, closing, closed = found.groups()
         if opening:
             last_tag = f"<{tag.lower()}" if tag else last_tag
             open_now[last_tag if tag else opening] += 1
             continue
-        name = last_tag if closing == "/>" else f"<{closed.lower()}" if closed else CLOSES[closing]
+        name = last_tag if closing == "/>" else f"<{closed.lower()}" if closed else CLOSING_PAIRS[closing]
         if open_now[name] > 0:
             open_now[name] -= 1
     return open_now.total() - sum(open_now[f"<{name}"] for name in ("br", "hr", "wbr"))
@@ -171,47 +175,49 @@ def _render(code: Any) -> Iterator[str]:
             case nodes.Text():
                 yield node.value
             case nodes.HTMLEntity():
-                yield unescape(str(node))
+                yield decode_entities(str(node))
             case nodes.Wikilink():
                 yield from _link(str(node.title), node)
             case nodes.ExternalLink():
                 # A bare address is no text; one in brackets has a name or shows a number.
                 if node.title is None:
-                    yield GONE
+                    yield MARK
                 else:
-                    yield from (OPEN, *_render(node.title), CLOSE)
+                    yield from (LINK_START, *_render(node.title), LINK_END)
             case nodes.Tag():
                 name = str(node.tag).strip().lower()
                 if name == "br":
                     yield "\n"
                 elif name in ("li", "dd", "dt") and node.wiki_markup:
                     yield str(node.wiki_markup)
-                elif GONE_TAG.fullmatch(name):
-                    yield GONE
+                elif DROPPED_TAG.fullmatch(name):
+                    yield MARK
                 else:
-                    yield from (GONE, *_render(node.contents), GONE)
+                    yield from (MARK, *_render(node.contents), MARK)
             case nodes.Heading():
-                yield from (GONE, *_render(node.title), GONE)
+                yield from (MARK, *_render(node.title), MARK)
             case _:
-                yield GONE
+                yield MARK
 
 
 def _link(title: str, node: Any) -> Iterator[str]:
     prefix, colon, _ = title.strip().partition(":")
     prefix = prefix.strip().lower()
-    if colon and (GONE_LINK.fullmatch(prefix) or (INTERWIKI.fullmatch(prefix) and node.text is None)):
-        yield GONE
+    if colon and (DROPPED_LINK.fullmatch(prefix) or (INTERWIKI.fullmatch(prefix) and node.text is None)):
+        yield MARK
         return
-    yield OPEN
+    yield LINK_START
     if node.text is None:
         yield title.strip().lstrip(":")
     else:
         yield from _render(node.text)
-    yield CLOSE
+    yield LINK_END
 
 
 def _tidy(marked: str) -> str:
-    text = settled(substituted(marked, *((gone, GONE) for gone in (MARKS, RETURN, *LEFTOVERS))))
+    text = remove_marks(
+        substitute(marked, *((gone, MARK) for gone in (LINK_MARKS, CARRIAGE_RETURN, *LEFTOVERS)))
+    )
     text = BULLET.sub(lambda found: "- " if "*" in found[1] or "#" in found[1] else "", text)
-    text = EMPTY_BULLET.sub("", "\n".join(BLANKS.sub(" ", line).strip() for line in text.split("\n")))
+    text = EMPTY_BULLET.sub("", "\n".join(SPACE_RUN.sub(" ", line).strip() for line in text.split("\n")))
     return BLANK_LINES.sub("\n\n", text).strip()

@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from ..core.errors import UserError
-from ..core.joined_digits import GONE, between_digits
+from ..core.joined_digits import MARK, drop_needless_marks
 
 CHUNK = 1 << 16
 DEPTH = 200  # no format that is read here nests a tenth as deep
@@ -45,7 +45,7 @@ def read_elements(file: BinaryIO, where: str, tags: Collection[str]) -> Iterator
 
 def element_text(element: Element) -> str:
     """Return all text inside an element, with a mark where a tag between two digits goes."""
-    return between_digits(GONE.join(element.itertext()))
+    return drop_needless_marks(MARK.join(element.itertext()))
 
 
 class _Reader:

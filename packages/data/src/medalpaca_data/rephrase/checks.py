@@ -23,16 +23,19 @@ from importlib.resources import files
 
 import yaml
 
-from ..clean_text import fault as row_fault
+from ..clean_text import find_row_fault as row_fault
 from ..core.row import TEXTS
 from .prompts import Prompt, Texts
 
 _UNIT_TABLE = yaml.safe_load(files(__package__).joinpath("amounts.yaml").read_text(encoding="utf-8"))
-WORDS: Mapping[str, str] = {word: str(number) for word, number in _UNIT_TABLE["numbers"].items()}
-LOOSE: Mapping[str, str] = {word: str(number) for word, number in _UNIT_TABLE["loose"].items()}
+NUMBER_WORDS: Mapping[str, str] = {word: str(number) for word, number in _UNIT_TABLE["numbers"].items()}
+LOOSE_NUMBER_WORDS: Mapping[str, str] = {word: str(number) for word, number in _UNIT_TABLE["loose"].items()}
 UNITS: Mapping[str, str] = {name: unit for unit, names in _UNIT_TABLE["units"].items() for name in names}
-EVERY: Mapping[str, str] = _UNIT_TABLE["every"]
-NAMED, ABBREVIATIONS = frozenset(_UNIT_TABLE["named"]), frozenset(_UNIT_TABLE["abbreviations"])
+RATE_WORDS: Mapping[str, str] = _UNIT_TABLE["every"]
+ROMAN_CONTEXTS, ROMAN_LIKE_ABBREVIATIONS = (
+    frozenset(_UNIT_TABLE["named"]),
+    frozenset(_UNIT_TABLE["abbreviations"]),
+)
 
 _UNIT = "(?:" + "|".join(sorted(map(re.escape, UNITS), key=len, reverse=True)) + ")(?![a-z])"
 _PER = rf"(?:\s?/\s?|\s(?:per|an?|each|every)\s)(?:{_UNIT})"
@@ -40,7 +43,7 @@ _NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?|(?<![0-9])\.[0-9]+)"
 NUMBER = re.compile(_NUMBER)
 MEASURED = re.compile(
     rf"(?P<low>{_NUMBER})(?:(?P<lowunit>\s?{_UNIT})?\s?(?:-|\bto\b|\band\b|\bor\b)\s?(?P<high>{_NUMBER}))?"
-    rf"[\s-]?(?P<unit>{_UNIT})(?P<per>(?:{_PER})*)(?P<daily>\s(?:{'|'.join(EVERY)}))?"
+    rf"[\s-]?(?P<unit>{_UNIT})(?P<per>(?:{_PER})*)(?P<daily>\s(?:{'|'.join(RATE_WORDS)}))?"
 )
 BELOW = r"<=?|less than|fewer than|lower than|below|under|up to|at most|no more than"
 ABOVE = r">=?|more than|greater than|higher than|above|over|exceeding|at least|no less than"
@@ -50,9 +53,9 @@ NO_LESS = re.compile(r"\bno(?:t)? (?:less|fewer|lower) than\b|\bnot (?:below|und
 THOUSANDS = re.compile(r"(?<![0-9.,])([1-9][0-9]{0,2})((?:,[0-9]{3})+)(?![0-9])")
 ROMAN = re.compile(r"[IVX]{1,5}")
 MILLIMOLAR = re.compile(r"(?<=[\d ])mM\b")  # mm in lower case, like a millimetre
-VALUES = {"I": 1, "V": 5, "X": 10}
-RAISED = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+")
-SIGNS = {
+ROMAN_VALUES = {"I": 1, "V": 5, "X": 10}
+SUPERSCRIPT_DIGITS = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+")
+SIGN_TABLE = {
     **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-"),
     ord("\u2264"): "<=",
     ord("\u2265"): ">=",
@@ -69,36 +72,36 @@ class Amounts:
     limits: frozenset[tuple[str, str]] = field(default=frozenset())  # ("<" or ">", number)
 
 
-def amounts(text: str, *, source: bool = False) -> Amounts:
+def read_amounts(text: str, *, source: bool = False) -> Amounts:
     """The amounts in a text. Of a `source` also those that its looser words and Roman numerals may stand for."""
-    plain = plain_form(text)
-    numbers = set(map(value, NUMBER.findall(plain)))
+    plain = normalize_numbers(text)
+    numbers = set(map(normalize_number, NUMBER.findall(plain)))
     for word in re.findall(r"[^\W\d_]+", plain.lower()):
-        if word in WORDS or (source and word in LOOSE):
-            numbers.add(WORDS.get(word) or LOOSE[word])
-    numbers.update(_romans(plain, source))
+        if word in NUMBER_WORDS or (source and word in LOOSE_NUMBER_WORDS):
+            numbers.add(NUMBER_WORDS.get(word) or LOOSE_NUMBER_WORDS[word])
+    numbers.update(_roman_numbers(plain, source))
     lower = plain.lower()
     return Amounts(frozenset(numbers), frozenset(_measured(lower)), frozenset(_limits(lower)))
 
 
-def plain_form(text: str) -> str:
+def normalize_numbers(text: str) -> str:
     """ASCII digits and signs, no thousands separators; every other character that stands for a number spelt out."""
-    text = RAISED.sub(lambda power: f"^{power[0]}", text)  # 10\u00b2 is not 102
-    text = unicodedata.normalize("NFKC", text).translate(SIGNS)
+    text = SUPERSCRIPT_DIGITS.sub(lambda power: f"^{power[0]}", text)  # 10\u00b2 is not 102
+    text = unicodedata.normalize("NFKC", text).translate(SIGN_TABLE)
     if not text.isascii():
-        text = "".join(_digit(sign) for sign in text)
+        text = "".join(_spell_out_digit(sign) for sign in text)
     text = MILLIMOLAR.sub("mmol/l", text)
     return THOUSANDS.sub(lambda found: found[1] + found[2].replace(",", ""), text)
 
 
-def value(number: str) -> str:
+def normalize_number(number: str) -> str:
     """A number without leading and trailing zeros."""
     whole, dot, part = number.partition(".")
     whole, part = whole.lstrip("0") or "0", part.rstrip("0")
     return f"{whole}.{part}" if dot and part else whole
 
 
-def _digit(sign: str) -> str:
+def _spell_out_digit(sign: str) -> str:
     if sign.isascii() or not sign.isnumeric():
         return sign
     if sign.isdecimal():
@@ -106,17 +109,17 @@ def _digit(sign: str) -> str:
     return f" {unicodedata.numeric(sign):g} "
 
 
-def _romans(text: str, source: bool) -> Iterator[str]:
+def _roman_numbers(text: str, source: bool) -> Iterator[str]:
     words = re.findall(r"[A-Za-z0-9]+", text)
     for before, word in zip(["", *words], words, strict=False):
         if ROMAN.fullmatch(word):
-            named = before.lower().removesuffix("s") in NAMED
-            if source or named or word not in ABBREVIATIONS:
+            named = before.lower().removesuffix("s") in ROMAN_CONTEXTS
+            if source or named or word not in ROMAN_LIKE_ABBREVIATIONS:
                 yield str(_roman(word))
 
 
 def _roman(numeral: str) -> int:
-    digits = [VALUES[sign] for sign in numeral]
+    digits = [ROMAN_VALUES[sign] for sign in numeral]
     return sum(-a if a < b else a for a, b in zip(digits, [*digits[1:], 0], strict=True))
 
 
@@ -126,71 +129,76 @@ def _measured(text: str) -> Iterator[tuple[str, str]]:
         units = [UNITS[found["unit"]]]
         units += [UNITS[unit] for unit in re.findall(rf"(?:/|\s)\s?({_UNIT})", found["per"])]
         if found["daily"]:
-            units.append(EVERY[found["daily"].strip()])
+            units.append(RATE_WORDS[found["daily"].strip()])
         unit = "/".join(units)
         low_unit = (found["lowunit"] or "").strip()
-        yield value(found["low"]), UNITS[low_unit] if low_unit and found["high"] else unit
+        yield normalize_number(found["low"]), UNITS[low_unit] if low_unit and found["high"] else unit
         if found["high"]:
-            yield value(found["high"]), unit
+            yield normalize_number(found["high"]), unit
 
 
 def _limits(text: str) -> Iterator[tuple[str, str]]:
     text = NO_LESS.sub("at least", NO_MORE.sub("at most", text))
     by_number: defaultdict[str, set[str]] = defaultdict(set)
     for found in LIMIT.finditer(text):
-        by_number[value(found["number"])].add("<" if found["below"] else ">")
+        by_number[normalize_number(found["number"])].add("<" if found["below"] else ">")
     return ((side, number) for number, sides in by_number.items() for side in sides)
 
 
 _DRUG_TABLE = yaml.safe_load(files(__package__).joinpath("drug_names.yaml").read_text(encoding="utf-8"))
-NAMES = frozenset(_DRUG_TABLE["names"])
+DRUG_NAMES = frozenset(_DRUG_TABLE["names"])
 # Three letters before a stem, so that April is no ACE inhibitor.
-NAME = re.compile(
+DRUG_STEM = re.compile(
     rf"[a-z]{{3,}}(?:{'|'.join(_DRUG_TABLE['ends'])})s?|(?:{'|'.join(_DRUG_TABLE['begins'])})[a-z]{{3,}}"
 )
 DRUG_WORD = re.compile(r"[a-z]+")
 
 
-def drug_names(text: str) -> set[str]:
+def find_drug_names(text: str) -> set[str]:
     """The words that are, or look like, names of drugs; lower case, without the s of a plural."""
     return {
         word.removesuffix("s")
         for word in set(DRUG_WORD.findall(text.lower()))
-        if word.removesuffix("s") in NAMES or NAME.fullmatch(word)
+        if word.removesuffix("s") in DRUG_NAMES or DRUG_STEM.fullmatch(word)
     }
 
 
-ENTAILED = 0.75  # of an answer's content words must stand in the source
-SENTENCE = 0.6  # of each of its sentences', so that one that was added does not hide among the others
-LONG = 4  # content words of a sentence that is looked at by itself
-RELATED = 0.6  # of a question's
-KEPT = 0.5  # of a short answer's content words must stand in what became of it
-SHORT = 30  # words of an answer that can be kept
-FEW = 3  # numbers in an answer that are all kept; of more, those with a unit
-QUESTION = (2, 60)  # words; more where the source's own question is long
-GROWTH, ROOM = 1.5, 80  # an answer may have this many times the source's characters, and some more
+MIN_ANSWER_OVERLAP = 0.75  # of an answer's content words must stand in the source
+MIN_SENTENCE_OVERLAP = (
+    0.6  # of each of its sentences', so that one that was added does not hide among the others
+)
+LONG_SENTENCE = 4  # content words of a sentence that is looked at by itself
+MIN_QUESTION_OVERLAP = 0.6  # of a question's
+MIN_KEPT_OVERLAP = 0.5  # of a short answer's content words must stand in what became of it
+SHORT_ANSWER = 30  # words of an answer that can be kept
+FEW_NUMBERS = 3  # numbers in an answer that are all kept; of more, those with a unit
+QUESTION_WORDS = (2, 60)  # words; more where the source's own question is long
+MAX_GROWTH, EXTRA_CHARACTERS = (
+    1.5,
+    80,
+)  # an answer may have this many times the source's characters, and some more
 
 WORD = re.compile(r"[^\W\d_]{3,}")
-SENTENCES = re.compile(r"(?<=[.!?;])\s+|\n+")
-LETTER = re.compile(r"\(?([A-Z])(?:\)|[.:](?=\s|$)|$)")
+SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|\n+")
+OPTION_LETTER = re.compile(r"\(?([A-Z])(?:\)|[.:](?=\s|$)|$)")
 OPTION = re.compile(r"^\s*\(?([A-Z])[).:]\s*(\S.*?)\s*$", re.MULTILINE)
 NEGATION = re.compile(
     r"\b(?:no|not|never|none|nor|neither|without|cannot|except|avoid\w*|absen\w+|contraindicat\w+|lacks?|lacking|"
     r"fails?|unless|incorrect|false|least likely)\b|n't\b",
     re.IGNORECASE,
 )
-ABOUT_ITSELF = re.compile(
+SOURCE_MENTION = re.compile(
     r"\bflash ?cards?\b|\b(?:this|the) (?:card|passage|paragraph|excerpt|section|source text)\b|"
     r"\bthe (?:above|given|following|provided) (?:text|passage|section|paragraph|statement|information)\b|"
     r"\baccording to the (?:text|section)\b|\b(?:mentioned|described) (?:above|here)\b",
     re.IGNORECASE,
 )
 _CONTENT_TABLE = yaml.safe_load(files(__package__).joinpath("content_words.yaml").read_text(encoding="utf-8"))
-STOP, ENDINGS = frozenset(_CONTENT_TABLE["stop"].split()), tuple(_CONTENT_TABLE["endings"])
-STEM = 4  # letters that an ending leaves
+STOP_WORDS, ENDINGS = frozenset(_CONTENT_TABLE["stop"].split()), tuple(_CONTENT_TABLE["endings"])
+MIN_STEM = 4  # letters that an ending leaves
 
 
-def fault(before: Texts, answer: Texts, prompt: Prompt) -> str | None:
+def find_fault(before: Texts, answer: Texts, prompt: Prompt) -> str | None:
     """Why an answer (`question`, `answer`: those asked for) is refused; None when it is not.
 
     `before` is the row as it was, and the only source. Reasons name a kind of fault and quote nothing.
@@ -199,32 +207,39 @@ def fault(before: Texts, answer: Texts, prompt: Prompt) -> str | None:
     written = "\n".join(answer[name] for name in prompt.asks)
     source = "\n".join(before[name] for name in TEXTS)
     return (
-        _shape(before, answer, after, prompt)
-        or _numbers(source, written, before["output"], "\n".join(after[name] for name in TEXTS))
-        or ("a drug that the source does not name" if drug_names(written) - drug_names(source) else None)
-        or _letter(before, after)
-        or _meaning(source, before, answer, after)
+        _shape_fault(before, answer, after, prompt)
+        or _number_fault(source, written, before["output"], "\n".join(after[name] for name in TEXTS))
+        or (
+            "a drug that the source does not name"
+            if find_drug_names(written) - find_drug_names(source)
+            else None
+        )
+        or _letter_fault(before, after)
+        or _meaning_fault(source, before, answer, after)
     )
 
 
-def _shape(before: Texts, answer: Texts, after: Texts, prompt: Prompt) -> str | None:
+def _shape_fault(before: Texts, answer: Texts, after: Texts, prompt: Prompt) -> str | None:
     if question := answer.get("question"):
-        longest = max(QUESTION[1], GROWTH * len(before["instruction"].split()))
-        if not QUESTION[0] <= len(question.split()) <= longest:
+        longest = max(QUESTION_WORDS[1], MAX_GROWTH * len(before["instruction"].split()))
+        if not QUESTION_WORDS[0] <= len(question.split()) <= longest:
             return "a question too short or too long"
         if "?" not in question and not _options(question):
             return "no question mark"
-    if len(answer.get("answer", "")) > GROWTH * sum(len(before[name]) for name in TEXTS) + ROOM:
+    if (
+        len(answer.get("answer", ""))
+        > MAX_GROWTH * sum(len(before[name]) for name in TEXTS) + EXTRA_CHARACTERS
+    ):
         return "an answer too long"
     # An instruction that goes with its input was a task, not text: it may speak of a card, its successor not.
     told = [before[name] for name in TEXTS if name != "instruction" or prompt.keeps_input]
-    if _itself(answer.values()) - _itself(told):
+    if _source_mentions(answer.values()) - _source_mentions(told):
         return "it speaks of its source"
     return row_fault(after["instruction"], after["input"], after["output"])
 
 
-def _numbers(source: str, written: str, output: str, row: str) -> str | None:
-    told, given = amounts(written), amounts(source, source=True)
+def _number_fault(source: str, written: str, output: str, row: str) -> str | None:
+    told, given = read_amounts(written), read_amounts(source, source=True)
     if told.numbers - given.numbers:
         return "a number that the source lacks"
     if told.measured - given.measured:
@@ -233,19 +248,19 @@ def _numbers(source: str, written: str, output: str, row: str) -> str | None:
         other = "<" if side == ">" else ">"
         if (other, number) in given.limits and (side, number) not in given.limits:
             return "a limit turned round"
-    key, now = amounts(output), amounts(row, source=True)
-    if key.measured - now.measured or (len(key.numbers) <= FEW and key.numbers - now.numbers):
+    key, now = read_amounts(output), read_amounts(row, source=True)
+    if key.measured - now.measured or (len(key.numbers) <= FEW_NUMBERS and key.numbers - now.numbers):
         return "a number of the source is missing"
     return None
 
 
-def _letter(before: Texts, after: Texts) -> str | None:
+def _letter_fault(before: Texts, after: Texts) -> str | None:
     """A row whose answer is the letter of an option keeps its letter, and its options."""
     options = _options("\n".join((before["instruction"], before["input"])))
-    gold = LETTER.match(before["output"].strip())
+    gold = OPTION_LETTER.match(before["output"].strip())
     if len(options) < 2 or gold is None or gold[1] not in options:
         return None
-    found = LETTER.match(after["output"].strip())
+    found = OPTION_LETTER.match(after["output"].strip())
     if found is None or found[1] != gold[1]:
         return "another letter than the gold one"
     if _options("\n".join((after["instruction"], after["input"]))) != options:
@@ -253,18 +268,21 @@ def _letter(before: Texts, after: Texts) -> str | None:
     return None
 
 
-def _meaning(source: str, before: Texts, answer: Texts, after: Texts) -> str | None:
-    known = set(content(source))
-    if "answer" in answer and not _entailed(answer["answer"], known):
+def _meaning_fault(source: str, before: Texts, answer: Texts, after: Texts) -> str | None:
+    known = set(content_stems(source))
+    if "answer" in answer and not _is_covered(answer["answer"], known):
         return "words that the source lacks"
-    if "question" in answer and _share(content(answer["question"]), known) < RELATED:
+    if "question" in answer and _overlap(content_stems(answer["question"]), known) < MIN_QUESTION_OVERLAP:
         return "a question about something else"
     if "answer" not in answer:
         return None
     if bool(NEGATION.search(source)) != bool(NEGATION.search("\n".join(after.values()))):
         return "a negation lost or added"
-    old = content(before["output"])
-    if len(before["output"].split()) <= SHORT and _share(old, set(content("\n".join(after.values())))) < KEPT:
+    old = content_stems(before["output"])
+    if (
+        len(before["output"].split()) <= SHORT_ANSWER
+        and _overlap(old, set(content_stems("\n".join(after.values())))) < MIN_KEPT_OVERLAP
+    ):
         return "the source's answer is missing"
     question, told = (" ".join(answer.get(name, "").lower().split()) for name in ("question", "answer"))
     if len(told) > 3 and told.rstrip(".") in question and not _options(answer.get("question", "")):
@@ -272,30 +290,32 @@ def _meaning(source: str, before: Texts, answer: Texts, after: Texts) -> str | N
     return None
 
 
-def content(text: str) -> list[str]:
+def content_stems(text: str) -> list[str]:
     """The stems of a text's content words."""
-    return [_stem(word) for word in WORD.findall(text.lower()) if word not in STOP]
+    return [_stem(word) for word in WORD.findall(text.lower()) if word not in STOP_WORDS]
 
 
-def _entailed(answer: str, known: set[str]) -> bool:
-    sentences = [content(sentence) for sentence in SENTENCES.split(answer)]
+def _is_covered(answer: str, known: set[str]) -> bool:
+    sentences = [content_stems(sentence) for sentence in SENTENCE_END.split(answer)]
     words = [word for sentence in sentences for word in sentence]
-    return _share(words, known) >= ENTAILED and all(
-        _share(sentence, known) >= SENTENCE for sentence in sentences if len(sentence) >= LONG
+    return _overlap(words, known) >= MIN_ANSWER_OVERLAP and all(
+        _overlap(sentence, known) >= MIN_SENTENCE_OVERLAP
+        for sentence in sentences
+        if len(sentence) >= LONG_SENTENCE
     )
 
 
 @lru_cache(maxsize=100_000)
 def _stem(word: str) -> str:
-    ending = next((end for end in ENDINGS if word.endswith(end) and len(word) - len(end) >= STEM), "")
+    ending = next((end for end in ENDINGS if word.endswith(end) and len(word) - len(end) >= MIN_STEM), "")
     return word[: len(word) - len(ending)]
 
 
-def _itself(texts: Iterable[str]) -> set[str]:
-    return {found.lower() for text in texts for found in ABOUT_ITSELF.findall(text)}
+def _source_mentions(texts: Iterable[str]) -> set[str]:
+    return {found.lower() for text in texts for found in SOURCE_MENTION.findall(text)}
 
 
-def _share(words: Sequence[str], known: set[str]) -> float:
+def _overlap(words: Sequence[str], known: set[str]) -> float:
     return sum(word in known for word in words) / len(words) if words else 1.0
 
 

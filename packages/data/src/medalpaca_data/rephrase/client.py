@@ -22,11 +22,11 @@ import aiohttp
 
 from ..core.errors import UserError
 from .prompts import Rephrase, Request, api_key
-from .run import Tries
-from .store import Store, read_body
+from .run import RowAttempts
+from .store import CompletionStore, parse_response
 
-AGAIN = frozenset((408, 409, 425, 429))  # and everything from 500
-NO_ENTRY = {
+RETRY_STATUSES = frozenset((408, 409, 425, 429))  # and everything from 500
+FATAL_STATUSES = {
     401: "wants a key (api_key_env), or another one",
     402: "wants to be paid first",
     403: "refuses this key",
@@ -35,7 +35,7 @@ NO_ENTRY = {
 }
 
 
-class Failed(Exception):
+class RequestFailed(Exception):
     """One request will not be answered; the reason names a kind of fault. `row` says that the row is at fault."""
 
     def __init__(self, reason: str, *, row: bool = False) -> None:
@@ -45,7 +45,7 @@ class Failed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How often a request is made, and how long it is waited in between (seconds)."""
 
     attempts: int = 10
@@ -74,14 +74,14 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fault:
+class _TransientFault:
     reason: str
     retry_after: float | None = None
     unreachable: bool = False
 
 
 @dataclass(slots=True)
-class Counts:
+class RequestCounts:
     """What was done, for the report."""
 
     sent: int = 0
@@ -99,11 +99,13 @@ class Client:
         concurrency: int = 16,
         timeout: float = 120,
         key: str | None = None,
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
     ) -> None:
-        self.counts = Counts()
-        self._endpoints = [Endpoint(_address(url), asyncio.Semaphore(concurrency)) for url in endpoints]
-        self._patience = patience or Patience()
+        self.counts = RequestCounts()
+        self._endpoints = [
+            Endpoint(_completions_url(url), asyncio.Semaphore(concurrency)) for url in endpoints
+        ]
+        self._patience = patience or RetryPolicy()
         self._headers = {"Content-Type": "application/json"}
         if key:
             self._headers["Authorization"] = f"Bearer {key}"
@@ -130,7 +132,7 @@ class Client:
 
         Raises Failed when this request gets none, UserError when none would (no such server, no entry).
         """
-        fault = _Fault("not asked")
+        fault = _TransientFault("not asked")
         for attempt in range(self._patience.attempts):
             endpoint = self._pick()
             endpoint.busy += 1
@@ -155,7 +157,7 @@ class Client:
             raise UserError(
                 f"rephrase: cannot connect to {tried}; what was answered is kept, run again when it is up"
             )
-        raise Failed(fault.reason)
+        raise RequestFailed(fault.reason)
 
     def _pick(self) -> Endpoint:
         """The server with the fewest requests among those not resting, else the one that rests the shortest."""
@@ -164,19 +166,19 @@ class Client:
         now = time.monotonic()
         return min(self._endpoints, key=lambda one: (max(one.rests_until - now, 0.0), one.busy))
 
-    async def _send(self, endpoint: Endpoint, request: Request) -> bytes | _Fault:
+    async def _send(self, endpoint: Endpoint, request: Request) -> bytes | _TransientFault:
         structured = endpoint.structured
         result = await self._post(endpoint, request.body if structured else request.plain())
-        if isinstance(result, Failed) and structured:
+        if isinstance(result, RequestFailed) and structured:
             # Refused, perhaps for the schema: a server that takes the same without one gets none from now on.
             result = await self._post(endpoint, request.plain())
             if isinstance(result, bytes):
                 endpoint.structured = False
-        if isinstance(result, Failed):
+        if isinstance(result, RequestFailed):
             raise result
         return result
 
-    async def _post(self, endpoint: Endpoint, body: bytes) -> bytes | _Fault | Failed:
+    async def _post(self, endpoint: Endpoint, body: bytes) -> bytes | _TransientFault | RequestFailed:
         """One exchange: the body, a fault that may pass, or a refusal that will not."""
         self.counts.sent += 1
         try:
@@ -184,26 +186,26 @@ class Client:
                 status, headers = response.status, response.headers
                 answer = await response.read()
         except TimeoutError:
-            return _Fault("no answer in time")
+            return _TransientFault("no answer in time")
         except aiohttp.ClientConnectorError:
-            return _Fault("cannot connect", unreachable=True)
+            return _TransientFault("cannot connect", unreachable=True)
         except (aiohttp.ClientError, OSError):
-            return _Fault("connection lost")
+            return _TransientFault("connection lost")
         if status == 200:
             try:
-                read_body(answer)
+                parse_response(answer)
             except ValueError:
-                return _Fault("an answer that is no completion")
+                return _TransientFault("an answer that is no completion")
             return answer
-        if status in AGAIN or status >= 500:
-            return _Fault(f"HTTP {status}", retry_after=retry_after(headers.get("Retry-After")))
-        if status in NO_ENTRY:
-            raise UserError(f"rephrase: {endpoint.url} {NO_ENTRY[status]} (HTTP {status})")
+        if status in RETRY_STATUSES or status >= 500:
+            return _TransientFault(f"HTTP {status}", retry_after=retry_after(headers.get("Retry-After")))
+        if status in FATAL_STATUSES:
+            raise UserError(f"rephrase: {endpoint.url} {FATAL_STATUSES[status]} (HTTP {status})")
         if status < 400:
             raise UserError(
                 f"rephrase: {endpoint.url} answers HTTP {status}, no completion; name the final address"
             )
-        return Failed(f"refused by the server (HTTP {status})", row=True)
+        return RequestFailed(f"refused by the server (HTTP {status})", row=True)
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:
@@ -222,20 +224,22 @@ def retry_after(value: str | None, now: datetime | None = None) -> float | None:
     return max(0.0, (when - (now or datetime.now(UTC))).total_seconds())
 
 
-def _address(endpoint: str) -> str:
+def _completions_url(endpoint: str) -> str:
     base = endpoint.rstrip("/")
     return base if base.endswith("/chat/completions") else f"{base}/chat/completions"
 
 
-IN_A_ROW = 5  # requests that fail one after the other, each many times: it is the server, not the row
-REFUSED = 50  # requests refused and none answered: it is the request's form, not the row
+MAX_CONSECUTIVE_FAILURES = (
+    5  # requests that fail one after the other, each many times: it is the server, not the row
+)
+MAX_REFUSALS = 50  # requests refused and none answered: it is the request's form, not the row
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestSummary:
     """What was done in this run, and the keys of all requests that the rows' outcomes rest on."""
 
-    counts: Counts
+    counts: RequestCounts
     keys: list[str]
 
 
@@ -248,28 +252,28 @@ class _State:
     keys: list[str] = field(default_factory=list)
 
 
-def ask_all(
+def request_all(
     settings: Rephrase,
-    rows: Iterator[Tries],
-    store: Store,
-    tell: Callable[[int], None],
-    patience: Patience | None = None,
-) -> Asked:
+    rows: Iterator[RowAttempts],
+    store: CompletionStore,
+    on_progress: Callable[[int], None],
+    patience: RetryPolicy | None = None,
+) -> RequestSummary:
     """Ask until each row has an answer that may stand, or no try is left. `tell` hears how many rows are done.
 
     Rows whose first request is the same are one row. Raises UserError when the endpoints do not work at all; what
     was answered until then is in the store.
     """
-    return asyncio.run(_ask_all(settings, rows, store, tell, patience))
+    return asyncio.run(_request_all(settings, rows, store, on_progress, patience))
 
 
-async def _ask_all(
+async def _request_all(
     settings: Rephrase,
-    rows: Iterator[Tries],
-    store: Store,
-    tell: Callable[[int], None],
-    patience: Patience | None,
-) -> Asked:
+    rows: Iterator[RowAttempts],
+    store: CompletionStore,
+    on_progress: Callable[[int], None],
+    patience: RetryPolicy | None,
+) -> RequestSummary:
     state = _State()
     seen: set[str] = set()
 
@@ -278,9 +282,9 @@ async def _ask_all(
             key = row.request(0).key
             if key not in seen:
                 seen.add(key)
-                await _ask(row, client, store, state)
+                await _request_row(row, client, store, state)
             state.done += 1
-            tell(state.done)
+            on_progress(state.done)
 
     async with Client(
         settings.endpoints,
@@ -295,17 +299,17 @@ async def _ask_all(
                     group.create_task(work(client))
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        return Asked(client.counts, state.keys)
+        return RequestSummary(client.counts, state.keys)
 
 
-async def _ask(row: Tries, client: Client, store: Store, state: _State) -> None:
+async def _request_row(row: RowAttempts, client: Client, store: CompletionStore, state: _State) -> None:
     while (request := (found := row.outcome(store.answer)).next) is not None:
         try:
             body = await client.ask(request)
-        except Failed as error:
+        except RequestFailed as error:
             store.keep_failure(request.key, error.reason)
             state.keys += (*found.keys, request.key)
-            _give_up_if(state, error)
+            _stop_if_systematic(state, error)
             return
         store.keep(request.key, body)
         state.failed = 0
@@ -313,17 +317,17 @@ async def _ask(row: Tries, client: Client, store: Store, state: _State) -> None:
     state.answered += 1
 
 
-def _give_up_if(state: _State, error: Failed) -> None:
+def _stop_if_systematic(state: _State, error: RequestFailed) -> None:
     """End the run when it is not the row that is at fault."""
     again = "what was answered is kept, run again to go on"
     if error.row:
         state.refused += 1
-        if state.refused >= REFUSED and not state.answered:
+        if state.refused >= MAX_REFUSALS and not state.answered:
             raise UserError(
                 f"rephrase: all {state.refused} requests so far were {error.reason}; "
                 "see the server's log, and model and parameters in the recipe"
             )
         return
     state.failed += 1
-    if state.failed >= IN_A_ROW:
+    if state.failed >= MAX_CONSECUTIVE_FAILURES:
         raise UserError(f"rephrase: {state.failed} requests in a row got no answer ({error.reason}); {again}")

@@ -27,7 +27,7 @@ from ..core.files import read_text, sha256_bytes
 from ..core.offline import address_fault, address_host, is_loopback, is_sealed, sealed_setting
 from ..core.row import TEXTS
 
-OURS = frozenset(("model", "messages", "stream", "n"))  # of a request; what `parameters` may not say
+RESERVED_KEYS = frozenset(("model", "messages", "stream", "n"))  # of a request; what `parameters` may not say
 
 
 class Price(Config):
@@ -71,7 +71,7 @@ class Rephrase(Config):
     @field_validator("parameters")
     @classmethod
     def _leave_ours(cls, parameters: dict[str, Any]) -> dict[str, Any]:
-        if taken := OURS & parameters.keys():
+        if taken := RESERVED_KEYS & parameters.keys():
             raise ValueError(f"{min(taken)!r} is not for parameters to say")
         return parameters
 
@@ -84,13 +84,13 @@ class Rephrase(Config):
         return self
 
 
-PLACE = re.compile(r"\{(" + "|".join(TEXTS) + r")\}")
-RULE = re.compile(r"^---[ \t]*$", re.MULTILINE)
+PLACEHOLDER = re.compile(r"\{(" + "|".join(TEXTS) + r")\}")
+SEPARATOR = re.compile(r"^---[ \t]*$", re.MULTILINE)
 
 Texts = Mapping[str, str]  # instruction, input, output
 
 
-class Head(Config):
+class PromptHead(Config):
     """What stands between a prompt's first two rules."""
 
     asks: tuple[Literal["question", "answer"], ...] = Field(min_length=1)  # keys of the answer
@@ -110,7 +110,7 @@ class Prompt:
 
     def messages(self, texts: Texts) -> list[dict[str, str]]:
         """The chat that asks for one row."""
-        asked = PLACE.sub(lambda place: texts[place[1]], self.user)
+        asked = PLACEHOLDER.sub(lambda place: texts[place[1]], self.user)
         return [{"role": "system", "content": self.system}, {"role": "user", "content": asked}]
 
     def response_format(self) -> dict[str, Any]:
@@ -143,17 +143,17 @@ def load_prompt(name_or_path: str, root: Path) -> Prompt:
     known = builtin_prompts()
     if name_or_path in known:
         path = Path(str(files(__package__).joinpath("prompts", f"{name_or_path}.md")))
-        return _parse(name_or_path, read_text(path), f"prompt {name_or_path}")
+        return _parse_prompt(name_or_path, read_text(path), f"prompt {name_or_path}")
     path = root / Path(name_or_path).expanduser()
     if not path.is_file():
         guess = nearest(name_or_path, known)
         hint = f"did you mean {guess!r}?" if guess else f"known: {', '.join(known)}"
         raise UserError(f"{name_or_path}: neither a prompt's name nor a file; {hint}")
-    return _parse(path.name, read_text(path), str(path))
+    return _parse_prompt(path.name, read_text(path), str(path))
 
 
-def _parse(name: str, text: str, where: str) -> Prompt:
-    parts = [part.strip() for part in RULE.split(text.replace("\r\n", "\n"), maxsplit=3)]
+def _parse_prompt(name: str, text: str, where: str) -> Prompt:
+    parts = [part.strip() for part in SEPARATOR.split(text.replace("\r\n", "\n"), maxsplit=3)]
     if len(parts) != 4 or parts[0]:
         raise UserError(f"{where}: a prompt is three parts under `---` each: head, system, user")
     _, head, system, user = parts
@@ -163,14 +163,16 @@ def _parse(name: str, text: str, where: str) -> Prompt:
         value = None
     if not isinstance(value, dict):
         raise UserError(f"{where}: its head is not a mapping of keys to values")
-    found = load_config(Head, value, where=where)
-    if set(PLACE.findall(user)).isdisjoint(("instruction", "input")) or "{output}" not in user:
+    found = load_config(PromptHead, value, where=where)
+    if set(PLACEHOLDER.findall(user)).isdisjoint(("instruction", "input")) or "{output}" not in user:
         raise UserError(f"{where}: its user part needs {{output}}, and {{instruction}} or {{input}}")
     return Prompt(name, found.asks, found.keeps_input, system, user, sha256_bytes("\n".join(parts).encode()))
 
 
-WARMER = 0.3  # added to the temperature at each further try: at 0, another seed alone changes nothing
-WARMEST = 1.0
+TEMPERATURE_STEP = (
+    0.3  # added to the temperature at each further try: at 0, another seed alone changes nothing
+)
+MAX_TEMPERATURE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,12 +186,12 @@ class Request:
         """The same without a schema, for a server that knows none. Its answer counts as the request's own."""
         value = json.loads(self.body)
         value.pop("response_format", None)
-        return _canonical(value)
+        return _canonical_json(value)
 
 
-def parameters(settings: Rephrase, n: int, seed: int) -> dict[str, Any]:
+def sampling_parameters(settings: Rephrase, n: int, seed: int) -> dict[str, Any]:
     """Of try `n` (from 0), besides model and messages: its own seed, and warmer than the one before."""
-    warm = max(settings.temperature, min(WARMEST, settings.temperature + WARMER * n))
+    warm = max(settings.temperature, min(MAX_TEMPERATURE, settings.temperature + TEMPERATURE_STEP * n))
     given = {
         "temperature": round(warm, 3),
         "max_tokens": settings.max_tokens,
@@ -201,14 +203,18 @@ def parameters(settings: Rephrase, n: int, seed: int) -> dict[str, Any]:
 
 def make_request(settings: Rephrase, prompt: Prompt, texts: Texts, n: int, seed: int) -> Request:
     """Try `n` of a row."""
-    asked = {"model": settings.model, "messages": prompt.messages(texts), **parameters(settings, n, seed)}
+    asked = {
+        "model": settings.model,
+        "messages": prompt.messages(texts),
+        **sampling_parameters(settings, n, seed),
+    }
     if "response_format" not in settings.parameters:
         asked["response_format"] = prompt.response_format()
-    body = _canonical(asked)
+    body = _canonical_json(asked)
     return Request(sha256_bytes(body), body)
 
 
-def _canonical(value: Any) -> bytes:
+def _canonical_json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 
 

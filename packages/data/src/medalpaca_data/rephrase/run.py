@@ -13,13 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..sources.anki import CARD, GAP, ONE_GAP, SEVERAL_GAPS
-from .checks import fault
-from .prompts import Prompt, Rephrase, Request, Texts, make_request, parameters
-from .store import read_answer, read_body
+from .checks import find_fault
+from .prompts import Prompt, Rephrase, Request, Texts, make_request, sampling_parameters
+from .store import parse_response, parse_texts
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RowOutcome:
     """Where a row's tries stand: `texts` when one may stand, else `next` when there is something left to ask."""
 
     keys: tuple[str, ...]  # of the requests that were answered
@@ -29,7 +29,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Tries:
+class RowAttempts:
     """A row to be rephrased by a model."""
 
     settings: Rephrase
@@ -41,7 +41,7 @@ class Tries:
         """Try `n`, from 0."""
         return make_request(self.settings, self.prompt, self.texts, n, self.seed)
 
-    def outcome(self, answered: Callable[[str], bytes | None]) -> Outcome:
+    def outcome(self, answered: Callable[[str], bytes | None]) -> RowOutcome:
         """What became of it, given a look-up of bodies by key."""
         keys: list[str] = []
         faults: list[str] = []
@@ -49,17 +49,17 @@ class Tries:
             request = self.request(n)
             body = answered(request.key)
             if body is None:
-                return Outcome(tuple(keys), tuple(faults), next=request)
+                return RowOutcome(tuple(keys), tuple(faults), next=request)
             keys.append(request.key)
             try:
-                answer = read_answer(read_body(body), self.prompt.asks)
-                reason = fault(self.texts, answer, self.prompt)
+                answer = parse_texts(parse_response(body), self.prompt.asks)
+                reason = find_fault(self.texts, answer, self.prompt)
             except ValueError as error:
                 reason = str(error)
             if reason is None:
-                return Outcome(tuple(keys), tuple(faults), texts=self.prompt.applied(self.texts, answer))
+                return RowOutcome(tuple(keys), tuple(faults), texts=self.prompt.applied(self.texts, answer))
             faults.append(reason)
-        return Outcome(tuple(keys), tuple(faults))
+        return RowOutcome(tuple(keys), tuple(faults))
 
     def generator(self, n: int, before: str | None) -> str:
         """Who wrote the answer of try `n`; `before` is who wrote the row that was rephrased, if a model did."""
@@ -67,37 +67,37 @@ class Tries:
             "model": self.settings.model,
             "prompt": self.prompt.name,
             "prompt_sha256": self.prompt.sha256,
-            **parameters(self.settings, n, self.seed),
+            **sampling_parameters(self.settings, n, self.seed),
             **({"of": before} if before else {}),
         }
         return json.dumps(written, ensure_ascii=False, separators=(",", ":"))
 
 
-LONGEST = 12  # words of a heading; what is longer is a sentence
+MAX_HEADING_WORDS = 12  # words of a heading; what is longer is a sentence
 
-SINGULAR = (
+SINGULAR_HEADINGS = (
     "definition|function|mechanism|mechanism of action|treatment|treatment of choice|management|diagnosis|prognosis|"
     "pathophysiology|aetiology|etiology|cause|most common cause|location|role|incubation period|inheritance|mode of "
     "inheritance|drug of choice|test of choice|antidote|blood supply|innervation|origin|insertion|dose|gold standard|"
     "epidemiology|prevalence|incidence|classification|presentation|clinical presentation|vector|causative organism"
 )
-PLURAL = (
+PLURAL_HEADINGS = (
     "causes|symptoms|signs|signs and symptoms|risk factors|complications|side effects|adverse effects|indications|"
     "contraindications|features|clinical features|stages|types|branches|functions|components|layers|boundaries|borders|"
     "criteria|treatments|uses|properties|derivatives|contents|roles"
 )
-WHAT = rf"(?P<what>(?P<one>{SINGULAR})|{PLURAL})"
-HEADING = re.compile(rf"(?:the )?{WHAT} (?P<link>of|for|in) (?P<topic>\S.*)", re.IGNORECASE)
-NAME_FIRST = re.compile(rf"(?P<topic>[^:?]+?)(?:: | - ){WHAT}", re.IGNORECASE)
+HEADING_NOUN = rf"(?P<what>(?P<one>{SINGULAR_HEADINGS})|{PLURAL_HEADINGS})"
+NOUN_FIRST = re.compile(rf"(?:the )?{HEADING_NOUN} (?P<link>of|for|in) (?P<topic>\S.*)", re.IGNORECASE)
+TOPIC_FIRST = re.compile(rf"(?P<topic>[^:?]+?)(?:: | - ){HEADING_NOUN}", re.IGNORECASE)
 
 
-def by_rule(texts: Texts) -> dict[str, str] | None:
+def rephrase_by_rule(texts: Texts) -> dict[str, str] | None:
     """The row's three texts as question and answer; None where it stays as it is."""
     instruction = texts["instruction"]
     # A card's front is its question; elsewhere an input is context, and the instruction the question.
     card = instruction in (CARD, ONE_GAP, SEVERAL_GAPS)
     front = (texts["input"] if card else instruction).strip()
-    question = _gap(front, instruction) if GAP in front else _heading(front)
+    question = _gap_question(front, instruction) if GAP in front else _heading_question(front)
     if question is None and card and front.endswith("?"):
         question = front
     if question is None or (question == front and not card):
@@ -105,22 +105,22 @@ def by_rule(texts: Texts) -> dict[str, str] | None:
     return {"instruction": question, "input": "" if card else texts["input"], "output": texts["output"]}
 
 
-def _gap(text: str, instruction: str) -> str:
+def _gap_question(text: str, instruction: str) -> str:
     if text.count(GAP) == 1:
         return f"What belongs in the gap in this text?\n{text}"
     form = ", separated by semicolons" if instruction == SEVERAL_GAPS else ""
     return f"What belongs in the gaps in this text, in their order{form}?\n{text}"
 
 
-def _heading(text: str) -> str | None:
+def _heading_question(text: str) -> str | None:
     """A known heading as a question, None for all else."""
     plain = text.rstrip(" .:")
-    if len(plain.split()) > LONGEST or "\n" in plain or text.endswith("?"):
+    if len(plain.split()) > MAX_HEADING_WORDS or "\n" in plain or text.endswith("?"):
         return None
-    found = HEADING.fullmatch(plain)
+    found = NOUN_FIRST.fullmatch(plain)
     if found is not None:
         return f"What {'is' if found['one'] else 'are'} the {found['what'].lower()} {found['link']} {found['topic']}?"
-    found = NAME_FIRST.fullmatch(plain)
+    found = TOPIC_FIRST.fullmatch(plain)
     if found is not None:
         return f"What {'is' if found['one'] else 'are'} the {found['what'].lower()} of {found['topic']}?"
     return None

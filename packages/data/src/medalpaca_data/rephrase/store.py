@@ -24,9 +24,9 @@ from ..clean_text import clean_text
 from ..core.errors import UserError
 from ..core.files import is_text
 
-THOUGHT = re.compile(r"^.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+THINKING = re.compile(r"^.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
-OPENINGS = 20  # places at which an object is looked for in running text
+MAX_OBJECT_STARTS = 20  # places at which an object is looked for in running text
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,9 @@ class Completion:
     completion_tokens: int
 
 
-def read_body(body: bytes) -> Completion:
+def parse_response(body: bytes) -> Completion:
     """The completion in a response. Raises ValueError where there is none: such a body is a fault of the line."""
-    value = _json(body)
+    value = _load_json(body)
     if not isinstance(value, dict):
         raise ValueError("no object")
     choices = value.get("choices")
@@ -55,19 +55,19 @@ def read_body(body: bytes) -> Completion:
     return Completion(
         text=text if isinstance(text, str) else "",
         cut=choice.get("finish_reason") == "length",
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
+        prompt_tokens=_token_count(usage.get("prompt_tokens")),
+        completion_tokens=_token_count(usage.get("completion_tokens")),
     )
 
 
-def read_answer(completion: Completion, asks: Sequence[str]) -> dict[str, str]:
+def parse_texts(completion: Completion, asks: Sequence[str]) -> dict[str, str]:
     """The texts asked for, by key. Raises ValueError with the kind of fault."""
     if completion.cut:
         raise ValueError("cut off at max_tokens")
-    text = THOUGHT.sub("", completion.text)
+    text = THINKING.sub("", completion.text)
     if not text.strip():
         raise ValueError("an empty answer")
-    found = next((value for value in _objects(text) if all(name in value for name in asks)), None)
+    found = next((value for value in _json_objects(text) if all(name in value for name in asks)), None)
     if found is None:
         raise ValueError("no JSON object with " + " and ".join(asks))
     answer = {}
@@ -81,18 +81,18 @@ def read_answer(completion: Completion, asks: Sequence[str]) -> dict[str, str]:
     return answer
 
 
-def _objects(text: str) -> Iterator[dict[str, Any]]:
+def _json_objects(text: str) -> Iterator[dict[str, Any]]:
     """The objects in a text: all of it, what stands in a fence, or what begins at a brace."""
     for part in (text, *FENCE.findall(text)):
         try:
-            value = _json(part)
+            value = _load_json(part)
         except ValueError:
             continue
         if isinstance(value, dict):
             yield value
     decoder = json.JSONDecoder()
     at = text.find("{")
-    for _ in range(OPENINGS):
+    for _ in range(MAX_OBJECT_STARTS):
         if at < 0:
             return
         try:
@@ -105,19 +105,19 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
         at = text.find("{", end)
 
 
-def _json(data: bytes | str) -> Any:
+def _load_json(data: bytes | str) -> Any:
     try:
         return json.loads(data.decode() if isinstance(data, bytes) else data)
     except (ValueError, RecursionError):
         raise ValueError("not JSON") from None
 
 
-def _count(value: Any) -> int:
+def _token_count(value: Any) -> int:
     return value if type(value) is int and 0 <= value < 1 << 40 else 0
 
 
 VERSION = 1
-TABLE = """
+CREATE_TABLE = """
 CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY,
     body BLOB,                 -- of the response; NULL where it failed for good
@@ -126,12 +126,12 @@ CREATE TABLE IF NOT EXISTS answers (
     completion_tokens INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID
 """
-BATCH = 500  # keys in one question to SQLite
-WAIT = 60  # seconds for another process that writes
+KEYS_PER_QUERY = 500  # keys in one question to SQLite
+LOCK_TIMEOUT = 60  # seconds for another process that writes
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class TokenTotals:
     """Sums over answers."""
 
     answers: int
@@ -140,7 +140,7 @@ class Taken:
     uncounted: int  # answers whose server did not say
 
 
-class Answers:
+class CompletionReader:
     """Answers that are only read: a copy that nobody writes, so it may lie on any file system."""
 
     def __init__(self, path: Path) -> None:
@@ -181,7 +181,7 @@ class Answers:
         self.close()
 
 
-class Store(Answers):
+class CompletionStore(CompletionReader):
     """`with Store(path) as store`; several processes may use it at once. Another kind of file raises UserError."""
 
     def __init__(self, path: Path) -> None:
@@ -190,7 +190,7 @@ class Store(Answers):
         # Made private before SQLite opens it; its two side files take over the mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         path.chmod(0o600)
-        self._db = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
+        self._db = sqlite3.connect(path, timeout=LOCK_TIMEOUT, isolation_level=None)
         with self._told():
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, VERSION):
@@ -198,22 +198,22 @@ class Store(Answers):
             self._db.execute("PRAGMA journal_mode = WAL")
             # A crash of the machine may cost the last answers; a killed process costs none.
             self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute(TABLE)
+            self._db.execute(CREATE_TABLE)
             self._db.execute(f"PRAGMA user_version = {VERSION}")
 
     def keep(self, key: str, body: bytes) -> None:
         """Keep a response that `read_body` can read; it is on disk when this returns."""
-        got = read_body(body)
+        got = parse_response(body)
         self._put(key, body, None, got.prompt_tokens, got.completion_tokens)
 
     def keep_failure(self, key: str, failure: str) -> None:
         """Keep why there is no answer."""
         self._put(key, None, failure, 0, 0)
 
-    def taken(self, keys: Iterable[str]) -> Taken:
+    def taken(self, keys: Iterable[str]) -> TokenTotals:
         """What the answers to these requests took, by the servers' own count."""
         sums = [0, 0, 0, 0]
-        for part in _batches(keys):
+        for part in _key_batches(keys):
             marks = ",".join("?" * len(part))
             asked = (
                 "SELECT count(*), sum(prompt_tokens), sum(completion_tokens), sum(prompt_tokens = 0) "  # noqa: S608
@@ -222,7 +222,7 @@ class Store(Answers):
             with self._told():
                 found = self._db.execute(asked, part).fetchone()
             sums = [a + (b or 0) for a, b in zip(sums, found, strict=True)]
-        return Taken(*sums)
+        return TokenTotals(*sums)
 
     def copy(self, keys: Iterable[str], path: Path) -> None:
         """Copy what is known of these requests into a file of its own, for `Answers`; whole or not at all."""
@@ -231,9 +231,9 @@ class Store(Answers):
         os.close(os.open(part, os.O_RDWR | os.O_CREAT, 0o600))
         with self._told():
             self._db.execute("ATTACH ? AS part", (str(part),))
-            self._db.execute(TABLE.replace("answers (", "part.answers ("))
+            self._db.execute(CREATE_TABLE.replace("answers (", "part.answers ("))
             self._db.execute("BEGIN")
-            for batch in _batches(keys):
+            for batch in _key_batches(keys):
                 marks = ",".join("?" * len(batch))
                 asked = f"SELECT * FROM main.answers WHERE key IN ({marks})"  # noqa: S608 - question marks only
                 self._db.execute(f"INSERT INTO part.answers {asked}", batch)
@@ -248,6 +248,6 @@ class Store(Answers):
             )
 
 
-def _batches(keys: Iterable[str]) -> Iterator[list[str]]:
+def _key_batches(keys: Iterable[str]) -> Iterator[list[str]]:
     listed = list(dict.fromkeys(keys))
-    return (listed[start : start + BATCH] for start in range(0, len(listed), BATCH))
+    return (listed[start : start + KEYS_PER_QUERY] for start in range(0, len(listed), KEYS_PER_QUERY))

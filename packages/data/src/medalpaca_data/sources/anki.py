@@ -21,7 +21,7 @@ from pydantic import model_validator
 
 from ..core.errors import UserError
 from ..core.files import existing, is_text
-from ..core.joined_digits import GONE, settled
+from ..core.joined_digits import MARK, remove_marks
 from ..formats.apkg import Note, NoteType, read_notes
 from ..formats.html import html_text
 from .base import About, BaseSource, LeftOut, Name, Record, Reject
@@ -130,8 +130,8 @@ def with_gaps(text: str, number: int) -> tuple[str, list[str]]:
     has digits on both sides of its edge: 10{{c2::9}}.
     """
     answers: list[str] = []
-    shown = settled(_show(_parse(text), number, answers))
-    return shown, [settled(answer) for answer in answers]
+    shown = remove_marks(_show(_parse(text), number, answers))
+    return shown, [remove_marks(answer) for answer in answers]
 
 
 def _parse(text: str) -> _Cloze:
@@ -166,7 +166,7 @@ def _show(cloze: _Cloze, number: int | None, answers: list[str]) -> str:
             answers.append(_show(part, None, []))
             shown.append(f"{GAP} ({part.hint})" if part.hint else GAP)
         else:
-            shown += (GONE, _show(part, number, answers), GONE)
+            shown += (MARK, _show(part, number, answers), MARK)
     return "".join(shown)
 
 

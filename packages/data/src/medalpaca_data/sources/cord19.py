@@ -17,7 +17,7 @@ from pydantic import Field
 from ..core.archive import open_bytes, read_members
 from ..core.errors import BadRecord, UserError
 from ..core.files import existing, is_text, parse_json, sha256_bytes
-from ..core.joined_digits import GONE, JoinedDigits, settled, substituted, unescape
+from ..core.joined_digits import MARK, JoinedDigits, decode_entities, remove_marks, substitute
 from ..core.records import read_csv
 from ..formats.turtle import Node, read_turtle
 from .base import About, BaseSource, Name, Record, Reject
@@ -239,7 +239,7 @@ def _clean(text: str) -> str:
     Raise JoinedDigits where a tag between two digits goes: 10<sup>9</sup>.
     """
     if "&" in text or "<" in text:
-        text = settled(substituted(unescape(unescape(text)), (INLINE, GONE), (BLOCK, " ")))
+        text = remove_marks(substitute(decode_entities(decode_entities(text)), (INLINE, MARK), (BLOCK, " ")))
     text = " ".join(text.split())
     nothing = len(text) < LONGEST_NOTHING and NOTHING.fullmatch(text)
     return "" if nothing or not is_text(text) else text

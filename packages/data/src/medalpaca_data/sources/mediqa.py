@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, Field
 from ..core.archive import open_bytes
 from ..core.errors import UserError
 from ..core.files import existing, is_text, read_text, sha256_bytes
-from ..core.joined_digits import JoinedDigits, joined
+from ..core.joined_digits import JoinedDigits, find_joined_digits
 from ..core.json_stream import read_object
 from ..core.row import Row
 from ..formats.tabular import read_sheet
@@ -306,7 +306,7 @@ class MEDIQA(BaseSource):
     def _record(self, found: Found, file: Path, origin: Origin, split: str) -> Row | Reject:
         if reason := _fault(found):
             return Reject(found.file, found.place, reason, found.record)
-        if digits := joined(found.input) or joined(found.output):
+        if digits := find_joined_digits(found.input) or find_joined_digits(found.output):
             return Reject.of(found.file, found.place, JoinedDigits(digits), found.record)
         # One name for a question in all collections, so that it is on one side of a split wherever it stands.
         question = sha256_bytes(" ".join(found.question.lower().split()).encode())

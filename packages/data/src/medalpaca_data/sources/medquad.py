@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 from ..core.archive import open_bytes, read_members
 from ..core.errors import UserError
 from ..core.files import existing
-from ..core.joined_digits import JoinedDigits, joined
+from ..core.joined_digits import JoinedDigits, find_joined_digits
 from ..formats.xml import element_text, read_elements
 from .base import About, BaseSource, Name, Record, Reject
 
@@ -138,7 +138,7 @@ class MedQuAD(BaseSource):
                 )
             elif self.qtypes is not None and qtype not in self.qtypes:
                 yield Reject(file, where, "a type of question that is not asked for", record, by_rule=True)
-            elif digits := joined(question) or joined(answer):
+            elif digits := find_joined_digits(question) or find_joined_digits(answer):
                 yield Reject.of(file, where, JoinedDigits(digits), record)
             else:
                 yield self.make(

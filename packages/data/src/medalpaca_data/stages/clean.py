@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..clean_text import SUSPECT, clean_text, fault
+from ..clean_text import NEEDS_CLEANING, clean_text, find_row_fault
 from ..core.joined_digits import JOINED, JoinedDigits
 from ..core.row import TEXTS, content_id
-from ..executor import Stage, Verdict
+from ..executor import Stage, StageResult
 from ..shard import Drop, Shard
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-CHANGE = ("id", "source_id", "was", "stage", "field", "before")  # columns of what was changed
+CHANGE_COLUMNS = ("id", "source_id", "was", "stage", "field", "before")  # columns of what was changed
 
 
 class Clean(Stage):
@@ -34,10 +34,10 @@ class Clean(Stage):
     def settings(self) -> Any:
         return self._english
 
-    def judge(self, table: pl.DataFrame, shard: Shard, folder: Path) -> Verdict:
+    def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
         import polars as pl
 
-        suspect = pl.any_horizontal(pl.col(name).str.contains(SUSPECT) for name in TEXTS)
+        suspect = pl.any_horizontal(pl.col(name).str.contains(NEEDS_CLEANING) for name in TEXTS)
         texts: dict[str, list[str]] = {name: table[name].to_list() for name in TEXTS}
         ids, places = table["id"].to_list(), table["source_id"]
         counts: Counter[str] = Counter()
@@ -78,7 +78,7 @@ class Clean(Stage):
             *(pl.Series(name, values, dtype=pl.String) for name, values in columns.items())
         )
         for n, parts in enumerate(zip(*texts.values(), strict=True)):
-            if n not in drops and (reason := fault(*parts, english=self._english)):
+            if n not in drops and (reason := find_row_fault(*parts, english=self._english)):
                 drops[n] = Drop(reason=reason)
-        listed = pl.DataFrame(changes, schema=dict.fromkeys(CHANGE, pl.String))
-        return Verdict(frame=cleaned, drops=drops, changes=listed, counts=counts)
+        listed = pl.DataFrame(changes, schema=dict.fromkeys(CHANGE_COLUMNS, pl.String))
+        return StageResult(frame=cleaned, drops=drops, changes=listed, counts=counts)

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..exams.exam import Exam
-from ..executor import Stage, Verdict
+from ..executor import Stage, StageResult
 from ..shard import Drop, Shard
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-FLOOR = 0.2  # coverage from which a hit is written down
+MIN_REPORTED_COVERAGE = 0.2  # coverage from which a hit is written down
 
 
 class Decontaminate(Stage):
@@ -29,13 +29,19 @@ class Decontaminate(Stage):
         self._exams, self._max_coverage = exams, max_coverage
 
     def settings(self) -> Any:
-        return [self._max_coverage, FLOOR, [[exam.name, exam.sha256] for exam in self._exams]]
+        return [self._max_coverage, MIN_REPORTED_COVERAGE, [[exam.name, exam.sha256] for exam in self._exams]]
 
-    def judge(self, table: pl.DataFrame, shard: Shard, folder: Path) -> Verdict:
+    def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
         from ..exams.contamination import hits
 
         parts = zip(table["instruction"], table["input"], table["output"], strict=True)
-        found = list(hits(self._exams, ("\n".join(texts) for texts in parts), min(FLOOR, self._max_coverage)))
+        found = list(
+            hits(
+                self._exams,
+                ("\n".join(texts) for texts in parts),
+                min(MIN_REPORTED_COVERAGE, self._max_coverage),
+            )
+        )
         drops: dict[int, Drop] = {}
         extra = []
         for hit in found:
@@ -51,15 +57,15 @@ class Decontaminate(Stage):
             worst = drops.get(hit.row)
             if dropped and (worst is None or worst.evidence["coverage"] < entry["coverage"]):
                 drops[hit.row] = Drop(reason=f"holds a question of {hit.exam.name}", evidence=entry)
-        return Verdict(frame=table, drops=drops, extra=extra)
+        return StageResult(frame=table, drops=drops, extra=extra)
 
 
-class RefuseTests(Stage):
+class RemoveTestQuestions(Stage):
     """Drops rows that hold a question whose hash is shipped in `known_questions.bin`."""
 
     name: ClassVar[str] = "test questions"
 
-    def judge(self, table: pl.DataFrame, shard: Shard, folder: Path) -> Verdict:
+    def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
         from ..exams.contamination import KnownQuestions
 
         parts = zip(table["instruction"], table["input"], table["output"], strict=True)
@@ -68,4 +74,4 @@ class RefuseTests(Stage):
         # What a source declares as dev goes to validation and is never trained on.
         bad = [(n, name) for n, name in found if not (splits[n] == "dev" and name.endswith(" dev"))]
         drops = {n: Drop(reason=f"a test question of {name}") for n, name in bad}
-        return Verdict(frame=table, drops=drops)
+        return StageResult(frame=table, drops=drops)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from ..core.files import sha256_bytes
 from ..core.words import ngrams, words
-from ..executor import Stage, Tell, Verdict, decisions, write_decisions
+from ..executor import OnProgress, Stage, StageResult, read_decisions, write_decisions
 from ..shard import Drop, Shard, write_frame
 
 if TYPE_CHECKING:
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from .minhash import NearDuplicates
 
 
-class Duplicates(Stage):
+class ExactDuplicates(Stage):
     """Drops every row whose id has occurred before, in the order of the recipe's sources."""
 
     name: ClassVar[str] = "duplicates"
 
-    def prepare(self, shards: Sequence[Shard], folder: Path, tell: Tell) -> None:
-        write_decisions(folder, self._repeats(shards, tell))
+    def prepare(self, shards: Sequence[Shard], folder: Path, on_progress: OnProgress) -> None:
+        write_decisions(folder, self._repeats(shards, on_progress))
 
-    def _repeats(self, shards: Sequence[Shard], tell: Tell) -> Iterator[tuple[str, int, Drop]]:
+    def _repeats(self, shards: Sequence[Shard], on_progress: OnProgress) -> Iterator[tuple[str, int, Drop]]:
         import polars as pl
 
         first: dict[int, str] = {}
@@ -50,18 +50,20 @@ class Duplicates(Stage):
                     yield shard.key, n, Drop(reason="same row again", evidence=evidence)
                 else:
                     first[key] = f"{source}: {place}"
-            tell(self.name, done, len(shards))
+            on_progress(self.name, done, len(shards))
 
-    def judge(self, table: pl.DataFrame, shard: Shard, folder: Path) -> Verdict:
-        return Verdict(frame=table, drops=decisions(folder, shard))
+    def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
+        return StageResult(frame=table, drops=read_decisions(folder, shard))
 
 
-SHORT = 8  # words: an answer below this is a label, a name or a number, and only the very same is the same
+SHORT_ANSWER = (
+    8  # words: an answer below this is a label, a name or a number, and only the very same is the same
+)
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-N = 3
+NGRAM = 3
 
 
-class Near(Stage):
+class NearDuplicateStage(Stage):
     """Drops rows that restate one that stays, by a Jaccard similarity of word 3-grams of at least `threshold`."""
 
     name: ClassVar[str] = "near duplicates"
@@ -72,7 +74,7 @@ class Near(Stage):
     def settings(self) -> Any:
         return self._threshold
 
-    def prepare(self, shards: Sequence[Shard], folder: Path, tell: Tell) -> None:
+    def prepare(self, shards: Sequence[Shard], folder: Path, on_progress: OnProgress) -> None:
         import numpy as np
         import polars as pl
 
@@ -84,16 +86,16 @@ class Near(Stage):
             question = pl.when(pl.col("input") == "").then("instruction").otherwise("input")
             questions.append(table.select(question=question)["question"])
             texts.append(table.select(text=pl.concat_str(question, "output", separator="\n"))["text"])
-            tasks += [task(*row[1:]) for row in table.iter_rows()]
+            tasks += [task_hash(*row[1:]) for row in table.iter_rows()]
             ids.append(table["id"])
             heights.append(table.height)
-        tell(self.name, 0, None)
+        on_progress(self.name, 0, None)
         asked = pl.concat(questions)
         found = near_duplicates(
             cast("Sequence[str]", pl.concat(texts)),
             self._threshold,
             np.array(tasks, np.uint64),
-            lambda kept, dropped: alike(asked[kept], asked[dropped], self._threshold),
+            lambda kept, dropped: is_same_question(asked[kept], asked[dropped], self._threshold),
         )
         del texts, questions, tasks
         all_ids = pl.concat(ids)
@@ -122,34 +124,34 @@ class Near(Stage):
             drop = Drop(reason="almost the same as another row", evidence=evidence)
             yield shards[which].key, row - starts[which], drop
 
-    def judge(self, table: pl.DataFrame, shard: Shard, folder: Path) -> Verdict:
-        return Verdict(frame=table, drops=decisions(folder, shard))
+    def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
+        return StageResult(frame=table, drops=read_decisions(folder, shard))
 
 
-def clusters_of(folder: Path, shard: Shard) -> pl.DataFrame:
+def read_clusters(folder: Path, shard: Shard) -> pl.DataFrame:
     """(row, cluster) of the rows of a shard, before any was dropped, that are linked to another."""
     import polars as pl
 
     return pl.read_parquet(folder / f"{shard.key}.clusters.parquet", glob=False)
 
 
-def task(instruction: str, input: str, output: str) -> int:
+def task_hash(instruction: str, input: str, output: str) -> int:
     """What two rows must have in common to be the same: what is asked for, every number, and an answer that is short.
 
     A hash of 64 bits. An instruction without an input is the question itself, and no task.
     """
     answer = words(output)
     numbers = sorted(NUMBER.findall(f"{input or instruction}\n{output}"))
-    parts = [instruction if input else "", *numbers, "\x1f", *(answer if len(answer) < SHORT else ())]
+    parts = [instruction if input else "", *numbers, "\x1f", *(answer if len(answer) < SHORT_ANSWER else ())]
     return int(sha256_bytes("\x1e".join(parts).encode())[:16], 16)
 
 
-def alike(question: str, other: str, threshold: float) -> bool:
+def is_same_question(question: str, other: str, threshold: float) -> bool:
     """Whether two questions are the same but for a few words."""
     first, second = words(question), words(other)
     if first == second:
         return True
-    one, two = set(ngrams(first, N)), set(ngrams(second, N))
+    one, two = set(ngrams(first, NGRAM)), set(ngrams(second, NGRAM))
     return bool(one) and len(one & two) >= threshold * len(one | two)
 
 

@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..core.row import TEXTS, content_id
-from ..deid.settings import FOUND, LEFT, ROWS_FOUND, ROWS_LEFT, Deidentification, counted, make_record
-from ..executor import Stage, Verdict
+from ..deid.settings import FOUND, LEFT, ROWS_FOUND, ROWS_LEFT, Deidentification, count_kinds, make_record
+from ..executor import Stage, StageResult
 from ..shard import Drop, Shard, read_account, total
 
 if TYPE_CHECKING:
@@ -44,37 +44,39 @@ class Deidentify(Stage):
         only = None if self._only is None else sorted(self._only)
         return [self._settings.model_dump(), only, rules_sha256(), self._ner()]
 
-    def judge(self, table: pl.DataFrame, shard: Shard, folder: Path) -> Verdict:
+    def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
         if self._only is not None and shard.source not in self._only:
-            return Verdict(frame=table)
+            return StageResult(frame=table)
         import polars as pl
 
-        from ..deid.find import find, sieve
-        from ..deid.replace import masked, replace
+        from ..deid.find import find_identifiers, prefilter
+        from ..deid.replace import mask, replace_identifiers
 
         tagger = self._tagger()
         texts: dict[str, list[str]] = {name: table[name].to_list() for name in TEXTS}
         ids = table["id"].to_list()
-        places = range(table.height) if tagger else sorted({n for name in TEXTS for n in sieve(texts[name])})
+        places = (
+            range(table.height) if tagger else sorted({n for name in TEXTS for n in prefilter(texts[name])})
+        )
         counts: Counter[str] = Counter()
         drops: dict[int, Drop] = {}
         for n in places:
             before = [texts[name][n] for name in TEXTS]
             if self._settings.mode == "check":
                 after: Sequence[str] = before
-                found = find(before, tagger)
+                found = find_identifiers(before, tagger)
                 left = found
             else:
-                done = replace(before, ids[n], self._settings.seed, tagger)
+                done = replace_identifiers(before, ids[n], self._settings.seed, tagger)
                 after, found, left = done.texts, list(map(list, done.found)), list(map(list, done.left))
             kinds, remain = _kinds(found), _kinds(left)
             if not kinds and not remain:
                 continue
-            counts += counted(kinds, FOUND) + Counter({ROWS_FOUND: bool(kinds)})
+            counts += count_kinds(kinds, FOUND) + Counter({ROWS_FOUND: bool(kinds)})
             if remain:
                 if self._settings.mode == "replace":
-                    counts += counted(remain, LEFT) + Counter({ROWS_LEFT: 1})
-                after = masked(after, left)
+                    counts += count_kinds(remain, LEFT) + Counter({ROWS_LEFT: 1})
+                after = mask(after, left)
                 drops[n] = Drop(
                     reason=REASON, evidence={"identifiers": dict(sorted(Counter(remain).items()))}
                 )
@@ -85,7 +87,7 @@ class Deidentify(Stage):
         frame = table.with_columns(
             *(pl.Series(name, values, dtype=pl.String) for name, values in columns.items())
         )
-        return Verdict(frame=frame, drops=drops, counts=counts)
+        return StageResult(frame=frame, drops=drops, counts=counts)
 
     def records(self, shards: Sequence[Shard]) -> list[dict[str, Any]]:
         """One record a source that was judged, from the accounts of this stage's shards: for ledger and gate."""
@@ -102,9 +104,9 @@ class Deidentify(Stage):
 
     def _tagger(self) -> Tagger | None:
         if self._settings.ner and self._loaded is None:
-            from ..deid.ner import Ner
+            from ..deid.ner import NerTagger
 
-            self._loaded = Ner()
+            self._loaded = NerTagger()
         return self._loaded  # type: ignore[no-any-return]
 
     def _ner(self) -> str | None:

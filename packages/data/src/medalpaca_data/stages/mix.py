@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..core.files import sha256_bytes
-from ..executor import Stage, Tell, Verdict, decisions, write_decisions
+from ..executor import OnProgress, Stage, StageResult, read_decisions, write_decisions
 from ..shard import Drop, Shard
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Mix(Stage):
     def settings(self) -> Any:
         return [sorted(self._caps.items()), sorted(self._weights.items()), self._rows, self._seed]
 
-    def prepare(self, shards: Sequence[Shard], folder: Path, tell: Tell) -> None:
+    def prepare(self, shards: Sequence[Shard], folder: Path, on_progress: OnProgress) -> None:
         write_decisions(folder, self._drops(shards))
 
     def _drops(self, shards: Sequence[Shard]) -> Iterator[tuple[str, int, Drop]]:
@@ -38,7 +38,7 @@ class Mix(Stage):
         held = Counter[str]()
         for shard in shards:
             held[shard.source] += len(ids[shard.key])
-        wanted = shares(held, self._caps, self._weights, self._rows)
+        wanted = allocate_rows(held, self._caps, self._weights, self._rows)
         for source, want in wanted.items():
             if want >= held[source]:
                 continue
@@ -56,11 +56,11 @@ class Mix(Stage):
     def _draw(self, row_id: str) -> str:
         return sha256_bytes(f"{self._seed}:mix:{row_id}".encode())[:16]
 
-    def judge(self, table: pl.DataFrame, shard: Shard, folder: Path) -> Verdict:
-        return Verdict(frame=table, drops=decisions(folder, shard))
+    def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
+        return StageResult(frame=table, drops=read_decisions(folder, shard))
 
 
-def shares(
+def allocate_rows(
     held: Mapping[str, int], caps: Mapping[str, int | None], weights: Mapping[str, float], rows: int | None
 ) -> dict[str, int]:
     """How many rows of each source are wanted.

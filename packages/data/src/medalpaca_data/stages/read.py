@@ -12,60 +12,60 @@ from typing import Any
 from ..core.errors import UserError
 from ..core.files import is_text, read_json, write_json
 from ..core.row import Row
-from ..executor import Tell, silent
+from ..executor import OnProgress, no_progress
 from ..shard import ROWS, Shard, escaped, frame, is_whole, place_of, read_account, rejected_line, write_shard
 from ..sources.base import BaseSource, Context, Record, Reject
 
 STAGE = "read"
-DONE = "done.json"
-EVERY = 1000  # records between two words to whoever watches
+DONE_FILE = "done.json"
+PROGRESS_INTERVAL = 1000  # records between two words to whoever watches
 
 
 def read_source(
-    source: BaseSource, root: Path, seed: int, folder: Path, tell: Tell = silent
+    source: BaseSource, root: Path, seed: int, folder: Path, on_progress: OnProgress = no_progress
 ) -> tuple[list[Shard], float]:
     """(the shards of `source` in `folder`, seconds it took); a folder that is done is not read again."""
     start = time.monotonic()
-    if done := _done(source, folder):
+    if done := _finished_shards(source, folder):
         return done, 0.0
     folder.mkdir(parents=True, exist_ok=True)
     # A place starts with its file's name, which therefore must not hold a blank.
     blank = {file.name: escaped(file.name) for file in source.files(root) if " " in file.name}
     shards: list[Shard] = []
-    part = _Part()
+    part = _ShardBuilder()
     seen = 0
     for record in source.records(root, seed):
-        part.take(_without_blank(record, blank) if blank else record)
+        part.take(_with_escaped_name(record, blank) if blank else record)
         seen += 1
-        if seen % EVERY == 0:
-            tell(f"read {source.name}", seen, None)
+        if seen % PROGRESS_INTERVAL == 0:
+            on_progress(f"read {source.name}", seen, None)
         if part.size == ROWS:
             shards.append(part.write(Shard(folder, source.name, len(shards))))
-            part = _Part()
+            part = _ShardBuilder()
     shards.append(part.write(Shard(folder, source.name, len(shards))))
-    tell(f"read {source.name}", seen, seen)
-    write_json(folder / DONE, {"shards": len(shards)})
+    on_progress(f"read {source.name}", seen, seen)
+    write_json(folder / DONE_FILE, {"shards": len(shards)})
     return shards, time.monotonic() - start
 
 
-def _done(source: BaseSource, folder: Path) -> list[Shard]:
+def _finished_shards(source: BaseSource, folder: Path) -> list[Shard]:
     """The shards of a source that is read, none where it is not or something of it is damaged."""
     try:
-        count = read_json(folder / DONE)["shards"]
+        count = read_json(folder / DONE_FILE)["shards"]
     except (UserError, KeyError, TypeError):
         return []
     shards = [Shard(folder, source.name, n) for n in range(count)]
     return shards if all(map(is_whole, shards)) else []
 
 
-def first_bad(shards: Sequence[Shard]) -> tuple[int, tuple[str, str, str] | None]:
+def count_broken(shards: Sequence[Shard]) -> tuple[int, tuple[str, str, str] | None]:
     """(records that are broken, the first of them as file, place and reason)."""
     accounts = [read_account(shard) or {} for shard in shards]
     found = [account["first_bad"] for account in accounts if account.get("first_bad")]
     return sum(account.get("bad", 0) for account in accounts), tuple(found[0]) if found else None
 
 
-def _without_blank(record: Record, names: Mapping[str, str]) -> Record:
+def _with_escaped_name(record: Record, names: Mapping[str, str]) -> Record:
     """The record, its `source_id` starting with one of the `names` in its form without blanks."""
     if isinstance(record, Row) and record.source_id:
         for name, short in names.items():
@@ -74,7 +74,7 @@ def _without_blank(record: Record, names: Mapping[str, str]) -> Record:
     return record
 
 
-class _Part:
+class _ShardBuilder:
     """One shard while it fills."""
 
     def __init__(self) -> None:

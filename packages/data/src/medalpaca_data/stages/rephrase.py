@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..core import paths
 from ..core.errors import UserError, nearest
 from ..core.row import TEXTS, content_id
-from ..executor import Stage, Tell, Verdict
+from ..executor import OnProgress, Stage, StageResult
 from ..rephrase.prompts import Prompt, Rephrase, api_key, check_endpoints, load_prompt
-from ..rephrase.run import Outcome, Tries, by_rule
-from ..rephrase.store import Answers, Store
+from ..rephrase.run import RowAttempts, RowOutcome, rephrase_by_rule
+from ..rephrase.store import CompletionReader, CompletionStore
 from ..shard import Drop, Shard, read_account
 from ..sources.base import BaseSource
-from .clean import CHANGE
+from .clean import CHANGE_COLUMNS
 
 if TYPE_CHECKING:
     import polars as pl
 
-ANSWERS = "answers.sqlite"  # what the stage's shards rest on, beside them
+COMPLETIONS_FILE = "answers.sqlite"  # what the stage's shards rest on, beside them
 
 
-class Rephrasing(Stage):
+class RephraseStage(Stage):
     """The rows of the sources in `settings.prompts` in other words; those of others pass as they are.
 
     Refuses, when made, what could not be done: a source or prompt that is not there, an endpoint that may not have
@@ -65,55 +65,57 @@ class Rephrasing(Stage):
             bool(self.asked.endpoints),
         ]
 
-    def store(self) -> Store:
+    def store(self) -> CompletionStore:
         """The store of answers, opened."""
-        return Store(self._store)
+        return CompletionStore(self._store)
 
-    def tries(self, shards: Sequence[Shard]) -> Iterator[Tries]:
+    def tries(self, shards: Sequence[Shard]) -> Iterator[RowAttempts]:
         """All rows that a model is to rephrase, in order."""
         for shard in shards:
             if prompt := self.prompts.get(shard.source):
                 for texts in shard.read().select(TEXTS).iter_rows(named=True):
-                    yield Tries(self.asked, prompt, texts, self.seed)
+                    yield RowAttempts(self.asked, prompt, texts, self.seed)
 
-    def prepare(self, shards: Sequence[Shard], folder: Path, tell: Tell) -> None:
+    def prepare(self, shards: Sequence[Shard], folder: Path, on_progress: OnProgress) -> None:
         if not self.asked.endpoints:
             return
-        from ..rephrase.client import ask_all
+        from ..rephrase.client import request_all
 
         accounts = [read_account(shard) or {} for shard in shards if shard.source in self.prompts]
         rows = sum(account.get("kept", 0) for account in accounts)
         with self.store() as store:
-            asked = ask_all(
-                self.asked, self.tries(shards), store, lambda done: tell("rephrase: ask", done, rows)
+            asked = request_all(
+                self.asked, self.tries(shards), store, lambda done: on_progress("rephrase: ask", done, rows)
             )
-            store.copy(asked.keys, folder / ANSWERS)
+            store.copy(asked.keys, folder / COMPLETIONS_FILE)
 
-    def judge(self, table: pl.DataFrame, shard: Shard, folder: Path) -> Verdict:
+    def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
         prompt = self.prompts.get(shard.source)
         if prompt is None:
-            return Verdict(frame=table)
+            return StageResult(frame=table)
         rows = list(table.iter_rows(named=True))
         counts: Counter[str] = Counter()
         drops: dict[int, Drop] = {}
         changes: list[dict[str, str]] = []
-        with Answers(folder / ANSWERS) if self.asked.endpoints else nullcontext() as answers:
+        with (
+            CompletionReader(folder / COMPLETIONS_FILE) if self.asked.endpoints else nullcontext() as answers
+        ):
             for n, row in enumerate(rows):
                 new = self._new(row, prompt, answers, counts)
                 if isinstance(new, Drop):
                     drops[n] = new
                 elif new:
                     changes += self._change(row, new)
-        return Verdict(frame=_frame(table, rows), drops=drops, changes=_changes(changes), counts=counts)
+        return StageResult(frame=_frame(table, rows), drops=drops, changes=_changes(changes), counts=counts)
 
     def _new(
-        self, row: dict[str, Any], prompt: Prompt, answers: Answers | None, counts: Counter[str]
+        self, row: dict[str, Any], prompt: Prompt, answers: CompletionReader | None, counts: Counter[str]
     ) -> dict[str, str] | Drop | None:
         """A row's new texts, if it gets any, or why it is dropped. Who wrote them is put into the row."""
         texts = {name: row[name] for name in TEXTS}
         if answers is None:
             return self._by_rule(texts, counts)
-        tries = Tries(self.asked, prompt, texts, self.seed)
+        tries = RowAttempts(self.asked, prompt, texts, self.seed)
         found = tries.outcome(answers.answer)
         if found.texts is not None:
             row["generator"] = tries.generator(len(found.faults), row["generator"])
@@ -129,12 +131,12 @@ class Rephrasing(Stage):
         return None
 
     def _by_rule(self, texts: dict[str, str], counts: Counter[str]) -> dict[str, str] | None:
-        new = by_rule(texts)
+        new = rephrase_by_rule(texts)
         counts["by rule" if new else "kept as it was"] += 1
         return new
 
     def _change(self, row: dict[str, Any], new: dict[str, str]) -> Iterator[dict[str, str]]:
-        """Put the new texts into the row, and tell what they were."""
+        """Put the new texts into the row, and on_progress what they were."""
         before, was = {name: row[name] for name in TEXTS}, row["id"]
         row.update(new, id=content_id(**new))
         for name in TEXTS:
@@ -149,7 +151,7 @@ class Rephrasing(Stage):
                 }
 
 
-def _reason(found: Outcome, answers: Answers) -> str:
+def _reason(found: RowOutcome, answers: CompletionReader) -> str:
     """Why the last try did not give a row."""
     if found.next is not None:
         return answers.failure(found.next.key) or "not answered"
@@ -168,4 +170,4 @@ def _frame(table: pl.DataFrame, rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
 def _changes(listed: Sequence[dict[str, str]]) -> pl.DataFrame:
     import polars as pl
 
-    return pl.DataFrame(listed, schema=dict.fromkeys(CHANGE, pl.String))
+    return pl.DataFrame(listed, schema=dict.fromkeys(CHANGE_COLUMNS, pl.String))

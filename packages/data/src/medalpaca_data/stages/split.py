@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..core.files import sha256_bytes
 from ..shard import Shard
-from .deduplicate import Duplicates, Near, clusters_of
+from .deduplicate import ExactDuplicates, NearDuplicateStage, read_clusters
 
 if TYPE_CHECKING:
     import polars as pl
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 TRAIN, VALIDATION = "train", "validation"
 
 # A question of fewer words, or one that more rows share, is a form and ties nothing: "Write a summary."
-WORDS, SHARED = 4, 20
+MIN_QUESTION_WORDS, MAX_SHARED_ROWS = 4, 20
 
 Trail = Sequence[tuple[str, Sequence[Shard]]]  # (stage, its shards), in order
 
 
-def held_out(trail: Trail, share: float, seed: int) -> list[pl.Series]:
+def select_validation(trail: Trail, share: float, seed: int) -> list[pl.Series]:
     """For every last shard, which of its rows are for validation.
 
     Tied are rows of one group; groups that held the same row or almost the same, even where only one copy stayed; and
@@ -30,10 +30,10 @@ def held_out(trail: Trail, share: float, seed: int) -> list[pl.Series]:
     """
     import polars as pl
 
-    ties = _Ties()
-    for tied in (*_copies(trail), *_clusters(trail), *_questions(trail[-1][1])):
+    ties = _UnionFind()
+    for tied in (*_exact_links(trail), *_near_links(trail), *_question_links(trail[-1][1])):
         ties.join(*tied)
-    tables = [_parts(shard, "split") for shard in trail[-1][1]]
+    tables = [_read_parts(shard, "split") for shard in trail[-1][1]]
     dev = {ties.find(part) for table in tables for part, split in table.iter_rows() if split == "dev"}
     sides: dict[str, bool] = {}
 
@@ -47,7 +47,7 @@ def held_out(trail: Trail, share: float, seed: int) -> list[pl.Series]:
     return [pl.Series([side(part) for part in table["part"]], dtype=pl.Boolean) for table in tables]
 
 
-def _parts(shard: Shard, *columns: str | pl.Expr) -> pl.DataFrame:
+def _read_parts(shard: Shard, *columns: str | pl.Expr) -> pl.DataFrame:
     """`part` of every row, its group or else its id, and the columns."""
     import polars as pl
 
@@ -56,43 +56,43 @@ def _parts(shard: Shard, *columns: str | pl.Expr) -> pl.DataFrame:
     return pl.scan_parquet(shard.rows, glob=False).select(part.alias("part"), *columns).collect()
 
 
-def _before(trail: Trail, stage: str) -> Sequence[Shard]:
+def _input_shards(trail: Trail, stage: str) -> Sequence[Shard]:
     """The shards that a stage was given; none where it was not run."""
     return next((shards for (_, shards), (name, _) in pairwise(trail) if name == stage), ())
 
 
-def _copies(trail: Trail) -> Iterator[tuple[str, str]]:
+def _exact_links(trail: Trail) -> Iterator[tuple[str, str]]:
     """Groups that held the same row."""
-    if tables := [_parts(shard, "id") for shard in _before(trail, Duplicates.name)]:
-        yield from _linked(tables, "id")
+    if tables := [_read_parts(shard, "id") for shard in _input_shards(trail, ExactDuplicates.name)]:
+        yield from _links_by_value(tables, "id")
 
 
-def _clusters(trail: Trail) -> Iterator[tuple[str, str]]:
+def _near_links(trail: Trail) -> Iterator[tuple[str, str]]:
     """Groups that held almost the same row."""
-    after = next((shards for name, shards in trail if name == Near.name), ())
-    for shard, left in zip(_before(trail, Near.name), after, strict=True):
-        parts = _parts(shard)["part"]
-        for row, cluster in clusters_of(left.folder, shard).iter_rows():
+    after = next((shards for name, shards in trail if name == NearDuplicateStage.name), ())
+    for shard, left in zip(_input_shards(trail, NearDuplicateStage.name), after, strict=True):
+        parts = _read_parts(shard)["part"]
+        for row, cluster in read_clusters(left.folder, shard).iter_rows():
             yield parts[row], f"c:{cluster}"
 
 
-def _questions(shards: Sequence[Shard]) -> Iterator[tuple[str, str]]:
+def _question_links(shards: Sequence[Shard]) -> Iterator[tuple[str, str]]:
     """Parts that ask the same, in whatever letters and marks."""
     import polars as pl
 
     question = pl.when(pl.col("input") == "").then("instruction").otherwise("input")
     plain = question.str.to_lowercase().str.replace_all(r"[^\pL\pN]+", " ").str.strip_chars()
     tables = [
-        _parts(shard, plain.alias("question"))
-        .filter(pl.col("question").str.count_matches(" ") >= WORDS - 1)
+        _read_parts(shard, plain.alias("question"))
+        .filter(pl.col("question").str.count_matches(" ") >= MIN_QUESTION_WORDS - 1)
         .with_columns(pl.col("question").hash(seed=0))
         for shard in shards
     ]
     if tables:
-        yield from _linked(tables, "question", most=SHARED)
+        yield from _links_by_value(tables, "question", most=MAX_SHARED_ROWS)
 
 
-def _linked(
+def _links_by_value(
     tables: Sequence[pl.DataFrame], column: str, most: int | None = None
 ) -> Iterator[tuple[str, str]]:
     """Pairs of parts that share a value of a column, where at least two rows do and at most `most`."""
@@ -105,7 +105,7 @@ def _linked(
         yield from ((one, other) for one, other in pairwise(parts) if one != other)
 
 
-class _Ties:
+class _UnionFind:
     """Union-find over the few parts that are tied to others; the smallest name stands for all."""
 
     def __init__(self) -> None:
