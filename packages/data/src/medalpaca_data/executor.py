@@ -1,9 +1,8 @@
-"""Who runs a build's parts: this process, a pool of processes, or a cluster that takes functions.
+"""Stages of a build, and the engines that run them: one process, a process pool, or a Ray cluster.
 
-Anything with `submit(function, *arguments)` that returns a future is an engine: a pool of `concurrent.futures`, Dask's
-`Client.get_executor()`, submitit's executors. Parts share nothing but files, so all engines give the same bytes.
-
-What a stage is, and how it is run: shard by shard, never twice, the same whoever runs it.
+An engine is any object with `submit(function, *arguments)` that returns a future, such as the executors of
+`concurrent.futures`, Dask or submitit. Calls share only files, so all engines give the same bytes. A stage is run
+shard by shard, and a complete shard is not computed again.
 """
 
 from __future__ import annotations
@@ -27,29 +26,30 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-Call = tuple[Callable[..., Any], tuple[Any, ...]]  # picklable: it may cross to another machine
+# Picklable, because an engine may run it on another machine.
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
 Kind = Literal["serial", "processes", "ray"]
 KINDS: tuple[Kind, ...] = ("serial", "processes", "ray")
 
 
 class Engine(Protocol):
-    """Takes functions."""
+    """Protocol of an engine."""
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
-        """A future of `function(*arguments)`."""
+        """Return a future of `function(*arguments)`."""
 
 
 class Serial:
-    """Runs a function at once, here."""
+    """Engine that runs each function immediately in this process. Exceptions are raised by `submit`."""
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        future.set_result(function(*arguments))  # what it raises is raised here, in its place
+        future.set_result(function(*arguments))
         return future
 
 
 class _Ray:
-    """Functions as tasks of a Ray cluster."""
+    """Engine that runs functions as tasks of a Ray cluster."""
 
     def __init__(self, ray: Any) -> None:
         self._ray = ray
@@ -60,9 +60,9 @@ class _Ray:
 
 
 def run_all(engine: Engine, calls: Iterable[Call], at_once: int) -> Iterator[tuple[int, Any]]:
-    """(number of the call, result) of every call as it is done; at most `at_once` are under way.
+    """Yield (index of the call, result) as calls complete; at most `at_once` calls run at a time.
 
-    The first that fails ends it: those under way are waited for, no other is begun, and its error is raised.
+    If a call fails, no further call is started, running calls are awaited, and its error is raised.
     """
     left = enumerate(calls)
     pending: dict[Future[Any], int] = {}
@@ -89,15 +89,17 @@ def _result(future: Future[Any]) -> Any:
     except UserError:
         raise
     except Exception as error:
-        # Ray wraps what a task raised.
+        # Ray wraps the exception of a task.
         if isinstance(cause := getattr(error, "cause", None), UserError):
             raise cause from None
         raise
 
 
 def _begin_worker(parent: int) -> None:
-    """Seal this worker as its parent is, and end it when the parent is gone: a pool's workers wait for ever for one
-    that was killed."""
+    """Switch on sealed mode in a worker, and end it when its parent has ended.
+
+    Without the second step, workers of a killed parent would wait for ever.
+    """
     seal_if_asked()
     import threading
     import time
@@ -112,7 +114,7 @@ def _begin_worker(parent: int) -> None:
 
 @contextmanager
 def open_engine(kind: Kind, workers: int) -> Iterator[Engine]:
-    """An engine by name, closed afterwards. Raises UserError when Ray is asked for and is not there."""
+    """Yield an engine and close it afterwards. Raises UserError if Ray is requested but not installed."""
     match kind:
         case "serial":
             yield Serial()
@@ -122,7 +124,7 @@ def open_engine(kind: Kind, workers: int) -> Iterator[Engine]:
 
             # An invalid switch is an error of this process: raised in a worker, it would read as a broken pool.
             is_sealed()
-            # Not forked: polars has threads of its own, which a fork would leave hanging.
+            # Not forked, because polars has threads that would hang in a forked process.
             with ProcessPoolExecutor(workers, get_context("spawn"), _begin_worker, (os.getpid(),)) as pool:
                 yield pool
         case "ray":
@@ -132,21 +134,21 @@ def open_engine(kind: Kind, workers: int) -> Iterator[Engine]:
 
 @contextmanager
 def _ray(workers: int) -> Iterator[Engine]:
-    """The cluster that RAY_ADDRESS names, or one of `workers` on this machine."""
+    """Yield an engine on the cluster of RAY_ADDRESS, or on a local one with `workers` processes."""
     if is_sealed():
-        # Ray's own processes talk to each other past Python, where the guard does not see it.
-        raise UserError(f"engine=ray: not with {sealed_setting()}; use workers=N on this machine")
+        # Ray's processes are not Python code, so sealed mode cannot check their connections.
+        raise UserError(f"engine=ray is not allowed with {sealed_setting()}; use workers=N on this machine")
     no_telemetry()
-    # Under `uv run` Ray would build an environment anew for every worker; the one we run in is the right one.
+    # Under `uv run`, Ray would build a new environment for every worker; the current one is complete.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
         import ray
     except ImportError:
         raise UserError("engine=ray: Ray is not installed; install the extra medalpaca-data[ray]") from None
-    there = bool(os.environ.get("RAY_ADDRESS"))
+    has_cluster = bool(os.environ.get("RAY_ADDRESS"))
     own = not ray.is_initialized()
     if own:
-        local = {} if there else {"num_cpus": workers, "include_dashboard": False}
+        local = {} if has_cluster else {"num_cpus": workers, "include_dashboard": False}
         ray.init(log_to_driver=False, **local)
     try:
         yield _Ray(ray)
@@ -155,52 +157,62 @@ def _ray(workers: int) -> Iterator[Engine]:
             ray.shutdown()
 
 
-FINGERPRINT = 16  # hex digits in a folder's name
+# Hexadecimal digits in the name of a folder.
+FINGERPRINT = 16
 
-OnProgress = Callable[[str, int, int | None], None]  # (what is being done, how much is done, of how much)
+# Called with (task, units done, units in total or None).
+OnProgress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageResult:
-    """What a stage says of one shard: the same rows in the same order, perhaps changed, and which of them to drop."""
+    """Result of a stage for one shard.
+
+    Attributes:
+        frame: All rows of the shard in the same order, with changed texts.
+        drops: Rejected rows by position.
+        changes: Columns id, source_id, was, stage, field, before.
+        extra: Further records for the shard.
+        counts: Number of changes to rows that are kept, by kind.
+    """
 
     frame: pl.DataFrame
-    drops: Mapping[int, Drop] = field(default_factory=dict)  # by position
-    changes: pl.DataFrame | None = None  # id, source_id, was, stage, field, before
+    drops: Mapping[int, Drop] = field(default_factory=dict)
+    changes: pl.DataFrame | None = None
     extra: Sequence[Mapping[str, Any]] = ()
-    counts: Mapping[str, int] = field(default_factory=dict)  # what was done to rows that stay
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 def no_progress(what: str, done: int, of: int | None) -> None:
-    """Tell nobody."""
+    """Ignore the progress."""
 
 
 class Stage(ABC):
-    """A pure function of its settings and of the shards before it."""
+    """One step of a build: a pure function of its settings and the shards of the previous stage."""
 
     name: ClassVar[str]
 
     def settings(self) -> Any:
-        """Everything its result depends on but the rows; JSON."""
+        """Return a JSON value of everything the result depends on except the rows."""
         return None
 
     def prepare(self, shards: Sequence[Shard], folder: Path, on_progress: OnProgress) -> None:  # noqa: B027 - most need none
-        """What needs all rows at once. Its result goes into `folder`, for `apply` to read."""
+        """Compute what needs all rows at once, and write it to `folder`, where `apply` reads it."""
 
     @abstractmethod
     def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
-        """What becomes of one shard's rows. Does nothing else, and may run in any process."""
+        """Return the result for one shard. It has no side effects and may run in any process."""
 
 
 def fingerprint(*parts: Any) -> str:
-    """The name of a stage's result: code, settings and inputs in one hash."""
+    """Return the hash that identifies a result: over code, settings and inputs."""
     return sha256_json(parts)
 
 
 def run_stage(
     stage: Stage, before: Sequence[Shard], folder: Path, on_progress: OnProgress, engine: Engine, at_once: int
 ) -> list[Shard]:
-    """The shards of `stage` in `folder`; those that are there already are not made again."""
+    """Run a stage on all shards and return its shards in `folder`. Complete shards are not computed again."""
     after = [shard.within(folder) for shard in before]
     todo = [(old, new) for old, new in zip(before, after, strict=True) if not is_whole(new)]
     if todo:
@@ -213,7 +225,7 @@ def run_stage(
 
 
 def run_shard(stage: Stage, old: Shard, new: Shard) -> None:
-    """One shard through one stage."""
+    """Run a stage on one shard and write the result."""
     import polars as pl
 
     table = old.read()
@@ -237,11 +249,8 @@ def _lines(table: pl.DataFrame, drops: Mapping[int, Drop], stage: str) -> Iterab
         yield dropped_line(table.row(n, named=True), stage, drops[n])
 
 
-# The decisions of a stage that looks at all rows at once: which row of which shard to drop, and why.
-
-
 def write_decisions(folder: Path, drops: Iterable[tuple[str, int, Drop]]) -> None:
-    """Keep (shard key, position, drop) for `decisions`."""
+    """Write (shard key, position, drop) of rows that a stage rejects after comparing all rows."""
     import json
 
     import polars as pl
@@ -254,7 +263,7 @@ def write_decisions(folder: Path, drops: Iterable[tuple[str, int, Drop]]) -> Non
 
 
 def read_decisions(folder: Path, shard: Shard) -> dict[int, Drop]:
-    """What `write_decisions` kept for `shard`."""
+    """Return the rejected rows of `shard` by position, as written by `write_decisions`."""
     import json
 
     import polars as pl
