@@ -83,14 +83,12 @@ def test_a_file_without_identifiers_is_looked_at_and_cleared(tmp_path):
     cleared = clear(tmp_path / "rows.json", CLEAN)
     assert cleared.basis == "checked"
     assert cleared.evidence["checked"]["rows"] == len(CLEAN)
-    assert "0 identifiers in 40 rows of rows.json, not independently checked" in cleared.said
+    assert "0 identifiers in 40 rows of rows.json, not independently checked" in cleared.statement
     assert cleared.evidence["checked"]["independent_check"] is None
 
 
 def test_identifiers_are_refused_by_count_and_class_and_never_by_text(tmp_path):
-    with pytest.raises(
-        NotCleared, match=r"rows\.json: \d+ of what look like identifiers in 41 rows"
-    ) as refused:
+    with pytest.raises(NotCleared, match=r"rows\.json: \d+ possible identifiers in 41 rows") as refused:
         clear(tmp_path / "rows.json", [*CLEAN, LETTER])
     said = str(refused.value)
     assert all(kind in said for kind in ("name", "phone", "mrn", "patient_text=no", "data build"))
@@ -111,11 +109,11 @@ def test_the_limit_is_that_of_a_build(tmp_path):
 def test_stated_to_be_nobodys(tmp_path):
     cleared = clear(tmp_path / "rows.json", [LETTER], patient_text=False)
     assert cleared.basis == "declared"
-    assert "stated in the recipe" in cleared.said
+    assert "declared in the recipe" in cleared.statement
 
 
 def test_stated_to_be_patients_text_needs_a_record(tmp_path):
-    with pytest.raises(NotCleared, match="stated as patients' text"):
+    with pytest.raises(NotCleared, match="marked as patient text"):
         clear(tmp_path / "rows.json", CLEAN, patient_text=True)
 
 
@@ -123,8 +121,8 @@ def test_an_override_names_who_and_what_against(tmp_path):
     cleared = clear(tmp_path / "rows.json", [LETTER], accepted="J. Doe:\nIRB 12")
     assert cleared.as_json()["accepted_by"] == "J. Doe: IRB 12"
     assert cleared.basis == "accepted"
-    assert "accepted by J. Doe: IRB 12, against: " in cleared.said
-    assert "Weber" not in cleared.said
+    assert "accepted by J. Doe: IRB 12, against: " in cleared.statement
+    assert "Weber" not in cleared.statement
 
 
 def test_a_directory_marked_as_patients_text_with_a_record_passes(meadow):
@@ -134,8 +132,8 @@ def test_a_directory_marked_as_patients_text_with_a_record_passes(meadow):
     [record] = cleared.evidence["records"]
     assert (record["within_limit"], record["independent_check"]) == (True, None)
     assert "passed" not in json.dumps(cleared.as_json())
-    assert cleared.said == (
-        "1 source by its ledger, 1 of them patients' text or dialogue, de-identified: letters (3 found and replaced, "
+    assert cleared.statement == (
+        "1 source according to the ledger, 1 with patient text or dialogue, de-identified: letters (3 found and replaced, "
         "0 left in rows that were dropped; limit 1000 per 1,000 rows; not independently checked)"
     )
     assert (cleared.evidence["ledger_format"], cleared.notes) == (3, ())
@@ -146,7 +144,7 @@ def test_an_older_ledger_is_read_and_the_changed_rule_is_named(meadow):
     fresh = judged(path)
     older = judged(as_format_2(path))
     assert older.notes == (f"{path}: {NOTE}",)
-    assert older.said == fresh.said
+    assert older.statement == fresh.statement
     assert older.evidence == {**fresh.evidence, "ledger_format": 2}
     assert changed_since(older.as_json()) == (NOTE,)
     assert changed_since(fresh.as_json()) == ()
@@ -155,7 +153,7 @@ def test_an_older_ledger_is_read_and_the_changed_rule_is_named(meadow):
 def test_an_older_ledger_without_a_passing_record_is_refused(meadow):
     path = as_format_2(meadow(patient_text=True, deidentify={"mode": "replace"}), passed=False)
     with pytest.raises(
-        NotCleared, match=r"source letters: its ledger counts more identifiers than deidentify\.limit"
+        NotCleared, match=r"source letters: the ledger counts more identifiers than deidentify\.limit"
     ):
         judged(path)
     accepted = judged(path, accepted="J. Doe: test")
@@ -177,7 +175,7 @@ def test_other_formats_are_refused(meadow, written, shown):
     path = meadow()
     ledger = json.loads((path / "ledger.json").read_text())
     (path / "ledger.json").write_text(json.dumps(ledger | {"format": written}))
-    with pytest.raises(UserError, match=rf"ledger\.json: format {shown} cannot be read, only 2 and 3; build"):
+    with pytest.raises(UserError, match=rf"ledger\.json: unknown format {shown}; allowed: 2, 3; build"):
         judged(path, accepted="J. Doe: test")
 
 
@@ -197,15 +195,15 @@ def test_a_directory_marked_as_patients_text_without_a_passing_record_is_refused
 
 
 def test_dialogues_need_a_record_marked_or_not(meadow):
-    with pytest.raises(NotCleared, match="source letters: patients' text or dialogue"):
+    with pytest.raises(NotCleared, match="source letters: patient text or dialogue"):
         judged(meadow("chat"))
 
 
 def test_anybodys_file_in_a_directory_is_looked_at_as_if_it_lay_there_alone(meadow):
     path = meadow(rows=[*CLEAN, LETTER])
-    with pytest.raises(NotCleared, match="look like identifiers"):
+    with pytest.raises(NotCleared, match="possible identifiers"):
         judged(path)
-    assert "no patients' text in letters" in judged(path, patient_text=False).said
+    assert "no patient text in letters" in judged(path, patient_text=False).statement
 
 
 def test_a_ledger_speaks_for_its_own_rows_only(meadow, tmp_path):
@@ -213,7 +211,7 @@ def test_a_ledger_speaks_for_its_own_rows_only(meadow, tmp_path):
     import polars as pl
 
     pl.concat([pl.read_parquet(path / "train.parquet")] * 2).write_parquet(path / "train.parquet")
-    with pytest.raises(UserError, match=r"train\.parquet: not the rows that its ledger accounts for"):
+    with pytest.raises(UserError, match=r"train\.parquet: the file was changed after the build"):
         judged(path, accepted="J. Doe: test")
 
 

@@ -367,10 +367,7 @@ def _inputs(recipe: Recipe, root: Path) -> dict[str, list[tuple[Path, str]]]:
 
 def _commonest_reasons(trail: Sequence[tuple[str, Sequence[Shard]]]) -> str:
     reasons = total((dataset.account(shard) for _, shards in trail for shard in shards), "reasons")
-    return (
-        ", ".join(f"{reason}: {count:,}" for reason, count in reasons.most_common(3))
-        or "no records"
-    )
+    return ", ".join(f"{reason}: {count:,}" for reason, count in reasons.most_common(3)) or "no records"
 
 
 def _load_exam(name: str, root: Path) -> Exam:

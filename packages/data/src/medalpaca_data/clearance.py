@@ -1,7 +1,7 @@
-"""Whether rows may be trained on: by what a ledger says of patients' text, else by a look at them here and now.
+"""The gate before training: whether rows may be used, given what is known about patient text in them.
 
-A model can be made to say what it has learned, so what patients wrote, or what was written about them, is learned only
-with a record that identifiers were looked for, or on the word of somebody who is named.
+A model can reproduce text that it was trained on. Therefore rows with patient text are used only if a ledger records
+their de-identification, or if a named person accepts the risk. Rows without a ledger are searched for identifiers.
 """
 
 from __future__ import annotations
@@ -17,57 +17,62 @@ from .core.files import sha256_file
 from .core.row import SPLITS, Row
 from .deid.settings import NOT_CHECKED, Deidentification, describe_record
 
-# Kinds of source whose rows are what people said to each other: they need a record, marked as patients' text or not.
+# Kinds of source with dialogues. They need a de-identification record even if they are not marked as patient text.
 DIALOGUES = frozenset({"chat", "patient_dialogues"})
-# Kinds that take anybody's file: unmarked, it is looked at like a file without a ledger.
-ANYBODYS = frozenset({"alpaca"})
+# Kinds that read any file. If not marked, their rows are searched like those of a file without a ledger.
+GENERIC = frozenset({"alpaca"})
 
-LIMIT = Deidentification().limit  # identifiers per 1,000 rows, as in a build
+# Identifiers per 1,000 rows, as in a build.
+LIMIT = Deidentification().limit
 
 Basis = Literal["ledger", "declared", "checked", "accepted"]
 
 
 class NotCleared(UserError):
-    """The rows may not be trained on. The message has counts and classes, and never their text."""
+    """The rows may not be used for training. The message has counts and classes, but no text of the rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clearance:
-    """Why rows may be trained on. `said` is a sentence for the model card; `evidence` is for the manifest.
+    """Reason why rows may be used for training.
 
-    `notes` are lines for the screen: rules that have changed since the ledger was written.
+    `statement` is a sentence for the model card and `evidence` is for the manifest. `notes` are lines for the screen:
+    rules that have changed since the ledger was written.
     """
 
     basis: Basis
-    said: str
+    statement: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the entry of the manifest."""
-        return {"basis": self.basis, "said": self.said, **self.evidence}
+        return {"basis": self.basis, "said": self.statement, **self.evidence}
 
 
 def clear(
     path: Path, rows: Sequence[Row], *, patient_text: bool | None = None, accepted: str | None = None
 ) -> Clearance:
-    """Clear `rows`, all that were read from the file or Meadow directory `path`, for training.
+    """Return the reason why `rows`, all rows of the file or Meadow directory `path`, may be used for training.
 
-    `patient_text` is what the recipe states of them: false, true, or None for nothing. It can add to what a ledger
-    says and never take from it. `accepted` overrides a refusal: it says who answers for it, and is kept.
+    `patient_text` is the value in the training recipe, or None if it is not set. True adds to the ledger's marks;
+    false never removes them. `accepted` is the person who accepts the risk of a refusal; it is recorded.
 
-    Raises NotCleared where a record is missing or above its limit, or identifiers were found, and UserError for a
-    directory whose rows are not those of its ledger.
+    Raises NotCleared if a de-identification record is missing or above its limit, or identifiers were found.
+    Raises UserError if the rows are not those of the ledger.
     """
     ledger = _ledger(path)
     notes = _notes(path, ledger) if ledger else ()
     try:
-        return replace(_judge(path, rows, patient_text, ledger), notes=notes)
+        return replace(_decide(path, rows, patient_text, ledger), notes=notes)
     except NotCleared as refusal:
         if accepted is None:
             raise
-        who = " ".join(accepted.split())  # a line of a card
-        return Clearance("accepted", f"accepted by {who}, against: {refusal}", {"accepted_by": who}, notes)
+        # One line, because the model card has it in a list.
+        person = " ".join(accepted.split())
+        return Clearance(
+            "accepted", f"accepted by {person}, against: {refusal}", {"accepted_by": person}, notes
+        )
 
 
 def changed_since(patient_text: Mapping[str, Any]) -> tuple[str, ...]:
@@ -96,19 +101,19 @@ def _notes(path: Path, ledger: Mapping[str, Any]) -> tuple[str, ...]:
     return (f"{path}: {changed}",) if changed else ()
 
 
-def _judge(
+def _decide(
     path: Path, rows: Sequence[Row], patient_text: bool | None, ledger: Mapping[str, Any] | None
 ) -> Clearance:
     if ledger is not None:
         return _by_ledger(path, rows, patient_text, ledger)
     if patient_text:
         raise NotCleared(
-            f"{path}: stated as patients' text (patient_text=yes), and no ledger says that it was de-identified; "
+            f"{path}: marked as patient text (patient_text=yes), but no ledger records its de-identification; "
             "build it with `data build` and deidentify.mode=replace"
         )
     if patient_text is False:
-        return Clearance("declared", f"stated in the recipe: {path.name} holds no text of or about patients")
-    return _checked(path, rows)
+        return Clearance("declared", f"declared in the recipe: {path.name} has no patient text")
+    return _search(path, rows)
 
 
 def _by_ledger(
@@ -124,43 +129,41 @@ def _by_ledger(
     ]
     if missing := [name for name in marked if name not in records]:
         raise NotCleared(
-            f"{path}: source {', '.join(missing)}: patients' text or dialogue, and its ledger has no record that it "
-            "was de-identified; build it again with patient_text: true there and deidentify.mode=replace"
+            f"{path}: source {', '.join(missing)}: patient text or dialogue, but the ledger has no record of its "
+            "de-identification; build it again with patient_text: true for the source and deidentify.mode=replace"
         )
     if above := [name for name, record in records.items() if record.get("within_limit") is not True]:
         raise NotCleared(
-            f"{path}: source {', '.join(above)}: its ledger counts more identifiers than deidentify.limit allows; "
-            "build it again"
+            f"{path}: source {', '.join(above)}: the ledger counts more identifiers than deidentify.limit allows; "
+            "build it again with deidentify.mode=replace"
         )
-    unmarked = {
-        name for name, source in sources.items() if source["kind"] in ANYBODYS and name not in records
-    }
-    found: Mapping[str, Any] = {}
-    many = "sources by their" if len(sources) != 1 else "source by its"
-    said = f"{len(sources)} {many} ledger, {len(marked)} of them patients' text or dialogue"
+    unmarked = {name for name, source in sources.items() if source["kind"] in GENERIC and name not in records}
+    search: Mapping[str, Any] = {}
+    many = "sources" if len(sources) != 1 else "source"
+    statement = f"{len(sources)} {many} according to the ledger, {len(marked)} with patient text or dialogue"
     if records:
-        said += ", de-identified: " + "; ".join(describe_record(record) for record in records.values())
+        statement += ", de-identified: " + "; ".join(describe_record(record) for record in records.values())
     if unmarked and patient_text is False:
-        said += f"; stated in the recipe: no patients' text in {', '.join(sorted(unmarked))}"
+        statement += f"; declared in the recipe: no patient text in {', '.join(sorted(unmarked))}"
     elif unmarked:
         others = sources.keys() - unmarked
-        looked = _checked(path, [row for row in rows if row.source not in others])
-        said, found = f"{said}; {looked.said}", looked.evidence
-    evidence = {"ledger_format": ledger["format"], "records": list(records.values()), **found}
-    return Clearance("ledger", said, evidence)
+        searched = _search(path, [row for row in rows if row.source not in others])
+        statement, search = f"{statement}; {searched.statement}", searched.evidence
+    evidence = {"ledger_format": ledger["format"], "records": list(records.values()), **search}
+    return Clearance("ledger", statement, evidence)
 
 
 def _refuse_other_rows(path: Path, files: Mapping[str, str]) -> None:
     for name in (f"{split}.parquet" for split in SPLITS):
         if (path / name).is_file() and sha256_file(path / name) != files.get(name):
             raise UserError(
-                f"{path / name}: not the rows that its ledger accounts for, so what that says of them means nothing; "
+                f"{path / name}: the file was changed after the build, so its ledger is not valid for it; "
                 "build the directory again"
             )
 
 
-def _checked(path: Path, rows: Sequence[Row]) -> Clearance:
-    """Look for identifiers by rule, as `data deid check` does."""
+def _search(path: Path, rows: Sequence[Row]) -> Clearance:
+    """Search rows for identifiers by rules, as `data deid check` does."""
     from .deid.find import rules_sha256
     from .deid.review import find_in_rows
 
@@ -168,13 +171,13 @@ def _checked(path: Path, rows: Sequence[Row]) -> Clearance:
     classes = ", ".join(f"{kind} {count:,}" for kind, count in hits.most_common())
     if hits.total() * 1000 > LIMIT * len(rows):
         raise NotCleared(
-            f"{path}: {hits.total():,} of what look like identifiers in {len(rows):,} rows ({classes}), more than "
-            f"{LIMIT:g} per 1,000; if nobody's records are in it say patient_text=no, else build it with `data build`, "
-            "patient_text: true and deidentify.mode=replace (`data deid check` shows where they stand)"
+            f"{path}: {hits.total():,} possible identifiers in {len(rows):,} rows ({classes}), more than {LIMIT:g} per "
+            "1,000; if the rows have no patient text, set patient_text=no; otherwise build them with `data build`, "
+            "patient_text: true and deidentify.mode=replace (`data deid check` shows masked examples)"
         )
     return Clearance(
         "checked",
-        f"checked by rule before training: {hits.total():,} identifiers in {len(rows):,} rows of {path.name}"
+        f"searched by rules before training: {hits.total():,} identifiers in {len(rows):,} rows of {path.name}"
         + (f" ({classes})" if classes else "")
         + f", {NOT_CHECKED}",
         {

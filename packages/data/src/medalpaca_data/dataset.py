@@ -1,6 +1,6 @@
-"""The Meadow directory: rows as Parquet and JSON lines, rejects, changes, exam hits, contradictions, ledger, card.
+"""The Meadow directory that a build writes: rows, rejected records, changes, ledger and dataset card.
 
-The dataset card of a Meadow directory: every number in it is computed, and taken from the ledger.
+Rows are written as Parquet and JSON lines. All numbers of the dataset card are taken from the ledger.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from .core.errors import UserError, one_line
-from .core.files import existing, sha256_file, write_json, write_text
+from .core.files import existing, refuse_directory, sha256_file, write_json, write_text
 from .core.joined_digits import JOINED
 from .core.row import FIELDS
 from .deid.settings import NOT_CHECKED
@@ -32,13 +32,14 @@ SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_
 
 
 def card(ledger: Mapping[str, Any]) -> str:
-    """The README.md of a Meadow directory, in the hub's layout, so that `datasets.load_dataset(DIR)` just works."""
+    """Return the dataset card in the format of the Hugging Face hub, so that `datasets.load_dataset(DIR)` works."""
     rows = sum(ledger["rows"].values())
-    # A split without rows would be refused by the hub's readers.
+    # `datasets` cannot read a split without rows.
     files = [{"split": split, "path": f"{split}.parquet"} for split, count in ledger["rows"].items() if count]
     head = {
         "pretty_name": ledger["name"],
-        "license": "other",  # several; counted below
+        # Rows have several licences, which are counted below.
+        "license": "other",
         **({"language": [language]} if (language := ledger["recipe"]["language"]) else {}),
         "task_categories": ["question-answering", "text-generation"],
         "tags": ["medical", "instruction"],
@@ -54,21 +55,21 @@ def card(ledger: Mapping[str, Any]) -> str:
         "",
         f"# {ledger['name']}",
         "",
-        "Instruction rows (`instruction`, `input`, `output`) with their origin, made by `data build`. "
+        "Instruction rows (`instruction`, `input`, `output`) with their origin, written by `data build`. "
         "Not for clinical use.",
         "",
         "| split | rows |",
         "|---|---:|",
         *(f"| {split} | {count:,} |" for split, count in ledger["rows"].items()),
         "",
-        "The same rows lie in `jsonl/`, one object a line.",
+        "The directory `jsonl/` has the same rows as JSON lines.",
         "",
         "## Sources",
         "",
         *_sources(ledger),
         "",
         *(
-            [f"Left out by the recipe's `skip`: {', '.join(ledger['skipped'])}.", ""]
+            [f"Sources not read, by `skip` in the recipe: {', '.join(ledger['skipped'])}.", ""]
             if ledger["skipped"]
             else []
         ),
@@ -80,30 +81,30 @@ def card(ledger: Mapping[str, Any]) -> str:
         "",
         "## Licences",
         "",
-        "Of the rows as they are here; each row names its own, and whom it is to be credited to "
-        f"({ledger['attributions']:,} different credits).",
+        "Each row has the fields `licence` and `attribution`. "
+        f"There are {ledger['attributions']:,} different attributions.",
         "",
         "| licence | rows |",
         "|---|---:|",
         *(f"| {licence} | {count:,} |" for licence, count in ledger["licences"].items()),
         "",
-        "## What was done",
+        "## Stages",
         "",
         *_stages(ledger),
         "",
-        f"Questions with several answers: {contradictions['questions']:,} ({contradictions['rows']:,} rows). "
-        "They are listed in `contradictions.jsonl` and left as they are."
+        f"Contradictions: {contradictions['questions']:,} questions with several answers "
+        f"({contradictions['rows']:,} rows). They are listed in `contradictions.jsonl` and were not changed."
         if contradictions["questions"]
         else "No question has several answers.",
         "",
         *_deidentified(ledger),
         *(
-            [f"Kept clear of: {', '.join(exams)}.", ""]
+            [f"Decontamination: rows with questions of these exams were rejected: {', '.join(exams)}.", ""]
             if exams
-            else ["No exam was named that the rows had to be kept clear of.", ""]
+            else ["Decontamination: the recipe names no exam, so rows may contain exam questions.", ""]
         ),
-        "Rejected records lie in `rejected/` with file, line and reason; `ledger.json` has the account per stage; "
-        "`changes.parquet`, where there is one, has every text that was mended as it stood before.",
+        "The directory `rejected/` has every rejected record with file, line and reason. `ledger.json` has the counts "
+        "of every stage. `changes.parquet`, if present, has the original text of every changed row.",
         "",
         f"Fingerprint `{ledger['fingerprint']}` (recipe, raw files, exams and code).",
         "",
@@ -112,7 +113,7 @@ def card(ledger: Mapping[str, Any]) -> str:
 
 
 def _deidentified(ledger: Mapping[str, Any]) -> list[str]:
-    """Return what the detector found and left of patients' identifiers, which no other check confirms."""
+    """Return the counts of the de-identification. No independent check confirms them."""
     lines = []
     for record in ledger["deidentification"]:
         hits, left = sum(record["hits"].values()), sum(record["left"].values())
@@ -129,7 +130,7 @@ def _deidentified(ledger: Mapping[str, Any]) -> list[str]:
 
 
 def _sources(ledger: Mapping[str, Any]) -> list[str]:
-    """A line for each source; with what was published of it, in a recipe that says so."""
+    """Return a table row per source, with published counts if the recipe has them."""
     parity = any(source["published"] is not None for source in ledger["sources"])
     names = ["source", *(["published"] if parity else []), "read", "kept", "rejected", "licence"]
     lines = [f"| {' | '.join(names)} |", f"|---|{'---:|' * (len(names) - 2)}---|"]
@@ -141,7 +142,7 @@ def _sources(ledger: Mapping[str, Any]) -> list[str]:
 
 
 def _stages(ledger: Mapping[str, Any]) -> list[str]:
-    """Rows in, rows out and why, for every stage over all sources."""
+    """Return a table row per stage, summed over all sources."""
     names = [stage["stage"] for stage in ledger["sources"][0]["stages"]]
     lines = ["| stage | read | kept | rejected |", "|---|---:|---:|---:|"]
     for name in names:
@@ -153,23 +154,22 @@ def _stages(ledger: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-GROUP = 50_000  # rows in a row group: a set size, so that equal rows give equal bytes
+# Rows of a Parquet row group, fixed so that equal rows give equal bytes.
+ROW_GROUP = 50_000
 CHANGES, HITS, CONTRADICTIONS = "changes.parquet", "exam_hits.jsonl", "contradictions.jsonl"
 Trail = Sequence[tuple[str, Sequence[Shard]]]
 
 
 def account(shard: Shard) -> dict[str, Any]:
-    """The account of a shard that is done."""
+    """Return the counts of a complete shard."""
     found = read_account(shard)
     if found is None:
-        raise RuntimeError(f"{shard.account}: a stage left no account")
+        raise RuntimeError(f"{shard.account}: a stage wrote no counts")
     return found
 
 
 def check_out(out: Path, *, replace: bool) -> None:
-    """Refuse a place that could not be built into, before any work is done."""
-    from .core.files import refuse_directory
-
+    """Raise UserError if `out` cannot be written, before any work is done."""
     refuse_directory(out, replace=replace)
 
 
@@ -180,9 +180,10 @@ def write(
     contradictions: Sequence[Mapping[str, Any]],
     private: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Write all but ledger and card; what was written, counted from the rows themselves.
+    """Write all files except ledger and card, and return counts of the written rows.
 
-    Of `private` sources, what was rejected or mended before de-identification is written without identifiers, or not.
+    For `private` sources, rejects and changes from before de-identification are written without identifiers, or not
+    at all.
     """
     import polars as pl
 
@@ -208,7 +209,7 @@ def write(
         rows_of.sink_parquet(
             folder / f"{split}.parquet",
             compression="zstd",
-            row_group_size=GROUP,
+            row_group_size=ROW_GROUP,
             maintain_order=True,
             statistics=False,
         )
@@ -232,14 +233,15 @@ def write(
 
 
 def write_papers(folder: Path, ledger: Mapping[str, Any]) -> None:
-    """Ledger and card, which are written last because they say what the rest is."""
+    """Write ledger and card. They are written last because they describe the other files."""
     write_json(folder / LEDGER, ledger)
     write_text(folder / "README.md", card(ledger))
 
 
 def _gather_rejects(folder: Path, trail: Trail, private: Collection[str]) -> None:
-    """One file a source, its rejects in the order of the stages."""
-    raw = set(private)  # sources whose identifiers no stage has looked for yet
+    """Write one file per source with its rejects in the order of the stages."""
+    # Sources that have not been de-identified at the current stage.
+    raw = set(private)
     for name, shards in trail:
         if name == Deidentify.name:
             raw.clear()
@@ -259,7 +261,7 @@ def _redacted(line: bytes) -> bytes:
     from .deid.replace import redact
 
     entry = json.loads(line)
-    # A telephone number with markup inside is not found; the record can be looked up by file and place.
+    # A telephone number with markup inside is not detected; file and location identify the record.
     if entry["reason"] == JOINED:
         entry = {name: entry[name] for name in ("file", "place", "stage", "reason")} | {"record": None}
     return (json.dumps({**entry, "record": redact(entry["record"])}) + "\n").encode()
@@ -276,7 +278,7 @@ def _gather_changes(file: Path, trail: Trail, private: Collection[str]) -> None:
     ]
     if found:
         pl.scan_parquet(found, glob=False).sink_parquet(
-            file, compression="zstd", row_group_size=GROUP, maintain_order=True, statistics=False
+            file, compression="zstd", row_group_size=ROW_GROUP, maintain_order=True, statistics=False
         )
 
 
@@ -287,17 +289,19 @@ def _lines(file: Path) -> Iterable[str]:
 
 
 def require_meadow(directory: Path) -> dict[str, Any]:
-    """Return the ledger of a Meadow directory, an older one in the current form.
+    """Return the ledger of a Meadow directory, converted to the current format.
 
-    Raises UserError when no build of ours made the directory, and for a format that cannot be read.
+    Raises UserError if the directory has no ledger or one of an unknown format.
     """
     ledger = read_ledger(existing(directory, "directory"))
     if ledger is None:
-        raise UserError(f"{directory}: no {LEDGER}, so this is not a Meadow directory (made by `data build`)")
+        raise UserError(
+            f"{directory}: no {LEDGER}, so it is not a Meadow directory (written by `data build`)"
+        )
     current = in_current_form(ledger)
     if current is None:
         raise UserError(
-            f"{directory / LEDGER}: format {ledger.get('format')!r} cannot be read, only {FORMAT - 1} and {FORMAT}; "
+            f"{directory / LEDGER}: unknown format {ledger.get('format')!r}; allowed: {FORMAT - 1}, {FORMAT}; "
             "build the directory again"
         )
     return current
@@ -305,7 +309,7 @@ def require_meadow(directory: Path) -> dict[str, Any]:
 
 @contextmanager
 def reading(directory: Path) -> Iterator[None]:
-    """Say of a Meadow directory that it is damaged, where a library would say how it stumbled."""
+    """Convert errors of libraries that read a Meadow directory to a UserError."""
     import polars as pl
 
     try:
@@ -315,8 +319,8 @@ def reading(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def writing(place: Path) -> Iterator[None]:
-    """Say where it was that nothing more could be written."""
+def writing(path: Path) -> Iterator[None]:
+    """Convert errors while writing to a UserError with the path."""
     import polars as pl
 
     try:
@@ -324,4 +328,4 @@ def writing(place: Path) -> Iterator[None]:
     except UserError:
         raise
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise UserError(f"{place}: cannot be written ({one_line(error)[:200]})") from None
+        raise UserError(f"{path}: cannot be written ({one_line(error)[:200]})") from None
