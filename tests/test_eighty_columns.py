@@ -13,7 +13,7 @@ from rich.console import Console
 
 from medalpaca_data.cli import main as data
 from medalpaca_data.core.errors import CheckFailed
-from medalpaca_data.show import Watched
+from medalpaca_data.show import ProgressBars
 from medalpaca_evalharness.cli import main as exam
 from medalpaca_evalharness.stress.run import Watched as Examined
 from medalpaca_train.canary import show as show_canary
@@ -218,9 +218,9 @@ def test_live_bars_fit(columns, capsys):
     with metered(screen, 0, 12_345, Fast(), 1.0) as meter:
         meter._started -= 100  # seconds
         meter.step(1_234, 12.345, 12_345_678, 0.0)
-    with Watched(screen) as watched:
-        watched.tell(f"read {NAMES[0]}", 123_456_789, None)
-        watched.tell("near duplicates", 123_456, 1_234_567)
+    with ProgressBars(screen) as bars:
+        bars.update(f"read {NAMES[0]}", 123_456_789, None)
+        bars.update("near duplicates", 123_456, 1_234_567)
     with Examined(screen) as examined:
         examined.tell("tuned", 0, 12_345)
         examined.tell("tuned", 1_234, 12_345)

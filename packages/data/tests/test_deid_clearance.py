@@ -133,8 +133,8 @@ def test_a_directory_marked_as_patients_text_with_a_record_passes(meadow):
     assert (record["within_limit"], record["independent_check"]) == (True, None)
     assert "passed" not in json.dumps(cleared.as_json())
     assert cleared.statement == (
-        "1 source according to the ledger, 1 with patient text or dialogue, de-identified: letters (3 found and replaced, "
-        "0 left in rows that were dropped; limit 1000 per 1,000 rows; not independently checked)"
+        "1 source according to the ledger, 1 with patient text or dialogue, de-identified: letters (3 found and "
+        "replaced, 0 left in rows that were dropped; limit 1000 per 1,000 rows; not independently checked)"
     )
     assert (cleared.evidence["ledger_format"], cleared.notes) == (3, ())
 

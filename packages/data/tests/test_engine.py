@@ -61,7 +61,7 @@ def test_a_fault_in_a_worker_is_told_as_usual(write, recipe_file, tmp_path, monk
 
 
 def test_no_more_calls_at_once_than_wanted_and_none_after_a_failure():
-    class Watched:
+    class ProgressBars:
         def __init__(self) -> None:
             self.pool, self.now, self.most, self.begun = ThreadPoolExecutor(8), 0, 0, 0
 
@@ -73,10 +73,10 @@ def test_no_more_calls_at_once_than_wanted_and_none_after_a_failure():
             future.add_done_callback(lambda _: setattr(self, "now", self.now - 1))
             return future
 
-    watched = Watched()
+    watched = ProgressBars()
     assert dict(run_all(watched, [(pow, (n, 2)) for n in range(50)], 3)) == {n: n * n for n in range(50)}
     assert watched.most <= 3
-    failing = Watched()
+    failing = ProgressBars()
     with pytest.raises(ZeroDivisionError):
         list(run_all(failing, [(divmod, (1, 0))] * 50, 2))
     assert failing.begun <= 4

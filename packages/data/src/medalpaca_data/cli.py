@@ -119,7 +119,7 @@ def _build(args: argparse.Namespace) -> None:
     from .build import build
     from .executor import KINDS
     from .recipe import load_recipe
-    from .show import Watched, build_as_json, show_build
+    from .show import ProgressBars, build_as_json, show_build
 
     own, overrides = split_keys(args.overrides, {"out": "", "engine": "", "workers": ""})
     if not own["out"]:
@@ -132,10 +132,8 @@ def _build(args: argparse.Namespace) -> None:
         raise UserError(f"engine={engine}: allowed: {', '.join(KINDS)}")
     recipe, root = load_recipe(args.recipe, overrides)
     console = screen(stderr=args.json)
-    with Watched(console) as watched:
-        built = build(
-            recipe, root, Path(own["out"]), on_progress=watched.tell, engine=engine, workers=workers
-        )
+    with ProgressBars(console) as bars:
+        built = build(recipe, root, Path(own["out"]), on_progress=bars.update, engine=engine, workers=workers)
     if args.json:
         print_json(build_as_json(built))
     else:
@@ -206,14 +204,14 @@ def _add_fetch(commands: Commands[Command]) -> None:
 
 def _fetch(args: argparse.Namespace) -> None:
     from .fetch import fetch
-    from .show import Watched, downloading
+    from .show import ProgressBars, download_columns
 
     key, _, directory = args.out.partition("=")
     if key not in ("out", "to") or not directory:
         raise UserError(f"data fetch: {args.out!r} is not allowed; write out=DIR")
     console = screen(stderr=args.json)
-    with Watched(console, *downloading()) as watched:
-        fetched = fetch(args.name, Path(directory), told=watched.tell)
+    with ProgressBars(console, *download_columns()) as bars:
+        fetched = fetch(args.name, Path(directory), told=bars.update)
     if args.json:
         print_json({"name": args.name, "files": [str(path) for path in fetched]})
         return
@@ -382,11 +380,11 @@ def _estimate(args: argparse.Namespace) -> None:
     from . import cost
     from .build import estimate_rephrasing
     from .recipe import load_recipe
-    from .show import Watched
+    from .show import ProgressBars
 
     console = screen(stderr=args.json)
-    with Watched(console) as watched:
-        estimate = estimate_rephrasing(*load_recipe(args.recipe, args.overrides), watched.tell)
+    with ProgressBars(console) as bars:
+        estimate = estimate_rephrasing(*load_recipe(args.recipe, args.overrides), bars.update)
     if args.json:
         print_json(cost.estimate_as_json(estimate))
     else:

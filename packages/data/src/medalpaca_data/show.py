@@ -1,9 +1,4 @@
-"""`data sources`: what can be built from, and how to come by it.
-
-What a build shows when it is done: the account per source and stage.
-
-What a build or a download shows while it works: a bar for each stage or file, with rate and time left.
-"""
+"""Terminal output of `data sources` and `data build`, and the progress bars of builds and downloads."""
 
 from __future__ import annotations
 
@@ -36,11 +31,12 @@ from .ledger import LEDGER
 from .sources import Source
 from .sources.base import About, BaseSource
 
-ROOMY = 110  # columns
+# Terminal columns from which the table of sources also has the file format.
+WIDE = 110
 
 
 def kinds() -> dict[str, type[BaseSource]]:
-    """kind -> class of every source."""
+    """Return the class of every source by its kind."""
     classes: tuple[type[BaseSource], ...] = get_args(Source)
     return {str(cls.model_fields["kind"].default): cls for cls in sorted(classes, key=_kind)}
 
@@ -50,17 +46,17 @@ def _kind(cls: type[BaseSource]) -> str:
 
 
 def about(kind: str) -> About:
-    """What is known of a kind of source. Raises UserError, naming the nearest, for one that does not exist."""
+    """Return the description of a kind of source. Raises UserError for an unknown kind."""
     known = kinds()
     if kind not in known:
         guess = nearest(kind, known)
-        hint = f"did you mean {guess!r}?" if guess else "`data sources` lists them"
+        hint = f"did you mean {guess!r}?" if guess else "run `data sources` for the list"
         raise UserError(f"no source {kind!r}; {hint}")
     return known[kind].about
 
 
 def sources_as_json(kind: str | None = None) -> Any:
-    """One source, or all of them, for scripts."""
+    """Return the description of one source, or of all, as JSON."""
     import dataclasses
 
     listed = {name: dataclasses.asdict(about(name)) for name in kinds()}
@@ -72,52 +68,50 @@ def sources_as_json(kind: str | None = None) -> Any:
 
 
 def show_sources(console: Console) -> None:
-    """All sources in a table; their formats only where there is room for them."""
-    roomy = console.width >= ROOMY
+    """Print a table of all sources."""
+    is_wide = console.width >= WIDE
     table = Table(show_lines=True)
     table.add_column("source", no_wrap=True)
-    if roomy:
+    if is_wide:
         table.add_column("format", ratio=2, overflow="fold")
     table.add_column("licence", ratio=1, overflow="fold")
     table.add_column("default", justify="center", no_wrap=True)
     table.add_column("rows", ratio=1, overflow="fold")
     for name in kinds():
-        one = about(name)
-        told = (one.licence, "yes" if one.default else "off", one.rows)
-        table.add_row(name, *((one.format,) if roomy else ()), *told)
+        source = about(name)
+        cells = (source.licence, "yes" if source.default else "off", source.rows)
+        table.add_row(name, *((source.format,) if is_wide else ()), *cells)
     console.print(table)
     console.print(
-        "`data sources NAME` says where to get a source, its format, and how a recipe names it.",
+        "Run `data sources NAME` for the download, the file format and the recipe keys of one source.",
         highlight=False,
     )
 
 
 def show_source(kind: str, console: Console) -> None:
-    """Where to get a source, where to put it, and its settings."""
-    one = about(kind)
-    told = {
-        "what": one.title,
-        "format": one.format,
-        "get it": one.get,
-        "put it": "anywhere; name it in the recipe, relative to the recipe's own directory",
-        "licence": one.licence,
-        "size": one.size,
-        "rows": one.rows,
-        "default": "in medical_meadow" if one.default else "off",
-        "note": one.remark,
-        "patient text": "yes: training on it demands a de-identification record"
-        if one.patient_text
-        else "no",
+    """Print download, licence and recipe keys of a source."""
+    source = about(kind)
+    values = {
+        "what": source.title,
+        "format": source.format,
+        "get it": source.get,
+        "put it": "any directory; the path in the recipe is relative to the recipe file",
+        "licence": source.licence,
+        "size": source.size,
+        "rows": source.rows,
+        "default": "in the recipe medical_meadow" if source.default else "off",
+        "note": source.remark,
+        "patient text": "yes: training needs a de-identification record" if source.patient_text else "no",
     }
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, style="bold")
     grid.add_column(ratio=1, overflow="fold")
-    for key, text in told.items():
+    for key, text in values.items():
         if text:
             grid.add_row(key, text)
     console.print(kind, style="bold")
     console.print(grid)
-    settings = Table(title="In a recipe, under sources:", title_justify="left")
+    settings = Table(title="Keys of an entry under sources: in a recipe", title_justify="left")
     settings.add_column("key", no_wrap=True)
     settings.add_column("default", ratio=1, overflow="fold")
     for key, default in _settings(kind).items():
@@ -126,53 +120,54 @@ def show_source(kind: str, console: Console) -> None:
 
 
 def _settings(kind: str) -> dict[str, str]:
-    """key -> default, as YAML would write it, and `required` where there is none; then the choices, if they are few."""
+    """Return the default of every recipe key as YAML, or `required`, and its choices."""
     import json
 
     fields = kinds()[kind].model_fields
-    told = {}
+    settings = {}
     for key in ("kind", *(key for key in fields if key != "kind")):
         default = fields[key].get_default(call_default_factory=True)
-        said = "required" if fields[key].is_required() else json.dumps(default, default=str)
+        text = "required" if fields[key].is_required() else json.dumps(default, default=str)
         choices = _choices(fields[key].annotation)
-        told[key] = f"{said} ({choices})" if choices else said
-    return told
+        settings[key] = f"{text} ({choices})" if choices else text
+    return settings
 
 
 def _choices(annotation: Any) -> str:
-    """What a setting can be where it is one of a list, else ""."""
+    """Return the allowed values of a setting with few values, else an empty string."""
     inner = get_args(annotation)
     match get_origin(annotation):
         case origin if origin is Literal:
             return f"one of {', '.join(map(str, inner))}" if len(inner) > 1 else ""
         case origin:
-            found = next(filter(None, map(_choices, inner)), "")
-            within = "keys: " if origin is dict else "each " if origin in (tuple, list) else ""
-            return within + found if found else ""
+            choices = next(filter(None, map(_choices, inner)), "")
+            prefix = "keys: " if origin is dict else "each " if origin in (tuple, list) else ""
+            return prefix + choices if choices else ""
 
 
-SHOWN = 3  # reasons a stage lists; the ledger has them all
+# Reasons that are printed per stage; the ledger has all.
+MAX_REASONS = 3
 
 
 def show_build(built: Built, console: Console) -> None:
-    """The ledger as a table, what went and why, and where everything lies."""
+    """Print the ledger as a table, the most frequent reasons, and the paths of the results."""
     table = Table()
     table.add_column("source", overflow="fold")
     table.add_column("stage", no_wrap=True)
     for name in ("read", "kept", "rejected"):
         table.add_column(name, justify="right", no_wrap=True)
-    why = []
+    reason_lines = []
     for source in built.ledger["sources"]:
         stages = source["stages"]
-        told = stages[:1] + [stage for stage in stages[1:] if stage["rejected"] or stage.get("changed")]
-        for n, stage in enumerate(told):
+        shown = stages[:1] + [stage for stage in stages[1:] if stage["rejected"] or stage.get("changed")]
+        for n, stage in enumerate(shown):
             name = "" if n else source["name"]
             numbers = (f"{stage[column]:,}" for column in ("read", "kept", "rejected"))
-            table.add_row(name, stage["stage"], *numbers, end_section=n == len(told) - 1)
+            table.add_row(name, stage["stage"], *numbers, end_section=n == len(shown) - 1)
             if reasons := _reasons(stage["reasons"], stage.get("changed") or {}):
-                why.append(f"{source['name']}, {stage['stage']}: {reasons}")
+                reason_lines.append(f"{source['name']}, {stage['stage']}: {reasons}")
     console.print(table)
-    for line in why:
+    for line in reason_lines:
         console.print(line, highlight=False)
     for record in built.ledger["deidentification"]:
         console.print(f"de-identification: {describe_record(record)}", highlight=False)
@@ -185,24 +180,25 @@ def show_build(built: Built, console: Console) -> None:
         cost.show_usage(built.usage, console)
     if built.seconds:
         slowest = sorted(built.seconds.items(), key=lambda entry: -entry[1])
-        told = ", ".join(f"{what} {seconds:.1f}" for what, seconds in slowest if seconds >= 0.05)
-        console.print(f"seconds: {sum(built.seconds.values()):.1f}{f' ({told})' if told else ''}")
+        parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in slowest if seconds >= 0.05)
+        console.print(f"seconds: {sum(built.seconds.values()):.1f}{f' ({parts})' if parts else ''}")
     for name in built.ledger["skipped"]:
-        console.print(f"left out by skip: {name}")
+        console.print(f"not read, by skip in the recipe: {name}")
     if built.ledger["contradictions"]["questions"]:
         counts = built.ledger["contradictions"]
         console.print(
-            f"{counts['questions']:,} questions have several answers ({counts['rows']:,} rows): contradictions.jsonl"
+            f"contradictions: {counts['questions']:,} questions have several answers ({counts['rows']:,} rows); "
+            "see contradictions.jsonl"
         )
     counts = ", ".join(f"{count:,} {split}" for split, count in built.ledger["rows"].items())
     if built.reused:
-        console.print(f"{built.path}: up to date ({counts} rows); nothing was built again.", soft_wrap=True)
+        console.print(f"{built.path}: up to date ({counts} rows); not built again.", soft_wrap=True)
     else:
-        console.print(f"{built.path}: {counts} rows; every rejected record is in rejected/.", soft_wrap=True)
+        console.print(f"{built.path}: {counts} rows; rejected records are in rejected/.", soft_wrap=True)
 
 
 def build_as_json(built: Built) -> dict[str, Any]:
-    """What became of how many rows, for scripts; the whole account is in the ledger."""
+    """Return the counts of a build as JSON; the ledger has all details."""
     return {
         "path": str(built.path),
         "ledger": str(built.path / LEDGER),
@@ -225,8 +221,8 @@ def build_as_json(built: Built) -> dict[str, Any]:
 
 
 def _parity(built: Built) -> Table:
-    """What was published of each part beside what is here: as read, before any row is dropped as a repeat, and kept."""
-    table = Table(title="Beside the published mix", title_justify="left")
+    """Return a table of published rows beside rows read and rows kept, per source."""
+    table = Table(title="Comparison with the published data", title_justify="left")
     table.add_column("part", overflow="fold")
     for name in ("published", "read as rows", "kept", "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -241,60 +237,62 @@ def _parity(built: Built) -> Table:
             "" if seconds is None else f"{seconds:.1f}",
         )
     table.add_section()
-    table.add_row("together", *(f"{count:,}" for count in sums), "")
+    table.add_row("total", *(f"{count:,}" for count in sums), "")
     return table
 
 
 def _reasons(reasons: Mapping[str, int], changed: Mapping[str, int]) -> str:
     most = sorted(reasons.items(), key=lambda entry: -entry[1])
-    told = [f"{reason} ({count:,})" for reason, count in most[:SHOWN]]
-    if len(most) > SHOWN:
-        told.append(f"{len(most) - SHOWN} other reasons ({sum(count for _, count in most[SHOWN:]):,})")
+    parts = [f"{reason} ({count:,})" for reason, count in most[:MAX_REASONS]]
+    if len(most) > MAX_REASONS:
+        rest = sum(count for _, count in most[MAX_REASONS:])
+        parts.append(f"{len(most) - MAX_REASONS} other reasons ({rest:,})")
     if changed:
-        told.append("mended: " + ", ".join(f"{what} ({count:,})" for what, count in changed.items()))
-    return ", ".join(told)
+        parts.append("changed: " + ", ".join(f"{kind} ({count:,})" for kind, count in changed.items()))
+    return ", ".join(parts)
 
 
-class Watched:
-    """`with Watched(console) as watched`: `watched.tell` is what `build` and, with its `columns`, `fetch` tell."""
+class ProgressBars:
+    """Context manager that shows a progress bar per task; `update` is the `on_progress` callback."""
 
     def __init__(self, console: Console, *columns: ProgressColumn) -> None:
-        self._progress = Progress(*(columns or building()), console=console, transient=True)
-        self._seen = console.is_terminal
+        self._progress = Progress(*(columns or build_columns()), console=console, transient=True)
+        self._is_visible = console.is_terminal
         self._tasks: dict[str, TaskID] = {}
 
-    def tell(self, what: str, done: int, of: int | None) -> None:
-        """`done` of `of` (None: nobody knows) of what is being done."""
-        if what not in self._tasks:
-            self._tasks[what] = self._progress.add_task(what, total=of)
-        self._progress.update(self._tasks[what], completed=done, total=of)
+    def update(self, task: str, done: int, total: int | None) -> None:
+        """Show `done` of `total` units of a task; `total` is None if it is unknown."""
+        if task not in self._tasks:
+            self._tasks[task] = self._progress.add_task(task, total=total)
+        self._progress.update(self._tasks[task], completed=done, total=total)
 
-    def __enter__(self) -> Watched:
-        if self._seen:  # elsewhere rich would leave an empty line of it
+    def __enter__(self) -> ProgressBars:
+        # Without a terminal, rich would print an empty line.
+        if self._is_visible:
             self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._seen:
+        if self._is_visible:
             self._progress.stop()
 
 
-def building() -> tuple[ProgressColumn, ...]:
-    """Columns for the stages of a build."""
+def build_columns() -> tuple[ProgressColumn, ...]:
+    """Return the columns of the progress bars of a build."""
     return (
         SpinnerColumn(),
         TextColumn("{task.description:<24}", table_column=Column(overflow="fold")),
-        BarColumn(bar_width=None),  # what is left of the line
+        BarColumn(bar_width=None),
         _Amount(table_column=Column(no_wrap=True)),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
 
 
-def downloading() -> tuple[ProgressColumn, ...]:
-    """Columns for files that are fetched, in bytes."""
+def download_columns() -> tuple[ProgressColumn, ...]:
+    """Return the columns of the progress bars of downloads, in bytes."""
     return (
         TextColumn("{task.description}", table_column=Column(overflow="fold")),
         BarColumn(bar_width=None),
@@ -305,7 +303,7 @@ def downloading() -> tuple[ProgressColumn, ...]:
 
 
 class _Amount(ProgressColumn):
-    """Records and their rate, or parts done."""
+    """Number of records with their rate, or number of parts done."""
 
     def render(self, task: Task) -> Text:
         if task.total is None or task.description.startswith("read"):
