@@ -123,14 +123,14 @@ def test_the_audit_tells_right_wrong_unknown_and_contradictory(write, tmp_path):
         1,
         1,
     )
-    with pytest.raises(CheckFailed, match="2 labels disagree"):
+    with pytest.raises(CheckFailed, match="2 labels differ"):
         cli.main(["audit", str(rows), str(upstream)])
 
 
 def test_the_audit_refuses_labels_of_no_corpus_and_a_numbering_that_does_not_apply(write):
     upstream = write_corpus(write)
     with pytest.raises(
-        UserError, match="row 1: 'output' is no label of a causal relationship or of health advice"
+        UserError, match="row 1: 'output' is not a label of causal language or of health advice"
     ):
         audit(published(write, ("a", "perhaps")), upstream)
     rows = published(write, ("All patients must be asked.", "This is a strong advice"))
@@ -155,5 +155,5 @@ def test_the_published_causal_file_is_wrong_in_every_label(real):
     upstream = real / "pubmed_causal" / "pubmed_causal_language_use.csv"
     result = audit(rows, upstream)
     assert (result.rows, result.agree, result.disagree, result.contradictory) == (2446, 0, 2446, 0)
-    with pytest.raises(CheckFailed, match="2446 labels disagree"):
+    with pytest.raises(CheckFailed, match="2446 labels differ"):
         cli.main(["audit", str(rows), str(upstream)])

@@ -1,6 +1,6 @@
-"""`data audit`: do a published file's labels agree with the corpus it was made from?
+"""`data audit`: comparison of published labels with the corpus they were made from.
 
-The published PubMed-causal part of Medical Meadow has every label wrong; this is how one finds out.
+In the published PubMed causal part of Medical Meadow, every label is wrong.
 """
 
 from __future__ import annotations
@@ -23,15 +23,18 @@ from .sources.pubmed_health_advice import read_labels
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """A labelled corpus whose published form can be audited."""
+    """A labelled corpus.
+
+    `phrases` maps words of a published label to its class; more specific words come first. `read` returns the classes
+    of every sentence of the corpus.
+    """
 
     name: str
-    # What a published label says, told by the words in it; more telling words first.
     phrases: tuple[tuple[str, str], ...]
-    read: Callable[[Sequence[Path], Encoding | None], dict[str, set[str]]]  # sentence -> its classes
+    read: Callable[[Sequence[Path], Encoding | None], dict[str, set[str]]]
 
     def class_of(self, text: str) -> str | None:
-        """The class that a published label names, or None."""
+        """Return the class of a published label, or None."""
         lowered = f" {text.lower()}"
         return next((name for word, name in self.phrases if f" {word}" in lowered), None)
 
@@ -55,52 +58,56 @@ CAUSAL = Corpus(
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Published labels against upstream's, joined by sentence."""
+    """Comparison of published labels with the corpus, joined by sentence.
+
+    `unmatched` sentences are not in the corpus. `contradictory` sentences have several labels in the corpus.
+    `confusion` counts (class in the corpus, published class).
+    """
 
     corpus: str
     rows: int
-    unmatched: int  # sentences that upstream does not hold
-    contradictory: int  # the label is one of several that upstream gives the sentence, so it proves nothing
+    unmatched: int
+    contradictory: int
     agree: int
-    confusion: Counter[tuple[str, str]]  # (upstream class, published class)
+    confusion: Counter[tuple[str, str]]
 
     @property
     def disagree(self) -> int:
-        """Labels that upstream never gave their sentence."""
+        """Return the number of labels that the corpus does not have for their sentence."""
         return self.rows - self.unmatched - self.contradictory - self.agree
 
 
 def audit(published: Path, *upstream: Path, encoding: Encoding | None = None) -> Audit:
-    """Join `published` (Alpaca rows) to `upstream` (its CSVs) by sentence and compare the classes.
+    """Compare the labels of `published` (Alpaca rows) with those of `upstream` (CSV files), joined by sentence.
 
-    Which corpus it is, the published labels say: of health advice, or of a causal relationship, whose numbering
-    `encoding` names. Raises UserError for a label that is neither.
+    The corpus, health advice or causal language, is recognised by the labels. `encoding` is the numbering of causal
+    labels. Raises UserError for a label of neither corpus.
     """
     rows = read_rows(published)
     corpus = _corpus(rows, published)
     if encoding and corpus is not CAUSAL:
         raise UserError(
-            f"{published}: holds labels of {corpus.name}, which have one numbering; drop --encoding"
+            f"{published}: the labels are of the {corpus.name} corpus, which has one numbering; remove --encoding"
         )
     classes = corpus.read(upstream, encoding)
     unmatched = contradictory = agree = 0
     confusion: Counter[tuple[str, str]] = Counter()
     for n, row in enumerate(rows, 1):
-        said = corpus.class_of(row.output)
-        if said is None:
-            raise UserError(f"{published} row {n}: 'output' is no label of the {corpus.name} corpus")
+        label = corpus.class_of(row.output)
+        if label is None:
+            raise UserError(f"{published} row {n}: 'output' is not a label of the {corpus.name} corpus")
         truth = classes.get(row.input.strip())
         if truth is None:
             unmatched += 1
             continue
-        contradictory += said in truth and len(truth) > 1
-        agree += truth == {said}
-        confusion["/".join(sorted(truth)), said] += 1
+        contradictory += label in truth and len(truth) > 1
+        agree += truth == {label}
+        confusion["/".join(sorted(truth)), label] += 1
     return Audit(corpus.name, len(rows), unmatched, contradictory, agree, confusion)
 
 
 def as_json(result: Audit) -> dict[str, Any]:
-    """The counts, for scripts."""
+    """Return the counts as JSON."""
     return {
         "corpus": result.corpus,
         "rows": result.rows,
@@ -109,24 +116,24 @@ def as_json(result: Audit) -> dict[str, Any]:
         "agree": result.agree,
         "disagree": result.disagree,
         "confusion": [
-            {"upstream": truth, "published": said, "rows": count}
-            for (truth, said), count in sorted(result.confusion.items())
+            {"upstream": truth, "published": label, "rows": count}
+            for (truth, label), count in sorted(result.confusion.items())
         ],
     }
 
 
 def show(result: Audit, console: Console) -> None:
-    """Which class was published as which."""
-    table = Table(title="Upstream class, and what was published", title_justify="left")
+    """Print the confusion table and the counts."""
+    table = Table(title="Class in the corpus and published class", title_justify="left")
     for name in ("upstream", "published"):
         table.add_column(name, overflow="fold")
     table.add_column("rows", justify="right", no_wrap=True)
-    for (truth, said), count in result.confusion.most_common():
-        table.add_row(truth, said, f"{count:,}")
+    for (truth, label), count in result.confusion.most_common():
+        table.add_row(truth, label, f"{count:,}")
     console.print(table)
     console.print(
-        f"{result.agree:,} of {result.rows:,} {result.corpus} labels agree with upstream, {result.disagree:,} disagree "
-        f"({result.contradictory:,} stand there under several labels, {result.unmatched:,} are not found there)."
+        f"{result.agree:,} of {result.rows:,} {result.corpus} labels agree with the corpus, {result.disagree:,} "
+        f"disagree ({result.contradictory:,} have several labels in the corpus, {result.unmatched:,} are not in the corpus)."
     )
 
 
@@ -134,4 +141,4 @@ def _corpus(rows: Sequence[Row], published: Path) -> Corpus:
     for corpus in (ADVICE, CAUSAL):
         if corpus.class_of(rows[0].output):
             return corpus
-    raise UserError(f"{published} row 1: 'output' is no label of a causal relationship or of health advice")
+    raise UserError(f"{published} row 1: 'output' is not a label of causal language or of health advice")

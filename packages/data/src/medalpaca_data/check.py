@@ -1,4 +1,4 @@
-"""`data check`: how much of an exam stands in a file or Meadow directory."""
+"""`data check`: contamination of training rows with the questions of an exam."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from .core.row import Row
 from .exams.contamination import ItemCoverage, coverage
 from .exams.exam import Exam, load_exam
 
-HALF, MOST = 0.5, 0.8  # the thresholds that contamination is reported at
+# Thresholds of coverage in the report.
+HALF, MOST = 0.5, 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Coverage of every item of an exam by the rows of one place."""
+    """Coverage of every item of an exam by the rows of a file or Meadow directory."""
 
     path: Path
     exam: Exam
@@ -27,11 +28,11 @@ class Check:
     items: tuple[ItemCoverage, ...]
 
     def steps(self) -> list[int | None]:
-        """The exam's steps in order; None stands for items without one."""
+        """Return the steps of the exam in order; None is for items without a step."""
         return sorted({item.step for item in self.items}, key=lambda step: (step is None, step))
 
     def count(self, threshold: float, step: int | None, *, tokens: bool = False) -> int:
-        """Items of a step whose coverage is at least `threshold`."""
+        """Return the number of items of a step with a coverage of at least `threshold`."""
         return sum(
             (item.token_coverage if tokens else item.coverage) >= threshold
             for item in self.items
@@ -40,14 +41,14 @@ class Check:
 
 
 def check(path: Path, exam_path: str) -> Check:
-    """Compare all rows of `path` with all items of the exam, those with pictures too."""
+    """Return the coverage of all items, including those with pictures, by all rows of `path`."""
     exam = load_exam(exam_path, images="keep")
     rows = read_all_rows(path)
     return Check(path, exam, tuple(rows), tuple(coverage(exam, (row.text() for row in rows))))
 
 
 def as_json(result: Check) -> dict[str, Any]:
-    """Everything the table shows, and each covered item with the row that covers it."""
+    """Return the counts of the table and, per item, the row with the highest coverage."""
     return {
         "path": str(result.path),
         "rows": len(result.rows),
@@ -78,7 +79,7 @@ def as_json(result: Check) -> dict[str, Any]:
 
 
 def show(result: Check, console: Console) -> None:
-    """The table per step, the covered items, and what it means."""
+    """Print the counts per step and the items with a coverage of at least 50 %."""
     table = Table(title=f"Coverage of {result.exam.name} by {result.path.name}", title_justify="left")
     table.add_column("step")
     for name in ("items", ">= 50 %", ">= 80 %", "words >= 50 %", "words >= 80 %"):
@@ -93,7 +94,7 @@ def show(result: Check, console: Console) -> None:
     console.print(table)
     console.print(
         f"{len(result.rows):,} rows against {len(result.items)} items (exam {result.exam.sha256[:12]}); "
-        "share of a stem's word 13-grams found in one row."
+        "coverage = share of a question's word 13-grams that occur in one row."
     )
     for entry in result.exam.excluded:
         console.print(f"not checked: {entry.id} ({entry.reason})")
@@ -101,9 +102,9 @@ def show(result: Check, console: Console) -> None:
         (item for item in result.items if item.coverage >= HALF), key=lambda item: -item.coverage
     )
     if not covered:
-        console.print("No item is covered by 50 % or more.")
+        console.print("No item has a coverage of 50 % or more.")
         return
-    details = Table(title="Covered items", title_justify="left")
+    details = Table(title="Items with a coverage of 50 % or more", title_justify="left")
     details.add_column("item", overflow="fold")
     for name in ("coverage", "words", "row"):
         details.add_column(name, justify="right", no_wrap=True)

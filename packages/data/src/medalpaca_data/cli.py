@@ -211,7 +211,7 @@ def _fetch(args: argparse.Namespace) -> None:
         raise UserError(f"data fetch: {args.out!r} is not allowed; write out=DIR")
     console = screen(stderr=args.json)
     with ProgressBars(console, *download_columns()) as bars:
-        fetched = fetch(args.name, Path(directory), told=bars.update)
+        fetched = fetch(args.name, Path(directory), on_progress=bars.update)
     if args.json:
         print_json({"name": args.name, "files": [str(path) for path in fetched]})
         return

@@ -1,4 +1,4 @@
-"""`data fetch`: raw files that may be downloaded freely, at a pinned commit, resumed where it broke off, and hashed."""
+"""`data fetch`: download of raw files at a pinned commit, with resume and SHA-256 check."""
 
 from __future__ import annotations
 
@@ -16,64 +16,70 @@ from .core.files import sha256_file
 from .core.offline import is_sealed, sealed_setting
 
 CHUNK = 1 << 16
-TIMEOUT = 30  # seconds without a byte
-TRIES = 5
+# Seconds without data.
+TIMEOUT = 30
+ATTEMPTS = 5
 
-Told = Callable[[str, int, int], None]  # (file, bytes so far, bytes)
+# Called with (file, bytes received, bytes in total).
+OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """One raw file: where it lies, and what it must be."""
+    """One raw file: its URL, size and hash. `file` is the path below the output directory."""
 
     kind: str
-    file: str  # below the directory it is fetched to
+    file: str
     url: str
     bytes: int
     sha256: str
 
 
 def downloads() -> list[Download]:
-    """All that is known to be free to download."""
+    """Return all files that may be downloaded."""
     with files(__package__).joinpath("downloads.tsv").open(encoding="utf-8") as table:
         rows = list(csv.DictReader(table, delimiter="\t"))
     return [Download(r["kind"], r["file"], r["url"], int(r["bytes"]), r["sha256"]) for r in rows]
 
 
 def fetch(
-    kind: str, to: Path, wanted: Sequence[Download] | None = None, told: Told | None = None
+    kind: str,
+    to: Path,
+    available: Sequence[Download] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> list[Path]:
-    """The raw files of a kind of source in `to`; those that are there already are checked and left.
+    """Download the raw files of a kind of source to `to` and return their paths.
 
-    Raises UserError when sealed, for a kind that cannot be fetched, and when what comes is not what was pinned.
+    Existing files are checked and kept. Raises UserError in sealed mode, for a kind without downloads, and for a file
+    with another SHA-256.
     """
     if is_sealed():
         raise UserError(
-            f"data fetch {kind}: {sealed_setting()} forbids it; fetch elsewhere and carry the files over"
+            f"data fetch {kind}: {sealed_setting()} forbids it; download on another machine and copy the files"
         )
-    known = downloads() if wanted is None else wanted
+    known = downloads() if available is None else available
     chosen = [download for download in known if download.kind == kind]
     if not chosen:
         kinds = sorted({download.kind for download in known})
         guess = nearest(kind, kinds)
-        hint = f"did you mean {guess!r}?" if guess else f"it can fetch {', '.join(kinds)}"
+        hint = f"did you mean {guess!r}?" if guess else f"allowed: {', '.join(kinds)}"
         raise UserError(
-            f"data fetch {kind}: not to be had by a download; `data sources` says where to get it; {hint}"
+            f"data fetch {kind}: no download for this kind; `data sources {kind}` prints where to get it; {hint}"
         )
-    return [_one(download, to / download.file, told or (lambda *_: None)) for download in chosen]
+    return [_download(download, to / download.file, on_progress or (lambda *_: None)) for download in chosen]
 
 
-def _one(download: Download, target: Path, told: Told) -> Path:
+def _download(download: Download, target: Path, on_progress: OnProgress) -> Path:
     if target.exists():
         if sha256_file(target) != download.sha256:
-            raise UserError(f"{target}: is another file than the one to be fetched; move it away first")
-        told(download.file, download.bytes, download.bytes)
+            raise UserError(f"{target}: exists with another SHA-256; move or remove it first")
+        on_progress(download.file, download.bytes, download.bytes)
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
-    for attempt in range(TRIES):
+    for attempt in range(ATTEMPTS):
         try:
-            _resume(download, part, told)
+            _resume(download, part, on_progress)
             break
         except HTTPError as error:
             if error.code < 500 and error.code not in (408, 429):
@@ -81,42 +87,41 @@ def _one(download: Download, target: Path, told: Told) -> Path:
             last: Exception = error
         except (URLError, http.client.HTTPException, OSError) as error:
             last = error
-        if attempt == TRIES - 1:
-            raise UserError(
-                f"{download.url}: {_cause(last)}; the same command goes on from where it broke off"
-            )
+        if attempt == ATTEMPTS - 1:
+            raise UserError(f"{download.url}: {_cause(last)}; run the command again to continue the download")
     if sha256_file(part) != download.sha256:
         part.unlink()
-        raise UserError(f"{download.url}: gave another file than the one pinned by SHA-256; nothing was kept")
+        raise UserError(f"{download.url}: the file has another SHA-256 than expected; it was removed")
     part.replace(target)
     return target
 
 
 def _cause(error: Exception) -> str:
-    """What an error of the network says, without the names and numbers around it."""
+    """Return the cause of a network error without class names and numbers."""
     if isinstance(error, HTTPError):
         return f"{error.code} {error.reason}"
     reason = error.reason if isinstance(error, URLError) else error
-    said = reason.strerror if isinstance(reason, OSError) else None
-    return said or one_line(reason) if isinstance(reason, BaseException) else reason
+    cause = reason.strerror if isinstance(reason, OSError) else None
+    return cause or one_line(reason) if isinstance(reason, BaseException) else reason
 
 
-def _resume(download: Download, part: Path, told: Told) -> None:
-    """Append to `part` until it is as long as the file. Raises OSError when the connection ends before."""
+def _resume(download: Download, part: Path, on_progress: OnProgress) -> None:
+    """Append to `part` until it is complete. Raises OSError if the connection ends before."""
     have = part.stat().st_size if part.exists() else 0
     if have >= download.bytes:
         return
     if not download.url.startswith(("https://", "http://127.0.0.1:")):
-        raise UserError(f"{download.url}: only https is fetched")
+        raise UserError(f"{download.url}: only https URLs are allowed")
     request = Request(download.url, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310 - checked above
     with urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
-        if have and answer.status != 206:  # it does not know how to go on: from the start
+        # A server without range requests sends the file from its start.
+        if have and answer.status != 206:
             have = 0
         with part.open("ab" if have else "wb") as file:
-            # One byte more than it should be is enough to know that it is another file.
+            # One byte more than expected proves that it is another file.
             while have <= download.bytes and (data := answer.read(CHUNK)):
                 file.write(data)
                 have += len(data)
-                told(download.file, have, download.bytes)
+                on_progress(download.file, have, download.bytes)
     if have < download.bytes:
         raise OSError(f"the connection ended after {have:,} of {download.bytes:,} bytes")
