@@ -117,7 +117,7 @@ def test_an_exam_is_kept_out_with_a_ledger_of_hits(write, tmp_path, row):
         ("q1", True, 1.0, 1.0),
         ("q1", False, round(8 / 28, 4), 0.5),
     ]
-    assert stage(result, "exam questions")["reasons"] == {"holds a question of exam": 1}
+    assert stage(result, "exam questions")["reasons"] == {"contains a question of exam": 1}
     [exam] = result.ledger["exams"]
     assert hits[0]["exam_sha256"] == exam["sha256"]
 
