@@ -41,7 +41,7 @@ def test_bad_rows_land_in_rejected_with_file_and_line(write, tmp_path, row):
             "not valid JSON (Expecting property name enclosed in double quotes)",
         ),
         ("raw.jsonl", "line 21", "read", "no key 'output'"),
-        ("raw.jsonl", "line 31", "duplicates", "same row again"),
+        ("raw.jsonl", "line 31", "duplicates", "exact duplicate of an earlier row"),
     ]
     assert rejects[1]["record"] == {"instruction": "Q", "input": "i"}
     [source] = result.ledger["sources"]

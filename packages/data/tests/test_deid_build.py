@@ -1,4 +1,4 @@
-"""De-identification in a build: patient text goes nowhere without a record, and leaves no trace beside the rows."""
+"""De-identification in a build: patient text needs a record, and no output file contains an identifier."""
 
 import io
 import json
@@ -37,7 +37,7 @@ def built(write, tmp_path, *, out="out", patient_text=True, **keys):
 
 
 def test_patient_text_is_refused_without_a_record(write, tmp_path):
-    with pytest.raises(UserError, match=r"source letters: patient text, and nothing was de-identified"):
+    with pytest.raises(UserError, match=r"source letters: patient text, but not de-identified"):
         built(write, tmp_path)
     assert not (tmp_path / "out").exists()
     assert built(write, tmp_path, patient_text=False).ledger["deidentification"] == []
@@ -65,14 +65,14 @@ def test_replaced_rows_pass_and_nothing_written_holds_an_identifier(write, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("settings", "did"),
+    ("settings", "counts"),
     [
         ({"mode": "replace"}, "found and replaced, 0 left in rows that were dropped; limit 1 per 1,000 rows"),
         ({"mode": "check", "limit": 1000}, "found, in rows that were dropped; limit 1000 per 1,000 rows"),
     ],
 )
 def test_ledger_card_and_screen_state_that_the_result_is_not_independently_checked(
-    write, tmp_path, settings, did
+    write, tmp_path, settings, counts
 ):
     plain = {"instruction": "What helps?", "input": "", "output": "Rest and water."}
     write(
@@ -101,11 +101,11 @@ def test_ledger_card_and_screen_state_that_the_result_is_not_independently_check
     assert line.endswith("; not independently checked")
     screen = io.StringIO()
     show.show_build(result, Console(file=screen, width=200))
-    assert f"de-identification: letters (3 {did}; not independently checked)\n" in screen.getvalue()
+    assert f"de-identification: letters (3 {counts}; not independently checked)\n" in screen.getvalue()
     assert show.build_as_json(result)["deidentification"] == [record]
 
 
-def test_a_check_fails_closed(write, tmp_path):
+def test_more_identifiers_than_the_limit_refuse_the_build(write, tmp_path):
     with pytest.raises(UserError, match=r"source 'letters': 40 identifiers in 20 rows"):
         built(write, tmp_path, deidentify={"mode": "check", "limit": 5})
     assert not (tmp_path / "out").exists()
@@ -118,5 +118,5 @@ def test_a_kind_that_is_patient_text_cannot_be_declared_otherwise(write, tmp_pat
     )
     source = {"kind": "patient_dialogues", "path": "icliniq.json", "patient_text": False}
     recipe, root = load_recipe(str(write("r.yaml", yaml.safe_dump({"name": "d", "sources": [source]}))))
-    with pytest.raises(UserError, match="patient text, and nothing was de-identified"):
+    with pytest.raises(UserError, match="patient text, but not de-identified"):
         build(recipe, root, tmp_path / "out")

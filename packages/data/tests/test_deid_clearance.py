@@ -1,4 +1,4 @@
-"""What may be trained on: by its ledger, by statement, by a look, or on somebody's word."""
+"""Clearance for training: by the ledger, by a statement in the recipe, by a check of the rows, or by an override."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LETTER = Row(
 
 @pytest.fixture
 def meadow(tmp_path):
-    """`meadow(kind, rows, **keys)`: a directory built from one source, with its de-identification or without."""
+    """Return `meadow(kind, rows, deidentify, **keys)`, which builds a directory from one source."""
 
     def make(kind="alpaca", rows=CLEAN, deidentify=None, **keys):
         lines = [{"instruction": r.instruction, "input": r.input, "output": r.output} for r in rows]
@@ -45,12 +45,12 @@ def meadow(tmp_path):
     return make
 
 
-def judged(path, **stated):
+def cleared_by(path, **stated):
     return clear(path, read_all_rows(path), **stated)
 
 
 def as_format_2(path, *, passed=True):
-    """Rewrite the ledger of a directory as the code of format 2 wrote it."""
+    """Rewrite the ledger of a directory in format 2."""
     file = path / "ledger.json"
     ledger = json.loads(file.read_text())
     keys = (
@@ -79,7 +79,7 @@ NOTE = (
 )
 
 
-def test_a_file_without_identifiers_is_looked_at_and_cleared(tmp_path):
+def test_a_file_without_identifiers_is_checked_and_cleared(tmp_path):
     cleared = clear(tmp_path / "rows.json", CLEAN)
     assert cleared.basis == "checked"
     assert cleared.evidence["checked"]["rows"] == len(CLEAN)
@@ -87,16 +87,16 @@ def test_a_file_without_identifiers_is_looked_at_and_cleared(tmp_path):
     assert cleared.evidence["checked"]["independent_check"] is None
 
 
-def test_identifiers_are_refused_by_count_and_class_and_never_by_text(tmp_path):
+def test_a_refusal_names_counts_and_classes_but_no_identifier(tmp_path):
     with pytest.raises(NotCleared, match=r"rows\.json: \d+ possible identifiers in 41 rows") as refused:
         clear(tmp_path / "rows.json", [*CLEAN, LETTER])
-    said = str(refused.value)
-    assert all(kind in said for kind in ("name", "phone", "mrn", "patient_text=no", "data build"))
-    assert not any(secret in said for secret in ("Karl", "Weber", "5309", "00482913"))
+    message = str(refused.value)
+    assert all(kind in message for kind in ("name", "phone", "mrn", "patient_text=no", "data build"))
+    assert not any(secret in message for secret in ("Karl", "Weber", "5309", "00482913"))
 
 
 def test_the_limit_is_that_of_a_build(tmp_path):
-    """One telephone number in a thousand rows passes, two do not."""
+    """One telephone number in a thousand rows is accepted, two are refused."""
     one = Row(instruction="Call?", input="", output="Call (312) 867-5309.")
     two = Row(instruction="Call whom?", input="", output="Call (312) 867-5310.")
     many = [Row(instruction=f"Q{n}?", input="", output=f"drug {n}") for n in range(999)]
@@ -106,18 +106,18 @@ def test_the_limit_is_that_of_a_build(tmp_path):
         clear(tmp_path / "f.json", [*many, one, two])
 
 
-def test_stated_to_be_nobodys(tmp_path):
+def test_text_that_is_stated_not_to_be_patients_text(tmp_path):
     cleared = clear(tmp_path / "rows.json", [LETTER], patient_text=False)
     assert cleared.basis == "declared"
     assert "declared in the recipe" in cleared.statement
 
 
-def test_stated_to_be_patients_text_needs_a_record(tmp_path):
+def test_text_that_is_stated_to_be_patients_text_needs_a_record(tmp_path):
     with pytest.raises(NotCleared, match="marked as patient text"):
         clear(tmp_path / "rows.json", CLEAN, patient_text=True)
 
 
-def test_an_override_names_who_and_what_against(tmp_path):
+def test_an_override_records_the_person_and_the_refusal(tmp_path):
     cleared = clear(tmp_path / "rows.json", [LETTER], accepted="J. Doe:\nIRB 12")
     assert cleared.as_json()["accepted_by"] == "J. Doe: IRB 12"
     assert cleared.basis == "accepted"
@@ -127,7 +127,7 @@ def test_an_override_names_who_and_what_against(tmp_path):
 
 def test_a_directory_marked_as_patients_text_with_a_record_passes(meadow):
     path = meadow(rows=[*CLEAN, LETTER], patient_text=True, deidentify={"mode": "replace", "limit": 1000})
-    cleared = judged(path)
+    cleared = cleared_by(path)
     assert cleared.basis == "ledger"
     [record] = cleared.evidence["records"]
     assert (record["within_limit"], record["independent_check"]) == (True, None)
@@ -141,8 +141,8 @@ def test_a_directory_marked_as_patients_text_with_a_record_passes(meadow):
 
 def test_an_older_ledger_is_read_and_the_changed_rule_is_named(meadow):
     path = meadow(rows=[*CLEAN, LETTER], patient_text=True, deidentify={"mode": "replace", "limit": 1000})
-    fresh = judged(path)
-    older = judged(as_format_2(path))
+    fresh = cleared_by(path)
+    older = cleared_by(as_format_2(path))
     assert older.notes == (f"{path}: {NOTE}",)
     assert older.statement == fresh.statement
     assert older.evidence == {**fresh.evidence, "ledger_format": 2}
@@ -155,13 +155,13 @@ def test_an_older_ledger_without_a_passing_record_is_refused(meadow):
     with pytest.raises(
         NotCleared, match=r"source letters: the ledger counts more identifiers than deidentify\.limit"
     ):
-        judged(path)
-    accepted = judged(path, accepted="J. Doe: test")
+        cleared_by(path)
+    accepted = cleared_by(path, accepted="J. Doe: test")
     assert (accepted.basis, accepted.notes) == ("accepted", (f"{path}: {NOTE}",))
 
 
 def test_the_manifest_of_an_older_run_names_no_format():
-    """Such a run was trained from a ledger of format 2, whose record it has."""
+    """The manifest of such a run contains the record of a ledger of format 2."""
     older = {"basis": "ledger", "said": "1 source by its ledger", "records": [{"passed": True}]}
     assert changed_since(older) == (NOTE,)
     assert changed_since({"basis": "checked", "validation": older}) == (NOTE,)
@@ -176,7 +176,7 @@ def test_other_formats_are_refused(meadow, written, shown):
     ledger = json.loads((path / "ledger.json").read_text())
     (path / "ledger.json").write_text(json.dumps(ledger | {"format": written}))
     with pytest.raises(UserError, match=rf"ledger\.json: unknown format {shown}; allowed: 2, 3; build"):
-        judged(path, accepted="J. Doe: test")
+        cleared_by(path, accepted="J. Doe: test")
 
 
 @pytest.mark.parametrize("change", ["removed", "failed"])
@@ -188,34 +188,35 @@ def test_a_directory_marked_as_patients_text_without_a_passing_record_is_refused
     else:
         ledger["deidentification"][0]["within_limit"] = False
     (path / "ledger.json").write_text(json.dumps(ledger))
-    for stated in (None, False):  # no statement undoes what the ledger says
+    # A statement does not override the ledger.
+    for stated in (None, False):
         with pytest.raises(NotCleared, match="source letters"):
-            judged(path, patient_text=stated)
-    assert judged(path, accepted="J. Doe: test").basis == "accepted"
+            cleared_by(path, patient_text=stated)
+    assert cleared_by(path, accepted="J. Doe: test").basis == "accepted"
 
 
-def test_dialogues_need_a_record_marked_or_not(meadow):
+def test_dialogues_need_a_record_even_if_not_marked_as_patient_text(meadow):
     with pytest.raises(NotCleared, match="source letters: patient text or dialogue"):
-        judged(meadow("chat"))
+        cleared_by(meadow("chat"))
 
 
-def test_anybodys_file_in_a_directory_is_looked_at_as_if_it_lay_there_alone(meadow):
+def test_a_generic_file_in_a_directory_is_checked_like_a_single_file(meadow):
     path = meadow(rows=[*CLEAN, LETTER])
     with pytest.raises(NotCleared, match="possible identifiers"):
-        judged(path)
-    assert "no patient text in letters" in judged(path, patient_text=False).statement
+        cleared_by(path)
+    assert "no patient text in letters" in cleared_by(path, patient_text=False).statement
 
 
-def test_a_ledger_speaks_for_its_own_rows_only(meadow, tmp_path):
+def test_a_ledger_with_other_rows_is_refused(meadow, tmp_path):
     path = meadow(patient_text=True, deidentify={"mode": "check"})
     import polars as pl
 
     pl.concat([pl.read_parquet(path / "train.parquet")] * 2).write_parquet(path / "train.parquet")
     with pytest.raises(UserError, match=r"train\.parquet: the file was changed after the build"):
-        judged(path, accepted="J. Doe: test")
+        cleared_by(path, accepted="J. Doe: test")
 
 
-def test_the_built_in_cards_pass_without_a_word(tmp_path):
+def test_the_built_in_cards_are_cleared_by_their_ledger(tmp_path):
     from medalpaca_data.build import ensure_meadow
 
-    assert judged(ensure_meadow("pocket", tmp_path / "m", 0)).basis == "ledger"
+    assert cleared_by(ensure_meadow("pocket", tmp_path / "m", 0)).basis == "ledger"

@@ -1,5 +1,6 @@
-"""What the rules find of planted identifiers, class by class, and what they leave alone (test_deid_forms.yaml)."""
+"""Recall of the rules on planted identifiers of every class, and false positives (forms in test_deid_forms.yaml)."""
 
+import datetime
 import math
 import random
 import re
@@ -15,27 +16,15 @@ from medalpaca_data.deid.find import RULES, find_identifiers, prefilter
 from medalpaca_data.deid.replace import replace_identifiers
 from medalpaca_data.deid.rules import KINDS
 
-DRAWS = 12  # texts made of each form
-MONTHS = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-]
+# Texts made of each form.
+DRAWS = 12
+MONTHS = [f"{datetime.date(2021, month, 1):%B}" for month in range(1, 13)]
 WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 
 
 @dataclass(frozen=True)
 class Planted:
-    """A text of one form, and where its identifiers stand."""
+    """A text of one form, and the spans of its identifiers."""
 
     kind: str
     form: str
@@ -45,8 +34,8 @@ class Planted:
 
 
 def corpus(draws=DRAWS, seed=7):
-    """Texts of every form with exact spans. Knows nothing of the patterns."""
-    book = yaml.safe_load((Path(__file__).parent / "test_deid_forms.yaml").read_text(encoding="utf-8"))
+    """Return texts of every form with exact spans; the forms are independent of the patterns."""
+    book = read_forms()
     draw = random.Random(seed)
     return [
         _plant(kind, form, half == "held_out", _values(book, draw))
@@ -57,9 +46,8 @@ def corpus(draws=DRAWS, seed=7):
     ]
 
 
-def negatives():
-    book = yaml.safe_load((Path(__file__).parent / "test_deid_forms.yaml").read_text(encoding="utf-8"))
-    return book["negatives"]
+def read_forms():
+    return yaml.safe_load((Path(__file__).parent / "test_deid_forms.yaml").read_text(encoding="utf-8"))
 
 
 def _values(book, draw):
@@ -106,7 +94,7 @@ def _plant(kind, form, held_out, values):
 
 
 def wilson(hits, of, z=1.959964):
-    """The 95 % score interval of a share (Wilson 1927)."""
+    """Return the 95 % score interval of a share (Wilson 1927)."""
     if not of:
         return 0.0, 1.0
     share, spread = hits / of, z * z / of
@@ -116,13 +104,13 @@ def wilson(hits, of, z=1.959964):
 
 
 def covered(planted, found):
-    """Per planted span: whether every letter and digit of it is in some reported span."""
+    """Return, for each planted span, whether all its letters and digits are in reported spans."""
     marked = {at for span in found for at in range(span.start, span.end)}
     return [all(at in marked for at in range(*span) if planted.text[at].isalnum()) for span in planted.spans]
 
 
 def measure(texts):
-    """(kind, held out) -> [spans, found whole, found as that class], and the forms that were missed."""
+    """Return (kind, held out) -> [spans, found completely, found as that class], and the number of misses by form."""
     counts, missed = defaultdict(lambda: [0, 0, 0]), defaultdict(int)
     for planted in texts:
         [found] = find_identifiers([planted.text])
@@ -141,7 +129,7 @@ def _same(found, planted):
 
 
 def table(texts):
-    """The measurement, for people."""
+    """Return the measurement as a table."""
     counts, missed = measure(texts)
     lines = [f"{'class':<10} {'forms':<9} {'spans':>6} {'recall':>7}  95 % interval   right class"]
     for (kind, held_out), (spans, whole, named) in counts.items():
@@ -167,8 +155,8 @@ def test_every_class_is_planted(planted):
 
 
 def test_recall_of_every_class(planted):
-    """The table is printed with -s. Measured on forms of our own, so no promise for anybody's notes."""
-    print("\n" + table(planted))  # noqa: T201 - for who asks for it
+    """Print the table with `pytest -s`. The forms are synthetic, so recall on real notes can be lower."""
+    print("\n" + table(planted))  # noqa: T201
     counts, _ = measure(planted)
     for (kind, _held_out), (spans, whole, named) in counts.items():
         assert whole / spans >= (0.92 if kind in ("name", "place", "date") else 0.97), kind
@@ -176,31 +164,34 @@ def test_recall_of_every_class(planted):
 
 
 def test_medical_text_is_left_alone():
-    touched = [text for text in negatives() if find_identifiers([text])[0]]
-    assert len(touched) * 20 <= len(negatives()), touched
+    negatives = read_forms()["negatives"]
+    hits = [text for text in negatives if find_identifiers([text])[0]]
+    assert len(hits) * 20 <= len(negatives), hits
 
 
 def test_every_planted_text_is_clean_after_replacement(planted):
     for n, text in enumerate(planted[::3]):
         done = replace_identifiers([text.text], str(n))
-        assert not done.left[0], (text.text, done.texts)
-        # A check that knows nothing of the replacement finds moved dates and nothing else.
+        assert not done.remaining[0], (text.text, done.texts)
+        # A new check finds only the shifted dates.
         assert {span.kind for span in find_identifiers(done.texts)[0]} <= {"date"}, (text.text, done.texts)
-        for before, after in zip(done.found[0], done.placed[0], strict=True):
+        for before, after in zip(done.identifiers[0], done.surrogates[0], strict=True):
             assert (
                 text.text[before.start : before.end].lower() != done.texts[0][after.start : after.end].lower()
             )
 
 
-def test_the_sieve_passes_every_planted_text_that_has_a_hit(planted):
+def test_the_prefilter_keeps_every_planted_text_with_a_hit(planted):
     texts = [text.text for text in planted]
     passed = set(prefilter(texts))
     assert not [text for n, text in enumerate(texts) if n not in passed and find_identifiers([text])[0]]
 
 
-def test_rust_reads_every_rule():
+def test_the_rust_engine_accepts_every_prefilter_pattern():
     for rule in RULES:
-        assert pl.Series(["x"]).str.contains(rule.hint, strict=True).to_list() in ([True], [False]), rule.name
+        assert pl.Series(["x"]).str.contains(rule.prefilter, strict=True).to_list() in ([True], [False]), (
+            rule.name
+        )
 
 
 def test_wilson_against_published_figures():
@@ -218,7 +209,7 @@ def test_wilson_against_published_figures():
     ],
 )
 def test_hits_in_public_text_are_few(real, file, key, most):
-    """Per 1,000 rows: 6 to 16 when it was measured, most of them true names, dates and towns of public life."""
+    """Per 1,000 rows, 6 to 16 were measured, most of them real names, dates and towns of public life."""
     import json
 
     texts = [row[key] for row in json.loads((real / file).read_text(encoding="utf-8"))]

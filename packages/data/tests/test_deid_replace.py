@@ -1,4 +1,4 @@
-"""Surrogates: the same for the same one, none that was there, nothing else touched, and clean when checked again."""
+"""Surrogates: consistent within a record, never the original, and not found by a second check."""
 
 import datetime
 import re
@@ -20,7 +20,7 @@ NOTE = [
     "Email a.nwosu@mail.com.",
 ]
 
-# Pieces that rules match in, and pieces around them; hypothesis strings them together.
+# Texts in which rules match, and texts around them; hypothesis joins them.
 PIECES = st.sampled_from(
     [
         "Mr. Okafor", "Dr. Maria Gonzalez-Ruiz", "my name is li wei", "Sincerely,\nAnna Kovacs", "SMITH, JOHN",
@@ -41,7 +41,7 @@ TEXTS = st.one_of(
 
 
 def outside(text, spans):
-    """What stands between the spans."""
+    """Return the parts of the text between the spans."""
     edges = [0, *(at for span in spans for at in (span.start, span.end)), len(text)]
     return [text[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True)]
 
@@ -61,20 +61,8 @@ def test_one_person_has_one_surrogate_in_all_texts_of_a_record():
 
 def test_nothing_of_the_original_is_left():
     after = "\n".join(replace_identifiers(NOTE, "row-1").texts)
-    for secret in (
-        "Adaeze",
-        "Nwosu",
-        "4471902",
-        "03/14",
-        "January 5",
-        "867-5309",
-        "Ifeoma",
-        "Elm",
-        "Quincy",
-        "02169",
-        "mail.com",
-    ):
-        assert secret not in after
+    secrets = "Adaeze,Nwosu,4471902,03/14,January 5,867-5309,Ifeoma,Elm,Quincy,02169,mail.com"
+    assert not [secret for secret in secrets.split(",") if secret in after]
 
 
 def test_a_record_is_replaced_the_same_way_every_time_and_another_differently():
@@ -98,8 +86,8 @@ def test_dates_move_together_and_keep_their_year(record):
     assert (one - datetime.date(2021, 1, 5)).days == (birth - datetime.date(1961, 3, 14)).days
 
 
-def test_dates_on_both_sides_of_a_year_do_not_give_the_day_away_by_keeping_it():
-    """Dec 30 and Jan 2 with years and interval kept could be only two or three pairs of days."""
+def test_dates_around_new_year_may_change_their_year():
+    """If 30 Dec and 2 Jan kept both years and their interval, only two or three pairs of days would be possible."""
     years = {
         tuple(
             re.findall(
@@ -123,13 +111,15 @@ def test_dates_on_both_sides_of_a_year_do_not_give_the_day_away_by_keeping_it():
         ("DOB: 19610314", r"DOB: 1961\d{4}"),
         ("in MARCH 2019", r"in [A-Z]{3,9} 2019"),
         ("aged 93", "aged 90 or older"),
-        ("DOB: 03/14/1921", "DOB: 90 or older"),  # the year would say it: 45 CFR 164.514(b)(2)(i)(C)
+        # The birth year reveals an age over 89: 45 CFR 164.514(b)(2)(i)(C).
+        ("DOB: 03/14/1921", "DOB: 90 or older"),
         ("born on March 14, 1921", "born on 90 or older"),
         ("born in 1921", "born in 90 or older"),
         ("DOB: 03/14/1961", r"DOB: \d\d/\d\d/1961"),
         ("a 93-year-old man", "a 90-or-older man"),
         ("ZIP code: 60614", "ZIP code: 606XX"),
-        ("ZIP code: 03601", "ZIP code: 000XX"),  # Alstead, NH: fewer than 20,000 people in 036
+        # Alstead, NH: fewer than 20,000 people live in area 036.
+        ("ZIP code: 03601", "ZIP code: 000XX"),
         ("ZIP code: 89301", "ZIP code: 000XX"),
         ("VIN 1HGCM82633A004352", r"VIN 0XXXX00000X0000\d\d"),
         ("SSN: 123-45-6789", r"SSN: 000-\d\d-\d{4}"),
@@ -147,25 +137,26 @@ def test_a_surrogate_keeps_its_layout(before, shape):
     "day",
     [datetime.date(2020, 2, 29), datetime.date(2021, 12, 31), datetime.date(1, 1, 1).replace(year=1900)],
 )
-def test_a_weekday_that_is_named_is_that_of_the_moved_date(day):
+def test_the_weekday_matches_the_shifted_date(day):
     after = replace_identifiers([f"seen {day:%A}, {day:%B} {day.day}, {day.year}"], "r").texts[0]
     moved = datetime.datetime.strptime(after, "seen %A, %B %d, %Y")
     assert f"{moved:%A}" in after
 
 
-def test_coined_names_are_nobodys():
+def test_synthetic_names_are_distinct_and_not_real_names():
     names = [synthetic_name(n) for n in range(1000)]
     assert len(set(names)) == 1000 and all(SYNTHETIC_NAME.fullmatch(name) for name in names)
     assert not any(is_given_name(name) or is_surname(name) for name in names)
 
 
-def test_many_people_in_one_record_stay_apart():
-    names = [synthetic_name(n) + "q" for n in range(420)]  # no coined name ends so
+def test_many_people_in_one_record_get_distinct_surrogates():
+    # No synthetic name ends with q.
+    names = [synthetic_name(n) + "q" for n in range(420)]
     after = replace_identifiers([" ".join(f"Mr. {name} came." for name in names)], "r").texts[0]
     assert len(set(re.findall(r"Mr\. (\w+) came", after))) == 420
 
 
-def test_marks_of_public_sources_stay():
+def test_masks_of_public_sources_stay():
     text = "Patient [NAME] of [LOCATION], [**Name**], call [CONTACT]."
     assert replace_identifiers([text], "r").texts == (text,)
 
@@ -178,27 +169,29 @@ def test_redact_goes_into_any_value():
 @settings(max_examples=300, deadline=None)
 @given(st.lists(TEXTS, min_size=1, max_size=3), st.integers(0, 3))
 def test_any_record(texts, seed):
-    """No text crashes it; nothing outside the spans changes; what is put in was not there; nothing is left."""
+    """No text raises an error; text outside the spans is unchanged; each surrogate is new; no identifier remains."""
     done = replace_identifiers(texts, "r", seed)
-    for before, after, found, placed in zip(texts, done.texts, done.found, done.placed, strict=True):
-        assert outside(before, found) == outside(after, placed)
-        for old, new in zip(found, placed, strict=True):
+    for before, after, found, inserted in zip(
+        texts, done.texts, done.identifiers, done.surrogates, strict=True
+    ):
+        assert outside(before, found) == outside(after, inserted)
+        for old, new in zip(found, inserted, strict=True):
             original, surrogate = before[old.start : old.end], after[new.start : new.end]
             assert surrogate.lower() != original.lower()
-    assert not any(done.left)
+    assert not any(done.remaining)
     assert replace_identifiers(texts, "r", seed) == done
 
 
 @settings(max_examples=300, deadline=None)
 @given(TEXTS)
-def test_the_sieve_lets_no_hit_through(text):
+def test_the_prefilter_keeps_every_text_with_a_hit(text):
     if any(rule.spans(text) for rule in RULES):
         assert prefilter([text]) == [0]
 
 
 @settings(max_examples=200, deadline=None)
 @given(TEXTS)
-def test_masking_needs_no_more_than_the_spans(text):
+def test_masking_changes_only_the_spans(text):
     [found] = find_identifiers([text])
     [after] = mask([text], [found])
     assert (

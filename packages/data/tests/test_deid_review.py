@@ -1,4 +1,4 @@
-"""`data deid check`, `sample` and `bound`: what people are shown, what they read, and what follows from their marks."""
+"""`data deid check`, `sample` and `bound`: counts, samples for people to read, and the bound from their marks."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ ROWS += [
 ]
 
 
-def told(show, result):
+def printed(show, result):
     console = Console(file=io.StringIO(), width=200)
     show(result, console)
     return console.file.getvalue()
@@ -41,12 +41,12 @@ def test_check_counts_by_class(write):
     }  # fmt: skip
     assert json.loads(json.dumps(data)) == data
     assert data["independent_check"] is None
-    assert told(review.show_check, result).endswith("its result is not independently checked.\n")
+    assert printed(review.show_check, result).endswith("its result is not independently checked.\n")
 
 
 def test_check_shows_shapes_and_never_an_identifier(write):
     result = review.check(write("rows.jsonl", ROWS), show=3)
-    text = told(review.show_check, result) + json.dumps(review.check_as_json(result))
+    text = printed(review.show_check, result) + json.dumps(review.check_as_json(result))
     assert "999-999-9999" in text and "Xxxxxx" in text
     assert not [secret for secret in ("Okafor", "867-53", "44719", "3/14") if secret in text]
     assert sum(example.kind == "phone" for example in result.examples) == 3
@@ -74,7 +74,7 @@ def test_sample_is_proportional_and_repeatable(write, tmp_path):
     assert {row["leaks"] for row in rows} == {""}
     assert len({row["id"] for row in rows}) == len(rows)
     assert stat.S_IMODE((tmp_path / "a.csv").stat().st_mode) == 0o600
-    assert "Okafor" not in told(review.show_sample, one)
+    assert "Okafor" not in printed(review.show_sample, one)
 
 
 def test_sample_counts_rows_with_surrogates_as_found(write, tmp_path):
@@ -92,7 +92,7 @@ def test_sample_takes_all_where_there_are_few_and_overwrites_nothing(write, tmp_
     path = write("rows.jsonl", ROWS)
     review.draw_sample(path, tmp_path / "a.csv", n=1000)
     assert len(list(csv.DictReader((tmp_path / "a.csv").open(encoding="utf-8")))) == 100
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match=r"a\.csv: exists"):
         review.draw_sample(path, tmp_path / "a.csv")
     with pytest.raises(UserError, match=r"\.csv or \.jsonl"):
         review.draw_sample(path, tmp_path / "a.txt")
@@ -104,7 +104,7 @@ def test_sample_takes_all_where_there_are_few_and_overwrites_nothing(write, tmp_
 def test_bound_of_a_marked_sample(write, tmp_path, suffix):
     file = tmp_path / f"a.{suffix}"
     review.draw_sample(write("rows.jsonl", ROWS), file, n=60)
-    with pytest.raises(UserError, match="leaks is ''; write how many were found"):
+    with pytest.raises(UserError, match="leaks is ''; write the number of leaks"):
         review.leak_bound(file)
     if suffix == "csv":
         rows = list(csv.DictReader(file.open(encoding="utf-8")))
@@ -121,20 +121,20 @@ def test_bound_of_a_marked_sample(write, tmp_path, suffix):
         first = next(row for row in rows if row["drawn"] == "bound")
         file.write_text("".join(json.dumps(dict(row, leaks=3 if row is first else 0)) + "\n" for row in rows))
     found = review.leak_bound(file)
-    assert (found.rows, found.leaking, found.leaks, found.extra_leaking) == (60, 1, 3, 0)
+    assert (found.rows, found.rows_with_leaks, found.leaks, found.extra_rows_with_leaks) == (60, 1, 3, 0)
     assert found.upper == pytest.approx(beta.ppf(0.95, 2, 59))
-    assert f"{found.upper * 1000:.1f} of 1,000" in told(review.show_leak_bound, found)
+    assert f"{found.upper * 1000:.1f} of 1,000" in printed(review.show_leak_bound, found)
 
 
-@pytest.mark.parametrize("of", [1, 2, 20, 59, 300, 2995, 100_000])
-def test_the_bound_is_clopper_and_pearsons(of):
-    for hits in {0, 1, 2, 7, of // 10, of // 2, of - 1, of} & set(range(of + 1)):
-        expected = 1.0 if hits == of else beta.ppf(0.95, hits + 1, of - hits)
-        assert review.upper_bound(hits, of) == pytest.approx(expected, rel=1e-9)
+@pytest.mark.parametrize("n", [1, 2, 20, 59, 300, 2995, 100_000])
+def test_the_bound_is_that_of_clopper_and_pearson(n):
+    for hits in {0, 1, 2, 7, n // 10, n // 2, n - 1, n} & set(range(n + 1)):
+        expected = 1.0 if hits == n else beta.ppf(0.95, hits + 1, n - hits)
+        assert review.upper_bound(hits, n) == pytest.approx(expected, rel=1e-9)
 
 
 def test_no_leak_in_299_rows_bounds_them_at_one_in_a_hundred():
-    """By hand: 0.99 ** 299 = 0.0495."""
+    """Check by hand: 0.99 ** 299 = 0.0495."""
     assert review.upper_bound(0, 299) < 0.01 < review.upper_bound(0, 297)
 
 
@@ -147,6 +147,6 @@ def test_no_leak_in_299_rows_bounds_them_at_one_in_a_hundred():
         "id,drawn,leaks\na,extra,0\n",
     ],
 )
-def test_bound_refuses_what_is_no_marked_sample(write, text):
+def test_bound_refuses_other_files_and_missing_marks(write, text):
     with pytest.raises(UserError):
         review.leak_bound(write("a.csv", text))

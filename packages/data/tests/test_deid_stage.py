@@ -1,4 +1,4 @@
-"""De-identification in a build: what the stage drops, replaces, counts and writes; the gate; the optional NER."""
+"""De-identification stage: dropped and replaced rows, counts and records; refused builds; optional NER."""
 
 import json
 import pickle
@@ -50,7 +50,7 @@ def written(folder):
     return "".join(file.read_bytes().decode("latin-1") for file in folder.iterdir())
 
 
-def test_replace_puts_surrogates_in_and_counts_them(tmp_path):
+def test_replace_inserts_and_counts_surrogates(tmp_path):
     [shard], records = run(tmp_path, Deidentify(Deidentification(limit=0)), chat=PLAIN + LEAKS)
     table = shard.read()
     assert table.height == 10
@@ -86,7 +86,7 @@ def test_check_drops_the_rows_and_fails_above_the_limit(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["check", "replace"])
-def test_nothing_that_was_found_is_written_anywhere(tmp_path, mode):
+def test_no_identifier_is_written_anywhere(tmp_path, mode):
     run(tmp_path, Deidentify(Deidentification(mode=mode)), chat=PLAIN + LEAKS)
     folder = tmp_path / "deid"
     text = written(folder) + "".join(map(str, Shard(folder, "chat", 0).read().rows()))
@@ -100,12 +100,12 @@ def test_nothing_that_was_found_is_written_anywhere(tmp_path, mode):
 
 
 def one_at_a_time(text):
-    """A tagger that sees the next name only once the one before it has gone."""
-    found = re.search(r"\b([a-z])\1\b", text)
-    return [Span(*found.span(), "name", "NER PERSON")] if found else []
+    """Return the first doubled letter as a name: the next one is found only after this one is replaced."""
+    match = re.search(r"\b([a-z])\1\b", text)
+    return [Span(*match.span(), "name", "NER PERSON")] if match else []
 
 
-def test_a_row_with_something_left_is_dropped_counted_and_masked(tmp_path, monkeypatch):
+def test_a_row_with_remaining_identifiers_is_dropped_counted_and_masked(tmp_path, monkeypatch):
     one_at_a_time.version = "slow"
     monkeypatch.setattr(Deidentify, "_tagger", lambda self: one_at_a_time)
     endless = [("Answer.", "aa bb cc dd ee ff gg", "Yes.")]
@@ -125,13 +125,14 @@ def test_a_row_with_something_left_is_dropped_counted_and_masked(tmp_path, monke
         require_records({"chat": True}, [record])
 
 
-def test_the_stage_travels_to_another_process(tmp_path):
+def test_the_stage_can_be_pickled_without_its_tagger():
     stage = Deidentify(Deidentification(seed=5), only={"chat"})
-    stage._loaded = lambda text: []  # what an NER is: nothing that could be pickled
+    # Like a loaded NER, a lambda cannot be pickled.
+    stage._loaded = lambda text: []
     assert pickle.loads(pickle.dumps(stage)).__dict__ == {**stage.__dict__, "_loaded": None}  # noqa: S301
 
 
-def test_only_the_named_sources_are_touched(tmp_path):
+def test_only_the_named_sources_are_changed(tmp_path):
     after, records = run(tmp_path, Deidentify(Deidentification(), only={"chat"}), chat=LEAKS, wiki=LEAKS)
     assert list(records) == ["chat"]
     assert after[1].read()["input"].to_list() == [text for _, text, _ in LEAKS]
@@ -145,7 +146,7 @@ def test_the_account_balances(tmp_path):
     assert account["read"] == account["kept"] + sum(account["reasons"].values()) == 10
 
 
-def test_the_settings_name_the_rules():
+def test_the_settings_contain_the_hash_of_the_rules():
     one = Deidentify(Deidentification()).settings()
     assert rules_sha256() in one
     assert (
@@ -155,8 +156,8 @@ def test_the_settings_name_the_rules():
     )
 
 
-def test_the_gate_demands_a_record_for_patient_text():
-    with pytest.raises(UserError, match="source chat: patient text, and nothing was de-identified"):
+def test_patient_text_without_a_record_is_refused():
+    with pytest.raises(UserError, match="source chat: patient text, but not de-identified"):
         require_records({"chat": True, "wiki": False}, [])
     require_records({"wiki": False}, [])
 
@@ -167,7 +168,7 @@ def test_bad_settings_are_refused(keys):
         Deidentification(**keys)
 
 
-def test_ner_without_the_extra_says_what_to_do():
+def test_ner_without_the_extra_names_the_extra():
     try:
         import presidio_analyzer  # noqa: F401
     except ImportError:
@@ -177,7 +178,7 @@ def test_ner_without_the_extra_says_what_to_do():
         assert "presidio-analyzer" in Deidentify(Deidentification(ner=True)).settings()[-1]
 
 
-def test_ner_spans_join_those_of_the_rules():
+def test_ner_spans_are_added_to_those_of_the_rules():
     from medalpaca_data.deid.replace import replace_identifiers
 
     def tagger(text):

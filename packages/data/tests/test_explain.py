@@ -82,7 +82,7 @@ def test_a_dropped_rows_life_ends_where_it_was_dropped(meadow):
     held = next(entry["record"]["id"] for entry in rejects if entry["stage"] == "exam questions")
     life = explain(directory, held)
     assert life.where == "exam questions"
-    assert life.steps[-1].told.startswith("dropped: holds a question of exam (exam exam")
+    assert life.steps[-1].told.startswith("dropped: contains a question of exam (exam exam")
     assert "item q7, coverage 1.0" in life.steps[-1].told
 
 

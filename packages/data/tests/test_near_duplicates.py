@@ -1,3 +1,5 @@
+"""Near-duplicates: the result equals that of comparing all pairs, on random, planted and real texts."""
+
 import json
 import random
 from collections import Counter, defaultdict
@@ -18,13 +20,13 @@ TEXTS = st.lists(st.text("ab é.", max_size=25), max_size=12)
 
 @st.composite
 def corpora(draw):
-    """Texts that come from few: pairs of every similarity, exact copies, and texts too short for a run."""
+    """Draw variants of few texts: pairs of every similarity, exact copies, and texts too short for a shingle."""
     rng = random.Random(draw(st.integers(0, 2**32)))
     vocabulary = ["a", "b", "Ç", "é1", "dd", "x²", "_", "the"][: rng.randint(2, 8)]
-    moulds = [[rng.choice(vocabulary) for _ in range(rng.randint(0, 30))] for _ in range(rng.randint(1, 4))]
+    forms = [[rng.choice(vocabulary) for _ in range(rng.randint(0, 30))] for _ in range(rng.randint(1, 4))]
     texts = []
     for _ in range(draw(st.integers(0, 30))):
-        tokens = list(rng.choice(moulds))
+        tokens = list(rng.choice(forms))
         for _ in range(rng.randint(0, 3) if tokens else 0):
             tokens[rng.randrange(len(tokens))] = rng.choice(vocabulary)
         texts.append(rng.choice([" ", "\n", ", "]).join(tokens))
@@ -41,15 +43,15 @@ def all_pairs(texts):
     return ((i, j, similarity(texts[i], texts[j])) for j in range(len(texts)) for i in range(j))
 
 
-def brute_force(count, alike):
-    """Keeper, similarity and cluster of every text from all pairs that are alike, by the definition."""
-    keeper, value, cluster = list(range(count)), [1.0] * count, list(range(count))
-    for i, j, similar in sorted(alike):
+def brute_force(count, similar_pairs):
+    """Return keeper, similarity and cluster of every text from all similar pairs, by the definition."""
+    keeper, jaccard, cluster = list(range(count)), [1.0] * count, list(range(count))
+    for i, j, value in sorted(similar_pairs):
         if keeper[i] == i and keeper[j] == j:
-            keeper[j], value[j] = i, similar
+            keeper[j], jaccard[j] = i, value
         first, second = sorted((cluster[i], cluster[j]))
         cluster = [first if label == second else label for label in cluster]
-    return keeper, value, cluster
+    return keeper, jaccard, cluster
 
 
 def as_lists(found):
@@ -58,9 +60,9 @@ def as_lists(found):
 
 @given(corpora(), THRESHOLDS)
 @settings(max_examples=200, deadline=None)
-def test_what_is_found_is_what_comparing_all_pairs_finds(texts, threshold):
-    alike = [pair for pair in all_pairs(texts) if pair[2] >= threshold]
-    assert as_lists(near_duplicates(texts, threshold)) == brute_force(len(texts), alike)
+def test_the_result_equals_that_of_comparing_all_pairs(texts, threshold):
+    similar_pairs = [pair for pair in all_pairs(texts) if pair[2] >= threshold]
+    assert as_lists(near_duplicates(texts, threshold)) == brute_force(len(texts), similar_pairs)
 
 
 @given(TEXTS, st.data())
@@ -105,20 +107,20 @@ def test_order_changes_only_which_text_of_a_cluster_is_kept(texts, threshold, rn
 
 @given(corpora(), st.randoms(use_true_random=False))
 @settings(deadline=None)
-def test_tasks_part_what_is_dropped_and_not_what_is_linked(texts, rng):
+def test_tasks_restrict_dropping_but_not_linking(texts, rng):
     tasks = np.array([rng.randint(0, 1) for _ in texts], np.uint64)
     found = near_duplicates(texts, 0.6, tasks)
     for task in (0, 1):
         members = np.flatnonzero(tasks == task)
-        alone = near_duplicates([texts[n] for n in members], 0.6)
-        assert members[alone.keeper].tolist() == found.keeper[members].tolist()
-    linked, together = found.cluster, near_duplicates(texts, 0.6).cluster
+        separate = near_duplicates([texts[n] for n in members], 0.6)
+        assert members[separate.keeper].tolist() == found.keeper[members].tolist()
+    linked, expected = found.cluster, near_duplicates(texts, 0.6).cluster
     long = [n for n, text in enumerate(texts) if len(words(text)) >= 3]
-    assert linked[long].tolist() == together[long].tolist()
+    assert linked[long].tolist() == expected[long].tolist()
 
 
-def test_a_dropped_text_is_like_the_one_it_names_and_not_only_through_another():
-    # Each is like the next, the first and the last are not: the last one is kept, in the same cluster.
+def test_a_text_is_dropped_only_for_a_direct_similarity():
+    # Each text is similar to the next, the first and the last are not: the last is kept, in the same cluster.
     chain = [" ".join(f"w{n}" for n in range(start, start + 40)) for start in (0, 4, 8)]
     found = near_duplicates(chain, 0.7)
     assert found.keeper.tolist() == [0, 0, 2]
@@ -128,7 +130,7 @@ def test_a_dropped_text_is_like_the_one_it_names_and_not_only_through_another():
 
 
 @pytest.mark.parametrize(("common", "union"), [(4, 5), (11, 20), (7, 10), (1, 2), (9, 10)])
-def test_the_threshold_itself_is_enough_and_a_hair_more_is_not(common, union):
+def test_a_similarity_equal_to_the_threshold_is_enough(common, union):
     words_in_common = common + 2
     first = " ".join(f"w{n}" for n in range(words_in_common))
     texts = [first, " ".join([first, *(f"x{n}" for n in range(union - common))])]
@@ -150,13 +152,13 @@ def test_signatures_of_shards_are_those_of_the_whole(texts, cut):
         minhash.compute_signatures(texts, 0.8),
         [minhash.compute_signatures(part, 0.8) for part in (texts[:cut], texts[cut:])],
     )
-    assert np.concatenate([part.keys[:, part.long] for part in parts], axis=1).tolist() == (
-        whole.keys[:, whole.long].tolist()
+    assert np.concatenate([part.keys[:, part.has_shingle] for part in parts], axis=1).tolist() == (
+        whole.keys[:, whole.has_shingle].tolist()
     )
     assert np.concatenate([part.words for part in parts]).tolist() == whole.words.tolist()
 
 
-def test_bands_are_as_many_as_the_threshold_asks_for():
+def test_the_number_of_bands_limits_the_miss_rate():
     for threshold in (0.5, 0.7, 0.8, 0.9, 1.0):
         assert (1 - threshold**minhash.ROWS_PER_BAND) ** minhash.band_count(
             threshold
@@ -166,7 +168,7 @@ def test_bands_are_as_many_as_the_threshold_asks_for():
 
 @pytest.fixture(scope="module")
 def planted():
-    """5,000 rows: 50 exact copies, 1,000 copies with 1 to 9 % of their words changed, the rest by chance."""
+    """Return 5,000 texts: 50 exact copies, 1,000 copies with 1 to 9 % of the words changed, and random ones."""
     rng = random.Random(5)
     vocabulary = [f"word{n}" for n in range(3000)]
     texts = [[rng.choice(vocabulary) for _ in range(rng.randint(5, 120))] for _ in range(3950)]
@@ -179,8 +181,8 @@ def planted():
     return [" ".join(tokens) for tokens in texts]
 
 
-def shared_runs(texts):
-    """All pairs with a similarity above 0, by looking up every run: feasible where few runs are common."""
+def pairs_with_common_ngrams(texts):
+    """Return all pairs with a similarity above 0, by an index of n-grams; feasible because few are common."""
     sets = [set(ngrams(words(text), 3)) for text in texts]
     holders = defaultdict(list)
     for n, runs in enumerate(sets):
@@ -192,28 +194,28 @@ def shared_runs(texts):
 
 @pytest.mark.parametrize("threshold", [0.6, 0.8])
 def test_all_planted_copies_are_found_and_nothing_else(planted, threshold):
-    alike = [pair for pair in shared_runs(planted) if pair[2] >= threshold]
-    assert len(alike) > 400
-    assert as_lists(near_duplicates(planted, threshold)) == brute_force(len(planted), alike)
+    similar_pairs = [pair for pair in pairs_with_common_ngrams(planted) if pair[2] >= threshold]
+    assert len(similar_pairs) > 400
+    assert as_lists(near_duplicates(planted, threshold)) == brute_force(len(planted), similar_pairs)
 
 
-def test_limits_on_memory_change_nothing(planted, monkeypatch):
+def test_batch_sizes_change_nothing(planted, monkeypatch):
     texts = planted[:1000] + planted[:100]
     expected = as_lists(near_duplicates(texts, 0.6))
-    for module, name, value in (
-        (minhash, "CANDIDATES", 7),
-        (minhash, "VALUES", 100),
-        (minhash, "OUTLINE", 128),
-        (minhash, "OUTLINES", 5),
-        (minhash, "PART", 9),
+    for name, value in (
+        ("CANDIDATE_BATCH", 7),
+        ("MAX_SHINGLES", 100),
+        ("BITMAP_BITS", 128),
+        ("BITMAP_BATCH", 5),
+        ("PART_SIZE", 9),
     ):
-        monkeypatch.setattr(module, name, value)
+        monkeypatch.setattr(minhash, name, value)
     assert as_lists(near_duplicates(texts, 0.6)) == expected
 
 
-def test_thousands_from_one_mould_are_not_millions_of_pairs(monkeypatch):
-    mould = [f"w{n}" for n in range(60)]
-    texts = [" ".join([*mould[:30], f"x{n}", *mould[30:]]) for n in range(3000)]
+def test_thousands_of_texts_of_one_form_are_not_millions_of_pairs(monkeypatch):
+    form = [f"w{n}" for n in range(60)]
+    texts = [" ".join([*form[:30], f"x{n}", *form[30:]]) for n in range(3000)]
     verified = []
     exact = minhash.jaccard_similarity
     monkeypatch.setattr(
@@ -227,7 +229,7 @@ def test_thousands_from_one_mould_are_not_millions_of_pairs(monkeypatch):
 def test_real_patient_information(real):
     rows = json.loads((real / "wikidoc_patient_info" / "medical_meadow_small.json").read_text())
     texts = [f"{row['input']}\n{row['output']}" for row in rows]
-    # Counted once over all 17.6 million pairs, as a product of sparse matrices; keepers and clusters were the same.
+    # Counted once over all 17.6 million pairs as a product of sparse matrices, with the same keepers and clusters.
     for threshold, dropped, same, clustered in ((0.7, 368, 100, 675), (0.8, 305, 101, 563)):
         found = near_duplicates(texts, threshold)
         assert len(found.dropped) == dropped

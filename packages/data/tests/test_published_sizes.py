@@ -1,4 +1,4 @@
-"""The recipe of 2023 over raw files of the published sizes, generated in their true layouts."""
+"""The recipe of 2023 on generated raw files: original layouts, published numbers of records."""
 
 import json
 import random
@@ -23,26 +23,13 @@ HEADINGS = ("Causes", "Diagnosis", "Treatment", "Epidemiology")
 
 
 class Prose:
-    """Sentences of made-up words: alike in shape, in words never."""
+    """Sentences of random pseudo-words, of which no two are similar."""
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)
         syllables = [
-            "car",
-            "neph",
-            "hep",
-            "der",
-            "pul",
-            "gas",
-            "ost",
-            "my",
-            "ther",
-            "cyt",
-            "lip",
-            "vas",
-            "lym",
-            "tox",
-        ]
+            "car", "neph", "hep", "der", "pul", "gas", "ost", "my", "ther", "cyt", "lip", "vas", "lym", "tox"
+        ]  # fmt: skip
         self._words = [
             "".join(self._rng.choices(syllables, k=self._rng.randint(2, 4))) for _ in range(30_000)
         ]
@@ -52,7 +39,7 @@ class Prose:
 
 
 def write_deck(path: Path, prose: Prose) -> None:
-    """An .apkg as Anki writes it in its oldest format."""
+    """Write an .apkg in the oldest format of Anki."""
     database = path.with_suffix(".db")
     connection = sqlite3.connect(database)
     connection.executescript(
@@ -76,7 +63,7 @@ def write_deck(path: Path, prose: Prose) -> None:
 
 
 def posts(count: int, prose: Prose) -> Iterator[str]:
-    """A `Posts.xml`: as many answers with 5 votes, half as many with fewer, and their questions."""
+    """Yield a `Posts.xml`: `count` questions, `count` answers with 5 votes, and half as many with 2."""
     yield '<?xml version="1.0" encoding="utf-8"?>\n<posts>\n'
     number = 0
     for n in range(count):
@@ -97,7 +84,7 @@ def posts(count: int, prose: Prose) -> Iterator[str]:
 
 
 def write_wiki(path: Path, prose: Prose) -> None:
-    """A MediaWiki export, four sections a page."""
+    """Write a MediaWiki export with four sections per page."""
     with path.open("w") as file:
         file.write('<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/">\n')
         for page in range(SECTIONS // len(HEADINGS)):
@@ -134,7 +121,8 @@ def test_the_2023_recipe_gives_the_published_count(tmp_path, monkeypatch, capsys
     (raw / "medical_meadow_small.json").write_text(json.dumps(rows))
 
     monkeypatch.chdir(tmp_path)
-    recipe, root = load_recipe("medical_meadow_2023", ["language=null"])  # no detector knows made-up words
+    # No language detector knows pseudo-words.
+    recipe, root = load_recipe("medical_meadow_2023", ["language=null"])
     built = build(recipe, root, tmp_path / "out")
     with capsys.disabled():
         show_build(built, Console(width=100))

@@ -1,4 +1,4 @@
-"""The stages of a build through its public door: small raw files, real Parquet, real ledgers."""
+"""The stages of a build, from small raw files to Parquet rows and the ledger."""
 
 import errno
 import json
@@ -25,19 +25,8 @@ from medalpaca_data.recipe import load_recipe
 from medalpaca_data.stages.mix import allocate_rows
 
 WORDS = (
-    "heart",
-    "liver",
-    "kidney",
-    "lung",
-    "spleen",
-    "brain",
-    "colon",
-    "ovary",
-    "retina",
-    "cornea",
-    "femur",
-    "tibia",
-)
+    "heart", "liver", "kidney", "lung", "spleen", "brain", "colon", "ovary", "retina", "cornea", "femur", "tibia"
+)  # fmt: skip
 
 
 def built(tmp_path: Path, *sources: dict, out: str = "out", **keys):
@@ -56,14 +45,14 @@ def rejects(tmp_path: Path, source: str = "alpaca") -> list[dict]:
 
 
 def essay(n: int, length: int = 60) -> str:
-    """Words that repeat for no other `n`."""
+    """Return words that occur for no other `n`."""
     return " ".join(f"{WORDS[(n * 7 + i * i) % len(WORDS)]}{n}x{i}" for i in range(length))
 
 
 ALPACA = {"kind": "alpaca", "path": "raw.json"}
 
 
-def test_near_duplicates_name_the_row_that_stays(write, tmp_path, row):
+def test_near_duplicates_name_the_row_that_is_kept(write, tmp_path, row):
     near = essay(1) + " and one word more"
     write("raw.json", [row(0, input=essay(1)), row(0, input=near), row(0, input=essay(2))])
     result = built(tmp_path, ALPACA)
@@ -75,14 +64,14 @@ def test_near_duplicates_name_the_row_that_stays(write, tmp_path, row):
     assert stage(result, "near duplicates")["rejected"] == 1
 
 
-def test_answers_alone_are_no_duplicates(write, tmp_path, row):
+def test_equal_answers_are_not_duplicates(write, tmp_path, row):
     answer = "Call your provider if you develop symptoms. " + essay(5, 10)
     write("raw.json", [row(n, input=essay(n, 30), output=answer) for n in range(10)])
     assert stage(built(tmp_path, ALPACA), "near duplicates")["rejected"] == 0
 
 
-def test_what_is_alike_is_on_one_side(write, tmp_path, row):
-    # Chains of rows, each like the next: the last is not like the first, but it is tied to it.
+def test_similar_rows_are_on_one_side_of_the_split(write, tmp_path, row):
+    # Chains of rows, each similar to the next: the last is not similar to the first, but linked to it.
     rows = []
     for n in range(60):
         words = essay(n, 80).split()
@@ -98,13 +87,13 @@ def test_what_is_alike_is_on_one_side(write, tmp_path, row):
     assert not train & validation
 
 
-def test_dev_rows_take_their_group_with_them(write, tmp_path, row):
+def test_a_dev_row_moves_its_group_to_validation(write, tmp_path, row):
     write("raw.json", [row(n, group=f"g{n // 2}", split="dev" if n == 4 else "train") for n in range(20)])
     built(tmp_path, ALPACA)
     assert {r.group for r in read_split(tmp_path / "out", "validation")} == {"g2"}
 
 
-def test_an_exam_is_kept_out_with_a_ledger_of_hits(write, tmp_path, row):
+def test_exam_questions_are_removed_and_the_hits_reported(write, tmp_path, row):
     stem = essay(3, 40)
     write("exam.jsonl", [{"id": "q1", "question": stem, "options": {"A": "yes", "B": "no"}, "answer": "A"}])
     half = " ".join(stem.split()[:20])
@@ -117,12 +106,12 @@ def test_an_exam_is_kept_out_with_a_ledger_of_hits(write, tmp_path, row):
         ("q1", True, 1.0, 1.0),
         ("q1", False, round(8 / 28, 4), 0.5),
     ]
-    assert stage(result, "exam questions")["reasons"] == {"holds a question of exam": 1}
+    assert stage(result, "exam questions")["reasons"] == {"contains a question of exam": 1}
     [exam] = result.ledger["exams"]
     assert hits[0]["exam_sha256"] == exam["sha256"]
 
 
-def test_language_drops_long_rows_and_never_cards(write, tmp_path, row):
+def test_language_drops_long_rows_and_keeps_short_ones(write, tmp_path, row):
     german = (
         "Die Behandlung der Herzinsuffizienz besteht aus Diuretika und Hemmern des Enzyms, dazu kommen "
         "Betablocker, sobald der Patient stabil ist, und eine Begrenzung der Salzmenge im Essen."
@@ -140,7 +129,7 @@ def test_language_drops_long_rows_and_never_cards(write, tmp_path, row):
     assert stage(result, "language")["reasons"] == {"not in 'en'": 1}
 
 
-def test_contradictions_are_reported_and_left(write, tmp_path, row):
+def test_contradictions_are_reported_and_kept(write, tmp_path, row):
     write("raw.json", [row(1), {**row(1), "output": "Another"}, row(2), row(1)])
     result = built(tmp_path, ALPACA)
     assert result.ledger["contradictions"] == {"questions": 1, "rows": 2}
@@ -149,7 +138,7 @@ def test_contradictions_are_reported_and_left(write, tmp_path, row):
     assert result.ledger["rows"]["train"] == 3
 
 
-def test_cleaning_is_written_down(write, tmp_path, row):
+def test_the_ledger_counts_what_cleaning_changes(write, tmp_path, row):
     write("raw.json", [row(1, input="a<br>b &amp; c"), row(2, output="nan")])
     result = built(tmp_path, ALPACA)
     assert read_split(tmp_path / "out", "train")[0].input == "a\nb & c"
@@ -157,7 +146,7 @@ def test_cleaning_is_written_down(write, tmp_path, row):
     assert stage(result, "clean")["reasons"] == {"no answer": 1}
 
 
-def test_a_row_with_joined_digits_is_rejected_as_it_was_read(write, tmp_path, row):
+def test_a_row_with_joined_digits_is_rejected_unchanged(write, tmp_path, row):
     write(
         "raw.json",
         [row(1), row(2, output="Give 50\x96100 mg."), row(3, input="Or 2\u200b3?", output="10<b>ml</b>")],
@@ -187,7 +176,7 @@ def test_caps_and_weights(write, tmp_path, row):
         built(tmp_path, {**sources[0], "weight": 2}, out="x")
 
 
-def test_a_cap_keeps_who_was_in_when_it_is_raised(write, tmp_path, row):
+def test_a_larger_cap_keeps_the_rows_of_a_smaller_one(write, tmp_path, row):
     write("raw.json", [row(n) for n in range(200)])
     few = built(tmp_path, {**ALPACA, "max_rows": 50}, out="few")
     more = built(tmp_path, {**ALPACA, "max_rows": 80}, out="more")
@@ -200,18 +189,18 @@ def test_a_cap_keeps_who_was_in_when_it_is_raised(write, tmp_path, row):
     st.dictionaries(st.sampled_from("abcde"), st.tuples(st.integers(0, 50), st.floats(0.1, 10)), min_size=1),
     st.integers(1, 200),
 )
-def test_the_mix_is_filled_whenever_it_can_be(sources, rows):
+def test_the_mix_reaches_the_requested_size_if_possible(sources, rows):
     held = {name: count for name, (count, _) in sources.items()}
     given_ = allocate_rows(held, {}, {name: weight for name, (_, weight) in sources.items()}, rows)
     assert sum(given_.values()) == min(rows, sum(held.values()))
     assert all(0 <= given_[name] <= count for name, count in held.items())
 
 
-# Again, and after a kill ------------------------------------------------------------------------------------------
+# Unchanged stages and killed builds ---------------------------------------------------------------------------------
 
 
 def stamps() -> dict[str, int]:
-    """When every account under the working place was written."""
+    """Return the modification time of every account in the build cache."""
     return {str(p): p.stat().st_mtime_ns for p in (paths.cache() / "build").rglob("*.account.json")}
 
 
@@ -223,12 +212,12 @@ def test_an_unchanged_stage_is_not_run_again(write, tmp_path, row):
     before = stamps()
     built(tmp_path, a, {**b, "max_rows": 5}, out="two")
     after = stamps()
-    # Only the mix is made anew, and of the older build only what is still used is kept.
+    # Only the mix is computed again; unused results of the older build are removed.
     assert {Path(p).parent.name.rpartition("-")[0] for p in after if after[p] != before.get(p)} == {"mix"}
     assert {Path(p).parent.name.rpartition("-")[0] for p in before.keys() - after.keys()} == {"mix"}
 
 
-def test_the_working_place_is_the_users_own(write, tmp_path, row):
+def test_the_build_cache_is_private(write, tmp_path, row):
     write("raw.json", [row(1)])
     built(tmp_path, ALPACA)
     assert (paths.cache() / "build" / "t").stat().st_mode & 0o077 == 0
@@ -244,8 +233,8 @@ build(recipe, root, Path(sys.argv[2]))
 """
 
 
-def kill_and_go_on(tmp_path: Path, recipe: Path, kills: int, seed: int) -> None:
-    """Kill a build at random moments, starting it again each time, then let it end."""
+def kill_and_continue(tmp_path: Path, recipe: Path, kills: int, seed: int) -> None:
+    """Kill a build at random moments, restart it each time, then let it finish."""
     command = [sys.executable, "-c", KILLED, str(recipe), str(tmp_path / "killed")]
     environment = {**os.environ, "MEDALPACA_HOME": str(tmp_path / "other home")}
     started = time.monotonic()
@@ -266,10 +255,10 @@ def as_bytes(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(("kills", "rows"), [(3, 3_000), pytest.param(10, 60_000, marks=pytest.mark.slow)])
-def test_a_killed_build_goes_on_to_the_same_bytes(write, tmp_path, row, kills, rows):
+def test_a_killed_build_continues_to_the_same_bytes(write, tmp_path, row, kills, rows):
     write("raw.json", [row(0, input=f"{essay(n, 20)}<br>") for n in range(rows)])
     reference = built(tmp_path, ALPACA, validation=0.2, out="reference")
-    kill_and_go_on(tmp_path, tmp_path / "recipe.yaml", kills, seed=kills)
+    kill_and_continue(tmp_path, tmp_path / "recipe.yaml", kills, seed=kills)
     assert as_bytes(tmp_path / "killed") == as_bytes(reference.path)
 
 
@@ -282,7 +271,7 @@ def test_datasets_loads_the_directory(write, tmp_path, row):
     assert loaded["train"][0]["output"].startswith("Answer")
 
 
-def test_a_sentence_under_two_tasks_is_two_rows_on_one_side(write, tmp_path, row):
+def test_a_sentence_under_two_instructions_is_two_rows_on_one_side(write, tmp_path, row):
     rows = [row(task, instruction=f"Task {task}", input=essay(n)) for n in range(40) for task in (1, 2)]
     write("raw.json", rows)
     result = built(tmp_path, ALPACA, validation=0.4)
@@ -293,7 +282,7 @@ def test_a_sentence_under_two_tasks_is_two_rows_on_one_side(write, tmp_path, row
     assert not train & validation
 
 
-def test_two_doses_two_diseases_and_two_labels_are_not_the_same(write, tmp_path, row):
+def test_different_doses_diseases_and_labels_are_not_duplicates(write, tmp_path, row):
     doses = [
         row(0, input=f"Discharge: {essay(1, 30)} warfarin {mg} mg daily", output=essay(2)) for mg in (1, 2, 5)
     ]
@@ -308,7 +297,7 @@ def test_two_doses_two_diseases_and_two_labels_are_not_the_same(write, tmp_path,
     assert result.ledger["contradictions"]["questions"] == 1
 
 
-def test_one_question_is_on_one_side_whatever_its_source(write, tmp_path, row):
+def test_rows_with_one_question_are_on_one_side_across_sources(write, tmp_path, row):
     for name in ("a", "b"):
         questions = [f"What are the signs of {WORDS[n % 12]} {n}?" for n in range(60)]
         write(
@@ -322,7 +311,7 @@ def test_one_question_is_on_one_side_whatever_its_source(write, tmp_path, row):
     assert not train & validation
 
 
-def test_groups_that_held_the_same_row_go_together(write, tmp_path, row):
+def test_groups_with_a_common_row_are_on_one_side(write, tmp_path, row):
     rows = []
     for n in range(40):
         rows += [row(n, group=f"left {n}"), row(n, group=f"right {n}"), row(n + 100, group=f"right {n}")]
@@ -335,7 +324,7 @@ def test_groups_that_held_the_same_row_go_together(write, tmp_path, row):
 
 
 @pytest.mark.parametrize("damage", ["other rows", "junk", "half", "gone", "account"])
-def test_damage_in_the_working_place_is_noticed(write, tmp_path, row, damage):
+def test_damage_in_the_build_cache_is_noticed(write, tmp_path, row, damage):
     write("raw.json", [row(n) for n in range(40)])
     reference = built(tmp_path, ALPACA, out="reference", near_duplicates=None)
     [shard] = (paths.cache() / "build").rglob("duplicates-*/*.rows.parquet")
@@ -355,7 +344,7 @@ def test_damage_in_the_working_place_is_noticed(write, tmp_path, row, damage):
     assert [again.ledger["files"][f] == reference.ledger["files"][f] for f in ("train.parquet",)] == [True]
 
 
-def test_an_exam_under_another_name_is_another_result(write, tmp_path, row):
+def test_the_name_of_an_exam_is_part_of_the_fingerprint(write, tmp_path, row):
     item = {"id": "q1", "question": essay(3, 20), "options": {"A": "yes", "B": "no"}, "answer": "A"}
     for name in ("one", "two"):
         write(f"{name}.jsonl", [item])
@@ -365,21 +354,22 @@ def test_an_exam_under_another_name_is_another_result(write, tmp_path, row):
         assert json.loads((tmp_path / name / "exam_hits.jsonl").read_text())["exam"] == name
 
 
-def test_a_language_that_cannot_be_told_is_refused(write, tmp_path, row):
+def test_an_unknown_language_is_refused(write, tmp_path, row):
     write("raw.json", [row(1)])
     with pytest.raises(UserError, match="two letters are expected"):
         built(tmp_path, ALPACA, language="eng")
 
 
-def test_a_place_that_cannot_be_written_is_refused_before_the_work(write, tmp_path, row, monkeypatch):
+def test_an_output_that_is_not_writable_is_refused_before_the_build(write, tmp_path, row, monkeypatch):
     write("raw.json", [row(1)])
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    # Root may write anywhere, so the answer of the system is replaced.
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(UserError, match="is not writable; choose another out="):
         built(tmp_path, ALPACA)
     assert not (paths.cache() / "build").exists()
 
 
-def test_a_full_disk_is_said_with_its_place(write, tmp_path, row, monkeypatch):
+def test_a_full_disk_is_reported_with_the_directory(write, tmp_path, row, monkeypatch):
     write("raw.json", [row(1)])
     full = OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr("medalpaca_data.dataset.write", lambda *_: (_ for _ in ()).throw(full))

@@ -133,7 +133,7 @@ def show(result: Audit, console: Console) -> None:
     console.print(table)
     console.print(
         f"{result.agree:,} of {result.rows:,} {result.corpus} labels agree with the corpus, {result.disagree:,} "
-        f"disagree ({result.contradictory:,} have several labels in the corpus, {result.unmatched:,} are not in the corpus)."
+        f"disagree; {result.contradictory:,} have several labels there, {result.unmatched:,} are not there."
     )
 
 

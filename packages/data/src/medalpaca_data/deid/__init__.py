@@ -1,1 +1,1 @@
-"""De-identification by rule: the 18 classes of HIPAA's Safe Harbor, found, counted and replaced; a check, no proof."""
+"""De-identification by rules: find, count and replace the 18 identifier classes of HIPAA Safe Harbor."""

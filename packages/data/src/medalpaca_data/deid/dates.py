@@ -1,10 +1,8 @@
-"""Dates and ages (class C): every element of a date but the year, and every age over 89.
+"""Dates and ages (class C): find every date element except the year, and ages over 89; shift the dates of a record.
 
-Dates: all of a record move by one number of days, so that what lies between them stays as it was.
-
-Safe Harbor wants every element of a date removed but the year. A moved date is not the date, and where the record's
-dates leave room for at least `ROOM` such moves, one is drawn that leaves each in its year; otherwise years may move by
-one, since a year kept beside a known interval would give the day away. (MIMIC-III moves its dates the same way.)
+All dates of a record move by the same number of days, so that the intervals between them stay (as in MIMIC-III).
+Safe Harbor allows to keep the year. If at least `MIN_SHIFT_CHOICES` shifts keep every date in its year, one of them is
+drawn. Otherwise the year may change by one, because a kept year and a known interval could reveal the day.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ DATE_LABEL = (
 
 
 def is_date(match: Match) -> bool:
-    """Whether day and month can be those of a date; a year of two digits stands for any."""
+    """Return whether the day and month exist in the calendar, in either order; the year is not checked."""
     parts = match.groupdict()
     if match.re.groupindex.get("m") and parts.get("m"):
         month, day = int(parts["m"]), int(parts["d"])
@@ -56,18 +54,13 @@ def is_date(match: Match) -> bool:
 
 
 def month_number(month: str) -> int:
-    """1 to 12, of a month's name or its first three letters."""
+    """Return the number of a month, 1 to 12, from its English name or the first three letters."""
     return next(n for n, name in enumerate(MONTHS, 1) if name.startswith(month[:3].lower()))
 
 
 def _is_date_without_unit(match: Match) -> bool:
-    """A day and month without a year is a date unless what follows makes it a quantity or a fraction."""
+    """Accept a day and month without a year unless a unit or a fraction follows."""
     return is_date(match) and not UNITS.match(match.string, match.end())
-
-
-def _not_a_verb(match: Match) -> bool:
-    """Not "may 5 patients": lower case only where a day or year makes it sure; and no page or volume before it."""
-    return _is_date_without_unit(match)
 
 
 def _is_date_not_fraction(match: Match) -> bool:
@@ -75,7 +68,7 @@ def _is_date_not_fraction(match: Match) -> bool:
 
 
 def _is_over_89(match: Match) -> bool:
-    """An age over 89 that somebody has; "90 or older" is what it is replaced by, and a range is of many people."""
+    """Accept the age of one person; reject "90 or older", which is the surrogate, and ranges, which describe groups."""
     after = match.string[match.end() : match.end() + 20].lower()
     before = match.string[max(0, match.start() - 12) : match.start()].lower()
     if re.match(
@@ -108,10 +101,10 @@ DATES = (
     Rule("date", "day month year, capitals", rf"{DAY}[ -](?P<b>{UPPER_CASE_MONTHS})[ -]{YEAR}", is_date),
     Rule("date", "capitals", rf"(?P<b>{UPPER_CASE_MONTHS})[ -]{DAY},?[ -]{YEAR}", is_date),
     Rule("date", "day month, short year", rf"{DAY}-{MONTH}-(?P<y>[0-9]{{2}})", is_date),
-    Rule("date", "month day", rf"{WEEKDAY}{MONTH} {DAY}", _not_a_verb),
-    Rule("date", "day month", rf"{WEEKDAY}{DAY} (?:of )?{MONTH}", _not_a_verb),
+    Rule("date", "month day", rf"{WEEKDAY}{MONTH} {DAY}", _is_date_without_unit),
+    Rule("date", "day month", rf"{WEEKDAY}{DAY} (?:of )?{MONTH}", _is_date_without_unit),
     Rule("date", "month year", rf"{MONTH},? (?:of )?{YEAR}", is_date),
-    Rule("date", "lower case", rf"\b(?P<b>{LOWER_CASE_MONTHS}) {DAY}(?:,? {YEAR})?", _not_a_verb),
+    Rule("date", "lower case", rf"\b(?P<b>{LOWER_CASE_MONTHS}) {DAY}(?:,? {YEAR})?", _is_date_without_unit),
     Rule(
         "date",
         "lower case, day first",
@@ -133,7 +126,7 @@ DATES = (
         is_date,
     ),
 )
-# Who was born by then is over 89, or would be: Safe Harbor wants the year gone too, "indicative of such age".
+# A person born in this year or earlier is over 89. Safe Harbor then also removes the year, "indicative of such age".
 LATEST_BIRTH_YEAR = 1935
 BIRTH_LABEL = re.compile(
     r"(?i)\b(?:DOB|D\.O\.B\.?|born|birth ?da(?:te|y)|date of birth)[ ]?(?:on|in|is|was|the|:|=|-|[ ]){0,5}$"
@@ -177,22 +170,24 @@ def _is_age(match: Match) -> bool:
 RULES = DATES + AGES
 
 
-MIN_SHIFT_CHOICES = 60  # moves, at least, that keep all years
-MIN_SHIFT = 32  # days: a month named without a day changes too
+# A shift that keeps all years is drawn only from at least this many.
+MIN_SHIFT_CHOICES = 60
+# Days; more than a month, so that a month without a day changes too.
+MIN_SHIFT = 32
 MAX_SHIFT = 364
-DEFAULT_YEAR = 2001  # for dates without one; like most years it has 365 days
+# Used for dates without a year; like most years it has 365 days.
+DEFAULT_YEAR = 2001
 WEEKDAYS = [
     "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday",
 ]  # fmt: skip
-DATE_PATTERNS = tuple(
-    re.compile(rule.pattern[max(0, rule.pattern.find("(?P<x>")) :]) for rule in DATES
-)  # of a rule with a label, the date alone
+# Of a rule with a label, only the date itself.
+DATE_PATTERNS = tuple(re.compile(rule.pattern[max(0, rule.pattern.find("(?P<x>")) :]) for rule in DATES)
 
 
 def _parse(text: str) -> tuple[re.Match[str], datetime.date] | None:
-    """How a date is written, and which it is; a month alone counts as its fifteenth."""
-    for shape in DATE_PATTERNS:
-        match = shape.fullmatch(text)
+    """Return the match of the format and the date; a month without a day counts as the 15th. None if not a date."""
+    for pattern in DATE_PATTERNS:
+        match = pattern.fullmatch(text)
         if match and (date := _to_date(match)):
             return match, date
     return None
@@ -214,27 +209,27 @@ def _to_date(match: re.Match[str]) -> datetime.date | None:
 
 
 class DateShift:
-    """The move of one record's dates."""
+    """The shift of all dates of one record, in days; `dates` are the texts of these dates."""
 
     def __init__(self, dates: Sequence[str], draw: random.Random) -> None:
         low, high = -MAX_SHIFT, MAX_SHIFT
         for text in dates:
-            if found := _parse(text):
-                date = found[1]
+            if parsed := _parse(text):
+                date = parsed[1]
                 low = max(low, (datetime.date(date.year, 1, 1) - date).days)
                 high = min(high, (datetime.date(date.year, 12, 31) - date).days)
-        moves = [n for n in range(low, high + 1) if abs(n) >= MIN_SHIFT]
-        if len(moves) < MIN_SHIFT_CHOICES:
-            moves = [n for n in range(-MAX_SHIFT, MAX_SHIFT + 1) if abs(n) >= MIN_SHIFT]
-        self.days = draw.choice(moves)
+        choices = [n for n in range(low, high + 1) if abs(n) >= MIN_SHIFT]
+        if len(choices) < MIN_SHIFT_CHOICES:
+            choices = [n for n in range(-MAX_SHIFT, MAX_SHIFT + 1) if abs(n) >= MIN_SHIFT]
+        self.days = draw.choice(choices)
 
-    def moved(self, text: str) -> str:
-        """The date in its own way of writing, moved; one that cannot be read gives way to its year, or to a mark."""
-        found = _parse(text)
-        if found is None:
+    def apply(self, text: str) -> str:
+        """Return the shifted date in the format of the original; if it cannot be parsed, its year or "[DATE]"."""
+        parsed = _parse(text)
+        if parsed is None:
             year = re.search(r"(?:18|19|20)[0-9]{2}", text)
             return year[0] if year else "[DATE]"
-        match, date = found
+        match, date = parsed
         try:
             new = date + datetime.timedelta(days=self.days)
         except OverflowError:
@@ -275,7 +270,7 @@ def _replace_groups(match: re.Match[str], new: Mapping[str, str]) -> str:
 
 
 def _padded(number: int, was: str, parts: Mapping[str, str]) -> str:
-    """With a leading zero where the original shows that it would have had one."""
+    """Return the number as text, with a leading zero if the numbers of the original have one."""
     numbers = [parts[key] for key in "md" if key in parts]
     return f"{number:02}" if was.startswith("0") or any(n.startswith("0") for n in numbers) else str(number)
 
@@ -285,6 +280,6 @@ def _with_case_of(name: str, was: str) -> str:
 
 
 def _with_ordinal(text: str, day: int) -> str:
-    """3th -> 3rd, 22st -> 22nd."""
+    """Return the text with the right ordinal ending after the day: 3th -> 3rd, 22st -> 22nd."""
     ending = "th" if day in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
     return re.sub(rf"\b({day})(?:st|nd|rd|th)\b", rf"\g<1>{ending}", text)

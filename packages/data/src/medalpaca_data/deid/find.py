@@ -1,4 +1,4 @@
-"""Identifiers in the texts of one record: every rule, and names that were found once wherever they come again."""
+"""Find identifiers in the texts of one record: apply all rules, then find each name wherever it is repeated."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from .surrogates import is_surrogate
 RULES: tuple[Rule, ...] = (
     patterns.NUMBER_RULES + patterns.CONTACT_RULES + dates.RULES + places.RULES + names.RULES
 )
-RULE_ORDER = {(rule.kind, rule.name): place for place, rule in enumerate(RULES)}
-# Every other file of this folder decides what is found, so that a new file is part of the hash by default.
+RULE_ORDER = {(rule.kind, rule.name): position for position, rule in enumerate(RULES)}
+# `rules_sha256` covers every file of this folder except these, so a new file is part of the hash by default.
 NON_RULE_FILES = frozenset({"__init__.py", "cli.py", "ner.py", "replace.py", "review.py", "settings.py"})
 REPEATED_NAME = "name again"
-RULES_PER_PATTERN = (
-    10  # rules in one pattern: fewer read the text more often, more outgrow the cache of the engine
-)
-# kinds whose identifiers hold a digit
+# Fewer rules in one pattern read each text more often; more outgrow the cache of the engine.
+RULES_PER_PATTERN = 10
+# Kinds whose identifiers contain a digit.
 KINDS_WITH_DIGITS = frozenset(
     {
         "account", "age", "biometric", "date", "device", "fax", "ip", "licence", "mrn",
@@ -29,7 +28,8 @@ KINDS_WITH_DIGITS = frozenset(
     }
 )  # fmt: skip
 
-Tagger = Callable[[str], Sequence[Span]]  # an NER: text -> spans
+# Named-entity recognition (NER): text -> spans.
+Tagger = Callable[[str], Sequence[Span]]
 
 
 DIGIT_RULES = tuple(rule for rule in RULES if rule.kind in KINDS_WITH_DIGITS and rule.name != "handle")
@@ -38,20 +38,20 @@ OTHER_RULES = tuple(rule for rule in RULES if rule not in DIGIT_RULES)
 
 @cache
 def prefilter_patterns() -> list[tuple[str, bool]]:
-    """(pattern for Rust, whether only texts with a digit need it). All rules in one outgrow the engine's cache."""
-    made = []
+    """Return (pattern for the Rust engine, whether only texts with a digit can match it) pairs that cover all rules."""
+    patterns = []
     for rules in (DIGIT_RULES, OTHER_RULES):
-        hints = [f"(?:{rule.hint})" for rule in rules]
-        made += [
-            ("|".join(hints[n : n + RULES_PER_PATTERN]), rules is DIGIT_RULES)
-            for n in range(0, len(hints), RULES_PER_PATTERN)
+        alternatives = [f"(?:{rule.prefilter})" for rule in rules]
+        patterns += [
+            ("|".join(alternatives[n : n + RULES_PER_PATTERN]), rules is DIGIT_RULES)
+            for n in range(0, len(alternatives), RULES_PER_PATTERN)
         ]
-    return made
+    return patterns
 
 
 @cache
 def rules_sha256() -> str:
-    """The version of the rules: one hash over the files that decide what is found."""
+    """Return the version of the rules: the SHA-256 of all files that determine what is found."""
     from importlib.resources import files
 
     rule_files = sorted(
@@ -62,11 +62,12 @@ def rules_sha256() -> str:
 
 
 def find_identifiers(
-    texts: Sequence[str], tagger: Tagger | None = None, *, placed: bool = False
+    texts: Sequence[str], tagger: Tagger | None = None, *, include_surrogates: bool = False
 ) -> list[list[Span]]:
-    """The identifiers in each text of a record, in order and without overlap.
+    """Return the identifiers in each text of a record, in order and without overlap.
 
-    What `replace` puts in has a form of its own and is passed over, except dates; `placed` reports it too.
+    Surrogates that `replace_identifiers` has inserted are recognised by their form and skipped, except dates, which
+    have no form of their own. `include_surrogates` reports them too.
     """
     found = []
     for text in texts:
@@ -83,14 +84,14 @@ def find_identifiers(
         [
             span
             for span in _without_overlap(spans, text)
-            if placed or not is_surrogate(span.kind, text[span.start : span.end])
+            if include_surrogates or not is_surrogate(span.kind, text[span.start : span.end])
         ]
         for text, spans in zip(texts, found, strict=True)
     ]
 
 
 def _repeated_names(texts: Sequence[str], found: Sequence[Sequence[Span]]) -> list[list[Span]]:
-    """The parts of every name found, wherever they stand by themselves in any of the record's texts."""
+    """Return every further occurrence, as separate words, of the words of all names that were found."""
     words = {
         word
         for text, spans in zip(texts, found, strict=True)
@@ -116,30 +117,33 @@ def _repeated_names(texts: Sequence[str], found: Sequence[Sequence[Span]]) -> li
 
 
 def _without_overlap(spans: Sequence[Span], text: str) -> list[Span]:
-    """Without overlap: the longest wins, then the rule that comes first; of a loser what stands out is kept."""
-    taken = bytearray(len(text))
+    """Return the spans without overlap: the longest is kept, then the first by rule; others keep their free parts."""
+    covered = bytearray(len(text))
     kept: list[Span] = []
     for span in sorted(
         spans, key=lambda s: (s.start - s.end, RULE_ORDER.get((s.kind, s.rule), len(RULE_ORDER)), s.start)
     ):
-        for free in re.finditer(rb"\x00+", taken[span.start : span.end]):
+        for free in re.finditer(rb"\x00+", covered[span.start : span.end]):
             start, end = span.start + free.start(), span.start + free.end()
             if any(character.isalnum() for character in text[start:end]):
                 kept.append(Span(start, end, span.kind, span.rule))
-                taken[start:end] = b"\x01" * (end - start)
+                covered[start:end] = b"\x01" * (end - start)
     return sorted(kept, key=lambda span: span.start)
 
 
 def prefilter(texts: Sequence[str]) -> list[int]:
-    """The places of the texts that a rule may match in, found by Rust; Python's slow engine reads only those."""
+    """Return the indices of the texts in which a rule may match.
+
+    The fast Rust engine of polars reads all texts, so that the slow one of Python reads only these.
+    """
     import polars as pl
 
-    table = pl.DataFrame({"text": pl.Series(texts, dtype=pl.String)}).with_row_index("place")
+    table = pl.DataFrame({"text": pl.Series(texts, dtype=pl.String)}).with_row_index("index")
     found: list[int] = []
-    for hints, digit in prefilter_patterns():
-        left = table.filter(pl.col("text").str.contains("[0-9]")) if digit else table
-        hits = left.filter(pl.col("text").str.contains(hints))["place"]
+    for pattern, needs_digit in prefilter_patterns():
+        candidates = table.filter(pl.col("text").str.contains("[0-9]")) if needs_digit else table
+        hits = candidates.filter(pl.col("text").str.contains(pattern))["index"]
         if len(hits):
             found += hits.to_list()
-            table = table.filter(~pl.col("place").is_in(hits.implode()))
+            table = table.filter(~pl.col("index").is_in(hits.implode()))
     return sorted(found)

@@ -1,6 +1,6 @@
-"""Names (class A), as far as their surroundings give them away: titles, introductions, fields, signatures, relatives.
+"""Names (class A): find names by their context, such as titles, introductions, form fields, signatures and relatives.
 
-A bare name of somebody whom nothing announces is found only where its given name is listed; the rest needs NER.
+A name without such a context is found only if its given name is in the list; other names need NER (see `ner`).
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ CREDENTIALS = (
     r"(?:M\.?D\.?|D\.?O\.|R\.?N\.?|N\.?P\.?|P\.?A\.?-?C?|Ph\.?D\.?|DDS|DPM|PharmD|LCSW|MBBS|FRCP|FRCS|BSN|MSW|CNM|CRNA|APRN|LPN|DNP|"
     r"FNP|FACP|FACC|FACS)"
 )
+# Ordinary words that are removed from the end of a name.
+NAME_TAILS = read_word_list("stop.txt", "tails")
 MEDICAL_HISTORY = re.compile(
     r"[^.\n]{0,60}?\b(?:introduced|described|discovered|developed|devised|proposed|named|coined|"
     r"invented|identified|published|reported in 1)|[^.\n]{0,12}\bin 1[789][0-9]{2}\b"
@@ -66,18 +68,19 @@ OTHER_NAME_LABELS = re.compile(
 
 
 def _is_medical_term(match: Match) -> bool:
-    """Whether the name is part of a medical word, or of somebody the history of medicine remembers."""
+    """Return whether the name is part of a medical term, or of a person named for a discovery."""
     text, end = match.string, match.end("x")
     if medical_suffix().match(text, end):
         return True
-    if re.match(r"\.?-[A-Za-z0-9]", text[end : end + 3]):  # Epstein-Barr, Vitamin D-rich
+    # Epstein-Barr, Vitamin D-rich
+    if re.match(r"\.?-[A-Za-z0-9]", text[end : end + 3]):
         return True
     last = _main_words(match["x"])[-1:]
     return bool(last and is_eponym(last[0]) and MEDICAL_HISTORY.match(text, end))
 
 
 def _main_words(name: str) -> list[str]:
-    """The words of a name without initials and particles."""
+    """Return the words of a name without initials and particles."""
     return [
         word
         for word in re.split(r"[\s,]+", name)
@@ -86,45 +89,18 @@ def _main_words(name: str) -> list[str]:
 
 
 def _is_titled_name(match: Match) -> bool:
-    """After a title almost anything is a name, but not "Dr. Who" of public text: "Doctor", "Nurse Practitioner"."""
+    """Accept what follows a title, except ordinary words after titles such as "Doctor" or "Nurse"."""
     words = _main_words(match["x"]) or [match["x"]]
-    plain = match["t"][0].isupper() and match["t"].rstrip(".") in (
-        "Mr",
-        "Mrs",
-        "Ms",
-        "Dr",
-        "Prof",
-        "Miss",
-        "MR",
-        "MRS",
-        "DR",
-    )
+    short_title = match["t"].rstrip(".") in SHORT_TITLES
     first = words[0]
     weak = is_common_word(first) and not (is_given_name(first) or is_surname(first))
-    return not _is_medical_term(match) and not (weak and (not plain or first.lower() in FUNCTION_WORDS))
+    return not _is_medical_term(match) and not (weak and (not short_title or first.lower() in FUNCTION_WORDS))
 
 
+SHORT_TITLES = frozenset({"Mr", "Mrs", "Ms", "Dr", "Prof", "Miss", "MR", "MRS", "DR"})
 FUNCTION_WORDS = frozenset(
-    {
-        "and",
-        "or",
-        "the",
-        "who",
-        "he",
-        "if",
-        "when",
-        "may",
-        "will",
-        "is",
-        "has",
-        "at",
-        "in",
-        "a",
-        "i",
-        "of",
-        "to",
-    }
-)
+    {"and", "or", "the", "who", "he", "if", "when", "may", "will", "is", "has", "at", "in", "a", "i", "of", "to"}
+)  # fmt: skip
 
 
 def _is_acronym(word: str) -> bool:
@@ -132,7 +108,7 @@ def _is_acronym(word: str) -> bool:
 
 
 def _is_likely_name(match: Match) -> bool:
-    """A weak sign is enough for words of which one is a listed name, or none is an ordinary word."""
+    """Accept words after a weak context if one is a listed name or none is an ordinary word."""
     words = _main_words(match["x"])
     if (
         not words
@@ -146,12 +122,12 @@ def _is_likely_name(match: Match) -> bool:
 
 
 def _is_likely_full_name(match: Match) -> bool:
-    """`_likely`, of at least two words."""
+    """Accept a likely name of at least two words."""
     return len(_main_words(match["x"])) >= 2 and _is_likely_name(match)
 
 
 def _is_listed_or_long_name(match: Match) -> bool:
-    """Two headings or acronyms look the same, but are in the lists of words or short."""
+    """Accept two capitalised words that are listed names or long; headings and acronyms are neither."""
     words = _main_words(match["x"])
     return _is_likely_name(match) and (
         all(len(w) > 3 for w in words) or any(is_given_name(w) or is_surname(w) for w in words)
@@ -159,7 +135,7 @@ def _is_listed_or_long_name(match: Match) -> bool:
 
 
 def _is_signer(match: Match) -> bool:
-    """Nobody but a person signs."""
+    """Accept almost any words, because only a person signs or dictates."""
     words = _main_words(match["x"])
     return bool(words) and not all(word.lower() in STOP_WORDS for word in words)
 
@@ -193,7 +169,7 @@ def _is_lower_case_name(match: Match) -> bool:
 
 
 def _is_signature(match: Match) -> bool:
-    """A name that ends its line."""
+    """Accept a likely name at the end of its line."""
     rest = match.string[match.end("x") :].split("\n", 1)[0]
     return len(rest.strip(" .,!)")) <= 12 and _is_likely_name(match)
 
@@ -336,30 +312,21 @@ RULES = (
 
 
 def trim_name(span: Span, text: str) -> Span | None:
-    """A name without the ordinary words that a capital drew in at its end; None when nothing is left."""
+    """Return the name without ordinary capitalised words at its end, or None if nothing is left."""
     end = span.end
-    while True:
-        found = re.search(r"[\s,]+([^\s,]+)$", text[span.start : end])
-        if (
-            not found
-            or not is_common_word(found[1].replace(".", ""))
-            or is_given_name(found[1])
-            or is_surname(found[1])
-        ):
+    while last := re.search(r"[\s,]+([^\s,]+)$", text[span.start : end]):
+        word = last[1]
+        plain = word.replace(".", "")
+        if not is_common_word(plain) or is_given_name(word) or is_surname(word):
             break
-        if not (
-            found[1].lower().replace(".", "") in NAME_TAILS or (found[1].isupper() and len(found[1]) > 1)
-        ):
+        if plain.lower() not in NAME_TAILS and not (word.isupper() and len(word) > 1):
             break
-        end = span.start + found.start()
+        end = span.start + last.start()
     return Span(span.start, end, span.kind, span.rule) if end > span.start else None
 
 
-NAME_TAILS = read_word_list("stop.txt", "tails")
-
-
 def name_words(name: str) -> list[str]:
-    """The words of a name that stand for it elsewhere in the record: three letters or more."""
+    """Return the capitalised words of a name with at least three letters, to find the name elsewhere in the record."""
     return [
         word
         for word in re.findall(rf"{LETTER}+(?:['\u2019]{LETTER}+)*", name)

@@ -1,7 +1,7 @@
-"""Names and places that no pattern announces, by the presidio-analyzer that the user installed.
+"""Named-entity recognition (NER) with presidio-analyzer: find names and places that no rule can find.
 
-Nothing is downloaded: the spaCy model is one that is installed already, and without one presidio's own patterns run
-on a blank English pipeline, which finds no bare names.
+Nothing is downloaded. The spaCy model must be installed already. Without one, presidio's own patterns run on a blank
+English pipeline, which finds no names without context.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from ..core.errors import UserError
 from .rules import Span
 
-# Not its e-mail, web and telephone recognisers: the first two look for a list on the network, and ours know all three.
+# Without presidio's e-mail and web recognisers, which download a list, and its telephone one; the rules find all three.
 ENTITY_KINDS: Mapping[str, str] = {
     "PERSON": "name",
     "LOCATION": "place",
@@ -28,12 +28,16 @@ ENTITY_KINDS: Mapping[str, str] = {
     "US_MBI": "plan",
     "US_NPI": "licence",
 }
-MIN_SCORE = 0.5  # below it most hits are numbers without context, which the patterns judge better
+# Most hits with a lower score are numbers without context, which the rules classify better.
+MIN_SCORE = 0.5
 MIN_SCORES = {"US_DRIVER_LICENSE": 0.6, "US_BANK_NUMBER": 0.6, "US_PASSPORT": 0.6}
 
 
 class NerTagger:
-    """A tagger: text -> spans. `version` names analyzer and model for the record."""
+    """A callable that returns the spans in a text; `version` names the analyzer and the model.
+
+    Raises UserError if presidio-analyzer or spaCy is not installed.
+    """
 
     def __init__(self) -> None:
         analyzer = _import("presidio_analyzer")
@@ -51,9 +55,9 @@ class NerTagger:
             text, language="en", entities=[*ENTITY_KINDS], score_threshold=MIN_SCORE
         )
         return [
-            Span(found.start, found.end, ENTITY_KINDS[found.entity_type], f"NER {found.entity_type}")
-            for found in results
-            if found.score >= MIN_SCORES.get(found.entity_type, MIN_SCORE) and found.start < found.end
+            Span(result.start, result.end, ENTITY_KINDS[result.entity_type], f"NER {result.entity_type}")
+            for result in results
+            if result.score >= MIN_SCORES.get(result.entity_type, MIN_SCORE) and result.start < result.end
         ]
 
 
@@ -68,7 +72,7 @@ def _import(name: str) -> Any:
 
 
 def _pipeline(spacy: Any) -> tuple[str, Any]:
-    """The first installed English model that tags entities, else a blank pipeline."""
+    """Return name and pipeline of the first installed English model that tags entities, else a blank pipeline."""
     for name in sorted(spacy.util.get_installed_models()):
         if name.startswith("en_"):
             pipeline = spacy.load(name)
@@ -81,7 +85,7 @@ def _engine(analyzer: Any, pipeline: Any) -> Any:
     engines = importlib.import_module("presidio_analyzer.nlp_engine")
 
     class Installed(engines.SpacyNlpEngine):  # type: ignore[misc, name-defined]
-        """An engine that never looks for a model of its own."""
+        """An NLP engine that uses the given pipeline and loads no model."""
 
         def load(self) -> None:
             self.nlp = {"en": pipeline}

@@ -1,6 +1,6 @@
-"""How somebody is reached: telephone and fax, e-mail, web and network addresses (classes D, E, F, N, O).
+"""Contact data and identification numbers: telephone, fax, e-mail, web and network addresses; record and other numbers.
 
-Numbers and codes that are given to people, things and papers (classes G to M and P to R).
+Classes D, E, F, N and O (contact) and G to M and P to R (numbers and codes of people, devices and documents).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _is_phone_number(match: Match) -> bool:
 
 
 def _is_isolated_or_extended(match: Match) -> bool:
-    """By itself, or with an extension right behind it."""
+    """Accept an isolated number, or one with an extension such as "x12" directly after it."""
     return is_isolated(match) or (
         bool(re.match(r"x[0-9]", match.string[match.end() : match.end() + 2]))
         and not match.string[max(0, match.start() - 1) : match.start()].isalnum()
@@ -44,7 +44,7 @@ def _is_international(match: Match) -> bool:
 def _is_ipv4(match: Match) -> bool:
     octets = [int(part) for part in match[0].split(".")]
     before = match.string[max(0, match.start() - 12) : match.start()]
-    # Enzyme numbers, versions and section numbers have four parts too, all of them small.
+    # Enzyme, version and section numbers also have four parts, but all of them are small.
     named = re.search(r"(?i:\bip\b|address|host)", before)
     return (
         max(octets) < 256 and bool(named or (octets[0] >= 10 and max(octets) >= 100)) and is_isolated(match)
@@ -62,7 +62,7 @@ def _is_ipv6(match: Match) -> bool:
     return True
 
 
-# Bodies whose pages are about no one patient: registers, papers, authorities.
+# Registers, journals and authorities, whose pages are not about one patient.
 PUBLIC_ADDRESS = re.compile(
     r"(?i)(?:^|[/.])(?:clinicaltrials?|nih|cdc|fda|hhs|census|cancer|medlineplus|va|cms|epa|usda)\.gov\b|\bdoi\.org\b|\bwho\.int\b"
 )
@@ -73,7 +73,7 @@ def _is_private_address(match: Match) -> bool:
 
 
 def _is_private_domain(match: Match) -> bool:
-    """A domain by itself: one inside an e-mail address or after a path is part of something longer."""
+    """Accept a domain that is not part of an e-mail address or a longer path."""
     if PUBLIC_ADDRESS.search(match[0]):
         return False
     before = match.string[max(0, match.start() - 1) : match.start()]
@@ -144,7 +144,7 @@ ID_WORD = r"(?:[ ]?(?:numbers?|nos?|num|nr|ids?|identifiers?|identification|code
 CODE_SEPARATOR = r"[ \t]*(?:(?:is|was|=|:|#|-|\.|\()[ \t]*){0,3}"
 
 
-# A year, and numbers of public registers of trials and papers.
+# A year, or a number of a public register of trials or papers.
 PUBLIC_NUMBER = re.compile(
     r"(?:18|19|20)[0-9]{2}|(?i:NCT|ISRCTN|ACTRN|CTRI|UMIN|ChiCTR|DRKS|NTR|IRCT|KCT|TCTR|PACTR|JPRN|"
     r"EudraCT|PMC|PMID|R?CTN)[- /]?[0-9].*"
@@ -160,14 +160,17 @@ def _min_digits(least: int) -> Callable[[Match], bool]:
 
 
 def _is_whole_value(match: Match) -> bool:
-    """Whether neither the label runs on into the value nor the value into what follows."""
+    """Return whether the value is separated from its label and from what follows it."""
     start, after = match.start("x"), match.string[match.end("x") : match.end("x") + 1]
     glued = match["x"][0].isalpha() and match.string[max(0, start - 1) : start].isalpha()
     return not glued and not after.isalnum()
 
 
 def _labelled_rules(kind: str, name: str, strong: str, weak: str = "", least: int = 4) -> list[Rule]:
-    """A value after its label. A strong label is enough by itself; a weak one needs "number", "ID", "#" or ":"."""
+    """Return rules for a value after its label.
+
+    A strong label is sufficient alone; a weak one needs "number", "ID", "#" or ":" after it.
+    """
     rules = [
         Rule(
             kind,
@@ -183,8 +186,8 @@ def _labelled_rules(kind: str, name: str, strong: str, weak: str = "", least: in
 
 
 def is_luhn_valid(number: str) -> bool:
-    """ISO/IEC 7812-1, annex B."""
-    doubled = [int(n) * (1 + place % 2) for place, n in enumerate(reversed(number))]
+    """Return whether the check digit of a card number is right (ISO/IEC 7812-1, annex B)."""
+    doubled = [int(n) * (1 + position % 2) for position, n in enumerate(reversed(number))]
     return sum(n - 9 if n > 9 else n for n in doubled) % 10 == 0
 
 
@@ -194,13 +197,14 @@ def _is_card(match: Match) -> bool:
 
 
 def _is_iban(match: Match) -> bool:
+    """Check an IBAN by the remainder of ISO 13616."""
     text = match[0].replace(" ", "")
     moved = text[4:] + text[:4]
-    return 15 <= len(text) <= 34 and int("".join(str(int(c, 36)) for c in moved)) % 97 == 1  # ISO 13616
+    return 15 <= len(text) <= 34 and int("".join(str(int(c, 36)) for c in moved)) % 97 == 1
 
 
 def _is_vin(match: Match) -> bool:
-    """The check digit of 49 CFR 565.15(c): position nine, weights 8 to 2, 10, 0, 9 to 2."""
+    """Check the ninth character of a vehicle identification number (49 CFR 565.15(c))."""
     text = match[0]
     values = dict(
         zip("ABCDEFGHJKLMNPRSTUVWXYZ", (*range(1, 9), *range(1, 6), 7, 9, *range(2, 10)), strict=True)
@@ -232,9 +236,8 @@ def _is_last_four(match: Match) -> bool:
     ) and is_isolated(match)
 
 
-MBI_LETTER = (
-    "AC-HJKMNP-RT-Y"  # none that looks like a digit: CMS, the format of the Medicare beneficiary identifier
-)
+# No letter that looks like a digit, as CMS defines the format of the Medicare beneficiary identifier.
+MBI_LETTER = "AC-HJKMNP-RT-Y"
 MBI = rf"[1-9][{MBI_LETTER}][{MBI_LETTER}0-9][0-9]-?[{MBI_LETTER}][{MBI_LETTER}0-9][0-9]-?[{MBI_LETTER}]{{2}}[0-9]{{2}}"
 PLATE = r"(?P<x>[A-Z0-9]{1,4}[ -]?[A-Z0-9]{2,4}(?:[ -]?[A-Z0-9]{1,4})?)"
 BODY_PARTS = (

@@ -1,11 +1,11 @@
-"""Places smaller than a state (class B): streets, boxes, towns, counties, ZIP codes, and where somebody was treated."""
+"""Places smaller than a state (class B): streets, boxes, towns, counties, ZIP codes, and places of treatment."""
 
 from __future__ import annotations
 
 from .rules import CAPITALIZED, STOP_WORDS, TOWN, Match, Rule, is_common_word, is_isolated, read_word_list
 
-# Three-digit areas with 20,000 people or fewer: the 17 of the 2000 census that the HHS guidance of 2012 lists (its
-# answer on ZIP codes), and two more of the 2010 census (205, 369). One that has grown since stays in: it costs nothing.
+# ZIP code areas (first three digits) with at most 20,000 people: the 17 of the 2000 census that the HHS guidance of
+# 2012 lists, and two more of the 2010 census (205, 369). An area that has grown since may stay: it is masked more.
 SMALL_ZIP3 = frozenset(
     {
         "036", "059", "063", "102", "203", "205", "369", "556", "692", "790", "821", "823", "830",
@@ -48,7 +48,7 @@ FACILITY = (
 
 
 def _is_town(match: Match) -> bool:
-    """A name that is no country or state, and not just a word with a capital."""
+    """Accept a name that is no country or state and not only an ordinary word with a capital letter."""
     words = match["x"].replace("-", " ").split()
     longest = max(map(len, words))
     return (
@@ -64,7 +64,7 @@ def _is_not_stop_word(match: Match) -> bool:
 
 
 def _is_town_in_state(match: Match) -> bool:
-    """Before a state's two letters; many of them, and what stands before, are also units and diseases."""
+    """Accept a town before the two letters of a state, which are often also a unit or an abbreviation."""
     last = match["x"].split()[-1]
     return (
         len(last) > 2

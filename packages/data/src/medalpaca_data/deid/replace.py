@@ -1,7 +1,4 @@
-"""One record with its identifiers replaced, and what a second check finds in it.
-
-Identifiers out of any JSON value: for rejected records of patient text, which no stage has gone through.
-"""
+"""Replace or mask identifiers: in the texts of one record, or in any JSON value."""
 
 from __future__ import annotations
 
@@ -13,26 +10,28 @@ from .find import Tagger, find_identifiers
 from .rules import Span
 from .surrogates import Surrogates
 
+# A name may become visible only after another one is replaced; two rounds are nearly always enough.
+MAX_ROUNDS = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """Texts before and after share everything outside `found` (places before) and `placed` (the same places after)."""
+    """The texts of a record with surrogates. Outside of these, the texts are unchanged."""
 
     texts: tuple[str, ...]
-    found: tuple[tuple[Span, ...], ...]
-    placed: tuple[tuple[Span, ...], ...]
-    left: tuple[tuple[Span, ...], ...]  # identifiers that the second check finds, places after
-
-
-MAX_ROUNDS = 4  # a name may only show once another has gone; two rounds are nearly always enough
+    # For each text: the identifiers in the original text, and their surrogates in the new text.
+    identifiers: tuple[tuple[Span, ...], ...]
+    surrogates: tuple[tuple[Span, ...], ...]
+    # Identifiers that the last check still finds in the new texts.
+    remaining: tuple[tuple[Span, ...], ...]
 
 
 def replace_identifiers(
     texts: Sequence[str], record: str, seed: int = 0, tagger: Tagger | None = None
 ) -> Replacement:
-    """The record's texts with surrogates, drawn from `seed` and the record's id alone.
+    """Replace the identifiers in the texts of a record by surrogates, drawn from `seed` and the record's id only.
 
-    What only the second check finds is replaced too, and the check run again; `left` is what it finds at last.
+    The new texts are checked again. What only this check finds is replaced as well, in up to `MAX_ROUNDS` rounds.
     """
     found = find_identifiers(texts, tagger)
     for _ in range(MAX_ROUNDS):
@@ -40,39 +39,27 @@ def replace_identifiers(
         pairs = [
             _insert_surrogates(text, spans, surrogates) for text, spans in zip(texts, found, strict=True)
         ]
-        after, placed = [text for text, _ in pairs], [spans for _, spans in pairs]
-        left = [
-            [piece for span in spans for piece in _original_parts(span, text, put)]
-            for text, spans, put in zip(after, find_identifiers(after, tagger), placed, strict=True)
+        after, inserted = [text for text, _ in pairs], [spans for _, spans in pairs]
+        remaining = [
+            [part for span in spans for part in _original_parts(span, text, new)]
+            for text, spans, new in zip(after, find_identifiers(after, tagger), inserted, strict=True)
         ]
-        if not any(left):
+        if not any(remaining):
             break
         before = found
         found = [
-            sorted(
-                [*spans, *(_to_original(piece, spans, put) for piece in pieces)], key=lambda span: span.start
-            )
-            for spans, pieces, put in zip(found, left, placed, strict=True)
+            sorted([*spans, *(_to_original(part, spans, new) for part in parts)], key=lambda span: span.start)
+            for spans, parts, new in zip(found, remaining, inserted, strict=True)
         ]
     else:
         found = before
     return Replacement(
-        tuple(after), tuple(map(tuple, found)), tuple(map(tuple, placed)), tuple(map(tuple, left))
+        tuple(after), tuple(map(tuple, found)), tuple(map(tuple, inserted)), tuple(map(tuple, remaining))
     )
-
-
-def _to_original(span: Span, found: Sequence[Span], placed: Sequence[Span]) -> Span:
-    """A place after, outside of all that was put in, as the place before."""
-    moved = sum(
-        (old.end - old.start) - (new.end - new.start)
-        for old, new in zip(found, placed, strict=True)
-        if new.end <= span.start
-    )
-    return Span(span.start + moved, span.end + moved, span.kind, span.rule)
 
 
 def mask(texts: Sequence[str], found: Sequence[Sequence[Span]]) -> list[str]:
-    """The texts with `[KIND]` in every identifier's place."""
+    """Return the texts with `[KIND]` in place of each identifier."""
     result = []
     for text, spans in zip(texts, found, strict=True):
         for span in reversed(spans):
@@ -81,39 +68,11 @@ def mask(texts: Sequence[str], found: Sequence[Sequence[Span]]) -> list[str]:
     return result
 
 
-def _insert_surrogates(text: str, spans: Sequence[Span], surrogates: Surrogates) -> tuple[str, list[Span]]:
-    parts: list[str] = []
-    placed: list[Span] = []
-    at = length = 0
-    for span in spans:
-        new = surrogates.of(span, text)
-        parts += [text[at : span.start], new]
-        length += span.start - at
-        placed.append(Span(length, length + len(new), span.kind, span.rule))
-        length += len(new)
-        at = span.end
-    return "".join([*parts, text[at:]]), placed
-
-
-def _original_parts(span: Span, text: str, placed: Sequence[Span]) -> list[Span]:
-    """What a hit holds of the original: a moved date looks like any date, and is none of it."""
-    pieces = [(span.start, span.end)]
-    for put in placed:
-        pieces = [
-            piece
-            for start, end in pieces
-            for piece in ((start, min(end, put.start)), (max(start, put.end), end))
-            if piece[0] < piece[1]
-        ]
-    return [
-        Span(*piece, span.kind, span.rule)
-        for piece in pieces
-        if any(c.isalnum() for c in text[slice(*piece)])
-    ]
-
-
 def redact(value: Any) -> Any:
-    """The same value with `[KIND]` in every identifier's place, in all its strings; keys and numbers stay."""
+    """Return a JSON value with `[KIND]` in place of each identifier in its strings; keys and numbers stay.
+
+    Used for rejected records of patient text that the de-identification stage has not processed.
+    """
     match value:
         case str():
             return mask([value], find_identifiers([value]))[0]
@@ -123,3 +82,43 @@ def redact(value: Any) -> Any:
             return [redact(inner) for inner in value]
         case _:
             return value
+
+
+def _insert_surrogates(text: str, spans: Sequence[Span], surrogates: Surrogates) -> tuple[str, list[Span]]:
+    """Return the text with surrogates, and the span of each surrogate in it."""
+    parts: list[str] = []
+    inserted: list[Span] = []
+    at = length = 0
+    for span in spans:
+        new = surrogates.replacement(span, text)
+        parts += [text[at : span.start], new]
+        length += span.start - at
+        inserted.append(Span(length, length + len(new), span.kind, span.rule))
+        length += len(new)
+        at = span.end
+    return "".join([*parts, text[at:]]), inserted
+
+
+def _original_parts(span: Span, text: str, inserted: Sequence[Span]) -> list[Span]:
+    """Return the parts of a hit in the new text that come from the original text: a shifted date is not one."""
+    parts = [(span.start, span.end)]
+    for new in inserted:
+        parts = [
+            part
+            for start, end in parts
+            for part in ((start, min(end, new.start)), (max(start, new.end), end))
+            if part[0] < part[1]
+        ]
+    return [
+        Span(*part, span.kind, span.rule) for part in parts if any(c.isalnum() for c in text[slice(*part)])
+    ]
+
+
+def _to_original(span: Span, found: Sequence[Span], inserted: Sequence[Span]) -> Span:
+    """Return the span in the original text that corresponds to a span of the new text outside of surrogates."""
+    offset = sum(
+        (old.end - old.start) - (new.end - new.start)
+        for old, new in zip(found, inserted, strict=True)
+        if new.end <= span.start
+    )
+    return Span(span.start + offset, span.end + offset, span.kind, span.rule)

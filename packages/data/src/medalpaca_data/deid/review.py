@@ -1,8 +1,8 @@
-"""`data deid check`: how many identifiers of each class stand in a file or Meadow directory.
+"""Review of de-identification by people: the commands `data deid check`, `data deid sample` and `data deid bound`.
 
-`data deid sample`: rows for people to read, drawn so that what they find bounds what is left in all rows.
-
-`data deid bound`: from what people found in a sample, how many rows may still hold an identifier.
+- check: count the identifiers of each class in a file or Meadow directory.
+- sample: write a random sample of rows for people to read.
+- bound: from the leaks that they marked, compute how many rows may still contain an identifier.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import random
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from .settings import NOT_CHECKED
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Where a hit stands and what shape it has; nothing of its text is kept."""
+    """The location and the shape of one hit; its text is not kept."""
 
     row: str
     field: str
@@ -45,7 +45,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """Hits of all classes in the rows of one place."""
+    """The identifiers found in the rows of one file or directory. `hits` and `rows_by_kind` are counts by kind."""
 
     path: Path
     rows: int
@@ -57,7 +57,10 @@ class CheckResult:
 
 
 def check(path: Path, *, show: int = 0, ner: bool = False) -> CheckResult:
-    """Look through all rows of `path`; keep the shape of up to `show` hits a class."""
+    """Find identifiers in all rows of `path`; keep the shapes of up to `show` hits of each kind.
+
+    `ner` also uses named-entity recognition. Raises UserError if it is not installed.
+    """
     tagger: Any = None
     if ner:
         from .ner import NerTagger
@@ -67,10 +70,10 @@ def check(path: Path, *, show: int = 0, ner: bool = False) -> CheckResult:
     hits: Counter[str] = Counter()
     rows_by_kind: Counter[str] = Counter()
     examples: list[Example] = []
-    touched = 0
+    rows_with_hits = 0
     for row, found in find_in_rows(rows, tagger):
         kinds = [span.kind for spans in found for span in spans]
-        touched += bool(kinds)
+        rows_with_hits += bool(kinds)
         rows_by_kind.update(set(kinds))
         for name, spans in zip(TEXTS, found, strict=True):
             for span in spans:
@@ -79,22 +82,25 @@ def check(path: Path, *, show: int = 0, ner: bool = False) -> CheckResult:
                     text = getattr(row, name)[span.start : span.end]
                     examples.append(Example(row.id, name, span.start, span.kind, span.rule, shape(text)))
     return CheckResult(
-        path, len(rows), touched, hits, rows_by_kind, tuple(examples), tagger and tagger.version
+        path, len(rows), rows_with_hits, hits, rows_by_kind, tuple(examples), tagger and tagger.version
     )
 
 
 def find_in_rows(
-    rows: Sequence[Row], tagger: Tagger | None = None, *, placed: bool = False
+    rows: Sequence[Row], tagger: Tagger | None = None, *, include_surrogates: bool = False
 ) -> Iterator[tuple[Row, list[list[Span]]]]:
-    """(row, identifiers in each of its texts) of every row that may hold some."""
+    """Yield (row, identifiers in each of its texts) for every row in which the prefilter finds a candidate."""
     texts = [[getattr(row, name) for row in rows] for name in TEXTS]
-    places = range(len(rows)) if tagger else sorted({n for column in texts for n in prefilter(column)})
-    for n in places:
-        yield rows[n], find_identifiers([column[n] for column in texts], tagger, placed=placed)
+    candidates = range(len(rows)) if tagger else sorted({n for column in texts for n in prefilter(column)})
+    for n in candidates:
+        yield (
+            rows[n],
+            find_identifiers([column[n] for column in texts], tagger, include_surrogates=include_surrogates),
+        )
 
 
 def shape(text: str) -> str:
-    """X for a capital, x for another letter, 9 for a digit: enough to see what a hit is, and not whose."""
+    """Return the text with X for capitals, x for other letters and 9 for digits: the form without the content."""
     return "".join(
         "X" if c.isupper() else "x" if c.isalpha() else "9" if c.isdigit() else " " if c.isspace() else c
         for c in text
@@ -102,7 +108,7 @@ def shape(text: str) -> str:
 
 
 def check_as_json(result: CheckResult) -> dict[str, Any]:
-    """Everything the table shows."""
+    """Return the result as JSON: a superset of what the table shows."""
     return {
         "path": str(result.path),
         "rules": rules_sha256(),
@@ -120,22 +126,12 @@ def check_as_json(result: CheckResult) -> dict[str, Any]:
             }
             for kind, (letter, title) in KINDS.items()
         },
-        "examples": [
-            {
-                "row": e.row,
-                "field": e.field,
-                "start": e.start,
-                "kind": e.kind,
-                "rule": e.rule,
-                "shape": e.shape,
-            }
-            for e in result.examples
-        ],
+        "examples": [asdict(example) for example in result.examples],
     }
 
 
 def show_check(result: CheckResult, console: Console) -> None:
-    """The table per class, examples by their shape, and what it means."""
+    """Print the counts of each class, the shapes of the examples, and what the result means."""
     table = Table(title=f"Identifiers in {result.path.name}", title_justify="left")
     table.add_column("class", no_wrap=True)
     for name in ("hits", "rows", "per 1,000 rows"):
@@ -150,17 +146,17 @@ def show_check(result: CheckResult, console: Console) -> None:
         )
     console.print(table)
     if result.examples:
-        examples = Table(title="Where, and in which shape", title_justify="left")
-        for name in ("row", "field", "at", "found as", "shape"):
+        examples = Table(title="Examples: location and shape", title_justify="left")
+        for name in ("row", "field", "at", "kind: rule", "shape"):
             examples.add_column(name, no_wrap=name in ("row", "field", "at"), overflow="fold")
         for e in sorted(result.examples, key=lambda e: list(KINDS).index(e.kind)):
             examples.add_row(e.row, e.field, str(e.start), f"{e.kind}: {e.rule}", e.shape)
         console.print(examples)
     console.print(
-        f"{result.rows_with_hits:,} of {result.rows:,} rows hold what looks like an identifier (rules "
-        f"{rules_sha256()[:12]}, NER: {result.ner or 'none'}). A check by rule: bare names and towns that nothing "
-        "announces need NER, and what it misses is for people to find (`data deid sample`). `data build` uses the same "
-        f"detector: its result is {NOT_CHECKED}.",
+        f"{result.rows_with_hits:,} of {result.rows:,} rows contain a possible identifier (rules "
+        f"{rules_sha256()[:12]}, NER: {result.ner or 'none'}). The rules do not find names and towns without context; "
+        "NER finds some of them. Have people read a sample of the rows (`data deid sample`). `data build` uses the "
+        f"same detector: its result is {NOT_CHECKED}.",
         highlight=False,
     )
 
@@ -171,13 +167,17 @@ def _per_1000(hits: int, rows: int) -> float:
 
 COLUMNS = ("id", "drawn", "found", "text", "leaks", "remark")
 BOUND, EXTRA = "bound", "extra"
-MIN_ROWS_PER_CLASS = 5  # rows of every class found, at least, where there are so many
+# The sample has at least this many rows of each class that was found, if there are so many.
+MIN_ROWS_PER_CLASS = 5
 NO_CLASS = "none"
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was drawn. `strata`: class (or none) -> (rows of it, drawn for the bound, drawn besides)."""
+    """A sample that was written to `out`.
+
+    `strata` maps a kind (or "none") to the number of its rows, those drawn for the bound, and those drawn in addition.
+    """
 
     out: Path
     rows: int
@@ -185,32 +185,31 @@ class Sample:
 
 
 def draw_sample(path: Path, out: Path, *, n: int = 300, seed: int = 0) -> Sample:
-    """Write `n` rows of `path`, and some more of rare classes, to `out` (.csv or .jsonl) with an empty `leaks` column.
+    """Write `n` random rows of `path`, and more of rare kinds, to `out` with an empty `leaks` column.
 
-    A row's stratum is the rarest class that was found in it (surrogates count), or none. The `n` are shared out in
-    proportion, so that the bound of a simple draw holds for them; the others (`drawn` = extra) do not enter it.
-    The same rows, n and seed give the same file. It is written for its owner's eyes only. Raises UserError.
+    The stratum of a row is the rarest kind found in it (surrogates count), or none. The `n` rows are allocated to the
+    strata in proportion, so that the bound of a simple random sample holds for them. Additional rows (`drawn` =
+    extra) do not enter the bound. The same rows, n and seed give the same file, which only its owner can read.
+    Raises UserError if `out` exists or is neither .csv nor .jsonl, or if n < 1.
     """
     if out.suffix not in (".csv", ".jsonl"):
-        raise UserError(f"{out}: a .csv or .jsonl file is written for review")
+        raise UserError(f"out={out}: the name must end in .csv or .jsonl")
     if out.exists():
-        raise UserError(
-            f"{out}: is there already, perhaps with marks in it; choose another out= or remove it first"
-        )
+        raise UserError(f"out={out}: exists and may contain marks; choose another name or remove the file")
     if n < 1:
-        raise UserError(f"n={n}: a sample of at least one row was expected")
+        raise UserError(f"n={n}: must be at least 1")
     rows = read_all_rows(path)
     strata = _strata(rows)
     draw = random.Random(seed)  # noqa: S311 - a repeatable draw, not a secret
     quotas = allocate(n, {name: len(members) for name, members in strata.items()})
     drawn: list[tuple[Row, str, str]] = []
-    told = {}
+    counts = {}
     for name, members in sorted(strata.items()):
-        mixed = draw.sample(members, len(members))
-        more = 0 if name == NO_CLASS else max(0, min(MIN_ROWS_PER_CLASS, len(mixed)) - quotas[name])
-        drawn += [(row, BOUND, name) for row in mixed[: quotas[name]]]
-        drawn += [(row, EXTRA, name) for row in mixed[quotas[name] : quotas[name] + more]]
-        told[name] = (len(members), quotas[name], more)
+        shuffled = draw.sample(members, len(members))
+        more = 0 if name == NO_CLASS else max(0, min(MIN_ROWS_PER_CLASS, len(shuffled)) - quotas[name])
+        drawn += [(row, BOUND, name) for row in shuffled[: quotas[name]]]
+        drawn += [(row, EXTRA, name) for row in shuffled[quotas[name] : quotas[name] + more]]
+        counts[name] = (len(members), quotas[name], more)
     draw.shuffle(drawn)
     lines = [
         dict(zip(COLUMNS, (row.id, how, name, row.text(), "", ""), strict=True)) for row, how, name in drawn
@@ -222,22 +221,22 @@ def draw_sample(path: Path, out: Path, *, n: int = 300, seed: int = 0) -> Sample
         else "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines),
     )
     out.chmod(0o600)
-    return Sample(out, len(rows), told)
+    return Sample(out, len(rows), counts)
 
 
 def allocate(n: int, sizes: Mapping[str, int]) -> dict[str, int]:
-    """`n` shared in proportion to the sizes, by largest remainders; all of them where there are no more than `n`."""
-    of = sum(sizes.values())
-    if n >= of:
+    """Allocate `n` in proportion to the sizes by largest remainders; return the sizes if their sum is at most `n`."""
+    total = sum(sizes.values())
+    if n >= total:
         return dict(sizes)
-    parts = {name: divmod(n * size, of) for name, size in sizes.items()}
+    parts = {name: divmod(n * size, total) for name, size in sizes.items()}
     left = n - sum(whole for whole, _ in parts.values())
     first = sorted(parts, key=lambda name: (-parts[name][1], name))[:left]
     return {name: whole + (name in first) for name, (whole, _) in parts.items()}
 
 
 def sample_as_json(result: Sample) -> dict[str, Any]:
-    """The account of the draw."""
+    """Return the number of rows and of drawn rows of each stratum as JSON."""
     return {
         "out": str(result.out),
         "rows": result.rows,
@@ -249,15 +248,14 @@ def sample_as_json(result: Sample) -> dict[str, Any]:
 
 
 def show_sample(result: Sample, console: Console) -> None:
-    """What was drawn, and what to do with it."""
+    """Print what was drawn and what to do next."""
     for name, (rows, quota, more) in result.strata.items():
-        title = KINDS[name][1] if name in KINDS else "nothing found"
-        console.print(
-            f"{title}: {quota} of {rows:,} rows{f', {more} more for a closer look' if more else ''}"
-        )
+        title = KINDS[name][1] if name in KINDS else "rows without a hit"
+        console.print(f"{title}: {quota} of {rows:,} rows{f', {more} additional' if more else ''}")
     console.print(
-        "Read every text of the sample and write into `leaks` how many identifiers of a real person it still holds "
-        "(0 for none); then have the bound computed. It holds the rows' texts: keep it as you keep them.",
+        "Read every text in the file. Write into `leaks` how many identifiers of a real person it still contains "
+        "(0 for none). Then compute the bound with the command below. The file contains the texts of the rows: protect "
+        "it as you protect the rows.",
         highlight=False,
     )
     console.print(f"data deid bound {shlex.quote(str(result.out))}", soft_wrap=True, highlight=False)
@@ -266,7 +264,7 @@ def show_sample(result: Sample, console: Console) -> None:
 def _strata(rows: Sequence[Row]) -> dict[str, list[Row]]:
     kinds = {
         id(row): {span.kind for spans in found for span in spans}
-        for row, found in find_in_rows(rows, placed=True)
+        for row, found in find_in_rows(rows, include_surrogates=True)
     }
     sizes = {kind: sum(kind in found for found in kinds.values()) for kind in KINDS}
     strata: dict[str, list[Row]] = {}
@@ -290,102 +288,108 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class LeakBound:
-    """`upper`: with 95 % confidence no larger share of the rows holds a leak. Rows drawn besides are only counted."""
+    """An upper bound for the share of rows with a leak, at 95 % confidence, from a reviewed sample."""
 
     path: Path
-    rows: int  # of the proportional draw
-    leaking: int  # of them, rows with a leak
-    leaks: int  # in them
+    # Of the proportional sample.
+    rows: int
+    rows_with_leaks: int
+    leaks: int
     upper: float
+    # Of the additional rows of rare kinds, which do not enter the bound.
     extra_rows: int
-    extra_leaking: int
+    extra_rows_with_leaks: int
 
 
 def leak_bound(path: Path) -> LeakBound:
-    """The bound from a sample file in which every row's `leaks` is filled in. Raises UserError where one is not."""
+    """Compute the bound from a sample file. Raises UserError unless `leaks` is filled in for every row."""
     marks: dict[str, list[int]] = {BOUND: [], EXTRA: []}
-    for place, record in read_records(path):
+    for location, record in read_records(path):
         if isinstance(record, UserError):
             raise record
         if not isinstance(record, dict) or "leaks" not in record or record.get("drawn") not in marks:
-            raise UserError(f"{path} {place}: no row of a review sample; make one with `data deid sample`")
+            raise UserError(
+                f"{path} {location}: not a row of a review sample; write a sample with `data deid sample`"
+            )
         text = str(record["leaks"] if record["leaks"] is not None else "").strip()
         if not text.isascii() or not text.isdigit():
-            raise UserError(f"{path} {place}: leaks is {text!r}; write how many were found, 0 for none")
+            raise UserError(f"{path} {location}: leaks is {text!r}; write the number of leaks, 0 for none")
         marks[record["drawn"]].append(int(text))
     drawn, extra = marks[BOUND], marks[EXTRA]
     if not drawn:
-        raise UserError(f"{path}: no rows that a bound could be computed from")
-    leaking = sum(mark > 0 for mark in drawn)
+        raise UserError(f"{path}: no row with drawn = {BOUND!r}, from which the bound is computed")
+    rows_with_leaks = sum(mark > 0 for mark in drawn)
     return LeakBound(
         path,
         len(drawn),
-        leaking,
+        rows_with_leaks,
         sum(drawn),
-        upper_bound(leaking, len(drawn)),
+        upper_bound(rows_with_leaks, len(drawn)),
         len(extra),
         sum(mark > 0 for mark in extra),
     )
 
 
-def upper_bound(hits: int, of: int, level: float = CONFIDENCE) -> float:
-    """The exact one-sided upper bound of a share (Clopper and Pearson 1934): the largest one under which so few hits
-    still come with probability 1 - level. It also holds for a proportional draw from strata of unlike shares, which
-    Hoeffding (1956) showed to vary less than a simple one.
+def upper_bound(hits: int, n: int, confidence: float = CONFIDENCE) -> float:
+    """Return the exact one-sided upper bound for a share, given `hits` in `n` draws (Clopper and Pearson 1934).
+
+    It is the largest share for which at most `hits` have a probability of 1 - confidence. The bound also holds for a
+    proportional stratified sample, whose count varies less than that of a simple one (Hoeffding 1956).
+    Raises ValueError unless 0 <= hits <= n and n >= 1.
     """
-    if not 0 <= hits <= of or of < 1:
-        raise ValueError(f"{hits} of {of}")
-    if hits == of:
+    if not 0 <= hits <= n or n < 1:
+        raise ValueError(f"{hits} of {n}")
+    if hits == n:
         return 1.0
-    low, high = hits / of, 1.0
+    low, high = hits / n, 1.0
     while high - low > 1e-15 * high:
         middle = (low + high) / 2
         if not low < middle < high:
             break
-        if _binomial_cdf(hits, of, middle) > 1 - level:
+        if _binomial_cdf(hits, n, middle) > 1 - confidence:
             low = middle
         else:
             high = middle
     return high
 
 
-def _binomial_cdf(hits: int, of: int, share: float) -> float:
-    """P(X <= hits) of a binomial, summed by logarithms so that large samples do not underflow."""
+def _binomial_cdf(hits: int, n: int, share: float) -> float:
+    """Return P(X <= hits) of a binomial distribution, summed by logarithms so that large samples do not underflow."""
     if share >= 1:
         return 0.0
-    odds, term = math.log(share) - math.log1p(-share), of * math.log1p(-share)
+    odds, term = math.log(share) - math.log1p(-share), n * math.log1p(-share)
     terms = [term]
     for k in range(1, hits + 1):
-        term += math.log(of - k + 1) - math.log(k) + odds
+        term += math.log(n - k + 1) - math.log(k) + odds
         terms.append(term)
     largest = max(terms)
     return math.exp(largest) * math.fsum(math.exp(t - largest) for t in terms)
 
 
 def leak_bound_as_json(result: LeakBound) -> dict[str, Any]:
-    """The same for scripts."""
+    """Return the bound as JSON."""
     return {
         "path": str(result.path),
         "rows": result.rows,
-        "rows_with_leaks": result.leaking,
+        "rows_with_leaks": result.rows_with_leaks,
         "leaks": result.leaks,
         "level": CONFIDENCE,
         "upper_bound_rows_with_leaks_per_1000": result.upper * 1000,
-        "extra": {"rows": result.extra_rows, "rows_with_leaks": result.extra_leaking},
+        "extra": {"rows": result.extra_rows, "rows_with_leaks": result.extra_rows_with_leaks},
     }
 
 
 def show_leak_bound(result: LeakBound, console: Console) -> None:
-    """The bound in a sentence."""
+    """Print the bound in one sentence, and the additional rows in another."""
     console.print(
-        f"{result.leaking} of {result.rows} reviewed rows held a leak ({result.leaks} leaks): with "
-        f"95 % confidence at most "
-        f"{result.upper * 1000:.1f} of 1,000 rows do (Clopper-Pearson, one-sided). It rests on what the readers saw.",
+        f"{result.rows_with_leaks} of {result.rows} reviewed rows contain a leak ({result.leaks} leaks). With 95 % "
+        f"confidence, at most {result.upper * 1000:.1f} of 1,000 rows contain one (Clopper-Pearson, one-sided), "
+        "provided that the readers found every leak in the sample.",
         highlight=False,
     )
     if result.extra_rows:
         console.print(
-            f"Of {result.extra_rows} rows of rare classes read besides, {result.extra_leaking} held a leak; "
+            f"Of {result.extra_rows} additional rows of rare classes, {result.extra_rows_with_leaks} contain a leak; "
             "they do not enter the bound.",
             highlight=False,
         )

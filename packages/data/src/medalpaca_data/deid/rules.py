@@ -1,10 +1,6 @@
-"""The 18 classes of identifiers that Safe Harbor names: 45 CFR 164.514(b)(2)(i)(A) to (R).
+"""What all de-identification rules share: the identifier classes, pattern fragments, word lists, `Rule` and `Span`.
 
-What stands where a rule expects a name, a town, a number: shared by the rules, and cut short for the first sieve.
-
-The word lists that tell names from other words with a capital.
-
-A rule: one pattern that two engines read, and what a match must still pass.
+The classes are the 18 of HIPAA Safe Harbor, 45 CFR 164.514(b)(2)(i)(A) to (R).
 """
 
 from __future__ import annotations
@@ -16,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
-# kind -> (letter in the regulation, title). Ages over 89 stand with the dates under (C) and have a rule of their own.
+# kind -> (letter in the regulation, title). Class (C) holds dates and ages over 89; each has rules of its own here.
 KINDS: Mapping[str, tuple[str, str]] = {
     "name": ("A", "names"),
     "place": ("B", "places smaller than a state"),
@@ -38,10 +34,9 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "photo": ("Q", "full-face photographs (file names)"),
     "other": ("R", "other unique numbers and codes"),
 }
-LETTERS = tuple(dict.fromkeys(letter for letter, _ in KINDS.values()))
 
 
-# Capitals of the Latin, Greek and Cyrillic scripts, spelled out: Python's `re` has no name for them.
+# All capitals of the Latin, Greek and Cyrillic scripts, because Python's `re` has no class for capitals.
 CAPITALS = "".join(
     chr(c) for c in (*range(0xC0, 0x250), *range(0x370, 0x530), *range(0x1E00, 0x1F00)) if chr(c).isupper()
 )
@@ -64,9 +59,10 @@ TOWN = (
 ID_CODE = r"[A-Za-z]{0,5}(?:[-/_][A-Za-z]{1,4})?[-/_]?[0-9][A-Za-z0-9]*(?:[-/_][A-Za-z0-9]+)*"
 SPACED_NUMBER = r"[A-Z]{0,3}[ -]?[0-9]{2,4}(?:[ -][0-9]{2,4}){1,4}(?: ?[A-Z])?\b"
 ID_VALUE = rf"(?:{SPACED_NUMBER}|{ID_CODE})"
-LOOSE_PHONE = r"[+(]?[0-9][0-9 ().-]{5,18}[0-9]"  # a telephone number wherever a label says that it is one
+# Matches a telephone number in any layout; only used after a label such as "phone".
+LOOSE_PHONE = r"[+(]?[0-9][0-9 ().-]{5,18}[0-9]"
 
-# Where a pattern ends on one of these, its beginning is enough to tell whether Python need look at a text.
+# The prefilter replaces a group at the end of a pattern by its beginning: every match of the group starts so.
 PREFILTER_PREFIXES = {
     f"(?P<x>{NAME})": f"{NAME_PREFIX}{UPPER}",
     f"(?P<x>{FIELD_NAME})": f"{NAME_PREFIX}{UPPER}",
@@ -78,49 +74,49 @@ PREFILTER_PREFIXES = {
 
 @cache
 def read_word_list(file: str, heading: str = "") -> frozenset[str]:
-    """The words of a list under a [heading], in small letters."""
-    found: set[str] = set()
-    here = ""
+    """Return the words under a [heading] of a word list in this folder, in lower case."""
+    words: set[str] = set()
+    section = ""
     for line in files(__package__).joinpath(file).read_text(encoding="utf-8").splitlines():
         if line.startswith("["):
-            here = line.strip("[]")
-        elif here == heading and not line.startswith("#"):
-            found.update(line.lower().split())
-    return frozenset(found)
+            section = line.strip("[]")
+        elif section == heading and not line.startswith("#"):
+            words.update(line.lower().split())
+    return frozenset(words)
 
 
 STOP_WORDS = read_word_list("stop.txt", "stop")
 
 
 def _without_accents(word: str) -> str:
-    """Small letters without marks: the lists are written so."""
+    """Return a word in lower case without accents, as the word lists have it."""
     return "".join(c for c in unicodedata.normalize("NFKD", word.lower()) if not unicodedata.combining(c))
 
 
 def is_given_name(word: str) -> bool:
-    """Whether it is a listed given name."""
+    """Return whether the word is in the list of given names."""
     return _without_accents(word) in read_word_list("names.txt", "given")
 
 
 def is_surname(word: str) -> bool:
-    """Whether it is a listed surname."""
+    """Return whether the word is in the list of surnames."""
     return _without_accents(word) in read_word_list("names.txt", "surname")
 
 
 def is_common_word(word: str) -> bool:
-    """Whether medical prose writes it in small letters too, or it can never be a name."""
-    small = word.lower().strip(".'\u2019")
+    """Return whether the word is an ordinary word: medical texts use it in lower case, or it is a stop word."""
+    lower = word.lower().strip(".'\u2019")
     words = read_word_list("words.txt")
-    return small in STOP_WORDS or small in words or (len(small) > 4 and small.removesuffix("s") in words)
+    return lower in STOP_WORDS or lower in words or (len(lower) > 4 and lower.removesuffix("s") in words)
 
 
 def is_eponym(word: str) -> bool:
-    """Whether it is the name of somebody whom a disease, sign or tool is called after."""
+    """Return whether the word is a person's name that is part of medical terms, such as Parkinson."""
     return word.lower().removesuffix("'s").removesuffix("\u2019s") in read_word_list("eponyms.txt", "people")
 
 
 def given_names() -> list[str]:
-    """The listed given names as they are written, the longest first."""
+    """Return the listed given names with a capital first letter, the longest first."""
     return sorted(
         (word.title() for word in read_word_list("names.txt", "given")), key=lambda word: (-len(word), word)
     )
@@ -128,7 +124,7 @@ def given_names() -> list[str]:
 
 @cache
 def medical_suffix() -> re.Pattern[str]:
-    """What follows a name that is a medical word: "Wilson's disease", "Murphy sign", "Smith et al."."""
+    """Return the pattern of what follows a name in a medical term or citation: "'s disease", " sign", " et al"."""
     nouns = "|".join(sorted(read_word_list("eponyms.txt", "nouns"), key=len, reverse=True))
     return re.compile(
         rf"(?:['\u2019]s|s['\u2019]|s)?(?:[- ]{UPPER}{LETTER}+(?:['\u2019]s)?)?[- ](?:{LETTER}+[- "
@@ -142,7 +138,7 @@ Match = re.Match[str]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where an identifier stands in a text, and of which kind it is. `rule` is what found it."""
+    """An identifier in a text: `text[start:end]`, its kind (a key of `KINDS`) and the name of the rule."""
 
     start: int
     end: int
@@ -152,9 +148,11 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`pattern` holds no look-around and no back-reference, so that Rust reads it too (it sorts out what Python need
-    not look at). What it matches as group `x` is the identifier, without such a group all of it. `\\b` stands only
-    beside ASCII, where both engines agree about it.
+    """A regular expression for identifiers of one kind, and a function that accepts or discards its matches.
+
+    The identifier is group `x` of the match, or the whole match if the pattern has no such group. A pattern uses no
+    look-around, no back-reference, and `\\b` only beside ASCII characters. So the Rust engine of polars, which
+    prefilters the texts, reads it in the same way as Python.
     """
 
     kind: str
@@ -169,10 +167,10 @@ class Rule:
         object.__setattr__(self, "group", "x" if "(?P<x>" in self.pattern else 0)
 
     @property
-    def hint(self) -> str:
-        """For Rust: matches in every text that the rule matches in, and in few others.
+    def prefilter(self) -> str:
+        """A looser pattern for the Rust engine: it matches in every text in which the rule matches, and in few others.
 
-        ASCII boundaries keep it fast on any text, wide classes and no long counts keep it small.
+        ASCII word boundaries keep it fast; wide character classes without long counts keep it small.
         """
         pattern = self.pattern
         for end, beginning in PREFILTER_PREFIXES.items():
@@ -183,17 +181,20 @@ class Rule:
         return re.sub(r"\(\?P<\w+>", "(?:", wide.replace(r"\b", r"(?-u:\b)"))
 
     def spans(self, text: str) -> list[Span]:
-        """Every accepted match in `text`."""
-        found = []
+        """Return every accepted match in `text`."""
+        spans = []
         for match in self.regex.finditer(text):
             start, end = match.span(self.group)
             if start < end and self.accept(match):
-                found.append(Span(start, end, self.kind, self.name))
-        return found
+                spans.append(Span(start, end, self.kind, self.name))
+        return spans
 
 
 def is_isolated(match: Match) -> bool:
-    """Whether a number stands by itself: no letter, digit or joining mark runs on at either side of it."""
+    """Return whether the match is a number of its own: no letter or digit continues it on either side.
+
+    A digit after one of "-./" also continues it.
+    """
     text, (start, end) = match.string, match.span("x" if "x" in match.re.groupindex else 0)
     before, after = text[max(0, start - 2) : start], text[end : end + 2]
     if before and (before[-1].isalnum() or before[-1] == "_"):
@@ -206,5 +207,5 @@ def is_isolated(match: Match) -> bool:
 
 
 def digits(text: str) -> str:
-    """The ASCII digits of a text."""
+    """Return the ASCII digits of a text."""
     return "".join(character for character in text if character in "0123456789")

@@ -1,10 +1,9 @@
-"""Names that nobody bears, made of syllables: what they replace cannot be guessed from them, and a check knows them.
+"""Surrogates: what replaces an identifier, the same one for the same identifier throughout a record.
 
-What takes an identifier's place, the same for the same one throughout a record, in forms reserved for examples.
-
-Telephone numbers end in 555-01xx (North American fiction), addresses lie in example.org (RFC 2606), 192.0.2.0/24
-(RFC 5737) or 2001:db8::/32 (RFC 3849), social security numbers begin with 000 (never issued), other numbers are zeros
-and a count in the layout of the original, and names are coined. So a text that went through passes the check again.
+Surrogates have forms that are reserved for examples or never issued, so that the rules recognise them afterwards:
+telephone numbers end in 555-01xx (North American fiction); addresses are in example.org (RFC 2606), 192.0.2.0/24
+(RFC 5737) or 2001:db8::/32 (RFC 3849); social security numbers begin with 000; other numbers are zeros and a counter
+in the layout of the original. Synthetic names are made of syllables that no real name has.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ SYNTHETIC_NAME = re.compile(
 
 
 def synthetic_name(draw: int) -> str:
-    """The name of that number; from 360 on they have two parts, and so on without end."""
+    """Return the synthetic name with this number; numbers from 360 on give names of two or more parts."""
     draw, tail = divmod(draw, len(SYNTHETIC_TAILS))
     more, head = divmod(draw, len(SYNTHETIC_HEADS))
     name = SYNTHETIC_HEADS[head] + SYNTHETIC_TAILS[tail]
@@ -43,7 +42,7 @@ SHORT_NAMES = len(SYNTHETIC_HEADS) * len(SYNTHETIC_TAILS)
 
 
 def is_synthetic_name(word: str) -> bool:
-    """Whether a word is such a name, in capitals or not."""
+    """Return whether a word is a synthetic name, in upper or lower case."""
     return SYNTHETIC_NAME.fullmatch(word) is not None
 
 
@@ -55,17 +54,17 @@ GENERIC_WORD = re.compile(
     re.IGNORECASE,
 )
 WORD = re.compile(rf"{LETTER}+(?:['\u2019]{LETTER}+)*")
-HEX = frozenset({"device", "other"})
 ID_KINDS = frozenset(
     {"mrn", "plan", "account", "licence", "vehicle", "device", "biometric", "photo", "other"}
 )
 EXAMPLE_ADDRESS = re.compile(r"(?i)(?:^|[@./]|\bat )example\.(?:org|com|net)\b|\bat example dot org$")
-INITIALS = ("Q", "X", "Z")  # what an initial gives way to
+# Surrogates for initials.
+INITIALS = ("Q", "X", "Z")
 TITLES = frozenset(["dr", "mr", "mrs", "ms", "miss", "prof", "md", "jr", "sr", "and"])
 
 
 def is_surrogate(kind: str, text: str) -> bool:
-    """Whether a text of that kind has the form of what `Surrogates` puts in. Dates have none of their own."""
+    """Return whether the text has the form of a surrogate of this kind; false for dates, which have no such form."""
     match kind:
         case "name" | "place":
             words = [word for word in WORD.findall(text) if not _is_kept(word)]
@@ -92,14 +91,14 @@ def is_surrogate(kind: str, text: str) -> bool:
 
 
 def _is_counter(text: str) -> bool:
-    """All letters X, all digits zero but for the last two."""
+    """Return whether all letters are X and all digits zero, except the last two digits."""
     number = digits(text)
     plain = bool(text) and all(c in "xX" for c in text if c.isalpha())
     return plain and (not number or number.startswith("0")) and not number[:-2].strip("0")
 
 
 class Surrogates:
-    """Draws and remembers what replaces what in one record: a function of `seed`, `record` and the texts alone."""
+    """Draw and remember the surrogates of one record; they depend only on `seed`, `record` and the texts."""
 
     def __init__(self, record: str, seed: int, texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> None:
         self._random = random.Random(sha256_bytes(f"{seed}\x1f{record}".encode()))  # noqa: S311 - not a secret
@@ -108,7 +107,7 @@ class Surrogates:
         self._text = "\n".join(texts).lower()
         self._names = self._random.sample(range(SHORT_NAMES), SHORT_NAMES)
         self._count = self._random.randrange(1, 60)
-        self._coined = 0
+        self._names_used = 0
         dates = [
             text[s.start : s.end]
             for text, found in zip(texts, spans, strict=True)
@@ -117,8 +116,8 @@ class Surrogates:
         ]
         self._shift = DateShift(dates, self._random)
 
-    def of(self, span: Span, text: str) -> str:
-        """The replacement of one span of `text`."""
+    def replacement(self, span: Span, text: str) -> str:
+        """Return the surrogate for one span of `text`."""
         original = text[span.start : span.end]
         match span.kind:
             case "date":
@@ -129,7 +128,7 @@ class Surrogates:
                     and BIRTH_LABEL.search(text[max(0, span.start - 40) : span.start])
                 ):
                     return OVER_89
-                return self._shift.moved(original)
+                return self._shift.apply(original)
             case "age":
                 return "90-or-older" if "-" in original else OVER_89
             case "name":
@@ -138,22 +137,24 @@ class Surrogates:
                 return self._place(original)
         key = (span.kind if span.kind not in ("phone", "fax") else "phone", _normalized(original))
         if key not in self._known:
-            self._known[key] = self._fresh(span.kind, original)
-        else:
-            self._known[key] = self._known[key]
-        found = self._known[key]
-        return _in_layout_of(found, original) if span.kind in ID_KINDS | {"ssn", "phone", "fax"} else found
+            self._known[key] = self._draw_unused(span.kind, original)
+        surrogate = self._known[key]
+        return (
+            _in_layout_of(surrogate, original)
+            if span.kind in ID_KINDS | {"ssn", "phone", "fax"}
+            else surrogate
+        )
 
-    def _fresh(self, kind: str, original: str) -> str:
-        """One that stands nowhere in the record."""
+    def _draw_unused(self, kind: str, original: str) -> str:
+        """Return a surrogate that does not occur in the record; after 200 attempts, the last one drawn."""
         for _ in range(200):
             self._count = self._count % 99 + 1
-            made = self._make(kind, original)
-            if made.lower() not in self._text:
-                return made
-        return made
+            surrogate = self._draw(kind, original)
+            if surrogate.lower() not in self._text:
+                return surrogate
+        return surrogate
 
-    def _make(self, kind: str, original: str) -> str:
+    def _draw(self, kind: str, original: str) -> str:
         n = self._count
         match kind:
             case "phone" | "fax" if len(number := digits(original)) >= 7:
@@ -168,7 +169,7 @@ class Surrogates:
                     original, f"000{self._random.randrange(10, 99)}{self._random.randrange(1000, 9999)}"
                 )
             case "email":
-                name = self._coin().lower()
+                name = self._draw_name().lower()
                 return f"{name} at example dot org" if "@" not in original else f"{name}@example.org"
             case "url":
                 scheme = re.match(r"(?i)[a-z]+://", original)
@@ -181,10 +182,10 @@ class Surrogates:
             case _:
                 return _zeroed(original, n)
 
-    def _coin(self) -> str:
+    def _draw_name(self) -> str:
         while True:
-            number = self._coined
-            self._coined += 1
+            number = self._names_used
+            self._names_used += 1
             name = synthetic_name(self._names[number % SHORT_NAMES] + SHORT_NAMES * (number // SHORT_NAMES))
             if name.lower() not in self._text:
                 return name
@@ -194,15 +195,15 @@ class Surrogates:
 
     def _word(self, match: re.Match[str]) -> str:
         word = match[0]
-        small = word.lower()
+        lower = word.lower()
         if _is_kept(word):
             return word
-        key = ("word", small)
+        key = ("word", lower)
         if key not in self._known:
             if len(word) == 1:
-                self._known[key] = self._random.choice([c for c in INITIALS if c.lower() != small])
+                self._known[key] = self._random.choice([c for c in INITIALS if c.lower() != lower])
             else:
-                self._known[key] = self._coin()
+                self._known[key] = self._draw_name()
         return _with_case_of(self._known[key], word)
 
     def _place(self, original: str) -> str:
@@ -216,22 +217,22 @@ class Surrogates:
     def _number(self, number: str) -> str:
         key = ("number", number)
         if key not in self._known:
-            self._known[key] = self._fresh("other", number)
+            self._known[key] = self._draw_unused("other", number)
         return self._known[key]
 
 
 def _is_kept(word: str) -> bool:
-    """Whether a word in a name tells nobody apart: a title, or a particle in small letters."""
+    """Return whether a word of a name does not identify a person: a title, or a particle such as "van"."""
     return word.lower() in TITLES or re.fullmatch(PARTICLES, word) is not None
 
 
 def _normalized(original: str) -> str:
-    """What makes two spellings of an identifier the same one: letters and digits alone."""
+    """Return only the letters and digits, in lower case, so that spellings of one identifier are equal."""
     return "".join(c for c in original.lower() if c.isalnum())
 
 
 def _zeroed(original: str, count: int) -> str:
-    """X for every letter, zero for every digit, and the count in the last two digits, the first being zero."""
+    """Return the original with X for letters and zero for digits, and `count` in the last two digits."""
     number = digits(original)
     count %= 10 ** min(2, len(number) - 1) if number else 1
     return _fill_digits(
@@ -241,17 +242,17 @@ def _zeroed(original: str, count: int) -> str:
 
 
 def _fill_digits(layout: str, number: str) -> str:
-    """The digits of `number` in the places of those of `layout`."""
-    left = iter(number)
-    return re.sub(r"[0-9]", lambda m: next(left, "0"), layout)
+    """Return `layout` with its digits replaced, in order, by those of `number`."""
+    remaining = iter(number)
+    return re.sub(r"[0-9]", lambda m: next(remaining, "0"), layout)
 
 
-def _in_layout_of(made: str, original: str) -> str:
-    """The same surrogate in this spelling's layout, where the two hold as many letters and digits."""
-    signs = iter([c for c in made if c.isalnum()])
-    if sum(c.isalnum() for c in made) != sum(c.isalnum() for c in original):
-        return made
-    return "".join(next(signs) if c.isalnum() else c for c in original)
+def _in_layout_of(surrogate: str, original: str) -> str:
+    """Return the surrogate with the punctuation of `original`, if both have as many letters and digits."""
+    characters = iter([c for c in surrogate if c.isalnum()])
+    if sum(c.isalnum() for c in surrogate) != sum(c.isalnum() for c in original):
+        return surrogate
+    return "".join(next(characters) if c.isalnum() else c for c in original)
 
 
 def _with_case_of(name: str, like: str) -> str:

@@ -1,6 +1,6 @@
-"""Cleaning: what a format left behind is taken out and counted; what is no answer at all is dropped.
+"""Cleaning stage: remove markup residue and count what was removed; drop rows without a usable answer.
 
-Only what is certain is touched: `p<0.05`, `CD4 < 200` and Greek letters are text; `<br>`, `[[a|b]]` and `&nbsp;` not.
+Only unambiguous residue is removed: `<br>`, `[[a|b]]` and `&nbsp;`, but not `p<0.05`, `CD4 < 200` or Greek letters.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-CHANGE_COLUMNS = ("id", "source_id", "was", "stage", "field", "before")  # columns of what was changed
+# Columns of the table of changed texts.
+CHANGE_COLUMNS = ("id", "source_id", "was", "stage", "field", "before")
 
 
 class Clean(Stage):
-    """Removes markup residue from the three texts; drops rows without a usable answer or with digits it would join."""
+    """Remove markup residue from the three texts; drop rows without a usable answer or with digits that would join."""
 
     name: ClassVar[str] = "clean"
 
@@ -37,25 +38,25 @@ class Clean(Stage):
     def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
         import polars as pl
 
-        suspect = pl.any_horizontal(pl.col(name).str.contains(NEEDS_CLEANING) for name in TEXTS)
+        needs_cleaning = pl.any_horizontal(pl.col(name).str.contains(NEEDS_CLEANING) for name in TEXTS)
         texts: dict[str, list[str]] = {name: table[name].to_list() for name in TEXTS}
-        ids, places = table["id"].to_list(), table["source_id"]
+        ids, source_ids = table["id"].to_list(), table["source_id"]
         counts: Counter[str] = Counter()
         changes: list[dict[str, Any]] = []
         drops: dict[int, Drop] = {}
-        for n in table.select(suspect.arg_true()).to_series().to_list():
+        for n in table.select(needs_cleaning.arg_true()).to_series().to_list():
             before = {name: texts[name][n] for name in TEXTS}
             after: dict[str, str] = {}
-            did: Counter[str] = Counter()
+            row_counts: Counter[str] = Counter()
             try:
                 for name, text in before.items():
-                    after[name], done = clean_text(text)
-                    did.update(done)
+                    after[name], changed = clean_text(text)
+                    row_counts.update(changed)
             except JoinedDigits as error:
-                # The row is rejected as it was read, with what stood between the digits.
+                # The row is rejected with its original texts.
                 drops[n] = Drop(reason=JOINED, evidence={"field": name, "digits": error.digits})
                 continue
-            counts.update(did)
+            counts.update(row_counts)
             if after == before:
                 continue
             for name in TEXTS:
@@ -64,7 +65,7 @@ class Clean(Stage):
             changes += [
                 {
                     "id": ids[n],
-                    "source_id": places[n],
+                    "source_id": source_ids[n],
                     "was": old,
                     "stage": self.name,
                     "field": name,
@@ -80,5 +81,5 @@ class Clean(Stage):
         for n, parts in enumerate(zip(*texts.values(), strict=True)):
             if n not in drops and (reason := find_row_fault(*parts, english=self._english)):
                 drops[n] = Drop(reason=reason)
-        listed = pl.DataFrame(changes, schema=dict.fromkeys(CHANGE_COLUMNS, pl.String))
-        return StageResult(frame=cleaned, drops=drops, changes=listed, counts=counts)
+        changed_texts = pl.DataFrame(changes, schema=dict.fromkeys(CHANGE_COLUMNS, pl.String))
+        return StageResult(frame=cleaned, drops=drops, changes=changed_texts, counts=counts)

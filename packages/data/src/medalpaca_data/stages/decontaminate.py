@@ -1,6 +1,7 @@
-"""Decontamination: a row that holds half of an exam question's word runs, or more, is not trained on.
+"""Decontamination stages: drop training rows that contain exam questions.
 
-Test rows, told by their content: a question of a published test set is never trained on, whatever its file.
+`Decontaminate` compares rows with the exams that the recipe names, by shared 13-word sequences. `RemoveTestQuestions`
+compares them with published test sets, whose question hashes the package contains.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-MIN_REPORTED_COVERAGE = 0.2  # coverage from which a hit is written down
+# Hits below this coverage are not reported.
+MIN_REPORTED_COVERAGE = 0.2
 
 
 class Decontaminate(Stage):
-    """Drops rows that cover any item of any of `exams` to `max_coverage` or more; reports every hit above the floor."""
+    """Drop rows that contain at least the share `max_coverage` of the 13-word sequences of an exam question.
+
+    Every hit with a coverage of at least `MIN_REPORTED_COVERAGE` is reported.
+    """
 
     name: ClassVar[str] = "exam questions"
 
@@ -35,7 +40,7 @@ class Decontaminate(Stage):
         from ..exams.contamination import hits
 
         parts = zip(table["instruction"], table["input"], table["output"], strict=True)
-        found = list(
+        exam_hits = list(
             hits(
                 self._exams,
                 ("\n".join(texts) for texts in parts),
@@ -44,7 +49,7 @@ class Decontaminate(Stage):
         )
         drops: dict[int, Drop] = {}
         extra = []
-        for hit in found:
+        for hit in exam_hits:
             entry = {
                 "exam": hit.exam.name,
                 "exam_sha256": hit.exam.sha256,
@@ -56,12 +61,12 @@ class Decontaminate(Stage):
             extra.append({**entry, "row": table["id"][hit.row], "dropped": dropped})
             worst = drops.get(hit.row)
             if dropped and (worst is None or worst.evidence["coverage"] < entry["coverage"]):
-                drops[hit.row] = Drop(reason=f"holds a question of {hit.exam.name}", evidence=entry)
+                drops[hit.row] = Drop(reason=f"contains a question of {hit.exam.name}", evidence=entry)
         return StageResult(frame=table, drops=drops, extra=extra)
 
 
 class RemoveTestQuestions(Stage):
-    """Drops rows that hold a question whose hash is shipped in `known_questions.bin`."""
+    """Drop rows with a question of a published test set, by the hashes in `known_questions.bin`."""
 
     name: ClassVar[str] = "test questions"
 
@@ -71,7 +76,7 @@ class RemoveTestQuestions(Stage):
         parts = zip(table["instruction"], table["input"], table["output"], strict=True)
         found = KnownQuestions.load().find("\n".join(texts) for texts in parts)
         splits = table["split"]
-        # What a source declares as dev goes to validation and is never trained on.
-        bad = [(n, name) for n, name in found if not (splits[n] == "dev" and name.endswith(" dev"))]
-        drops = {n: Drop(reason=f"a test question of {name}") for n, name in bad}
+        # Rows that a source declares as dev go to validation and are never trained on.
+        matches = [(n, name) for n, name in found if not (splits[n] == "dev" and name.endswith(" dev"))]
+        drops = {n: Drop(reason=f"contains a test question of {name}") for n, name in matches}
         return StageResult(frame=table, drops=drops)

@@ -1,13 +1,11 @@
-"""Exact duplicates: the same three texts again, anywhere in the build; the first stays.
+"""Duplicate removal: exact duplicates, near-duplicates, and a report of contradictions.
 
-Near duplicates: rows that say the same in almost the same words; the first stays.
+Exact duplicates have the same three texts. Of near-duplicates, a row is dropped only if it restates an earlier row:
+question and answer together, and the question alone, are almost the same; the numbers are equal; and a short answer is
+equal. Two diseases with one description, two doses in one sentence and two labels of one sentence are different rows.
+All similar rows are linked, dropped or not, so that the validation split does not separate them.
 
-A row is dropped only as a restatement: question and answer together, and the question alone, are almost those of a row
-that stays, with the same numbers in them and, where the answer is short, the same answer. Two diseases with one
-description, two doses in one sentence and two labels of one sentence are not the same. All that is alike, dropped or
-not, is linked, so that a split does not cut through it.
-
-Contradictions: one question with several answers. Reported, never decided: who is right is not ours to say.
+Contradictions are questions with several answers. They are reported and never resolved.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class ExactDuplicates(Stage):
-    """Drops every row whose id has occurred before, in the order of the recipe's sources."""
+    """Drop every row whose id has occurred before, in the order of the recipe's sources."""
 
     name: ClassVar[str] = "duplicates"
 
@@ -43,28 +41,27 @@ class ExactDuplicates(Stage):
         first: dict[int, str] = {}
         for done, shard in enumerate(shards, 1):
             table = pl.read_parquet(shard.rows, columns=["id", "source", "source_id"], glob=False)
-            for n, (row_id, source, place) in enumerate(table.iter_rows()):
+            for n, (row_id, source, source_id) in enumerate(table.iter_rows()):
                 key = int(row_id, 16)
                 if key in first:
                     evidence = {"kept": row_id, "first": first[key]}
-                    yield shard.key, n, Drop(reason="same row again", evidence=evidence)
+                    yield shard.key, n, Drop(reason="exact duplicate of an earlier row", evidence=evidence)
                 else:
-                    first[key] = f"{source}: {place}"
+                    first[key] = f"{source}: {source_id}"
             on_progress(self.name, done, len(shards))
 
     def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
         return StageResult(frame=table, drops=read_decisions(folder, shard))
 
 
-SHORT_ANSWER = (
-    8  # words: an answer below this is a label, a name or a number, and only the very same is the same
-)
+# An answer of fewer words is a label, a name or a number, and must be equal in a duplicate.
+SHORT_ANSWER = 8
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 NGRAM = 3
 
 
 class NearDuplicateStage(Stage):
-    """Drops rows that restate one that stays, by a Jaccard similarity of word 3-grams of at least `threshold`."""
+    """Drop rows that restate an earlier row, by a Jaccard similarity of word 3-grams of at least `threshold`."""
 
     name: ClassVar[str] = "near duplicates"
 
@@ -90,55 +87,57 @@ class NearDuplicateStage(Stage):
             ids.append(table["id"])
             heights.append(table.height)
         on_progress(self.name, 0, None)
-        asked = pl.concat(questions)
-        found = near_duplicates(
+        all_questions = pl.concat(questions)
+        duplicates = near_duplicates(
             cast("Sequence[str]", pl.concat(texts)),
             self._threshold,
             np.array(tasks, np.uint64),
-            lambda kept, dropped: is_same_question(asked[kept], asked[dropped], self._threshold),
+            lambda kept, dropped: is_same_question(
+                all_questions[kept], all_questions[dropped], self._threshold
+            ),
         )
         del texts, questions, tasks
         all_ids = pl.concat(ids)
         starts = [0, *accumulate(heights)]
-        write_decisions(folder, self._drops(found, all_ids, shards, starts))
-        clusters = pl.DataFrame({"row": range(len(all_ids)), "label": found.cluster})
+        write_decisions(folder, self._drops(duplicates, all_ids, shards, starts))
+        clusters = pl.DataFrame({"row": range(len(all_ids)), "label": duplicates.cluster})
         linked = clusters.filter(pl.len().over("label") > 1)
         named = linked.select("row", pl.Series("cluster", all_ids.gather(linked["label"])))
         for shard, start, height in zip(shards, starts, heights, strict=False):
-            here = named.filter(pl.col("row").is_between(start, start + height, closed="left"))
+            in_shard = named.filter(pl.col("row").is_between(start, start + height, closed="left"))
             write_frame(
-                folder / f"{shard.key}.clusters.parquet", here.select(pl.col("row") - start, "cluster")
+                folder / f"{shard.key}.clusters.parquet", in_shard.select(pl.col("row") - start, "cluster")
             )
 
     def _drops(
-        self, found: NearDuplicates, ids: pl.Series, shards: Sequence[Shard], starts: Sequence[int]
+        self, duplicates: NearDuplicates, ids: pl.Series, shards: Sequence[Shard], starts: Sequence[int]
     ) -> Iterator[tuple[str, int, Drop]]:
-        which = 0
-        for row in found.dropped.tolist():
-            while row >= starts[which + 1]:
-                which += 1
+        index = 0
+        for row in duplicates.dropped.tolist():
+            while row >= starts[index + 1]:
+                index += 1
             evidence = {
-                "kept": ids[int(found.keeper[row])],
-                "similarity": round(float(found.jaccard[row]), 4),
+                "kept": ids[int(duplicates.keeper[row])],
+                "similarity": round(float(duplicates.jaccard[row]), 4),
             }
-            drop = Drop(reason="almost the same as another row", evidence=evidence)
-            yield shards[which].key, row - starts[which], drop
+            drop = Drop(reason="near-duplicate of an earlier row", evidence=evidence)
+            yield shards[index].key, row - starts[index], drop
 
     def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
         return StageResult(frame=table, drops=read_decisions(folder, shard))
 
 
 def read_clusters(folder: Path, shard: Shard) -> pl.DataFrame:
-    """(row, cluster) of the rows of a shard, before any was dropped, that are linked to another."""
+    """Return (row, cluster) for the rows of an input shard of the stage that are linked to another row."""
     import polars as pl
 
     return pl.read_parquet(folder / f"{shard.key}.clusters.parquet", glob=False)
 
 
 def task_hash(instruction: str, input: str, output: str) -> int:
-    """What two rows must have in common to be the same: what is asked for, every number, and an answer that is short.
+    """Return a 64-bit hash of what must be equal in duplicates: the instruction, all numbers, and a short answer.
 
-    A hash of 64 bits. An instruction without an input is the question itself, and no task.
+    An instruction without an input is the question itself and not part of the hash.
     """
     answer = words(output)
     numbers = sorted(NUMBER.findall(f"{input or instruction}\n{output}"))
@@ -147,7 +146,7 @@ def task_hash(instruction: str, input: str, output: str) -> int:
 
 
 def is_same_question(question: str, other: str, threshold: float) -> bool:
-    """Whether two questions are the same but for a few words."""
+    """Return whether two questions have the same words, or a similarity of word 3-grams of at least `threshold`."""
     first, second = words(question), words(other)
     if first == second:
         return True
@@ -156,9 +155,9 @@ def is_same_question(question: str, other: str, threshold: float) -> bool:
 
 
 def find_contradictions(shards: Sequence[Shard]) -> list[dict[str, Any]]:
-    """For every question (instruction and input) with more than one answer: its rows, as ids and places.
+    """Return the rows (ids, sources, locations) of every question (instruction and input) with several answers.
 
-    To be called on rows without exact duplicates, so that each of them is another answer.
+    The shards must contain no exact duplicates, so that rows with one question have different answers.
     """
     import polars as pl
 
@@ -167,7 +166,7 @@ def find_contradictions(shards: Sequence[Shard]) -> list[dict[str, Any]]:
         table = pl.read_parquet(
             shard.rows, columns=["id", "source", "source_id", "instruction", "input"], glob=False
         )
-        # Compared by hash, so that a million questions need not be held; 64 bits are enough for a report.
+        # A 64-bit hash saves memory, and is precise enough for a report.
         question = pl.concat_str("instruction", "input", separator="\x1f").hash(seed=0)
         tables.append(table.select("id", "source", "source_id", question=question))
     if not tables:

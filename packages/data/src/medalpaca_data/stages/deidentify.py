@@ -1,7 +1,7 @@
-"""De-identification: Safe Harbor's identifiers counted, and rows dropped or surrogates put in.
+"""De-identification stage: count Safe Harbor identifiers, and drop the rows with them or put surrogates in their place.
 
-What is written never shows an identifier that was found: a dropped row is kept with marks in their places, and of a
-changed row the text before is not kept.
+No output contains an identifier that was found. A dropped row is kept in `rejected/` with marks in place of its
+identifiers; the original text of a changed row is not kept.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     import polars as pl
 
     from ..deid.find import Tagger
+    from ..deid.rules import Span
 
 REASON = "identifiers of a person"
 
 
 class Deidentify(Stage):
-    """Checks, or replaces and checks again, the rows of the sources named in `only` (None: of all)."""
+    """Check, or replace and check again, the rows of the sources named in `only` (None: of all sources)."""
 
     name: ClassVar[str] = "deidentify"
 
@@ -35,7 +36,7 @@ class Deidentify(Stage):
         self._loaded: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # A process loads the NER itself; what is loaded here cannot travel.
+        # The loaded NER cannot be pickled; each worker process loads its own.
         return {**self.__dict__, "_loaded": None}
 
     def settings(self) -> Any:
@@ -55,30 +56,30 @@ class Deidentify(Stage):
         tagger = self._tagger()
         texts: dict[str, list[str]] = {name: table[name].to_list() for name in TEXTS}
         ids = table["id"].to_list()
-        places = (
+        candidates = (
             range(table.height) if tagger else sorted({n for name in TEXTS for n in prefilter(texts[name])})
         )
         counts: Counter[str] = Counter()
         drops: dict[int, Drop] = {}
-        for n in places:
+        for n in candidates:
             before = [texts[name][n] for name in TEXTS]
             if self._settings.mode == "check":
                 after: Sequence[str] = before
-                found = find_identifiers(before, tagger)
-                left = found
+                found: Sequence[Sequence[Span]] = find_identifiers(before, tagger)
+                remaining = found
             else:
-                done = replace_identifiers(before, ids[n], self._settings.seed, tagger)
-                after, found, left = done.texts, list(map(list, done.found)), list(map(list, done.left))
-            kinds, remain = _kinds(found), _kinds(left)
-            if not kinds and not remain:
+                replacement = replace_identifiers(before, ids[n], self._settings.seed, tagger)
+                after, found, remaining = replacement.texts, replacement.identifiers, replacement.remaining
+            kinds, remaining_kinds = _kinds(found), _kinds(remaining)
+            if not kinds and not remaining_kinds:
                 continue
             counts += count_kinds(kinds, FOUND) + Counter({ROWS_FOUND: bool(kinds)})
-            if remain:
+            if remaining_kinds:
                 if self._settings.mode == "replace":
-                    counts += count_kinds(remain, LEFT) + Counter({ROWS_LEFT: 1})
-                after = mask(after, left)
+                    counts += count_kinds(remaining_kinds, LEFT) + Counter({ROWS_LEFT: 1})
+                after = mask(after, remaining)
                 drops[n] = Drop(
-                    reason=REASON, evidence={"identifiers": dict(sorted(Counter(remain).items()))}
+                    reason=REASON, evidence={"identifiers": dict(sorted(Counter(remaining_kinds).items()))}
                 )
             for name, text in zip(TEXTS, after, strict=True):
                 texts[name][n] = text
@@ -90,7 +91,7 @@ class Deidentify(Stage):
         return StageResult(frame=frame, drops=drops, counts=counts)
 
     def records(self, shards: Sequence[Shard]) -> list[dict[str, Any]]:
-        """One record a source that was judged, from the accounts of this stage's shards: for ledger and gate."""
+        """Return the de-identification record of each checked source, from the accounts of this stage's shards."""
         from ..deid.find import rules_sha256
 
         records = []
@@ -114,5 +115,5 @@ class Deidentify(Stage):
         return None if tagger is None else str(tagger.version)  # type: ignore[attr-defined]
 
 
-def _kinds(found: Sequence[Sequence[Any]]) -> list[str]:
+def _kinds(found: Sequence[Sequence[Span]]) -> list[str]:
     return [span.kind for spans in found for span in spans]

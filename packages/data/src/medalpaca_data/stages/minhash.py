@@ -1,13 +1,8 @@
-"""MinHash signatures of texts over runs of three words, folded into the keys of LSH bands.
+"""Near-duplicate detection: MinHash signatures, LSH bands, and verification of the candidate pairs.
 
-Broder 1997, "On the resemblance and containment of documents"; bands after Indyk and Motwani 1998. What is done to
-a text depends on it alone, so signatures of shards put side by side are the signatures of the whole.
-
-Pairs of texts that may be alike, bucket by bucket, and their true Jaccard similarity.
-
-Near duplicates: which texts say in nearly the same words what an earlier one says.
-
-Near duplicates among texts: MinHash, bands and verified pairs.
+Texts are compared by their sets of three-word sequences (shingles). MinHash (Broder 1997, "On the resemblance and
+containment of documents") and bands (Indyk and Motwani 1998) choose candidate pairs; the Jaccard similarity of each
+pair is then computed, not estimated. A signature depends on its text only, so signatures of shards can be joined.
 """
 
 from __future__ import annotations
@@ -32,39 +27,45 @@ from ..core.words import (
     range_indices,
 )
 
-SHINGLE_WORDS = (
-    3  # words in a shingle; with five, a copy with one word in twenty changed would hardly look like one
-)
-ROWS_PER_BAND = 4  # minima in a band
-PART_SIZE = 256  # shingles of a long text that are taken together, as if they were a text
-MAX_MISS_RATE = 1e-7  # most probable share of the pairs just at the threshold that share no band
+# With five words, a copy with one word in twenty changed would hardly be similar.
+SHINGLE_WORDS = 3
+ROWS_PER_BAND = 4
+# Long texts are processed in parts of this many shingles.
+PART_SIZE = 256
+# The largest probability that a pair exactly at the threshold shares no band.
+MAX_MISS_RATE = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
 class Signatures:
-    """What is kept of n texts to find those that may be alike."""
+    """Signatures of n texts.
 
-    keys: NDArray[np.uint32]  # (bands, n): texts with the same key in a band may be alike
-    words: Hashes  # (n,): of all words in order; equal where the words are the same
-    long: NDArray[np.bool_]  # (n,): has a shingle; keys of other texts mean nothing
+    keys: (bands, n); texts with the same key in a band are candidates.
+    words: (n,); hash of all words of a text, in order.
+    has_shingle: (n,); the keys of texts without a shingle have no meaning.
+    """
+
+    keys: NDArray[np.uint32]
+    words: Hashes
+    has_shingle: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class Shingles:
-    """Runs of N words as hashes, repeated ones too: those of text t are `hashes[offsets[t]:offsets[t + 1]]`."""
+    """Hashes of all shingles, with repetitions; those of text t are `hashes[offsets[t]:offsets[t + 1]]`."""
 
     hashes: Hashes
     offsets: Offsets
 
 
 def band_count(threshold: float) -> int:
-    """How many bands it takes to miss a pair at the threshold with a probability of at most `MISSED`."""
+    """Return the number of bands that miss a pair at the threshold with a probability of at most `MAX_MISS_RATE`."""
     differ = 1 - threshold**ROWS_PER_BAND
     return max(1, math.ceil(math.log(MAX_MISS_RATE) / math.log(differ))) if differ > 0 else 1
 
 
 def compute_signatures(texts: Sequence[str], threshold: float) -> Signatures:
-    """Signatures for finding pairs of a Jaccard similarity of `threshold` or more among `texts`."""
+    """Return signatures of texts to find pairs with a Jaccard similarity of at least `threshold`."""
     count = band_count(threshold)
     result = Signatures(
         np.empty((count, len(texts)), np.uint32),
@@ -75,29 +76,29 @@ def compute_signatures(texts: Sequence[str], threshold: float) -> Signatures:
     for batch in batches(texts):
         part = slice(done, done := done + len(batch))
         hashed = hash_words(batch)
-        found = shingle_hashes(hashed)
-        result.keys[:, part] = _band_keys(found, count)
+        shingles = shingle_hashes(hashed)
+        result.keys[:, part] = _band_keys(shingles, count)
         result.words[part] = mix(hash_runs(hashed.hashes, hashed.offsets[:-1], hashed.offsets[1:]))
-        result.long[part] = np.diff(found.offsets) > 0
+        result.has_shingle[part] = np.diff(shingles.offsets) > 0
     return result
 
 
 def shingle_hashes(hashed: HashedWords) -> Shingles:
-    """The shingles of texts; a text of fewer than N words has none."""
+    """Return the shingles of texts; a text of fewer than `SHINGLE_WORDS` words has none."""
     lengths = np.diff(hashed.offsets)
     windows = mix(hash_windows(hashed.hashes, SHINGLE_WORDS))
-    # A window is of no text when it starts in a text's last N - 1 words.
-    whole = np.ones(len(hashed.hashes), np.bool_)
+    # A window that starts in the last words of a text extends into the next text.
+    inside = np.ones(len(hashed.hashes), np.bool_)
     for back in range(1, SHINGLE_WORDS):
-        whole[hashed.offsets[1:][lengths >= back] - back] = False
-    whole = whole[: len(windows)]
+        inside[hashed.offsets[1:][lengths >= back] - back] = False
+    inside = inside[: len(windows)]
     return Shingles(
-        windows[whole], np.concatenate(([0], np.cumsum(np.maximum(lengths - (SHINGLE_WORDS - 1), 0))))
+        windows[inside], np.concatenate(([0], np.cumsum(np.maximum(lengths - (SHINGLE_WORDS - 1), 0))))
     )
 
 
 def all_shingles(texts: Iterable[str]) -> Shingles:
-    """The shingles of texts of any number."""
+    """Return the shingles of any number of texts, computed in batches."""
     parts = [shingle_hashes(hash_words(batch)) for batch in batches(texts)]
     counts = [np.diff(part.offsets) for part in parts]
     return Shingles(
@@ -106,19 +107,19 @@ def all_shingles(texts: Iterable[str]) -> Shingles:
     )
 
 
-def _band_keys(found: Shingles, count: int) -> NDArray[np.uint32]:
-    """(count, texts): ROWS minima folded into one key per band."""
-    # Long texts are cut into parts, and the parts ordered from the longest to the shortest: those that still have a
-    # p-th shingle are the first ones, and a step is taken for all of them and all permutations at once.
-    sizes = np.diff(found.offsets)
+def _band_keys(shingles: Shingles, count: int) -> NDArray[np.uint32]:
+    """Return one key per band and text, shape (count, texts); a key combines `ROWS_PER_BAND` minima."""
+    # Long texts are cut into parts, and the parts sorted by length, longest first. The parts that have a p-th shingle
+    # are then the first ones, and each step covers all of them and all permutations.
+    sizes = np.diff(shingles.offsets)
     parts = np.maximum(1, -(-sizes // PART_SIZE))
     firsts = np.cumsum(parts) - parts
     within = range_indices(np.zeros_like(parts), parts) * PART_SIZE
-    starts = np.repeat(found.offsets[:-1], parts) + within
+    starts = np.repeat(shingles.offsets[:-1], parts) + within
     lengths = np.minimum(np.repeat(sizes, parts) - within, PART_SIZE)
     order = np.argsort(-lengths, kind="stable")
     starts, lengths = starts[order], lengths[order]
-    values = (found.hashes >> np.uint64(32)).astype(np.uint32)
+    values = (shingles.hashes >> np.uint64(32)).astype(np.uint32)
     factors = _odd_factors(count * ROWS_PER_BAND)[:, None]
     lowest = np.full((count * ROWS_PER_BAND, len(order)), 0xFFFFFFFF, np.uint32)
     products = np.empty_like(lowest)
@@ -136,26 +137,32 @@ def _band_keys(found: Shingles, count: int) -> NDArray[np.uint32]:
 
 
 def _odd_factors(count: int) -> NDArray[np.uint32]:
-    """Odd factors: multiplying by one permutes the numbers below 2^32."""
+    """Return odd factors; multiplication by an odd factor permutes the numbers below 2^32."""
     return (mix(np.arange(1, count + 1, dtype=np.uint64)) >> np.uint64(32)).astype(np.uint32) | np.uint32(1)
 
 
-MAX_PAIRS = 1 << 15  # verified at once: what the code of a pair has room for
-MAX_SHINGLES = 1 << 17  # shingles that are sorted at once to verify pairs
-BITMAP_BITS = 2048  # bits
-BITMAP_BATCH = 1 << 13  # made, or compared, at once
+# Verified at once: pairs (a code has 15 bits for the pair), and shingles that are sorted for them.
+MAX_PAIRS, MAX_SHINGLES = 1 << 15, 1 << 17
+# Bits of a bitmap, and bitmaps that are made or compared at once.
+BITMAP_BITS, BITMAP_BATCH = 2048, 1 << 13
 
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """Texts that share a key in some band, bucket after bucket, ascending in each. A text stands in many buckets."""
+    """Texts that share a key in a band, bucket after bucket, ascending in each. A text can be in many buckets.
 
-    texts: NDArray[np.int32]  # (entries,)
-    ends: NDArray[np.int32]  # (entries,): where the bucket of the entry ends
+    `texts` and `ends` have the shape (entries,): the index of the text, and the end of the bucket of the entry.
+    """
+
+    texts: NDArray[np.int32]
+    ends: NDArray[np.int32]
 
 
 def make_buckets(keys: NDArray[np.uint32], texts: Offsets) -> Buckets:
-    """The buckets of two texts or more. `keys` is (bands, len(texts)); texts and entries are below 2^31."""
+    """Return the buckets with at least two texts. `keys` has the shape (bands, len(texts)).
+
+    Text indices and the number of entries must be below 2^31.
+    """
     members, ends, done = [], [], 0
     for band in keys:
         code = (band.astype(np.uint64) << np.uint64(32)) | texts.astype(np.uint64)
@@ -175,50 +182,52 @@ def make_buckets(keys: NDArray[np.uint32], texts: Offsets) -> Buckets:
 
 @dataclass(frozen=True, slots=True)
 class Bitmaps:
-    """Sets of shingles as bits: what two of them cannot have in common is seen without laying them out."""
+    """Sets of shingles as bitmaps, which give an upper bound for the similarity of two texts.
 
-    bits: NDArray[np.uint64]  # (texts, OUTLINE / 64): a bit for every shingle, several may share one
-    taken: Offsets  # (texts,): how many bits are set
-    sizes: Offsets  # (texts,): how many shingles there are, repeated ones too
+    bits: (texts, BITMAP_BITS / 64); one bit for each shingle, which several shingles may share.
+    counts, sizes: (texts,); the number of bits set, and of shingles with repetitions.
+    """
+
+    bits: NDArray[np.uint64]
+    counts: Offsets
+    sizes: Offsets
 
 
 def make_bitmaps(shingles: Shingles) -> Bitmaps:
-    """The outlines of texts."""
+    """Return the bitmaps of texts."""
     sizes = np.diff(shingles.offsets)
     bits = np.zeros((len(sizes), BITMAP_BITS // 64), np.uint64)
+    counts = np.empty(len(sizes), np.int64)
     for start in range(0, len(sizes), BITMAP_BATCH):
         rows = bits[start : start + BITMAP_BATCH]
         hashes = shingles.hashes[shingles.offsets[start] : shingles.offsets[start + len(rows)]]
         words = np.repeat(np.arange(len(rows)) * rows.shape[1], sizes[start : start + BITMAP_BATCH])
         words += (hashes % np.uint64(rows.shape[1])).astype(np.int64)
         np.bitwise_or.at(rows.reshape(-1), words, np.uint64(1) << (hashes >> np.uint64(58)))
-    taken = np.concatenate(
-        [
-            np.bitwise_count(bits[start : start + BITMAP_BATCH]).sum(axis=1, dtype=np.int64)
-            for start in range(0, len(sizes) + 1, BITMAP_BATCH)
-        ]
-    )
-    return Bitmaps(bits, taken, sizes)
+        counts[start : start + BITMAP_BATCH] = np.bitwise_count(rows).sum(axis=1, dtype=np.int64)
+    return Bitmaps(bits, counts, sizes)
 
 
-def may_reach_threshold(known: Bitmaps, left: Offsets, right: Offsets, threshold: float) -> NDArray[np.bool_]:
-    """Whether the Jaccard similarity may be `threshold` or more; false only where it is certainly less."""
+def may_reach_threshold(
+    bitmaps: Bitmaps, left: Offsets, right: Offsets, threshold: float
+) -> NDArray[np.bool_]:
+    """Return whether the Jaccard similarity of each pair may be `threshold` or more; false if it is certainly less."""
     result = np.empty(len(left), np.bool_)
     for start in range(0, len(left), BITMAP_BATCH):
         part = slice(start, start + BITMAP_BATCH)
         a, b = left[part], right[part]
-        # Shingles in common take common bits; how many share a bit with another is known for either side.
-        common = np.bitwise_count(known.bits[a] & known.bits[b]).sum(axis=1, dtype=np.int64)
-        common += np.minimum(known.sizes[a] - known.taken[a], known.sizes[b] - known.taken[b])
-        union = known.taken[a] + known.taken[b] - common
+        # Common shingles have common bits. The shingles that share a bit with another one are added as an upper bound.
+        common = np.bitwise_count(bitmaps.bits[a] & bitmaps.bits[b]).sum(axis=1, dtype=np.int64)
+        common += np.minimum(bitmaps.sizes[a] - bitmaps.counts[a], bitmaps.sizes[b] - bitmaps.counts[b])
+        union = bitmaps.counts[a] + bitmaps.counts[b] - common
         result[part] = common / np.maximum(union, 1) >= threshold
     return result
 
 
 def jaccard_similarity(shingles: Shingles, left: Offsets, right: Offsets) -> NDArray[np.float64]:
-    """The Jaccard similarity of the sets of shingles of `left[k]` and `right[k]`, for every k.
+    """Return the Jaccard similarity of the sets of shingles of the texts `left[k]` and `right[k]`, for every k.
 
-    Of a shingle 48 bits are compared; among pairs of 300 words, one in 10^9 has two different ones taken for the same.
+    48 bits of each hash are compared. In one of 10^9 pairs of 300-word texts, two different shingles compare as equal.
     """
     sizes = np.diff(shingles.offsets)
     parts = [
@@ -228,7 +237,7 @@ def jaccard_similarity(shingles: Shingles, left: Offsets, right: Offsets) -> NDA
 
 
 def _slices(sizes: Offsets) -> Iterator[slice]:
-    """Cut pairs into slices of at most PAIRS pairs and, but for a single pair, VALUES shingles."""
+    """Yield slices of at most `MAX_PAIRS` pairs and `MAX_SHINGLES` shingles; a larger single pair is a slice itself."""
     total = np.cumsum(sizes)
     start = 0
     while start < len(sizes):
@@ -239,8 +248,8 @@ def _slices(sizes: Offsets) -> Iterator[slice]:
 
 
 def _jaccard(shingles: Shingles, sizes: Offsets, left: Offsets, right: Offsets) -> NDArray[np.float64]:
-    # One number says which pair (15 bits), which shingle (48) and on which side (1). Sorted, what is new is counted
-    # with the side, |A| + |B|, and without it, |A or B|; that also takes each set's repeated shingles away.
+    # A code holds the pair (15 bits), the shingle (48) and the side (1). The number of distinct codes of a pair is
+    # |A| + |B|, and without the side |A or B|. Repeated shingles of one text count once.
     codes = []
     for side, texts in enumerate((left, right)):
         lengths = sizes[texts]
@@ -259,21 +268,28 @@ def _jaccard(shingles: Shingles, sizes: Offsets, left: Offsets, right: Offsets) 
 
 
 DEFAULT_THRESHOLD = 0.8
-MIN_THRESHOLD = 0.5  # below it the bands become so many that comparing all pairs would be the honest way
-CANDIDATE_BATCH = 1 << 21  # pairs laid out at once, and entries of buckets looked at for them
+# Smaller thresholds need so many bands that comparing all pairs would be as fast.
+MIN_THRESHOLD = 0.5
+# Candidate pairs, and bucket entries for them, that are processed at once.
+CANDIDATE_BATCH = 1 << 21
 
 
 @dataclass(frozen=True, slots=True)
 class NearDuplicates:
-    """For every text, what becomes of it. A text is kept unless it is alike to an earlier one that is kept."""
+    """Which of n texts to keep. A text is dropped if it is similar to an earlier text that is kept.
 
-    keeper: Offsets  # (n,): the first kept text that it is alike to; itself where it is kept
-    jaccard: NDArray[np.float64]  # (n,): similarity to `keeper`; 1.0 where it is kept
-    cluster: Offsets  # (n,): smallest index among all texts it is linked to, through others too
+    keeper: (n,); the first kept text that it is similar to, or its own index if it is kept.
+    jaccard: (n,); similarity to `keeper`, 1.0 if it is kept.
+    cluster: (n,); the smallest index among all texts that it is linked to, directly or through others.
+    """
+
+    keeper: Offsets
+    jaccard: NDArray[np.float64]
+    cluster: Offsets
 
     @property
     def dropped(self) -> Offsets:
-        """The texts that are not kept, in order."""
+        """Indices of the texts that are not kept, ascending."""
         return np.flatnonzero(self.keeper != np.arange(len(self.keeper)))
 
 
@@ -283,35 +299,35 @@ def near_duplicates(
     tasks: Hashes | None = None,
     may_drop: Callable[[int, int], bool] = lambda kept, dropped: True,
 ) -> NearDuplicates:
-    """Find the texts to drop, and the clusters that a split must not cut through.
+    """Find the texts to drop, and the clusters of similar texts that a split must not separate.
 
-    Only a text of the same task can drop another, and only if `may_drop` says so of the two: the same sentence to be
-    judged in two ways is two texts. Clusters link all that are alike.
+    Two texts are similar if the Jaccard similarity of their sets of three-word shingles is at least `threshold` (0.5
+    to 1), or if their words are equal. The similarity is computed, not estimated; MinHash only selects the pairs, and
+    misses a pair exactly at the threshold with a probability of at most 1e-7. The texts are read twice.
 
-    Two texts are alike when the Jaccard similarity of their sets of three-word runs is at least `threshold` (0.5 to
-    1), computed and not estimated; texts of the same words, fewer than three or none, are alike too. MinHash only
-    chooses the pairs to compute: one just at the threshold is overlooked with a probability of at most 1e-7. The texts
-    are gone through twice. Raises ValueError for another threshold.
+    A text drops a later similar one only if both have the same value in `tasks` and `may_drop(kept, dropped)` is
+    true, so that one sentence under two instructions stays twice. Clusters link all similar texts.
+    Raises ValueError if the threshold is out of range.
     """
     if not MIN_THRESHOLD <= threshold <= 1:
-        raise ValueError(f"threshold={threshold}: a number from {MIN_THRESHOLD} to 1")
+        raise ValueError(f"threshold={threshold}: must be from {MIN_THRESHOLD} to 1")
     signatures = compute_signatures(texts, threshold)
-    # Texts of the same words are one text from here on, else a thousand copies would be half a million pairs.
-    kinds = np.zeros(len(texts), np.uint64) if tasks is None else tasks
-    same = signatures.words ^ mix(kinds.copy())
+    # Texts with equal words are treated as one text; otherwise a thousand copies would be half a million pairs.
+    task_ids = np.zeros(len(texts), np.uint64) if tasks is None else tasks
+    same = signatures.words ^ mix(task_ids.copy())
     _, first, group = np.unique(same, return_index=True, return_inverse=True)
     original = first[group]
-    candidates = np.flatnonzero((original == np.arange(len(texts))) & signatures.long)
+    candidates = np.flatnonzero((original == np.arange(len(texts))) & signatures.has_shingle)
     shared = make_buckets(signatures.keys[:, candidates], candidates)
     del signatures
-    state = _State(kinds, may_drop)
+    state = _State(task_ids, may_drop)
     _verify_candidates(texts, shared, threshold, state)
     keeper, similarity = state.keeper[original], state.similarity[original]
     return NearDuplicates(keeper, similarity, state.cluster[original])
 
 
 class _State:
-    """What is decided so far, for texts that stand for all of their words."""
+    """The decisions so far, for the first of all texts with equal words."""
 
     def __init__(self, tasks: Hashes, may_drop: Callable[[int, int], bool]) -> None:
         self.tasks, self._may_drop = tasks, may_drop
@@ -320,7 +336,7 @@ class _State:
         self.cluster = np.arange(len(tasks))
 
     def add(self, left: Offsets, right: Offsets, similarity: NDArray[np.float64]) -> None:
-        """Take in pairs that are alike, `left < right`, sorted; all pairs of smaller `left` have been taken in."""
+        """Add similar pairs, `left < right`, sorted; all pairs with a smaller `left` have been added before."""
         for i, j, value in zip(left.tolist(), right.tolist(), similarity.tolist(), strict=True):
             both_kept = self.keeper[i] == i and self.keeper[j] == j
             if both_kept and self.tasks[i] == self.tasks[j] and self._may_drop(i, j):
@@ -337,26 +353,26 @@ class _State:
 
 
 def _verify_candidates(texts: Sequence[str], shared: Buckets, threshold: float, state: _State) -> None:
-    """Verify the pairs in the buckets, those of the first text first, and leave out what cannot change anything."""
+    """Compute the similarity of the candidate pairs in the order of their first text, and add the similar ones."""
     chosen = np.zeros(len(texts), np.bool_)
     chosen[shared.texts] = True
-    place = np.cumsum(chosen) - 1
+    position = np.cumsum(chosen) - 1
     shingles = all_shingles(compress(texts, chosen.tolist()))
-    known = make_bitmaps(shingles)
+    bitmaps = make_bitmaps(shingles)
     for left, right in _candidate_pairs(shared, state):
-        a, b = place[left], place[right]
-        near = np.flatnonzero(may_reach_threshold(known, a, b, threshold))
+        a, b = position[left], position[right]
+        near = np.flatnonzero(may_reach_threshold(bitmaps, a, b, threshold))
         similarity = jaccard_similarity(shingles, a[near], b[near])
-        alike = similarity >= threshold
-        near = near[alike]
-        state.add(left[near], right[near], similarity[alike])
+        similar = similarity >= threshold
+        near = near[similar]
+        state.add(left[near], right[near], similarity[similar])
 
 
 def _candidate_pairs(shared: Buckets, state: _State) -> Iterator[tuple[Offsets, Offsets]]:
-    """Pairs `left < right`, each once, in the order of `left`; between two of them `state` may change.
+    """Yield batches of pairs `left < right`, each pair once, in the order of `left`; `state` may change in between.
 
-    A pair is left out when both are linked already and neither can drop the other. That is what keeps ten thousand
-    texts from one mould from being fifty million pairs: the first one drops the rest.
+    A pair is skipped if both texts are linked already and neither can drop the other. So ten thousand texts of one
+    form do not become fifty million pairs: the first text drops the others.
     """
     order = np.argsort(shared.texts, kind="stable").astype(np.int32)
     left = shared.texts[order]
@@ -369,14 +385,14 @@ def _candidate_pairs(shared: Buckets, state: _State) -> Iterator[tuple[Offsets, 
         clusters = state.cluster.astype(np.int32)[shared.texts]
         linked = np.minimum.reduceat(clusters, bucket_starts) == np.maximum.reduceat(clusters, bucket_starts)
         dropped = state.keeper != np.arange(len(state.keeper))
-        # As many texts as have room, each with all its entries: they stand together.
+        # Take as many texts as fit, each with all its entries, which are adjacent.
         window = min(done + CANDIDATE_BATCH, len(order))
         window = int(np.searchsorted(left, left[window - 1], side="right"))
         entries = order[done:window].astype(np.int64)
-        idle = dropped[left[done:window]] & linked[bucket[entries]]
-        counts = np.where(idle, 0, shared.ends[entries] - entries - 1)
-        room = int(np.searchsorted(np.cumsum(counts), CANDIDATE_BATCH, side="right"))
-        stop = int(np.searchsorted(left, left[done + max(room, 1) - 1], side="right"))
+        finished = dropped[left[done:window]] & linked[bucket[entries]]
+        counts = np.where(finished, 0, shared.ends[entries] - entries - 1)
+        fitting = int(np.searchsorted(np.cumsum(counts), CANDIDATE_BATCH, side="right"))
+        stop = int(np.searchsorted(left, left[done + max(fitting, 1) - 1], side="right"))
         entries, counts = entries[: stop - done], counts[: stop - done]
         a = np.repeat(left[done:stop], counts).astype(np.int64)
         b = shared.texts[range_indices(entries + 1, counts)]

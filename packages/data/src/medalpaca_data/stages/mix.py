@@ -1,4 +1,7 @@
-"""The mix: how many rows each source may bring. Who stays is drawn by a hash, so more rows never change who was in."""
+"""Mix stage: limit the number of rows of each source.
+
+The rows that stay are drawn by a hash of their id, so a larger limit keeps every row that a smaller one keeps.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Mix(Stage):
-    """Caps every source at its `max_rows`, and shares `rows`, where that is given, among them by weight."""
+    """Limit each source to its `max_rows`; if `rows` is given, allocate that many rows to the sources by weight."""
 
     name: ClassVar[str] = "mix"
 
@@ -35,23 +38,23 @@ class Mix(Stage):
         import polars as pl
 
         ids = {shard.key: pl.read_parquet(shard.rows, columns=["id"], glob=False)["id"] for shard in shards}
-        held = Counter[str]()
+        available = Counter[str]()
         for shard in shards:
-            held[shard.source] += len(ids[shard.key])
-        wanted = allocate_rows(held, self._caps, self._weights, self._rows)
-        for source, want in wanted.items():
-            if want >= held[source]:
+            available[shard.source] += len(ids[shard.key])
+        allocated = allocate_rows(available, self._caps, self._weights, self._rows)
+        for source, count in allocated.items():
+            if count >= available[source]:
                 continue
-            cap = self._caps.get(source)
-            reason = (
-                "over max_rows" if cap is not None and want == cap else "over the source's share of the mix"
-            )
-            own = [shard for shard in shards if shard.source == source]
+            capped = self._caps.get(source) == count
+            reason = "over max_rows" if capped else "above the source's share of the mix"
             draws = sorted(
-                (self._draw(i), shard.key, n) for shard in own for n, i in enumerate(ids[shard.key])
+                (self._draw(row_id), shard.key, n)
+                for shard in shards
+                if shard.source == source
+                for n, row_id in enumerate(ids[shard.key])
             )
-            gone = sorted((key, n) for _, key, n in draws[want:])
-            yield from ((key, n, Drop(reason=reason)) for key, n in gone)
+            dropped = sorted((key, n) for _, key, n in draws[count:])
+            yield from ((key, n, Drop(reason=reason)) for key, n in dropped)
 
     def _draw(self, row_id: str) -> str:
         return sha256_bytes(f"{self._seed}:mix:{row_id}".encode())[:16]
@@ -61,33 +64,38 @@ class Mix(Stage):
 
 
 def allocate_rows(
-    held: Mapping[str, int], caps: Mapping[str, int | None], weights: Mapping[str, float], rows: int | None
+    available: Mapping[str, int],
+    caps: Mapping[str, int | None],
+    weights: Mapping[str, float],
+    rows: int | None,
 ) -> dict[str, int]:
-    """How many rows of each source are wanted.
+    """Return the number of rows to keep of each source.
 
-    Without `rows`: all, up to the cap. With it: in proportion to the weights; what a source cannot fill goes to the
-    others, again by weight, so that the sum is `rows` whenever there are enough.
+    Without `rows`: all available rows, up to the cap of the source. With `rows`: in proportion to the weights. Rows
+    that a source cannot provide are allocated to the others by weight, so that the sum is `rows` whenever possible.
     """
     limit = {
-        name: min(count, count if caps.get(name) is None else caps[name] or 0) for name, count in held.items()
+        name: min(count, count if caps.get(name) is None else caps[name] or 0)
+        for name, count in available.items()
     }
     if rows is None:
         return limit
-    given = dict.fromkeys(held, 0)
-    left, open_ = min(rows, sum(limit.values())), {name for name in held if limit[name]}
-    while left and open_:
-        whole = sum(weights.get(name, 1.0) for name in open_)
-        ideal = {name: given[name] + left * weights.get(name, 1.0) / whole for name in open_}
-        if full := {name for name in open_ if ideal[name] >= limit[name]}:
-            # Filled sources first; what they leave is shared anew.
-            left -= sum(limit[name] - given[name] for name in full)
-            given |= {name: limit[name] for name in full}
-            open_ -= full
+    allocated = dict.fromkeys(available, 0)
+    total = min(rows, sum(limit.values()))
+    remaining, unfilled = total, {name for name in available if limit[name]}
+    while remaining and unfilled:
+        weight_sum = sum(weights.get(name, 1.0) for name in unfilled)
+        ideal = {name: allocated[name] + remaining * weights.get(name, 1.0) / weight_sum for name in unfilled}
+        if full := {name for name in unfilled if ideal[name] >= limit[name]}:
+            # Fill these sources first; the next round allocates the rest again.
+            remaining -= sum(limit[name] - allocated[name] for name in full)
+            allocated |= {name: limit[name] for name in full}
+            unfilled -= full
             continue
-        given |= {name: int(ideal[name]) for name in open_}
-        rest = min(rows, sum(limit.values())) - sum(given.values())
-        # Largest remainders, names in order where they tie.
-        for name in sorted(open_, key=lambda name: (int(ideal[name]) - ideal[name], name))[:rest]:
-            given[name] += 1
+        allocated |= {name: int(ideal[name]) for name in unfilled}
+        rest = total - sum(allocated.values())
+        # Largest remainders, in the order of the names if they are equal.
+        for name in sorted(unfilled, key=lambda name: (int(ideal[name]) - ideal[name], name))[:rest]:
+            allocated[name] += 1
         break
-    return given
+    return allocated

@@ -1,4 +1,4 @@
-"""Reading: a source's records into shards of rows, and what did not become a row into its rejects."""
+"""Read stage: write the records of a source as shards of rows, and those that are not rows as rejects."""
 
 from __future__ import annotations
 
@@ -18,38 +18,39 @@ from ..sources.base import BaseSource, Context, Record, Reject
 
 STAGE = "read"
 DONE_FILE = "done.json"
-PROGRESS_INTERVAL = 1000  # records between two words to whoever watches
+# Records between two calls of `on_progress`.
+PROGRESS_INTERVAL = 1000
 
 
 def read_source(
     source: BaseSource, root: Path, seed: int, folder: Path, on_progress: OnProgress = no_progress
 ) -> tuple[list[Shard], float]:
-    """(the shards of `source` in `folder`, seconds it took); a folder that is done is not read again."""
+    """Return the shards of `source` in `folder` and the seconds it took; a finished folder is not read again."""
     start = time.monotonic()
     if done := _finished_shards(source, folder):
         return done, 0.0
     folder.mkdir(parents=True, exist_ok=True)
-    # A place starts with its file's name, which therefore must not hold a blank.
-    blank = {file.name: escaped(file.name) for file in source.files(root) if " " in file.name}
+    # A location starts with the name of its file, so spaces in the name are escaped.
+    escaped_names = {file.name: escaped(file.name) for file in source.files(root) if " " in file.name}
     shards: list[Shard] = []
-    part = _ShardBuilder()
+    builder = _ShardBuilder()
     seen = 0
     for record in source.records(root, seed):
-        part.take(_with_escaped_name(record, blank) if blank else record)
+        builder.add(_with_escaped_name(record, escaped_names) if escaped_names else record)
         seen += 1
         if seen % PROGRESS_INTERVAL == 0:
             on_progress(f"read {source.name}", seen, None)
-        if part.size == ROWS:
-            shards.append(part.write(Shard(folder, source.name, len(shards))))
-            part = _ShardBuilder()
-    shards.append(part.write(Shard(folder, source.name, len(shards))))
+        if builder.size == ROWS:
+            shards.append(builder.write(Shard(folder, source.name, len(shards))))
+            builder = _ShardBuilder()
+    shards.append(builder.write(Shard(folder, source.name, len(shards))))
     on_progress(f"read {source.name}", seen, seen)
     write_json(folder / DONE_FILE, {"shards": len(shards)})
     return shards, time.monotonic() - start
 
 
 def _finished_shards(source: BaseSource, folder: Path) -> list[Shard]:
-    """The shards of a source that is read, none where it is not or something of it is damaged."""
+    """Return the shards of a source that was read completely, or none if any of them is missing or damaged."""
     try:
         count = read_json(folder / DONE_FILE)["shards"]
     except (UserError, KeyError, TypeError):
@@ -59,23 +60,23 @@ def _finished_shards(source: BaseSource, folder: Path) -> list[Shard]:
 
 
 def count_broken(shards: Sequence[Shard]) -> tuple[int, tuple[str, str, str] | None]:
-    """(records that are broken, the first of them as file, place and reason)."""
+    """Return the number of broken records, and the first of them as (file, location, reason)."""
     accounts = [read_account(shard) or {} for shard in shards]
-    found = [account["first_bad"] for account in accounts if account.get("first_bad")]
-    return sum(account.get("bad", 0) for account in accounts), tuple(found[0]) if found else None
+    firsts = [account["first_bad"] for account in accounts if account.get("first_bad")]
+    return sum(account.get("bad", 0) for account in accounts), tuple(firsts[0]) if firsts else None
 
 
 def _with_escaped_name(record: Record, names: Mapping[str, str]) -> Record:
-    """The record, its `source_id` starting with one of the `names` in its form without blanks."""
+    """Return the record with the file name at the start of its `source_id` escaped; `names` maps both forms."""
     if isinstance(record, Row) and record.source_id:
-        for name, short in names.items():
+        for name, escaped_name in names.items():
             if record.source_id.startswith(name):
-                return dataclasses.replace(record, source_id=short + record.source_id[len(name) :])
+                return dataclasses.replace(record, source_id=escaped_name + record.source_id[len(name) :])
     return record
 
 
 class _ShardBuilder:
-    """One shard while it fills."""
+    """Collects the records of one shard and writes it."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
@@ -89,12 +90,12 @@ class _ShardBuilder:
     def size(self) -> int:
         return len(self.rows) + len(self._rejected)
 
-    def take(self, record: Record) -> None:
+    def add(self, record: Record) -> None:
         match record:
             case Row() if not is_text(record.text()):
-                file, place = place_of(record.source_id)
+                file, location = place_of(record.source_id)
                 reason = "half a surrogate pair, which is no text"
-                self.take(Reject(file, place, reason, dataclasses.asdict(record)))
+                self.add(Reject(file, location, reason, dataclasses.asdict(record)))
             case Row():
                 self.rows.append(record)
             case Context():

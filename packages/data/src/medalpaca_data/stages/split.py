@@ -1,4 +1,4 @@
-"""The split: rows that answer each other, are almost the same, or ask the same are never on both sides of it."""
+"""Validation split: rows of one group, near-duplicates and rows with the same question stay on one side."""
 
 from __future__ import annotations
 
@@ -15,30 +15,31 @@ if TYPE_CHECKING:
 
 TRAIN, VALIDATION = "train", "validation"
 
-# A question of fewer words, or one that more rows share, is a form and ties nothing: "Write a summary."
+# A question with fewer words, or in more rows, is a fixed form such as "Write a summary." and links no rows.
 MIN_QUESTION_WORDS, MAX_SHARED_ROWS = 4, 20
 
-Trail = Sequence[tuple[str, Sequence[Shard]]]  # (stage, its shards), in order
+# (stage, its shards), in order.
+Trail = Sequence[tuple[str, Sequence[Shard]]]
 
 
 def select_validation(trail: Trail, share: float, seed: int) -> list[pl.Series]:
-    """For every last shard, which of its rows are for validation.
+    """Return, for each shard of the last stage, which of its rows are for validation.
 
-    Tied are rows of one group; groups that held the same row or almost the same, even where only one copy stayed; and
-    rows with the same question. What is tied goes one way: to validation where its source says `dev` of any of it, or
-    else by a hash that draws `share` of all such parts.
+    Linked are rows of one group; groups that contained the same or almost the same row, even if only one copy was
+    kept; and rows with the same question. Linked rows go to the same side: to validation if the source declares one
+    of them as `dev`, otherwise by a hash that draws the share `share` of all sets of linked rows.
     """
     import polars as pl
 
-    ties = _UnionFind()
-    for tied in (*_exact_links(trail), *_near_links(trail), *_question_links(trail[-1][1])):
-        ties.join(*tied)
+    links = _UnionFind()
+    for pair in (*_exact_links(trail), *_near_links(trail), *_question_links(trail[-1][1])):
+        links.join(*pair)
     tables = [_read_parts(shard, "split") for shard in trail[-1][1]]
-    dev = {ties.find(part) for table in tables for part, split in table.iter_rows() if split == "dev"}
+    dev = {links.find(part) for table in tables for part, split in table.iter_rows() if split == "dev"}
     sides: dict[str, bool] = {}
 
     def side(part: str) -> bool:
-        root = ties.find(part)
+        root = links.find(part)
         if root not in sides:
             draw = int(sha256_bytes(f"{seed}:{root[2:]}".encode())[:12], 16) / 16**12
             sides[root] = root in dev or draw < share
@@ -48,7 +49,7 @@ def select_validation(trail: Trail, share: float, seed: int) -> list[pl.Series]:
 
 
 def _read_parts(shard: Shard, *columns: str | pl.Expr) -> pl.DataFrame:
-    """`part` of every row, its group or else its id, and the columns."""
+    """Return the part of each row (its group, or its id if it has none) and the given columns."""
     import polars as pl
 
     group = pl.concat_str(pl.lit("g:"), "group")
@@ -57,27 +58,27 @@ def _read_parts(shard: Shard, *columns: str | pl.Expr) -> pl.DataFrame:
 
 
 def _input_shards(trail: Trail, stage: str) -> Sequence[Shard]:
-    """The shards that a stage was given; none where it was not run."""
+    """Return the input shards of a stage, or none if it was not run."""
     return next((shards for (_, shards), (name, _) in pairwise(trail) if name == stage), ())
 
 
 def _exact_links(trail: Trail) -> Iterator[tuple[str, str]]:
-    """Groups that held the same row."""
+    """Yield pairs of parts that contained the same row."""
     if tables := [_read_parts(shard, "id") for shard in _input_shards(trail, ExactDuplicates.name)]:
         yield from _links_by_value(tables, "id")
 
 
 def _near_links(trail: Trail) -> Iterator[tuple[str, str]]:
-    """Groups that held almost the same row."""
+    """Yield (part, cluster) pairs of rows that are near-duplicates."""
     after = next((shards for name, shards in trail if name == NearDuplicateStage.name), ())
-    for shard, left in zip(_input_shards(trail, NearDuplicateStage.name), after, strict=True):
+    for shard, output in zip(_input_shards(trail, NearDuplicateStage.name), after, strict=True):
         parts = _read_parts(shard)["part"]
-        for row, cluster in read_clusters(left.folder, shard).iter_rows():
+        for row, cluster in read_clusters(output.folder, shard).iter_rows():
             yield parts[row], f"c:{cluster}"
 
 
 def _question_links(shards: Sequence[Shard]) -> Iterator[tuple[str, str]]:
-    """Parts that ask the same, in whatever letters and marks."""
+    """Yield pairs of parts with the same question, apart from case and punctuation."""
     import polars as pl
 
     question = pl.when(pl.col("input") == "").then("instruction").otherwise("input")
@@ -89,24 +90,24 @@ def _question_links(shards: Sequence[Shard]) -> Iterator[tuple[str, str]]:
         for shard in shards
     ]
     if tables:
-        yield from _links_by_value(tables, "question", most=MAX_SHARED_ROWS)
+        yield from _links_by_value(tables, "question", max_rows=MAX_SHARED_ROWS)
 
 
 def _links_by_value(
-    tables: Sequence[pl.DataFrame], column: str, most: int | None = None
+    tables: Sequence[pl.DataFrame], column: str, max_rows: int | None = None
 ) -> Iterator[tuple[str, str]]:
-    """Pairs of parts that share a value of a column, where at least two rows do and at most `most`."""
+    """Yield pairs of parts that share a value of a column, if two to `max_rows` rows have it."""
     import polars as pl
 
     rows = pl.concat(tables)
     count = pl.len().over(column)
-    rows = rows.filter(count > 1 if most is None else (count > 1) & (count <= most))
+    rows = rows.filter(count > 1 if max_rows is None else (count > 1) & (count <= max_rows))
     for (parts,) in rows.group_by(column, maintain_order=True).agg("part").select("part").iter_rows():
         yield from ((one, other) for one, other in pairwise(parts) if one != other)
 
 
 class _UnionFind:
-    """Union-find over the few parts that are tied to others; the smallest name stands for all."""
+    """Union-find over the parts that are linked to others; the root of a set is its smallest name."""
 
     def __init__(self) -> None:
         self._parent: dict[str, str] = {}
