@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medalpaca_data.sources.anki import render
+from medalpaca_data.sources.anki import render_side
 
 
 @pytest.mark.parametrize(
@@ -22,26 +22,26 @@ from medalpaca_data.sources.anki import render
 )
 def test_templates(template, expected):
     fields = {"Front": "f", "Back": "<i>b</i>", "Empty": "<br>&nbsp; <div></div>"}
-    assert render(template, fields, back=False).html == expected
+    assert render_side(template, fields, back=False).html == expected
 
 
 @pytest.mark.parametrize(
     "template", ["{{Frnot}}", "{{#Front}}x", "{{/Front}}", "{{#Front}}{{^Back}}{{/Front}}{{/Back}}"]
 )
 def test_a_broken_template_is_a_reason(template):
-    with pytest.raises(ValueError, match="its card template"):
-        render(template, {"Front": "f", "Back": "b"}, back=False)
+    with pytest.raises(ValueError, match="the card template"):
+        render_side(template, {"Front": "f", "Back": "b"}, back=False)
 
 
 def test_what_is_typed_is_the_answer_on_the_back():
-    assert render("{{type:Back}}", {"Back": "b"}, back=True).html == "b"
+    assert render_side("{{type:Back}}", {"Back": "b"}, back=True).html == "b"
 
 
 @given(st.text(alphabet="{}#^/!:AB \n", max_size=60))
 def test_any_template_is_rendered_or_a_reason(template):
     try:
-        side = render(template, {"A": "1", "B": ""}, back=False)
+        side = render_side(template, {"A": "1", "B": ""}, back=False)
     except ValueError as error:
-        assert str(error).startswith("its card template")
+        assert str(error).startswith("the card template")
         return
     assert set(side.fields) <= {"1", ""}

@@ -154,13 +154,13 @@ def test_every_layout_gives_the_same_notes(deck, layout):
 
 def test_a_format_to_come_is_refused_not_read_as_its_stub(deck):
     path = as_anki21b(deck((BASIC, ["Q", "A", ""])), version=4)
-    with pytest.raises(UserError, match="names no known format; export it again"):
+    with pytest.raises(UserError, match=r"unknown package format 4.*[Ee]xport the deck again"):
         list(read_notes(path))
 
 
 def test_a_package_without_what_its_meta_promises(tmp_path):
     path = _package(tmp_path / "x.apkg", {"collection.anki2": _stub(tmp_path)}, 3)
-    with pytest.raises(UserError, match=r"no collection\.anki21b in it"):
+    with pytest.raises(UserError, match=r"contains no collection\.anki21b"):
         list(read_notes(path))
 
 
@@ -180,7 +180,7 @@ def test_a_view_instead_of_a_table_is_not_computed(deck):
     path = deck((BASIC, ["Q", "A", ""]))
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS id FROM n"
     change(path, f"DROP TABLE notes; CREATE VIEW notes AS {endless}")
-    with pytest.raises(UserError, match="no table notes"):
+    with pytest.raises(UserError, match="no table 'notes'"):
         list(read_notes(path))
 
 
@@ -202,7 +202,7 @@ def test_more_work_than_the_size_explains_is_ended(deck):
 @pytest.fixture
 def small_bound(monkeypatch):
     """What any file may unpack to, made small, so that a bomb need not be big."""
-    monkeypatch.setattr(archive, "FREE", 1 << 16)
+    monkeypatch.setattr(archive, "BASE_SIZE", 1 << 16)
 
 
 def test_a_zip_bomb_is_refused(tmp_path, small_bound):

@@ -113,7 +113,7 @@ def test_test_rows_are_refused(write, tmp_path, row):
     with pytest.raises(UserError, match=r"sources.0.split.: test rows are never used"):
         built(tmp_path, {"kind": "medqa", "path": "x.jsonl", "split": "test"})
     write("test.jsonl", [row(1)])
-    with pytest.raises(UserError, match="a file named test is refused"):
+    with pytest.raises(UserError, match="the file name says test"):
         built(tmp_path, {"kind": "medqa", "path": "test.jsonl", "split": "train"})
 
 
@@ -165,7 +165,7 @@ def test_the_two_numberings_of_the_causal_corpus(write, tmp_path, encoding, expe
     path = write("c.csv", "sentence,label\na,0\nb,1\nc,2\nd,3\ne,4\n")
     *rows, bad = PubMedCausal(path=path.name, encoding=encoding).records(tmp_path)
     assert [r.output for r in rows] == expected
-    assert bad.reason == "label '4' is none of 0, 1, 2, 3"
+    assert bad.reason == "label '4' is not one of 0, 1, 2, 3"
 
 
 def test_an_unknown_numbering_is_demanded_not_guessed(write):

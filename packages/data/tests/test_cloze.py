@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medalpaca_data.core.joined_digits import JoinedDigits
-from medalpaca_data.sources.anki import with_gaps
+from medalpaca_data.sources.anki import split_cloze
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from medalpaca_data.sources.anki import with_gaps
     ],
 )
 def test_gaps(text, number, shown, hidden):
-    assert with_gaps(text, number) == (shown, hidden)
+    assert split_cloze(text, number) == (shown, hidden)
 
 
 @pytest.mark.parametrize(
@@ -39,12 +39,12 @@ def test_gaps(text, number, shown, hidden):
 )
 def test_digits_at_both_sides_of_a_filled_gap_are_refused(text, number, digits):
     with pytest.raises(JoinedDigits) as raised:
-        with_gaps(text, number)
+        split_cloze(text, number)
     assert raised.value.digits == digits
 
 
 def test_digits_beside_a_gap_are_kept():
-    assert with_gaps("10{{c1::9}} {{c2::b}}", 1) == ("10____ b", ["9"])
+    assert split_cloze("10{{c1::9}} {{c2::b}}", 1) == ("10____ b", ["9"])
 
 
 @given(
@@ -63,16 +63,16 @@ def test_every_gap_hides_what_the_whole_text_shows(tree):
     if "}}" in plain or "::" in plain:
         return
     for number in range(1, next(numbers)):
-        shown, [hidden] = with_gaps(marked, number)
+        shown, [hidden] = split_cloze(marked, number)
         assert shown.replace("____", hidden) == plain
 
 
 def test_nesting_has_an_end():
     with pytest.raises(ValueError, match="nested more than 20 deep"):
-        with_gaps("{{c1::" * 30 + "x" + "}}" * 30, 1)
+        split_cloze("{{c1::" * 30 + "x" + "}}" * 30, 1)
 
 
 @given(st.text(alphabet="{}c1:,ab\n", max_size=80), st.integers(-1, 12))
 def test_any_text_is_read(text, number):
-    shown, hidden = with_gaps(text, number)
+    shown, hidden = split_cloze(text, number)
     assert shown.count("____") >= bool(hidden)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from medalpaca_data.core import json_stream
 from medalpaca_data.core.errors import UserError
-from medalpaca_data.core.json_stream import is_list, read_lines, read_list
+from medalpaca_data.core.json_stream import is_json_list, read_json_lines, read_json_list
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False) | st.text(),
@@ -25,31 +25,31 @@ JSON = st.recursive(
 def test_a_list_is_what_the_library_reads(tmp_path_factory, values, indent, chunk):
     path = tmp_path_factory.mktemp("list") / "rows.json"
     path.write_text("\n " + json.dumps(values, indent=indent, ensure_ascii=False), encoding="utf-8")
-    before, json_stream.CHUNK = json_stream.CHUNK, chunk  # so that records lie across chunks
+    before, json_stream.CHUNK_SIZE = json_stream.CHUNK_SIZE, chunk  # so that records lie across chunks
     try:
-        assert [value for _, value in read_list(path)] == values
-        assert is_list(path)
+        assert [value for _, value in read_json_list(path)] == values
+        assert is_json_list(path)
     finally:
-        json_stream.CHUNK = before
+        json_stream.CHUNK_SIZE = before
 
 
 def test_places_gzip_and_byte_order_mark(tmp_path):
     path = tmp_path / "rows.json.gz"
     path.write_bytes(gzip.compress("\ufeff[1, {}]".encode()))
-    assert list(read_list(path)) == [("row 1", 1), ("row 2", {})]
+    assert list(read_json_list(path)) == [("row 1", 1), ("row 2", {})]
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "line 1: .*a list was expected"),
-        ('{"a": 1}', "a list was expected"),
-        ("[1, 2", "line 1: .*cut off"),
+        ("", "line 1: .*expected a list"),
+        ('{"a": 1}', "expected a list"),
+        ("[1, 2", "line 1: .*the file is truncated"),
         ('[1,\n{"a": }]', "line 2: not valid JSON"),
         ('[1,\n\n{"a": "no end', "line 3: not valid JSON"),
-        ("[1 2]", "',' or ']' was expected"),
+        ("[1 2]", "expected ',' or ']'"),
         ("[1,]", "not valid JSON"),
-        ("[1] [2]", "more after the end"),
+        ("[1] [2]", "unexpected text after the end"),
         ("[" + "9" * 5000 + "]", "too many digits"),
         ("[" + "[" * 200_000, "nested too deeply"),
         (b'["\xff"]', "not UTF-8"),
@@ -58,12 +58,12 @@ def test_places_gzip_and_byte_order_mark(tmp_path):
 def test_a_damaged_list_is_refused_with_its_line(write, text, said):
     path = write("rows.json", text)
     with pytest.raises(UserError, match=said):
-        list(read_list(path))
+        list(read_json_list(path))
 
 
 def test_damaged_lines_are_told_one_by_one(write):
     path = write("rows.jsonl", '{"a": 1}\n\n{"a": \n[2]\r\n')
-    (first, bad, last) = read_lines(path)
+    (first, bad, last) = read_json_lines(path)
     assert (first, last) == (("line 1", {"a": 1}), ("line 4", [2]))
     assert bad[0] == "line 3"
     assert "rows.jsonl line 3: not valid JSON" in str(bad[1])
@@ -76,7 +76,7 @@ def test_what_is_not_utf8_is_told_with_its_line(tmp_path, name):
     data = b"\xef\xbb\xbf[1]\n" + b"[2]\n" * 5000 + b'["\xff"]\n[3]\n'
     path.write_bytes(gzip.compress(data) if name.endswith("gz") else data)
     with pytest.raises(UserError, match=rf"{name} line 5002: not UTF-8"):
-        list(read_lines(path))
+        list(read_json_lines(path))
 
 
 @settings(max_examples=200)
@@ -84,7 +84,7 @@ def test_what_is_not_utf8_is_told_with_its_line(tmp_path, name):
 def test_no_bytes_end_in_anything_but_an_error_for_the_user(tmp_path_factory, data, packed):
     path = tmp_path_factory.mktemp("any") / ("rows.json.gz" if packed else "rows.json")
     path.write_bytes(data)
-    for read in (read_list, read_lines):
+    for read in (read_json_list, read_json_lines):
         try:
             list(read(path))
         except UserError as error:

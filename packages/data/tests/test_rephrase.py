@@ -26,7 +26,7 @@ from medalpaca_data.executor import no_progress, run_shard
 from medalpaca_data.rephrase.client import RetryPolicy, request_all
 from medalpaca_data.rephrase.prompts import Rephrase
 from medalpaca_data.shard import Shard, frame, read_account, write_shard
-from medalpaca_data.sources.anki import CARD, ONE_GAP, Anki
+from medalpaca_data.sources.anki import CARD_INSTRUCTION, ONE_GAP_INSTRUCTION, Anki
 from medalpaca_data.stages.rephrase import RephraseStage
 
 SERVER = Path(__file__).with_name("rephrase_server.py")
@@ -67,7 +67,9 @@ def server(*flags: str) -> Iterator[Endpoint]:
 def card(n: int) -> Row:
     organ, other = ORGANS[n % 10], ORGANS[n // 10 % 10]
     front = f"Which dose reaches the {organ} when the {other} has number {n}?"
-    return Row(instruction=CARD, input=front, output=f"{n} mg reach the {organ}", source_id=f"deck {n}")
+    return Row(
+        instruction=CARD_INSTRUCTION, input=front, output=f"{n} mg reach the {organ}", source_id=f"deck {n}"
+    )
 
 
 def shards(tmp_path: Path, rows: list[Row], source: str = "cards") -> list[Shard]:
@@ -213,7 +215,7 @@ def test_the_original_stands_in_the_changes(tmp_path):
     [row] = rows_of([made])
     changes = {entry["field"]: entry for entry in pl.read_parquet(made.changes).iter_rows(named=True)}
     told = {name: entry["before"] for name, entry in changes.items()}
-    assert told == {"instruction": CARD, "input": card(1).input}
+    assert told == {"instruction": CARD_INSTRUCTION, "input": card(1).input}
     assert {(entry["id"], entry["was"]) for entry in changes.values()} == {(row["id"], card(1).id)}
     generator = json.loads(row["generator"])
     prompt = stage(settings(), tmp_path).prompts["cards"]
@@ -272,15 +274,15 @@ def test_the_key_comes_from_the_named_variable_and_stays_out_of_everything(tmp_p
 
 def test_without_an_endpoint_it_is_done_by_rule(tmp_path):
     rows = [
-        Row(instruction=ONE_GAP, input="The ____ filters blood.", output="kidney"),
-        Row(instruction=CARD, input="Treatment of gout", output="Rest and cold packs"),
-        Row(instruction=CARD, input="A statement", output="Another"),
+        Row(instruction=ONE_GAP_INSTRUCTION, input="The ____ filters blood.", output="kidney"),
+        Row(instruction=CARD_INSTRUCTION, input="Treatment of gout", output="Rest and cold packs"),
+        Row(instruction=CARD_INSTRUCTION, input="A statement", output="Another"),
     ]
     [made] = run(settings(), tmp_path, shards(tmp_path, rows))
     assert [row["instruction"] for row in rows_of([made])] == [
         "What belongs in the gap in this text?\nThe ____ filters blood.",
         "What is the treatment of gout?",
-        CARD,
+        CARD_INSTRUCTION,
     ]
     assert [row["output"] for row in rows_of([made])] == [row.output for row in rows]
     assert {row["generator"] for row in rows_of([made])} == {None}
@@ -293,7 +295,7 @@ def test_without_an_endpoint_it_is_done_by_rule(tmp_path):
 @pytest.mark.parametrize("on_failure", ["reject", "rule", "keep"])
 def test_a_row_that_no_try_can_rephrase(tmp_path, on_failure):
     # The server answers with the card's sides, and this question is none.
-    rows = [card(1), Row(instruction=CARD, input="Treatment of gout", output="Rest")]
+    rows = [card(1), Row(instruction=CARD_INSTRUCTION, input="Treatment of gout", output="Rest")]
     before = shards(tmp_path, rows)
     with server() as endpoint:
         [made] = run(settings(endpoint.url, on_failure=on_failure, tries=2), tmp_path, before)
@@ -307,7 +309,9 @@ def test_a_row_that_no_try_can_rephrase(tmp_path, on_failure):
     else:
         assert account["counts"]["not by the model: no question mark"] == 1
         assert last["generator"] is None
-        assert last["instruction"] == (CARD if on_failure == "keep" else "What is the treatment of gout?")
+        assert last["instruction"] == (
+            CARD_INSTRUCTION if on_failure == "keep" else "What is the treatment of gout?"
+        )
 
 
 def test_other_sources_pass_untouched(tmp_path):

@@ -13,7 +13,7 @@ from medalpaca_data.core.joined_digits import JOINED
 from medalpaca_data.rephrase.prompts import Rephrase, builtin_prompts, load_prompt, make_request
 from medalpaca_data.rephrase.run import RowAttempts, rephrase_by_rule
 from medalpaca_data.rephrase.store import parse_response, parse_texts
-from medalpaca_data.sources.anki import CARD, ONE_GAP, SEVERAL_GAPS
+from medalpaca_data.sources.anki import CARD_INSTRUCTION, ONE_GAP_INSTRUCTION, SEVERAL_GAPS_INSTRUCTION
 
 CARDS = load_prompt("flash_card", Path())
 SECTIONS = load_prompt("wiki_section", Path())
@@ -48,7 +48,7 @@ ANSWERS = st.one_of(
 
 @given(st.one_of(st.binary(), LIKELY.map(lambda value: json.dumps(value).encode()), ANSWERS.map(completion)))
 def test_no_server_answer_breaks_a_row(body):
-    tries = RowAttempts(ASKED, CARDS, texts(CARD, "Which organ?", "The kidney"), 0)
+    tries = RowAttempts(ASKED, CARDS, texts(CARD_INSTRUCTION, "Which organ?", "The kidney"), 0)
     with suppress(ValueError):  # a fault of the line: never kept as an answer
         parse_response(body)
     found = tries.outcome(lambda key: body)
@@ -121,16 +121,19 @@ def test_an_answer_cut_off_or_refused_is_none():
 @pytest.mark.parametrize(
     ("row", "question"),
     [
-        ((ONE_GAP, "The ____ beats.", "heart"), "What belongs in the gap in this text?\nThe ____ beats."),
         (
-            (SEVERAL_GAPS, "____ and ____", "a; b"),
+            (ONE_GAP_INSTRUCTION, "The ____ beats.", "heart"),
+            "What belongs in the gap in this text?\nThe ____ beats.",
+        ),
+        (
+            (SEVERAL_GAPS_INSTRUCTION, "____ and ____", "a; b"),
             "What belongs in the gaps in this text, in their order, separated by semicolons?\n____ and ____",
         ),
-        ((CARD, "Causes of gout", "uric acid"), "What are the causes of gout?"),
-        ((CARD, "Gout: treatment of choice", "rest"), "What is the treatment of choice of Gout?"),
-        ((CARD, "What is gout?", "a disease"), "What is gout?"),
+        ((CARD_INSTRUCTION, "Causes of gout", "uric acid"), "What are the causes of gout?"),
+        ((CARD_INSTRUCTION, "Gout: treatment of choice", "rest"), "What is the treatment of choice of Gout?"),
+        ((CARD_INSTRUCTION, "What is gout?", "a disease"), "What is gout?"),
         (("Causes of gout", "", "uric acid"), "What are the causes of gout?"),
-        ((CARD, "Gout hurts", "yes"), None),
+        ((CARD_INSTRUCTION, "Gout hurts", "yes"), None),
         (("What is gout?", "", "a disease"), None),
         (("Answer in short.", "Causes of gout", "uric acid"), None),
     ],
@@ -167,7 +170,11 @@ FRONTS = st.one_of(
 )
 
 
-@given(st.sampled_from([CARD, ONE_GAP, SEVERAL_GAPS, "Q"]), FRONTS, st.text(min_size=1))
+@given(
+    st.sampled_from([CARD_INSTRUCTION, ONE_GAP_INSTRUCTION, SEVERAL_GAPS_INSTRUCTION, "Q"]),
+    FRONTS,
+    st.text(min_size=1),
+)
 def test_rules_never_invent(instruction, front, back):
     after = rephrase_by_rule(texts(instruction, front, back))
     if after:
@@ -179,7 +186,7 @@ def test_rules_never_invent(instruction, front, back):
 
 
 def test_a_request_is_named_by_what_is_sent():
-    row = texts(CARD, "a", "b")
+    row = texts(CARD_INSTRUCTION, "a", "b")
     first, second = (make_request(ASKED, CARDS, row, n, seed=7) for n in (0, 1))
     sent, later = json.loads(first.body), json.loads(second.body)
     assert (sent["seed"], sent["temperature"], later["seed"], later["temperature"]) == (7, 0.2, 8, 0.5)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from medalpaca_data.rephrase.checks import find_drug_names, find_fault, read_amounts
 from medalpaca_data.rephrase.prompts import Rephrase, load_prompt
-from medalpaca_data.sources.anki import CARD
+from medalpaca_data.sources.anki import CARD_INSTRUCTION
 
 CARDS = load_prompt("flash_card", Path())
 SECTIONS = load_prompt("wiki_section", Path())
@@ -23,7 +23,7 @@ def texts(instruction: str, input: str, output: str) -> dict[str, str]:
 
 
 SOURCE = texts(
-    CARD,
+    CARD_INSTRUCTION,
     "Dose of amoxicillin in a child with otitis media",
     "80-90 mg/kg per day in 2 doses for 10 days; not in allergy to penicillin",
 )
@@ -106,7 +106,8 @@ LACKS = "a number that the source lacks"
     ],
 )  # fmt: skip
 def test_single_faults(front, back, question, answer, reason):
-    assert find_fault(texts(CARD, front, back), {"question": question, "answer": answer}, CARDS) == reason
+    texts_ = texts(CARD_INSTRUCTION, front, back)
+    assert find_fault(texts_, {"question": question, "answer": answer}, CARDS) == reason
 
 
 OPTIONS = "A: the liver\nB: the kidney\nC: the lung"
@@ -177,7 +178,7 @@ def test_no_answer_passes_with_a_number_that_its_source_lacks(known, forms, new,
     # What a reader without our code would take for the source's numbers; 10 is the base of a power.
     assume(new not in known and new != 10)
     source = "The left one: " + " and ".join(how(n) for how, n in zip(forms, known, strict=False))
-    before = texts(CARD, "Which kidney?", source)
+    before = texts(CARD_INSTRUCTION, "Which kidney?", source)
     answer = {"question": "Which kidney is it?", "answer": source}
     assert find_fault(before, answer, CARDS) is None
     answer[where] += f" {form(new)}?"

@@ -112,7 +112,7 @@ def test_what_is_wrong_in_gzipped_text_is_said_with_its_line(tmp_path, row):
     path = tmp_path / "r.jsonl.gz"
     for data, message in (
         (gzip.compress(json.dumps(row(1)).encode() + b"\n\xff"), "line 2: not UTF-8"),
-        (gzip.compress(json.dumps(row(1)).encode())[:-12], "damaged or cut off"),
+        (gzip.compress(json.dumps(row(1)).encode())[:-12], "damaged or truncated"),
         (gzip.compress(b"1" * 5000), "a number with too many digits"),
     ):
         path.write_bytes(data)
@@ -150,7 +150,7 @@ def test_a_record_that_cannot_be_read_is_kept_as_it_stands(write):
 
 
 def test_two_columns_of_one_name_are_refused(write):
-    with pytest.raises(UserError, match="two columns have one heading"):
+    with pytest.raises(UserError, match=r"two columns have the heading .output.; rename one"):
         read_rows(write("r.csv", "instruction,output,output\nQ,A,B\n"))
 
 

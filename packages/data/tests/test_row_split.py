@@ -21,9 +21,9 @@ from medalpaca_data.sources import (
     Published,
     WikiDocPatientInfo,
 )
-from medalpaca_data.sources.base import LeftOut, Reject, row_split
+from medalpaca_data.sources.base import ExcludedError, Reject, parse_row_split
 
-UNKNOWN = "split of the row is not known (train, dev and test are)"
+UNKNOWN = "unknown split in the row; known are train, dev and test"
 TRAIN = ["train", "Training", "train_set"]
 DEV = ["dev", "val", "valid", "Validation", "validation_split", "eval", "evaluation", "holdout", "hold-out"]
 TEST = ["test", "TEST", " testing ", "test_set", "test-set", "testSet", "testset", "test_hard", "mmlu test"]
@@ -38,16 +38,16 @@ TEST = ["test", "TEST", " testing ", "test_set", "test-set", "testSet", "testset
     ],
 )
 def test_what_a_row_says_of_its_split(said, split):
-    assert row_split(said, "own") == split
+    assert parse_row_split(said, "own") == split
 
 
 def test_a_test_row_is_left_out_and_a_name_that_is_not_known_is_not_guessed_at():
     for said in TEST:
-        with pytest.raises(LeftOut, match="test row"):
-            row_split(said, "train")
+        with pytest.raises(ExcludedError, match="test row"):
+            parse_row_split(said, "train")
     for said in ("latest", "tset", "fold_3", "3", 3, "trainer", "set"):
         with pytest.raises(ValueError, match=re.escape(UNKNOWN)):
-            row_split(said, "train")
+            parse_row_split(said, "train")
 
 
 QUESTION = {

@@ -184,12 +184,12 @@ def test_a_card_whose_deletion_is_gone_is_empty(deck):
 @pytest.mark.parametrize(
     ("sql", "reason"),
     [
-        ("UPDATE notes SET mid = 5", "its note type is not in the package"),
-        ("UPDATE notes SET flds = 'only one'", "its fields are not those of its note type"),
-        ("UPDATE notes SET flds = x'00'", "its fields are not those of its note type"),
-        ("UPDATE notes SET flds = CAST(x'51ff1f411f' AS TEXT)", "its text is not UTF-8"),
-        ("UPDATE cards SET ord = 7", "its note type has no such card"),
-        ("UPDATE cards SET ord = -1", "its note type has no such card"),
+        ("UPDATE notes SET mid = 5", "the note type is not in the package"),
+        ("UPDATE notes SET flds = 'only one'", "the number of fields differs from the note type"),
+        ("UPDATE notes SET flds = x'00'", "the number of fields differs from the note type"),
+        ("UPDATE notes SET flds = CAST(x'51ff1f411f' AS TEXT)", "the text is not UTF-8"),
+        ("UPDATE cards SET ord = 7", "the note type has no such card"),
+        ("UPDATE cards SET ord = -1", "the note type has no such card"),
         ("DELETE FROM cards", "a note without a card"),
     ],
 )

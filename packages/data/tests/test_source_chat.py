@@ -18,7 +18,7 @@ from medalpaca_data.sources.base import Reject
 ASKED, ANSWERED = "What does a thermometer measure?", "Temperature."
 OPENAI = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": ANSWERED}]
 SHAREGPT = [{"from": "human", "value": ASKED}, {"from": "gpt", "value": ANSWERED}]
-TOOL = "a turn that is neither a question nor an answer (a tool?)"
+TOOL = "a turn with an unknown role, such as tool"
 LATER = [{"role": "user", "content": "In what unit?"}, {"role": "assistant", "content": "Degrees."}]
 
 
@@ -73,11 +73,11 @@ def test_unknown_and_missing_columns_are_told(write):
     path = str(write("rows.jsonl", [{"ask": ASKED, "say": ANSWERED}, {"messages": OPENAI}]))
     assert [reject.reason for reject in read(Alpaca(path=path))] == [
         "no key 'instruction'",
-        "turns of a conversation: kind chat reads them",
+        "a conversation of several turns; use kind: chat",
     ]
     rows = read(Alpaca(path=path, fields={"input": "ask", "output": "say"}))
     assert texts(rows[0]) == ("", ASKED, ANSWERED)
-    assert rows[1].reason == "lacks a column that fields: names"
+    assert rows[1].reason == "no column 'ask', which fields: names"
     for fields in ({"instruction": "ask"}, {"output": "say"}, {"answer": "say"}, {}):
         with pytest.raises(ValueError, match="fields"):
             Alpaca(path=path, fields=fields)
@@ -126,7 +126,7 @@ def test_later_exchanges_are_left_out_by_rule_and_counted(write):
     path = write("talk.json", [{"messages": [*OPENAI, *LATER, *LATER]}, {"messages": OPENAI}])
     first, second, third, other = read(Chat(path=str(path)))
     assert texts(first) == texts(other) == (ASKED, "", ANSWERED)
-    assert [(reject.place, reject.by_rule) for reject in (second, third)] == [
+    assert [(reject.location, reject.by_rule) for reject in (second, third)] == [
         ("row 1 exchange 2", True),
         ("row 1 exchange 3", True),
     ]
@@ -139,12 +139,12 @@ def test_later_exchanges_are_left_out_by_rule_and_counted(write):
         (OPENAI[:1] * 2, "does not begin with a question and its answer", False),
         ([], "no list of turns", False),
         ("text", "no list of turns", False),
-        ([1], "a turn that is no object", False),
+        ([1], "a turn that is not an object", False),
         ([{"role": "user", "content": " "}, OPENAI[1]], "an empty question or answer", False),
         ([{"role": "user", "content": None}, OPENAI[1]], "a turn without text", False),
-        ([{"role": "user", "content": "\ud800"}, OPENAI[1]], "half a surrogate pair, which is no text", False),
+        ([{"role": "user", "content": "\ud800"}, OPENAI[1]], "not valid Unicode (half a surrogate pair)", False),
         ([OPENAI[0], {"role": "tool", "content": "37"}], TOOL, True),
-        ([{"role": "user", "content": [{"type": "image"}]}, OPENAI[1]], "a turn that is not text alone", True),
+        ([{"role": "user", "content": [{"type": "image"}]}, OPENAI[1]], "a turn that is not only text", True),
     ],
 )  # fmt: skip
 def test_what_is_no_exchange_is_rejected_with_its_reason(write, turns, reason, by_rule):
@@ -175,7 +175,7 @@ def test_any_record_is_a_row_or_a_reject(tmp_path_factory, values):
     path.write_text(json.dumps(values))
     for cls in (Chat, Alpaca):
         records = read(cls(path=str(path)))
-        assert len([r for r in records if not (isinstance(r, Reject) and "exchange" in r.place)]) == len(
+        assert len([r for r in records if not (isinstance(r, Reject) and "exchange" in r.location)]) == len(
             values
         )
 

@@ -1,4 +1,4 @@
-"""ChatDoctor's synthetic consultations, and what real patients wrote, kept apart."""
+"""ChatDoctor's synthetic consultations, and text of real patients, kept apart."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medalpaca_data.core.row import Row
 from medalpaca_data.sources import ChatDoctor, PatientDialogues
 from medalpaca_data.sources.base import Reject
 from medalpaca_data.sources.chatdoctor import INSTRUCTION
-from medalpaca_data.sources.patient_dialogues import without_courtesies
+from medalpaca_data.sources.patient_dialogues import remove_courtesies
 
 UPSTREAM = "If you are a doctor, please answer the medical questions based on the patient's description."
 DISEASES = "idx,disease,Symptom,reason\n0,Gout,[],x\n1,Tennis elbow,[],x\n2,Gout of the elbow,[],x\n"
@@ -114,7 +114,7 @@ def test_consultations_about_one_disease_share_a_group(write):
 def test_an_answer_that_runs_on_is_no_answer(write):
     rows = talk(("Doctor, help!", "Take a test.Patient: Which one?"), ("", "Rest."), ("Doctor?", " "))
     assert reasons(read(ChatDoctor(path=str(write("c.json", rows))))) == {
-        ("the answer runs on into the patient's next turn", False): 1,
+        ("the answer continues with the patient's next turn", False): 1,
         ("no question", False): 1,
         ("empty 'output'", False): 1,
     }
@@ -122,7 +122,7 @@ def test_an_answer_that_runs_on_is_no_answer(write):
 
 def test_what_real_patients_wrote_is_refused_as_synthetic(write):
     path = str(write("c.json", talk(("I fell.", "Thanks for using Chat Doctor. Rest."), ("Hi", "Rest."))))
-    with pytest.raises(UserError, match="holds what real patients wrote; kind patient_dialogues reads it"):
+    with pytest.raises(UserError, match="contains text of real patients; use kind: patient_dialogues"):
         read(ChatDoctor(path=path))
     assert len(read(PatientDialogues(path=path))) == 2
     assert PatientDialogues.about.patient_text
@@ -163,7 +163,7 @@ def test_a_table_without_diseases_is_refused(write, table):
     ],
 )  # fmt: skip
 def test_courtesies_at_the_ends_are_taken_off(said, left):
-    assert without_courtesies(said) == left
+    assert remove_courtesies(said) == left
 
 
 @settings(max_examples=300)
@@ -171,10 +171,10 @@ def test_courtesies_at_the_ends_are_taken_off(said, left):
     "Hi,", "Hello.", "Thanks for using Chat Doctor.", "Rest it.", "Regards,", "Dr. X", "Take care.", "\n", " "
 ])).map("".join) | st.text())  # fmt: skip
 def test_what_is_left_is_a_stretch_of_the_answer(text):
-    left = without_courtesies(text)
+    left = remove_courtesies(text)
     assert left in text
     assert left or not text.strip()
-    assert without_courtesies(left) in left
+    assert remove_courtesies(left) in left
 
 
 def test_dialogues_are_read_in_both_layouts(write):
@@ -187,7 +187,7 @@ def test_dialogues_are_read_in_both_layouts(write):
         assert (first.output, first.url) == ("It may be one.", "https://www.icliniq.com/qa/covid-19/a-cough")
         assert (later.reason, later.by_rule) == ("later exchange of a consultation", True)
         assert (second.input, second.output, second.url) == ("Can I swim?", "Yes.", None)
-        assert (cut.reason, cut.by_rule, cut.place) == (
+        assert (cut.reason, cut.by_rule, cut.location) == (
             "does not begin with a patient and a doctor",
             False,
             "line 32",
@@ -196,7 +196,7 @@ def test_dialogues_are_read_in_both_layouts(write):
 
 def test_a_text_that_is_no_consultation_is_refused(write):
     for text in ("", "Patient:\nhello\n"):
-        with pytest.raises(UserError, match=r"notes\.txt: no line `id=NUMBER`"):
+        with pytest.raises(UserError, match=r"notes\.txt: no line .id=NUMBER."):
             read(PatientDialogues(path=str(write("notes.txt", text))))
 
 
@@ -229,7 +229,7 @@ def test_the_real_synthetic_file(real):
     )
     records = read(source)
     assert len(records) == 5452
-    assert reasons(records) == {("the answer runs on into the patient's next turn", False): 161}
+    assert reasons(records) == {("the answer continues with the patient's next turn", False): 161}
     groups = [record.group for record in records if isinstance(record, Row)]
     assert (len(groups) - groups.count(None), len(set(groups) - {None})) == (4387, 746)
 

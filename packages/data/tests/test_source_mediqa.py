@@ -152,12 +152,12 @@ def test_a_raised_number_in_a_workbook_is_no_part_of_the_one_before_it(write, tm
 
 def test_the_split_is_what_name_and_setting_agree_on(write, tmp_path):
     write("answers.xml", XML.format(part="Set"))
-    with pytest.raises(UserError, match="its name says neither train nor dev; set split:"):
+    with pytest.raises(UserError, match="contains neither train nor dev; set split:"):
         list(MEDIQA(path="answers.xml").records(tmp_path))
     rows = [r for r in MEDIQA(path="answers.xml", split="dev").records(tmp_path) if isinstance(r, Row)]
     assert {row.split for row in rows} == {"dev"}
     write("ValidationSet.xml", XML.format(part="ValidationSet"))
-    with pytest.raises(UserError, match="is named dev, and split: says train"):
+    with pytest.raises(UserError, match="the name says dev, and the recipe has split: train"):
         list(MEDIQA(path="ValidationSet.xml", split="train").records(tmp_path))
 
 
@@ -170,7 +170,7 @@ def test_a_test_set_is_refused_by_its_name_and_by_what_stands_in_it(write, tmp_p
 
 def test_xml_that_is_something_else_or_bombs_is_refused(write, tmp_path):
     for text, message in (
-        ("<train/>", "no <Question> in it"),
+        ("<train/>", "no <Question> in the file"),
         (TRAIN[:900], r"train.xml line \d+: not well-formed XML"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "declares a document type"),
     ):
@@ -198,7 +198,7 @@ def test_the_real_test_sets_are_refused(real):
         "mediqa2021/Task1/MEDIQA2021-Task1-TestSet-ReferenceSummaries.xlsx",
         "mediqa2021/Task2/Test/MEDIQA2021_Task2_MAS_TestSet_Answers.xlsx",
     ):
-        with pytest.raises(UserError, match="a file named test is refused"):
+        with pytest.raises(UserError, match="the file name says test"):
             list(MEDIQA(path=name).records(real))
 
 
@@ -214,7 +214,7 @@ def test_a_question_and_its_short_form(write, tmp_path):
     row, reject = MEDIQA(path="ValidationSet.xlsx").records(tmp_path)
     assert (row.input, row.output, row.split) == ("hello, it itches & itches", "Why?", "dev")
     assert (row.licence, row.source_id) == ("CC BY 4.0", "ValidationSet.xlsx row 2")
-    assert (reject.place, reject.reason) == ("row 3", "no answer")
+    assert (reject.location, reject.reason) == ("row 3", "no answer")
 
 
 def task2(write, **settings):
@@ -241,19 +241,19 @@ def test_several_answers_and_their_summaries(write, tmp_path):
     assert (first.output, first.split) == ("Dry and cool.", "dev")
     assert "in your own words" in first.instruction
     assert "as they stand" in second.instruction
-    assert reasons(records) == {"no answers to its number": 1}
+    assert reasons(records) == {"no answers with this question number": 1}
 
 
 def test_what_belongs_to_task_two_is_demanded(write, tmp_path):
     for settings_, message in (
-        ({"questions": None}, "name it with questions:"),
-        ({"summaries": ("Val_Questions.txt",)}, "neither extractive nor abstractive"),
-        ({"path": "Val_Questions.txt"}, "belong to the answers' workbook"),
+        ({"questions": None}, "set questions: to it"),
+        ({"summaries": ("Val_Questions.txt",)}, "must contain either 'extractive' or 'abstractive'"),
+        ({"path": "Val_Questions.txt"}, "apply only to the .xlsx workbook"),
     ):
         with pytest.raises(UserError, match=message):
             list(task2(write, **settings_).records(tmp_path))
     write("Val_Questions.txt", "a line without a number")
-    with pytest.raises(UserError, match=r"Val_Questions.txt line 1: a number, two bars"):
+    with pytest.raises(UserError, match=r"Val_Questions.txt line 1: expected 'NUMBER"):
         list(MEDIQA(**task2_names()).records(tmp_path))
     with pytest.raises(UserError, match="no column 'nlmquestion'"):
         list(MEDIQA(path="Val_Answers.xlsx").records(tmp_path))
@@ -319,7 +319,7 @@ def test_what_cannot_be_written_is_rejected(write, tmp_path):
     records = list(MEDIQA(path="primary.json").records(tmp_path))
     assert sum(isinstance(record, Row) for record in records) == 2
     assert reasons(records) == {
-        "half a surrogate pair, which is no text": 4,
+        "not valid Unicode (half a surrogate pair)": 4,
         "no section": 2 + 2,
         "no article": 2,
         "no answers; the primary dataset file was expected": 1,
@@ -368,7 +368,7 @@ def test_a_cell_far_out_costs_nothing_and_a_bomb_is_refused(write, monkeypatch):
             new.writestr(name, old.read(name).replace(b"</sheetData>", far))
     path = write("far.xlsx", file.getvalue())
     assert list(read_sheet(path)) == [("row 1", {"A": "a", "B": "b"}), ("row 1048576", {"XFD": "9"})]
-    monkeypatch.setattr("medalpaca_data.core.archive.FREE", 1000)
+    monkeypatch.setattr("medalpaca_data.core.archive.BASE_SIZE", 1000)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("xl/sharedStrings.xml", "<sst>" + " " * 1_000_000 + "</sst>")

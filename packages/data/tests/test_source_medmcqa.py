@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.row import Row
 from medalpaca_data.sources import MedMCQA, MedQA
-from medalpaca_data.sources.base import Reject, named_split
+from medalpaca_data.sources.base import Reject, split_from_name
 
 
 def question(cop, **changes):
@@ -57,10 +57,10 @@ def test_rows_ask_as_the_exam_will_and_multi_is_left_out(write, tmp_path):
     row, *rejects = MedMCQA(path=path.name, split="train").records(tmp_path)
     assert row.input == "Which is number 4?\nA: one\nB: two\nC: three\nD: four"
     assert (row.source_id, row.split, row.output) == ("train.jsonl.gz line 1", "train", "D: four")
-    assert [(r.place, r.reason, r.by_rule) for r in rejects] == [
+    assert [(r.location, r.reason, r.by_rule) for r in rejects] == [
         ("line 2", "choice type multi", True),
-        ("line 3", "'cop' is the number of no option", False),
-        ("line 4", "no 'cop', the number of the right option", False),
+        ("line 3", "'cop' is not the number of an option", False),
+        ("line 4", "no 'cop', the number of the correct option", False),
         ("line 5", "empty options", False),
     ]
 
@@ -81,13 +81,13 @@ def test_the_layout_of_instances(write, tmp_path):
 
 def test_a_set_without_answers_and_a_test_set_are_refused(write, tmp_path):
     write("some.json", [question(-1), question(-1)])
-    with pytest.raises(UserError, match="no answers in it"):
+    with pytest.raises(UserError, match="no answers"):
         answers(MedMCQA(path="some.json", split="train"), tmp_path)
     write("test.json", [question(4)])
-    with pytest.raises(UserError, match="a file named test is refused"):
+    with pytest.raises(UserError, match="the file name says test"):
         answers(MedMCQA(path="test.json", split="dev"), tmp_path)
     write("dev.json", [question(4)])
-    with pytest.raises(UserError, match="is named dev, and split: says train"):
+    with pytest.raises(UserError, match="the name says dev, and the recipe has split: train"):
         answers(MedMCQA(path="dev.json", split="train"), tmp_path)
 
 
@@ -138,9 +138,9 @@ def test_medqa_with_four_options_and_phrases_gzipped(write, tmp_path):
 def test_the_real_medqa_files(real):
     assert len(answers(MedQA(path="medqa/5opt/dev.jsonl", split="dev"), real)) == 1272
     for name in ("5opt/test.jsonl", "4opt/phrases_no_exclude_test.jsonl.gz"):
-        with pytest.raises(UserError, match="a file named test is refused"):
+        with pytest.raises(UserError, match="the file name says test"):
             answers(MedQA(path=f"medqa/{name}", split="dev"), real)
-    with pytest.raises(UserError, match="is named dev"):
+    with pytest.raises(UserError, match="the name says dev"):
         answers(MedQA(path="medqa/5opt/dev.jsonl", split="train"), real)
 
 
@@ -161,4 +161,4 @@ def test_the_real_medqa_files(real):
     ],
 )
 def test_what_a_name_says_of_the_split(name, split):
-    assert named_split(name) == split
+    assert split_from_name(name) == split

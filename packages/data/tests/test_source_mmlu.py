@@ -38,10 +38,10 @@ def test_test_is_refused_by_setting_by_file_and_by_directory(write, tmp_path):
     with pytest.raises(UserError, match="test rows are never used for training"):
         load_recipe(str(recipe))
     write("data/test/dev/anatomy_dev.csv", LINES)
-    with pytest.raises(UserError, match="a directory named test is refused"):
+    with pytest.raises(UserError, match="the name says test"):
         list(MMLU(path="data/test", subjects=["anatomy"]).records(tmp_path))
     write("data/dev/anatomy_test_dev.csv", LINES)
-    with pytest.raises(UserError, match="a file named test is refused"):
+    with pytest.raises(UserError, match="the file name says test"):
         list(MMLU(path="data", subjects=["anatomy_test"], split=["dev"]).records(tmp_path))
 
 
@@ -51,7 +51,7 @@ def test_a_missing_subject_is_named_and_broken_lines_are_rejected(write, tmp_pat
         list(MMLU(path="data", subjects=["virology"]).records(tmp_path))
     source = mmlu(write, LINES + "Q?,1,2,3,4\nQ?,1,2,3,4,E\nQ?,1,,3,4,A\n", split=["dev"])
     rejects = [r for r in source.records(tmp_path) if isinstance(r, Reject)]
-    assert [(r.place, r.reason) for r in rejects] == [
+    assert [(r.location, r.reason) for r in rejects] == [
         ("line 3", "not six fields (question, four options, letter)"),
         ("line 4", "key not among the options"),
         ("line 5", "empty options"),

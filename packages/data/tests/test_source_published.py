@@ -95,8 +95,8 @@ def test_medqa_is_asked_as_the_exam_asks(read):
     assert (rows[0].output, rows[0].split) == ("B: It's rest", "train")
     assert rows[1].input.startswith("A boy fell. The bone is:\nA: ")
     assert reasons(rows) == {
-        ("the answer is not the option that its letter names", False): 1,
-        ("the options are no printed dict", False): 3,
+        ("the text of the answer differs from the option with its letter", False): 1,
+        ("the options are not a printed dictionary", False): 3,
         ("no options in braces", False): 1,
     }
 
@@ -118,12 +118,12 @@ def test_health_advice_keeps_what_is_a_sentence_and_not_contradicted(read):
     assert (row.input, row.output) == ("Adults should walk every day.", "Strong advice")
     assert row.instruction.startswith("Does this sentence from a medical paper give")
     assert reasons(rows) == {
-        ("a placeholder, no sentence", False): 1,
+        ("a placeholder instead of a sentence", False): 1,
         ("fewer than 4 words", True): 1,
         ("contradictory label", False): 2,
-        ("output is none of the three classes", False): 1,
+        ("the output is not one of the three classes", False): 1,
     }
-    assert [r.place for r in rows if isinstance(r, Reject) and r.reason == "contradictory label"] == [
+    assert [r.location for r in rows if isinstance(r, Reject) and r.reason == "contradictory label"] == [
         "row 4",
         "row 5",
     ]
@@ -146,8 +146,8 @@ def test_titles_and_summaries(read):
 
 def test_the_set_is_checked_against_the_rows(read):
     cards = part(QUESTION, ("What carries oxygen?", "Haemoglobin."), ("", "Nothing."))
-    assert reasons(read("cord19", cards)) == {("its instruction is not that of set cord19", False): 2}
-    assert reasons(read("mediqa", cards)) == {("its instruction is not that of set mediqa", False): 2}
+    assert reasons(read("cord19", cards)) == {("the instruction is not that of set cord19", False): 2}
+    assert reasons(read("mediqa", cards)) == {("the instruction is not that of set mediqa", False): 2}
     assert reasons(read("medical_flashcards", cards)) == {("no input", False): 1}
 
 
@@ -155,8 +155,8 @@ def test_the_set_is_checked_against_the_rows(read):
     ("name", "said"),
     [
         ("mmmlu", "the published mmmlu is the test split of MMLU"),
-        ("medical_meadow_pubmed_causal", "kind pubmed_causal builds them from the corpus"),
-        ("stack_exchange", "kind stack_exchange"),
+        ("medical_meadow_pubmed_causal", "use kind: pubmed_causal"),
+        ("stack_exchange", "use kind: stack_exchange"),
         ("usmle_self_assessment", "is the exam"),
         ("flashcards", "medical_flashcards"),
     ],
@@ -169,7 +169,7 @@ def test_a_part_that_is_not_built_is_refused_with_the_reason(name, said):
 def test_wrong_labels_are_refused_whatever_the_file_is_called(read):
     rows = part(CAUSAL, ("Rain makes wet.", "This is a causative relationship"))
     with pytest.raises(
-        UserError, match=r"published\.json: the published pubmed_causal has every one of its labels"
+        UserError, match=r"published\.json: the published pubmed_causal has only wrong labels"
     ):
         read("medical_flashcards", rows)
 
@@ -197,9 +197,9 @@ def test_any_bytes_end_in_rows_or_an_error_for_the_user(tmp_path_factory, damage
 @pytest.mark.parametrize("name", ["medical_flashcards", "cord19", "health_advice"])
 def test_the_real_mmmlu_and_causal_files_are_refused(real, name):
     folder = real / "medical_meadow_original"
-    with pytest.raises(UserError, match="100 of its first 100 rows are questions of MMLU test; refused"):
+    with pytest.raises(UserError, match="100 of the first 100 rows are questions of MMLU test"):
         list(Published(set=name, path=str(folder / "medical_meadow_mmmlu.json")).records(Path()))
-    with pytest.raises(UserError, match="kind pubmed_causal"):
+    with pytest.raises(UserError, match="kind: pubmed_causal"):
         list(Published(set=name, path=str(folder / "medical_meadow_pubmed_causal.json")).records(Path()))
 
 
@@ -210,7 +210,7 @@ def test_the_real_health_advice(real):
     assert reasons(records) == {
         ("fewer than 4 words", True): 15,
         ("contradictory label", False): 4,
-        ("a placeholder, no sentence", False): 2,
+        ("a placeholder instead of a sentence", False): 2,
     }
     labels = Counter(row.output for row in records if isinstance(row, Row))
     assert labels == {"No advice": 6458, "Weak advice": 1336, "Strong advice": 861}

@@ -41,10 +41,10 @@ def test_what_is_no_sentence_is_rejected_with_its_reason(write, tmp_path):
         GOOD + "0,13,No discussion section,0\n0,13,Results.,0\n7,13,A label of no class here.,0\n0,13,,0\n",
     )
     rejects = [r for r in PubMedHealthAdvice(paths=["up"]).records(tmp_path) if isinstance(r, Reject)]
-    assert [(r.place, r.reason, r.by_rule) for r in rejects] == [
-        ("line 5", "a placeholder, no sentence", False),
+    assert [(r.location, r.reason, r.by_rule) for r in rejects] == [
+        ("line 5", "a placeholder instead of a sentence", False),
         ("line 6", "fewer than 4 words", True),
-        ("line 7", "label is none of 0, 1, 2", False),
+        ("line 7", "label is not one of 0, 1, 2", False),
         ("line 8", "no sentence", False),
     ]
 
@@ -54,7 +54,7 @@ def test_a_sentence_with_two_labels_is_rejected_wherever_it_stands(write, tmp_pa
     write_corpus(write, "2,14,All patients must be asked.,0\n", "up/annotations_structured_abstract.csv")
     records = list(PubMedHealthAdvice(paths=["up"]).records(tmp_path))
     rejects = [record for record in records if isinstance(record, Reject)]
-    assert [(r.place, r.reason) for r in rejects] == [
+    assert [(r.location, r.reason) for r in rejects] == [
         ("line 3", "contradictory label"),
         ("line 5", "contradictory label"),
     ]
@@ -76,7 +76,7 @@ def test_the_real_corpus(real):
     assert Counter(record.reason for record in records if isinstance(record, Reject)) == {
         "fewer than 4 words": 20,
         "contradictory label": 4,
-        "a placeholder, no sentence": 2,
+        "a placeholder instead of a sentence": 2,
     }
     assert Counter(row.output for row in rows) == {
         "No advice": 8100 - 26 + 2,  # two of the contradictory rows are of another class

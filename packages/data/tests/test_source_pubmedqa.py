@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from medalpaca_data.core.errors import UserError
-from medalpaca_data.core.json_stream import read_object
+from medalpaca_data.core.json_stream import read_json_object
 from medalpaca_data.core.row import Row
 from medalpaca_data.sources import PubMedQA
 from medalpaca_data.sources.base import Reject
@@ -33,7 +33,7 @@ def labelled(write, **records):
 
 def test_the_row_holds_abstract_decision_and_reason_and_test_rows_are_left_out(write, tmp_path):
     test, row = labelled(write).records(tmp_path)
-    assert (test.reason, test.by_rule, test.place) == ("test row", True, "pmid=101")
+    assert (test.reason, test.by_rule, test.location) == ("test row", True, "pmid=101")
     assert row.input == (
         "Question: Does tea raise the pulse?\n\nMethods: Tea was given to ten people.\nResults: The pulse rose in nine."
     )
@@ -45,23 +45,23 @@ def test_the_row_holds_abstract_decision_and_reason_and_test_rows_are_left_out(w
 def test_without_its_list_of_test_ids_the_labelled_part_is_refused(write, tmp_path):
     write("ori_pqal.json", {"102": record()})
     with pytest.raises(
-        UserError, match=r"half of the labelled part is a test set, and no test_ground_truth.json"
+        UserError, match=r"half of the labelled subset is a test set, and .*test_ground_truth.json"
     ):
         list(PubMedQA(path="ori_pqal.json").records(tmp_path))
-    with pytest.raises(UserError, match=r"ids.json: no such file .source 'pubmedqa', test_ids"):
+    with pytest.raises(UserError, match=r"ids.json: no such file for test_ids .source 'pubmedqa'"):
         list(PubMedQA(path="ori_pqal.json", test_ids="ids.json").records(tmp_path))
     for nothing in ({}, [], 7):
         write("ids.json", nothing)
-        with pytest.raises(UserError, match="an object or a list of PubMed numbers"):
+        with pytest.raises(UserError, match="JSON object or list of PubMed ids"):
             list(PubMedQA(path="ori_pqal.json", test_ids="ids.json").records(tmp_path))
     write("ids.json", [102])
     [reject] = PubMedQA(path="ori_pqal.json", test_ids="ids.json").records(tmp_path)
     assert reject.reason == "test row"
     write("other.json", {"102": record(reasoning_required_pred="yes")})
-    with pytest.raises(UserError, match="is the labelled part"):
+    with pytest.raises(UserError, match="is the labelled subset"):
         list(PubMedQA(path="other.json", subset="pqau").records(tmp_path))
     write("test_set.json", {"102": record()})
-    with pytest.raises(UserError, match="a file named test is refused"):
+    with pytest.raises(UserError, match="the file name says test"):
         list(PubMedQA(path="test_set.json", subset="pqaa").records(tmp_path))
 
 
@@ -94,16 +94,16 @@ def test_broken_records_are_rejected_and_counted(write, tmp_path):
     )
     *_, last = records = list(source.records(tmp_path))[2:]
     assert [getattr(r, "reason", "") for r in records] == [
-        "the decision is none of yes, no, maybe",
+        "the decision is not one of yes, no, maybe",
         "no long answer",
         "no contexts",
-        "half a surrogate pair, which is no text",
+        "not valid Unicode (half a surrogate pair)",
         "not an object",
         "no contexts",
         "",
-        "no PubMed number",
+        "no PubMed id",
     ]
-    assert last.place == "record 10"
+    assert last.location == "record 10"
 
 
 def test_the_real_set_is_half_test(real):
@@ -144,39 +144,39 @@ def test_member_by_member_gives_what_the_whole_gives(tmp_path_factory, whole, in
     path = tmp_path_factory.mktemp("o") / "o.json"
     path.write_text(json.dumps(whole, indent=indent), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("medalpaca_data.core.json_stream.CHUNK", chunk)
-        assert dict(read_object(path)) == whole
+        patch.setattr("medalpaca_data.core.json_stream.CHUNK_SIZE", chunk)
+        assert dict(read_json_object(path)) == whole
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "line 1: not valid JSON .an object of records was expected"),
-        ("[1]", "an object of records was expected"),
-        ('{"a": 1,\n "b"', "line 2: .*':' was expected"),
-        ('{"a": 1,\n "b": {"c', "line 2: .*cut off"),
-        ('{"a": 1', "cut off"),
-        ('{"a": 1} x', "more after the end"),
+        ("", "line 1: not valid JSON .expected an object that contains"),
+        ("[1]", "expected an object that contains"),
+        ('{"a": 1,\n "b"', "line 2: .*expected ':'"),
+        ('{"a": 1,\n "b": {"c', "line 2: .*the file is truncated"),
+        ('{"a": 1', "the file is truncated"),
+        ('{"a": 1} x', "unexpected text after the end"),
         ('{"a": ' + "[" * 200_000, "nested too deeply"),
         ('{"a": ' + "1" * 5000 + "}", "a number with too many digits"),
-        ("{1: 2}", "a name in quotes"),
-        ('{"a" 2}', "':' was expected"),
-        ('{"a": 1 "b": 2}', "',' or '}' was expected"),
+        ("{1: 2}", "a name in double quotes"),
+        ('{"a" 2}', "expected ':'"),
+        ('{"a": 1 "b": 2}', "expected ',' or '}'"),
     ],
 )
 def test_what_is_wrong_with_an_object_is_said_with_its_line(write, text, message):
     with pytest.raises(UserError, match=message):
-        list(read_object(write("o.json", text)))
+        list(read_json_object(write("o.json", text)))
 
 
 def test_a_name_that_stands_twice_is_not_lost_and_bad_bytes_name_their_line(write):
-    assert list(read_object(write("o.json", '{"a": 1, "a": 2}'))) == [("a", 1), ("a", 2)]
+    assert list(read_json_object(write("o.json", '{"a": 1, "a": 2}'))) == [("a", 1), ("a", 2)]
     with pytest.raises(UserError, match="line 2: not UTF-8"):
-        list(read_object(write("o.json", b'{"a": 1,\n"\xff": 2}')))
+        list(read_json_object(write("o.json", b'{"a": 1,\n"\xff": 2}')))
 
 
 def test_a_record_without_an_end_is_refused_before_it_fills_the_memory(write, monkeypatch):
-    monkeypatch.setattr("medalpaca_data.core.json_stream.CHUNK", 10)
-    monkeypatch.setattr("medalpaca_data.core.json_stream.LONGEST", 100)
+    monkeypatch.setattr("medalpaca_data.core.json_stream.CHUNK_SIZE", 10)
+    monkeypatch.setattr("medalpaca_data.core.json_stream.MAX_RECORD_LENGTH", 100)
     with pytest.raises(UserError, match="a record of more than"):
-        list(read_object(write("o.json", '{"a": "' + "x" * 10_000 + '"}')))
+        list(read_json_object(write("o.json", '{"a": "' + "x" * 10_000 + '"}')))

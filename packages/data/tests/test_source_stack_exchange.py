@@ -167,7 +167,7 @@ def test_what_is_left_out(site):
         ("an empty answer", False),
         ("an answer without a score", False),
         ("an answer without a score", False),
-        ("not told apart into its columns", False),
+        ("not the expected columns", False),
         ("the same answer again, under another question", True),
     ]
     assert Counter(record.kind for record in records if isinstance(record, Context)) == {
@@ -222,12 +222,12 @@ def test_the_archive_of_a_site_is_read_with_its_users(tmp_path):
     assert row.source_id == "health.7z row Id=2"
     assert row.attribution.startswith("answer by Zoë (user 8), question by user 7")
     pack(tmp_path / "x.7z", Users_xml=users)
-    with pytest.raises(UserError, match=r"x.7z: no Posts.xml in it"):
+    with pytest.raises(UserError, match=r"x.7z: no Posts.xml in this archive"):
         list(StackExchange(path="x.7z").records(tmp_path))
 
 
 def test_gzip_is_read_and_a_gzip_bomb_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "FREE", 1 << 16)  # a smaller bomb will do
+    monkeypatch.setattr(archive, "BASE_SIZE", 1 << 16)  # a smaller bomb will do
     (tmp_path / "Posts.xml.gz").write_bytes(gzip.compress(dump(QUESTION, ANSWER)))
     assert len(rows(StackExchange(path=".").records(tmp_path))) == 1
     (tmp_path / "Posts.xml.gz").write_bytes(gzip.compress(dump(post(1, 5, Body="x" * (4 << 20)))))
@@ -266,7 +266,7 @@ def test_the_two_tables_are_not_read_line_by_line(tmp_path):
     assert [type(record).__name__ for record in records[:2]] == ["Context", "Context"]
     # The first answer holds a tab: which of its columns is which cannot be told.
     assert reasons(records) == [
-        ("not told apart into its columns", False),
+        ("not the expected columns", False),
         ("a score below 5", True),
         ("the same answer again, under another question", True),
     ]
@@ -287,7 +287,7 @@ def test_a_directory_with_neither_or_with_other_tables_is_refused(tmp_path):
         StackExchange(path=".").files(tmp_path)
     (tmp_path / "questions.tsv").write_text("id\ttitle\n1\tQ\n")
     (tmp_path / "answers.tsv").write_text(ANSWER_HEADING)
-    with pytest.raises(UserError, match=r"questions\.tsv line 1: not the heading"):
+    with pytest.raises(UserError, match=r"questions\.tsv line 1: expected the tab-separated heading"):
         list(StackExchange(path=".").records(tmp_path))
 
 

@@ -14,7 +14,7 @@ from medalpaca_data.core.row import Row
 from medalpaca_data.formats.wikitext import wiki_sections, wiki_text
 from medalpaca_data.sources import WikiDoc
 from medalpaca_data.sources.base import Reject
-from medalpaca_data.sources.wiki_pages import question, split_title
+from medalpaca_data.sources.wiki_pages import make_question, split_title
 
 LONG = "It comes with the wind of spring and goes when the last of the snow is gone."
 ITCH = f"""{{{{Itch}}}}
@@ -166,7 +166,7 @@ def test_saved_pages_generated_in_the_true_layout(write, tmp_path):
     ],
 )
 def test_questions_from_headings(title, headings, asked):
-    assert question(title, headings) == asked
+    assert make_question(title, headings) == asked
 
 
 def test_titles_are_divided_into_article_and_chapter():
@@ -329,8 +329,8 @@ def test_marks_without_end_are_read_or_refused_in_good_time(mark):
         ("a.xml", "plain text", "a.xml line 1"),
         ("a.xml", "<mediawiki/>", "no page in it"),
         ("a.xml", '<!DOCTYPE a [<!ENTITY b "c">]><mediawiki/>', "document type"),
-        ("a.xml.bz2", bz2.compress(SITE.encode())[:-9], "a.xml.bz2: damaged or cut off"),
-        ("a.xml.bz2", b"no bzip2", "a.xml.bz2: damaged or cut off"),
+        ("a.xml.bz2", bz2.compress(SITE.encode())[:-9], "a.xml.bz2: damaged or truncated"),
+        ("a.xml.bz2", b"no bzip2", "a.xml.bz2: damaged or truncated"),
         ("a.xml.bz2", bz2.compress(b"<a>" + b" " * (80 << 20)), "unpacks to more than"),
     ],
 )

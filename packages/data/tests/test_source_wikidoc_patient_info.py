@@ -10,7 +10,7 @@ from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.row import Row
 from medalpaca_data.sources import WikiDocPatientInfo
 from medalpaca_data.sources.base import Reject
-from medalpaca_data.sources.wikidoc import subject, tidy_question
+from medalpaca_data.sources.wikidoc import clean_question, find_subject
 
 ASKED = "Say what is true"
 ROWS = [
@@ -73,11 +73,11 @@ def test_published_rows(write, tmp_path):
     ],
 )
 def test_what_a_question_is_about(asked, about):
-    assert subject(asked) == about
+    assert find_subject(asked) == about
 
 
 def test_questions_are_tidied():
-    assert tidy_question("Who has  Graves%27 itch \n ?") == "Who has Graves' itch?"
+    assert clean_question("Who has  Graves%27 itch \n ?") == "Who has Graves' itch?"
 
 
 def test_patient_pages_of_an_export_generated_in_the_true_layout(write, tmp_path):
@@ -124,7 +124,7 @@ def test_the_file_of_2023_reads_5942(real):
         ("about the wiki, not about medicine", True): 76,
         ("the form of a patient page, not filled in", True): 16,
     }
-    named = sum(subject(r.instruction) is not None for r in rows)
+    named = sum(find_subject(r.instruction) is not None for r in rows)
     assert named / len(rows) > 0.97
     assert all(r.group for r in rows)
     assert 1300 < len({r.group for r in rows}) < 1450

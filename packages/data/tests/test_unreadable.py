@@ -19,7 +19,7 @@ from medalpaca_data.sources import (
     PubMedHealthAdvice,
     WikiDocPatientInfo,
 )
-from medalpaca_data.sources.base import PlainFile, Reject
+from medalpaca_data.sources.base import FileSource, Reject
 
 CROOKED = "more or fewer fields than headings (a comma without quotes?)"
 BROKEN = "not valid JSON (Expecting ',' delimiter)"
@@ -76,8 +76,8 @@ def test_a_list_of_exam_questions_is_read_record_by_record(write, cls):
 
 
 def test_exam_questions_and_labels_are_plain_files_too():
-    assert all(issubclass(cls, PlainFile) for cls in (MedQA, MedMCQA, PubMedCausal))
-    with pytest.raises(ValueError, match="either path:, or hub:"):
+    assert all(issubclass(cls, FileSource) for cls in (MedQA, MedMCQA, PubMedCausal))
+    with pytest.raises(ValueError, match="either path:, or all of hub:"):
         MedQA(split="train")
 
 

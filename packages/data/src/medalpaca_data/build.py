@@ -166,7 +166,7 @@ class Pipeline:
         recipe, calls, names = self.recipe, [], []
         serial = isinstance(self.engine, Serial)
         for source in recipe.used:
-            settings = source.model_dump(mode="json", exclude=MIX_KEYS - source.reads_with)
+            settings = source.model_dump(mode="json", exclude=MIX_KEYS - source.applied_settings)
             files = [(file.name, digest) for file, digest in self.inputs[source.name]]
             names.append(fingerprint(self.code, READ, settings, files, recipe.seed))
             folder = self.cache.folder(READ, names[-1][:FINGERPRINT])

@@ -29,7 +29,7 @@ from .core.errors import UserError, nearest
 from .deid.settings import describe_record
 from .ledger import LEDGER
 from .sources import Source
-from .sources.base import About, BaseSource
+from .sources.base import BaseSource, SourceInfo
 
 # Terminal columns from which the table of sources also has the file format.
 WIDE = 110
@@ -45,7 +45,7 @@ def _kind(cls: type[BaseSource]) -> str:
     return str(cls.model_fields["kind"].default)
 
 
-def about(kind: str) -> About:
+def about(kind: str) -> SourceInfo:
     """Return the description of a kind of source. Raises UserError for an unknown kind."""
     known = kinds()
     if kind not in known:

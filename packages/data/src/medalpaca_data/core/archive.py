@@ -1,6 +1,6 @@
-"""A bound on what a compressed file may unpack to: a small file that swells without end is refused.
+"""Read compressed files and archives (.gz, .bz2, .zip, .tar, .tar.gz) with a limit on the unpacked size.
 
-Files inside files: .gz, .bz2, .zip, .tar and .tar.gz, read one after the other and never past a bound.
+The limit rejects a decompression bomb: a small file that unpacks to gigabytes. Nothing is written to disk.
 """
 
 from __future__ import annotations
@@ -18,17 +18,22 @@ from typing import BinaryIO, cast
 from .errors import UserError, one_line
 from .files import existing
 
-RATIO = 200  # text packs 3 to 30 times; what packs better is no text
-FREE = 64 << 20  # bytes that a file of any size may unpack to
+# Text compresses 3 to 30 times; a file that compresses better than this is not text.
+MAX_RATIO = 200
+# Bytes that a file of any size may unpack to.
+BASE_SIZE = 64 << 20
 
 
-def bound(packed: int) -> int:
-    """Bytes that `packed` compressed bytes may unpack to."""
-    return FREE + RATIO * packed
+def max_unpacked_size(packed: int) -> int:
+    """Return how many bytes a compressed file of `packed` bytes may unpack to."""
+    return BASE_SIZE + MAX_RATIO * packed
 
 
-class Bounded(io.RawIOBase):
-    """`file`, read to at most `limit` bytes; then, and on any fault of the packing, a UserError that names `where`."""
+class BoundedReader(io.RawIOBase):
+    """A binary stream that reads at most `limit` bytes from `file`.
+
+    Raises UserError, with `where` as the file's name in the message, when more bytes follow or decompression fails.
+    """
 
     def __init__(self, file: BinaryIO, limit: int, where: str) -> None:
         super().__init__()
@@ -42,11 +47,14 @@ class Bounded(io.RawIOBase):
             data = self._file.read(len(buffer))
         except UserError:
             raise
-        except Exception as error:  # zlib, lzma, zipfile and tarfile each have their own
-            raise UserError(f"{self._where}: damaged or cut off ({error or type(error).__name__})") from None
+        # zlib, lzma, zipfile and tarfile each raise their own exceptions.
+        except Exception as error:
+            raise UserError(
+                f"{self._where}: damaged or truncated ({error or type(error).__name__})"
+            ) from None
         self._left -= len(data)
         if self._left < 0:
-            raise UserError(f"{self._where}: unpacks to more than {RATIO} times its size; refused")
+            raise UserError(unpacked_size_message(self._where))
         buffer[: len(data)] = data
         return len(data)
 
@@ -55,9 +63,20 @@ class Bounded(io.RawIOBase):
         super().close()
 
 
+def unpacked_size_message(where: str) -> str:
+    """Return the error message for a file that exceeds its unpacked size."""
+    return (
+        f"{where}: unpacks to more than {MAX_RATIO} times its size, which text does not; "
+        f"unpack it yourself if you trust it"
+    )
+
+
 @contextmanager
 def open_bytes(path: Path) -> Iterator[BinaryIO]:
-    """A file's bytes; of a .gz or .bz2 file what it unpacks to, bounded."""
+    """Open a file for reading bytes; decompress .gz and .bz2 with a limit on the unpacked size.
+
+    Raises UserError if the file does not exist or cannot be read.
+    """
     existing(path)
     if path.is_dir():
         raise UserError(f"{path}: is a directory, a file was expected")
@@ -66,36 +85,36 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     with raw:
-        packing = path.suffix.lower()
-        if packing in (".gz", ".bz2"):
-            inner = gzip.GzipFile(fileobj=raw) if packing == ".gz" else bz2.BZ2File(raw)
-            unpacked = Bounded(cast(BinaryIO, inner), bound(path.stat().st_size), str(path))
-            yield cast(BinaryIO, io.BufferedReader(unpacked, 1 << 16))
+        suffix = path.suffix.lower()
+        if suffix in (".gz", ".bz2"):
+            inner = gzip.GzipFile(fileobj=raw) if suffix == ".gz" else bz2.BZ2File(raw)
+            yield _open_bounded(cast(BinaryIO, inner), max_unpacked_size(path.stat().st_size), str(path))
         else:
             yield raw
 
 
 def read_members(path: Path, suffix: str | tuple[str, ...] = "") -> Iterator[tuple[str, BinaryIO]]:
-    """(name, bytes) of every file in a .zip, .tar or .tar.gz whose name ends in `suffix`, in the archive's order.
+    """Yield (name, stream) for every file in an archive whose name ends in `suffix`, in archive order.
 
-    Each is to be read before the next is asked for. Nothing is written to disk. Raises UserError for an archive
-    that is damaged, encrypted, or unpacks to far more than it weighs.
+    Read each stream before the next iteration, which closes it. Raises UserError for an archive that is damaged,
+    encrypted, or unpacks to more than its compressed size allows.
     """
     existing(path)
     try:
         if path.suffix.lower() in (".zip", ".apkg", ".colpkg", ".xlsx"):
-            yield from _zip(path, suffix)
+            yield from _read_zip(path, suffix)
         else:
-            yield from _tar(path, suffix)
+            yield from _read_tar(path, suffix)
     except UserError:
         raise
-    except Exception as error:  # both modules raise many kinds: a name that is no UTF-8, an empty one
+    # zipfile and tarfile raise many types, for instance for an empty name or a name that is not UTF-8.
+    except Exception as error:
         raise UserError(
             f"{path}: not a readable archive ({one_line(error) or type(error).__name__})"
         ) from None
 
 
-def _zip(path: Path, suffix: str | tuple[str, ...]) -> Iterator[tuple[str, BinaryIO]]:
+def _read_zip(path: Path, suffix: str | tuple[str, ...]) -> Iterator[tuple[str, BinaryIO]]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if not info.filename or info.is_dir() or not info.filename.endswith(suffix):
@@ -104,15 +123,16 @@ def _zip(path: Path, suffix: str | tuple[str, ...]) -> Iterator[tuple[str, Binar
             if info.flag_bits & 1:
                 raise UserError(f"{where}: is encrypted; unpack it first")
             with archive.open(info) as member:
-                yield info.filename, _buffered(cast(BinaryIO, member), bound(info.compress_size), where)
+                limit = max_unpacked_size(info.compress_size)
+                yield info.filename, _open_bounded(cast(BinaryIO, member), limit, where)
 
 
-def _tar(path: Path, suffix: str | tuple[str, ...]) -> Iterator[tuple[str, BinaryIO]]:
+def _read_tar(path: Path, suffix: str | tuple[str, ...]) -> Iterator[tuple[str, BinaryIO]]:
     with open_bytes(path) as file, tarfile.open(fileobj=file, mode="r|") as archive:
         for info in archive:
             if info.isfile() and info.name.endswith(suffix) and (member := archive.extractfile(info)):
-                yield info.name, _buffered(cast(BinaryIO, member), info.size, f"{path}: {info.name}")
+                yield info.name, _open_bounded(cast(BinaryIO, member), info.size, f"{path}: {info.name}")
 
 
-def _buffered(member: BinaryIO, limit: int, where: str) -> BinaryIO:
-    return cast(BinaryIO, io.BufferedReader(Bounded(member, limit, where), 1 << 16))
+def _open_bounded(stream: BinaryIO, limit: int, where: str) -> BinaryIO:
+    return cast(BinaryIO, io.BufferedReader(BoundedReader(stream, limit, where), 1 << 16))

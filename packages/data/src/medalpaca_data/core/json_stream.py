@@ -1,8 +1,7 @@
-"""Lines of UTF-8 text, decoded one by one: a fault is told with its line, and one line is held in memory.
+"""Read JSON and JSON Lines record by record, with memory for one record and the line number of an error.
 
-A large JSON object, member by member and in the memory of one: {"key": value, "key": value, ...}.
-
-JSON lists and JSON Lines, record by record: a file of gigabytes is read in the memory of its longest record.
+The parser is `json.JSONDecoder`, fed from a buffer. A streaming library (ijson) does not keep what these readers
+promise; docs/architecture.md has the comparison.
 """
 
 from __future__ import annotations
@@ -18,90 +17,101 @@ from .archive import open_bytes
 from .errors import BadRecord, UserError
 from .files import json_fault
 
+CHUNK_SIZE = 1 << 20
+# Characters of one record, or bytes of one line; anything longer is not a record of text.
+MAX_RECORD_LENGTH = 64 << 20
+WHITESPACE = " \t\r\n"
+# What can follow a name or a value. A number is complete only when one of these follows.
+VALUE_END = frozenset(WHITESPACE + ":,}]")
 
-def decoded_lines(file: BinaryIO, where: str, longest: int) -> Iterator[str]:
-    """The lines, with their ends. Raises UserError, with the line, beyond `longest` bytes and for what is not UTF-8."""
-    # Bytes and no text wrapper, because a wrapper decodes ahead and its errors do not know their line.
+
+def decode_lines(file: BinaryIO, where: str, max_length: int) -> Iterator[str]:
+    """Yield the lines of a UTF-8 file, with their line breaks.
+
+    Raises UserError, with the line number, for a line above `max_length` bytes and for bytes that are not UTF-8.
+    """
+    # A text wrapper decodes ahead, so that its errors do not know their line; bytes are read instead.
     buffered = io.BufferedReader(file) if isinstance(file, io.RawIOBase) else file
     number = 0
-    while line := buffered.readline(longest):
+    while line := buffered.readline(max_length):
         number += 1
-        if len(line) == longest and not line.endswith(b"\n"):
-            raise UserError(f"{where} line {number}: longer than {longest >> 20} MB; no file of texts")
+        if len(line) == max_length and not line.endswith(b"\n"):
+            raise UserError(
+                f"{where} line {number}: longer than {max_length >> 20} MB; is it a text file with line breaks?"
+            )
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
             raise UserError(f"{where} line {number}: not UTF-8; convert the file to UTF-8") from None
 
 
-CHUNK = 1 << 20
-LONGEST = 64 << 20  # characters of one member; what is longer is no record
-BLANKS = " \t\r\n"
-AFTER = frozenset(BLANKS + ":,}]")  # what can follow a name or a value
+def read_json_object(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield (key, value) for every member of the JSON object in a file (.gz too), repeated keys included.
 
-
-def read_object(path: Path) -> Iterator[tuple[str, Any]]:
-    """(key, value) of every member of the object in a .json or .json.gz file, also of keys that stand twice.
-
-    Raises UserError, with file and line, for anything else, and for a file that is cut off.
+    Raises UserError, with file and line, for any other content and for a truncated file.
     """
     with open_bytes(path) as file:
-        reader = Reader(path, file)
+        reader = JsonReader(path, file)
         if reader.next() != "{":
-            raise reader.error("an object of records was expected")
+            raise reader.error("expected an object that contains the records")
         if reader.next() != "}":
             reader.back()
             while True:
                 key = reader.value()
                 if not isinstance(key, str):
-                    raise reader.error("a name in quotes was expected")
+                    raise reader.error("expected a name in double quotes")
                 if reader.next() != ":":
-                    raise reader.error("':' was expected after a name")
+                    raise reader.error("expected ':' after a name")
                 yield key, reader.value()
                 mark = reader.next()
                 if mark == "}":
                     break
                 if mark != ",":
-                    raise reader.error("',' or '}' was expected after a record" if mark else "cut off")
+                    raise reader.error(
+                        "expected ',' or '}' after a record" if mark else "the file is truncated"
+                    )
         if reader.next():
-            raise reader.error("more after the end of the object")
+            raise reader.error("unexpected text after the end of the object")
 
 
-class Reader:
-    """The text from `_at` on, of which as much is read as is asked for."""
+class JsonReader:
+    """A buffer over a UTF-8 file from which JSON values and single characters are consumed."""
 
     def __init__(self, path: Path, file: Any) -> None:
         self._path, self._file = path, file
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self._scan = json.JSONDecoder().raw_decode
-        self._text, self._at, self._line, self._ended = "", 0, 1, False
+        self._text, self._position, self._line, self._ended = "", 0, 1, False
 
-    def error(self, what: str) -> UserError:
-        line = self._line + self._text.count("\n", 0, self._at)
-        return UserError(f"{self._path} line {line}: not valid JSON ({what})")
+    def error(self, fault: str) -> UserError:
+        """Return the error for `fault` at the current line."""
+        line = self._line + self._text.count("\n", 0, self._position)
+        return UserError(f"{self._path} line {line}: not valid JSON ({fault})")
 
     def next(self) -> str:
-        """The next character that is no blank, taken; '' at the end."""
+        """Consume and return the next character that is not whitespace; return '' at the end of the file."""
         while True:
-            while self._at < len(self._text):
-                self._at += 1
-                if self._text[self._at - 1] not in BLANKS:
-                    return self._text[self._at - 1]
-            if not self._more(CHUNK):
+            while self._position < len(self._text):
+                self._position += 1
+                if self._text[self._position - 1] not in WHITESPACE:
+                    return self._text[self._position - 1]
+            if not self._read_more(CHUNK_SIZE):
                 return ""
 
     def back(self) -> None:
-        self._at = max(self._at - 1, 0)  # at the end nothing was taken
+        """Return the last character to the buffer."""
+        # At the end of the file no character was consumed.
+        self._position = max(self._position - 1, 0)
 
     def value(self) -> Any:
-        """The next value, taken."""
+        """Consume and return the next JSON value."""
         if not self.next():
-            raise self.error("cut off")
+            raise self.error("the file is truncated")
         self.back()
-        want = CHUNK
+        size = CHUNK_SIZE
         while True:
             try:
-                value, end = self._scan(self._text, self._at)
+                value, end = self._scan(self._text, self._position)
             except json.JSONDecodeError as error:
                 fault = error.msg
             except ValueError:
@@ -109,43 +119,50 @@ class Reader:
             except RecursionError:
                 raise self.error("nested too deeply") from None
             else:
-                if self._ended or self._text[end : end + 1] in AFTER:  # else a number may go on
-                    self._at = end
+                if self._ended or self._text[end : end + 1] in VALUE_END:
+                    self._position = end
                     return value
-            if len(self._text) - self._at > LONGEST:
-                raise self.error(f"a record of more than {LONGEST >> 20} MB, or a missing quotation mark")
-            if not self._more(want):
-                raise self.error("cut off" if self._ended and fault.startswith("Unterminated") else fault)
-            want *= 2
+            if len(self._text) - self._position > MAX_RECORD_LENGTH:
+                raise self.error(
+                    f"a record of more than {MAX_RECORD_LENGTH >> 20} MB, or a missing quotation mark"
+                )
+            if not self._read_more(size):
+                raise self.error(
+                    "the file is truncated" if self._ended and fault.startswith("Unterminated") else fault
+                )
+            size *= 2
 
-    def _more(self, size: int) -> bool:
-        """Read on; what was taken is forgotten. False at the end."""
+    def _read_more(self, size: int) -> bool:
+        """Append up to `size` bytes and drop the consumed text; return False at the end of the file."""
         if self._ended:
             return False
-        self._line += self._text.count("\n", 0, self._at)
+        self._line += self._text.count("\n", 0, self._position)
         data = self._file.read(size)
         self._ended = not data
         try:
-            self._text = self._text[self._at :] + self._decoder.decode(data, final=self._ended)
+            self._text = self._text[self._position :] + self._decoder.decode(data, final=self._ended)
         except UnicodeDecodeError as error:
-            self._line += self._text.count("\n", self._at) + error.object[: error.start].count(b"\n")
+            self._line += self._text.count("\n", self._position) + error.object[: error.start].count(b"\n")
             raise UserError(f"{self._path} line {self._line}: not UTF-8; convert the file to UTF-8") from None
-        self._at = 0
+        self._position = 0
         return True
 
 
-def is_list(path: Path) -> bool:
-    """Whether the first character of a file (.gz too) that is no blank opens a list."""
+def is_json_list(path: Path) -> bool:
+    """Return whether the first character of a file (.gz too) after whitespace opens a JSON list."""
     with open_bytes(path) as file:
-        return Reader(path, file).next() == "["
+        return JsonReader(path, file).next() == "["
 
 
-def read_list(path: Path) -> Iterator[tuple[str, Any]]:
-    """("row N", value) of every element of a JSON list. Raises UserError, with the line, where the list is damaged."""
+def read_json_list(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield ("row N", value) for every element of a JSON list, with N from 1.
+
+    Raises UserError, with file and line, for any other content and for a truncated file.
+    """
     with open_bytes(path) as file:
-        reader = Reader(path, file)
+        reader = JsonReader(path, file)
         if reader.next() != "[":
-            raise reader.error("a list was expected")
+            raise reader.error("expected a list")
         number = 0
         if reader.next() != "]":
             reader.back()
@@ -156,14 +173,16 @@ def read_list(path: Path) -> Iterator[tuple[str, Any]]:
                 if mark == "]":
                     break
                 if mark != ",":
-                    raise reader.error("',' or ']' was expected after a record" if mark else "cut off")
+                    raise reader.error(
+                        "expected ',' or ']' after a record" if mark else "the file is truncated"
+                    )
         if reader.next():
-            raise reader.error("more after the end of the list")
+            raise reader.error("unexpected text after the end of the list")
 
 
-def read_lines(path: Path) -> Iterator[tuple[str, Any]]:
-    """("line N", value) of every line that is not blank; the value of a damaged line is a BadRecord."""
-    for number, line in enumerate(text_lines(path), 1):
+def read_json_lines(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield ("line N", value) for every line that is not blank; for a line that is not JSON, value is a BadRecord."""
+    for number, line in enumerate(read_text_lines(path), 1):
         if not line.strip():
             continue
         try:
@@ -173,7 +192,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, Any]]:
         yield f"line {number}", value
 
 
-def text_lines(path: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file (.gz too), with their ends, none of more than `LONGEST` bytes."""
+def read_text_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a UTF-8 file (.gz too), with their line breaks, up to `MAX_RECORD_LENGTH` bytes each."""
     with open_bytes(path) as file:
-        yield from decoded_lines(file, str(path), LONGEST)
+        yield from decode_lines(file, str(path), MAX_RECORD_LENGTH)

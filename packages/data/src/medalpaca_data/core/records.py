@@ -1,6 +1,6 @@
-"""Large CSV files, record by record: quoted line breaks, fields up to 1 MB, and memory for one record only.
+"""Read records and rows from JSON, JSON Lines, CSV, TSV and Parquet files, and rows from Meadow directories.
 
-Read rows and records from JSON, JSON Lines, CSV, Parquet and Meadow directories.
+JSON lists, JSON Lines and CSV are read record by record, with memory for one record.
 """
 
 from __future__ import annotations
@@ -11,103 +11,109 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .archive import open_bytes
 from .errors import BadRecord, UserError
 from .files import existing, parse_json, sha256_file, sha256_listing
-from .json_stream import decoded_lines
+from .json_stream import decode_lines, is_json_list, read_json_lines, read_json_list
 from .row import SPLITS, Row, parse_row
 from .weights import refuse_pickle
 
-LONGEST_FIELD = 1 << 20  # characters
-LONGEST_LINE = 8 << 20  # bytes up to a line break
-CROOKED = "more or fewer fields than headings (a comma without quotes?)"
+# Characters of one CSV field, and bytes of one line.
+MAX_FIELD_LENGTH = 1 << 20
+MAX_LINE_LENGTH = 8 << 20
+WRONG_FIELD_COUNT = "more or fewer fields than headings (a comma without quotes?)"
 
 
 def read_csv(
     file: BinaryIO, where: str, delimiter: str = ","
 ) -> Iterator[tuple[str, dict[str, str] | BadRecord]]:
-    """("line N", record) of every record under the headings; a BadRecord where it has more or fewer fields than they.
+    """Yield ("line N", record) for every record of a CSV file, as a dictionary from heading to text.
 
-    N is the record's last line. Raises UserError, with file and line, where the records can no longer be told apart: a
-    quote that is not closed, a field or line beyond the bounds, bytes that are not UTF-8; and for a file without
-    headings, or with one of them twice.
+    N is the last line of the record. A record with more or fewer fields than headings is a BadRecord.
+
+    Raises UserError, with file and line, where the following records cannot be separated: an unclosed quote, a field
+    or line above the limits, bytes that are not UTF-8. Also for a file without headings or with a repeated heading.
     """
-    taken: list[str] = []  # the lines of the record under way
+    # The lines of the current record, for a BadRecord.
+    raw_lines: list[str] = []
 
     def lines() -> Iterator[str]:
-        for line in decoded_lines(file, where, LONGEST_LINE):
-            taken.append(line)
+        for line in decode_lines(file, where, MAX_LINE_LENGTH):
+            raw_lines.append(line)
             yield line
 
     reader = csv.reader(lines(), strict=True, delimiter=delimiter)
-    headings = _next(reader, where)
+    headings = _next_record(reader, where)
     while headings == []:
-        headings = _next(reader, where)
-    if not headings or len(set(headings)) < len(headings):
-        raise UserError(
-            f"{where}: {'two columns have one heading' if headings else 'no headings, the file is empty'}"
-        )
+        headings = _next_record(reader, where)
+    if not headings:
+        raise UserError(f"{where}: the file is empty; the first line must name the columns")
+    if repeated := [name for name in headings if headings.count(name) > 1]:
+        raise UserError(f"{where}: two columns have the heading {repeated[0]!r}; rename one")
     while True:
-        taken.clear()
-        fields = _next(reader, where)
+        raw_lines.clear()
+        fields = _next_record(reader, where)
         if fields is None:
             return
         if not fields:
-            continue  # a blank line
-        place = f"line {reader.line_num}"
+            # A blank line.
+            continue
+        location = f"line {reader.line_num}"
         if len(fields) == len(headings):
-            yield place, dict(zip(headings, fields, strict=True))
+            yield location, dict(zip(headings, fields, strict=True))
         else:
-            yield place, BadRecord(f"{where} {place}", CROOKED, "".join(taken).rstrip("\r\n"))
+            raw = "".join(raw_lines).rstrip("\r\n")
+            yield location, BadRecord(f"{where} {location}", WRONG_FIELD_COUNT, raw)
 
 
-def _next(reader: Iterator[list[str]], where: str) -> list[str] | None:
-    # The bound is the whole process's: it is ours for one record and then again what it was.
-    before = csv.field_size_limit(LONGEST_FIELD)
+def _next_record(reader: Iterator[list[str]], where: str) -> list[str] | None:
+    # csv.field_size_limit holds for the whole process, so it is set for one record and then restored.
+    before = csv.field_size_limit(MAX_FIELD_LENGTH)
     start = reader.line_num + 1  # type: ignore[attr-defined]
     try:
         return next(reader, None)
     except csv.Error as error:
-        # What follows a broken quote cannot be told apart into records, so nothing of the file is taken.
+        # The records after a broken quote cannot be separated, so the file is refused.
         raise UserError(f"{where} line {start}: not valid CSV ({error})") from None
     finally:
         csv.field_size_limit(before)
 
 
 def read_rows(path: Path | str) -> list[Row]:
-    """All rows of a .json (list), .jsonl, .csv or .parquet file, or the train rows of a Meadow directory.
+    """Return all rows of a .json (list), .jsonl, .csv or .parquet file, or the train rows of a Meadow directory.
 
-    Strict: the first bad row is refused with file and row. A build, which must account for bad rows instead,
-    reads with `read_records` and `parse_row`.
+    Raises UserError, with file and location, for the first row that is not valid. A build counts such rows instead,
+    with `read_records` and `parse_row`.
     """
     path = existing(path, "file or directory")
     if path.is_dir():
         return read_split(path, "train")
     rows = []
-    for place, value in read_records(path):
+    for location, value in read_records(path):
         if isinstance(value, BadRecord):
             raise value
         try:
             rows.append(parse_row(value))
         except ValueError as error:
-            raise UserError(f"{path} {place}: {error}; correct the row or remove it") from None
+            raise UserError(f"{path} {location}: {error}; correct the row or remove it") from None
     if not rows:
-        raise UserError(f"{path}: no rows in it")
+        raise UserError(f"{path}: no rows in the file")
     return rows
 
 
 def read_split(directory: Path | str, split: str) -> list[Row]:
-    """The rows of one split (`train` or `validation`) of a Meadow directory."""
+    """Return the rows of one split (`train` or `validation`) of a Meadow directory."""
     directory = existing(directory, "directory")
     file = directory / f"{split}.parquet"
     if not file.is_file():
         raise UserError(
             f"{directory}: no {split}.parquet, so this is not a Meadow directory (made by `data build`)"
         )
-    return [_stored_row(value, f"{file} row {n}") for n, value in enumerate(_parquet(file), 1)]
+    return [_parse_stored_row(value, f"{file} row {n}") for n, value in enumerate(_read_parquet(file), 1)]
 
 
 def read_all_rows(path: Path | str) -> list[Row]:
-    """Like `read_rows`, and of a Meadow directory the validation rows after the train rows."""
+    """Return the rows of a file like `read_rows`, or the train and validation rows of a Meadow directory."""
     rows = read_rows(path)
     if Path(path).is_dir() and (Path(path) / "validation.parquet").is_file():
         rows += read_split(path, "validation")
@@ -115,62 +121,60 @@ def read_all_rows(path: Path | str) -> list[Row]:
 
 
 def rows_sha256(*paths: Path) -> str:
-    """The name of the rows in files and Meadow directories: of one file its hash, of several that of their hashes.
+    """Return one SHA-256 for the rows in files and Meadow directories.
 
-    Training writes it into its receipt and a report into its own, so it must be the same in both.
+    For one file it is the file's hash, for several the hash of their names and hashes. Training records it in the
+    run's manifest and `exam report` in the report, so both must compute it in the same way.
     """
     files: list[Path] = []
     for path in paths:
         splits = [path / f"{split}.parquet" for split in SPLITS]
         files += [file for file in splits if file.is_file()] if path.is_dir() else [path]
     if not files:
-        raise UserError(f"{paths[0]}: nothing to read in it")
+        raise UserError(f"{paths[0]}: no train.parquet or validation.parquet in the directory")
     if len(files) == 1:
         return sha256_file(files[0])
     return sha256_listing((file.name, sha256_file(file)) for file in files)
 
 
-def _stored_row(value: Mapping[str, Any], place: str) -> Row:
-    """A row as `data build` stored it; anything else in its place is refused."""
+def _parse_stored_row(value: Mapping[str, Any], where: str) -> Row:
     try:
         row = parse_row(value)
     except ValueError as error:
-        raise UserError(f"{place}: {error}; build the directory again") from None
+        raise UserError(f"{where}: {error}; build the directory again") from None
     return dataclasses.replace(row, id=str(value.get("id") or row.id))
 
 
 def read_records(path: Path) -> Iterator[tuple[str, Any]]:
-    """(place, value) of every record in a file; a value is a BadRecord where the record itself cannot be read.
+    """Yield (location, value) for every record in a file; the value is a BadRecord if the record cannot be read.
 
-    Places are `row N` (1-based) for JSON lists and Parquet, `line N` for JSONL and CSV. Text may be gzipped
-    (.jsonl.gz and so on) and is read record by record; only Parquet, and JSON that is no list, is held in memory.
+    The location is `row N` (from 1) for JSON lists and Parquet, and `line N` for JSON Lines and CSV. Text may be
+    gzipped (.jsonl.gz and so on) and is read record by record. Parquet, and JSON that is not a list, is held in memory.
+    Raises UserError for another suffix and for a file that is not valid.
     """
-    from .json_stream import is_list, read_lines, read_list
-
-    match _suffix(path):
+    match _data_suffix(path):
         case ".jsonl" | ".ndjson":
-            yield from read_lines(path)
+            yield from read_json_lines(path)
         case ".json":
-            yield from read_list(path) if is_list(path) else _json(path)
+            yield from read_json_list(path) if is_json_list(path) else _read_json(path)
         case ".csv" | ".tsv" as suffix:
-            yield from _csv(path, "\t" if suffix == ".tsv" else ",")
+            yield from _read_csv_file(path, "\t" if suffix == ".tsv" else ",")
         case ".parquet":
-            yield from ((f"row {n}", value) for n, value in enumerate(_parquet(path), 1))
+            yield from ((f"row {n}", value) for n, value in enumerate(_read_parquet(path), 1))
         case other:
             refuse_pickle(path)
             raise UserError(
-                f"{path}: {other or 'a file without a suffix'} is not one of .json .jsonl .csv .parquet"
+                f"{path}: {other or 'a file without a suffix'} cannot be read; "
+                f"allowed are .json .jsonl .ndjson .csv .tsv .parquet"
             )
 
 
-def _suffix(path: Path) -> str:
-    """The suffix that tells the layout: that of what a .gz file holds."""
+def _data_suffix(path: Path) -> str:
+    """Return the suffix in lower case, for a .gz file the suffix before it."""
     return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
 
 
-def _text(path: Path) -> str:
-    from .archive import open_bytes
-
+def _read_text(path: Path) -> str:
     with open_bytes(path) as file:
         data = file.read()
     try:
@@ -181,9 +185,7 @@ def _text(path: Path) -> str:
 
 
 def _is_jsonl(path: Path) -> bool:
-    """Whether a .json file is JSONL by another name: its first line is an object, and something follows it."""
-    from .archive import open_bytes
-
+    """Return whether a .json file holds JSON Lines: its first line is an object and another line follows."""
     with open_bytes(path) as file:
         lines = (line for line in file if line.strip())
         first, second = next(lines, b""), next(lines, b"")
@@ -193,39 +195,35 @@ def _is_jsonl(path: Path) -> bool:
         return False
 
 
-def _json(path: Path) -> Iterator[tuple[str, Any]]:
-    """The records of JSON that is no list: JSONL by another name, an object around a list, one object."""
-    from .json_stream import read_lines
-
+def _read_json(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield the records of a .json file that is not a list: JSON Lines, an object around a list, or one object."""
     if _is_jsonl(path):
-        yield from read_lines(path)
+        yield from read_json_lines(path)
         return
-    text = _text(path)
+    text = _read_text(path)
     try:
         value = parse_json(text, str(path))
     except UserError:
-        # JSONL whose first line is broken.
+        # JSON Lines whose first line is broken.
         if text.lstrip()[:1] != "{":
             raise
-        yield from read_lines(path)
+        yield from read_json_lines(path)
         return
     if isinstance(value, Mapping):
         lists = [inner for inner in value.values() if isinstance(inner, list)]
-        # Hub viewers and older tools wrap the list: {"version": ..., "data": [...]}.
+        # Dataset viewers and older tools wrap the list: {"version": ..., "data": [...]}.
         value = lists[0] if len(lists) == 1 else [value]
     if not isinstance(value, list):
-        raise UserError(f"{path}: a list of rows was expected")
+        raise UserError(f"{path}: expected a list of rows, found {type(value).__name__}")
     yield from ((f"row {n}", record) for n, record in enumerate(value, 1))
 
 
-def _csv(path: Path, delimiter: str) -> Iterator[tuple[str, Any]]:
-    from .archive import open_bytes
-
+def _read_csv_file(path: Path, delimiter: str) -> Iterator[tuple[str, Any]]:
     with open_bytes(path) as file:
         yield from read_csv(file, str(path), delimiter)
 
 
-def _parquet(path: Path) -> Iterable[dict[str, Any]]:
+def _read_parquet(path: Path) -> Iterable[dict[str, Any]]:
     import polars
 
     try:

@@ -1,1 +1,1 @@
-"""Readers of file formats that several sources come in. They know nothing of medicine or of rows."""
+"""Readers of file formats that several sources share. They depend on neither sources nor rows."""

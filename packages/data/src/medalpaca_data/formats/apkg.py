@@ -1,9 +1,11 @@
-"""Anki packages (.apkg, .colpkg): the notes and cards of a collection, in any of its three formats.
+"""Read the notes and cards of an Anki package (.apkg, .colpkg), in all three formats of the collection.
 
-A package is a zip with a SQLite database: `collection.anki2`, `collection.anki21`, or `collection.anki21b`, which is
-packed by Zstandard and keeps its note types in tables instead of JSON. A newer package also holds the oldest format,
-with a single note that asks to update Anki; the file `meta` says which one counts. The database is not trusted: it is
-read from a private copy, read-only, only from plain tables, and no longer than its size explains.
+A package is a zip archive with a SQLite database: `collection.anki2`, `collection.anki21`, or `collection.anki21b`.
+The last is compressed with Zstandard and keeps its note types in tables instead of JSON. A newer package also holds
+the oldest format, with one note that says to update Anki; the file `meta` names the valid one.
+
+The database is not trusted. It is read from a private copy, read-only, from plain tables only, and reading stops
+after more steps than a database of its size needs.
 """
 
 from __future__ import annotations
@@ -16,17 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from ..core.archive import Bounded, bound, read_members
+from ..core.archive import BoundedReader, max_unpacked_size, read_members
 from ..core.errors import UserError, one_line
 from ..core.files import parse_json
 
-COLLECTIONS = {1: "collection.anki2", 2: "collection.anki21", 3: "collection.anki21b"}
-CLOZE = 1  # the kind of a note type
-LONGEST = 64 << 20  # bytes of one value; the JSON of all note types of a large collection is some MB
-STEP = 10_000  # of SQLite's virtual machine, between two looks at what is left
-STEPS_FREE, STEPS_PER_BYTE = 1_000_000, 20  # reading needs about one a byte
+COLLECTION_NAMES = {1: "collection.anki2", 2: "collection.anki21", 3: "collection.anki21b"}
+# The value of `type` in a cloze note type.
+CLOZE_TYPE = 1
+# Bytes of one value. The JSON of all note types of a large collection is some MB.
+MAX_VALUE_LENGTH = 64 << 20
+# Limit on the steps of SQLite's virtual machine, and steps between two checks. Reading needs about one step per byte.
+BASE_STEPS, STEPS_PER_BYTE = 1_000_000, 20
+STEPS_PER_CHECK = 10_000
 
-NOTES = """
+NOTES_QUERY = """
     SELECT notes.id, notes.guid, notes.mid, notes.flds, cards.ord, cards.did
     FROM notes LEFT JOIN cards ON cards.nid = notes.id ORDER BY notes.id, cards.ord
 """
@@ -34,7 +39,7 @@ NOTES = """
 
 @dataclass(frozen=True, slots=True)
 class NoteType:
-    """What notes of a type have in common: field names, and for each kind of card its front and back template."""
+    """A note type: its field names, and a (front, back) template for each kind of card."""
 
     name: str
     cloze: bool
@@ -44,7 +49,10 @@ class NoteType:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """`cards` are (number from 0, deck with its parents). `type` is None where the package lacks it."""
+    """A note: its field values, and its cards as (number from 0, full deck name).
+
+    `type` is None if the package does not contain the note type.
+    """
 
     id: int
     guid: str
@@ -54,9 +62,9 @@ class Note:
 
 
 def read_notes(path: Path) -> Iterator[Note]:
-    """All notes of a package, by id. Bytes that are no UTF-8 become lone surrogates, for the caller to find.
+    """Yield all notes of a package, ordered by id. Bytes that are not UTF-8 become lone surrogates.
 
-    Raises UserError for what is no Anki package, is damaged, or unpacks to far more than it weighs.
+    Raises UserError for a file that is not an Anki package, is damaged, or unpacks to more than its size allows.
     """
     with tempfile.TemporaryDirectory(prefix="apkg") as folder:
         database = _unpack(path, Path(folder))
@@ -65,7 +73,7 @@ def read_notes(path: Path) -> Iterator[Note]:
         except sqlite3.Error as error:
             raise UserError(f"{path}: its collection cannot be opened ({one_line(error)})") from None
         try:
-            yield from _notes(connection, str(path))
+            yield from _query_notes(connection, str(path))
         except (sqlite3.Error, sqlite3.Warning) as error:
             raise UserError(f"{path}: its collection is damaged ({one_line(error)})") from None
         finally:
@@ -73,32 +81,36 @@ def read_notes(path: Path) -> Iterator[Note]:
 
 
 def _unpack(path: Path, folder: Path) -> Path:
-    """The package's database as a file in `folder`."""
-    names = {}
+    """Extract the package's database to a file in `folder` and return that file."""
+    names = set()
     version = None
-    for name, file in read_members(path, ("meta", *COLLECTIONS.values())):
-        names[name] = True
+    for name, file in read_members(path, ("meta", *COLLECTION_NAMES.values())):
+        names.add(name)
         if name == "meta":
-            version = _protobuf(file.read(1 << 10)).get(1)
-    if "meta" in names and version not in COLLECTIONS:
+            version = _parse_protobuf(file.read(1 << 10)).get(1)
+    if "meta" in names and version not in COLLECTION_NAMES:
         raise UserError(
-            f"{path}: its meta names no known format; export it again, for older versions of Anki"
+            f"{path}: unknown package format {version!r}; known are 1 to 3. "
+            "Export the deck again with 'Support older Anki versions'"
         )
-    newest = [name for name in reversed(COLLECTIONS.values()) if name in names]
-    wanted = COLLECTIONS[version] if isinstance(version, int) else newest[0] if newest else None
-    if wanted not in names:
-        raise UserError(f"{path}: no {wanted or 'collection'} in it; this is no whole Anki package")
+    newest = [name for name in reversed(COLLECTION_NAMES.values()) if name in names]
+    collection = COLLECTION_NAMES[version] if isinstance(version, int) else newest[0] if newest else None
+    if collection not in names:
+        raise UserError(
+            f"{path}: contains no {collection or 'collection'}, so it is not a complete Anki package; export it again"
+        )
     packed, database = folder / "packed", folder / "collection"
-    for name, file in read_members(path, wanted or ""):
-        if name == wanted:
+    for name, file in read_members(path, collection or ""):
+        if name == collection:
             _copy(file, packed)
-    if wanted != COLLECTIONS[3]:
+    if collection != COLLECTION_NAMES[3]:
         return packed
     import zstandard
 
     with packed.open("rb") as file:
         reader = cast(BinaryIO, zstandard.ZstdDecompressor().stream_reader(file))
-        _copy(cast(BinaryIO, Bounded(reader, bound(packed.stat().st_size), f"{path}: {wanted}")), database)
+        limit = max_unpacked_size(packed.stat().st_size)
+        _copy(cast(BinaryIO, BoundedReader(reader, limit, f"{path}: {collection}")), database)
     return database
 
 
@@ -111,32 +123,35 @@ def _copy(source: BinaryIO, target: Path) -> None:
 def _open(database: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{database.as_uri()}?mode=ro&immutable=1", uri=True)
     connection.text_factory = lambda data: data.decode(errors="surrogateescape")
-    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_LENGTH)
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
-    # Pages that point at each other would be read for ever; a sound file never comes near the limit.
-    looks = iter(range((STEPS_FREE + STEPS_PER_BYTE * database.stat().st_size) // STEP))
-    connection.set_progress_handler(lambda: next(looks, None) is None, STEP)
+    # Pages of a damaged file can refer to each other in a loop. A valid file needs far fewer steps than the limit.
+    checks = iter(range((BASE_STEPS + STEPS_PER_BYTE * database.stat().st_size) // STEPS_PER_CHECK))
+    connection.set_progress_handler(lambda: next(checks, None) is None, STEPS_PER_CHECK)
     connection.create_collation(
         "unicase", lambda a, b: (a.casefold() > b.casefold()) - (a.casefold() < b.casefold())
     )
     return connection
 
 
-def _notes(connection: sqlite3.Connection, where: str) -> Iterator[Note]:
-    # A view may compute without end and a virtual table run other code, so neither counts as a table.
+def _query_notes(connection: sqlite3.Connection, where: str) -> Iterator[Note]:
+    # A view can run without end and a virtual table can run other code, so both are ignored.
     tables = {
         name
         for name, sql in connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'table'")
         if isinstance(sql, str) and not sql.upper().startswith("CREATE VIRTUAL")
     }
     if missing := {"col", "notes", "cards"} - tables:
-        raise UserError(f"{where}: its collection has no table {min(missing)}; this is no whole Anki package")
+        raise UserError(
+            f"{where}: its collection has no table {min(missing)!r}, so it is not a complete Anki package; "
+            "export it again"
+        )
     if {"notetypes", "fields", "templates", "decks"} <= tables:
-        types, decks = _types_in_tables(connection), _decks_in_table(connection)
+        types, decks = _read_types_from_tables(connection), _read_decks_from_table(connection)
     else:
-        types, decks = _types_and_decks_in_json(connection, where)
-    for _, group in itertools.groupby(connection.execute(NOTES), key=lambda row: row[0]):
+        types, decks = _read_types_and_decks_from_json(connection, where)
+    for _, group in itertools.groupby(connection.execute(NOTES_QUERY), key=lambda row: row[0]):
         rows = list(group)
         number, guid, kind, values, *_ = rows[0]
         cards = [(ord_, decks.get(deck, "")) for *_, ord_, deck in rows if isinstance(ord_, int)]
@@ -144,7 +159,7 @@ def _notes(connection: sqlite3.Connection, where: str) -> Iterator[Note]:
         yield Note(number, str(guid or number), types.get(kind), values, tuple(cards))
 
 
-def _types_and_decks_in_json(
+def _read_types_and_decks_from_json(
     connection: sqlite3.Connection, where: str
 ) -> tuple[dict[Any, NoteType], dict[Any, str]]:
     row = connection.execute("SELECT models, decks FROM col").fetchone() or ("", "")
@@ -155,7 +170,7 @@ def _types_and_decks_in_json(
         for key, model in models.items():
             fields = tuple(str(one["name"]) for one in model["flds"])
             templates = tuple((str(one["qfmt"]), str(one["afmt"])) for one in model["tmpls"])
-            types[int(key)] = NoteType(str(model["name"]), model.get("type") == CLOZE, fields, templates)
+            types[int(key)] = NoteType(str(model["name"]), model.get("type") == CLOZE_TYPE, fields, templates)
         for key, deck in named.items():
             decks[int(key)] = str(deck["name"])
     except (LookupError, TypeError, ValueError, AttributeError):
@@ -163,18 +178,18 @@ def _types_and_decks_in_json(
     return types, decks
 
 
-def _types_in_tables(connection: sqlite3.Connection) -> dict[Any, NoteType]:
+def _read_types_from_tables(connection: sqlite3.Connection) -> dict[Any, NoteType]:
     fields: dict[Any, list[str]] = {}
     for key, name in connection.execute("SELECT ntid, name FROM fields ORDER BY ntid, ord"):
         fields.setdefault(key, []).append(str(name))
     templates: dict[Any, list[tuple[str, str]]] = {}
     for key, config in connection.execute("SELECT ntid, config FROM templates ORDER BY ntid, ord"):
-        sides = _protobuf(config)
-        templates.setdefault(key, []).append((_text(sides.get(1)), _text(sides.get(2))))
+        sides = _parse_protobuf(config)
+        templates.setdefault(key, []).append((_decode_text(sides.get(1)), _decode_text(sides.get(2))))
     return {
         key: NoteType(
             str(name),
-            _protobuf(config).get(1) == CLOZE,
+            _parse_protobuf(config).get(1) == CLOZE_TYPE,
             tuple(fields.get(key, ())),
             tuple(templates.get(key, ())),
         )
@@ -182,37 +197,40 @@ def _types_in_tables(connection: sqlite3.Connection) -> dict[Any, NoteType]:
     }
 
 
-def _decks_in_table(connection: sqlite3.Connection) -> dict[Any, str]:
+def _read_decks_from_table(connection: sqlite3.Connection) -> dict[Any, str]:
     rows = connection.execute("SELECT id, name FROM decks")
     return {key: str(name).replace("\x1f", "::") for key, name in rows}
 
 
-def _text(value: int | bytes | None) -> str:
+def _decode_text(value: int | bytes | None) -> str:
     return value.decode(errors="surrogateescape") if isinstance(value, bytes) else ""
 
 
-def _protobuf(data: Any) -> Mapping[int, int | bytes]:
-    """Field number -> last value, of a Protocol Buffers message of numbers and texts; what follows damage is left."""
+def _parse_protobuf(data: Any) -> Mapping[int, int | bytes]:
+    """Return {field number: last value} of a Protocol Buffers message of numbers and strings.
+
+    Anything after a damaged field is ignored.
+    """
     values: dict[int, int | bytes] = {}
     if not isinstance(data, bytes):
         return values
-    at = 0
-    while at < len(data):
-        key, at = _varint(data, at)
-        value, at = _varint(data, at) if key & 7 in (0, 2) else (0, len(data))
+    position = 0
+    while position < len(data):
+        key, position = _parse_varint(data, position)
+        value, position = _parse_varint(data, position) if key & 7 in (0, 2) else (0, len(data))
         if key & 7 == 2:
-            values[key >> 3] = data[at : at + value]
-            at += value
+            values[key >> 3] = data[position : position + value]
+            position += value
         elif key & 7 == 0:
             values[key >> 3] = value
     return values
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _parse_varint(data: bytes, position: int) -> tuple[int, int]:
     value = shift = 0
-    while at < len(data) and shift < 64:
-        byte = data[at]
-        value, shift, at = value | (byte & 0x7F) << shift, shift + 7, at + 1
+    while position < len(data) and shift < 64:
+        byte = data[position]
+        value, shift, position = value | (byte & 0x7F) << shift, shift + 7, position + 1
         if byte < 0x80:
             break
-    return value, at
+    return value, position

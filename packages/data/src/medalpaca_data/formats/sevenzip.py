@@ -1,4 +1,4 @@
-"""Members of a .7z archive, unpacked to files. Needs py7zr, which the extra `7z` brings."""
+"""Extract files from a .7z archive. Needs py7zr: install the extra `7z` (medalpaca-data[7z])."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
-from ..core.archive import RATIO, bound
+from ..core.archive import max_unpacked_size, unpacked_size_message
 from ..core.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def unpack_7z(path: Path, names: Collection[str], folder: Path) -> dict[str, Path]:
-    """name -> file in `folder`, for each of the file names that the archive holds, in whichever of its directories.
+    """Extract the members with these file names, from any directory of the archive, and return {name: extracted file}.
 
-    Raises UserError when py7zr is not installed, and for an archive that is damaged, encrypted, or unpacks to far
-    more than it weighs (all its members count: those before a wanted one may have to be unpacked as well).
+    Raises UserError if py7zr is not installed, and for an archive that is damaged, encrypted, or unpacks to more than
+    its size allows. All members count, because those before the requested ones may have to be unpacked as well.
     """
     try:
         import py7zr
@@ -28,7 +28,7 @@ def unpack_7z(path: Path, names: Collection[str], folder: Path) -> dict[str, Pat
         raise UserError(
             f"{path}: reading .7z needs py7zr: install medalpaca-data[7z], or unpack the file yourself"
         ) from None
-    limit = bound(path.stat().st_size)
+    limit = max_unpacked_size(path.stat().st_size)
     files: dict[str, Path] = {}
     with ExitStack() as stack:
 
@@ -36,33 +36,34 @@ def unpack_7z(path: Path, names: Collection[str], folder: Path) -> dict[str, Pat
             def create(self, filename: str) -> Py7zIO:
                 name = PurePosixPath(filename).name
                 files[name] = folder / name
-                return _writer(stack.enter_context(files[name].open("wb")), limit, str(path))
+                return _open_writer(stack.enter_context(files[name].open("wb")), limit, str(path))
 
         try:
             archive = stack.enter_context(py7zr.SevenZipFile(stack.enter_context(path.open("rb"))))
-            _refuse(archive, limit, str(path))
-            if wanted := [name for name in archive.getnames() if PurePosixPath(name).name in names]:
-                archive.extract(targets=wanted, factory=ToFolder())
+            _check_archive(archive, limit, str(path))
+            if targets := [name for name in archive.getnames() if PurePosixPath(name).name in names]:
+                archive.extract(targets=targets, factory=ToFolder())
         except UserError:
             raise
-        except Exception as error:  # of lzma, struct and the reading of a damaged header, and py7zr's own
-            why = one_line(error) or type(error).__name__
-            raise UserError(f"{path}: not a readable 7z archive ({why})") from None
+        # lzma, struct, the parser of a damaged header and py7zr raise their own types.
+        except Exception as error:
+            reason = one_line(error) or type(error).__name__
+            raise UserError(f"{path}: not a readable 7z archive ({reason})") from None
     return {name: file for name, file in files.items() if name in names}
 
 
-def _refuse(archive: SevenZipFile, limit: int, where: str) -> None:
+def _check_archive(archive: SevenZipFile, limit: int, where: str) -> None:
     if archive.needs_password():
         raise UserError(f"{where}: is encrypted; unpack it first")
     if sum(member.uncompressed for member in archive.list()) > limit:
-        raise UserError(f"{where}: unpacks to more than {RATIO} times its size; refused")
+        raise UserError(unpacked_size_message(where))
 
 
-def _writer(file: BinaryIO, limit: int, where: str) -> Py7zIO:
+def _open_writer(file: BinaryIO, limit: int, where: str) -> Py7zIO:
     from py7zr.io import Py7zIO
 
     class Writer(Py7zIO):
-        """What py7zr writes a member to; it never reads back."""
+        """A write-only file for py7zr with a limit on its size."""
 
         def __init__(self) -> None:
             self._size = 0
@@ -70,7 +71,7 @@ def _writer(file: BinaryIO, limit: int, where: str) -> Py7zIO:
         def write(self, s: bytes | bytearray) -> int:
             self._size += len(s)
             if self._size > limit:
-                raise UserError(f"{where}: unpacks to more than {RATIO} times its size; refused")
+                raise UserError(unpacked_size_message(where))
             try:
                 return file.write(s)
             except OSError as error:

@@ -1,7 +1,7 @@
-"""RDF in Turtle, the regular part of it: prefixes, subjects, nested blank nodes, plain and typed strings.
+"""Parse a subset of RDF Turtle: prefixes, subjects, nested blank nodes, plain and typed strings.
 
-Enough for what programs write as records. Collections, numbers and booleans without quotes, and @base are not
-understood and say so.
+This subset is what programs write for records. Collections, numbers and booleans without quotes, and @base raise
+ValueError.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import TypeAlias
 
 Node: TypeAlias = "dict[str, list[str | Node]]"
 
-DEPTH = 50  # blank nodes inside each other
+# Nested blank nodes.
+MAX_DEPTH = 50
+UNSUPPORTED = "not valid Turtle, or a part of it that is not supported"
 TOKEN = re.compile(
     r"""\s++|\#[^\n]*+
     |(?P<iri><[^<>"{}|^`\\\s]*+>)
@@ -24,34 +26,34 @@ TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))", re.DOTALL)
-PLAIN = {"t": "\t", "n": "\n", "r": "\r", "b": "\b", "f": "\f", '"': '"', "'": "'", "\\": "\\"}
+ESCAPED_CHARACTERS = {"t": "\t", "n": "\n", "r": "\r", "b": "\b", "f": "\f", '"': '"', "'": "'", "\\": "\\"}
 
 
 def read_turtle(text: str) -> dict[str, Node]:
-    """subject -> predicate -> objects. Names stay as written (`pm:text`); an object is a text or a blank node.
+    """Return subject -> predicate -> list of objects. An object is a string or a blank node (a dictionary).
 
-    Raises ValueError for anything beyond the part described above.
+    Prefixed names stay as written (`pm:text`). Raises ValueError for text outside the supported subset.
     """
     return _Parser(text).document()
 
 
 class _Parser:
     def __init__(self, text: str) -> None:
-        self._tokens = _tokens(text)
-        self._now: tuple[str, str] = ("", "")
+        self._tokens = _tokenize(text)
+        self._token: tuple[str, str] = ("", "")
         self._advance()
 
     def document(self) -> dict[str, Node]:
         subjects: dict[str, Node] = {}
-        while self._now[0] != "end":
-            if self._now == ("type", "@prefix"):
+        while self._token[0] != "end":
+            if self._token == ("type", "@prefix"):
                 self._advance()
                 self._take("name")
                 self._take("iri")
             else:
-                kind, subject = self._now
+                kind, subject = self._token
                 if kind not in ("iri", "name"):
-                    raise ValueError("not understood as Turtle")
+                    raise ValueError(UNSUPPORTED)
                 self._advance()
                 for predicate, objects in self._predicates(0).items():
                     subjects.setdefault(subject, {}).setdefault(predicate, []).extend(objects)
@@ -59,72 +61,73 @@ class _Parser:
         return subjects
 
     def _predicates(self, depth: int) -> Node:
-        found: Node = {}
-        while self._now[0] in ("name", "iri"):
-            predicate = self._now[1]
+        node: Node = {}
+        while self._token[0] in ("name", "iri"):
+            predicate = self._token[1]
             self._advance()
-            objects = found.setdefault(predicate, [])
+            objects = node.setdefault(predicate, [])
             objects.append(self._object(depth))
-            while self._now == ("sign", ","):
+            while self._token == ("sign", ","):
                 self._advance()
                 objects.append(self._object(depth))
-            while self._now == ("sign", ";"):
+            while self._token == ("sign", ";"):
                 self._advance()
-        return found
+        return node
 
     def _object(self, depth: int) -> str | Node:
-        kind, value = self._now
+        kind, value = self._token
         self._advance()
         if (kind, value) == ("sign", "["):
-            if depth == DEPTH:
+            if depth == MAX_DEPTH:
                 raise ValueError("nested too deeply")
             node = self._predicates(depth + 1)
             self._take("sign", "]")
             return node
-        if kind == "text" and self._now[0] == "type":
-            typed = self._now[1] == "^^"
+        if kind == "text" and self._token[0] == "type":
+            typed = self._token[1] == "^^"
             self._advance()
             if typed:
-                self._take(self._now[0] if self._now[0] in ("iri", "name") else "name")
+                self._take(self._token[0] if self._token[0] in ("iri", "name") else "name")
         if kind not in ("text", "iri", "name"):
-            raise ValueError("not understood as Turtle")
+            raise ValueError(UNSUPPORTED)
         return value
 
     def _take(self, kind: str, value: str | None = None) -> None:
-        if self._now[0] != kind or value not in (None, self._now[1]):
-            raise ValueError("not understood as Turtle")
+        if self._token[0] != kind or value not in (None, self._token[1]):
+            raise ValueError(UNSUPPORTED)
         self._advance()
 
     def _advance(self) -> None:
-        self._now = next(self._tokens, ("end", ""))
+        self._token = next(self._tokens, ("end", ""))
 
 
-def _tokens(text: str) -> Iterator[tuple[str, str]]:
-    place = 0
-    while place < len(text):
-        found = TOKEN.match(text, place)
-        if not found:
-            raise ValueError("not understood as Turtle")
-        place = found.end()
-        match found.lastgroup:
+def _tokenize(text: str) -> Iterator[tuple[str, str]]:
+    position = 0
+    while position < len(text):
+        token = TOKEN.match(text, position)
+        if not token:
+            raise ValueError(UNSUPPORTED)
+        position = token.end()
+        match token.lastgroup:
             case None:
-                pass  # blanks, a comment
+                # Whitespace or a comment.
+                pass
             case "long":
-                yield "text", ESCAPE.sub(_unescape, found["long"][3:-3])
+                yield "text", ESCAPE.sub(_unescape, token["long"][3:-3])
             case "text":
-                yield "text", ESCAPE.sub(_unescape, found["text"][1:-1])
+                yield "text", ESCAPE.sub(_unescape, token["text"][1:-1])
             case "iri":
-                yield "iri", found["iri"][1:-1]
+                yield "iri", token["iri"][1:-1]
             case kind:
-                yield kind, found[0]
+                yield kind, token[0]
 
 
-def _unescape(found: re.Match[str]) -> str:
-    if code := found[1] or found[2]:
+def _unescape(escape: re.Match[str]) -> str:
+    if code := escape[1] or escape[2]:
         number = int(code, 16)
         if number > 0x10FFFF or 0xD800 <= number <= 0xDFFF:
-            raise ValueError("an escape that is no character")
+            raise ValueError("an escape that is not a character")
         return chr(number)
-    if found[3] not in PLAIN:
-        raise ValueError("not understood as Turtle")
-    return PLAIN[found[3]]
+    if escape[3] not in ESCAPED_CHARACTERS:
+        raise ValueError(UNSUPPORTED)
+    return ESCAPED_CHARACTERS[escape[3]]

@@ -1,4 +1,8 @@
-"""XML, element by element and in little memory. Document types are refused: they are what entity bombs are made of."""
+"""Read an XML file element by element, with memory for one element.
+
+Document types are refused, because entity bombs need one. The parser is expat itself, because defusedxml refuses the
+same files but loses the line number of an element; docs/architecture.md has the comparison.
+"""
 
 from __future__ import annotations
 
@@ -10,68 +14,71 @@ from xml.parsers import expat
 from ..core.errors import UserError
 from ..core.joined_digits import MARK, drop_needless_marks
 
-CHUNK = 1 << 16
-DEPTH = 200  # no format that is read here nests a tenth as deep
+CHUNK_SIZE = 1 << 16
+# Nested elements. The formats that are read here nest less than 20 deep.
+MAX_DEPTH = 200
 
 
 def read_elements(file: BinaryIO, where: str, tags: Collection[str]) -> Iterator[tuple[str, Element]]:
-    """("line N", element) of every outermost element named in `tags`, whole, namespaces cut from its names.
+    """Yield ("line N", element) for every outermost element named in `tags`, with its content.
 
-    Raises UserError, with file and line, for XML that is not well-formed or cut off, nested too deeply, or that
-    declares a document type.
+    Namespace prefixes are removed from element names. Raises UserError, with file and line, for XML that is not
+    well-formed, is truncated, nests more than 200 deep, or declares a document type.
     """
-    reader = _Reader(where, tags)
+    builder = _ElementBuilder(where, tags)
     parser = expat.ParserCreate()
     parser.buffer_text = True
     parser.ordered_attributes = False
-    parser.StartElementHandler = reader.start
-    parser.EndElementHandler = reader.end
-    parser.CharacterDataHandler = reader.text
-    parser.StartDoctypeDeclHandler = reader.refuse
-    reader.line = lambda: parser.CurrentLineNumber
+    parser.StartElementHandler = builder.start
+    parser.EndElementHandler = builder.end
+    parser.CharacterDataHandler = builder.text
+    parser.StartDoctypeDeclHandler = builder.refuse_doctype
+    builder.line = lambda: parser.CurrentLineNumber
     try:
-        while data := file.read(CHUNK):
+        while data := file.read(CHUNK_SIZE):
             parser.Parse(data, False)
-            yield from reader.take()
+            yield from builder.pop_elements()
         parser.Parse(b"", True)
     except expat.ExpatError as error:
         raise UserError(
             f"{where} line {error.lineno}: not well-formed XML ({expat.errors.messages[error.code]})"
         ) from None
-    except (ValueError, LookupError) as error:  # an encoding that Python does not know
+    # An encoding that Python does not know.
+    except (ValueError, LookupError) as error:
         raise UserError(f"{where}: not readable XML ({error})") from None
-    yield from reader.take()
+    yield from builder.pop_elements()
 
 
 def element_text(element: Element) -> str:
-    """Return all text inside an element, with a mark where a tag between two digits goes."""
+    """Return all text inside an element, with a mark between two digits that are separated only by a tag."""
     return drop_needless_marks(MARK.join(element.itertext()))
 
 
-class _Reader:
-    """Builds one wanted element at a time; everything around it is forgotten at once."""
+class _ElementBuilder:
+    """Handlers for expat that build the elements named in `tags` and ignore everything around them."""
 
     def __init__(self, where: str, tags: Collection[str]) -> None:
         self._where, self._tags = where, tags
         self._builder: TreeBuilder | None = None
-        self._depth = self._inside = 0
-        self._place = ""
-        self._done: list[tuple[str, Element]] = []
+        self._depth = self._element_depth = 0
+        self._location = ""
+        self._elements: list[tuple[str, Element]] = []
         self.line: Callable[[], int] = lambda: 0
 
-    def take(self) -> list[tuple[str, Element]]:
-        done, self._done = self._done, []
-        return done
+    def pop_elements(self) -> list[tuple[str, Element]]:
+        elements, self._elements = self._elements, []
+        return elements
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         self._depth += 1
-        if self._depth > DEPTH:
-            raise UserError(f"{self._where} line {self.line()}: nested more than {DEPTH} deep; refused")
+        if self._depth > MAX_DEPTH:
+            raise UserError(f"{self._where} line {self.line()}: nested more than {MAX_DEPTH} deep; refused")
         name = name.rpartition(":")[2]
         if self._builder is None:
             if name not in self._tags:
                 return
-            self._builder, self._inside, self._place = TreeBuilder(), self._depth, f"line {self.line()}"
+            self._builder = TreeBuilder()
+            self._element_depth, self._location = self._depth, f"line {self.line()}"
         self._builder.start(name, attributes)
 
     def text(self, data: str) -> None:
@@ -81,12 +88,12 @@ class _Reader:
     def end(self, name: str) -> None:
         if self._builder is not None:
             self._builder.end(name.rpartition(":")[2])
-            if self._depth == self._inside:
-                self._done.append((self._place, self._builder.close()))
+            if self._depth == self._element_depth:
+                self._elements.append((self._location, self._builder.close()))
                 self._builder = None
         self._depth -= 1
 
-    def refuse(self, *_: object) -> None:
+    def refuse_doctype(self, *_: object) -> None:
         raise UserError(
             f"{self._where} line {self.line()}: declares a document type; refused (remove the line)"
         )

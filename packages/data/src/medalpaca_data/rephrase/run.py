@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..sources.anki import CARD, GAP, ONE_GAP, SEVERAL_GAPS
+from ..sources.anki import CARD_INSTRUCTION, GAP, ONE_GAP_INSTRUCTION, SEVERAL_GAPS_INSTRUCTION
 from .checks import find_fault
 from .prompts import Prompt, Rephrase, Request, Texts, make_request, sampling_parameters
 from .store import parse_response, parse_texts
@@ -95,7 +95,7 @@ def rephrase_by_rule(texts: Texts) -> dict[str, str] | None:
     """The row's three texts as question and answer; None where it stays as it is."""
     instruction = texts["instruction"]
     # A card's front is its question; elsewhere an input is context, and the instruction the question.
-    card = instruction in (CARD, ONE_GAP, SEVERAL_GAPS)
+    card = instruction in (CARD_INSTRUCTION, ONE_GAP_INSTRUCTION, SEVERAL_GAPS_INSTRUCTION)
     front = (texts["input"] if card else instruction).strip()
     question = _gap_question(front, instruction) if GAP in front else _heading_question(front)
     if question is None and card and front.endswith("?"):
@@ -108,7 +108,7 @@ def rephrase_by_rule(texts: Texts) -> dict[str, str] | None:
 def _gap_question(text: str, instruction: str) -> str:
     if text.count(GAP) == 1:
         return f"What belongs in the gap in this text?\n{text}"
-    form = ", separated by semicolons" if instruction == SEVERAL_GAPS else ""
+    form = ", separated by semicolons" if instruction == SEVERAL_GAPS_INSTRUCTION else ""
     return f"What belongs in the gaps in this text, in their order{form}?\n{text}"
 
 

@@ -1,4 +1,4 @@
-"""Rows that are already instruction rows: Alpaca's three fields, or two columns that say the same under other names."""
+"""Instruction rows in the Alpaca layout (instruction, input, output), or in columns with other names."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ..core.row import FIELDS, TEXTS, Row, parse_row
-from .base import About, Name, PlainFile, row_split
+from .base import FileSource, Name, SourceInfo, parse_row_split
 
-Field_ = Literal["instruction", "input", "output", "url", "licence", "attribution", "split", "group"]
+RowField = Literal["instruction", "input", "output", "url", "licence", "attribution", "split", "group"]
 
-# Columns of well-known layouts. Whatever else a file calls them, the recipe says in `fields`.
+# Columns of well-known layouts, tried in this order. For other column names the recipe sets `fields`.
 LAYOUTS: tuple[Mapping[str, str], ...] = (
     {"instruction": "instruction", "input": "input", "output": "output"},
     {"instruction": "instruction", "input": "context", "output": "response"},
@@ -23,55 +23,59 @@ LAYOUTS: tuple[Mapping[str, str], ...] = (
     {"instruction": "prompt", "output": "response"},
     {"instruction": "question", "output": "answer"},
 )
-TURNS = ("messages", "conversations", "conversation")
-WRONG_LABELS = re.compile(r"Is this describing a \(1\) directly correlative relationship")
+TURN_COLUMNS = ("messages", "conversations", "conversation")
+WRONG_LABEL_INSTRUCTION = re.compile(r"Is this describing a \(1\) directly correlative relationship")
 
 
-class Alpaca(PlainFile):
-    """`fields` names the columns: {instruction: question, output: answer}; without it well-known layouts are known.
+class Alpaca(FileSource):
+    """A file of instruction rows.
 
-    `group` is a regular expression; what its first group finds in the input keeps rows together in a split.
+    `fields` names the columns, for instance {instruction: question, output: answer}; by default well-known layouts are
+    recognized. `group` is a regular expression for the input: rows with the same text in its first group stay in one
+    split.
     """
 
-    about: ClassVar[About] = About(
+    about: ClassVar[SourceInfo] = SourceInfo(
         title="any file of instruction rows, on disk or on the hub",
         format=".json .jsonl .csv .tsv (.gz) .parquet: instruction, input, output; or columns named in fields:",
-        get="yours, or a dataset on the Hugging Face hub (hub:, revision:, file:)",
-        licence="whatever the file's is: say it with licence:",
+        get="your own file, or a dataset on the Hugging Face hub (hub:, revision:, file:)",
+        licence="that of the file; set it with licence:",
         size="any",
         rows="any",
         default=False,
-        remark="rows marked test are left out, dev held out; licence, attribution and url are yours to declare",
+        remark="rows marked test are excluded, rows marked dev are held out; set licence, attribution and url",
     )
 
     kind: Literal["alpaca"] = "alpaca"
     name: Name = "alpaca"
     split: Literal["train", "dev", "none"] = "none"
     group: str | None = None
-    fields: dict[Field_, str] | None = Field(default=None, min_length=1)
+    fields: dict[RowField, str] | None = Field(default=None, min_length=1)
 
     @field_validator("group")
     @classmethod
-    def _compiles(cls, value: str | None) -> str | None:
+    def _check_group(cls, value: str | None) -> str | None:
         try:
             if value is not None and re.compile(value).groups < 1:
-                raise ValueError("a regular expression with one group in parentheses is expected")
+                raise ValueError(
+                    f"{value!r} has no group in parentheses; expected one, as in 'case (\\\\d+)'"
+                )
         except re.error as error:
-            raise ValueError(f"not a regular expression ({error})") from None
+            raise ValueError(f"{value!r} is not a regular expression ({error})") from None
         return value
 
     @model_validator(mode="after")
-    def _asks_and_answers(self) -> Alpaca:
+    def _check_fields(self) -> Alpaca:
         if self.fields and not ("output" in self.fields and {"instruction", "input"} & set(self.fields)):
-            raise ValueError("fields: must name a column for output, and one for instruction or input")
+            raise ValueError("fields: must name a column for output and one for instruction or input")
         return self
 
     def row(self, record: Any, source_id: str) -> Row:
-        row = parse_row(self._named(record))
-        split = row_split(row.split, self.split)
-        if WRONG_LABELS.search(row.instruction):
+        row = parse_row(self._rename_columns(record))
+        split = parse_row_split(row.split, self.split)
+        if WRONG_LABEL_INSTRUCTION.search(row.instruction):
             raise ValueError(
-                "published causal labels, all of them wrong: kind pubmed_causal builds them anew"
+                "labels of the published pubmed_causal are all wrong; use kind: pubmed_causal instead"
             )
         return dataclasses.replace(
             row,
@@ -84,25 +88,27 @@ class Alpaca(PlainFile):
             group=row.group or self._group(row),
         )
 
-    def _named(self, record: Any) -> Any:
-        """The record under our own names."""
+    def _rename_columns(self, record: Any) -> Any:
+        """Return the record with its columns renamed to instruction, input and output."""
         if not isinstance(record, Mapping):
             return record
         if self.fields:
-            if any(name not in record for name in self.fields.values()):
-                raise ValueError("lacks a column that fields: names")
-            named = {ours: record[theirs] for ours, theirs in self.fields.items()}
-            # Not named, it is heeded all the same: a column that says test must not be overlooked.
+            if missing := [column for column in self.fields.values() if column not in record]:
+                # `fields` comes from the recipe, so its column name may stand in a reason.
+                raise ValueError(f"no column {missing[0]!r}, which fields: names")
+            named = {field: record[column] for field, column in self.fields.items()}
+            # The column `split` is read even if `fields` does not name it, so that test rows are recognized.
             return {"instruction": "", "split": record.get("split"), **named}
-        if any(isinstance(record.get(name), list) for name in TURNS):
-            raise ValueError("turns of a conversation: kind chat reads them")
+        if any(isinstance(record.get(name), list) for name in TURN_COLUMNS):
+            raise ValueError("a conversation of several turns; use kind: chat")
         for layout in LAYOUTS:
-            # An Alpaca row may lack its input.
-            if all(name in record for ours, name in layout.items() if (ours, name) != ("input", "input")):
+            # An Alpaca row may have no input.
+            required = [name for field, name in layout.items() if (field, name) != ("input", "input")]
+            if all(name in record for name in required):
                 extra = {name: record[name] for name in FIELDS if name in record and name not in TEXTS}
-                return extra | {ours: record.get(name) for ours, name in layout.items()}
+                return extra | {field: record.get(name) for field, name in layout.items()}
         return record
 
     def _group(self, row: Row) -> str | None:
-        found = re.search(self.group, row.input or row.instruction) if self.group else None
-        return f"{self.name}:{found[1].strip().lower()}" if found else None
+        match = re.search(self.group, row.input or row.instruction) if self.group else None
+        return f"{self.name}:{match[1].strip().lower()}" if match else None

@@ -1,11 +1,10 @@
-"""Anki's card templates: `{{Field}}`, `{{filter:Field}}`, and parts shown only where a field is filled or empty.
+"""Anki decks: flash cards as question and answer, cloze deletions as text with gaps. Cards with pictures are excluded.
 
-Cloze deletions, `{{c1::text::hint}}`: a text with the gaps of one card, and what the gaps hide.
+A record is a card. Its text is what Anki shows: the card template is rendered with the fields of the note. A note with
+several kinds of cards gives a row for each. A card that swaps the sides of another card gives none.
 
-Anki decks: flash cards as questions and answers, cloze deletions as texts with gaps. Picture cards are left out.
-
-A record is a card. What Anki would show is what is read: the card's own template decides, so a note with several
-kinds of cards gives a row for each, but a card that only swaps the sides of another gives none.
+The module also renders card templates (`{{Field}}`, `{{filter:Field}}`, conditional parts) and cloze deletions
+(`{{c1::text::hint}}`).
 """
 
 from __future__ import annotations
@@ -20,34 +19,35 @@ from typing import ClassVar, Literal
 from pydantic import model_validator
 
 from ..core.errors import UserError
-from ..core.files import existing, is_text
+from ..core.files import is_text
 from ..core.joined_digits import MARK, remove_marks
 from ..formats.apkg import Note, NoteType, read_notes
 from ..formats.html import html_text
-from .base import About, BaseSource, LeftOut, Name, Record, Reject
+from .base import BaseSource, ExcludedError, Name, Record, Reject, SourceInfo
 
 TAG = re.compile(r"\{{2,3}([^{}]*)\}{2,3}")
-BLANK = re.compile(r"<(?:br|div|/div|p|/p|span|/span)\b[^<>]{0,200}>|&nbsp;|\s", re.IGNORECASE)
+EMPTY_CONTENT = re.compile(r"<(?:br|div|/div|p|/p|span|/span)\b[^<>]{0,200}>|&nbsp;|\s", re.IGNORECASE)
 
-# What Anki itself fills in: the front again on the back, and where the card lies. None of it is asked for.
-OWN = frozenset({"FrontSide", "Tags", "Type", "Deck", "Subdeck", "Card", "CardFlag", "CardID"})
+# Fields that Anki fills in itself. Their values are not part of the question.
+BUILT_IN_FIELDS = frozenset({"FrontSide", "Tags", "Type", "Deck", "Subdeck", "Card", "CardFlag", "CardID"})
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side of a card: its HTML, and the contents of the fields that are seen on it."""
+    """One side of a card: its HTML, and the values of the fields that are visible on it."""
 
     html: str
     fields: tuple[str, ...]
 
 
-def render(
+def render_side(
     template: str, fields: Mapping[str, str], *, back: bool, cloze: Callable[[str], str] | None = None
 ) -> Side:
-    """A side of a card, of field name -> HTML. `cloze` makes the gaps where the template asks for them.
+    """Render one side of a card from its template and its fields (name -> HTML).
 
-    Hints, speech and boxes to type in are left out: they are not seen until somebody acts. Raises ValueError, with
-    a short reason, for a template that names an unknown field or does not close what it opens.
+    `cloze` is called for each field with the filter `cloze` and returns the text with gaps. Hints, speech and input
+    boxes are omitted, because they are hidden until the user acts. Raises ValueError for a template with an unknown
+    field or an unclosed conditional part.
     """
     shown: list[str] = []
     used: list[str] = []
@@ -62,52 +62,53 @@ def render(
         match word[:1]:
             case "#" | "^":
                 name = word[1:].strip()
-                open_parts.append((name, _filled(name, fields) == (word[0] == "#")))
+                open_parts.append((name, _is_filled(name, fields) == (word[0] == "#")))
             case "/":
                 if not open_parts or open_parts.pop()[0] != word[1:].strip():
-                    raise ValueError("its card template closes what it did not open")
+                    raise ValueError("the card template closes a part that it did not open")
             case "!" | "=":
                 continue
             case _ if visible:
                 *filters, name = (part.strip() for part in word.split(":"))
-                value = _field(name, fields)
-                if _hidden(filters, back=back):
+                value = _field_value(name, fields)
+                if _is_hidden(filters, back=back):
                     continue
                 used.append(value)
                 if "cloze" in filters and cloze:
                     value = cloze(value)
                 shown.append(html.escape(html_text(value)) if "text" in filters else value)
     if open_parts:
-        raise ValueError("its card template does not close what it opens")
+        raise ValueError("the card template does not close a part that it opens")
     return Side("".join([*shown, template[end:]]), tuple(used))
 
 
-def _field(name: str, fields: Mapping[str, str]) -> str:
-    if name not in fields and name not in OWN:
-        raise ValueError("its card template names a field that the note type does not have")
+def _field_value(name: str, fields: Mapping[str, str]) -> str:
+    if name not in fields and name not in BUILT_IN_FIELDS:
+        raise ValueError("the card template uses a field that the note type does not have")
     return fields.get(name, "")
 
 
-def _filled(name: str, fields: Mapping[str, str]) -> bool:
-    """Whether a field holds anything. `{{#c1}}` asks for a cloze number, which the caller puts among the fields."""
-    return bool(BLANK.sub("", fields.get(name, "")))
+def _is_filled(name: str, fields: Mapping[str, str]) -> bool:
+    """Return whether a field is not empty. For `{{#c1}}`, the caller adds the cloze number as a field."""
+    return bool(EMPTY_CONTENT.sub("", fields.get(name, "")))
 
 
-def _hidden(filters: list[str], *, back: bool) -> bool:
+def _is_hidden(filters: list[str], *, back: bool) -> bool:
     return any(
         word == "hint" or word.split(" ")[0] == "tts" or (word == "type" and not back) for word in filters
     )
 
 
 GAP = "____"
-DEPTH = 20  # nobody writes more than a few inside one another
+# Nested cloze deletions.
+MAX_DEPTH = 20
 
-TOKEN = re.compile(r"\{\{c([0-9]{1,4}(?:,[0-9]{1,4}){0,20})::|\}\}", re.IGNORECASE)
+CLOZE_TOKEN = re.compile(r"\{\{c([0-9]{1,4}(?:,[0-9]{1,4}){0,20})::|\}\}", re.IGNORECASE)
 
 
 @dataclass(slots=True)
 class _Cloze:
-    """One deletion; `opening` is its first mark as it stands in the text, `numbers` the cards it is a gap on."""
+    """One cloze deletion: its opening mark as written, the cards on which it is a gap, its parts and its hint."""
 
     opening: str = ""
     numbers: frozenset[int] = frozenset()
@@ -115,71 +116,74 @@ class _Cloze:
     hint: str = ""
 
     def add(self, text: str) -> None:
-        """Text directly inside; what follows the first double colon is the hint."""
+        """Append text; the text after the first double colon is the hint."""
         if self.opening and not self.hint:
             text, _, self.hint = text.partition("::")
         if text:
             self.parts.append(text)
 
 
-def with_gaps(text: str, number: int) -> tuple[str, list[str]]:
-    """The text of card `number`, a gap (and its hint) for each of its deletions and all others filled in; and what
-    belongs in the gaps, in their order, none if no deletion has the number. HTML is left as it is.
+def split_cloze(text: str, number: int) -> tuple[str, list[str]]:
+    """Return the text of card `number` with gaps, and the hidden answers in order.
 
-    Raise ValueError for deletions nested more than 20 deep, and JoinedDigits where a deletion that is filled in
-    has digits on both sides of its edge: 10{{c2::9}}.
+    Each deletion with this number becomes a gap with its hint; all others are filled in. HTML is not changed.
+    Raises ValueError for deletions nested more than 20 deep, and JoinedDigits if filling in a deletion would join
+    digits, as in 10{{c2::9}}.
     """
     answers: list[str] = []
-    shown = remove_marks(_show(_parse(text), number, answers))
+    shown = remove_marks(_render_cloze(_parse_cloze(text), number, answers))
     return shown, [remove_marks(answer) for answer in answers]
 
 
-def _parse(text: str) -> _Cloze:
-    open_ones = [_Cloze()]
+def _parse_cloze(text: str) -> _Cloze:
+    stack = [_Cloze()]
     end = 0
-    for token in TOKEN.finditer(text):
-        open_ones[-1].add(text[end : token.start()])
+    for token in CLOZE_TOKEN.finditer(text):
+        stack[-1].add(text[end : token.start()])
         end = token.end()
         if token[1]:
-            if len(open_ones) > DEPTH:
-                raise ValueError(f"clozes nested more than {DEPTH} deep")
-            open_ones.append(_Cloze(token[0], frozenset(map(int, token[1].split(",")))))
-        elif len(open_ones) > 1:
-            done = open_ones.pop()
-            open_ones[-1].parts.append(done)
+            if len(stack) > MAX_DEPTH:
+                raise ValueError(f"clozes nested more than {MAX_DEPTH} deep")
+            stack.append(_Cloze(token[0], frozenset(map(int, token[1].split(",")))))
+        elif len(stack) > 1:
+            done = stack.pop()
+            stack[-1].parts.append(done)
         else:
-            open_ones[-1].add(token[0])
-    open_ones[-1].add(text[end:])
-    while len(open_ones) > 1:  # never closed: text like any other
-        done = open_ones.pop()
+            stack[-1].add(token[0])
+    stack[-1].add(text[end:])
+    # A deletion that is never closed is plain text.
+    while len(stack) > 1:
+        done = stack.pop()
         hint = f"::{done.hint}" if done.hint else ""
-        open_ones[-1].parts += [done.opening, *done.parts, hint]
-    return open_ones[0]
+        stack[-1].parts += [done.opening, *done.parts, hint]
+    return stack[0]
 
 
-def _show(cloze: _Cloze, number: int | None, answers: list[str]) -> str:
+def _render_cloze(cloze: _Cloze, number: int | None, answers: list[str]) -> str:
     shown = []
     for part in cloze.parts:
         if isinstance(part, str):
             shown.append(part)
         elif number in part.numbers:
-            answers.append(_show(part, None, []))
+            answers.append(_render_cloze(part, None, []))
             shown.append(f"{GAP} ({part.hint})" if part.hint else GAP)
         else:
-            shown += (MARK, _show(part, number, answers), MARK)
+            shown += (MARK, _render_cloze(part, number, answers), MARK)
     return "".join(shown)
 
 
-SUFFIXES = (".apkg", ".colpkg")
+DECK_SUFFIXES = (".apkg", ".colpkg")
 
-CARD = "Answer the question on this flash card."
-ONE_GAP = "Say what belongs in the gap in this text."
-SEVERAL_GAPS = "Say what belongs in the gaps in this text, in their order, separated by semicolons."
+CARD_INSTRUCTION = "Answer the question on this flash card."
+ONE_GAP_INSTRUCTION = "Say what belongs in the gap in this text."
+SEVERAL_GAPS_INSTRUCTION = (
+    "Say what belongs in the gaps in this text, in their order, separated by semicolons."
+)
 
 ANSWER_LINE = re.compile(r"""<hr\b[^<>]{0,200}\bid\s{0,9}=\s{0,9}["']?answer\b[^<>]{0,200}>""", re.IGNORECASE)
 
-# What cannot be put into words, and how it shows in a field.
-UNFIT = (
+# Content that text cannot represent: the reason, and a pattern for the HTML of a field.
+UNSUPPORTED_CONTENT = (
     ("an image occlusion card", re.compile(r"\{\{c\d{1,4}::image-occlusion:", re.IGNORECASE)),
     ("a card with a picture", re.compile(r"<(?:img|svg|picture|canvas|object|embed)\b", re.IGNORECASE)),
     (
@@ -191,16 +195,16 @@ UNFIT = (
 
 
 class Anki(BaseSource):
-    """`path` is a deck or a directory of decks; `paths` are several."""
+    """Anki decks: `path` is one deck or a directory of decks, `paths` is a list of these."""
 
-    about: ClassVar[About] = About(
+    about: ClassVar[SourceInfo] = SourceInfo(
         title="Anki decks: flash cards and cloze deletions",
         format="Anki packages (.apkg, .colpkg), from any version of Anki",
-        get="your own decks, or a deck from AnkiWeb's list of shared decks; in Anki: File, Export",
-        licence="the deck's own; many copy commercial study books, so set licence: only where you know it",
-        size="1 to 500 MB a deck, nearly all of it pictures that are not read",
-        rows="one for each card without a picture; Medical Meadow (2023) had 33,955 from its medical decks",
-        remark="the decks of 2023 were never published: bring your own",
+        get="your own decks (in Anki: File, Export), or a shared deck from AnkiWeb",
+        licence="that of the deck; many decks copy commercial books, so set licence: only if you know it",
+        size="1 to 500 MB per deck, mostly pictures, which are not read",
+        rows="one per card without a picture; Medical Meadow (2023) had 33,955 from its medical decks",
+        remark="the decks used in 2023 were never published; use your own",
     )
 
     kind: Literal["anki"] = "anki"
@@ -209,21 +213,21 @@ class Anki(BaseSource):
     paths: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _some_deck(self) -> Anki:
+    def _check_paths(self) -> Anki:
         if (self.path is None) == (not self.paths):
-            raise ValueError("either path: (a deck or a directory of decks) or paths: (several) is needed")
+            raise ValueError("set either path: (a deck or a directory of decks) or paths: (a list of these)")
         return self
 
     def files(self, root: Path) -> list[Path]:
         files: list[Path] = []
         for path in self.paths or (self.path,):
-            place = existing(root / Path(path or "").expanduser(), f"deck (source {self.name!r})")
-            found = [place]
-            if place.is_dir():
-                found = sorted(file for file in place.rglob("*") if file.suffix.lower() in SUFFIXES)
-            if not found:
-                raise UserError(f"{place}: no .apkg or .colpkg file in this directory")
-            files += found
+            deck = self.resolve(root, path or "", "deck")
+            decks = [deck]
+            if deck.is_dir():
+                decks = sorted(file for file in deck.rglob("*") if file.suffix.lower() in DECK_SUFFIXES)
+            if not decks:
+                raise UserError(f"{deck}: no .apkg or .colpkg file in this directory")
+            files += decks
         return list(dict.fromkeys(files))
 
     def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
@@ -232,88 +236,93 @@ class Anki(BaseSource):
                 yield from self._cards(file.name, note)
 
     def _cards(self, file: str, note: Note) -> Iterator[Record]:
-        """A row or a reject for each card of a note; one reject for a note that has no card."""
+        """Yield a row or a reject for each card of a note, and one reject for a note without cards."""
         record = {"type": note.type and note.type.name, "fields": note.values}
         if not note.cards:
             yield Reject(file, f"note {note.id}", "a note without a card", record)
         earlier: list[tuple[str, str]] = []
         for number, deck in note.cards:
-            place = f"note {note.id} card {number + 1}"
+            location = f"note {note.id} card {number + 1}"
             try:
-                instruction, question, answer = _card(note, number)
+                instruction, question, answer = _read_card(note, number)
                 if any(question == back or answer == front for front, back in earlier):
-                    raise LeftOut("a reversed card")
+                    raise ExcludedError("a reversed card")
             except ValueError as error:
-                yield Reject.of(file, place, error, record)
+                yield Reject.of(file, location, error, record)
                 continue
             if not (note.type and note.type.cloze):
                 earlier.append((question, answer))
             named = f"Anki deck {deck}" if deck not in ("", "Default") and is_text(deck) else None
-            yield self.make(
-                source_id=f"{file} {place}",
+            yield self.make_row(
+                source_id=f"{file} {location}",
                 instruction=instruction,
                 input=question,
                 output=answer,
                 attribution="; ".join(filter(None, (self.attribution, named))) or None,
-                # The id that a note keeps in every package, so that two exports of a deck are not split either.
+                # A note has the same guid in every package, so two exports of a deck stay in one split.
                 group=f"{self.name}:{note.guid if is_text(note.guid) else note.id}",
             )
 
 
-def _card(note: Note, number: int) -> tuple[str, str, str]:
-    """Instruction, question and answer of a note's card. Raises ValueError, or LeftOut, with the reason."""
+def _read_card(note: Note, number: int) -> tuple[str, str, str]:
+    """Return instruction, question and answer of a card. Raises ValueError or ExcludedError with the reason."""
     kind = note.type
     if kind is None:
-        raise ValueError("its note type is not in the package")
+        raise ValueError("the note type is not in the package")
     if len(note.values) != len(kind.fields):
-        raise ValueError("its fields are not those of its note type")
+        raise ValueError("the number of fields differs from the note type")
     if not all(
         map(is_text, (*note.values, *kind.fields, *(side for both in kind.templates for side in both)))
     ):
-        raise ValueError("its text is not UTF-8")
+        raise ValueError("the text is not UTF-8")
     fields = dict(zip(kind.fields, note.values, strict=True))
-    return _cloze_card(kind, fields, number) if kind.cloze else _plain_card(kind, fields, number)
+    return _read_cloze_card(kind, fields, number) if kind.cloze else _read_basic_card(kind, fields, number)
 
 
-def _plain_card(kind: NoteType, fields: dict[str, str], number: int) -> tuple[str, str, str]:
+def _read_basic_card(kind: NoteType, fields: dict[str, str], number: int) -> tuple[str, str, str]:
     if not 0 <= number < len(kind.templates):
-        raise ValueError("its note type has no such card")
+        raise ValueError("the note type has no such card")
     front, back = kind.templates[number]
-    asked, told = render(front, fields, back=False), render(back, fields, back=True)
-    _refuse_unfit(asked, told)
-    question, whole = html_text(asked.html), html_text(told.html)
-    tail = ANSWER_LINE.split(told.html, maxsplit=1)[1:]
-    # Without the line, the back often repeats the front before it answers.
-    answer = html_text(tail[0]) if tail else whole.removeprefix(question).strip()
+    front_side, back_side = render_side(front, fields, back=False), render_side(back, fields, back=True)
+    _exclude_unsupported(front_side, back_side)
+    question, back_text = html_text(front_side.html), html_text(back_side.html)
+    after_line = ANSWER_LINE.split(back_side.html, maxsplit=1)[1:]
+    # Without the answer line, the back often repeats the front before the answer.
+    answer = html_text(after_line[0]) if after_line else back_text.removeprefix(question).strip()
     if not question:
-        raise LeftOut("an empty card")
+        raise ExcludedError("an empty card")
     if not answer:
         raise ValueError("no answer")
-    return CARD, question, answer
+    return CARD_INSTRUCTION, question, answer
 
 
-def _cloze_card(kind: NoteType, fields: dict[str, str], number: int) -> tuple[str, str, str]:
+def _read_cloze_card(kind: NoteType, fields: dict[str, str], number: int) -> tuple[str, str, str]:
     if not kind.templates:
-        raise ValueError("its note type has no such card")
+        raise ValueError("the note type has no such card")
     answers: list[str] = []
 
     def gaps(value: str) -> str:
-        text, hidden = with_gaps(value, number + 1)
+        text, hidden = split_cloze(value, number + 1)
         answers.extend(hidden)
         return text
 
-    shown = render(kind.templates[0][0], {**fields, f"c{number + 1}": "1"}, back=False, cloze=gaps)
-    _refuse_unfit(shown)
-    if not answers:  # the deletion was edited away; Anki calls such a card empty and offers to remove it
-        raise LeftOut("an empty card")
+    shown = render_side(kind.templates[0][0], {**fields, f"c{number + 1}": "1"}, back=False, cloze=gaps)
+    _exclude_unsupported(shown)
+    # The deletion was removed from the text. Anki calls such a card empty and offers to delete it.
+    if not answers:
+        raise ExcludedError("an empty card")
     texts = [html_text(answer) for answer in answers]
     if not all(texts):
         raise ValueError("no answer")
-    return ONE_GAP if len(texts) == 1 else SEVERAL_GAPS, html_text(shown.html), "; ".join(texts)
+    return (
+        ONE_GAP_INSTRUCTION if len(texts) == 1 else SEVERAL_GAPS_INSTRUCTION,
+        html_text(shown.html),
+        "; ".join(texts),
+    )
 
 
-def _refuse_unfit(*sides: Side) -> None:
+def _exclude_unsupported(*sides: Side) -> None:
     content = "\n".join(value for side in sides for value in side.fields)
-    for reason, pattern in UNFIT:
+    for reason, pattern in UNSUPPORTED_CONTENT:
         if pattern.search(content):
-            raise LeftOut(reason)
+            raise ExcludedError(reason)

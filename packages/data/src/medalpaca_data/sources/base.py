@@ -1,12 +1,6 @@
-"""What every source has: a name, files, and a reader that yields a row or a reject for each record it meets.
+"""Base classes of all sources: settings, raw files, and one row, reject or context record for each raw record.
 
-Which part of a corpus a file is. Test rows are never used for training: not by setting, not by file name.
-
-A source that is one plain data file: on disk, or in a dataset on the hub, pinned to a commit.
-
-Exam items as rows: letter questions, so that training asks as the exam will.
-
-A part of a published mix that is refused: it stands in the recipe and in the account, and brings no row.
+Also here: the rules that keep test splits out of training, and the conversion of an exam item to a row.
 """
 
 from __future__ import annotations
@@ -16,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -31,100 +25,134 @@ from ..exams.exam import unscorable
 from ..exams.item import Item, content_item_id
 from ..exams.prompts import LETTER_INSTRUCTION, exam_input
 
-# Also the name of a file in rejected/, so it must not lead anywhere else.
+# Also a file name in rejected/, so path separators are not allowed.
 Name = Annotated[str, Field(pattern=r"^[\w.-]*\w[\w.-]*$")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class About:
-    """What `data sources` says of a kind of source: facts for somebody who has to get the raw file."""
+class SourceInfo:
+    """Description of a source, as `data sources` prints it: what it is and how to get the raw files.
 
-    title: str  # one line: what is in it
-    format: str  # of the raw files that are read
-    get: str  # where the raw file is to be had
+    Attributes:
+        title: Contents, in one line.
+        format: File formats that are read.
+        get: Where the raw files can be downloaded.
+        licence: Licence of the raw files.
+        size: Approximate size of the raw files.
+        rows: Number of rows, and for which release.
+        default: Whether the `medical_meadow` recipe uses the source.
+        remark: Why it is not used by default, or what to know before use.
+        patient_text: Whether patients wrote the text or it is about patients. Training then requires a record of
+            de-identification.
+    """
+
+    title: str
+    format: str
+    get: str
     licence: str
-    size: str  # of the raw file, about
-    rows: str  # how many rows it gives, and of which release
-    default: bool = True  # part of the medical_meadow recipe
-    remark: str = ""  # why it is off, or what to know before using it
-    patient_text: bool = False  # written by or about patients: training demands a de-identification record
+    size: str
+    rows: str
+    default: bool = True
+    remark: str = ""
+    patient_text: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A record that did not become a row: where it stood, why, and the record itself so that nothing is lost.
+    """A record that did not become a row: its file and location, the reason, and the record itself.
 
-    `by_rule` says that the record is sound and left out on purpose (a low score, a test row, a picture card); only
-    others count towards `max_reject_share`. Reasons are counted, so they name a kind of fault, not its text;
-    `evidence` shows the fault in this record.
+    `by_rule` is true for a valid record that a rule excludes (a low score, a test row, a card with a picture). Only the
+    other rejects count towards `max_reject_share`. Rejects are counted by reason, so a reason names a kind of fault
+    and contains no text of the record; `evidence` has the details.
     """
 
     file: str
-    place: str
+    location: str
     reason: str
     record: Any
     by_rule: bool = False
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, file: str, place: str, error: ValueError | BadRecord, record: Any = None) -> Reject:
-        """What `error` says of a record: that it is left out, that it makes no row, or that it cannot be read."""
+    def of(cls, file: str, location: str, error: ValueError | BadRecord, record: Any = None) -> Reject:
+        """Return the reject for `error`: an excluded record, an invalid record, or an unreadable one."""
         if isinstance(error, BadRecord):
-            return cls(file, place, error.reason, error.record)
+            return cls(file, location, error.reason, error.record)
         evidence = {"digits": error.digits} if isinstance(error, JoinedDigits) else {}
-        return cls(file, place, str(error), record, isinstance(error, LeftOut), evidence)
+        return cls(file, location, str(error), record, isinstance(error, ExcludedError), evidence)
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A record that is read for the sake of others and can never be a row itself: the question over its answers."""
+    """A record that only gives context to others and never becomes a row, such as a question with several answers.
 
-    kind: str  # in the plural, for the ledger: "questions"
+    `kind` is a plural noun for the ledger: "questions".
+    """
+
+    kind: str
 
 
 Record = Row | Reject | Context
 
 
-class LeftOut(ValueError):
-    """Raised by `row` for a sound record that a rule leaves out; its text is the reason."""
+class ExcludedError(ValueError):
+    """Raised for a valid record that a rule excludes; the message is the reason in the ledger."""
 
 
 class BaseSource(Config):
-    """A source as a recipe names it. Its fields are its settings; `records` does the work."""
+    """A source in a recipe. Its fields are its settings, and `records` yields its rows.
 
-    about: ClassVar[About]
-    reads_with: ClassVar[frozenset[str]] = frozenset()  # settings of the mix that `records` heeds already
+    Attributes:
+        applied_settings: Settings of the mix that `records` applies already.
+        name: Name of the source in the ledger and in each row.
+        licence: Licence of its rows, where a record does not state its own.
+        attribution: Authors to name, where a record does not name its own.
+        url: Address of the corpus, where a record does not have its own.
+        patient_text: Whether patients wrote the text or it is about patients.
+        published: Number of rows in a published mix, shown for comparison.
+        max_rows: Maximum number of rows in the mix.
+        weight: Weight of the source when the recipe sets `rows`.
+    """
+
+    about: ClassVar[SourceInfo]
+    applied_settings: ClassVar[frozenset[str]] = frozenset()
+    if TYPE_CHECKING:
+        # Each concrete source declares its own literal, by which a recipe selects the class.
+        kind: str
 
     name: Name
     licence: str | None = None
     attribution: str | None = None
     url: str | None = None
-    patient_text: bool = (
-        False  # true: written by or about patients, as the kind itself may say of all its rows
-    )
-    published: int | None = Field(
-        default=None, ge=0
-    )  # rows of it in a mix that was published, shown beside ours
-    max_rows: int | None = Field(default=None, ge=1)  # of the mix
-    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)  # share of the recipe's `rows`
+    patient_text: bool = False
+    published: int | None = Field(default=None, ge=0)
+    max_rows: int | None = Field(default=None, ge=1)
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
     @property
     def private(self) -> bool:
-        """Whether its rows are patient text, which goes nowhere without a de-identification record."""
+        """Whether its rows are patient text, which needs a record of de-identification before any use."""
         return self.about.patient_text or self.patient_text
 
     @abstractmethod
     def files(self, root: Path) -> list[Path]:
-        """The raw files it reads, relative paths taken from `root`."""
+        """Return the raw files, with relative paths resolved against `root`."""
 
     @abstractmethod
     def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
-        """A row or a reject for every record, in file order: read = rows + rejects. `seed` is of every draw."""
+        """Yield a row, reject or context for every record, in file order. `seed` seeds all random choices."""
 
-    def make(
+    def resolve(self, root: Path, path: str, what: str = "file") -> Path:
+        """Return `path` relative to `root`. Raises UserError if it does not exist."""
+        return existing(root / Path(path).expanduser(), f"{what} (source {self.name!r})")
+
+    def make_row(
         self, *, source_id: str, output: str, instruction: str = "", input: str = "", **origin: Any
     ) -> Row:
-        """A row of this source; what `origin` (url, licence, attribution, split, group) leaves out is the source's."""
+        """Return a row of this source.
+
+        `origin` sets url, licence, attribution, split, group or generator; the source's own settings are the default.
+        """
         known = {"url": self.url, "licence": self.licence, "attribution": self.attribution, "split": "none"}
         return Row(
             instruction=instruction,
@@ -136,84 +164,91 @@ class BaseSource(Config):
         )
 
 
-HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-PARTS = {
+CAMEL_CASE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+SPLIT_PATTERNS = {
     "test": re.compile(r"(?<![a-z])test(?:set|ing)?(?![a-z])"),
     "dev": re.compile(r"(?<![a-z])(?:dev|val|validation|development)(?:set)?(?![a-z])"),
     "train": re.compile(r"(?<![a-z])(?:train|training)(?:set)?(?![a-z])"),
 }
 SEPARATOR = re.compile(r"[\W_]+")
-DEV_WORDS = ("dev", "development", "val", "valid", "validation", "eval", "evaluation", "holdout", "heldout")
-ROW_SPLITS = {"train": "train", "training": "train"} | dict.fromkeys(DEV_WORDS, "dev")
+DEV_NAMES = ("dev", "development", "val", "valid", "validation", "eval", "evaluation", "holdout", "heldout")
+ROW_SPLITS = {"train": "train", "training": "train"} | dict.fromkeys(DEV_NAMES, "dev")
 
 
-def named_split(name: str) -> str | None:
-    """`test`, `dev` or `train` if a name says so ("MyTestSet-2", "x_val.csv"), `test` before the others."""
-    words = HUMP.sub(" ", name).lower()
-    return next((split for split, word in PARTS.items() if word.search(words)), None)
+def split_from_name(name: str) -> str | None:
+    """Return `test`, `dev` or `train` if a name contains it ("MyTestSet-2", "x_val.csv"), with `test` first."""
+    words = CAMEL_CASE.sub(" ", name).lower()
+    return next((split for split, word in SPLIT_PATTERNS.items() if word.search(words)), None)
 
 
-def no_test_file(file: Path) -> Path:
-    """`file`, unless it is named test."""
-    if named_split(file.name) == "test":
-        raise UserError(f"{file}: a file named test is refused; only train and dev can be built from")
+def refuse_test_file(file: Path) -> Path:
+    """Return `file`. Raises UserError if its name says that it is a test split."""
+    if split_from_name(file.name) == "test":
+        raise UserError(
+            f"{file}: the file name says test, and test splits are not used; name a train or dev file"
+        )
     return file
 
 
-def agreed_split(file: Path, declared: str | None, named: str | None = None) -> str | None:
-    """The split that the recipe or the file's name says, or None; refused where the two disagree, and where it is test.
+def resolve_split(file: Path, declared: str | None, named: str | None = None) -> str | None:
+    """Return the split from the recipe (`declared`) or the file name, or None.
 
-    `named` is another name that the file bears, inside.
+    `named` is a second name, from inside the file. Raises UserError if they disagree, and for a test split.
     """
-    no_test_file(file)
-    named = named_split(named or "") or named_split(file.name)
+    refuse_test_file(file)
+    named = split_from_name(named or "") or split_from_name(file.name)
     if named == "test":
-        raise UserError(f"{file}: holds a test set; only train and dev can be built from")
+        raise UserError(
+            f"{file}: contains a test split, and test splits are not used; name a train or dev file"
+        )
     if declared and named and declared != named:
-        raise UserError(f"{file}: is named {named}, and split: says {declared}; one of them is wrong")
+        raise UserError(
+            f"{file}: the name says {named}, and the recipe has split: {declared}; correct one of them"
+        )
     return declared or named
 
 
-def row_split(said: object, own: str) -> str:
-    """The split that a row says it is of, as train or dev; `own`, its source's, where it says nothing or none.
+def parse_row_split(value: object, default: str) -> str:
+    """Return a row's split as train or dev, or `default` if the row has none.
 
-    Raises LeftOut for a test row, and ValueError for a name that is not known: it might be one more word for test.
+    Raises ExcludedError for a test row, and ValueError for an unknown name, because it might mean test.
     """
-    word = SEPARATOR.sub("", "" if said is None else str(said).lower())
+    word = SEPARATOR.sub("", "" if value is None else str(value).lower())
     if word in ("", "none"):
-        return own
-    if named_split(str(said)) == "test":
-        raise LeftOut("test row")
+        return default
+    if split_from_name(str(value)) == "test":
+        raise ExcludedError("test row")
     split = ROW_SPLITS.get(word.removesuffix("set").removesuffix("split"))
     if split is None:
-        raise ValueError("split of the row is not known (train, dev and test are)")
+        raise ValueError("unknown split in the row; known are train, dev and test")
     return split
 
 
-def no_test(value: Any) -> Any:
-    """For settings that name a split."""
+def refuse_test_split(value: Any) -> Any:
+    """Validate a setting that names a split: `test` is not allowed."""
     if value == "test" or (isinstance(value, list | tuple) and "test" in value):
-        raise ValueError("test rows are never used for training; only train and dev can be built from")
+        raise ValueError("test rows are never used for training; allowed are train and dev")
     return value
 
 
-TrainOrDev = Annotated[Literal["train", "dev"], BeforeValidator(no_test)]
+TrainOrDev = Annotated[Literal["train", "dev"], BeforeValidator(refuse_test_split)]
 
 
-SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
-TIMEOUT = 10  # seconds to wait for the hub's first answer
+DATA_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+# Seconds to wait for the first response of the hub.
+HUB_TIMEOUT = 10
 
 HubName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")]
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
 
-class PlainFile(BaseSource):
-    """`path`, or `hub` (owner/name of a dataset) with `revision` (a commit, so that it never changes) and `file`.
+class FileSource(BaseSource):
+    """A source that is one data file: `path` on disk, or `file` of the dataset `hub` at the commit `revision`.
 
-    It is read record by record; only Parquet, and JSON that is no list, is held in memory.
+    The file is read record by record. Only Parquet, and JSON that is not a list, is held in memory.
     """
 
-    suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
+    suffixes: ClassVar[tuple[str, ...]] = DATA_SUFFIXES
 
     path: str | None = None
     hub: HubName | None = None
@@ -221,86 +256,97 @@ class PlainFile(BaseSource):
     file: str | None = None
 
     @model_validator(mode="after")
-    def _one_place(self) -> PlainFile:
+    def _check_location(self) -> FileSource:
         on_hub = (self.hub, self.revision, self.file)
         if (self.path is None) == (self.hub is None) or (self.path and any(on_hub)):
-            raise ValueError("name either path:, or hub: with revision: and file:")
+            raise ValueError("set either path:, or all of hub:, revision: and file:")
         if self.hub and not all(on_hub):
-            raise ValueError("hub: needs revision: (a commit, 40 hex digits) and file: beside it")
+            raise ValueError("hub: needs revision: (a commit, 40 hex digits) and file: as well")
         name = self.file or self.path or ""
         if not name.lower().removesuffix(".gz").endswith(self.suffixes):
-            raise ValueError(f"{name}: only plain data is read ({' '.join(self.suffixes)}, also .gz)")
+            raise ValueError(
+                f"{name}: unknown suffix; allowed are {' '.join(self.suffixes)}, each also with .gz"
+            )
         if self.file and (self.file.startswith("/") or ".." in self.file.split("/") or "\\" in self.file):
-            raise ValueError(f"file: {self.file} is no path inside a dataset")
+            raise ValueError(f"file: {self.file} is not a path inside a dataset")
         return self
 
     def files(self, root: Path) -> list[Path]:
         if self.path is not None:
-            file = existing(root / Path(self.path).expanduser(), f"file (source {self.name!r})")
+            file = self.resolve(root, self.path)
         else:
-            file = from_hub(self.hub or "", self.revision or "", self.file or "")
-        return [no_test_file(file)]
+            file = download_from_hub(self.hub or "", self.revision or "", self.file or "")
+        return [refuse_test_file(file)]
 
     def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
-        yield from self.each(self.files(root)[0])
+        yield from self.read_file(self.files(root)[0])
 
-    def each(self, file: Path) -> Iterator[Record]:
-        """What becomes of every record of `file`."""
-        for place, value in read_records(file):
-            yield from self.take(value, file.name, place)
+    def read_file(self, file: Path) -> Iterator[Record]:
+        """Yield the result of every record of `file`."""
+        for location, value in read_records(file):
+            yield from self.convert(value, file.name, location)
 
-    def take(self, value: Any, file: str, place: str) -> Iterator[Record]:
-        """What becomes of one record, or of the BadRecord in its place: `row`, or the reason why not."""
+    def convert(self, value: Any, file: str, location: str) -> Iterator[Record]:
+        """Yield the row of one record, or a reject. `value` is a BadRecord if the record cannot be read."""
         try:
             if isinstance(value, BadRecord):
                 raise value
-            yield self.row(value, f"{file} {place}")
+            yield self.row(value, f"{file} {location}")
         except (ValueError, BadRecord) as error:
-            yield Reject.of(file, place, error, value)
+            yield Reject.of(file, location, error, value)
 
     @abstractmethod
     def row(self, record: Any, source_id: str) -> Row:
-        """One record's row. Raises ValueError with the reason where there is none, LeftOut where a rule says so."""
+        """Return the row of one record. Raises ValueError if it is not valid, ExcludedError if a rule excludes it."""
 
 
-def from_hub(hub: str, revision: str, name: str) -> Path:
-    """A file of a dataset in the hub's cache, downloaded if it is not there yet and nothing forbids it.
+def download_from_hub(hub: str, revision: str, name: str) -> Path:
+    """Return a dataset's file from the local hub cache; download it if it is not there.
 
-    Only the file itself is fetched and read; no code of the dataset is. Sealed, the hub is never asked.
+    Only this file is downloaded, and no code of the dataset is run. Raises UserError if the download fails, and
+    without a download when MEDALPACA_SEALED is on.
     """
     where = f"{hub}: {name} of {revision[:12]}"
     no_telemetry()
     try:
         from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
     except ImportError:
-        raise UserError(f"{where}: reading from a hub needs huggingface_hub (the extra `hub`)") from None
-    found = try_to_load_from_cache(hub, name, repo_type="dataset", revision=revision)
-    if isinstance(found, str):
-        return Path(found)
+        raise UserError(
+            f"{where}: needs huggingface_hub; install medalpaca-data[hub], or download the file and set path:"
+        ) from None
+    cached = try_to_load_from_cache(hub, name, repo_type="dataset", revision=revision)
+    if isinstance(cached, str):
+        return Path(cached)
     if is_sealed():
         raise UserError(
-            f"{where}: not in the local hub cache, and {sealed_setting()}; download the file and name it as path:"
+            f"{where}: not in the local hub cache, and {sealed_setting()}; download the file and set path:"
         )
     try:
-        # Asked once and first, because a download tries for half a minute to reach a hub that is not there.
-        get_hf_file_metadata(hf_hub_url(hub, name, repo_type="dataset", revision=revision), timeout=TIMEOUT)
+        # One request with a timeout comes first, because a download retries an unreachable hub for half a minute.
+        get_hf_file_metadata(
+            hf_hub_url(hub, name, repo_type="dataset", revision=revision), timeout=HUB_TIMEOUT
+        )
         return Path(hf_hub_download(hub, name, repo_type="dataset", revision=revision))
-    except Exception as error:  # the network stack's errors have no common base
+    # The exceptions of the network libraries have no common base class.
+    except Exception as error:
         cause = one_line(error) or type(error).__name__
-        raise UserError(f"{where} could not be fetched ({cause[:160]})") from None
+        raise UserError(f"{where} could not be downloaded ({cause[:160]})") from None
 
 
-def exam_row(source: BaseSource, item: Item, source_id: str, split: str, subject: str = "") -> Row:
-    """An item's row, its group the subject and question. Raises ValueError with the reason where it has none."""
+def make_exam_row(source: BaseSource, item: Item, source_id: str, split: str, subject: str = "") -> Row:
+    """Return an exam item as a row with the prompt of the exam; its group is the subject and the question.
+
+    Raises ValueError if the item cannot be scored.
+    """
     if reason := unscorable(item):
-        # Letters come from the record, and a reason names a kind of fault.
+        # The letters come from the record, and a reason contains no text of the record.
         raise ValueError(
             "option letters do not run from A" if reason.startswith("option letters") else reason
         )
     if not all(map(is_text, (item.question, *item.options.values()))):
-        raise ValueError("half a surrogate pair, which is no text")
+        raise ValueError("not valid Unicode (half a surrogate pair)")
     question = content_item_id(" ".join(item.question.lower().split()), ())
-    return source.make(
+    return source.make_row(
         source_id=source_id,
         instruction=LETTER_INSTRUCTION,
         input=exam_input(item),
@@ -311,12 +357,12 @@ def exam_row(source: BaseSource, item: Item, source_id: str, split: str, subject
 
 
 class Refused(BaseSource):
-    """`why` is told wherever the mix is shown."""
+    """A part of a published mix that is not used. It is listed in the recipe and the ledger, with the reason `why`."""
 
-    about: ClassVar[About] = About(
-        title="a part of a published mix that must not be trained on, named so that the account is complete",
+    about: ClassVar[SourceInfo] = SourceInfo(
+        title="a part of a published mix that must not be used for training; listed to keep the ledger complete",
         format="none",
-        get="nothing to get",
+        get="no file needed",
         licence="none",
         size="0",
         rows="0",

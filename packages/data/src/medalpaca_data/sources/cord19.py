@@ -1,6 +1,6 @@
-"""Papers out of every layout that CORD-19 and the databases beside it come in. Which layout it is, the file tells.
+"""CORD-19: write the title of a paper from its abstract.
 
-CORD-19: the title of a paper from its abstract.
+Reads the layouts of CORD-19, PubTator and the WHO's database; the layout is recognized from the file.
 """
 
 from __future__ import annotations
@@ -20,34 +20,35 @@ from ..core.files import existing, is_text, parse_json, sha256_bytes
 from ..core.joined_digits import MARK, JoinedDigits, decode_entities, remove_marks, substitute
 from ..core.records import read_csv
 from ..formats.turtle import Node, read_turtle
-from .base import About, BaseSource, Name, Record, Reject
+from .base import BaseSource, Name, Record, Reject, SourceInfo
 from .published import TITLE_INSTRUCTION
 
-LARGEST = 32 << 20  # bytes of one paper's own file; the largest parses are a tenth of it
-SUFFIXES = (".json", ".ttl")
-TABLES = (".csv", ".csv.gz")
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
-INLINE = re.compile(
-    r"</?(?:jats:)?(?:su[bp]|i|b|em|strong|italic|bold)(?:\s[^<>]*)?/?>"
-)  # H<sub>2</sub>O is one word
-BLOCK = re.compile(
+# Bytes of one paper's file. The largest parsed papers have a tenth of it.
+MAX_PAPER_SIZE = 32 << 20
+PAPER_SUFFIXES = (".json", ".ttl")
+TABLE_SUFFIXES = (".csv", ".csv.gz")
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+# Removed without a space: H<sub>2</sub>O is one word.
+INLINE_TAG = re.compile(r"</?(?:jats:)?(?:su[bp]|i|b|em|strong|italic|bold)(?:\s[^<>]*)?/?>")
+BLOCK_TAG = re.compile(
     r"</?(?:jats:)?(?:p|sec|title|list|list-item|br|h\d|div|span)(?:\s[^<>]*)?/?>|<!\[CDATA\[|\]\]>"
 )
-NOTHING = re.compile(
+PLACEHOLDER = re.compile(
     r"\W*(?:nan|none|null|n/?a|unknown|not avail(?:able)?|abstract(?: not available)?|"
     r"no abstract(?: is)?(?: available)?)?\W*",
     re.IGNORECASE,
 )
-LONGEST_NOTHING = 60  # characters
+# Characters.
+MAX_PLACEHOLDER_LENGTH = 60
 DOI = re.compile(r"10\.\d{4,9}/\S+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paper:
-    """One abstract under its title. `key` is the paper's name in its corpus; rows with one key are one paper."""
+    """A title and its abstract. `key` is the id of the paper in its corpus; records with one key are one paper."""
 
     file: str
-    place: str
+    location: str
     key: str
     title: str
     abstract: str
@@ -57,75 +58,79 @@ class Paper:
 
     @property
     def record(self) -> dict[str, str]:
-        """What is kept of it when it is rejected."""
+        """The part that is stored when the paper is rejected."""
         return {"key": self.key, "title": self.title, "abstract": self.abstract}
 
 
 def paper_files(path: Path) -> list[Path]:
-    """The file, or the papers' files of a directory and below it, by name."""
+    """Return the file itself, or all .json and .ttl files below a directory, sorted by name."""
     existing(path, "file or directory of CORD-19")
     if not path.is_dir():
         return [path]
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-    if not found:
-        others = sorted(file for file in path.iterdir() if file.name.lower().endswith((*TABLES, *ARCHIVES)))
-        hint = f"; name the file itself, {others[0]}" if others else ""
-        raise UserError(f"{path}: no paper (.json or .ttl) in it{hint}")
-    return found
+    papers = sorted(
+        file for file in path.rglob("*") if file.suffix.lower() in PAPER_SUFFIXES and file.is_file()
+    )
+    if not papers:
+        suffixes = (*TABLE_SUFFIXES, *ARCHIVE_SUFFIXES)
+        others = sorted(file for file in path.iterdir() if file.name.lower().endswith(suffixes))
+        hint = f"; set path: to a file, such as {others[0]}" if others else ""
+        raise UserError(f"{path}: no paper (.json or .ttl) in this directory{hint}")
+    return papers
 
 
 def read_papers(path: Path) -> Iterator[Paper | Reject]:
-    """Every paper of metadata.csv, of the WHO's CSV, or of .json and .ttl files in a directory or an archive."""
+    """Yield every paper of metadata.csv, the WHO's CSV, or the .json and .ttl files in a directory or an archive."""
     name = path.name.lower()
     if path.is_dir():
         for file in paper_files(path):
             with open_bytes(file) as data:
-                yield _one(file.relative_to(path).as_posix(), data)
-    elif name.endswith(TABLES):
-        yield from _table(path)
-    elif name.endswith(SUFFIXES):
+                yield _read_paper(file.relative_to(path).as_posix(), data)
+    elif name.endswith(TABLE_SUFFIXES):
+        yield from _read_table(path)
+    elif name.endswith(PAPER_SUFFIXES):
         with open_bytes(path) as data:
-            yield _one(path.name, data)
-    elif name.endswith(ARCHIVES):
+            yield _read_paper(path.name, data)
+    elif name.endswith(ARCHIVE_SUFFIXES):
         empty = True
-        for member, data in read_members(path, SUFFIXES):
+        for member, data in read_members(path, PAPER_SUFFIXES):
             empty = False
-            yield _one(member.replace(" ", "_"), data, path.name)
+            yield _read_paper(member.replace(" ", "_"), data, path.name)
         if empty:
-            raise UserError(f"{path}: no paper (.json or .ttl) in it")
+            raise UserError(f"{path}: no paper (.json or .ttl) in this archive")
     else:
         raise UserError(
-            f"{path}: a .csv, .json, .ttl, .zip or .tar.gz of CORD-19, or a directory, was expected"
+            f"{path}: unknown suffix; expected a .csv, .json, .ttl, .zip or .tar.gz of CORD-19, or a directory"
         )
 
 
-def _table(path: Path) -> Iterator[Paper | Reject]:
+def _read_table(path: Path) -> Iterator[Paper | Reject]:
     make: Callable[[str, str, Mapping[str, str]], Paper] | None = None
     with open_bytes(path) as file:
-        for place, record in read_csv(file, str(path)):
+        for location, record in read_csv(file, str(path)):
             if isinstance(record, BadRecord):
-                yield Reject.of(path.name, place, record)
+                yield Reject.of(path.name, location, record)
                 continue
             if make is None:
-                make = _layout(path, record)
+                make = _find_layout(path, record)
             try:
-                paper: Paper | Reject = make(path.name, place, record)
+                paper: Paper | Reject = make(path.name, location, record)
             except JoinedDigits as error:
-                paper = Reject.of(path.name, place, error, record)
+                paper = Reject.of(path.name, location, error, record)
             yield paper
 
 
-def _layout(path: Path, record: Mapping[str, str]) -> Callable[[str, str, Mapping[str, str]], Paper]:
+def _find_layout(path: Path, record: Mapping[str, str]) -> Callable[[str, str, Mapping[str, str]], Paper]:
     if {"cord_uid", "title", "abstract"} <= record.keys():
-        return _of_metadata
+        return _parse_metadata_record
     if {"Title", "Abstract"} <= record.keys():
-        return _of_who
+        return _parse_who_record
     raise UserError(
-        f"{path}: neither the columns of metadata.csv (cord_uid, title, abstract) nor the WHO's (Title, Abstract)"
+        f"{path}: has the columns {', '.join(record)}; expected those of metadata.csv (cord_uid, title, abstract) "
+        "or of the WHO's file (Title, Abstract)"
     )
 
 
-def _of_metadata(file: str, place: str, record: Mapping[str, str]) -> Paper:
+def _parse_metadata_record(file: str, location: str, record: Mapping[str, str]) -> Paper:
     def get(name: str) -> str:
         return (record.get(name) or "").strip()
 
@@ -135,155 +140,163 @@ def _of_metadata(file: str, place: str, record: Mapping[str, str]) -> Paper:
         url = f"https://doi.org/{doi}" if doi else f"https://pubmed.ncbi.nlm.nih.gov/{pmid}" if pmid else ""
     return Paper(
         file=file,
-        place=place,
-        key=get("cord_uid") or doi.lower() or pmid or place,
-        title=_clean(get("title")),
-        abstract=_clean(get("abstract")),
+        location=location,
+        key=get("cord_uid") or doi.lower() or pmid or location,
+        title=_clean_paragraph(get("title")),
+        abstract=_clean_paragraph(get("abstract")),
         url=url or None,
-        licence=_licence(get("license")),
-        attribution=_authors(get("authors").split(";")[0], get("journal"), get("publish_time")[:4]),
+        licence=_format_licence(get("license")),
+        attribution=_format_attribution(
+            get("authors").split(";")[0], get("journal"), get("publish_time")[:4]
+        ),
     )
 
 
-def _of_who(file: str, place: str, record: Mapping[str, str]) -> Paper:
+def _parse_who_record(file: str, location: str, record: Mapping[str, str]) -> Paper:
     def get(name: str) -> str:
         return (record.get(name) or "").strip()
 
     doi = DOI.search(get("DOI"))
     return Paper(
         file=file,
-        place=place,
-        key=doi[0].lower() if doi else get("Covidence #") or place,
-        title=_clean(get("Title")),
-        abstract=_clean(get("Abstract")),
+        location=location,
+        key=doi[0].lower() if doi else get("Covidence #") or location,
+        title=_clean_paragraph(get("Title")),
+        abstract=_clean_paragraph(get("Abstract")),
         url=f"https://doi.org/{doi[0]}" if doi else None,
-        attribution=_authors(get("Authors").split(";")[0], get("Journal"), get("Published Year")),
+        attribution=_format_attribution(get("Authors").split(";")[0], get("Journal"), get("Published Year")),
     )
 
 
-def _one(name: str, data: BinaryIO, archive: str = "") -> Paper | Reject:
-    """The paper of a file of its own; a broken one is a record that is not understood."""
-    file, place = (archive, name) if archive else (name, "paper")
-    raw = data.read(LARGEST + 1)
-    if len(raw) > LARGEST:
-        return Reject(file, place, f"a paper of more than {LARGEST >> 20} MB", None)
-    where = f"{file} {place}"
+def _read_paper(name: str, data: BinaryIO, archive: str = "") -> Paper | Reject:
+    """Return the paper in a file, or a reject if the file is not valid."""
+    file, location = (archive, name) if archive else (name, "paper")
+    raw = data.read(MAX_PAPER_SIZE + 1)
+    if len(raw) > MAX_PAPER_SIZE:
+        return Reject(file, location, f"a paper of more than {MAX_PAPER_SIZE >> 20} MB", None)
+    where = f"{file} {location}"
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return Reject.of(file, place, BadRecord(where, "not UTF-8", raw.decode(errors="backslashreplace")))
+        return Reject.of(file, location, BadRecord(where, "not UTF-8", raw.decode(errors="backslashreplace")))
     try:
-        return (_of_turtle if name.endswith(".ttl") else _of_json)(file, place, text)
+        return (_parse_turtle_paper if name.endswith(".ttl") else _parse_json_paper)(file, location, text)
     except ValueError as error:
-        return Reject.of(file, place, BadRecord(where, str(error), text))
+        return Reject.of(file, location, BadRecord(where, str(error), text))
 
 
-def _of_json(file: str, place: str, text: str) -> Paper:
+def _parse_json_paper(file: str, location: str, text: str) -> Paper:
     try:
         value = parse_json(text, "")
     except UserError:
         raise ValueError("not valid JSON") from None
     metadata = value.get("metadata") if isinstance(value, dict) else None
-    if not isinstance(metadata, dict) or not _string(value.get("paper_id")):
+    if not isinstance(metadata, dict) or not _valid_text(value.get("paper_id")):
         raise ValueError("not a parsed paper of CORD-19 (no paper_id and metadata)")
     parts = value.get("abstract") or []
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
-        raise ValueError("its abstract is not a list of parts")
+        raise ValueError("the abstract is not a list of parts")
     authors = metadata.get("authors")
     first = authors[0] if isinstance(authors, list) and authors and isinstance(authors[0], dict) else {}
     return Paper(
         file=file,
-        place=place,
+        location=location,
         key=value["paper_id"],
-        title=_clean(_string(metadata.get("title"))),
-        abstract="\n\n".join(filter(None, (_clean(_string(part.get("text"))) for part in parts))),
-        attribution=_authors(_string(first.get("last")), "", ""),
+        title=_clean_paragraph(_valid_text(metadata.get("title"))),
+        abstract="\n\n".join(
+            filter(None, (_clean_paragraph(_valid_text(part.get("text"))) for part in parts))
+        ),
+        attribution=_format_attribution(_valid_text(first.get("last")), "", ""),
     )
 
 
-def _of_turtle(file: str, place: str, text: str) -> Paper:
+def _parse_turtle_paper(file: str, location: str, text: str) -> Paper:
     for subject, node in read_turtle(text).items():
         passages = [passage for passage in node.get("pm:passages", ()) if isinstance(passage, dict)]
         if passages:
-            texts = {_passage_kind(passage): _first(passage, "pm:text") for passage in passages}
+            texts = {_passage_kind(passage): _first_text(passage, "pm:text") for passage in passages}
             return Paper(
                 file=file,
-                place=place,
-                key=_first(node, "pm:id") or subject,
-                title=_clean(texts.get("title", "")),
-                abstract=_clean(texts.get("abstract", "")),
+                location=location,
+                key=_first_text(node, "pm:id") or subject,
+                title=_clean_paragraph(texts.get("title", "")),
+                abstract=_clean_paragraph(texts.get("abstract", "")),
                 url=subject if subject.startswith(("http://", "https://")) else None,
-                attribution=_authors(
-                    _first(node, "pm:authors"), _first(node, "pm:journal"), _first(node, "pm:year")
+                attribution=_format_attribution(
+                    _first_text(node, "pm:authors"),
+                    _first_text(node, "pm:journal"),
+                    _first_text(node, "pm:year"),
                 ),
             )
-    raise ValueError("no passages in it")
+    raise ValueError("no passages in the file")
 
 
 def _passage_kind(passage: Node) -> str:
     infons = next((node for node in passage.get("pm:infons", ()) if isinstance(node, dict)), {})
-    return _first(infons, "pm:type").lower()
+    return _first_text(infons, "pm:type").lower()
 
 
-def _first(node: Node, name: str) -> str:
+def _first_text(node: Node, name: str) -> str:
     return next((value for value in node.get(name, ()) if isinstance(value, str)), "")
 
 
-def _string(value: Any) -> str:
+def _valid_text(value: Any) -> str:
     return value if isinstance(value, str) and is_text(value) else ""
 
 
-def _clean(text: str) -> str:
-    """Return one paragraph, without the tags and entities that publishers' systems leave; "" for a placeholder.
+def _clean_paragraph(text: str) -> str:
+    """Return the text as one paragraph without HTML tags and entities, or "" for a placeholder.
 
-    Raise JoinedDigits where a tag between two digits goes: 10<sup>9</sup>.
+    Raises JoinedDigits if a tag is the only separator of two digits: 10<sup>9</sup>.
     """
     if "&" in text or "<" in text:
-        text = remove_marks(substitute(decode_entities(decode_entities(text)), (INLINE, MARK), (BLOCK, " ")))
+        steps = ((INLINE_TAG, MARK), (BLOCK_TAG, " "))
+        text = remove_marks(substitute(decode_entities(decode_entities(text)), *steps))
     text = " ".join(text.split())
-    nothing = len(text) < LONGEST_NOTHING and NOTHING.fullmatch(text)
-    return "" if nothing or not is_text(text) else text
+    is_placeholder = len(text) < MAX_PLACEHOLDER_LENGTH and PLACEHOLDER.fullmatch(text)
+    return "" if is_placeholder or not is_text(text) else text
 
 
-def _licence(code: str) -> str | None:
-    """CORD-19's own codes; those of Creative Commons as they are usually written."""
+def _format_licence(code: str) -> str | None:
+    """Return the licence for a code of CORD-19, in the usual spelling for Creative Commons."""
     if not code:
         return None
     return code.upper().replace("CC-", "CC ", 1) if code.startswith("cc") else f"{code} (code of CORD-19)"
 
 
-def _authors(first: str, journal: str, year: str) -> str | None:
+def _format_attribution(first: str, journal: str, year: str) -> str | None:
     name = f"{first.strip()} et al." if first.strip() else ""
     parts = [" ".join(part.split()) for part in (name, journal, year) if part.strip()]
     return ", ".join(parts) or None
 
 
-TAKEN, SAME_PAPER, SAME_TEXT, OVER = range(4)
+SELECTED, REPEATED_PAPER, REPEATED_TEXT, OVER_LIMIT = range(4)
 REASONS = {
-    SAME_PAPER: "the same paper again",
-    SAME_TEXT: "the same title and abstract again",
-    OVER: "over max_rows",
+    REPEATED_PAPER: "the same paper again",
+    REPEATED_TEXT: "the same title and abstract again",
+    OVER_LIMIT: "over max_rows",
 }
 
 
 class CORD19(BaseSource):
-    """`max_rows` papers are drawn by a hash of their names: the same ones in whatever order the file has them.
+    """Papers of CORD-19, of which at most `max_rows` are sampled by a hash of their keys and the seed.
 
-    The file is read twice, once to draw; between the two, 16 bytes for every paper are held.
+    The sample does not depend on the order in the file. The file is read twice, first to sample; this needs 16 bytes of
+    memory per paper.
     """
 
-    about: ClassVar[About] = About(
+    about: ClassVar[SourceInfo] = SourceInfo(
         title="CORD-19: titles of papers on coronaviruses from their abstracts",
-        format="metadata.csv (.gz too), parsed papers (.json) or PubTator's abstracts (.ttl) in a directory, .zip or "
-        ".tar.gz, or the WHO's database as .csv",
+        format="metadata.csv (.gz too); parsed papers (.json) or PubTator abstracts (.ttl) in a directory, .zip or "
+        ".tar.gz; or the WHO's database as .csv",
         get="allenai.org/data/cord-19 (Semantic Scholar, last release of June 2022): metadata.csv; PubTator's and the "
         "WHO's: github.com/fhircat/CORD-19-on-FHIR",
-        licence="of each paper; the license column of metadata.csv names it per row",
+        licence="that of each paper; the license column of metadata.csv has it per row",
         size="1.6 GB metadata.csv",
         rows="821,007 published, 50,000 of them used; 1,878 of PubTator's 2,030, 1,327 of the WHO's 2,048 (measured)",
-        remark="one paper may stand in it several times; titles would swamp the mix without max_rows",
+        remark="a paper can occur several times; without max_rows, titles would dominate the mix",
     )
-    reads_with: ClassVar[frozenset[str]] = frozenset({"max_rows"})
+    applied_settings: ClassVar[frozenset[str]] = frozenset({"max_rows"})
 
     kind: Literal["cord19"] = "cord19"
     name: Name = "cord19"
@@ -292,22 +305,23 @@ class CORD19(BaseSource):
     attribution: str | None = "CORD-19 (L. Lu Wang et al., 2020)"
     url: str | None = "https://github.com/allenai/cord19"
     max_rows: int | None = Field(default=50_000, ge=1)
-    min_characters: int = Field(default=60, ge=0)  # of an abstract; words would not do, some are Chinese
+    # Length of an abstract. Characters, not words, because some abstracts are Chinese.
+    min_characters: int = Field(default=60, ge=0)
 
     def files(self, root: Path) -> list[Path]:
-        return paper_files(self._place(root))
+        return paper_files(self._resolve(root))
 
     def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
-        place = self._place(root)
-        drawn = iter(self._draw(place, seed))
-        for paper in read_papers(place):
+        path = self._resolve(root)
+        results = iter(self._sample(path, seed))
+        for paper in read_papers(path):
             if isinstance(paper, Reject):
                 yield paper
-            elif reason := self._unfit(paper) or REASONS.get(next(drawn)):
-                yield Reject(paper.file, paper.place, reason, paper.record, by_rule=True)
+            elif reason := self._find_fault(paper) or REASONS.get(next(results)):
+                yield Reject(paper.file, paper.location, reason, paper.record, by_rule=True)
             else:
-                yield self.make(
-                    source_id=f"{paper.file} {paper.place} {paper.key}",
+                yield self.make_row(
+                    source_id=f"{paper.file} {paper.location} {paper.key}",
                     instruction=TITLE_INSTRUCTION,
                     input=paper.abstract,
                     output=paper.title,
@@ -317,43 +331,43 @@ class CORD19(BaseSource):
                     group=f"{self.name}:{paper.key}",
                 )
 
-    def _place(self, root: Path) -> Path:
-        return existing(root / Path(self.path).expanduser(), f"file or directory (source {self.name!r})")
+    def _resolve(self, root: Path) -> Path:
+        return self.resolve(root, self.path, "file or directory")
 
-    def _unfit(self, paper: Paper) -> str | None:
+    def _find_fault(self, paper: Paper) -> str | None:
         if not paper.abstract:
             return "no abstract"
         if not paper.title:
             return "no title"
         return "abstract too short" if len(paper.abstract) < self.min_characters else None
 
-    def _draw(self, place: Path, seed: int) -> bytearray:
-        """What becomes of every sound paper, in file order."""
+    def _sample(self, path: Path, seed: int) -> bytearray:
+        """Return for every valid paper, in file order, whether it is selected or why not (a key of `REASONS`)."""
         import numpy as np
 
         papers, texts = array("Q"), array("Q")
-        for paper in read_papers(place):
-            if not isinstance(paper, Reject) and self._unfit(paper) is None:
-                papers.append(_number(f"{seed}:{paper.key}"))
-                texts.append(_number(f"{paper.title.lower()}\n{paper.abstract.lower()}"))
-        # Of a paper that stands there twice, the text with the smaller hash: also that is the same in any order.
+        for paper in read_papers(path):
+            if not isinstance(paper, Reject) and self._find_fault(paper) is None:
+                papers.append(_hash_number(f"{seed}:{paper.key}"))
+                texts.append(_hash_number(f"{paper.title.lower()}\n{paper.abstract.lower()}"))
+        # Of a repeated paper, the text with the smaller hash is selected, which does not depend on the file order.
         order = np.lexsort((np.frombuffer(texts, np.uint64), np.frombuffer(papers, np.uint64)))
-        verdict = bytearray([OVER]) * len(papers)
-        taken, seen_text, last = 0, set[int](), -1
+        results = bytearray([OVER_LIMIT]) * len(papers)
+        selected, seen_texts, last = 0, set[int](), -1
         for n in order:
             paper_hash, text_hash = papers[n], texts[n]
             if paper_hash == last:
-                verdict[n] = SAME_PAPER
-            elif text_hash in seen_text:
-                verdict[n] = SAME_TEXT
-            elif self.max_rows is not None and taken == self.max_rows:
+                results[n] = REPEATED_PAPER
+            elif text_hash in seen_texts:
+                results[n] = REPEATED_TEXT
+            elif self.max_rows is not None and selected == self.max_rows:
                 break
             else:
-                verdict[n], last = TAKEN, paper_hash
-                taken += 1
-                seen_text.add(text_hash)
-        return verdict
+                results[n], last = SELECTED, paper_hash
+                selected += 1
+                seen_texts.add(text_hash)
+        return results
 
 
-def _number(text: str) -> int:
+def _hash_number(text: str) -> int:
     return int(sha256_bytes(text.encode())[:16], 16)

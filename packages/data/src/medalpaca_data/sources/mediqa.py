@@ -1,9 +1,8 @@
-"""The layouts that MEDIQA's collections come in: what stands in them, before it is a row.
+"""MEDIQA: answers to consumers' health questions, and summaries of questions and answers, from three collections.
 
-MEDIQA: answers to consumers' health questions, and summaries of them, in the layouts of three collections.
-
-2019, task 3 (XML): retrieved answers with a reference score. 2021, task 1 (.xlsx): a question and its short form;
-task 2 (.xlsx and .txt): several answers and their summary. MEDIQA-AnS (.json): answers, summaries of one and of all.
+2019, task 3 (.xml): retrieved answers with a reference score. 2021, task 1 (.xlsx): a question and its short form;
+task 2 (.xlsx and .txt): several answers and their summary. MEDIQA-AnS (.json): answers, with a summary of each and of
+all together.
 """
 
 from __future__ import annotations
@@ -19,60 +18,75 @@ from pydantic import BeforeValidator, Field
 
 from ..core.archive import open_bytes
 from ..core.errors import UserError
-from ..core.files import existing, is_text, read_text, sha256_bytes
+from ..core.files import is_text, read_text, sha256_bytes
 from ..core.joined_digits import JoinedDigits, find_joined_digits
-from ..core.json_stream import read_object
+from ..core.json_stream import read_json_object
 from ..core.row import Row
 from ..formats.tabular import read_sheet
 from ..formats.xml import element_text, read_elements
-from .base import About, BaseSource, Context, Name, Record, Reject, agreed_split, no_test, no_test_file
+from .base import (
+    BaseSource,
+    Context,
+    Name,
+    Record,
+    Reject,
+    SourceInfo,
+    refuse_test_file,
+    refuse_test_split,
+    resolve_split,
+)
 
-ANSWER = "Answer this consumer's health question."
-SHORTEN = "Put this consumer's health question into one short question."
-SUMMARISE = {
+ANSWER_INSTRUCTION = "Answer this consumer's health question."
+SHORTEN_INSTRUCTION = "Put this consumer's health question into one short question."
+SUMMARY_INSTRUCTIONS = {
     "abstractive": "Answer the question with a short summary of the passage in your own words.",
     "extractive": "Answer the question with the sentences of the passage that matter for it, as they stand.",
 }
-SUMMARISE_ALL = {
+JOINT_SUMMARY_INSTRUCTIONS = {
     "abstractive": "Answer the question with one short summary of all the passages in your own words.",
     "extractive": "Answer the question with the sentences of all the passages that matter for it, as they stand.",
 }
-WAYS = {"abstractive": "abs_summ", "extractive": "ext_summ"}  # how upstream's keys end
-ROOT = re.compile(rb"<([A-Za-z][\w.-]*)")
+SUMMARY_KEYS = {"abstractive": "abs_summ", "extractive": "ext_summ"}  # how upstream's keys end
+ROOT_TAG = re.compile(rb"<([A-Za-z][\w.-]*)")
 
 
-class Found(NamedTuple):
-    """What can be a row, if its texts are there."""
+class Candidate(NamedTuple):
+    """The texts of a possible row. `question` names its group; an empty text makes it a reject."""
 
     file: str
-    place: str
+    location: str
     instruction: str
     input: str
     output: str
-    question: str  # what its group is named by
+    question: str
     url: str | None
     record: Any
 
 
-def root_name(file: Path) -> str:
-    """The name of an XML file's outermost element, '' if it is not near the beginning: it says which set it is."""
+def read_root_name(file: Path) -> str:
+    """Return the name of the root element of an XML file, or '' if it is not in the first 4 kB.
+
+    The root element names the split.
+    """
     with open_bytes(file) as stream:
-        match = ROOT.search(stream.read(4096))
+        match = ROOT_TAG.search(stream.read(4096))
     return match[1].decode() if match else ""
 
 
-def judged(file: Path, min_score: int, max_rank: int | None) -> Iterator[Found | Reject | Context]:
-    """2019, task 3: every answer with a reference score of at least `min_score`, and of a rank up to `max_rank`."""
-    some = False
+def read_scored_answers(
+    file: Path, min_score: int, max_rank: int | None
+) -> Iterator[Candidate | Reject | Context]:
+    """Read 2019, task 3: answers with a reference score of at least `min_score` and a rank of at most `max_rank`."""
+    empty = True
     with open_bytes(file) as stream:
-        for place, element in read_elements(stream, str(file), {"Question"}):
-            some = True
+        for location, element in read_elements(stream, str(file), {"Question"}):
+            empty = False
             yield Context("questions")
-            question = _child(element, "QuestionText")
+            question = _child_text(element, "QuestionText")
             for n, answer in enumerate(element.iter("Answer"), 1):
-                score, rank = (_whole(answer.get(name)) for name in ("ReferenceScore", "ReferenceRank"))
-                record = {"question": question, **answer.attrib, "answer": _child(answer, "AnswerText")}
-                where = f"{place} answer {n}"
+                score, rank = (_parse_int(answer.get(name)) for name in ("ReferenceScore", "ReferenceRank"))
+                record = {"question": question, **answer.attrib, "answer": _child_text(answer, "AnswerText")}
+                where = f"{location} answer {n}"
                 if score is None:
                     yield Reject(file.name, where, "no reference score", record)
                 elif score < min_score:
@@ -80,148 +94,164 @@ def judged(file: Path, min_score: int, max_rank: int | None) -> Iterator[Found |
                 elif max_rank is not None and (rank is None or rank > max_rank):
                     yield Reject(file.name, where, f"reference rank beyond {max_rank}", record, by_rule=True)
                 else:
-                    url = _child(answer, "AnswerURL")
+                    url = _child_text(answer, "AnswerURL")
                     text = record["answer"]
-                    yield Found(file.name, where, ANSWER, question, text, question, url or None, record)
-    if not some:
-        raise UserError(f"{file}: no <Question> in it, so not the layout of MEDIQA 2019, task 3")
+                    yield Candidate(
+                        file.name, where, ANSWER_INSTRUCTION, question, text, question, url or None, record
+                    )
+    if empty:
+        raise UserError(f"{file}: no <Question> in the file; expected the layout of MEDIQA 2019, task 3")
 
 
-def shortened(file: Path) -> Iterator[Found]:
-    """2021, task 1: a consumer's question and an expert's short form of it."""
-    for place, row in _table(file, "nlmquestion", "summary"):
+def read_question_summaries(file: Path) -> Iterator[Candidate]:
+    """Read 2021, task 1: a consumer's question and its short form by an expert."""
+    for location, row in _read_table(file, "nlmquestion", "summary"):
         question = row["nlmquestion"]
-        yield Found(file.name, place, SHORTEN, question, row["summary"], question, None, row)
+        yield Candidate(
+            file.name, location, SHORTEN_INSTRUCTION, question, row["summary"], question, None, row
+        )
 
 
-def merged(file: Path, questions: Path, summaries: Sequence[Path]) -> Iterator[Found | Reject | Context]:
-    """2021, task 2: short questions, their answers (a workbook), and lists of summaries of those answers."""
-    asked: dict[str, str] = {}
-    for _, number, text in _numbered(questions):
-        asked[number] = text
+def read_answer_summaries(
+    file: Path, questions: Path, summaries: Sequence[Path]
+) -> Iterator[Candidate | Reject | Context]:
+    """Read 2021, task 2: short questions, their answers (a workbook), and files with summaries of these answers."""
+    question_by_number: dict[str, str] = {}
+    for _, number, text in _read_numbered_lines(questions):
+        question_by_number[number] = text
         yield Context("questions")
     answers: dict[str, list[str]] = {}
-    for _, row in _table(file, "questionid", "answer"):
+    for _, row in _read_table(file, "questionid", "answer"):
         if row["answer"]:
             answers.setdefault(row["questionid"], []).append(row["answer"])
         yield Context("answers")
-    for listed in summaries:
-        way = _way(listed)
-        for place, number, text in _numbered(listed):
-            question, passages = asked.get(number, ""), answers.get(number, [])
+    for summary_file in summaries:
+        kind = _summary_kind(summary_file)
+        for location, number, text in _read_numbered_lines(summary_file):
+            question, passages = question_by_number.get(number, ""), answers.get(number, [])
             record = {"number": number, "summary": text}
             if not passages:
-                yield Reject(listed.name, place, "no answers to its number", record)
+                yield Reject(summary_file.name, location, "no answers with this question number", record)
                 continue
-            task = _task(way, question, passages)
-            yield Found(listed.name, place, *task, text, question, None, record)
+            task = _summary_prompt(kind, question, passages)
+            yield Candidate(summary_file.name, location, *task, text, question, None, record)
 
 
-def summarised(file: Path) -> Iterator[Found | Reject]:
-    """MEDIQA-AnS: of every answer its section and its whole page, each summed up in two ways; and all answers together.
+def read_mediqa_ans(file: Path) -> Iterator[Candidate | Reject]:
+    """Read MEDIQA-AnS: an extractive and an abstractive summary for each passage, and for all passages of a question.
 
-    An answer gives four rows, a question two more, over the sections of its answers.
+    An answer gives four rows (its section and its full page, two summaries each). A question gives two more, for the
+    sections of all its answers.
     """
-    for number, record in read_object(file):
-        place = f"question {number}" if number.isascii() and number.isalnum() else "question without a number"
+    for number, record in read_json_object(file):
+        location = (
+            f"question {number}" if number.isascii() and number.isalnum() else "question without a number"
+        )
         answers = record.get("answers") if isinstance(record, Mapping) else None
         if not isinstance(answers, Mapping):
-            yield Reject(file.name, place, "no answers; the primary dataset file was expected", record)
+            yield Reject(file.name, location, "no answers; the primary dataset file was expected", record)
             continue
-        question = _said(record.get("question"))
+        question = _strip_text(record.get("question"))
         parts = [answer if isinstance(answer, Mapping) else {} for answer in answers.values()]
         for n, answer in enumerate(parts, 1):
-            url = _said(answer.get("url")) or None
-            for part, (way, key) in product(("section", "article"), WAYS.items()):
-                where = f"{place} answer {n} {part} {way}"
-                if passage := _said(answer.get(part)):
-                    task = _task(way, question, [passage])
-                    summary = _said(answer.get(f"answer_{key}"))
-                    yield Found(file.name, where, *task, summary, question, url, answer)
+            url = _strip_text(answer.get("url")) or None
+            for part, (kind, key) in product(("section", "article"), SUMMARY_KEYS.items()):
+                where = f"{location} answer {n} {part} {kind}"
+                if passage := _strip_text(answer.get(part)):
+                    task = _summary_prompt(kind, question, [passage])
+                    summary = _strip_text(answer.get(f"answer_{key}"))
+                    yield Candidate(file.name, where, *task, summary, question, url, answer)
                 else:
                     yield Reject(file.name, where, f"no {part}", answer)
-        sections = list(filter(None, (_said(answer.get("section")) for answer in parts)))
-        for way, key in WAYS.items():
-            where = f"{place} all {way}"
+        sections = list(filter(None, (_strip_text(answer.get("section")) for answer in parts)))
+        for kind, key in SUMMARY_KEYS.items():
+            where = f"{location} all {kind}"
             if sections:
-                task = _task(way, question, sections)
-                yield Found(
-                    file.name, where, *task, _said(record.get(f"multi_{key}")), question, None, record
+                task = _summary_prompt(kind, question, sections)
+                yield Candidate(
+                    file.name, where, *task, _strip_text(record.get(f"multi_{key}")), question, None, record
                 )
             else:
                 yield Reject(file.name, where, "no section", record)
 
 
-def _task(way: str, question: str, passages: Sequence[str]) -> tuple[str, str]:
-    """Instruction and input: the question over the passage, or over the numbered passages."""
+def _summary_prompt(kind: str, question: str, passages: Sequence[str]) -> tuple[str, str]:
+    """Return instruction and input: the question, then the passage or the numbered passages."""
     if len(passages) == 1:
-        return SUMMARISE[way], f"Question: {question}\n\nPassage: {passages[0]}"
+        return SUMMARY_INSTRUCTIONS[kind], f"Question: {question}\n\nPassage: {passages[0]}"
     numbered = (f"Passage {n}: {text}" for n, text in enumerate(passages, 1))
-    return SUMMARISE_ALL[way], "\n\n".join((f"Question: {question}", *numbered))
+    return JOINT_SUMMARY_INSTRUCTIONS[kind], "\n\n".join((f"Question: {question}", *numbered))
 
 
-def _table(file: Path, *needed: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows of a workbook under its headings, in small letters and without blanks and marks."""
+def _read_table(file: Path, *needed: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the rows of a workbook, by heading. Headings are in lower case and contain only letters.
+
+    Raises UserError if a heading in `needed` is missing.
+    """
     rows = read_sheet(file)
     _, top = next(rows, ("", {}))
     headings = {column: re.sub(r"[^a-z]", "", text.lower()) for column, text in top.items()}
     if missing := sorted(set(needed) - set(headings.values())):
-        raise UserError(f"{file}: no column {missing[0]!r} in its first row, so not the layout expected here")
-    for place, cells in rows:
+        raise UserError(
+            f"{file}: no column {missing[0]!r} in the first row; the file has: {', '.join(headings.values()) or 'none'}"
+        )
+    for location, cells in rows:
         row = {heading: cells.get(column, "") for column, heading in headings.items()}
-        yield place, row
+        yield location, row
 
 
-def _numbered(file: Path) -> Iterator[tuple[str, str, str]]:
-    """Lines of `number||text`."""
+def _read_numbered_lines(file: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield (location, number, text) for lines of the form `number||text`."""
     for n, line in enumerate(read_text(file).split("\n"), 1):
         if line.strip():
             number, bars, text = line.partition("||")
             if not bars:
-                raise UserError(f"{file} line {n}: a number, two bars and a text were expected")
+                raise UserError(f"{file} line {n}: expected 'NUMBER||TEXT', found no '||'")
             yield f"line {n}", number.strip(), text.strip()
 
 
-def _way(file: Path) -> str:
-    """From the name; upstream's own files are spelt MultiAbstrativeSummaries."""
+def _summary_kind(file: Path) -> str:
+    """Return `extractive` or `abstractive` from the file name. Upstream also spells it MultiAbstrativeSummaries."""
     name = file.name.lower()
     if ("extractive" in name) == ("abstra" in name):
-        raise UserError(f"{file}: its name says neither extractive nor abstractive; name it so")
+        raise UserError(
+            f"{file}: the file name must contain either 'extractive' or 'abstractive'; rename the file"
+        )
     return "extractive" if "extractive" in name else "abstractive"
 
 
-def _child(element: Element, name: str) -> str:
+def _child_text(element: Element, name: str) -> str:
     child = element.find(name)
     return "" if child is None else element_text(child).strip()
 
 
-def _whole(text: str | None) -> int | None:
+def _parse_int(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
-def _said(value: Any) -> str:
+def _strip_text(value: Any) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
 class Origin(NamedTuple):
-    """Whose a collection is."""
+    """Address, licence and attribution of a collection."""
 
     url: str
     licence: str
     attribution: str
 
 
-Y2019 = Origin(
+MEDIQA_2019 = Origin(
     "https://github.com/abachaa/MEDIQA2019",
     "none stated (public NLM task; the answers are of the sites they were taken from)",
     "A. Ben Abacha, C. Shivade, D. Demner-Fushman: Overview of the MEDIQA 2019 Shared Task (BioNLP 2019)",
 )
-Y2021 = Origin(
+MEDIQA_2021 = Origin(
     "https://github.com/abachaa/MEDIQA2021",
     "CC BY 4.0",
     "A. Ben Abacha et al.: Overview of the MEDIQA 2021 Shared Task on Summarization (BioNLP 2021)",
 )
-ANS = Origin(
+MEDIQA_ANS = Origin(
     "https://doi.org/10.17605/OSF.IO/FYG46",
     "CC0 1.0 (summaries; the passages are of the sites they were taken from)",
     "M. Savery et al.: Question-driven summarization of answers to consumer health questions (Scientific Data 2020)",
@@ -229,13 +259,15 @@ ANS = Origin(
 
 
 class MEDIQA(BaseSource):
-    """The layout is told by the file. `split` need only be given where the file's name does not say it.
+    """A file of MEDIQA; its suffix selects the layout. Set `split` only if the file name does not contain it.
 
-    Of task 2 `path` is the answers' workbook, `questions` the short questions and `summaries` the files of summaries.
+    For 2021, task 2, `path` is the workbook of answers, `questions` the short questions and `summaries` the files of
+    summaries. `min_score` (4 excellent, 3 incomplete, 2 related, 1 incorrect) and `max_rank` (keep only the best
+    answers) apply to 2019.
     """
 
-    about: ClassVar[About] = About(
-        title="MEDIQA: consumers' health questions with judged answers, short forms and summaries",
+    about: ClassVar[SourceInfo] = SourceInfo(
+        title="MEDIQA: consumers' health questions with scored answers, short forms and summaries",
         format=".xml (2019 task 3), .xlsx (2021 task 1), .xlsx with .txt (2021 task 2), .json (MEDIQA-AnS); .xml.gz",
         get=(
             "github.com/abachaa/MEDIQA2019 (MEDIQA_Task3_QA), github.com/abachaa/MEDIQA2021 (Task1, Task2); "
@@ -246,8 +278,8 @@ class MEDIQA(BaseSource):
         rows="634 of 1,701 answers (2019 train), 94 of 234 (2019 dev), 50 and 100 (2021 dev); AnS 2,520 (2,208 + 312)",
         default=False,
         remark=(
-            "the 2019 files state no licence; 147 of the 154 distinct questions of MEDIQA-AnS are 2019 test questions: "
-            "who trains on it has no 2019 test left"
+            "the 2019 files state no licence; 147 of the 154 distinct questions of MEDIQA-AnS are 2019 test questions, "
+            "so a model trained on it cannot be tested on the 2019 test set"
         ),
         patient_text=True,
     )
@@ -255,67 +287,66 @@ class MEDIQA(BaseSource):
     kind: Literal["mediqa"] = "mediqa"
     name: Name = "mediqa"
     path: str
-    split: Annotated[Literal["train", "dev", "none"] | None, BeforeValidator(no_test)] = None
-    min_score: int = Field(default=3, ge=1, le=4)  # 4 excellent, 3 incomplete, 2 related, 1 wrong (2019)
-    max_rank: int | None = Field(default=None, ge=1)  # only the best so many answers to a question (2019)
+    split: Annotated[Literal["train", "dev", "none"] | None, BeforeValidator(refuse_test_split)] = None
+    min_score: int = Field(default=3, ge=1, le=4)
+    max_rank: int | None = Field(default=None, ge=1)
     questions: str | None = None
     summaries: tuple[str, ...] = ()
 
     def files(self, root: Path) -> list[Path]:
         names = [self.path, *([self.questions] if self.questions else []), *self.summaries]
-        return [
-            no_test_file(existing(root / Path(name).expanduser(), f"file (source {self.name!r})"))
-            for name in names
-        ]
+        return [refuse_test_file(self.resolve(root, name)) for name in names]
 
     def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
         file, *more = self.files(root)
         suffix = (file.with_suffix("") if file.suffix.lower() == ".gz" else file).suffix.lower()
         if more and suffix != ".xlsx":
             raise UserError(
-                f"{file}: questions and summaries belong to the answers' workbook of 2021, task 2"
+                f"{file}: questions: and summaries: apply only to the .xlsx workbook of 2021, task 2; remove them"
             )
         split: str | None = "none"
         match suffix:
             case ".xml":
-                split = agreed_split(file, self.split, root_name(file))
-                origin, found = Y2019, judged(file, self.min_score, self.max_rank)
+                split = resolve_split(file, self.split, read_root_name(file))
+                origin, candidates = MEDIQA_2019, read_scored_answers(file, self.min_score, self.max_rank)
             case ".xlsx" if self.summaries:
-                split = agreed_split(file, self.split)
-                origin, found = Y2021, merged(file, self._questions(root), more[1:])
+                split = resolve_split(file, self.split)
+                origin, candidates = MEDIQA_2021, read_answer_summaries(file, self._questions(root), more[1:])
             case ".xlsx":
-                split = agreed_split(file, self.split)
-                origin, found = Y2021, shortened(file)
+                split = resolve_split(file, self.split)
+                origin, candidates = MEDIQA_2021, read_question_summaries(file)
             case ".json":
-                split = agreed_split(file, self.split) or "none"
-                origin, found = ANS, summarised(file)
+                split = resolve_split(file, self.split) or "none"
+                origin, candidates = MEDIQA_ANS, read_mediqa_ans(file)
             case _:
-                raise UserError(f"{file}: an .xml, .xlsx or .json file of MEDIQA was expected")
+                raise UserError(f"{file}: expected an .xml, .xlsx or .json file of MEDIQA, found {suffix!r}")
         if split is None:
-            raise UserError(f"{file}: its name says neither train nor dev; set split: to one of them")
-        for record in found:
-            yield self._record(record, file, origin, split) if isinstance(record, Found) else record
+            raise UserError(
+                f"{file}: the file name contains neither train nor dev; set split: to one of them"
+            )
+        for record in candidates:
+            yield self._record(record, file, origin, split) if isinstance(record, Candidate) else record
 
     def _questions(self, root: Path) -> Path:
         if self.questions is None:
             raise UserError(
-                f"{self.path}: summaries need the file of short questions; name it with questions:"
+                f"{self.path}: summaries: needs the file of short questions; set questions: to it"
             )
         return root / Path(self.questions).expanduser()
 
-    def _record(self, found: Found, file: Path, origin: Origin, split: str) -> Row | Reject:
-        if reason := _fault(found):
-            return Reject(found.file, found.place, reason, found.record)
-        if digits := find_joined_digits(found.input) or find_joined_digits(found.output):
-            return Reject.of(found.file, found.place, JoinedDigits(digits), found.record)
-        # One name for a question in all collections, so that it is on one side of a split wherever it stands.
-        question = sha256_bytes(" ".join(found.question.lower().split()).encode())
-        return self.make(
-            source_id=f"{found.file} {found.place}",
-            instruction=found.instruction,
-            input=found.input,
-            output=found.output,
-            url=found.url or self.url or origin.url,
+    def _record(self, candidate: Candidate, file: Path, origin: Origin, split: str) -> Row | Reject:
+        if reason := _find_fault(candidate):
+            return Reject(candidate.file, candidate.location, reason, candidate.record)
+        if digits := find_joined_digits(candidate.input) or find_joined_digits(candidate.output):
+            return Reject.of(candidate.file, candidate.location, JoinedDigits(digits), candidate.record)
+        # A question has the same group in all collections, so that it stays in one split.
+        question = sha256_bytes(" ".join(candidate.question.lower().split()).encode())
+        return self.make_row(
+            source_id=f"{candidate.file} {candidate.location}",
+            instruction=candidate.instruction,
+            input=candidate.input,
+            output=candidate.output,
+            url=candidate.url or self.url or origin.url,
             licence=self.licence or origin.licence,
             attribution=self.attribution or origin.attribution,
             split=split,
@@ -323,9 +354,9 @@ class MEDIQA(BaseSource):
         )
 
 
-def _fault(found: Found) -> str | None:
-    if not all(map(is_text, (found.question, found.input, found.output, found.url or ""))):
-        return "half a surrogate pair, which is no text"
-    if not found.question:
+def _find_fault(candidate: Candidate) -> str | None:
+    if not all(map(is_text, (candidate.question, candidate.input, candidate.output, candidate.url or ""))):
+        return "not valid Unicode (half a surrogate pair)"
+    if not candidate.question:
         return "no question"
-    return None if found.output else "no answer"
+    return None if candidate.output else "no answer"

@@ -1,4 +1,4 @@
-"""MedMCQA: questions of Indian medical entrance exams, four options, numbered from 0 or from 1 as the copy has it."""
+"""MedMCQA: questions of Indian medical entrance exams with four options, numbered from 0 or from 1."""
 
 from __future__ import annotations
 
@@ -12,27 +12,37 @@ from ..core.records import read_records
 from ..core.row import Row
 from ..exams.item import LETTERS, Item
 from ..exams.layouts import MEDMCQA_OPTIONS
-from .base import About, LeftOut, Name, PlainFile, Record, TrainOrDev, agreed_split, exam_row, row_split
+from .base import (
+    ExcludedError,
+    FileSource,
+    Name,
+    Record,
+    SourceInfo,
+    TrainOrDev,
+    make_exam_row,
+    parse_row_split,
+    resolve_split,
+)
 
 OPTION = re.compile(r"\n\s*Option ([A-Z]):")
 LETTER = re.compile(r"\(([A-Z])\)")
 
 
-class MedMCQA(PlainFile):
-    """`cop` numbers the right option from 0 in some copies and from 1 in others; `cop_from` says which.
+class MedMCQA(FileSource):
+    """A file of MedMCQA. Its column `cop` numbers the correct option from 0 in some copies, from 1 in others.
 
-    Without it a file tells by a 0 or a 4 in it; one that holds neither is refused. Explanations (`exp`) are not used:
-    an answer is what the exam will ask for.
+    `cop_from` sets the first number. By default it is detected from a 0 or a 4 in the file; a file with neither is
+    refused. Explanations (`exp`) are not used, because the exam expects only the answer.
     """
 
-    about: ClassVar[About] = About(
+    about: ClassVar[SourceInfo] = SourceInfo(
         title="MedMCQA: questions of the Indian AIIMS and NEET PG entrance exams, four options",
         format=".json or .jsonl (.gz): question, opa to opd, cop, choice_type; or instances with input and output",
-        get="the MedMCQA repository (github.com/medmcqa/medmcqa) names its download, data.zip; unpack it",
+        get="data.zip, linked in the repository github.com/medmcqa/medmcqa; unpack it",
         licence="MIT (repository licence; questions from public exam and practice papers)",
         size="150 MB",
         rows="182,822 read from train (published); dev: 2,816 of 4,183 (measured)",
-        remark="was not in the 2023 Medical Meadow; dev is an exam elsewhere; test, without answers, is refused",
+        remark="not in the 2023 Medical Meadow; others use dev as an exam; test has no answers and is refused",
     )
 
     kind: Literal["medmcqa"] = "medmcqa"
@@ -45,7 +55,7 @@ class MedMCQA(PlainFile):
 
     def files(self, root: Path) -> list[Path]:
         [file] = super().files(root)
-        agreed_split(file, self.split)
+        resolve_split(file, self.split)
         return [file]
 
     def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
@@ -58,58 +68,63 @@ class MedMCQA(PlainFile):
     def row(self, record: Any, source_id: str) -> Row:
         if not isinstance(record, Mapping):
             raise ValueError("not an object")
-        split = row_split(record.get("split"), self.split)
+        split = parse_row_split(record.get("split"), self.split)
         if "instances" in record:
-            return exam_row(self, _from_instance(record["instances"]), source_id, split)
+            return make_exam_row(self, _item_from_instance(record["instances"]), source_id, split)
         if record.get("choice_type") == "multi":
-            raise LeftOut("choice type multi")
-        question, number = record.get("question"), _number(record.get("cop"))
+            raise ExcludedError("choice type multi")
+        question, number = record.get("question"), _parse_int(record.get("cop"))
         if not isinstance(question, str):
             raise ValueError("no question")
         if number is None:
-            raise ValueError("no 'cop', the number of the right option")
-        place = number - (self.cop_from or 0)  # `records` has settled it
-        if not 0 <= place < len(MEDMCQA_OPTIONS):
-            raise ValueError("'cop' is the number of no option")
+            raise ValueError("no 'cop', the number of the correct option")
+        # `records` has set cop_from.
+        index = number - (self.cop_from or 0)
+        if not 0 <= index < len(MEDMCQA_OPTIONS):
+            raise ValueError("'cop' is not the number of an option")
         texts = [str(record.get(name) or "") for name in MEDMCQA_OPTIONS]
         item = Item(
-            id="", question=question, options=dict(zip(LETTERS, texts, strict=False)), answer=LETTERS[place]
+            id="", question=question, options=dict(zip(LETTERS, texts, strict=False)), answer=LETTERS[index]
         )
-        return exam_row(self, item, source_id, split)
+        return make_exam_row(self, item, source_id, split)
 
 
 def detect_cop_from(file: Path) -> Literal[0, 1] | None:
-    """From what the right option is numbered in `file`: None if it holds no `cop` because it needs none."""
-    seen: set[int | None] = set()
-    other = False
+    """Return the number of the first option in `file`: 0, 1, or None if its layout has no `cop`.
+
+    Raises UserError if the file has no answers, or if `cop` contains neither 0 nor 4, or both.
+    """
+    numbers: set[int | None] = set()
+    has_instances = False
     for _, record in read_records(file):
         if isinstance(record, Mapping):
-            other = other or "instances" in record
-            seen.add(_number(record.get("cop")))
-    if seen & {0, 4} == {0}:
+            has_instances = has_instances or "instances" in record
+            numbers.add(_parse_int(record.get("cop")))
+    if numbers & {0, 4} == {0}:
         return 0
-    if seen & {0, 4} == {4}:
+    if numbers & {0, 4} == {4}:
         return 1
-    if other and not seen & {0, 1, 2, 3, 4}:
+    valid = [number for number in range(5) if number in numbers]
+    if has_instances and not valid:
         return None
-    if not seen & {0, 1, 2, 3, 4}:
+    if not valid:
         raise UserError(
-            f"{file}: no answers in it (no 'cop' from 0 to 4); the test split has none, use train or dev"
+            f"{file}: no answers (no 'cop' from 0 to 4); the test split has none, use train or dev"
         )
     raise UserError(
-        f"{file}: copies number the right option from 0 or from 1, and 'cop' in this file tells not which; "
-        f"set cop_from: to 0 or 1"
+        f"{file}: the correct answer is ambiguous: 'cop' has the values {', '.join(map(str, valid))} and may count "
+        "from 0 or from 1; set cop_from: to 0 or 1"
     )
 
 
-def _number(value: Any) -> int | None:
+def _parse_int(value: Any) -> int | None:
     try:
         return None if isinstance(value, bool | float) else int(value)
     except (TypeError, ValueError):
         return None
 
 
-def _from_instance(instance: Any) -> Item:
+def _item_from_instance(instance: Any) -> Item:
     if not isinstance(instance, Mapping):
         raise ValueError("'instances' is not an object")
     question, *rest = OPTION.split(str(instance.get("input") or ""))

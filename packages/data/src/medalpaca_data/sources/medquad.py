@@ -1,4 +1,4 @@
-"""MedQuAD: consumers' questions with answers from the sites of the US National Institutes of Health."""
+"""MedQuAD: consumers' health questions with answers from the sites of the US National Institutes of Health."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from xml.etree.ElementTree import Element
 
 from ..core.archive import open_bytes, read_members
 from ..core.errors import UserError
-from ..core.files import existing
 from ..core.joined_digits import JoinedDigits, find_joined_digits
 from ..formats.xml import element_text, read_elements
-from .base import About, BaseSource, Name, Record, Reject
+from .base import BaseSource, Name, Record, Reject, SourceInfo
 
-# Four documents of NINDS and one of the CDC are in layouts of their own, with other names for the same things.
-DOCUMENTS = ("Document", "doc", "DiseaseFile")
+# Four documents of NINDS and one of the CDC use other element names.
+DOCUMENT_TAGS = ("Document", "doc", "DiseaseFile")
 INSTITUTES: Mapping[str, str] = {
     "CancerGov": "National Cancer Institute",
     "GARD": "Genetic and Rare Diseases Information Center",
@@ -32,31 +31,31 @@ INSTITUTES: Mapping[str, str] = {
     "MPlusDrugs": "MedlinePlus Drugs",
     "MPlusHerbsSupplements": "MedlinePlus Herbs and Supplements",
 }
-LARGEST = 16 << 20  # bytes of one document
-# Upstream's forms that are no sentences of a consumer; the new ones fit one disease and many.
-FORMS = (
+# Bytes of one document.
+MAX_DOCUMENT_SIZE = 16 << 20
+# Question templates of the corpus that are not natural questions, and their replacements.
+QUESTION_FORMS = (
     (re.compile(r"^what is \(are\) (.+)", re.IGNORECASE), r"What is meant by \1"),
     (re.compile(r"^do you have information about (.+)", re.IGNORECASE), r"What should I know about \1"),
 )
-MARKS = re.compile(r"[\s?.]++$")
-UNFINISHED = re.compile(
-    r"(?:\(are\)| for| of| about|^how to \w+)\?$", re.IGNORECASE
-)  # made from an empty focus
+TRAILING_MARKS = re.compile(r"[\s?.]++$")
+# Questions that a template made from an empty focus.
+UNFINISHED = re.compile(r"(?:\(are\)| for| of| about|^how to \w+)\?$", re.IGNORECASE)
 BULLET = re.compile(r"[ \t]{2,}-[ \t]+")
-BLANKS = re.compile(r"[ \t\u00a0]+")
+SPACES = re.compile(r"[ \t\u00a0]+")
 BLANK_LINES = re.compile(r"\n{3,}")
 
 
 class MedQuAD(BaseSource):
-    """`path` is the repository as a directory, or an archive of it; `qtypes`, if given, are the types to take."""
+    """MedQuAD: `path` is the repository's directory or an archive of it; `qtypes` limits the types of questions."""
 
-    about: ClassVar[About] = About(
+    about: ClassVar[SourceInfo] = SourceInfo(
         title="MedQuAD: consumers' questions with answers from sites of the US National Institutes of Health",
-        format=".xml, one file for each document, in a directory, .zip or .tar.gz",
+        format=".xml, one file per document, in a directory, .zip or .tar.gz",
         get="github.com/abachaa/MedQuAD",
         licence="CC BY 4.0",
         size="6 MB packed (subsets 1 to 9)",
-        rows="16,419 of 16,428 pairs of the nine subsets that have answers (measured); 31,029 more have none",
+        rows="16,419 of 16,428 pairs in the nine subsets with answers (measured); 31,029 more pairs have no answer",
     )
 
     kind: Literal["medquad"] = "medquad"
@@ -68,64 +67,68 @@ class MedQuAD(BaseSource):
     qtypes: list[str] | None = None
 
     def files(self, root: Path) -> list[Path]:
-        place = self._place(root)
-        if not place.is_dir():
-            return [place]
-        found = sorted(file for file in place.rglob("*") if file.suffix.lower() == ".xml" and file.is_file())
-        if not found:
-            raise UserError(f"{place}: no document (.xml) in it")
-        return found
+        path = self._resolve(root)
+        if not path.is_dir():
+            return [path]
+        documents = sorted(
+            file for file in path.rglob("*") if file.suffix.lower() == ".xml" and file.is_file()
+        )
+        if not documents:
+            raise UserError(f"{path}: no document (.xml) in this directory")
+        return documents
 
     def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
-        place = self._place(root)
-        if place.is_dir():
-            for path in self.files(root):
-                with open_bytes(path) as data:
-                    yield from self._document(path.relative_to(place).as_posix().replace(" ", "_"), "", data)
+        path = self._resolve(root)
+        if path.is_dir():
+            for file in self.files(root):
+                with open_bytes(file) as data:
+                    yield from self._document(file.relative_to(path).as_posix().replace(" ", "_"), "", data)
             return
-        if place.suffix.lower() == ".xml":
-            raise UserError(f"{place}: name the directory of MedQuAD's documents, or an archive of it")
+        if path.suffix.lower() == ".xml":
+            raise UserError(
+                f"{path}: is one document; set path: to the directory of all, or an archive of it"
+            )
         empty = True
-        for member, data in read_members(place, ".xml"):
+        for member, data in read_members(path, ".xml"):
             empty = False
-            yield from self._document(place.name.replace(" ", "_"), f"{member.replace(' ', '_')} ", data)
+            yield from self._document(path.name.replace(" ", "_"), f"{member.replace(' ', '_')} ", data)
         if empty:
-            raise UserError(f"{place}: no document (.xml) in it")
+            raise UserError(f"{path}: no document (.xml) in this archive")
 
-    def _place(self, root: Path) -> Path:
-        return existing(root / Path(self.path).expanduser(), f"file or directory (source {self.name!r})")
+    def _resolve(self, root: Path) -> Path:
+        return self.resolve(root, self.path, "file or directory")
 
     def _document(self, file: str, member: str, data: BinaryIO) -> Iterator[Record]:
-        """The pairs of one document; one that cannot be read is a record of its own, thousands stand beside it."""
+        """Yield the pairs of one document; a document that cannot be read is one reject."""
         where = f"{member}document"
-        text = data.read(LARGEST + 1)
-        if len(text) > LARGEST:
+        text = data.read(MAX_DOCUMENT_SIZE + 1)
+        if len(text) > MAX_DOCUMENT_SIZE:
             yield Reject(file, where, "a document of more than 16 MB", None)
             return
         try:
-            documents = list(read_elements(io.BytesIO(text), file, DOCUMENTS))
+            documents = list(read_elements(io.BytesIO(text), file, DOCUMENT_TAGS))
         except UserError as error:
             yield Reject(file, where, "not readable as XML", {"error": str(error)})
             return
         if not documents:
             yield Reject(file, where, "not a document of MedQuAD", None)
-        for place, document in documents:
-            yield from self._pairs(file, member, place, document)
+        for location, document in documents:
+            yield from self._pairs(file, member, location, document)
 
-    def _pairs(self, file: str, member: str, place: str, document: Element) -> Iterator[Record]:
+    def _pairs(self, file: str, member: str, location: str, document: Element) -> Iterator[Record]:
         focus = " ".join((document.findtext("Focus") or document.findtext("doctitle-focus") or "").split())
         institute = document.get("source") or document.get("corpus") or ""
-        name = document.get("id") or document.get("docid") or document.get("fid") or place
+        name = document.get("id") or document.get("docid") or document.get("fid") or location
         pairs = [*document.iter("QAPair"), *document.iter("pair")]
         if not pairs:
             yield Reject(
                 file, f"{member}document", "a document without questions", {"focus": focus}, by_rule=True
             )
         for number, pair in enumerate(pairs, 1):
-            asked = _child(pair, "question")
-            question = _question(element_text(asked))
-            answer = _answer(element_text(_child(pair, "answer")))
-            qtype = (asked.get("qtype") or "").strip().lower()
+            element = _find_child(pair, "question")
+            question = _clean_question(element_text(element))
+            answer = _clean_answer(element_text(_find_child(pair, "answer")))
+            qtype = (element.get("qtype") or "").strip().lower()
             where = f"{member}pair {number}"
             record = {"focus": focus, "qtype": qtype, "question": question, "answer": answer}
             if not question:
@@ -137,11 +140,11 @@ class MedQuAD(BaseSource):
                     file, where, "a question that does not say what it is about", record, by_rule=True
                 )
             elif self.qtypes is not None and qtype not in self.qtypes:
-                yield Reject(file, where, "a type of question that is not asked for", record, by_rule=True)
+                yield Reject(file, where, "a type of question that is not in qtypes", record, by_rule=True)
             elif digits := find_joined_digits(question) or find_joined_digits(answer):
                 yield Reject.of(file, where, JoinedDigits(digits), record)
             else:
-                yield self.make(
+                yield self.make_row(
                     source_id=f"{file} {where} {qtype}".strip(),
                     instruction=question,
                     output=answer,
@@ -153,20 +156,20 @@ class MedQuAD(BaseSource):
                 )
 
 
-def _child(pair: Element, name: str) -> Element:
-    found = pair.find(name.capitalize() if pair.tag == "QAPair" else name)
-    return found if found is not None else Element(name)
+def _find_child(pair: Element, name: str) -> Element:
+    child = pair.find(name.capitalize() if pair.tag == "QAPair" else name)
+    return child if child is not None else Element(name)
 
 
-def _question(text: str) -> str:
-    """One line that ends in one question mark, in a form that a consumer would use."""
-    text = MARKS.sub("", " ".join(text.split()))
-    for form, new in FORMS:
+def _clean_question(text: str) -> str:
+    """Return the question on one line with one question mark, and templates replaced by natural questions."""
+    text = TRAILING_MARKS.sub("", " ".join(text.split()))
+    for form, new in QUESTION_FORMS:
         text = form.sub(new, text)
     return f"{text[:1].upper()}{text[1:]}?" if text else ""
 
 
-def _answer(text: str) -> str:
-    """Without the layout of the page it was cut from: indented lines, and bullets that share a line."""
-    lines = (BLANKS.sub(" ", line).strip() for line in BULLET.sub("\n- ", text).split("\n"))
+def _clean_answer(text: str) -> str:
+    """Return the answer without the indentation of the web page, and with one bullet per line."""
+    lines = (SPACES.sub(" ", line).strip() for line in BULLET.sub("\n- ", text).split("\n"))
     return BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()

@@ -1,4 +1,4 @@
-"""MMLU: the medical subjects' dev and val questions. Its test split, which the 2023 data trained on, is refused."""
+"""MMLU: dev and val questions of the medical subjects. The test split, which the 2023 data contained, is refused."""
 
 from __future__ import annotations
 
@@ -14,9 +14,18 @@ from ..core.errors import UserError
 from ..core.files import existing, read_text
 from ..core.row import Row
 from ..exams.item import LETTERS, Item
-from .base import About, BaseSource, Name, Reject, exam_row, named_split, no_test, no_test_file
+from .base import (
+    BaseSource,
+    Name,
+    Reject,
+    SourceInfo,
+    make_exam_row,
+    refuse_test_file,
+    refuse_test_split,
+    split_from_name,
+)
 
-# Medicine and what it stands on. Without professional_medicine: 44 of the USMLE sample items stand in its parts.
+# Medicine and its foundations, without professional_medicine, which contains 44 items of the USMLE sample exam.
 SUBJECTS = (
     "anatomy",
     "clinical_knowledge",
@@ -32,21 +41,21 @@ SUBJECTS = (
 
 
 class MMLU(BaseSource):
-    """`path` holds dev/SUBJECT_dev.csv and val/SUBJECT_val.csv, without headings: question, four options, letter.
+    """MMLU: `path` contains dev/SUBJECT_dev.csv and val/SUBJECT_val.csv with question, four options and letter.
 
-    Its dev and val are few-shot examples and a tuning set, no exam of ours: rows are declared `none`, to be trained on.
+    The files have no headings. Both splits are used for training (split `none`), because neither is an exam here.
     """
 
-    about: ClassVar[About] = About(
+    about: ClassVar[SourceInfo] = SourceInfo(
         title="MMLU, medical subjects, dev and val: general knowledge questions with four options",
         format="a directory of dev/SUBJECT_dev.csv and val/SUBJECT_val.csv",
-        get="the MMLU repository (github.com/hendrycks/test) names its download, data.tar; unpack it",
+        get="data.tar, linked in the repository github.com/hendrycks/test; unpack it",
         licence="MIT",
         size="150 kB of a download of 166 MB",
         rows="265 (measured: 50 dev, 215 val, ten subjects); test is refused",
         remark=(
-            "professional_medicine is left out by default: 44 of the 376 items of the USMLE sample exam stand in its "
-            "dev, val and test parts (6 in val)"
+            "professional_medicine is not used by default: its dev, val and test splits contain 44 of the 376 items of "
+            "the USMLE sample exam (6 in val)"
         ),
     )
 
@@ -57,18 +66,19 @@ class MMLU(BaseSource):
     url: str | None = "https://github.com/hendrycks/test"
     path: str
     subjects: tuple[Annotated[str, Field(pattern=r"^[a-z_]+$")], ...] = Field(default=SUBJECTS, min_length=1)
-    split: Annotated[tuple[Literal["dev", "val"], ...], BeforeValidator(no_test)] = Field(
+    split: Annotated[tuple[Literal["dev", "val"], ...], BeforeValidator(refuse_test_split)] = Field(
         default=("dev", "val"), min_length=1
     )
 
     def files(self, root: Path) -> list[Path]:
-        folder = existing(root / Path(self.path).expanduser(), f"directory (source {self.name!r})")
-        if named_split(Path(self.path).name) == "test":
+        folder = self.resolve(root, self.path, "directory")
+        if split_from_name(Path(self.path).name) == "test":
             raise UserError(
-                f"{folder}: a directory named test is refused; name the one that holds dev and val"
+                f"{folder}: the name says test, and test splits are not used; "
+                "set path: to the directory that contains dev and val"
             )
         names = [(split, f"{subject}_{split}.csv") for split in self.split for subject in self.subjects]
-        return [no_test_file(existing(folder / split / name)) for split, name in names]
+        return [refuse_test_file(existing(folder / split / name)) for split, name in names]
 
     def records(self, root: Path, seed: int = 0) -> Iterator[Row | Reject]:
         for file in self.files(root):
@@ -81,14 +91,14 @@ class MMLU(BaseSource):
                     break
                 except csv.Error as error:
                     raise UserError(f"{file} line {reader.line_num}: not valid CSV ({error})") from None
-                place = f"line {reader.line_num}"
+                location = f"line {reader.line_num}"
                 try:
-                    yield exam_row(self, _item(record), f"{file.name} {place}", "none", subject)
+                    yield make_exam_row(self, _parse_item(record), f"{file.name} {location}", "none", subject)
                 except ValueError as error:
-                    yield Reject.of(file.name, place, error, record)
+                    yield Reject.of(file.name, location, error, record)
 
 
-def _item(record: list[str]) -> Item:
+def _parse_item(record: list[str]) -> Item:
     if len(record) != 6:
         raise ValueError("not six fields (question, four options, letter)")
     question, *options, answer = record

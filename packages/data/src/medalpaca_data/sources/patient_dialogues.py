@@ -1,8 +1,7 @@
-"""Courtesies of consultation sites: welcome and thanks before an answer, wishes and names behind it.
+"""Online consultations of real patients with doctors: HealthCareMagic, iCliniq and COVID-Dialogue.
 
-Only whole sentences at the two ends are taken, and only those that can be nothing else; what stands between is text.
-
-What real patients asked and doctors answered online: HealthCareMagic, iCliniq, the COVID-Dialogue consultations.
+Courtesies are removed from the answers: welcome and thanks at the start, wishes and signatures at the end. Only
+complete sentences at the two ends are removed, and only if they match a known courtesy.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ..core.errors import UserError
-from ..core.json_stream import text_lines
+from ..core.json_stream import read_text_lines
 from ..core.row import Row, parse_row
-from .base import SUFFIXES, About, Name, PlainFile, Record, Reject, row_split
+from .base import DATA_SUFFIXES, FileSource, Name, Record, Reject, SourceInfo, parse_row_split
 from .chatdoctor import INSTRUCTION
 
 SITE = r"(?:chat ?doctor|health ?care ?magic|hcm|icliniq|['\u2018\u2019]?ask a doctor['\u2018\u2019]?)"
@@ -48,78 +47,78 @@ REGARDS = re.compile(
     rf"|(?-i:Regards)[\s,.]*(?-i:Dr)\b{NAME}{{0,70}}\Z",
     re.IGNORECASE,
 )
-END = 160  # characters at an answer's end in which a sign-off is looked for
+# Characters at the end of an answer that are searched for a signature.
+SIGN_OFF_LENGTH = 160
 
 
-def without_courtesies(text: str) -> str:
-    """The answer without them; as it is where nothing else would be left."""
+def remove_courtesies(text: str) -> str:
+    """Return an answer without courtesies, or unchanged if it consists only of courtesies."""
     body = text.strip()
-    # Both are looked for near the end only, so that a megabyte of blanks costs nothing.
-    if offer := OFFER.search(body, max(len(body) - END, 0)):
+    # Both searches start near the end, so that a megabyte of whitespace costs no time.
+    if offer := OFFER.search(body, max(len(body) - SIGN_OFF_LENGTH, 0)):
         body = body[: offer.start()]
-    body = _without_wishes(body)
-    if signed := REGARDS.search(body, max(len(body) - END, 0)):
-        body = _without_wishes(body[: signed.start()])
-    cut = place = 0
-    while found := SENTENCE.match(body, place):
-        sentence = found[0].strip()
-        place = found.end()
+    body = _remove_wishes(body)
+    if signed := REGARDS.search(body, max(len(body) - SIGN_OFF_LENGTH, 0)):
+        body = _remove_wishes(body[: signed.start()])
+    start = position = 0
+    while match := SENTENCE.match(body, position):
+        sentence = match[0].strip()
+        position = match.end()
         if WELCOME.fullmatch(sentence):
-            cut = place
-        elif not GREETING.fullmatch(sentence) or place == len(body):
+            start = position
+        elif not GREETING.fullmatch(sentence) or position == len(body):
             break
-    return body[cut:].strip() or text.strip()
+    return body[start:].strip() or text.strip()
 
 
-def _without_wishes(text: str) -> str:
-    sentences = [found[0] for found in SENTENCE.finditer(text) if found[0]]
+def _remove_wishes(text: str) -> str:
+    sentences = [match[0] for match in SENTENCE.finditer(text) if match[0]]
     while sentences and (not sentences[-1].strip() or WISH.fullmatch(sentences[-1].strip())):
         sentences.pop()
     return "".join(sentences).rstrip()
 
 
-LATER = "later exchange of a consultation"
-START = re.compile(r"id\s*=\s*(\d{1,9})\s*")
+LATER_EXCHANGE = "later exchange of a consultation"
+CONSULTATION_START = re.compile(r"id\s*=\s*(\d{1,9})\s*")
 HEADINGS = {"Description": "description", "Dialogue": "dialogue", "Patient:": "patient", "Doctor:": "doctor"}
-OF_ITS_OWN = re.compile(
-    r"https?://www\.(?:icliniq|healthcaremagic)\.com/\S+"
-)  # others are a search page's address
+# The address of one consultation; other addresses are those of a search page.
+CONSULTATION_URL = re.compile(r"https?://www\.(?:icliniq|healthcaremagic)\.com/\S+")
 
 
-class PatientDialogues(PlainFile):
-    """HealthCareMagic-100k.json and iCliniq.json (instruction, input, output), or COVID-Dialogue's .txt.
+class PatientDialogues(FileSource):
+    """HealthCareMagic-100k.json or iCliniq.json (instruction, input, output), or the .txt of COVID-Dialogue.
 
-    A consultation gives its first question and answer; later exchanges lean on them and are left out by rule.
-    Welcome, thanks, wishes and sign-offs at an answer's two ends are taken off.
+    A consultation gives its first question and answer. Later exchanges depend on them and are excluded by rule.
+    Courtesies at the start and the end of an answer are removed.
     """
 
-    about: ClassVar[About] = About(
+    about: ClassVar[SourceInfo] = SourceInfo(
         title="questions of real patients to doctors online: HealthCareMagic, iCliniq, COVID-Dialogue",
         format=".json (.gz too): instruction, input, output; or COVID-Dialogue-Dataset-English.txt",
-        get="the repositories github.com/Kent0n-Li/ChatDoctor (it names the downloads) and "
+        get="the repositories github.com/Kent0n-Li/ChatDoctor (with links to the downloads) and "
         "github.com/UCSD-AI4H/COVID-Dialogue",
-        licence="none stated; the sites keep their rights",
+        licence="none stated; the rights stay with the sites",
         size="HealthCareMagic 140 MB, iCliniq 8 MB, COVID-Dialogue 0.5 MB",
         rows="112,165 HealthCareMagic, 7,321 iCliniq (published); 604 COVID-Dialogue (measured)",
         default=False,
-        remark="collected without the patients' consent, and names are left in it",
+        remark="collected without the patients' consent; contains names of people",
         patient_text=True,
     )
-    suffixes: ClassVar[tuple[str, ...]] = (*SUFFIXES, ".txt")
+    suffixes: ClassVar[tuple[str, ...]] = (*DATA_SUFFIXES, ".txt")
 
     kind: Literal["patient_dialogues"] = "patient_dialogues"
     name: Name = "patient_dialogues"
     licence: str | None = "none stated"
 
-    def each(self, file: Path) -> Iterator[Record]:
+    def read_file(self, file: Path) -> Iterator[Record]:
         if not file.name.lower().removesuffix(".gz").endswith(".txt"):
-            yield from super().each(file)
+            yield from super().read_file(file)
             return
         for line, parts in read_consultations(file):
-            place = f"line {line}"
-            yield from self.take(parts, file.name, place)
-            for later in range(2, len(_said(parts, "doctor")) + 1):
-                yield Reject(file.name, f"{place} exchange {later}", LATER, None, by_rule=True)
+            location = f"line {line}"
+            yield from self.convert(parts, file.name, location)
+            for later in range(2, len(_texts_of(parts, "doctor")) + 1):
+                yield Reject(file.name, f"{location} exchange {later}", LATER_EXCHANGE, None, by_rule=True)
 
     def row(self, record: Any, source_id: str) -> Row:
         if isinstance(record, list):
@@ -127,56 +126,62 @@ class PatientDialogues(PlainFile):
         row = parse_row(record)
         if not row.input.strip():
             raise ValueError("no question")
-        return self._of(source_id, row.input, row.output, split=row_split(row.split, "none"))
+        return self._make_row(source_id, row.input, row.output, split=parse_row_split(row.split, "none"))
 
     def _consultation(self, parts: list[tuple[str, str]], source_id: str) -> Row:
-        spoken = [name for name, _ in parts if name in ("patient", "doctor")]
-        if spoken[:2] != ["patient", "doctor"]:
+        speakers = [name for name, _ in parts if name in ("patient", "doctor")]
+        if speakers[:2] != ["patient", "doctor"]:
             raise ValueError("does not begin with a patient and a doctor")
-        question, answer = _said(parts, "patient")[0], _said(parts, "doctor")[0]
-        asked = _said(parts, "description")[:1]
-        if asked and asked[0] and asked[0] not in question:
-            question = f"{asked[0]}\n\n{question}"
+        question, answer = _texts_of(parts, "patient")[0], _texts_of(parts, "doctor")[0]
+        description = next(iter(_texts_of(parts, "description")), "")
+        if description and description not in question:
+            question = f"{description}\n\n{question}"
         if not question or not answer:
             raise ValueError("an empty question or answer")
         [address] = [text for name, text in parts if name == "address"] or [""]
-        return self._of(source_id, question, answer, address if OF_ITS_OWN.fullmatch(address) else None)
+        return self._make_row(
+            source_id, question, answer, address if CONSULTATION_URL.fullmatch(address) else None
+        )
 
-    def _of(
+    def _make_row(
         self, source_id: str, question: str, answer: str, url: str | None = None, split: str = "none"
     ) -> Row:
-        return self.make(
+        return self.make_row(
             source_id=source_id,
             instruction=INSTRUCTION,
             input=question.strip(),
-            output=without_courtesies(answer),
+            output=remove_courtesies(answer),
             url=url,
             split=split,
         )
 
 
 def read_consultations(file: Path) -> Iterator[tuple[int, list[tuple[str, str]]]]:
-    """(line, parts) of every consultation: address, description, dialogue, patient, doctor, each with its text."""
-    begun = 0
+    """Yield (line number, parts) for every consultation of COVID-Dialogue.
+
+    A part is (name, text); names are address, description, dialogue, patient and doctor. Raises UserError if the file
+    has no line `id=NUMBER`.
+    """
+    start_line = 0
     parts: list[tuple[str, list[str]]] = []
-    for number, line in enumerate(text_lines(file), 1):
-        if START.fullmatch(line):
-            if begun:
-                yield begun, _joined(parts)
-            begun, parts = number, [("address", [])]
+    for number, line in enumerate(read_text_lines(file), 1):
+        if CONSULTATION_START.fullmatch(line):
+            if start_line:
+                yield start_line, _join_parts(parts)
+            start_line, parts = number, [("address", [])]
         elif heading := HEADINGS.get(line.strip()):
             parts.append((heading, []))
-        elif begun:
+        elif start_line:
             parts[-1][1].append(line)
-    if not begun:
-        raise UserError(f"{file}: no line `id=NUMBER` in it, so this is not COVID-Dialogue's text file")
-    yield begun, _joined(parts)
+    if not start_line:
+        raise UserError(f"{file}: no line 'id=NUMBER'; expected COVID-Dialogue-Dataset-English.txt")
+    yield start_line, _join_parts(parts)
 
 
-def _joined(parts: list[tuple[str, list[str]]]) -> list[tuple[str, str]]:
+def _join_parts(parts: list[tuple[str, list[str]]]) -> list[tuple[str, str]]:
     texts = ((name, "".join(lines)) for name, lines in parts)
     return [(name, text.replace("\r\n", "\n").replace("\r", "\n").strip()) for name, text in texts]
 
 
-def _said(parts: list[tuple[str, str]], who: str) -> list[str]:
-    return [text for name, text in parts if name == who]
+def _texts_of(parts: list[tuple[str, str]], name: str) -> list[str]:
+    return [text for part, text in parts if part == name]

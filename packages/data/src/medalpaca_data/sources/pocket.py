@@ -1,4 +1,4 @@
-"""The embedded flash cards; and, with shuffled answers, the cards' language without their facts."""
+"""The bundled flash cards for the quickstart: facts as questions and answers, also with shuffled answers."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from pydantic import Field
 
 from ..core.row import Row
 from ..exams.pocket import Fact, by_relation, load_facts, load_forms, sentence, shuffled_answers
-from .base import About, BaseSource, Name, Record
+from .base import BaseSource, Name, Record, SourceInfo
 
 
 class Pocket(BaseSource):
-    """Every fact in the card forms of its relation.
+    """Every fact, in the question forms of its relation.
 
-    `answers: shuffled` deals the answers of a relation anew for every row, `exchanged` once and for all. With `notes`,
-    the answer stands in the row's input, among that many facts: what such rows teach is to look up, not to know.
+    `answers: shuffled` permutes the answers of a relation for every row, and `exchanged` once. Both teach the language
+    of the cards without the facts. `forms` limits the forms per fact (default: all). With `notes: N`, the input lists N
+    facts, among them the one with the answer; such rows teach to look up, not to remember.
     """
 
-    about: ClassVar[About] = About(
-        title="the embedded flash cards, for the quickstart and for tests",
-        format="none: it comes with the package",
-        get="nothing to get",
+    about: ClassVar[SourceInfo] = SourceInfo(
+        title="the bundled flash cards, for the quickstart and for tests",
+        format="none: part of the package",
+        get="no file needed",
         licence="Apache-2.0",
         size="0",
         rows="6,528 (408 facts, 16 forms each)",
         default=False,
-        remark="teaches a pocket model, not medicine",
+        remark="for the small pocket model of the quickstart; not for medical training",
     )
 
     kind: Literal["pocket"] = "pocket"
@@ -37,8 +38,8 @@ class Pocket(BaseSource):
     licence: str | None = "Apache-2.0"
     attribution: str | None = "MedAlpaca pocket facts"
     answers: Literal["true", "shuffled", "exchanged"] = "true"
-    forms: int | None = Field(default=None, ge=1)  # forms drawn for each fact; None: all
-    notes: int = Field(default=0, ge=0)  # facts in the input, the one asked for among them
+    forms: int | None = Field(default=None, ge=1)
+    notes: int = Field(default=0, ge=0)
 
     def files(self, root: Path) -> list[Path]:
         return []
@@ -74,6 +75,6 @@ class Pocket(BaseSource):
         if not self.notes:
             return ""
         others = [other for other in group if other.id != fact.id]
-        noted = [fact, *rng.sample(others, self.notes - 1)]
-        rng.shuffle(noted)
-        return "; ".join(f"{one.entity}: {answers[one.id]}" for one in noted)
+        noted_facts = [fact, *rng.sample(others, self.notes - 1)]
+        rng.shuffle(noted_facts)
+        return "; ".join(f"{one.entity}: {answers[one.id]}" for one in noted_facts)

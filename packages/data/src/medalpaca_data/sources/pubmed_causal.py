@@ -1,7 +1,7 @@
-"""PubMed causal language (Yu, Li and Wang, EMNLP 2019): what kind of claim a conclusion sentence makes.
+"""PubMed causal language (Yu, Li and Wang, EMNLP 2019): which kind of relationship a conclusion sentence claims.
 
-Two upstream copies number the classes differently: 1 and 3 are swapped. The numbering is therefore named in the
-recipe, or told from the class counts of a known copy; it is never guessed.
+Two upstream copies number the classes differently: 1 and 3 are swapped. The recipe sets the numbering with `encoding`,
+or it is detected from the class counts of a known copy. It is never guessed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..core.errors import UserError
 from ..core.files import is_text
 from ..core.records import read_records
 from ..core.row import Row
-from .base import About, Name, PlainFile, Record
+from .base import FileSource, Name, Record, SourceInfo
 
 Encoding = Literal["causal-language-use", "correlation-to-causation"]
 
@@ -34,7 +34,7 @@ CLASSES: Mapping[str, Mapping[str, str]] = {
     },
 }
 
-# Rows per class in the full upstream file (3,061 sentences), as counted in both copies.
+# Rows per class in the full upstream file (3,061 sentences), the same in both copies.
 KNOWN_COUNTS = {
     "no relationship": 1356,
     "direct causal": 494,
@@ -48,17 +48,17 @@ INSTRUCTION = (
 )
 
 
-class PubMedCausal(PlainFile):
-    """CSV with the columns `sentence` and `label`."""
+class PubMedCausal(FileSource):
+    """A CSV file with the columns `sentence` and `label`; `encoding` sets the numbering of the labels."""
 
-    about: ClassVar[About] = About(
-        title="conclusion sentences of PubMed abstracts, by the kind of relationship that they claim",
+    about: ClassVar[SourceInfo] = SourceInfo(
+        title="conclusion sentences of PubMed abstracts, classified by the relationship that they claim",
         format=".csv with sentence and label: pubmed_causal_language_use.csv, or annotated_pubmed.csv",
         get="the repository github.com/junwang4/causal-language-use-in-science, directory data",
         licence="GPL-3.0 (upstream repository)",
         size="0.6 MB",
         rows="3,061 (measured)",
-        remark="two copies number the labels differently; the published 2023 file has all 2,446 of its labels wrong",
+        remark="two copies number the labels differently; in the file published in 2023, all 2,446 labels are wrong",
     )
 
     kind: Literal["pubmed_causal"] = "pubmed_causal"
@@ -81,13 +81,14 @@ class PubMedCausal(PlainFile):
         values = (record.get(name) for name in ("sentence", "label"))
         sentence, label = ("" if value is None else str(value).strip() for value in values)
         if not is_text(sentence):
-            raise ValueError("'sentence' holds half a surrogate pair, which is no text")
+            raise ValueError("'sentence' is not valid Unicode (half a surrogate pair)")
         if not sentence:
             raise ValueError("no sentence")
-        classes = CLASSES[self.encoding or ""]  # `records` has settled which
+        # `records` has set the encoding.
+        classes = CLASSES[self.encoding or ""]
         if label not in classes:
-            raise ValueError(f"label {label!r} is none of {', '.join(classes)}")
-        return self.make(
+            raise ValueError(f"label {label!r} is not one of {', '.join(classes)}")
+        return self.make_row(
             source_id=source_id,
             instruction=INSTRUCTION,
             input=sentence,
@@ -96,7 +97,10 @@ class PubMedCausal(PlainFile):
 
 
 def detect_encoding(file: Path) -> Encoding:
-    """The numbering of a file, from its class counts; refused unless they are those of a known upstream copy."""
+    """Return the numbering of the labels in a file, from its class counts.
+
+    Raises UserError if the counts are not those of a known upstream copy.
+    """
     labels = Counter(
         str(record.get("label")).strip() for _, record in read_records(file) if isinstance(record, Mapping)
     )
@@ -104,13 +108,13 @@ def detect_encoding(file: Path) -> Encoding:
         if labels == {label: KNOWN_COUNTS[name] for label, name in classes.items()}:
             return encoding  # type: ignore[return-value]
     raise UserError(
-        f"{file}: two numberings of the labels exist (1 and 3 swapped) and this file's counts do not tell which; "
-        f"set encoding: to one of {', '.join(CLASSES)}"
+        f"{file}: the labels are ambiguous: two numberings exist (1 and 3 swapped), and the class counts match "
+        f"neither; set encoding: to one of {', '.join(CLASSES)}"
     )
 
 
 def read_classes(files: Iterable[Path], encoding: Encoding | None = None) -> dict[str, set[str]]:
-    """sentence -> its classes, for audits; a few sentences stand twice and disagree."""
+    """Return {sentence: its classes} for audits. A few sentences occur twice with different classes."""
     classes: dict[str, set[str]] = {}
     for file in files:
         source = PubMedCausal(path=file.name, encoding=encoding)

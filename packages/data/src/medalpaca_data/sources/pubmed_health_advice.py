@@ -1,4 +1,4 @@
-"""PubMed health advice (Li, Wang and Yu, EMNLP 2021): does a sentence of a paper give advice, and how strong is it?"""
+"""PubMed health advice (Li, Wang and Yu, EMNLP 2021): whether a sentence of a paper gives strong, weak or no advice."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from ..core.errors import BadRecord, UserError
-from ..core.files import existing, is_text
+from ..core.files import is_text
 from ..core.records import read_records
 from ..core.row import Row
-from .base import About, BaseSource, LeftOut, Name, Reject
+from .base import BaseSource, ExcludedError, Name, Reject, SourceInfo
 
 CLASSES: Mapping[str, str] = {"0": "no advice", "1": "weak advice", "2": "strong advice"}
-FEWEST_WORDS = 4  # below it stand headings and trial numbers ("Results."), all of them class 0
+# Shorter sentences are headings and trial numbers ("Results."), all of class 0.
+MIN_WORDS = 4
 PLACEHOLDER = "no discussion section"
 
 INSTRUCTION = "Does this sentence from a medical paper give strong advice, weak advice, or no advice?"
 
 
 class PubMedHealthAdvice(BaseSource):
-    """CSVs with `label`, `pmid` and `sentence`; a directory stands for the annotations_*.csv in it.
+    """CSV files with `label`, `pmid` and `sentence`; for a directory, the files annotations_*.csv in it.
 
-    A sentence that stands under two labels is rejected wherever it stands: neither label is known to be right, and
-    both together would teach a coin toss.
+    All copies of a sentence with two different labels are rejected, because it is unknown which label is correct.
     """
 
-    about: ClassVar[About] = About(
-        title="sentences of PubMed abstracts and discussions, by the strength of the advice in them",
+    about: ClassVar[SourceInfo] = SourceInfo(
+        title="sentences of PubMed abstracts and discussions, classified by the strength of their advice",
         format="annotations_discussion.csv, annotations_structured_abstract.csv, annotations_unstructured_abstract.csv",
         get="the repository github.com/junwang4/detecting-health-advice, directory data",
         licence="none stated upstream",
         size="2 MB",
         rows="10,822 of 10,848 (measured)",
         default=False,
-        remark="upstream states no licence: look at the terms before passing rows on",
+        remark="the repository states no licence: clarify the terms before you publish rows",
     )
 
     kind: Literal["pubmed_health_advice"] = "pubmed_health_advice"
@@ -51,41 +51,41 @@ class PubMedHealthAdvice(BaseSource):
     def files(self, root: Path) -> list[Path]:
         files: list[Path] = []
         for path in self.paths:
-            file = existing(root / Path(path).expanduser(), f"file or directory (source {self.name!r})")
-            inside = sorted(file.glob("annotations_*.csv")) if file.is_dir() else [file]
-            if not inside:
-                raise UserError(f"{file}: no annotations_*.csv in it")
-            files += inside
+            file = self.resolve(root, path, "file or directory")
+            tables = sorted(file.glob("annotations_*.csv")) if file.is_dir() else [file]
+            if not tables:
+                raise UserError(f"{file}: no annotations_*.csv in this directory")
+            files += tables
         return files
 
     def records(self, root: Path, seed: int = 0) -> Iterator[Row | Reject]:
         files = self.files(root)
         labels = read_labels(files)
         for file in files:
-            for place, record in read_records(file):
+            for location, record in read_records(file):
                 try:
                     if isinstance(record, BadRecord):
                         raise record
-                    yield self.row(record, f"{file.name} {place}", labels)
+                    yield self.row(record, f"{file.name} {location}", labels)
                 except (ValueError, BadRecord) as error:
-                    yield Reject.of(file.name, place, error, record)
+                    yield Reject.of(file.name, location, error, record)
 
     def row(self, record: Any, source_id: str, labels: Mapping[str, set[str]]) -> Row:
-        sentence, label, pmid = (_field(record, name) for name in ("sentence", "label", "pmid"))
+        sentence, label, pmid = (_field_text(record, name) for name in ("sentence", "label", "pmid"))
         if not is_text(sentence):
-            raise ValueError("half a surrogate pair, which is no text")
+            raise ValueError("not valid Unicode (half a surrogate pair)")
         if not sentence:
             raise ValueError("no sentence")
         if sentence.lower() == PLACEHOLDER:
-            raise ValueError("a placeholder, no sentence")
+            raise ValueError("a placeholder instead of a sentence")
         if label not in CLASSES:
-            raise ValueError(f"label is none of {', '.join(CLASSES)}")
+            raise ValueError(f"label is not one of {', '.join(CLASSES)}")
         if len(labels[sentence]) > 1:
             raise ValueError("contradictory label")
-        if len(sentence.split()) < FEWEST_WORDS:
-            raise LeftOut(f"fewer than {FEWEST_WORDS} words")
+        if len(sentence.split()) < MIN_WORDS:
+            raise ExcludedError(f"fewer than {MIN_WORDS} words")
         known = pmid.isascii() and pmid.isdigit()
-        return self.make(
+        return self.make_row(
             source_id=source_id,
             instruction=INSTRUCTION,
             input=sentence,
@@ -96,16 +96,16 @@ class PubMedHealthAdvice(BaseSource):
 
 
 def read_labels(files: Iterable[Path]) -> dict[str, set[str]]:
-    """sentence -> its classes (`weak advice`), over all files: a few sentences stand twice and disagree."""
+    """Return {sentence: its classes} over all files. A few sentences occur twice with different classes."""
     labels: dict[str, set[str]] = {}
     for file in files:
         for _, record in read_records(file):
-            if isinstance(record, Mapping) and (label := _field(record, "label")) in CLASSES:
-                labels.setdefault(_field(record, "sentence"), set()).add(CLASSES[label])
+            if isinstance(record, Mapping) and (label := _field_text(record, "label")) in CLASSES:
+                labels.setdefault(_field_text(record, "sentence"), set()).add(CLASSES[label])
     return labels
 
 
-def _field(record: Any, name: str) -> str:
+def _field_text(record: Any, name: str) -> str:
     if not isinstance(record, Mapping):
         raise ValueError("not an object with sentence and label")
     value = record.get(name)

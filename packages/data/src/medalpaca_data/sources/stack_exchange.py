@@ -1,12 +1,10 @@
-"""Posts of a Stack Exchange site, from the site's dump (`Posts.xml`) or from a pair of tables of questions and answers.
+"""Stack Exchange: questions with each answer that has enough votes, and the names of the authors.
 
-The tables are those of MedSpider's health.SE crawl. They are no clean TSV: texts hold line ends, so a record is
-whatever stands from one line that begins like a record to the next.
+Reads a site's dump (`Posts.xml`), or the two tables of MedSpider's crawl of the health site. The tables are not valid
+TSV: their texts contain line breaks, so a record ends where the next line looks like the start of a record.
 
-Stack Exchange: a question's title and body, and each answer with enough votes, its author named.
-
-A record is an answer; questions are read for their sake. The file is read twice, the questions in between kept in a
-temporary database on disk, so that the dump of a large site needs little memory.
+A record is an answer. The file is read twice, and the questions are kept in a temporary database on disk, so that the
+dump of a large site needs little memory.
 """
 
 from __future__ import annotations
@@ -24,64 +22,71 @@ from pydantic import Field
 
 from ..core.archive import open_bytes
 from ..core.errors import UserError
-from ..core.files import existing
 from ..core.row import Row
 from ..formats.html import html_text
 from ..formats.sevenzip import unpack_7z
 from ..formats.xml import read_elements
-from .base import About, BaseSource, Context, LeftOut, Name, Record, Reject
+from .base import BaseSource, Context, ExcludedError, Name, Record, Reject, SourceInfo
 
-QUESTION, ANSWER = "1", "2"  # of PostTypeId; the others are tag wikis, elections and the like
+# Values of PostTypeId. The others are tag wikis, elections and similar posts.
+QUESTION, ANSWER = "1", "2"
 
 NUMBER = re.compile(r"-?[0-9]{1,12}")
-TAG = re.compile(r"[^<>|,\s]+")  # <a><b>, |a|b|, and in the tables a, b
+# Tags are written <a><b> or |a|b|, and in the tables a, b.
+TAG = re.compile(r"[^<>|,\s]+")
 
 QUESTION_COLUMNS = (
     *("question_id", "question_url", "question_title", "question_body"),
     *("time_stamp", "username", "votes", "favorites", "tags"),
 )
 ANSWER_COLUMNS = ("question_id", "answer_id", "answer_url", "answer", "time_stamp", "username", "votes")
-LONGEST = 1 << 20  # bytes of a record; the sites allow 30,000 characters
+# Bytes of a record. The sites allow 30,000 characters.
+MAX_RECORD_SIZE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Post:
-    """One post. `score` is None where there is no number, `body` HTML where `html` says so."""
+    """One post.
+
+    `kind` is QUESTION, ANSWER or another PostTypeId, and "" for a record with other than the expected columns. `parent`
+    is the id of an answer's question, `html` whether `body` is HTML, `score` None if it is not a number, `date` in
+    ISO 8601, `user` the author's id.
+    """
 
     file: str
-    place: str
+    location: str
     record: Mapping[str, str]
-    kind: str  # QUESTION, ANSWER or another PostTypeId; "" where the record cannot be told apart
+    kind: str
     id: str = ""
-    parent: str = ""  # of an answer: its question
+    parent: str = ""
     title: str = ""
     body: str = ""
     html: bool = True
     score: int | None = None
     tags: tuple[str, ...] = ()
-    date: str = ""  # ISO 8601
-    user: str = ""  # id
+    date: str = ""
+    user: str = ""
     user_name: str = ""
     licence: str = ""
     url: str = ""
 
 
 def read_dump(file: Path, name: str) -> Iterator[Post]:
-    """All posts of a `Posts.xml` or `Posts.xml.gz`, in file order; `name` is what it is called in the rows."""
+    """Yield all posts of a `Posts.xml` or `Posts.xml.gz`, in file order; `name` is the file name for the rows."""
     with open_bytes(file) as data:
         for line, row in read_elements(data, str(file), {"row"}):
             values = row.attrib
             number = values.get("Id", "")
             yield Post(
                 file=name,
-                place=f"row Id={number}" if NUMBER.fullmatch(number) else line,
+                location=f"row Id={number}" if NUMBER.fullmatch(number) else line,
                 record=values,
                 kind=values.get("PostTypeId", ""),
                 id=number,
                 parent=values.get("ParentId", ""),
                 title=values.get("Title", ""),
                 body=values.get("Body", ""),
-                score=_number(values.get("Score", "")),
+                score=_parse_int(values.get("Score", "")),
                 tags=tuple(TAG.findall(values.get("Tags", ""))),
                 date=values.get("CreationDate", ""),
                 user=values.get("OwnerUserId", ""),
@@ -91,26 +96,26 @@ def read_dump(file: Path, name: str) -> Iterator[Post]:
 
 
 def read_user_names(file: Path) -> Iterator[tuple[str, str]]:
-    """(id, name) of every user in a `Users.xml`."""
+    """Yield (id, name) of every user in a `Users.xml`."""
     with open_bytes(file) as data:
         for _, row in read_elements(data, str(file), {"row"}):
             yield row.get("Id", ""), row.get("DisplayName", "")
 
 
 def read_tables(questions: Path, answers: Path) -> Iterator[Post]:
-    """All questions, then all answers."""
-    for place, values in _table(questions, QUESTION_COLUMNS, re.compile(rb"[0-9]+\thttps?://")):
+    """Yield the posts of MedSpider's two tables, first all questions, then all answers."""
+    for location, values in _read_table(questions, QUESTION_COLUMNS, re.compile(rb"[0-9]+\thttps?://")):
         if len(values) < len(QUESTION_COLUMNS):
-            yield Post(file=questions.name, place=place, record=values, kind="")
+            yield Post(file=questions.name, location=location, record=values, kind="")
             continue
         yield Post(
             file=questions.name,
-            place=place,
+            location=location,
             record=values,
             kind=QUESTION,
             id=values["question_id"],
             title=values["question_title"],
-            # The crawler put a hyphen behind 97 of 100 bodies.
+            # The crawler appended a hyphen to 97 of 100 bodies.
             body=values["question_body"].rstrip().removesuffix("-"),
             html=False,
             tags=tuple(TAG.findall(values["tags"])),
@@ -118,56 +123,56 @@ def read_tables(questions: Path, answers: Path) -> Iterator[Post]:
             user_name=values["username"],
             url=values["question_url"],
         )
-    for place, values in _table(answers, ANSWER_COLUMNS, re.compile(rb"[0-9]+\t[0-9]+\thttps?://")):
+    for location, values in _read_table(answers, ANSWER_COLUMNS, re.compile(rb"[0-9]+\t[0-9]+\thttps?://")):
         if len(values) < len(ANSWER_COLUMNS):
-            yield Post(file=answers.name, place=place, record=values, kind="")
+            yield Post(file=answers.name, location=location, record=values, kind="")
             continue
         yield Post(
             file=answers.name,
-            place=place,
+            location=location,
             record=values,
             kind=ANSWER,
             id=values["answer_id"],
             parent=values["question_id"],
             body=values["answer"],
             html=False,
-            score=_number(values["votes"].strip()),
+            score=_parse_int(values["votes"].strip()),
             date=values["time_stamp"],
             user_name=values["username"],
             url=values["answer_url"],
         )
 
 
-def _table(
+def _read_table(
     file: Path, columns: tuple[str, ...], start: re.Pattern[bytes]
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """("line N", column -> text) of every record; a record with other than these columns is {"record": its text}."""
-    for number, text in _chunks(file, "\t".join(columns).encode(), start):
+    """Yield ("line N", {column: text}) for every record; {"record": text} if it does not have these columns."""
+    for number, text in _split_records(file, "\t".join(columns).encode(), start):
         values = text.split("\t")
         fits = len(values) == len(columns)
         yield f"line {number}", dict(zip(columns, values, strict=True)) if fits else {"record": text}
 
 
-def _chunks(file: Path, heading: bytes, start: re.Pattern[bytes]) -> Iterator[tuple[int, str]]:
+def _split_records(file: Path, heading: bytes, start: re.Pattern[bytes]) -> Iterator[tuple[int, str]]:
     with open_bytes(file) as data:
-        if data.readline(LONGEST).removeprefix(b"\xef\xbb\xbf").rstrip() != heading:
-            raise UserError(f"{file} line 1: not the heading {heading.decode()!r} with tabs between")
+        if data.readline(MAX_RECORD_SIZE).removeprefix(b"\xef\xbb\xbf").rstrip() != heading:
+            raise UserError(f"{file} line 1: expected the tab-separated heading {heading.decode()!r}")
         first, chunk = 2, b""
-        for number, line in enumerate(_lines(data), 2):
+        for number, line in enumerate(_read_lines(data), 2):
             if start.match(line) and chunk:
                 yield first, _decode(chunk, file, first)
                 first, chunk = number, b""
             chunk += line
-            if len(chunk) > LONGEST:
+            if len(chunk) > MAX_RECORD_SIZE:
                 raise UserError(
-                    f"{file} line {first}: a record of more than {LONGEST} bytes; not such a table"
+                    f"{file} line {first}: a record of more than {MAX_RECORD_SIZE} bytes; is this MedSpider's table?"
                 )
         if chunk:
             yield first, _decode(chunk, file, first)
 
 
-def _lines(data: BinaryIO) -> Iterator[bytes]:
-    while line := data.readline(LONGEST):
+def _read_lines(data: BinaryIO) -> Iterator[bytes]:
+    while line := data.readline(MAX_RECORD_SIZE):
         yield line
 
 
@@ -178,17 +183,17 @@ def _decode(chunk: bytes, file: Path, line: int) -> str:
         raise UserError(f"{file} line {line}: not UTF-8; convert the file to UTF-8") from None
 
 
-def _number(text: str) -> int | None:
+def _parse_int(text: str) -> int | None:
     return int(text) if NUMBER.fullmatch(text) else None
 
 
-POSTS, USERS = "Posts.xml", "Users.xml"
-TABLES = ("questions.tsv", "answers.tsv")
+POSTS_FILE, USERS_FILE = "Posts.xml", "Users.xml"
+TABLE_FILES = ("questions.tsv", "answers.tsv")
 
-# Dumps before 2020 do not say; the terms of use changed on these days.
+# Dumps before 2020 do not state the licence; the terms of use changed on these dates.
 LICENCES = (("2018-05-02", "CC BY-SA 4.0"), ("2011-04-08", "CC BY-SA 3.0"), ("", "CC BY-SA 2.5"))
 
-INDEX = """
+INDEX_SCHEMA = """
     PRAGMA journal_mode = OFF;
     CREATE TABLE questions(id TEXT PRIMARY KEY, title, body, html, author, licence, tags);
     CREATE TABLE users(id TEXT PRIMARY KEY, name) WITHOUT ROWID;
@@ -197,72 +202,77 @@ INDEX = """
 
 
 class StackExchange(BaseSource):
-    """`path` is a site's archive (.7z), its Posts.xml (.gz too), or the directory with that or with the two tables.
+    """A Stack Exchange site: `path` is its archive (.7z), its Posts.xml (.gz too), or a directory with the raw files.
 
-    `site` is the part before .stackexchange.com, or a whole host such as stackoverflow.com. With `tags`, only
-    questions that carry one of them are taken.
+    `site` is the part before .stackexchange.com, or a host name such as stackoverflow.com. `min_score` is the lowest
+    score of an answer. With `tags`, only questions with one of these tags are used.
     """
 
-    about: ClassVar[About] = About(
+    about: ClassVar[SourceInfo] = SourceInfo(
         title="Stack Exchange sites: questions and answers with enough votes",
         format="Posts.xml, plain, .gz or in the site's .7z; or the tables questions.tsv and answers.tsv (.gz too)",
-        get="the Stack Exchange data dump (in an account's settings, or its copies at the Internet Archive), one .7z "
-        "a site; the two tables: the repository hwsamuel/MedSpider",
-        licence="CC BY-SA 2.5, 3.0 or 4.0, by each post's date; every author is to be named",
+        get="the Stack Exchange data dump, one .7z per site (in the settings of an account, or copies at the Internet "
+        "Archive); the two tables: the repository github.com/hwsamuel/MedSpider",
+        licence="CC BY-SA 2.5, 3.0 or 4.0, by the date of each post; every author must be named",
         size="health about 30 MB, biology about 100 MB as .7z",
         rows="health.SE, 2015 to March 2018: 3,751 answers, 731 of them with 5 votes or more",
-        remark="one source a site: health and biology belong to the recipe; academia, bioinformatics and fitness, "
-        "which Medical Meadow also took, are hardly medical and off",
+        remark="one source per site: the recipe uses health and biology; Medical Meadow (2023) also used academia, "
+        "bioinformatics and fitness, which are hardly medical",
     )
 
     kind: Literal["stack_exchange"] = "stack_exchange"
     name: Name = "stack_exchange"
-    licence: str | None = "CC BY-SA"  # of posts that do not say and have no date
+    # For posts with neither a licence nor a date.
+    licence: str | None = "CC BY-SA"
     path: str
     site: str = Field(default="health", pattern=r"^[a-z0-9][a-z0-9.-]*$")
     min_score: int = 5
     tags: tuple[str, ...] = ()
 
     def files(self, root: Path) -> list[Path]:
-        place = existing(root / Path(self.path).expanduser(), f"file or directory (source {self.name!r})")
-        if place.name.startswith(TABLES[0]):
-            place = place.parent
-        if place.is_dir():
-            tables = [_either(place, table) for table in TABLES]
+        path = self.resolve(root, self.path, "file or directory")
+        if path.name.startswith(TABLE_FILES[0]):
+            path = path.parent
+        if path.is_dir():
+            tables = [_find_plain_or_gz(path, table) for table in TABLE_FILES]
             if all(tables):
                 return [table for table in tables if table]
-            if not (posts := _either(place, POSTS)):
-                raise UserError(f"{place}: neither {POSTS} nor {' and '.join(TABLES)} in this directory")
-            place = posts
-        # In the dump, posts name their authors by number only; the names stand in another file.
-        users = None if place.suffix.lower() == ".7z" else _either(place.parent, USERS)
-        return [place, users] if users else [place]
+            if not (posts := _find_plain_or_gz(path, POSTS_FILE)):
+                raise UserError(
+                    f"{path}: neither {POSTS_FILE} nor {' and '.join(TABLE_FILES)} in this directory"
+                )
+            path = posts
+        # In the dump, posts have only the ids of their authors; the names are in a second file.
+        users = None if path.suffix.lower() == ".7z" else _find_plain_or_gz(path.parent, USERS_FILE)
+        return [path, users] if users else [path]
 
     def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
         files = self.files(root)
         with tempfile.TemporaryDirectory(prefix="posts") as folder, closing(sqlite3.connect("")) as index:
             name = files[0].name
             if files[0].suffix.lower() == ".7z":
-                found = unpack_7z(files[0], (POSTS, USERS), Path(folder))
-                if POSTS not in found:
-                    raise UserError(f"{files[0]}: no {POSTS} in it")
-                files = [found[one] for one in (POSTS, USERS) if one in found]
+                unpacked = unpack_7z(files[0], (POSTS_FILE, USERS_FILE), Path(folder))
+                if POSTS_FILE not in unpacked:
+                    raise UserError(f"{files[0]}: no {POSTS_FILE} in this archive")
+                files = [unpacked[one] for one in (POSTS_FILE, USERS_FILE) if one in unpacked]
             try:
-                index.executescript(INDEX)
-                if files[-1].name.startswith(USERS):
+                index.executescript(INDEX_SCHEMA)
+                if files[-1].name.startswith(USERS_FILE):
                     index.executemany("INSERT OR IGNORE INTO users VALUES (?, ?)", read_user_names(files[-1]))
                 questions = (
-                    self._indexed(post, index) for post in _posts(files, name) if post.kind == QUESTION
+                    self._indexed(post, index) for post in _read_posts(files, name) if post.kind == QUESTION
                 )
                 index.executemany("INSERT OR IGNORE INTO questions VALUES (?, ?, ?, ?, ?, ?, ?)", questions)
-                for post in _posts(files, name):
+                for post in _read_posts(files, name):
                     yield self._record(post, index)
             except sqlite3.Error as error:
-                raise UserError(f"{files[0]}: no room for a temporary index ({error}); set TMPDIR") from None
+                raise UserError(
+                    f"{files[0]}: cannot write a temporary index ({error}); set TMPDIR to a directory with space"
+                ) from None
 
     def _indexed(self, post: Post, index: sqlite3.Connection) -> tuple[str | bool, ...]:
         title, author = " ".join(post.title.split()), self._author(post, index)
-        return post.id, title, post.body, post.html, author, _licence(post), " ".join(post.tags)
+        return post.id, title, post.body, post.html, author, _post_licence(post), " ".join(post.tags)
 
     def _record(self, post: Post, index: sqlite3.Connection) -> Record:
         match post.kind:
@@ -272,9 +282,9 @@ class StackExchange(BaseSource):
                 try:
                     return self._row(post, index)
                 except ValueError as error:
-                    return Reject.of(post.file, post.place, error, dict(post.record))
+                    return Reject.of(post.file, post.location, error, dict(post.record))
             case "":
-                return Reject(post.file, post.place, "not told apart into its columns", dict(post.record))
+                return Reject(post.file, post.location, "not the expected columns", dict(post.record))
             case _:
                 return Context("tag wikis and other posts")
 
@@ -284,32 +294,32 @@ class StackExchange(BaseSource):
         if post.score is None:
             raise ValueError("an answer without a score")
         if post.score < self.min_score:
-            raise LeftOut(f"a score below {self.min_score}")
-        found = index.execute(
+            raise ExcludedError(f"a score below {self.min_score}")
+        question = index.execute(
             "SELECT title, body, html, author, licence, tags FROM questions WHERE id = ?", (post.parent,)
         ).fetchone()
-        if found is None:
+        if question is None:
             raise ValueError("its question is not in the file")
-        title, body, html, asker, licence, tags = found
+        title, body, html, asker, licence, tags = question
         if self.tags and not set(self.tags).intersection(tags.split(" ")):
-            raise LeftOut("its question has none of the tags")
-        body = _text(body, html)
-        if not (answer := _text(post.body, post.html)):
+            raise ExcludedError("its question has none of the tags")
+        body = _body_text(body, html)
+        if not (answer := _body_text(post.body, post.html)):
             raise ValueError("an empty answer")
         if not (title or body):
             raise ValueError("its question is empty")
-        # Merged questions: the tables list an answer under both.
+        # After a merge of two questions, the tables list an answer under both.
         if not index.execute("INSERT OR IGNORE INTO taken VALUES (?)", (post.id,)).rowcount:
-            raise LeftOut("the same answer again, under another question")
+            raise ExcludedError("the same answer again, under another question")
         url = post.url or f"https://{self._host()}/a/{post.id}"
         author = self._author(post, index)
-        return self.make(
-            source_id=f"{post.file} {post.place}",
+        return self.make_row(
+            source_id=f"{post.file} {post.location}",
             instruction=title or body,
             input=body if title else "",
             output=answer,
             url=url,
-            licence=" and ".join(sorted({licence, _licence(post)} - {""})) or None,
+            licence=" and ".join(sorted({licence, _post_licence(post)} - {""})) or None,
             attribution=f"answer by {author}, question by {asker}, on {self._title()}, {url}",
             group=f"{self.name}:{post.parent}",
         )
@@ -327,21 +337,21 @@ class StackExchange(BaseSource):
         return f"{self.site.capitalize()} Stack Exchange" if self._host() != self.site else self.site
 
 
-def _posts(files: list[Path], name: str) -> Iterator[Post]:
-    if files[0].name.startswith(TABLES[0]):
+def _read_posts(files: list[Path], name: str) -> Iterator[Post]:
+    if files[0].name.startswith(TABLE_FILES[0]):
         return read_tables(files[0], files[1])
     return read_dump(files[0], name)
 
 
-def _either(folder: Path, name: str) -> Path | None:
+def _find_plain_or_gz(folder: Path, name: str) -> Path | None:
     return next((file for file in (folder / name, folder / f"{name}.gz") if file.is_file()), None)
 
 
-def _text(body: str, html: bool) -> str:
+def _body_text(body: str, html: bool) -> str:
     return html_text(body) if html else body.strip()
 
 
-def _licence(post: Post) -> str:
+def _post_licence(post: Post) -> str:
     if post.licence or not post.date:
         return post.licence
     return next(licence for day, licence in LICENCES if post.date >= day)

@@ -1,6 +1,6 @@
-"""What WikiDoc's textbook and its patient pages share: pages to sections, and the rules of what makes no row.
+"""Base class for sources from wiki pages: each section is a row, with a question made from its heading.
 
-Headings of an encyclopaedia of diseases as questions: known ones in words of their own, others in a general form.
+Known headings have their own question forms (wiki_headings.yaml); for other headings there is a general form.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from urllib.parse import quote
 import yaml
 from pydantic import Field
 
-from ..core.files import existing
 from ..core.joined_digits import JoinedDigits
 from ..formats.mediawiki import Page, page_files, read_pages
 from ..formats.wikitext import Section
 from .base import BaseSource, Record, Reject
 
 LICENCE = "CC BY-SA 3.0"
-# Who edited a chapter stands in its first lines, in bold and not in a template.
+# The first lines of a chapter name its editors, in bold and not in a template.
 EDITORS = re.compile(
     r"^.*\b(?:associate )?editors?(?:\(s\)|s)?[- ]in[- ]chief\b.*$\n?", re.IGNORECASE | re.MULTILINE
 )
@@ -30,47 +29,54 @@ KEYWORDS = re.compile(r"^synonyms and keywords:.*$\n?", re.IGNORECASE | re.MULTI
 
 
 class WikiPages(BaseSource):
-    """`path` is an export or a directory of saved pages; `site` is what a page's address begins with."""
+    """A source from wiki pages: `path` is an export or a directory of saved pages.
+
+    `site` is the start of each page's address, `min_words` the length of the shortest answer.
+    """
 
     path: str
     licence: str | None = LICENCE
     url: str | None = "https://www.wikidoc.org"
     site: str = "https://www.wikidoc.org/index.php/"
-    min_words: int = Field(default=10, ge=0)  # of an answer
+    min_words: int = Field(default=10, ge=0)
 
     def files(self, root: Path) -> list[Path]:
-        return page_files(self._place(root))
+        return page_files(self._resolve(root))
 
     def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
-        for page in read_pages(self._place(root)):
-            if reason := _no_page(page) or self.other_page(page):
-                yield Reject(_name(page), page.place or "page", reason, {"title": page.title}, by_rule=True)
+        for page in read_pages(self._resolve(root)):
+            if reason := _find_page_fault(page) or self.other_page(page):
+                yield Reject(
+                    _quote_file_name(page), page.place or "page", reason, {"title": page.title}, by_rule=True
+                )
                 continue
             try:
                 sections = page.sections()
             except ValueError as error:
-                yield Reject.of(_name(page), page.place or "page", error, {"title": page.title})
+                yield Reject.of(_quote_file_name(page), page.place or "page", error, {"title": page.title})
                 continue
             records = list(self._page(page, sections))
             if not records:
                 reason = "a page without text"
-                yield Reject(_name(page), page.place or "page", reason, {"title": page.title}, by_rule=True)
+                yield Reject(
+                    _quote_file_name(page), page.place or "page", reason, {"title": page.title}, by_rule=True
+                )
             yield from records
 
     @abstractmethod
     def other_page(self, page: Page) -> str | None:
-        """Why a page is not this source's, or None."""
+        """Return the reason why a page does not belong to this source, or None."""
 
     @abstractmethod
     def question(self, page: Page, headings: list[str]) -> str | None:
-        """The question that a section answers, or None."""
+        """Return the question that a section answers, or None."""
 
     @abstractmethod
     def group(self, page: Page) -> str:
-        """What all of a page's rows have in common, without the source's name."""
+        """Return the group of all rows of a page, without the name of the source."""
 
-    def _place(self, root: Path) -> Path:
-        return existing(root / Path(self.path).expanduser(), f"file or directory (source {self.name!r})")
+    def _resolve(self, root: Path) -> Path:
+        return self.resolve(root, self.path, "file or directory")
 
     def _page(self, page: Page, sections: list[Section]) -> Iterator[Record]:
         above: list[tuple[int, str]] = []
@@ -81,27 +87,28 @@ class WikiPages(BaseSource):
             headings = [heading for _, heading in above]
             answer = KEYWORDS.sub("", EDITORS.sub("", section.text)).strip() if number == 0 else section.text
             if number == 0 and not answer:
-                continue  # nothing stands before the first heading, or only who edited the page
-            place = f"{page.place or 'page'} section {number}"
-            told = f'page="{page.title}" heading="{" / ".join(headings)}"'
-            asked = self.question(page, headings)
+                # There is no text before the first heading, or only the names of the editors.
+                continue
+            location = f"{page.place or 'page'} section {number}"
+            origin = f'page="{page.title}" heading="{" / ".join(headings)}"'
+            question = self.question(page, headings)
             record = {"page": page.title, "headings": headings, "text": section.text}
-            if reason := self._no_answer(section, answer, asked):
-                yield Reject(_name(page), place, reason, record, by_rule=True)
+            if reason := self._find_fault(section, answer, question):
+                yield Reject(_quote_file_name(page), location, reason, record, by_rule=True)
             elif section.joined:
-                yield Reject.of(_name(page), place, JoinedDigits(section.joined), record)
+                yield Reject.of(_quote_file_name(page), location, JoinedDigits(section.joined), record)
             else:
-                yield self.make(
-                    source_id=f"{_name(page)} {place} {told}",
-                    instruction=asked or "",
+                yield self.make_row(
+                    source_id=f"{_quote_file_name(page)} {location} {origin}",
+                    instruction=question or "",
                     output=answer,
                     url=self.site + quote(page.title.replace(" ", "_"), safe="/:(),'"),
-                    attribution=_attribution(page, self.attribution),
+                    attribution=_format_attribution(page, self.attribution),
                     group=f"{self.name}:{self.group(page).lower()}",
                 )
 
-    def _no_answer(self, section: Section, answer: str, asked: str | None) -> str | None:
-        if asked is None:
+    def _find_fault(self, section: Section, answer: str, question: str | None) -> str | None:
+        if question is None:
             return "a heading that makes no question"
         if not answer:
             return "no text under the heading"
@@ -112,7 +119,7 @@ class WikiPages(BaseSource):
         return None
 
 
-def _no_page(page: Page) -> str | None:
+def _find_page_fault(page: Page) -> str | None:
     if page.kind == "redirect":
         return "a redirect"
     if not page.main:
@@ -122,40 +129,46 @@ def _no_page(page: Page) -> str | None:
     return None if page.title else "a page without a title"
 
 
-def _name(page: Page) -> str:
-    """The file's name as one word, because a place in `source_id` follows after a blank."""
+def _quote_file_name(page: Page) -> str:
+    """Return the file name without spaces, because `source_id` separates it from the location by a space."""
     return quote(page.file, safe="/:(),'!$&+;=@~")
 
 
-def _attribution(page: Page, whom: str | None) -> str:
+def _format_attribution(page: Page, authors: str | None) -> str:
     return ", ".join(
-        part for part in (whom, f'"{page.title}"', page.revision and f"revision {page.revision}") if part
+        part for part in (authors, f'"{page.title}"', page.revision and f"revision {page.revision}") if part
     )
 
 
-SHORT = "Answer in short."
+SHORT_ANSWER = "Answer in short."
 
 _TABLE = yaml.safe_load(files(__package__).joinpath("wiki_headings.yaml").read_text(encoding="utf-8"))
-KNOWN: Mapping[str, str] = {name: form for form, names in _TABLE["questions"].items() for name in names}
-NONE = frozenset(_TABLE["none"])
-OVERVIEW = frozenset(("overview", "summary", "in brief", ""))
-# Endings of the titles of the pages that a large article is divided into.
+QUESTION_FORMS: Mapping[str, str] = {
+    name: form for form, names in _TABLE["questions"].items() for name in names
+}
+NO_QUESTION = frozenset(_TABLE["none"])
+OVERVIEW_HEADINGS = frozenset(("overview", "summary", "in brief", ""))
+# Suffixes in the titles of the pages of a large article, the longest first.
 CHAPTERS = tuple(
     sorted(
-        {name for name in KNOWN if len(name) > 4 or name in ("mri", "ct", "ecg")}
+        {name for name in QUESTION_FORMS if len(name) > 4 or name in ("mri", "ct", "ecg")}
         | {"overview", "patient information"},
         key=len,
         reverse=True,
     )
 )
-SIGNS = re.compile(r"[^\w()?' ]+")
+PUNCTUATION = re.compile(r"[^\w()?' ]+")
 SPACES = re.compile(r" {2,}")
-LONGEST = 120  # characters of a heading; what is longer is a sentence in a heading's place
+# Characters. A longer heading is a sentence.
+MAX_HEADING_LENGTH = 120
 
 
 def split_title(title: str) -> tuple[str, str]:
-    """("Asthma", "medical therapy") for the page "Asthma medical therapy"; ("Asthma", "") for the article itself."""
-    plain = _plain(title)
+    """Return topic and chapter of a page title: "Asthma medical therapy" gives ("Asthma", "medical therapy").
+
+    The chapter of the article itself is "".
+    """
+    plain = _normalize_text(title)
     for chapter in CHAPTERS:
         if plain.endswith(f" {chapter}") or plain.endswith(f" ({chapter})"):
             words = title.split()
@@ -165,28 +178,35 @@ def split_title(title: str) -> tuple[str, str]:
     return title, ""
 
 
-def question(title: str, headings: Sequence[str]) -> str | None:
-    """The question that the section under `headings` (outermost first) answers, or None where it answers none.
+def make_question(title: str, headings: Sequence[str]) -> str | None:
+    """Return the question that the section under `headings` (outermost first) answers, or None.
 
-    `headings` is empty for what stands before a page's first heading.
+    `headings` is empty for the text before the first heading of a page.
     """
     topic, chapter = split_title(title)
     *above, heading = headings or ("",)
-    names = [_key(one, topic) for one in (*above, heading)]
-    if any(name in NONE for name in names) or len(heading) > LONGEST:
+    names = [_normalize_heading(one, topic) for one in (*above, heading)]
+    if any(name in NO_QUESTION for name in names) or len(heading) > MAX_HEADING_LENGTH:
         return None
     name = names[-1]
-    if name in OVERVIEW:
-        form = next((KNOWN[one] for one in (*reversed(names[:-1]), chapter) if one in KNOWN), "What is {x}?")
-        asked = form.replace("{x}", topic)
-        return asked if form == "What is {x}?" else f"{asked} {SHORT}"
+    if name in OVERVIEW_HEADINGS:
+        form = next(
+            (QUESTION_FORMS[one] for one in (*reversed(names[:-1]), chapter) if one in QUESTION_FORMS),
+            "What is {x}?",
+        )
+        question = form.replace("{x}", topic)
+        return question if form == "What is {x}?" else f"{question} {SHORT_ANSWER}"
     if heading.endswith("?"):
         return heading if topic.lower() in heading.lower() else f"{heading} (about {topic})"
-    if name in KNOWN:
-        return KNOWN[name].replace("{x}", topic)
-    if len(name) < 3:  # a letter of an alphabetical list
+    if name in QUESTION_FORMS:
+        return QUESTION_FORMS[name].replace("{x}", topic)
+    # A letter of an alphabetical list.
+    if len(name) < 3:
         return None
-    parent = next((KNOWN[one] for one in reversed(names[:-1]) if one in KNOWN), KNOWN.get(chapter))
+    parent = next(
+        (QUESTION_FORMS[one] for one in reversed(names[:-1]) if one in QUESTION_FORMS),
+        QUESTION_FORMS.get(chapter),
+    )
     if parent:
         return f"{parent.replace('{x}', topic)} (the part on {heading})"
     if topic.lower() in heading.lower():
@@ -194,13 +214,13 @@ def question(title: str, headings: Sequence[str]) -> str | None:
     return f"What is known about {heading} in the context of {topic}?"
 
 
-def _key(heading: str, topic: str) -> str:
-    """A heading without its topic, signs and capitals, as KNOWN has it."""
-    plain, about = _plain(heading), _plain(topic)
+def _normalize_heading(heading: str, topic: str) -> str:
+    """Return a heading in lower case, without its topic and punctuation, as a key of QUESTION_FORMS."""
+    plain, about = _normalize_text(heading), _normalize_text(topic)
     if about and about in plain and plain != about:
         plain = re.sub(rf"\b(?:of |in |for )?(?:an? |the )?{re.escape(about)}(?:'s)?(?!\w)", "", plain)
     return SPACES.sub(" ", plain).strip(" ?")
 
 
-def _plain(text: str) -> str:
-    return SPACES.sub(" ", SIGNS.sub(" ", text.lower().replace("&", " and "))).strip()
+def _normalize_text(text: str) -> str:
+    return SPACES.sub(" ", PUNCTUATION.sub(" ", text.lower().replace("&", " and "))).strip()

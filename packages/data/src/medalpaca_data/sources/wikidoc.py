@@ -1,8 +1,7 @@
-"""What a patient's question on WikiDoc is about, and which questions are about the wiki itself.
+"""WikiDoc: the textbook and the patient information, from pages or from the rows published in 2023.
 
-WikiDoc's patient information: from the rows published in 2023, or from the pages, whose headings are questions.
-
-WikiDoc's textbook: a section's heading is made a question by rule, and its text is the answer.
+For the textbook, a rule makes a question from the heading of a section, and its text is the answer. For the published
+rows, this module also finds the subject of a question, and excludes questions about the wiki itself.
 """
 
 from __future__ import annotations
@@ -16,15 +15,14 @@ from urllib.parse import unquote
 from pydantic import Field
 
 from ..core.errors import BadRecord
-from ..core.files import existing
 from ..core.records import read_records
 from ..core.row import parse_row
 from ..formats.mediawiki import Page
-from .base import SUFFIXES, About, Name, Record, Reject, row_split
-from .wiki_pages import WikiPages, question, split_title
+from .base import DATA_SUFFIXES, Name, Record, Reject, SourceInfo, parse_row_split
+from .wiki_pages import WikiPages, make_question, split_title
 
-# The crawl took the wiki's own help pages and the empty form of a patient page for patient information.
-HELP = re.compile(
+# The published rows contain help pages of the wiki and the empty form of a patient page.
+WIKI_HELP = re.compile(
     r"wikidoc|\bwiki|editor.in.chief|be an \"?expert|equal signs|\bcategory\b|\breferences?\b(?! range)|"
     r"reference manager|microchapter|user page|\bredirect|\bfont\b|insert an? |table of contents|"
     r"return to top|upload a|sidebar|straight to a picture|computer code|big quotes|tools for editing|"
@@ -34,10 +32,10 @@ HELP = re.compile(
     r"meet (?:those|these) needs",
     re.IGNORECASE,
 )
-FORM = re.compile(
+EMPTY_FORM = re.compile(
     r"\((?:disease name|project name|condition)\)|^patient information page template", re.IGNORECASE
 )
-FORM_ANSWER = re.compile(
+EMPTY_FORM_ANSWER = re.compile(
     r"^(?:here you can list|this section should focus on|in this section you should)\b|\((?:disease|project) name\)",
     re.IGNORECASE,
 )
@@ -45,11 +43,11 @@ PAGE_NAME = re.compile(r"[(\s]+patient information\b\)?", re.IGNORECASE)
 SPACE = re.compile(r"\s+")
 BEFORE_MARK = re.compile(r"\s+(?=\?)")
 
-# The whole of a question but what it asks about; the words before the subject come longest first.
+# Complete questions around their subject (the group `x`), the longest beginning first.
 _SIGNS = r"(?:signs? (?:and|or) )?symptoms|(?:possible )?causes|risks?|(?:possible )?complications|types|treatments?"
 _AFTER = r"(?: \((?:outlook/prognosis|outlook|diagnosis)\))?"
 _DONE = r"(?:done|performed|made|diagnosed|treated|prevented|inherited|spread|transmitted)"
-SHAPES = tuple(
+QUESTION_SHAPES = tuple(
     re.compile(shape + r"\s*\?$", re.IGNORECASE)
     for shape in (
         r"how do i know if (?:i|my baby|my child) ha(?:ve|s) (?P<x>.+?) and what .+",
@@ -75,45 +73,45 @@ SHAPES = tuple(
         rf"is (?P<x>.+?) (?:ever fatal|fatal|contagious|{_DONE})",
     )
 )
-# What stands in a subject's place and names nothing: the page before the question says what is meant.
-NOTHING = re.compile(
+# Phrases in the position of the subject that name none: the question refers to the subject of its page.
+NO_SUBJECT = re.compile(
     r"(?:the |this |that |an? |my |your |it\b|its )?(?:procedure|test|medication|medicine|drug|dose|treatment|surgery|"
     r"disease|outlook(?:/prognosis)?|risks?|results?|normal results|operation|condition|it|this|them|overdose|"
     r"outlook \(prognosis\)|most important .+|highest risk)?",
     re.IGNORECASE,
 )
 ARTICLE = re.compile(r"^(?:an?|the|your|my) ", re.IGNORECASE)
-ASIDE = re.compile(r"\s*\([^()]*\)$")
+PARENTHESIS = re.compile(r"\s*\([^()]*\)$")
 
 
-def tidy_question(text: str) -> str:
-    """The question without what the page's address left in it (%27) and without its stray blanks."""
+def clean_question(text: str) -> str:
+    """Return the question without URL escapes (%27), the words "patient information" and extra spaces."""
     text = PAGE_NAME.sub("", unquote(text))
     return BEFORE_MARK.sub("", SPACE.sub(" ", text)).strip()
 
 
-def unfit(question: str, answer: str) -> str | None:
-    """Why a pair is no patient information, or None."""
-    if FORM.search(question) or FORM_ANSWER.search(answer):
+def find_exclusion(question: str, answer: str) -> str | None:
+    """Return the reason why a question and answer are not patient information, or None."""
+    if EMPTY_FORM.search(question) or EMPTY_FORM_ANSWER.search(answer):
         return "the form of a patient page, not filled in"
-    if HELP.search(question):
+    if WIKI_HELP.search(question):
         return "about the wiki, not about medicine"
     return None
 
 
-def subject(question: str) -> str | None:
-    """What a question names as its subject, in lower case and in the singular where that is regular, or None."""
-    for shape in SHAPES:
-        if found := shape.match(question):
-            return _name(found["x"])
+def find_subject(question: str) -> str | None:
+    """Return the subject of a question in lower case, in the singular if the plural is regular, or None."""
+    for shape in QUESTION_SHAPES:
+        if match := shape.match(question):
+            return _normalize_subject(match["x"])
     return None
 
 
-def _name(text: str) -> str | None:
+def _normalize_subject(text: str) -> str | None:
     text = ARTICLE.sub("", text.strip().lower().replace("\u2019", "'"))
-    # "(open)" is an aside; "(dermatofibroma)" is all there is.
-    text = (ASIDE.sub("", text) or text.strip("()")).strip(" ?,.")
-    if NOTHING.fullmatch(text):
+    # "(open)" after a name is dropped; "(dermatofibroma)" alone is the name.
+    text = (PARENTHESIS.sub("", text) or text.strip("()")).strip(" ?,.")
+    if NO_SUBJECT.fullmatch(text):
         return None
     return (
         text[:-1]
@@ -126,19 +124,20 @@ PATIENT_PAGE = re.compile(r"\s*\(?patient information\)?\s*$", re.IGNORECASE)
 
 
 def is_patient_page(title: str) -> bool:
-    """Whether a page's title says that it is written for patients."""
+    """Return whether the title of a page says that it is for patients."""
     return bool(PATIENT_PAGE.search(title))
 
 
 class WikiDocPatientInfo(WikiPages):
-    """`path` is a file of rows (question in `input`), or an export or saved pages, as for `wikidoc`.
+    """Patient information: `path` is a file of published rows, or an export or saved pages as for `wikidoc`.
 
-    A question of the published rows that names no disease ("What are the risks?") belongs to the one before it: the
-    rows stand as they did on their pages.
+    The published rows have the question in `input` and keep the order of their pages. A question without a disease
+    ("What are the risks?") therefore gets the group of the question before it. `min_words` is the length of the
+    shortest answer; "Prognosis is poor." is one.
     """
 
-    about: ClassVar[About] = About(
-        title="WikiDoc's patient information: questions about diseases with short answers for laymen",
+    about: ClassVar[SourceInfo] = SourceInfo(
+        title="WikiDoc's patient information: questions about diseases with short answers for laypeople",
         format=".json, .jsonl, .csv, .parquet (instruction, input, output); or a MediaWiki export or saved pages",
         get="github.com/kbressem/medAlpaca: medical_meadow_small.json; or wikidoc.org: pages (patient information)",
         licence="CC BY-SA 3.0",
@@ -149,7 +148,7 @@ class WikiDocPatientInfo(WikiPages):
     kind: Literal["wikidoc_patient_info"] = "wikidoc_patient_info"
     name: Name = "wikidoc_patient_info"
     attribution: str | None = "WikiDoc contributors"
-    min_words: int = Field(default=2, ge=0)  # of an answer; "Prognosis is poor." is one
+    min_words: int = Field(default=2, ge=0)
 
     def files(self, root: Path) -> list[Path]:
         file = self._rows_file(root)
@@ -163,34 +162,36 @@ class WikiDocPatientInfo(WikiPages):
         return None if is_patient_page(page.title) else "a page of the textbook"
 
     def question(self, page: Page, headings: list[str]) -> str | None:
-        return question(PATIENT_PAGE.sub("", page.title), headings)
+        return make_question(PATIENT_PAGE.sub("", page.title), headings)
 
     def group(self, page: Page) -> str:
         return PATIENT_PAGE.sub("", page.title)
 
     def _rows_file(self, root: Path) -> Path | None:
-        file = existing(root / Path(self.path).expanduser(), f"file or directory (source {self.name!r})")
-        return file if file.name.lower().removesuffix(".gz").endswith(SUFFIXES) and file.is_file() else None
+        file = self.resolve(root, self.path, "file or directory")
+        return (
+            file if file.name.lower().removesuffix(".gz").endswith(DATA_SUFFIXES) and file.is_file() else None
+        )
 
     def _rows(self, file: Path) -> Iterator[Record]:
         group = None
-        for place, value in read_records(file):
+        for location, value in read_records(file):
             try:
                 if isinstance(value, BadRecord):
                     raise value
                 row = parse_row(value)
-                split = row_split(row.split, "none")
+                split = parse_row_split(row.split, "none")
             except (ValueError, BadRecord) as error:
-                yield Reject.of(file.name, place, error, value)
+                yield Reject.of(file.name, location, error, value)
                 continue
-            asked, answer = tidy_question(row.input or row.instruction), row.output.strip()
-            if reason := unfit(asked, answer):
-                yield Reject(file.name, place, reason, value, by_rule=True)
+            question, answer = clean_question(row.input or row.instruction), row.output.strip()
+            if reason := find_exclusion(question, answer):
+                yield Reject(file.name, location, reason, value, by_rule=True)
             else:
-                group = subject(asked) or group
-                yield self.make(
-                    source_id=f"{file.name} {place}",
-                    instruction=asked,
+                group = find_subject(question) or group
+                yield self.make_row(
+                    source_id=f"{file.name} {location}",
+                    instruction=question,
                     output=answer,
                     split=split,
                     group=f"{self.name}:{group}" if group else None,
@@ -198,16 +199,16 @@ class WikiDocPatientInfo(WikiPages):
 
 
 class WikiDoc(WikiPages):
-    """A large article and the pages that it is divided into ("Asthma causes") are one group."""
+    """WikiDoc's textbook. An article and its chapter pages ("Asthma causes") share a group."""
 
-    about: ClassVar[About] = About(
-        title="WikiDoc, a medical textbook that its readers write",
-        format="MediaWiki export (.xml, .xml.gz, .xml.bz2), a saved page (.html) or a directory of those",
+    about: ClassVar[SourceInfo] = SourceInfo(
+        title="WikiDoc, a collaborative medical textbook",
+        format="MediaWiki export (.xml, .xml.gz, .xml.bz2), a saved page (.html) or a directory of saved pages",
         get="wikidoc.org: Special:Export (categories or lists of titles), or pages saved from the browser",
         licence="CC BY-SA 3.0",
         size="a few hundred MB as an export of the whole site (not measured)",
-        rows="67,704 published in 2023, 10,000 of them used; none measured, for want of the file",
-        remark="questions are made from headings by rule; tables, pictures and references are left out",
+        rows="67,704 published in 2023, 10,000 of them used (not measured, the file is not available)",
+        remark="questions are made from headings by rule; tables, pictures and references are omitted",
     )
 
     kind: Literal["wikidoc"] = "wikidoc"
@@ -218,7 +219,7 @@ class WikiDoc(WikiPages):
         return "a page of patient information" if is_patient_page(page.title) else None
 
     def question(self, page: Page, headings: list[str]) -> str | None:
-        return question(page.title, headings)
+        return make_question(page.title, headings)
 
     def group(self, page: Page) -> str:
         return split_title(page.title)[0]

@@ -103,11 +103,13 @@ class _ShardBuilder:
             case Reject():
                 self._reasons[record.reason] += 1
                 more: dict[str, Any] = {**record.evidence, **({"by_rule": True} if record.by_rule else {})}
-                line = rejected_line(record.file, record.place, STAGE, record.reason, record.record, **more)
+                line = rejected_line(
+                    record.file, record.location, STAGE, record.reason, record.record, **more
+                )
                 self._rejected.append(line)
                 if not record.by_rule:
                     self._bad += 1
-                    self._first_bad = self._first_bad or [record.file, record.place, record.reason]
+                    self._first_bad = self._first_bad or [record.file, record.location, record.reason]
 
     def write(self, shard: Shard) -> Shard:
         write_shard(
