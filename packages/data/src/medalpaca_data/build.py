@@ -228,7 +228,8 @@ class Built:
     ledger: dict[str, Any]
     reused: bool
     seconds: Mapping[str, float] = field(default_factory=dict)  # stage -> wall time; of a source, `read NAME`
-    spent: Usage | None = None  # on rephrasing, when a model was asked
+    # Of rephrasing with a model.
+    usage: Usage | None = None
 
 
 def build(
@@ -292,8 +293,8 @@ def build(
                 recipe, whole, inputs, exams, trail, written, contradictions, pipeline.deidentified
             )
             dataset.write_papers(folder, ledger)
-        spent = _spent(stages, trail)
-    return Built(out, ledger, reused=False, seconds=pipeline.seconds, spent=spent)
+        usage = _rephrase_usage(stages, trail)
+    return Built(out, ledger, reused=False, seconds=pipeline.seconds, usage=usage)
 
 
 def estimate_rephrasing(recipe: Recipe, root: Path, on_progress: OnProgress = no_progress) -> Estimate:
@@ -319,16 +320,16 @@ def estimate_rephrasing(recipe: Recipe, root: Path, on_progress: OnProgress = no
         )
         shards = pipeline.run(until=ExactDuplicates)[-1][1]
         return estimate(
-            RephraseStage(recipe.rephrase, root, recipe.used, recipe.seed, asks=False), shards, root
+            RephraseStage(recipe.rephrase, root, recipe.used, recipe.seed, sends_requests=False), shards, root
         )
 
 
-def _spent(stages: Sequence[Stage], trail: Sequence[tuple[str, Sequence[Shard]]]) -> Usage | None:
-    """What the models that rephrased have taken so far; None where none was asked."""
+def _rephrase_usage(stages: Sequence[Stage], trail: Sequence[tuple[str, Sequence[Shard]]]) -> Usage | None:
+    """Return the usage of rephrasing so far, or None if no model is used."""
     from .cost import usage
 
     stage = next((stage for stage in stages if isinstance(stage, RephraseStage)), None)
-    if stage is None or not stage.asked.endpoints:
+    if stage is None or not stage.config.endpoints:
         return None
     before = next(shards for (_, shards), (name, _) in pairwise(trail) if name == stage.name)
     return usage(stage, before)

@@ -181,8 +181,8 @@ def show_build(built: Built, console: Console) -> None:
         for source in built.ledger["recipe"]["sources"]:
             if source.get("why"):
                 console.print(f"{source['name']}: {source['why']}", highlight=False)
-    if built.spent:
-        cost.show_usage(built.spent, console)
+    if built.usage:
+        cost.show_usage(built.usage, console)
     if built.seconds:
         slowest = sorted(built.seconds.items(), key=lambda entry: -entry[1])
         told = ", ".join(f"{what} {seconds:.1f}" for what, seconds in slowest if seconds >= 0.05)
@@ -219,7 +219,7 @@ def build_as_json(built: Built) -> dict[str, Any]:
             for source in built.ledger["sources"]
         ],
         "deidentification": built.ledger["deidentification"],
-        "rephrasing": cost.usage_as_json(built.spent) if built.spent else None,
+        "rephrasing": cost.usage_as_json(built.usage) if built.usage else None,
         "seconds": dict(built.seconds),
     }
 

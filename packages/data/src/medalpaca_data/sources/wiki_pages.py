@@ -44,17 +44,21 @@ class WikiPages(BaseSource):
     def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
         for page in read_pages(self._place(root)):
             if reason := _no_page(page) or self.other_page(page):
-                yield Reject(_name(page), page.place or "page", reason, {"title": page.title}, by_rule=True)
+                yield Reject(
+                    _name(page), page.location or "page", reason, {"title": page.title}, by_rule=True
+                )
                 continue
             try:
                 sections = page.sections()
             except ValueError as error:
-                yield Reject.of(_name(page), page.place or "page", error, {"title": page.title})
+                yield Reject.of(_name(page), page.location or "page", error, {"title": page.title})
                 continue
             records = list(self._page(page, sections))
             if not records:
                 reason = "a page without text"
-                yield Reject(_name(page), page.place or "page", reason, {"title": page.title}, by_rule=True)
+                yield Reject(
+                    _name(page), page.location or "page", reason, {"title": page.title}, by_rule=True
+                )
             yield from records
 
     @abstractmethod
@@ -82,7 +86,7 @@ class WikiPages(BaseSource):
             answer = KEYWORDS.sub("", EDITORS.sub("", section.text)).strip() if number == 0 else section.text
             if number == 0 and not answer:
                 continue  # nothing stands before the first heading, or only who edited the page
-            place = f"{page.place or 'page'} section {number}"
+            place = f"{page.location or 'page'} section {number}"
             told = f'page="{page.title}" heading="{" / ".join(headings)}"'
             asked = self.question(page, headings)
             record = {"page": page.title, "headings": headings, "text": section.text}
@@ -115,7 +119,7 @@ class WikiPages(BaseSource):
 def _no_page(page: Page) -> str | None:
     if page.kind == "redirect":
         return "a redirect"
-    if not page.main:
+    if not page.in_main:
         return "a page outside the main namespace"
     if page.kind != "article":
         return f"a {page.kind} page"
