@@ -173,7 +173,7 @@ async def ours(url: str, count: int, store: Any) -> None:
     async with Client([url], concurrency=IN_FLIGHT) as client:
 
         async def work(request: Any) -> None:
-            store.keep(request.key, await client.ask(request))
+            store.save(request.key, await client.send(request))
 
         await shared(count, work)
 
@@ -186,7 +186,7 @@ async def openai(url: str, count: int, store: Any) -> None:
 
         async def work(request: Any) -> None:
             answer = await client.chat.completions.create(**json.loads(request.body))
-            store.keep(request.key, answer.model_dump_json().encode())
+            store.save(request.key, answer.model_dump_json().encode())
 
         await shared(count, work)
 
@@ -199,7 +199,7 @@ async def unparsed(url: str, count: int, store: Any) -> None:
 
         async def work(request: Any) -> None:
             answer = await client.chat.completions.with_raw_response.create(**json.loads(request.body))
-            store.keep(request.key, answer.content)
+            store.save(request.key, answer.content)
 
         await shared(count, work)
 
@@ -215,7 +215,7 @@ async def over_aiohttp(url: str, count: int, store: Any) -> None:
 
         async def work(request: Any) -> None:
             answer = await client.chat.completions.with_raw_response.create(**json.loads(request.body))
-            store.keep(request.key, answer.content)
+            store.save(request.key, answer.content)
 
         await shared(count, work)
 
@@ -243,7 +243,7 @@ def run_arm(name: str, url: str, count: int, folder: Path) -> None:
         start, wall = time.process_time(), time.monotonic()
         asyncio.run(ARMS[name](url, count, store))  # type: ignore[arg-type]
         cpu, wall = time.process_time() - start, time.monotonic() - wall
-        kept = store.taken(keys).answers
+        kept = store.totals(keys).completions
     status = Path("/proc/self/status").read_text()
     peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
     measured = {"cpu": cpu, "wall": wall, "kept": kept, "import": loading, "peak": peak}

@@ -1,8 +1,9 @@
-"""A small OpenAI-compatible server with faults, for tests: a process of its own that counts what it is asked.
+"""An OpenAI-compatible test server with faults, in its own process, that counts the requests.
 
     python rephrase_server.py [--plain] [--faults] [--delay SECONDS] [--broken STATUS]
 
-Prints its port. `GET /counts` tells, by the SHA-256 of a request's body, when it came and whether it was answered.
+Prints its port. `GET /counts` returns, by the SHA-256 of the request body, when requests came and whether they got a
+completion.
 """
 
 from __future__ import annotations
@@ -22,18 +23,20 @@ from typing import Any
 from aiohttp import web
 
 SIDES = re.compile(r"^Front: (.*)\nBack: (.*)$", re.MULTILINE)
-STALL = 60  # seconds: longer than any client here waits
+# Seconds; longer than the timeout of any client in the tests.
+STALL = 60
 
 
 class Server:
-    """Answers with the card's own sides; the fault of a request follows from its hash."""
+    """Answer with the two sides of the card; the fault of a request depends on its hash."""
 
     def __init__(self, *, plain: bool, faults: bool, delay: float, broken: int) -> None:
         self.broken = broken
         self.plain, self.faults, self.delay = plain, faults, delay
         self.came: defaultdict[str, list[float]] = defaultdict(list)
         self.answered: defaultdict[str, int] = defaultdict(int)
-        self.said: defaultdict[str, str] = defaultdict(str)  # the first fault of a request
+        # The first fault of each request.
+        self.faulted: defaultdict[str, str] = defaultdict(str)
         self.in_flight = self.most_in_flight = 0
         self.headers: list[dict[str, str]] = []
 
@@ -71,25 +74,26 @@ class Server:
 
     def _fault(self, key: str, lot: int, request: web.Request) -> web.StreamResponse | str | None:
         if lot < 10:
-            self.said[key] = "429 seconds"
+            self.faulted[key] = "429 seconds"
             return web.Response(status=429, headers={"Retry-After": "1"})
         if lot < 20:
-            self.said[key] = "429 date"
+            self.faulted[key] = "429 date"
             date = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
             return web.Response(status=429, headers={"Retry-After": date})
         if lot < 30:
-            self.said[key] = "500"
+            self.faulted[key] = "500"
             return web.Response(status=500, text="<html>oops")
         if lot < 35:
-            self.said[key] = "stall"
+            self.faulted[key] = "stall"
             return "stall"
         if lot < 40:
-            self.said[key] = "dropped"
-            if request.transport is not None:  # else the client was killed
+            self.faulted[key] = "dropped"
+            # The transport is None if the client was killed.
+            if request.transport is not None:
                 request.transport.close()
             return web.Response()
         if lot < 45:
-            self.said[key] = "malformed"
+            self.faulted[key] = "malformed"
             return web.Response(text='{"choices": [{"message": {"cont', content_type="application/json")
         return None
 
@@ -103,7 +107,7 @@ class Server:
             {
                 "came": self.came,
                 "answered": self.answered,
-                "said": self.said,
+                "faults": self.faulted,
                 "most_in_flight": self.most_in_flight,
                 "headers": self.headers,
             }
@@ -111,7 +115,7 @@ class Server:
 
 
 def completion(text: str) -> dict[str, Any]:
-    """A response as OpenAI's servers write it."""
+    """Return a response in the form of the OpenAI API."""
     message = {"role": "assistant", "content": text}
     usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
     return {

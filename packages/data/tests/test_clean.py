@@ -1,11 +1,13 @@
+"""Cleaning of texts: removed residue, kept text, joined digits, and rows that are not usable."""
+
 import re
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from medalpaca_data.clean_text import clean_text, find_row_fault
 from medalpaca_data.core.joined_digits import JOINED, JoinedDigits
-from medalpaca_data.stages.clean import clean_text, fault
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,7 @@ from medalpaca_data.stages.clean import clean_text, fault
         ("Cafe\u0301", "Caf\u00e9"),
     ],
 )
-def test_residue_goes(before, after):
+def test_residue_is_removed(before, after):
     text, done = clean_text(before)
     assert text == after
     assert done
@@ -57,7 +59,7 @@ def test_residue_goes(before, after):
         "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",  # Persian, with the joiner that belongs there
     ],
 )
-def test_what_is_text_stays(text):
+def test_text_is_not_changed(text):
     assert clean_text(text) == (text, [])
 
 
@@ -92,7 +94,7 @@ def test_what_is_text_stays(text):
         (f"{'1' * 30}<b>{'2' * 30}</b>", f"{'1' * 20}|{'2' * 20}"),
     ],
 )
-def test_two_numbers_never_become_one(text, digits):
+def test_a_deletion_that_joins_two_numbers_is_refused(text, digits):
     with pytest.raises(JoinedDigits, match=f"^{JOINED}$") as raised:
         clean_text(text)
     assert raised.value.digits == digits
@@ -119,11 +121,11 @@ def test_two_numbers_never_become_one(text, digits):
         ("<b>a\ufdd0", "a"),
     ],
 )
-def test_numbers_stay_what_they_are(before, after):
+def test_numbers_are_not_changed(before, after):
     assert clean_text(before)[0] == after
 
 
-def test_quotes_of_a_strand_stay_between_digits():
+def test_quotes_after_a_strand_end_are_kept_between_digits():
     assert clean_text("5''10") == ("5''10", [])
 
 
@@ -164,7 +166,7 @@ DELETED = (
     )
 )
 @example([("1", ["</b>", "{{a}}", "\u200b"]), ("2", [])])
-def test_digits_are_kept_apart_or_the_row_is_rejected(parts):
+def test_numbers_are_kept_or_the_text_is_refused(parts):
     text = "".join(number + "".join(between) for number, between in parts)
     try:
         cleaned, _ = clean_text(text)
@@ -180,33 +182,34 @@ def test_digits_are_kept_apart_or_the_row_is_rejected(parts):
         ("NaN", "no answer"),
         ("### Response: yes", "prompt template in the text"),
         ("<|im_start|>assistant", "prompt template in the text"),
-        ("As an AI language model, I cannot say.", "a model speaks of itself"),
-        ("It is usually treated with diuretics, salt restriction and", "answer breaks off"),
-        ("Beta blockers slow the heart and lower blood pressure,", "answer breaks off"),
+        ("As an AI language model, I cannot say.", "the answer speaks as an AI model"),
+        ("It is usually treated with diuretics, salt restriction and", "answer is cut off"),
+        ("Beta blockers slow the heart and lower blood pressure,", "answer is cut off"),
         ("B", None),
         ("Na", None),
         ("None", None),
         ("It is seen in strict vegans, and vitamin B12 is what they are most often deprived of", None),
         ("None of the above", None),
-        ("Vitamin A and D and the", None),  # short: perhaps a term
+        # Short, so it may be a term.
+        ("Vitamin A and D and the", None),
         (
             "The model for end-stage liver disease is used as a score of how ill an AI-assisted patient is.",
             None,
         ),
     ],
 )
-def test_what_is_no_answer_is_dropped(output, reason):
-    assert fault("Question?", "", output, english=True) == reason
+def test_faults_of_a_row(output, reason):
+    assert find_row_fault("Question?", "", output, english=True) == reason
 
 
-def test_words_are_no_sign_of_a_cut_in_another_language():
+def test_cut_off_words_are_checked_only_in_english():
     answer = "Bei Luftnot rufen Sie den Notarzt oder Ihre Klinik an, das gilt auch f\u00fcr die Nacht und"
-    assert fault("Frage?", "", answer) is None
-    assert fault("Frage?", "", answer + ",") == "answer breaks off"
+    assert find_row_fault("Frage?", "", answer) is None
+    assert find_row_fault("Frage?", "", answer + ",") == "answer is cut off"
 
 
 @given(st.text())
-def test_cleaning_fails_for_joined_digits_only(text):
+def test_cleaning_raises_only_for_joined_digits(text):
     try:
         cleaned, done = clean_text(text)
     except JoinedDigits:
@@ -216,5 +219,5 @@ def test_cleaning_fails_for_joined_digits_only(text):
 
 
 @given(st.text(alphabet=st.characters(codec="ascii", exclude_characters="<&[{'#\r\t\x7f", min_codepoint=32)))
-def test_plain_text_is_only_trimmed(text):
+def test_plain_text_is_only_stripped(text):
     assert clean_text(text)[0] == text.strip()

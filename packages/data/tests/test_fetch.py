@@ -142,5 +142,5 @@ def test_a_network_that_is_not_there_is_told_in_words(server, tmp_path):
     with pytest.raises(UserError, match=r"1/b\.csv: Connection refused; run the command"):
         fetch("x", tmp_path, [gone])
     server.status = 503
-    with pytest.raises(UserError, match=r"raw\.csv: 503 Service Unavailable; the same command"):
+    with pytest.raises(UserError, match=r"raw\.csv: 503 Service Unavailable; run the command"):
         fetch("x", tmp_path, [entry])

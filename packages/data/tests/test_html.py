@@ -1,4 +1,4 @@
-"""HTML to text: what a reader would see, and never one number where two stood."""
+"""HTML to text: the visible text, and no two numbers joined."""
 
 import re
 
@@ -32,7 +32,7 @@ from medalpaca_data.formats.html import html_text
         ("m\u00b2<b>\u00b3</b>", "\u00b2|\u00b3"),
     ],
 )
-def test_two_numbers_never_become_one(fragment, digits):
+def test_markup_between_two_numbers_is_refused(fragment, digits):
     with pytest.raises(JoinedDigits, match=f"^{JOINED}$") as raised:
         html_text(fragment)
     assert raised.value.digits == digits
@@ -57,7 +57,7 @@ def test_two_numbers_never_become_one(fragment, digits):
         ("a\x00b\ufdd0", "ab"),
     ],
 )
-def test_text_stays_what_a_reader_sees(fragment, text):
+def test_the_visible_text_is_returned(fragment, text):
     assert html_text(fragment) == text
 
 
@@ -98,7 +98,7 @@ MARKUP = (
         st.tuples(st.from_regex(r"\A\d{1,3}\Z"), st.lists(st.sampled_from(MARKUP), max_size=3)), max_size=8
     )
 )
-def test_digits_are_kept_apart_or_the_text_is_refused(parts):
+def test_numbers_are_kept_or_the_text_is_refused(parts):
     fragment = "".join(number + "".join(between) for number, between in parts)
     try:
         text = html_text(fragment)

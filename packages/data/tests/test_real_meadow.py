@@ -115,5 +115,5 @@ def test_rows_of_the_mmlu_test_are_refused_as_plain_json(real, tmp_path):
         "sources": [{"kind": "alpaca", "path": "medical_meadow_original/medical_meadow_mmmlu.json"}],
         "near_duplicates": None,
     }
-    with pytest.raises(UserError, match=r"not one row kept \(contains a test question of .*: 3,[0-9]{3}"):
+    with pytest.raises(UserError, match=r"no row was kept \(contains a test question of .*: 3,[0-9]{3}"):
         build(Recipe.model_validate(values), real, tmp_path / "out")

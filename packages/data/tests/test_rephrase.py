@@ -1,4 +1,4 @@
-"""Rephrasing as a stage: a real server in its own process, real shards, real stores."""
+"""The rephrase stage with a server in its own process, real shards and real stores."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ ORGANS = ("kidney", "liver", "spleen", "heart", "lung", "brain", "retina", "corn
 
 
 class Endpoint:
-    """The test server as a client sees it."""
+    """The test server, and what it counted."""
 
     def __init__(self, port: int) -> None:
         self.base = f"http://127.0.0.1:{port}"
@@ -86,15 +86,15 @@ def settings(*endpoints: str, **keys) -> Rephrase:
     return Rephrase(prompts={"cards": "flash_card"}, endpoints=endpoints, **model, **keys)
 
 
-def stage(asked: Rephrase, root: Path) -> RephraseStage:
-    return RephraseStage(asked, root, [Anki(name="cards", path="deck.apkg")])
+def stage(config: Rephrase, root: Path) -> RephraseStage:
+    return RephraseStage(config, root, [Anki(name="cards", path="deck.apkg")])
 
 
-def run(asked: Rephrase, tmp_path: Path, before: list[Shard], out: str = "after") -> list[Shard]:
-    return through(stage(asked, tmp_path), before, tmp_path / out)
+def run(config: Rephrase, tmp_path: Path, before: list[Shard], out: str = "after") -> list[Shard]:
+    return apply_stage(stage(config, tmp_path), before, tmp_path / out)
 
 
-def through(made: RephraseStage, before: list[Shard], folder: Path) -> list[Shard]:
+def apply_stage(made: RephraseStage, before: list[Shard], folder: Path) -> list[Shard]:
     folder.mkdir(exist_ok=True)
     made.prepare(before, folder, no_progress)
     for shard in before:
@@ -112,34 +112,34 @@ from pathlib import Path
 from medalpaca_data.core.offline import is_sealed, seal
 from medalpaca_data.rephrase.prompts import Rephrase
 from medalpaca_data.sources.anki import Anki
-from medalpaca_data.executor import run_shard, silent
-from medalpaca_data.stages.rephrase import Rephrasing
+from medalpaca_data.executor import run_shard, no_progress
+from medalpaca_data.stages.rephrase import RephraseStage
 from medalpaca_data.shard import Shard
 if is_sealed():
     seal()
 root, shards, out = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-asked = Rephrase.model_validate_json(sys.argv[4])
+config = Rephrase.model_validate_json(sys.argv[4])
 before = [Shard(root / "before", "cards", n) for n in range(shards)]
-stage = Rephrasing(asked, root, [Anki(name="cards", path="deck.apkg")])
+stage = RephraseStage(config, root, [Anki(name="cards", path="deck.apkg")])
 (root / out).mkdir(exist_ok=True)
-stage.prepare(before, root / out, silent)
+stage.prepare(before, root / out, no_progress)
 for shard in before:
     run_shard(stage, shard, shard.within(root / out))
 """
 
 
-def start(asked: Rephrase, tmp_path: Path, before: list[Shard], out: str) -> subprocess.Popen:
-    arguments = [str(tmp_path), str(len(before)), out, asked.model_dump_json()]
+def start(config: Rephrase, tmp_path: Path, before: list[Shard], out: str) -> subprocess.Popen:
+    arguments = [str(tmp_path), str(len(before)), out, config.model_dump_json()]
     return subprocess.Popen([sys.executable, "-c", CHILD, *arguments])
 
 
 @pytest.mark.parametrize("cards", [600, pytest.param(6000, marks=pytest.mark.slow)])
-def test_faults_and_a_kill_lose_nothing_double_nothing_and_repeat_only_what_was_in_flight(tmp_path, cards):
+def test_faults_and_a_kill_lose_no_row_and_repeat_only_requests_in_flight(tmp_path, cards):
     in_flight = 32
     before = shards(tmp_path, [card(n) for n in range(cards)])
     with server("--faults", "--delay", "0.1") as endpoint:
-        asked = settings(endpoint.url, concurrency=in_flight, timeout=3)
-        child = start(asked, tmp_path, before, "after")
+        config = settings(endpoint.url, concurrency=in_flight, timeout=3)
+        child = start(config, tmp_path, before, "after")
         while endpoint.answered < cards / 2:
             assert child.poll() is None
             time.sleep(0.02)
@@ -147,66 +147,85 @@ def test_faults_and_a_kill_lose_nothing_double_nothing_and_repeat_only_what_was_
         child.wait()
         killed = time.time()
         assert endpoint.answered < cards
-        made = run(asked, tmp_path, before)
+        made = run(config, tmp_path, before)
         counts = endpoint.counts()
         rows = rows_of(made)
-        # No row lost, none doubled, each with its own answer.
+        # No row is lost or doubled, and each has its own answer.
         assert [row["source_id"] for row in rows] == [f"deck {n}" for n in range(cards)]
         assert [(row["instruction"], row["output"]) for row in rows] == [
             (card(n).input, card(n).output) for n in range(cards)
         ]
         assert all(row["input"] == "" and json.loads(row["generator"])["model"] == "test" for row in rows)
-        # Every kind of fault was met, and no answer but those in flight was asked for twice.
-        told = {"429 seconds", "429 date", "500", "stall", "dropped", "malformed"}
-        assert set(counts["said"].values()) >= told if cards > 1000 else told & set(counts["said"].values())
+        # Every kind of fault occurred, and only requests in flight were sent twice.
+        expected = {"429 seconds", "429 date", "500", "stall", "dropped", "malformed"}
+        assert (
+            set(counts["faults"].values()) >= expected
+            if cards > 1000
+            else expected & set(counts["faults"].values())
+        )
         assert sum(times - 1 for times in counts["answered"].values()) <= in_flight
-        assert counts["most_in_flight"] <= 2 * in_flight  # the killed client's connections may linger
+        # Connections of the killed client may still be open.
+        assert counts["most_in_flight"] <= 2 * in_flight
         waited = [
             second - first
-            for key, said in counts["said"].items()
-            if said.startswith("429")
+            for key, fault in counts["faults"].items()
+            if fault.startswith("429")
             for first, second in zip(counts["came"][key], counts["came"][key][1:], strict=False)
-            if second < killed or first > killed  # whoever was killed had no time to wait
+            # The killed process could not wait.
+            if second < killed or first > killed
         ]
         assert waited
         assert min(waited) >= 1
-        # The answers that no parser took were asked for again, with another seed.
+        # The answers that no parser usage were config for again, with another seed.
         extra = len(counts["answered"]) - cards
         assert extra == sum(json.loads(row["generator"])["seed"] > 0 for row in rows) > 0
-        # A third run sends nothing, and makes the same bytes.
-        again = run(asked, tmp_path, before, "again")
+        # Another run sends nothing and writes the same bytes.
+        again = run(config, tmp_path, before, "again")
         assert endpoint.requests == sum(map(len, counts["came"].values()))
     assert [sha256_file(one.rows) for one in again] == [sha256_file(one.rows) for one in made]
 
 
-def test_the_store_is_private_and_sums_what_was_spent(tmp_path):
+def test_the_store_is_private_and_sums_the_tokens(tmp_path):
     rows = [card(n) for n in range(20)]
     before = shards(tmp_path, [*rows, rows[0]])
     with server() as endpoint:
-        asked = settings(endpoint.url, price={"input": 1.0, "output": 10.0})
-        first = cost.estimate(stage(asked, tmp_path), before, tmp_path)
-        assert (first.rows, first.requests, first.settled, first.to_send) == (21, 20, 0, 20)
+        config = settings(endpoint.url, price={"input": 1.0, "output": 10.0})
+        first = cost.estimate(stage(config, tmp_path), before, tmp_path)
+        assert (first.rows, first.requests, first.completed, first.to_send) == (21, 20, 0, 20)
         assert first.cost() < first.cost(most=True)
         assert endpoint.requests == 0
-        made = run(asked, tmp_path, before)
-        assert endpoint.requests == 20  # the same card twice is one request
-    after = cost.estimate(stage(asked, tmp_path), before, tmp_path)
-    assert (after.settled, after.to_send, after.cost()) == (20, 0, 0)
-    took = cost.usage(stage(asked, tmp_path), before)
-    assert (took.rows, took.rephrased, took.taken.answers) == (21, 21, 20)
-    assert (took.taken.prompt_tokens, took.taken.completion_tokens) == (2000, 400)
-    assert took.cost == pytest.approx(0.002 + 0.004)
+        made = run(config, tmp_path, before)
+        # The same card twice is one request.
+        assert endpoint.requests == 20
+    after = cost.estimate(stage(config, tmp_path), before, tmp_path)
+    assert (after.completed, after.to_send, after.cost()) == (20, 0, 0)
+    usage = cost.usage(stage(config, tmp_path), before)
+    assert (usage.rows, usage.rephrased, usage.totals.completions) == (21, 21, 20)
+    assert (usage.totals.prompt_tokens, usage.totals.completion_tokens) == (2000, 400)
+    assert usage.cost == pytest.approx(0.002 + 0.004)
     console = Console(record=True, width=100)
     cost.show_estimate(first, console)
-    cost.show_usage(took, console)
+    cost.show_usage(usage, console)
     assert "rule of thumb" in console.export_text()
-    assert (cost.usage_as_json(took)["cost"], cost.estimate_as_json(first)["to_send"]) == (took.cost, 20)
+    assert list(cost.estimate_as_json(first)) == [
+        "rows", "requests", "settled", "to_send", "counted", "first_prompt_tokens", "first_completion_tokens",
+        "most_prompt_tokens", "most_completion_tokens", "price", "first_cost", "most_cost",
+    ]  # fmt: skip
+    assert cost.estimate_as_json(first)["to_send"] == 20
+    assert cost.usage_as_json(usage) == {
+        "rows": 21,
+        "rephrased": 21,
+        "taken": {"answers": 20, "prompt_tokens": 2000, "completion_tokens": 400, "uncounted": 0},
+        "refused": {},
+        "price": {"input": 1.0, "output": 10.0},
+        "cost": usage.cost,
+    }
     files = list(paths.cache().glob("answers.sqlite*"))
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     assert rows_of(made)[0] == rows_of(made)[20]
 
 
-def test_the_original_stands_in_the_changes(tmp_path):
+def test_the_changes_contain_the_original(tmp_path):
     before = shards(tmp_path, [card(1)])
     with server() as endpoint:
         [made] = run(settings(endpoint.url, temperature=0.5), tmp_path, before)
@@ -214,8 +233,10 @@ def test_the_original_stands_in_the_changes(tmp_path):
 
     [row] = rows_of([made])
     changes = {entry["field"]: entry for entry in pl.read_parquet(made.changes).iter_rows(named=True)}
-    told = {name: entry["before"] for name, entry in changes.items()}
-    assert told == {"instruction": CARD_INSTRUCTION, "input": card(1).input}
+    assert {name: entry["before"] for name, entry in changes.items()} == {
+        "instruction": CARD_INSTRUCTION,
+        "input": card(1).input,
+    }
     assert {(entry["id"], entry["was"]) for entry in changes.values()} == {(row["id"], card(1).id)}
     generator = json.loads(row["generator"])
     prompt = stage(settings(), tmp_path).prompts["cards"]
@@ -230,7 +251,7 @@ def test_the_original_stands_in_the_changes(tmp_path):
     assert " " not in row["generator"]
 
 
-def test_a_server_without_schemas_is_asked_in_plain_json(tmp_path):
+def test_a_server_without_schemas_gets_requests_without_schema(tmp_path):
     before = shards(tmp_path, [card(n) for n in range(30)])
     with server("--plain") as endpoint:
         made = run(settings(endpoint.url, concurrency=4), tmp_path, before)
@@ -238,31 +259,31 @@ def test_a_server_without_schemas_is_asked_in_plain_json(tmp_path):
         run(settings(endpoint.url, concurrency=4), tmp_path, before, "again")
         assert endpoint.requests == sent
     assert read_account(made[0])["counts"] == {"by the model": 30}
-    # Refused once for each request that was under way when the first refusal came, never again.
+    # Only the requests in flight at the first refusal were refused.
     assert 31 <= sent <= 34
 
 
-def test_work_is_shared_and_a_dead_endpoint_is_left_out(tmp_path):
+def test_requests_are_distributed_and_a_dead_endpoint_is_avoided(tmp_path):
     before = shards(tmp_path, [card(n) for n in range(200)])
     with server() as endpoint:
         dead = endpoint.url
     with server("--delay", "0.02") as one, server("--delay", "0.02") as two:
-        asked = settings(one.url, two.url, dead, concurrency=8)
-        made = run(asked, tmp_path, before)
+        config = settings(one.url, two.url, dead, concurrency=8)
+        made = run(config, tmp_path, before)
         assert read_account(made[0])["counts"] == {"by the model": 200}
         assert min(one.answered, two.answered) > 50
         assert one.answered + two.answered == 200
         assert max(one.counts()["most_in_flight"], two.counts()["most_in_flight"]) <= 8
 
 
-def test_the_key_comes_from_the_named_variable_and_stays_out_of_everything(tmp_path, monkeypatch):
+def test_the_api_key_comes_from_the_variable_and_is_written_nowhere(tmp_path, monkeypatch):
     before = shards(tmp_path, [card(1)])
-    asked = settings("http://127.0.0.1:9/v1", api_key_env="TEST_KEY")
+    config = settings("http://127.0.0.1:9/v1", api_key_env="TEST_KEY")
     with pytest.raises(UserError, match=r"TEST_KEY.*not set"):
-        stage(asked, tmp_path)
-    before_asking = RephraseStage(asked, tmp_path, [Anki(name="cards", path="d")], asks=False)
-    assert cost.estimate(before_asking, before, tmp_path).to_send == 1
-    with pytest.raises(UserError, match="no endpoints"):
+        stage(config, tmp_path)
+    without_requests = RephraseStage(config, tmp_path, [Anki(name="cards", path="d")], sends_requests=False)
+    assert cost.estimate(without_requests, before, tmp_path).to_send == 1
+    with pytest.raises(UserError, match=r"rephrase\.endpoints: none in the recipe"):
         cost.estimate(stage(settings(), tmp_path), before, tmp_path)
     monkeypatch.setenv("TEST_KEY", "s3cret-value")
     with server() as endpoint:
@@ -272,7 +293,7 @@ def test_the_key_comes_from_the_named_variable_and_stays_out_of_everything(tmp_p
         assert not file.is_file() or b"s3cret" not in file.read_bytes()
 
 
-def test_without_an_endpoint_it_is_done_by_rule(tmp_path):
+def test_without_an_endpoint_rows_are_rephrased_by_rules(tmp_path):
     rows = [
         Row(instruction=ONE_GAP_INSTRUCTION, input="The ____ filters blood.", output="kidney"),
         Row(instruction=CARD_INSTRUCTION, input="Treatment of gout", output="Rest and cold packs"),
@@ -293,8 +314,8 @@ def test_without_an_endpoint_it_is_done_by_rule(tmp_path):
 
 
 @pytest.mark.parametrize("on_failure", ["reject", "rule", "keep"])
-def test_a_row_that_no_try_can_rephrase(tmp_path, on_failure):
-    # The server answers with the card's sides, and this question is none.
+def test_a_row_that_no_attempt_can_rephrase(tmp_path, on_failure):
+    # The server answers with the sides of the card, and this front is no question.
     rows = [card(1), Row(instruction=CARD_INSTRUCTION, input="Treatment of gout", output="Rest")]
     before = shards(tmp_path, rows)
     with server() as endpoint:
@@ -314,46 +335,54 @@ def test_a_row_that_no_try_can_rephrase(tmp_path, on_failure):
         )
 
 
-def test_other_sources_pass_untouched(tmp_path):
+def test_rows_of_other_sources_are_unchanged(tmp_path):
     rows = [card(1)]
     before = shards(tmp_path, rows, source="others")
-    asked = settings("http://127.0.0.1:9/v1")
+    config = settings("http://127.0.0.1:9/v1")
     sources = [Anki(name="cards", path="d"), Anki(name="others", path="d")]
-    made = through(RephraseStage(asked, tmp_path, sources), before, tmp_path / "after")
+    made = apply_stage(RephraseStage(config, tmp_path, sources), before, tmp_path / "after")
     assert rows_of(made) == rows_of(before)
 
 
-def test_an_endpoint_that_is_not_there_ends_the_run_in_one_line(tmp_path):
+def test_an_unreachable_endpoint_or_wrong_address_ends_the_run(tmp_path):
     before = shards(tmp_path, [card(n) for n in range(5)])
     with server() as endpoint:
         gone = endpoint.url
     made = stage(settings(gone), tmp_path)
     with made.store() as store, pytest.raises(UserError, match="cannot connect to http://127"):
         request_all(
-            made.asked, made.tries(before), store, lambda done: None, RetryPolicy(attempts=2, first=0.01)
+            made.config,
+            made.attempts(before),
+            store,
+            lambda done: None,
+            RetryPolicy(attempts=2, first_wait=0.01),
         )
     with server() as endpoint:
         wrong = stage(settings(f"{endpoint.base}/v2"), tmp_path)
         with wrong.store() as store, pytest.raises(UserError, match="HTTP 404"):
-            request_all(wrong.asked, wrong.tries(before), store, lambda done: None)
+            request_all(wrong.config, wrong.attempts(before), store, lambda done: None)
 
 
 @pytest.mark.parametrize(
-    ("status", "told", "sent"),
-    [(500, "5 requests in a row got no answer", 10), (400, "all 50 requests so far", 100)],
+    ("status", "message", "sent"),
+    [(500, "5 requests in a row got no completion", 10), (400, "all 50 requests so far", 100)],
 )
-def test_a_server_that_answers_nobody_ends_the_run_and_no_row_is_blamed(tmp_path, status, told, sent):
+def test_a_server_that_fails_for_all_rows_ends_the_run(tmp_path, status, message, sent):
     before = shards(tmp_path, [card(n) for n in range(100)])
     with server("--broken", str(status)) as endpoint:
         made = stage(settings(endpoint.url, concurrency=1), tmp_path)
-        with made.store() as store, pytest.raises(UserError, match=told):
+        with made.store() as store, pytest.raises(UserError, match=message):
             request_all(
-                made.asked, made.tries(before), store, lambda done: None, RetryPolicy(attempts=2, first=0.01)
+                made.config,
+                made.attempts(before),
+                store,
+                lambda done: None,
+                RetryPolicy(attempts=2, first_wait=0.01),
             )
         assert endpoint.requests == sent
 
 
-def test_a_row_that_the_server_never_answers_is_told_as_such_and_asked_again_by_the_next_run(tmp_path):
+def test_a_refused_row_is_counted_and_requested_again_by_the_next_run(tmp_path):
     before = shards(tmp_path, [card(n) for n in range(3)])
     with server("--broken", "413") as endpoint:
         [made] = run(settings(endpoint.url), tmp_path, before)
@@ -363,30 +392,31 @@ def test_a_row_that_the_server_never_answers_is_told_as_such_and_asked_again_by_
     assert read_account(made)["counts"] == {"by the model": 3}
 
 
-def test_another_process_judges_alike(tmp_path):
+def test_another_process_writes_the_same_rows(tmp_path):
     before = shards(tmp_path, [card(n) for n in range(20)])
     with server() as endpoint:
         made = stage(settings(endpoint.url), tmp_path)
-        [here] = through(made, before, tmp_path / "after")
+        [here] = apply_stage(made, before, tmp_path / "after")
     there = here.within(tmp_path / "there")
     shutil.copytree(tmp_path / "after", there.folder)
-    shutil.rmtree(paths.cache())  # nothing but the stage's own folder is needed
+    # Only the folder of the stage is needed.
+    shutil.rmtree(paths.cache())
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         pool.submit(run_shard, made, before[0], there).result(timeout=60)
     assert sha256_file(there.rows) == sha256_file(here.rows)
 
 
-def test_a_sealed_process_asks_this_machine(tmp_path, monkeypatch):
+def test_a_sealed_process_sends_requests_to_this_machine(tmp_path, monkeypatch):
     before = shards(tmp_path, [card(1)])
     monkeypatch.setenv("MEDALPACA_SEALED", "1")
     with server() as endpoint:
         for n, url in enumerate((endpoint.url, endpoint.url.replace("127.0.0.1", "localhost"))):
-            asked = settings(url, store=f"{n}.sqlite")
-            assert start(asked, tmp_path, before, f"after{n}").wait() == 0
+            config = settings(url, store=f"{n}.sqlite")
+            assert start(config, tmp_path, before, f"after{n}").wait() == 0
         assert endpoint.answered == 2
 
 
-def test_proxies_are_not_asked(tmp_path, monkeypatch):
+def test_proxies_are_not_used(tmp_path, monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     before = shards(tmp_path, [card(1)])

@@ -1,4 +1,4 @@
-"""Parsing any answer, the rules that need none, and what a request is."""
+"""Parsing of responses, the rules, and the form of requests."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from medalpaca_data.sources.anki import CARD_INSTRUCTION, ONE_GAP_INSTRUCTION, S
 CARDS = load_prompt("flash_card", Path())
 SECTIONS = load_prompt("wiki_section", Path())
 GENERAL = load_prompt("general", Path())
-ASKED = Rephrase(prompts={"cards": "flash_card"}, endpoints=("http://127.0.0.1:9/v1",), model="m")
+CONFIG = Rephrase(prompts={"cards": "flash_card"}, endpoints=("http://127.0.0.1:9/v1",), model="m")
 
 
 def texts(instruction: str, input: str, output: str) -> dict[str, str]:
@@ -47,13 +47,14 @@ ANSWERS = st.one_of(
 
 
 @given(st.one_of(st.binary(), LIKELY.map(lambda value: json.dumps(value).encode()), ANSWERS.map(completion)))
-def test_no_server_answer_breaks_a_row(body):
-    tries = RowAttempts(ASKED, CARDS, texts(CARD_INSTRUCTION, "Which organ?", "The kidney"), 0)
-    with suppress(ValueError):  # a fault of the line: never kept as an answer
+def test_no_response_raises_an_error(body):
+    attempts = RowAttempts(CONFIG, CARDS, texts(CARD_INSTRUCTION, "Which organ?", "The kidney"), 0)
+    # A body without a completion is never stored.
+    with suppress(ValueError):
         parse_response(body)
-    found = tries.outcome(lambda key: body)
-    assert (found.texts is None) == (len(found.faults) == ASKED.tries)
-    assert all(type(reason) is str and len(reason) < 60 for reason in found.faults)
+    outcome = attempts.outcome(lambda key: body)
+    assert (outcome.texts is None) == (len(outcome.faults) == CONFIG.tries)
+    assert all(type(reason) is str and len(reason) < 60 for reason in outcome.faults)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_no_server_answer_breaks_a_row(body):
         b"null",
     ],
 )
-def test_what_is_no_completion_is_a_fault_of_the_line(body):
+def test_a_body_without_a_completion_is_refused(body):
     with pytest.raises(ValueError):
         parse_response(body)
 
@@ -86,20 +87,20 @@ def test_what_is_no_completion_is_a_fault_of_the_line(body):
         ('I think {this} is it: {"question": "Q?", "answer": "A", "why": 1} ok', ("Q?", "A")),
         ('{"question": "Q?", "answer": "a<br>b"}', ("Q?", "a\nb")),
         ('{"question": "Q?"}', "no JSON object with question and answer"),
-        ('{"question": "Q?", "answer": 3}', "its answer is not text"),
-        ('{"question": "Q?", "answer": "\\ud800"}', "its answer is not text"),
+        ('{"question": "Q?", "answer": 3}', "the answer is not text"),
+        ('{"question": "Q?", "answer": "\\ud800"}', "the answer is not text"),
         ('{"question": "Q?", "answer": " "}', "an empty answer"),
         ("", "an empty answer"),
         ("{" * 5000, "no JSON object with question and answer"),
     ],
 )
 def test_answers(text, expected):
-    got = parse_response(completion(text))
+    response = parse_response(completion(text))
     if isinstance(expected, str):
         with pytest.raises(ValueError, match=expected):
-            parse_texts(got, CARDS.asks)
+            parse_texts(response, CARDS.asks)
     else:
-        assert parse_texts(got, CARDS.asks) == dict(zip(("question", "answer"), expected, strict=True))
+        assert parse_texts(response, CARDS.asks) == dict(zip(("question", "answer"), expected, strict=True))
 
 
 def test_an_answer_whose_digits_cleaning_would_join_is_a_fault():
@@ -108,7 +109,7 @@ def test_an_answer_whose_digits_cleaning_would_join_is_a_fault():
         parse_texts(parse_response(completion(answer)), CARDS.asks)
 
 
-def test_an_answer_cut_off_or_refused_is_none():
+def test_an_answer_that_is_cut_off_or_empty_is_refused():
     with pytest.raises(ValueError, match="cut off"):
         parse_texts(
             parse_response(completion('{"question": "Q?", "answer": "A"}', finish_reason="length")),
@@ -145,23 +146,10 @@ def test_rules(row, question):
     assert after is None or after["output"] == before["output"]
 
 
-OURS = {
-    "what",
-    "is",
-    "are",
-    "the",
-    "of",
-    "belongs",
-    "in",
-    "gap",
-    "gaps",
-    "this",
-    "text",
-    "their",
-    "order",
-    "separated",
-}
-OURS |= {"by", "semicolons"}
+RULE_WORDS = {
+    "what", "is", "are", "the", "of", "belongs", "in", "gap", "gaps", "this", "text", "their", "order", "separated",
+    "by", "semicolons",
+}  # fmt: skip
 FRONTS = st.one_of(
     st.text(),
     st.lists(st.one_of(st.text(max_size=9), st.sampled_from(["____", "Causes of ", ": treatment", "?"]))).map(
@@ -175,28 +163,28 @@ FRONTS = st.one_of(
     FRONTS,
     st.text(min_size=1),
 )
-def test_rules_never_invent(instruction, front, back):
+def test_rules_add_only_their_own_words(instruction, front, back):
     after = rephrase_by_rule(texts(instruction, front, back))
     if after:
-        told, given_ = (
+        new, given_ = (
             set(re.findall(r"\w+", text.lower())) for text in (after["instruction"], f"{instruction} {front}")
         )
-        assert told - given_ <= OURS
+        assert new - given_ <= RULE_WORDS
         assert after["output"] == back
 
 
-def test_a_request_is_named_by_what_is_sent():
+def test_the_key_of_a_request_depends_on_its_body_only():
     row = texts(CARD_INSTRUCTION, "a", "b")
-    first, second = (make_request(ASKED, CARDS, row, n, seed=7) for n in (0, 1))
+    first, second = (make_request(CONFIG, CARDS, row, n, seed=7) for n in (0, 1))
     sent, later = json.loads(first.body), json.loads(second.body)
     assert (sent["seed"], sent["temperature"], later["seed"], later["temperature"]) == (7, 0.2, 8, 0.5)
     assert sent["response_format"]["json_schema"]["schema"]["required"] == ["question", "answer"]
     assert first.key != second.key
     assert "response_format" not in json.loads(first.plain())
-    # Where, how fast and how long is nobody's business but ours.
-    elsewhere = ASKED.model_copy(update={"endpoints": ("http://[::1]/v1",), "concurrency": 1, "timeout": 1})
+    # Endpoint, concurrency and timeout are not part of the request.
+    elsewhere = CONFIG.model_copy(update={"endpoints": ("http://[::1]/v1",), "concurrency": 1, "timeout": 1})
     assert make_request(elsewhere, CARDS, row, 0, 7) == first
-    own = ASKED.model_copy(
+    own = CONFIG.model_copy(
         update={"parameters": {"seed": None, "max_tokens": None, "max_completion_tokens": 9}}
     )
     body = json.loads(make_request(own, CARDS, row, 0, 7).body)
@@ -204,10 +192,10 @@ def test_a_request_is_named_by_what_is_sent():
     assert not body.keys() & {"seed", "max_tokens"}
 
 
-def test_every_prompt_says_what_it_asks_for():
+def test_every_prompt_names_its_keys_and_uses_all_texts():
     assert builtin_prompts() == ["flash_card", "general", "wiki_section"]
     for name in builtin_prompts():
         prompt = load_prompt(name, Path())
         assert all(f'"{key}"' in prompt.system for key in prompt.asks)
-        said = prompt.messages(texts("INS", "INP", "OUT"))[1]["content"]
-        assert all(part in said for part in ("INS", "INP", "OUT"))
+        user = prompt.messages(texts("INS", "INP", "OUT"))[1]["content"]
+        assert all(part in user for part in ("INS", "INP", "OUT"))

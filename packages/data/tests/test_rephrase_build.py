@@ -1,4 +1,4 @@
-"""Rephrasing in a build: by rule with no model, estimated, and told by explain."""
+"""Rephrasing in a build: by rules without a model, and the estimate."""
 
 import json
 import subprocess
@@ -31,7 +31,7 @@ def recipe_file(write, **rephrase) -> Path:
     return write("recipe.yaml", yaml.safe_dump(values))
 
 
-def test_without_a_model_it_is_done_by_rule(write, tmp_path):
+def test_without_a_model_rows_are_rephrased_by_rules(write, tmp_path):
     recipe, root = load_recipe(str(recipe_file(write)))
     built = build(recipe, root, tmp_path / "out")
     [source] = built.ledger["sources"]
@@ -44,15 +44,15 @@ def test_without_a_model_it_is_done_by_rule(write, tmp_path):
         assert steps[0] == "raw"
 
 
-def test_the_estimate_asks_nobody(write):
+def test_the_estimate_sends_no_request(write):
     file = recipe_file(
         write, endpoints=["http://127.0.0.1:9/v1"], model="none", price={"input": 1, "output": 2}
     )
     done = subprocess.run([DATA, "rephrase", file, "--estimate", "--json"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    told = json.loads(done.stdout)
-    assert told["rows"] == 2
-    assert told["requests"] >= 1
+    estimate = json.loads(done.stdout)
+    assert estimate["rows"] == 2
+    assert estimate["requests"] >= 1
 
 
 def test_a_recipe_without_rephrasing_has_no_estimate(write):

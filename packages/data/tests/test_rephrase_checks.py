@@ -1,4 +1,4 @@
-"""What of an answer may stand beside its source: numbers, units, drugs, letters, words."""
+"""Checks of an answer against its source: numbers, units, drugs, option letters, words."""
 
 import json
 import re
@@ -9,13 +9,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from medalpaca_data.rephrase.checks import find_drug_names, find_fault, read_amounts
-from medalpaca_data.rephrase.prompts import Rephrase, load_prompt
+from medalpaca_data.rephrase.prompts import load_prompt
 from medalpaca_data.sources.anki import CARD_INSTRUCTION
 
 CARDS = load_prompt("flash_card", Path())
 SECTIONS = load_prompt("wiki_section", Path())
 GENERAL = load_prompt("general", Path())
-ASKED = Rephrase(prompts={"cards": "flash_card"}, endpoints=("http://127.0.0.1:9/v1",), model="m")
 
 
 def texts(instruction: str, input: str, output: str) -> dict[str, str]:
@@ -28,48 +27,49 @@ SOURCE = texts(
     "80-90 mg/kg per day in 2 doses for 10 days; not in allergy to penicillin",
 )
 BACK = SOURCE["output"]
+DOSE = "What dose of amoxicillin is given to a child with otitis media?"
 
 
 @pytest.mark.parametrize(
     ("question", "answer", "reason"),
     [
         (
-            "What dose of amoxicillin is given to a child with otitis media?",
+            DOSE,
             "80 to 90 mg/kg/day in two doses for 10 days, but not in allergy to penicillin",
             None,
         ),
         (
-            "What dose of amoxicillin is given to a child with otitis media?",
+            DOSE,
             "80-90 mg/kg per day in 2 doses for 7 days, not in allergy to penicillin",
             "a number that the source lacks",
         ),
         (
-            "What dose of amoxicillin is given to a child with otitis media?",
+            DOSE,
             "80-90 g/kg per day in 2 doses for 10 days, not in allergy to penicillin",
             "a number with another unit",
         ),
         (
-            "What dose of amoxicillin is given to a child with otitis media?",
+            DOSE,
             "80-90 mg/kg in 2 doses for 10 days, not in allergy to penicillin",
             "a number with another unit",
         ),
         (
-            "What dose of amoxicillin is given to a child with otitis media?",
+            DOSE,
             "80-90 mg/kg per day, not in allergy to penicillin",
             "a number of the source is missing",
         ),
         (
-            "What dose of amoxicillin is given to a child with otitis media?",
+            DOSE,
             "80-90 mg/kg per day in 2 doses for 10 days, not in allergy to penicillin; else azithromycin",
             "a drug that the source does not name",
         ),
         (
-            "What dose of amoxicillin is given to a child with otitis media?",
+            DOSE,
             "80-90 mg/kg per day in 2 doses for 10 days, in allergy to penicillin",
             "a negation lost or added",
         ),
         (
-            "What dose of amoxicillin is given to a child with otitis media?",
+            DOSE,
             "80-90 mg/kg per day in 2 doses for 10 days, not in allergy to penicillin. Always finish your course, "
             "drink plenty of water and return to the surgery whenever fever persists",
             "words that the source lacks",
@@ -79,30 +79,32 @@ BACK = SOURCE["output"]
             "80-90 mg/kg per day in 2 doses for 10 days, not in allergy to penicillin",
             "a question about something else",
         ),
-        ("What does the card say of amoxicillin?", BACK, "it speaks of its source"),
+        ("What does the card say of amoxicillin?", BACK, "it mentions its source text"),
         ("Amoxicillin in otitis media", BACK, "no question mark"),
         ("Why?", BACK, "a question too short or too long"),
         ("Dose of amoxicillin?", BACK * 9, "an answer too long"),
     ],
 )
-def test_an_answer_says_what_its_source_says(question, answer, reason):
+def test_faults_of_an_answer_to_a_flash_card(question, answer, reason):
     assert find_fault(SOURCE, {"question": question, "answer": answer}, CARDS) == reason
 
 
 LACKS = "a number that the source lacks"
+REVERSED = "a limit with the opposite direction"
+AI_MODEL = "the answer speaks as an AI model"
 
 
 @pytest.mark.parametrize(
     ("front", "back", "question", "answer", "reason"),
     [
-        ("High potassium", "above 6.5 mmol/l", "Which potassium is high?", "below 6.5 mmol/l", "a limit turned round"),
+        ("High potassium", "above 6.5 mmol/l", "Which potassium is high?", "below 6.5 mmol/l", REVERSED),
         ("Which nerve moves it?", "cranial nerve VII", "Which nerve moves it?", "cranial nerve VIII", LACKS),
         ("Which nerve moves it?", "cranial nerve VII", "Which nerve moves it?", "cranial nerve 7", None),
         ("Lack in pernicious anaemia", "vitamin B12", "What lacks in pernicious anaemia?", "vitamin B6", LACKS),
         ("It stops gout", "colchicine", "What stops gout?", "allopurinol", "a drug that the source does not name"),
         ("It filters", "kidney", "Does it, the kidney, filter?", "kidney", "a question that gives its answer away"),
         ("It filters blood", "kidney and spleen", "Is it blood?", "filters blood", "the source's answer is missing"),
-        ("Name it", "As an AI model I cannot", "What is it?", "As an AI model I cannot", "a model speaks of itself"),
+        ("Name it", "As an AI model I cannot", "What is it?", "As an AI model I cannot", AI_MODEL),
     ],
 )  # fmt: skip
 def test_single_faults(front, back, question, answer, reason):
@@ -118,11 +120,11 @@ OPTIONS = "A: the liver\nB: the kidney\nC: the lung"
     [
         ("B: the kidney", None),
         ("(B) the kidney", None),
-        ("C: the kidney", "another letter than the gold one"),
-        ("the kidney", "another letter than the gold one"),
+        ("C: the kidney", "another option letter than that of the source"),
+        ("the kidney", "another option letter than that of the source"),
     ],
 )
-def test_the_gold_letter_stays(answer, reason):
+def test_the_correct_option_letter_must_stay(answer, reason):
     before = texts("Which organ filters blood?", OPTIONS, "B: the kidney")
     assert (
         find_fault(before, {"question": "Blood is filtered by which organ?", "answer": answer}, GENERAL)
@@ -130,7 +132,7 @@ def test_the_gold_letter_stays(answer, reason):
     )
 
 
-def test_options_stay():
+def test_the_options_must_stay():
     before = texts(f"Which organ filters blood?\n{OPTIONS}", "", "B: the kidney")
     changed = OPTIONS.replace("the lung", "the liver")
     for options, reason in ((OPTIONS, None), (changed, "options changed")):
@@ -138,7 +140,7 @@ def test_options_stay():
         assert find_fault(before, {"question": question, "answer": "B: the kidney"}, GENERAL) == reason
 
 
-def test_only_the_question_of_a_section_is_judged():
+def test_only_the_question_of_a_section_is_checked():
     section = "Gout is treated with colchicine 0.5 mg twice daily. " * 20
     before = texts("What is the treatment of Gout?", "", section)
     for question, reason in (
@@ -148,7 +150,7 @@ def test_only_the_question_of_a_section_is_judged():
         ("Which diet helps against kidney stones?", "a question about something else"),
     ):
         assert find_fault(before, {"question": question}, SECTIONS) == reason
-    assert SECTIONS.applied(before, {"question": "Q?"}) == texts("Q?", "", section)
+    assert SECTIONS.apply(before, {"question": "Q?"}) == texts("Q?", "", section)
 
 
 NUMBERS = st.integers(2, 10**7)
@@ -174,8 +176,8 @@ PARTS = st.sampled_from(["question", "answer"])
 
 
 @given(st.lists(NUMBERS, max_size=5), st.lists(FORMS, min_size=5, max_size=5), NUMBERS, FORMS, PARTS)
-def test_no_answer_passes_with_a_number_that_its_source_lacks(known, forms, new, form, where):
-    # What a reader without our code would take for the source's numbers; 10 is the base of a power.
+def test_no_answer_with_an_added_number_is_accepted(known, forms, new, form, where):
+    # 10 is excluded as the base of the powers among the forms.
     assume(new not in known and new != 10)
     source = "The left one: " + " and ".join(how(n) for how, n in zip(forms, known, strict=False))
     before = texts(CARD_INSTRUCTION, "Which kidney?", source)
@@ -185,7 +187,7 @@ def test_no_answer_passes_with_a_number_that_its_source_lacks(known, forms, new,
     assert find_fault(before, answer, CARDS) == "a number that the source lacks"
 
 
-def test_real_answers_pass_as_they_are_and_not_with_another_number_or_unit(real):
+def test_real_answers_are_accepted_unless_a_number_or_unit_is_changed(real):
     read = json.loads(
         (real / "wikidoc_patient_info" / "medical_meadow_small.json").read_text(encoding="utf-8")
     )
@@ -200,17 +202,17 @@ def test_real_answers_pass_as_they_are_and_not_with_another_number_or_unit(real)
             (r"\b([2-9])(?= ?(?:days|mg|years|percent|%))", r"\g<1>731"),
             (r"(?<=\d) years\b", " months"),
         ):
-            output, found = re.subn(pattern, new, row["output"], count=1)
-            changed += found
+            output, count = re.subn(pattern, new, row["output"], count=1)
+            changed += count
             refused = find_fault(row, {"question": row["instruction"], "answer": output}, GENERAL)
-            assert not found or (refused and refused.startswith("a number"))
+            assert not count or (refused and refused.startswith("a number"))
     assert changed > 30
 
 
 @given(st.text(), st.text())
-def test_what_is_read_of_a_source_is_never_less_than_of_an_answer(one, other):
-    told, given_ = read_amounts(one), read_amounts(f"{one}\n{other}", source=True)
-    assert told.numbers <= given_.numbers | {"0"}
+def test_a_source_gives_at_least_the_numbers_of_an_answer(one, other):
+    answer, given_ = read_amounts(one), read_amounts(f"{one}\n{other}", source=True)
+    assert answer.numbers <= given_.numbers | {"0"}
 
 
 @pytest.mark.parametrize(
@@ -227,8 +229,8 @@ def test_what_is_read_of_a_source_is_never_less_than_of_an_answer(one, other):
     ],
 )
 def test_amounts(text, numbers, measured):
-    got = read_amounts(text)
-    assert (got.numbers, got.measured) == (numbers, measured)
+    amounts = read_amounts(text)
+    assert (amounts.numbers, amounts.measured) == (numbers, measured)
 
 
 def test_drug_names():

@@ -1,4 +1,4 @@
-"""The client: how long it waits, and what it makes of what a server says."""
+"""The client: retries, waits, and the meaning of HTTP statuses."""
 
 import asyncio
 import json
@@ -42,30 +42,30 @@ def test_retry_after(header, seconds):
 
 
 @given(st.text())
-def test_any_retry_after_is_a_wait_or_nothing(header):
+def test_any_retry_after_is_a_time_or_ignored(header):
     seconds = retry_after(header)
     assert seconds is None or 0 <= RetryPolicy().wait(0, seconds) <= 3601
 
 
-def test_waits_grow_and_are_never_shorter_than_asked_for():
-    patience = RetryPolicy(first=0.5, longest=8)
+def test_waits_grow_and_respect_retry_after():
+    policy = RetryPolicy(first_wait=0.5, max_wait=8)
     for attempt in range(10):
         most = min(8, 0.5 * 2**attempt)
-        waits = [patience.wait(attempt, None) for _ in range(50)]
+        waits = [policy.wait(attempt, None) for _ in range(50)]
         assert most / 2 <= min(waits) < max(waits) <= most
-        assert all(20 <= patience.wait(attempt, 20) <= 20.5 for _ in range(50))
+        assert all(20 <= policy.wait(attempt, 20) <= 20.5 for _ in range(50))
 
 
 def exchange(answers: list[web.Response], attempts: int = 3) -> tuple[bytes | Exception, int]:
-    """What a client makes of these responses, in order, and how many it asked for."""
+    """Return what a client makes of these responses, in order, and the number of requests."""
 
     async def both() -> tuple[bytes | Exception, int]:
-        asked = 0
+        count = 0
 
         async def answer(request: web.Request) -> web.Response:
-            nonlocal asked
-            asked += 1
-            return answers[min(asked, len(answers)) - 1]
+            nonlocal count
+            count += 1
+            return answers[min(count, len(answers)) - 1]
 
         app = web.Application()
         app.router.add_post("/v1/chat/completions", answer)
@@ -75,11 +75,11 @@ def exchange(answers: list[web.Response], attempts: int = 3) -> tuple[bytes | Ex
         await site.start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
         try:
-            async with Client([url], patience=RetryPolicy(attempts=attempts, first=0.001)) as client:
+            async with Client([url], policy=RetryPolicy(attempts=attempts, first_wait=0.001)) as client:
                 try:
-                    return await client.ask(Request("k", b'{"response_format": 1}')), asked
+                    return await client.send(Request("k", b'{"response_format": 1}')), count
                 except (RequestFailed, UserError) as error:
-                    return error, asked
+                    return error, count
         finally:
             await runner.cleanup()
 
@@ -87,34 +87,35 @@ def exchange(answers: list[web.Response], attempts: int = 3) -> tuple[bytes | Ex
 
 
 @pytest.mark.parametrize(
-    ("status", "kind", "told", "asked"),
+    ("status", "kind", "message", "requests"),
     [
         (500, RequestFailed, "HTTP 500", 3),
         (503, RequestFailed, "HTTP 503", 3),
         (429, RequestFailed, "HTTP 429", 3),
-        (400, RequestFailed, r"refused by the server \(HTTP 400\)", 2),  # once more without a schema
+        # Sent again without a schema.
+        (400, RequestFailed, r"refused by the server \(HTTP 400\)", 2),
         (401, UserError, "api_key_env", 1),
-        (404, UserError, "no such address or model", 1),
-        (307, UserError, "name the final address", 1),
+        (404, UserError, "does not have this address or model", 1),
+        (307, UserError, "set rephrase.endpoints to the final address", 1),
     ],
 )
-def test_what_a_status_means(status, kind, told, asked):
+def test_statuses(status, kind, message, requests):
     secret = "what the patient said"
-    got, times = exchange(
+    result, times = exchange(
         [
             web.Response(status=status, text=secret, headers={"Location": "http://127.0.0.1:9/"})
             for _ in range(3)
         ]
     )
-    assert isinstance(got, kind)
-    assert times == asked
-    assert secret not in str(got)
-    assert "\n" not in str(got)
-    with pytest.raises(kind, match=told):
-        raise got
+    assert isinstance(result, kind)
+    assert times == requests
+    assert secret not in str(result)
+    assert "\n" not in str(result)
+    with pytest.raises(kind, match=message):
+        raise result
 
 
-def test_a_broken_body_is_asked_for_again():
+def test_a_request_with_a_broken_response_is_sent_again():
     good = completion("x")
-    got, times = exchange([web.Response(text="{"), web.Response(text="{}"), web.Response(body=good)])
-    assert (got, times) == (good, 3)
+    result, times = exchange([web.Response(text="{"), web.Response(text="{}"), web.Response(body=good)])
+    assert (result, times) == (good, 3)

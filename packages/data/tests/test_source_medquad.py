@@ -99,7 +99,7 @@ def test_a_pair_whose_tags_part_two_digits_is_rejected(write, tmp_path):
     rows, rejects = read(tmp_path, "d")
     assert [row.output for row in rows] == ["An itch that\ncomes in spring. Mind\nthese:\n- CO2\n- wool"]
     [reject] = [reject for reject in rejects if reject.reason == JOINED]
-    assert (reject.file, reject.place, reject.evidence) == ("a.xml", "pair 4", {"digits": "10|9"})
+    assert (reject.file, reject.location, reject.evidence) == ("a.xml", "pair 4", {"digits": "10|9"})
 
 
 def test_types_of_questions_can_be_chosen(corpus, tmp_path):

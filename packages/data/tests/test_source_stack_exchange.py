@@ -208,7 +208,7 @@ def test_an_answer_whose_markup_parts_two_digits_is_rejected(site):
     records = site(QUESTION, ANSWER, joined)
     assert len(rows(records)) == 1
     [reject] = [record for record in records if isinstance(record, Reject)]
-    assert (reject.file, reject.place, reject.reason) == ("Posts.xml", "row Id=3", JOINED)
+    assert (reject.file, reject.location, reject.reason) == ("Posts.xml", "row Id=3", JOINED)
     assert reject.evidence == {"digits": "10|9"}
     assert "10<sup>9" in reject.record["Body"]
 

@@ -89,7 +89,7 @@ def read(root, name, **settings):
 
 
 @pytest.mark.parametrize("name", ["site.xml", "site.xml.gz", "site.xml.bz2"])
-def test_an_export_generated_in_the_true_layout(write, tmp_path, name):
+def test_a_generated_export(write, tmp_path, name):
     pack = {".gz": gzip.compress, ".bz2": bz2.compress}.get(name[-4:].lstrip("l"), bytes)
     write(name, pack(SITE.encode()))
     rows, rejects = read(tmp_path, name)
@@ -118,7 +118,7 @@ def test_an_export_generated_in_the_true_layout(write, tmp_path, name):
         ("a stub page", True): 1,
         ("a page of patient information", True): 1,
         ("a page without text", True): 1,
-        ("wikitext that cannot be taken apart", False): 1,
+        ("wikitext that cannot be parsed", False): 1,
     }
     causes = rows[2]
     assert causes.source_id == f'{name} line 3 section 2 page="Spring itch" heading="Causes / In children"'
@@ -128,7 +128,7 @@ def test_an_export_generated_in_the_true_layout(write, tmp_path, name):
     assert {r.group for r in rows} == {"wikidoc:spring itch"}
 
 
-def test_saved_pages_generated_in_the_true_layout(write, tmp_path):
+def test_generated_saved_pages(write, tmp_path):
     write("pages/a/Spring itch.html", SAVED)
     write("pages/b.htm", SAVED.replace("Spring itch", "Talk:Spring itch"))
     write("pages/note.txt", "no page")
@@ -222,7 +222,7 @@ def test_wikitext(wikitext, text):
         ("a\u00b2<b>\u00b3</b>", "\u00b2|\u00b3"),
     ],
 )
-def test_two_numbers_never_become_one(wikitext, digits):
+def test_markup_between_two_numbers_is_refused(wikitext, digits):
     with pytest.raises(JoinedDigits, match=f"^{JOINED}$") as raised:
         wiki_text(wikitext)
     assert raised.value.digits == digits
@@ -243,7 +243,7 @@ def test_two_numbers_never_become_one(wikitext, digits):
         ("\ue000a\ufdd0", "a"),
     ],
 )
-def test_numbers_stay_what_they_are(wikitext, text):
+def test_numbers_are_not_changed(wikitext, text):
     assert wiki_text(wikitext) == text
 
 
@@ -257,7 +257,7 @@ def test_only_the_section_with_joined_digits_is_rejected(write, tmp_path):
     write("gout.html", saved)
     rows, rejects = read(tmp_path, "site.xml")
     assert [row.instruction for row in rows] == ["What is Gout?", "What are the symptoms of Gout?"]
-    assert [(r.place, r.reason, r.by_rule, r.evidence) for r in rejects] == [
+    assert [(r.location, r.reason, r.by_rule, r.evidence) for r in rejects] == [
         ("line 3 section 1", JOINED, False, {"digits": "10|9"}),
         ("line 3 section 3", "answer too short", True, {}),
         ("line 10", JOINED, False, {"digits": "1|2"}),
@@ -265,10 +265,10 @@ def test_only_the_section_with_joined_digits_is_rejected(write, tmp_path):
     assert "150 x 10|9/L" in rejects[0].record["text"]
     [row], [_, reject] = read(tmp_path, "gout.html")
     assert row.instruction == "What are the symptoms of Gout?"
-    assert (reject.place, reject.reason, reject.evidence) == ("page section 2", JOINED, {"digits": "10|9"})
+    assert (reject.location, reject.reason, reject.evidence) == ("page section 2", JOINED, {"digits": "10|9"})
 
 
-def test_a_reference_between_digits_of_a_saved_page_is_noticed(write, tmp_path):
+def test_a_reference_between_digits_of_a_saved_page_is_refused(write, tmp_path):
     shown = SAVED.replace("H<sub>2</sub>O.", 'It is 5<sup class="reference">[7]</sup>0.')
     shown = shown.replace("<h2>Symptoms</h2>", f"<h2>2 Symptoms</h2><p>{LONG}</p>")
     write("gout.html", shown)
@@ -303,7 +303,7 @@ MARKUP = (
         st.tuples(st.from_regex(r"\A\d{1,3}\Z"), st.lists(st.sampled_from(MARKUP), max_size=3)), max_size=8
     )
 )
-def test_digits_are_kept_apart_or_the_text_is_refused(parts):
+def test_numbers_are_kept_or_the_text_is_refused(parts):
     wikitext = "".join(number + "".join(between) for number, between in parts)
     try:
         text = wiki_text(wikitext)
@@ -315,11 +315,11 @@ def test_digits_are_kept_apart_or_the_text_is_refused(parts):
 @pytest.mark.parametrize(
     "mark", ["[[", "{{a|", "<b>", "{|\n", "<ref>", "[http://a ", "{{{", "<!--", "'''", "=", "* ", "{{a}}"]
 )
-def test_marks_without_end_are_read_or_refused_in_good_time(mark):
+def test_many_unclosed_openings_are_read_or_refused_quickly(mark):
     try:
         assert isinstance(wiki_sections(mark * 20_000), list)
     except ValueError as error:
-        assert str(error) == "wikitext that cannot be taken apart"
+        assert str(error) == "wikitext that cannot be parsed"
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ def test_marks_without_end_are_read_or_refused_in_good_time(mark):
     [
         ("a.xml", SITE[:-20], r"a.xml line \d+: not well-formed"),
         ("a.xml", "plain text", "a.xml line 1"),
-        ("a.xml", "<mediawiki/>", "no page in it"),
+        ("a.xml", "<mediawiki/>", "contains no page"),
         ("a.xml", '<!DOCTYPE a [<!ENTITY b "c">]><mediawiki/>', "document type"),
         ("a.xml.bz2", bz2.compress(SITE.encode())[:-9], "a.xml.bz2: damaged or truncated"),
         ("a.xml.bz2", b"no bzip2", "a.xml.bz2: damaged or truncated"),
@@ -347,7 +347,7 @@ def test_a_directory_without_pages_is_refused(tmp_path):
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_no_bytes_raise_anything_but_a_user_error(tmp_path, damaged, data):
+def test_damaged_bytes_raise_only_user_errors(tmp_path, damaged, data):
     site = export(page("Spring itch", ITCH)).encode()
     goods = {"a.xml": site, "a.xml.bz2": bz2.compress(site), "a.html": SAVED.encode()}
     name = data.draw(st.sampled_from(sorted(goods)))

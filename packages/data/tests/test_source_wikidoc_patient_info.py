@@ -80,7 +80,7 @@ def test_questions_are_tidied():
     assert clean_question("Who has  Graves%27 itch \n ?") == "Who has Graves' itch?"
 
 
-def test_patient_pages_of_an_export_generated_in_the_true_layout(write, tmp_path):
+def test_patient_pages_of_a_generated_export(write, tmp_path):
     def page(title, text):
         return f"<page><title>{title}</title><ns>0</ns><revision><text>{text}</text></revision></page>"
 
@@ -107,7 +107,7 @@ def test_patient_pages_of_an_export_generated_in_the_true_layout(write, tmp_path
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_no_bytes_raise_anything_but_a_user_error(tmp_path: Path, damaged, data):
+def test_damaged_bytes_raise_only_user_errors(tmp_path: Path, damaged, data):
     good = json.dumps([{"instruction": ASKED, "input": asked, "output": answer} for asked, answer in ROWS])
     (tmp_path / "rows.json").write_bytes(data.draw(damaged(good.encode())))
     try:

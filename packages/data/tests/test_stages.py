@@ -172,7 +172,7 @@ def test_caps_and_weights(write, tmp_path, row):
         tmp_path, {**sources[0], "weight": 3}, *sources[1:], near_duplicates=None, rows=100, out="weighted"
     )
     assert [s["kept"] for s in weighted.ledger["sources"]] == [60, 20, 20]
-    with pytest.raises(UserError, match="a source has a weight, but no rows"):
+    with pytest.raises(UserError, match="a source has a weight, but the recipe has no key"):
         built(tmp_path, {**sources[0], "weight": 2}, out="x")
 
 
@@ -356,7 +356,7 @@ def test_the_name_of_an_exam_is_part_of_the_fingerprint(write, tmp_path, row):
 
 def test_an_unknown_language_is_refused(write, tmp_path, row):
     write("raw.json", [row(1)])
-    with pytest.raises(UserError, match="two letters are expected"):
+    with pytest.raises(UserError, match="use an ISO 639-1 code"):
         built(tmp_path, ALPACA, language="eng")
 
 

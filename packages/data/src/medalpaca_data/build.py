@@ -333,7 +333,7 @@ def estimate_rephrasing(recipe: Recipe, root: Path, on_progress: OnProgress = no
         )
         shards = pipeline.run(until=ExactDuplicates)[-1][1]
         return estimate(
-            RephraseStage(recipe.rephrase, root, recipe.used, recipe.seed, asks=False), shards, root
+            RephraseStage(recipe.rephrase, root, recipe.used, recipe.seed, sends_requests=False), shards, root
         )
 
 
@@ -341,7 +341,7 @@ def _rephrasing_usage(stages: Sequence[Stage], trail: Sequence[tuple[str, Sequen
     from .cost import usage
 
     stage = next((stage for stage in stages if isinstance(stage, RephraseStage)), None)
-    if stage is None or not stage.asked.endpoints:
+    if stage is None or not stage.config.endpoints:
         return None
     before = next(shards for (_, shards), (name, _) in pairwise(trail) if name == stage.name)
     return usage(stage, before)

@@ -1,6 +1,6 @@
-"""What rephrasing would take, before anybody is asked: rows, requests, tokens and, at a given price, money.
+"""Cost of rephrasing: an estimate before any request is sent, and the usage of the stored completions.
 
-What rephrasing took, from the store: answers, tokens by the servers' own count and, at a given price, money.
+Both give rows, requests and tokens and, if the recipe has a price, the cost.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,22 +25,30 @@ if TYPE_CHECKING:
     from .stages.rephrase import RephraseStage
 
 
-CHARACTERS_PER_TOKEN = 4  # to a token of English, as a rule of thumb
-QUESTION_TOKENS = 40  # tokens of a question and the JSON around it
-PROMPTS_PER_COUNT = 1_000  # prompts counted at once
+# A rule of thumb for English.
+CHARACTERS_PER_TOKEN = 4
+# Tokens of a question and the JSON around it.
+QUESTION_TOKENS = 40
+# Prompts whose tokens are counted at once.
+PROMPTS_PER_COUNT = 1_000
 
 TokenCounter = Callable[[Sequence[str]], list[int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """`first` is one try a row that is not in the store yet; `most` is every try, each as long as it may be."""
+    """Estimated requests and tokens: `first` for one attempt per row, `most` for all attempts of maximal length.
+
+    requests: first requests that differ from each other.
+    completed: those with an accepted completion in the store, or no attempt left; the others are `to_send`.
+    counted: how tokens were counted.
+    """
 
     rows: int
-    requests: int  # first tries that differ from each other
-    settled: int  # of these, by answers in the store
+    requests: int
+    completed: int
     to_send: int
-    counted: str  # how tokens were counted
+    counted: str
     first_prompt_tokens: int
     first_completion_tokens: int
     most_prompt_tokens: int
@@ -48,25 +56,30 @@ class Estimate:
     price: Price | None
 
     def cost(self, *, most: bool = False) -> float | None:
-        """In the price's currency; None without a price."""
+        """Return the estimated cost in the currency of the price, or None without a price."""
         if most:
             return token_cost(self.price, self.most_prompt_tokens, self.most_completion_tokens)
         return token_cost(self.price, self.first_prompt_tokens, self.first_completion_tokens)
 
 
 def token_cost(price: Price | None, prompt_tokens: int, completion_tokens: int) -> float | None:
-    """Of tokens at a price per million."""
+    """Return the cost of tokens at a price per million, or None without a price."""
     if price is None:
         return None
     return (price.input * prompt_tokens + price.output * completion_tokens) / 1e6
 
 
 def estimate(stage: RephraseStage, shards: Sequence[Shard], root: Path) -> Estimate:
-    """Of the rows in `shards`, those of the stage before. Nothing is sent; a tokenizer's path is taken from `root`."""
-    asked = stage.asked
-    if not asked.endpoints:
-        raise UserError("rephrase: no endpoints in the recipe, so it is done by rule and takes no tokens")
-    count, counted = _token_counter(asked.tokenizer, root)
+    """Estimate the cost of rephrasing the rows in `shards`, the input of the stage. Sends nothing.
+
+    A relative path of the tokenizer starts at `root`. Raises UserError if the recipe has no endpoints.
+    """
+    config = stage.config
+    if not config.endpoints:
+        raise UserError(
+            "rephrase.endpoints: none in the recipe, so rows are rephrased by rules and no tokens are needed"
+        )
+    count, counted = _token_counter(config.tokenizer, root)
     rows = requests = 0
     open_rows: list[RowAttempts] = []
     seen: set[str] = set()
@@ -79,21 +92,21 @@ def estimate(stage: RephraseStage, shards: Sequence[Shard], root: Path) -> Estim
         outputs = count([one.texts["output"] for one in open_rows])
         sums[0] += sum(prompts)
         sums[1] += sum(
-            min(asked.max_tokens, QUESTION_TOKENS + (long if "answer" in one.prompt.asks else 0))
+            min(config.max_tokens, QUESTION_TOKENS + (long if "answer" in one.prompt.asks else 0))
             for one, long in zip(open_rows, outputs, strict=True)
         )
         open_rows.clear()
 
     to_send = 0
     with stage.store() as store:
-        for one in stage.tries(shards):
+        for one in stage.attempts(shards):
             rows += 1
             key = one.request(0).key
             if key in seen:
                 continue
             seen.add(key)
             requests += 1
-            if one.outcome(store.answer).next is not None:
+            if one.outcome(store.completion).next is not None:
                 to_send += 1
                 open_rows.append(one)
             if len(open_rows) == PROMPTS_PER_COUNT:
@@ -102,40 +115,52 @@ def estimate(stage: RephraseStage, shards: Sequence[Shard], root: Path) -> Estim
     return Estimate(
         rows=rows,
         requests=requests,
-        settled=requests - to_send,
+        completed=requests - to_send,
         to_send=to_send,
         counted=counted,
         first_prompt_tokens=sums[0],
         first_completion_tokens=sums[1],
-        most_prompt_tokens=sums[0] * asked.tries,
-        most_completion_tokens=to_send * asked.tries * asked.max_tokens,
-        price=asked.price,
+        most_prompt_tokens=sums[0] * config.tries,
+        most_completion_tokens=to_send * config.tries * config.max_tokens,
+        price=config.price,
     )
 
 
-def estimate_as_json(found: Estimate) -> dict[str, Any]:
-    """The same for scripts."""
-    price = found.price.model_dump() if found.price else None
-    return {**asdict(found), "price": price, "first_cost": found.cost(), "most_cost": found.cost(most=True)}
+def estimate_as_json(result: Estimate) -> dict[str, Any]:
+    """Return the estimate as JSON."""
+    return {
+        "rows": result.rows,
+        "requests": result.requests,
+        "settled": result.completed,
+        "to_send": result.to_send,
+        "counted": result.counted,
+        "first_prompt_tokens": result.first_prompt_tokens,
+        "first_completion_tokens": result.first_completion_tokens,
+        "most_prompt_tokens": result.most_prompt_tokens,
+        "most_completion_tokens": result.most_completion_tokens,
+        "price": result.price.model_dump() if result.price else None,
+        "first_cost": result.cost(),
+        "most_cost": result.cost(most=True),
+    }
 
 
-def show_estimate(found: Estimate, console: Console) -> None:
-    """The figures, and how they were come by."""
-    console.print(f"rows to rephrase     {found.rows:>14,}")
-    console.print(f"requests             {found.requests:>14,}  (equal rows are asked for once)")
-    console.print(f"answered already     {found.settled:>14,}")
-    console.print(f"to send              {found.to_send:>14,}")
-    console.print(f"{'':<21}{'one try each':>14}  {'at the very most':>16}")
+def show_estimate(result: Estimate, console: Console) -> None:
+    """Print the estimate and how tokens were counted."""
+    console.print(f"rows to rephrase     {result.rows:>14,}")
+    console.print(f"requests             {result.requests:>14,}  (equal rows are requested once)")
+    console.print(f"already completed    {result.completed:>14,}")
+    console.print(f"to send              {result.to_send:>14,}")
+    console.print(f"{'':<21}{'one attempt':>14}  {'all attempts':>16}")
     for name in ("prompt_tokens", "completion_tokens"):
-        first, most = getattr(found, f"first_{name}"), getattr(found, f"most_{name}")
+        first, most = getattr(result, f"first_{name}"), getattr(result, f"most_{name}")
         console.print(f"{name.replace('_', ' '):<21}{first:>14,}  {most:>16,}")
-    if found.price is not None:
-        console.print(f"{'cost':<21}{found.cost():>14,.4f}  {found.cost(most=True):>16,.4f}")
-    console.print(f"tokens: {found.counted}, without the chat template's own")
+    if result.price is not None:
+        console.print(f"{'cost':<21}{result.cost():>14,.4f}  {result.cost(most=True):>16,.4f}")
+    console.print(f"tokens: {result.counted}, without those of the chat template")
 
 
 def _token_counter(tokenizer: str | None, root: Path) -> tuple[TokenCounter, str]:
-    """How tokens are counted, and how that is said."""
+    """Return the function that counts tokens, and its description."""
     if tokenizer is None:
         return (lambda texts: [-(-len(text) // CHARACTERS_PER_TOKEN) for text in texts]), (
             f"one for every {CHARACTERS_PER_TOKEN} characters, a rule of thumb for English"
@@ -144,11 +169,14 @@ def _token_counter(tokenizer: str | None, root: Path) -> tuple[TokenCounter, str
     try:
         from tokenizers import Tokenizer
     except ImportError:
-        raise UserError("tokenizer: needs the package tokenizers; install it or leave the key out") from None
+        raise UserError(
+            "rephrase.tokenizer needs the package tokenizers, which is not installed; install it or remove the key"
+        ) from None
     try:
         counting = Tokenizer.from_str(json.dumps(json.loads(path.read_text(encoding="utf-8"))))
-    except Exception:  # the library raises nothing narrower
-        raise UserError(f"{path}: not a tokenizer.json") from None
+    # The library raises no narrower class.
+    except Exception:
+        raise UserError(f"{path}: not a tokenizer.json of the package tokenizers") from None
     return (
         lambda texts: [len(one.ids) for one in counting.encode_batch(list(texts))]
     ), f"counted with {path.name}"
@@ -156,53 +184,75 @@ def _token_counter(tokenizer: str | None, root: Path) -> tuple[TokenCounter, str
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Over all rows of a recipe, whenever they were asked for."""
+    """Completions and tokens for all rows of a recipe, from this and earlier runs.
+
+    refused: number of completions that were not accepted, by reason.
+    """
 
     rows: int
     rephrased: int
-    taken: TokenTotals
-    refused: dict[str, int]  # answers that may not stand, by the kind of fault
+    totals: TokenTotals
+    refused: dict[str, int]
     price: Price | None
 
     @property
     def cost(self) -> float | None:
-        """In the price's currency; None without a price."""
-        return token_cost(self.price, self.taken.prompt_tokens, self.taken.completion_tokens)
+        """Cost in the currency of the price, None without a price."""
+        return token_cost(self.price, self.totals.prompt_tokens, self.totals.completion_tokens)
 
 
 def usage(stage: RephraseStage, shards: Sequence[Shard]) -> Usage:
-    """For the rows in `shards`, those of the stage before. Sends nothing."""
-    if not stage.asked.endpoints:
-        raise UserError("rephrase: no endpoints in the recipe, so it is done by rule and takes no tokens")
+    """Return the usage for the rows in `shards`, the input of the stage. Sends nothing.
+
+    Raises UserError if the recipe has no endpoints.
+    """
+    if not stage.config.endpoints:
+        raise UserError(
+            "rephrase.endpoints: none in the recipe, so rows are rephrased by rules and no tokens are needed"
+        )
     rows = rephrased = 0
     refused: Counter[str] = Counter()
     keys: dict[str, None] = {}
     with stage.store() as store:
-        for one in stage.tries(shards):
-            found = one.outcome(store.answer)
+        for one in stage.attempts(shards):
+            outcome = one.outcome(store.completion)
             rows += 1
-            rephrased += found.texts is not None
-            if found.keys and found.keys[0] not in keys:
-                refused.update(found.faults)
-            keys.update(dict.fromkeys(found.keys))
-        taken = store.taken(keys)
-    return Usage(rows, rephrased, taken, dict(refused.most_common()), stage.asked.price)
+            rephrased += outcome.texts is not None
+            if outcome.keys and outcome.keys[0] not in keys:
+                refused.update(outcome.faults)
+            keys.update(dict.fromkeys(outcome.keys))
+        totals = store.totals(keys)
+    return Usage(rows, rephrased, totals, dict(refused.most_common()), stage.config.price)
 
 
-def usage_as_json(found: Usage) -> dict[str, Any]:
-    """The same for scripts."""
-    return {**asdict(found), "price": found.price.model_dump() if found.price else None, "cost": found.cost}
+def usage_as_json(result: Usage) -> dict[str, Any]:
+    """Return the usage as JSON."""
+    return {
+        "rows": result.rows,
+        "rephrased": result.rephrased,
+        "taken": {
+            "answers": result.totals.completions,
+            "prompt_tokens": result.totals.prompt_tokens,
+            "completion_tokens": result.totals.completion_tokens,
+            "uncounted": result.totals.uncounted,
+        },
+        "refused": dict(result.refused),
+        "price": result.price.model_dump() if result.price else None,
+        "cost": result.cost,
+    }
 
 
-def show_usage(found: Usage, console: Console) -> None:
-    """The figures, and what answers were refused for."""
-    console.print(f"rows rephrased       {found.rephrased:>14,} of {found.rows:,}")
-    console.print(f"answers              {found.taken.answers:>14,}")
-    console.print(f"prompt tokens        {found.taken.prompt_tokens:>14,}")
-    console.print(f"completion tokens    {found.taken.completion_tokens:>14,}")
-    if found.taken.uncounted:
-        console.print(f"without a count      {found.taken.uncounted:>14,} answers, whose server does not say")
-    if found.cost is not None:
-        console.print(f"cost                 {found.cost:>14,.4f}")
-    for reason, count in found.refused.items():
-        console.print(f"refused              {count:>14,} answers: {reason}")
+def show_usage(result: Usage, console: Console) -> None:
+    """Print the usage and the reasons of refused completions."""
+    console.print(f"rows rephrased       {result.rephrased:>14,} of {result.rows:,}")
+    console.print(f"completions          {result.totals.completions:>14,}")
+    console.print(f"prompt tokens        {result.totals.prompt_tokens:>14,}")
+    console.print(f"completion tokens    {result.totals.completion_tokens:>14,}")
+    if result.totals.uncounted:
+        console.print(
+            f"without a count      {result.totals.uncounted:>14,} completions, because the server gives none"
+        )
+    if result.cost is not None:
+        console.print(f"cost                 {result.cost:>14,.4f}")
+    for reason, count in result.refused.items():
+        console.print(f"refused              {count:>14,} completions: {reason}")

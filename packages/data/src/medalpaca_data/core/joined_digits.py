@@ -1,8 +1,8 @@
-"""Marks for deleted text, so that a deletion between two digits is noticed and never makes one number of two.
+"""Marks for deleted text, so that a deletion never joins two numbers unnoticed.
 
-A substitution that deletes writes GONE in place of what it deletes. After each one, only the marks that stand between
-two digits are left: two digits become neighbours with the last deletion between them, whatever was deleted before it.
-A mark that is left at the end is an error, and one that is itself deleted, as part of a reference or a table, is none.
+A substitution that deletes text writes `MARK` in its place. After each substitution, only the marks between two digits
+are kept, because elsewhere a deletion is harmless. A mark that remains at the end is an error. A mark that is itself
+deleted later, for example as part of a table, is not.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import html
 import re
 from collections.abc import Callable
 
-MARK = "\ufdd0"  # a noncharacter: no text uses it
+# A Unicode noncharacter, which no text contains.
+MARK = "\ufdd0"
 JOINED = "markup or an invisible character between two digits was deleted"
 
-# Digits, superscripts and subscripts. Only neighbours of one kind run together: 10 and a raised 9 remain distinct.
+# Digits, superscripts and subscripts. Only neighbours of one kind are joined: 10 and a superscript 9 stay distinct.
 DIGIT_KINDS = (r"\d", "\u00b2\u00b3\u00b9\u2070\u2074-\u2079", "\u2080-\u2089")
 ANY_DIGIT = "".join(DIGIT_KINDS)
-MAX_SHOWN_DIGITS = 20  # digits shown of a number
+# Of a longer number, only so many digits are shown.
+MAX_SHOWN_DIGITS = 20
 JOINED_NUMBERS = re.compile(
     "|".join(
         rf"[{kind}]{{1,{MAX_SHOWN_DIGITS}}}{MARK}+[{kind}]{{1,{MAX_SHOWN_DIGITS}}}" for kind in DIGIT_KINDS
@@ -31,7 +33,7 @@ Substitution = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
 
 
 class JoinedDigits(ValueError):
-    """Raised where a deletion would join two digits. `digits` holds both, with a bar between them: "50|100"."""
+    """Raised if a deletion would join two numbers; `digits` shows them with a bar in between, such as "50|100"."""
 
     def __init__(self, digits: str) -> None:
         super().__init__(digits)
@@ -42,14 +44,14 @@ class JoinedDigits(ValueError):
 
 
 def substitute(text: str, *steps: Substitution) -> str:
-    """Return the text after each substitution in turn, with a mark wherever a deletion joins two digits."""
+    """Apply the substitutions in turn; return the text with a mark wherever a deletion would join two digits."""
     for pattern, new in steps:
         text = drop_needless_marks(pattern.sub(new, text))
     return text
 
 
 def remove_marks(text: str) -> str:
-    """Return the text without marks. Raise JoinedDigits where nothing but marks stands between two digits."""
+    """Return the text without marks. Raises JoinedDigits if only marks are between two digits."""
     if MARK not in text:
         return text
     if digits := find_joined_digits(text):
@@ -58,35 +60,35 @@ def remove_marks(text: str) -> str:
 
 
 def find_joined_digits(text: str) -> str:
-    """Return the first two numbers with only marks between them, as "50|100", or "" where there are none."""
-    found = JOINED_NUMBERS.search(text) if MARK in text else None
-    return show_marks_as_bars(found[0]) if found else ""
+    """Return the first two numbers with only marks between them as "50|100", or "" if there are none."""
+    match = JOINED_NUMBERS.search(text) if MARK in text else None
+    return show_marks_as_bars(match[0]) if match else ""
 
 
 def show_marks_as_bars(text: str) -> str:
-    """Return the text with a bar in place of the marks between two digits, for people to see the place."""
+    """Return the text with a bar in place of the marks between two digits, to show the location."""
     return MARK_RUN.sub("|", drop_needless_marks(text))
 
 
 def drop_needless_marks(text: str) -> str:
-    """Return the text with only those marks that stand between two digits."""
+    """Return the text with only the marks between two digits."""
     return NEEDLESS_MARKS.sub("", text) if MARK in text else text
 
 
 def decode_digits(text: str) -> str:
-    """Return the text with digits in place of their entities, so that `&#49;` counts as a digit before markup goes."""
+    """Return the text with entities of digits decoded, so that `&#49;` counts as a digit before markup is deleted."""
     return NUMERIC_ENTITY.sub(_digit, text) if "&#" in text else text
 
 
 def decode_entities(text: str) -> str:
-    """Return the text with its entities decoded and a mark in place of those that stand for no character."""
+    """Return the text with its entities decoded, and a mark in place of entities that decode to nothing."""
     return html.unescape(NUMERIC_ENTITY.sub(_empty, text) if "&#" in text else text)
 
 
-def _digit(found: re.Match[str]) -> str:
-    text = html.unescape(found[0])
-    return text if text.isdigit() and found[0].endswith(";") else found[0]
+def _digit(match: re.Match[str]) -> str:
+    text = html.unescape(match[0])
+    return text if text.isdigit() and match[0].endswith(";") else match[0]
 
 
-def _empty(found: re.Match[str]) -> str:
-    return found[0] if html.unescape(found[0]) else MARK
+def _empty(match: re.Match[str]) -> str:
+    return match[0] if html.unescape(match[0]) else MARK

@@ -1,4 +1,4 @@
-"""HTML to plain text: paragraphs and lists keep their lines, scripts and tags go, sub- and superscripts join."""
+"""HTML to plain text: keep the lines of paragraphs and lists, remove scripts and tags, keep digits apart."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import re
 from ..core.joined_digits import MARK, decode_digits, drop_needless_marks, remove_marks
 
 BLANK_LINES = re.compile(r"\n{3,}")
-# Where text meets a tag or a comment. A mark is put only beside a character that is no blank, so that the parser puts
-# both into the same text and blanks collapse as they would without it.
+# The edges between text and markup. A mark is inserted only beside a character that is not a space, so that the parser
+# keeps both in one text node and collapses spaces as it does without marks.
 MARKUP_START = re.compile(r"<(?<=[^\s>]<)")
 MARKUP_END = re.compile(r">(?=[^\s<])")
 
 
 def html_text(fragment: str) -> str:
-    """Return the text a reader would see; of what is no HTML, the text itself with its entities decoded.
+    """Return the visible text of an HTML fragment; plain text is returned with its entities decoded.
 
-    Raise JoinedDigits where markup between two digits goes and nothing takes its place: 10<sup>9</sup>.
+    Raises JoinedDigits if removing markup would join two numbers, as in 10<sup>9</sup>.
     """
     return remove_marks(html_text_with_marks(fragment))
 
 
 def html_text_with_marks(fragment: str) -> str:
-    """Return the text as `html_text` does, with a mark where markup between two digits went."""
+    """Return the text like `html_text`, with marks where markup between two digits was removed."""
     from resiliparse.extract.html2text import extract_plain_text
 
-    # Without a body a parser puts leading text and comments where it likes.
+    # Without a body, the parser may move leading text and comments.
     text = extract_plain_text(
         f"<body>{mark_markup_edges(fragment)}</body>",
         preserve_formatting=True,
@@ -38,7 +38,7 @@ def html_text_with_marks(fragment: str) -> str:
 
 
 def mark_markup_edges(fragment: str) -> str:
-    """Return the HTML with a mark at both edges of all markup that stands beside text."""
-    # NUL is the one character that the parser itself deletes.
+    """Return the HTML with a mark at both edges of all markup that is adjacent to text."""
+    # NUL is the only character that the parser itself deletes.
     text = drop_needless_marks(decode_digits(fragment).replace("\0", MARK))
     return MARKUP_END.sub(f">{MARK}", MARKUP_START.sub(f"{MARK}<", text))

@@ -1,4 +1,4 @@
-"""Pages of a MediaWiki site: from its XML export, plain or packed, or saved as HTML."""
+"""Pages of a MediaWiki site, from an XML export (plain or compressed) or from pages saved as HTML."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from .xml import read_elements
 
 Kind = Literal["article", "redirect", "disambiguation", "stub"]
 
-MAX_PAGE_LENGTH = 2 << 20  # characters; MediaWiki itself stores no longer page unless told to
+# Characters; MediaWiki stores no longer page by default.
+MAX_PAGE_LENGTH = 2 << 20
 NAMESPACE = re.compile(
     "talk|user|file|image|mediawiki|template|help|category|special|media|portal|module|wikidoc|project|draft"
 )
@@ -31,65 +32,49 @@ DROPPED_CLASS = re.compile(
     "reference|references|reflist|mw-references-wrap|mw-editsection|toc|thumb|gallery|navbox|noprint|infobox|catlinks|"
     "printfooter|mw-jump-link|metadata|error"
 )
-GONE_CLASSES = frozenset(
-    [
-        "reference",
-        "references",
-        "reflist",
-        "mw-references-wrap",
-        "mw-editsection",
-        "toc",
-        "thumb",
-        "gallery",
-        "navbox",
-        "noprint",
-        "infobox",
-        "catlinks",
-        "printfooter",
-        "mw-jump-link",
-        "metadata",
-        "error",
-    ]
-)
-HEADING_START, HEADING_END = "\ue002", "\ue003"  # of a heading, with its level, while a saved page is read
+# Enclose a heading, with its level, while a saved page is read.
+HEADING_START, HEADING_END = "\ue002", "\ue003"
 HEADING = re.compile(f"{HEADING_START}([1-6])([^{HEADING_START}{HEADING_END}]*){HEADING_END}")
 RESERVED_CHARACTERS = str.maketrans(dict.fromkeys(LINK_START + LINK_END + HEADING_START + HEADING_END, MARK))
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page. `place` is its line in an export, empty for a saved page, which is a file of its own."""
+    """One page. `location` is its line in an export; it is empty for a saved page, which is a file of its own.
+
+    `in_main` is true for pages in the main namespace, which holds the articles.
+    """
 
     file: str
-    place: str
+    location: str
     title: str
-    main: bool  # in the main namespace
+    in_main: bool
     kind: Kind
     revision: str | None
     text: str
     saved: bool = False
 
     def sections(self) -> list[Section]:
-        """Raises ValueError, with a short reason, for a page that cannot be read."""
+        """Return the sections of the page. Raises ValueError with a short reason if the page cannot be parsed."""
         if len(self.text) > MAX_PAGE_LENGTH:
-            raise ValueError("page longer than a MediaWiki page can be")
+            raise ValueError("page longer than the MediaWiki limit")
         return _html_sections(self.text) if self.saved else wiki_sections(self.text)
 
 
 def page_files(path: Path) -> list[Path]:
-    """The export, or the saved pages of a directory and below it, by name."""
+    """Return the export file, or the saved pages of a directory and its subdirectories, sorted by name."""
     if not path.is_dir():
         return [path]
-    found = sorted(
+    files = sorted(
         file for file in path.rglob("*") if file.suffix.lower() in (".html", ".htm") and file.is_file()
     )
-    if not found:
-        raise UserError(f"{path}: no saved page (.html) in it")
-    return found
+    if not files:
+        raise UserError(f"{path}: no saved page (.html or .htm) in this directory")
+    return files
 
 
 def read_pages(path: Path) -> Iterator[Page]:
-    """Every page of an export (.xml, .xml.gz, .xml.bz2), a saved page (.html) or a directory of those."""
+    """Yield the pages of an export (.xml, .xml.gz, .xml.bz2), of a saved page (.html) or of a directory of these."""
     existing(path, "MediaWiki export or directory of saved pages")
     if path.is_dir():
         for file in page_files(path):
@@ -103,15 +88,15 @@ def read_pages(path: Path) -> Iterator[Page]:
 def _export_pages(path: Path) -> Iterator[Page]:
     pages = 0
     with open_bytes(path) as file:
-        for place, element in read_elements(file, str(path), {"page"}):
+        for location, element in read_elements(file, str(path), {"page"}):
             pages += 1
-            yield _export_page(path.name, place, element)
+            yield _export_page(path.name, location, element)
     if not pages:
-        raise UserError(f"{path}: no page in it; a MediaWiki export (pages-articles.xml) was expected")
+        raise UserError(f"{path}: contains no page; expected a MediaWiki export such as pages-articles.xml")
 
 
-def _export_page(file: str, place: str, element: Element) -> Page:
-    # A full history has many revisions, oldest first; only the newest is the page.
+def _export_page(file: str, location: str, element: Element) -> Page:
+    # A full history has many revisions, oldest first; only the newest one is read.
     revision = next(reversed(element.findall("revision")), Element("revision"))
     title = (element.findtext("title") or "").strip()
     text = revision.findtext("text") or ""
@@ -123,8 +108,8 @@ def _export_page(file: str, place: str, element: Element) -> Page:
         kind = _kind(
             name.strip().lower() for name in TEMPLATE.findall(remove_comments(text[:MAX_PAGE_LENGTH]))
         )
-    main = space == "0" if space else _is_in_main_namespace(title)
-    return Page(file, place, title, main, kind, (revision.findtext("id") or "").strip() or None, text)
+    in_main = space == "0" if space else _is_in_main_namespace(title)
+    return Page(file, location, title, in_main, kind, (revision.findtext("id") or "").strip() or None, text)
 
 
 def _kind(templates: Iterator[str]) -> Kind:
@@ -149,7 +134,8 @@ def _saved_page(path: Path, name: str) -> Page:
     tree = HTMLTree.parse(text)
     heading = tree.document.query_selector("#firstHeading") if tree.document else None
     title = " ".join(((heading.text if heading else tree.title) or "").split())
-    if not heading:  # "Asthma - wikidoc"
+    # A title such as "Asthma - wikidoc" ends with the name of the site.
+    if not heading:
         title = re.sub(r"\s+[-\u2013|]\s+[^-\u2013|]{1,40}$", "", title)
     kind: Kind = "article"
     if tree.document and tree.document.query_selector(".redirectMsg, .mw-redirect-target"):
@@ -158,9 +144,16 @@ def _saved_page(path: Path, name: str) -> Page:
         kind = "disambiguation"
     elif tree.document and tree.document.query_selector(".stub"):
         kind = "stub"
-    found = re.search(r'"wgRevisionId":\s?(\d{1,12})\b', text)
+    revision = re.search(r'"wgRevisionId":\s?(\d{1,12})\b', text)
     return Page(
-        name, "", title, _is_in_main_namespace(title), kind, found[1] if found else None, text, saved=True
+        name,
+        "",
+        title,
+        _is_in_main_namespace(title),
+        kind,
+        revision[1] if revision else None,
+        text,
+        saved=True,
     )
 
 
@@ -172,14 +165,14 @@ def _html_sections(text: str) -> list[Section]:
     if body is None:
         return []
     content = body.query_selector("#mw-content-text, .mw-parser-output") or body
-    gone, headings, links = _find_nodes(content)
+    dropped, headings, links = _find_nodes(content)
     for node in headings:
         node.prepend(tree.create_text_node(f"{HEADING_START}{node.tag[1]}"))
         node.append(tree.create_text_node(HEADING_END))
     for node in links:
         node.prepend(tree.create_text_node(LINK_START))
         node.append(tree.create_text_node(LINK_END))
-    for node in gone:
+    for node in dropped:
         node.remove()
     first, *rest = HEADING.split(html_text_with_marks(content.html))
     parts = [make_section(0, "", first)]
@@ -190,19 +183,19 @@ def _html_sections(text: str) -> list[Section]:
 
 
 def _find_nodes(content: Any) -> tuple[list[Any], list[Any], list[Any]]:
-    """(what goes, headings, links), none inside what goes: a node is never touched after its parent went."""
-    gone, headings, links = [], [], []
-    waiting = [content]
-    while waiting:
-        node = waiting.pop()
+    """Return the nodes to drop, the headings and the links; of the last two, none is inside a node to drop."""
+    dropped, headings, links = [], [], []
+    pending = [content]
+    while pending:
+        node = pending.pop()
         for child in node.children:
             tag = child.tag
             if DROPPED_TAG.fullmatch(tag) or any(map(DROPPED_CLASS.fullmatch, child.class_list)):
-                gone.append(child)
+                dropped.append(child)
                 continue
             if HEADING_TAG.fullmatch(tag):
                 headings.append(child)
             elif tag == "a":
                 links.append(child)
-            waiting.append(child)
-    return gone, headings, links
+            pending.append(child)
+    return dropped, headings, links

@@ -1,7 +1,7 @@
-"""Wikitext to plain sections: prose and lists stay; templates, references, tables, files, categories and galleries go.
+"""Wikitext to plain sections: keep prose and lists; remove templates, references, tables, files, categories, galleries.
 
-mwparserfromhell takes the markup apart; what a broken page leaves of it (unclosed links and templates, table rows,
-image options) is removed afterwards, line by line.
+mwparserfromhell parses the markup. The remains of broken markup (unclosed links and templates, table rows, image
+options) are removed afterwards, line by line.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..core.joined_digits import (
     substitute,
 )
 
-# Link text stands between these while a section is read; a section of nothing else is a list of links.
+# Enclose link text while a section is read; a section without other text is a list of links.
 LINK_START, LINK_END = "\ue000", "\ue001"
 LINK_MARKS = re.compile(f"[{LINK_START}{LINK_END}]")
 LINK_TEXT = re.compile(f"{LINK_START}[^{LINK_START}{LINK_END}]*{LINK_END}")
@@ -33,10 +33,11 @@ DROPPED_TAG = re.compile(
     "googlemap|categorytree|inputbox|dpl|noinclude|includeonly|figure|biblio"
 )
 DROPPED_LINK = re.compile("file|image|media|category|special")
-INTERWIKI = re.compile(r"[a-z]{2,3}(-[a-z]+)*")  # [[de:Asthma]] is the same page in another language
+# [[de:Asthma]] links to the page in another language.
+INTERWIKI = re.compile(r"[a-z]{2,3}(-[a-z]+)*")
 
-BROKEN = "wikitext that cannot be taken apart"
-# Each is bounded to its line or excludes its own opening, so that none can run over a page twice.
+PARSE_FAILED = "wikitext that cannot be parsed"
+# Each pattern stays in one line or excludes its own opening, so that the time is linear in the length of the page.
 LEFTOVERS = (
     re.compile(r"\{\{[^{}]*\}\}"),
     re.compile(r"\[\[(?:file|image|category|media):[^\[\]\n]*(?:\]\])?", re.IGNORECASE),
@@ -52,7 +53,8 @@ LEFTOVERS = (
 CARRIAGE_RETURN = re.compile("\r")
 BULLET = re.compile(r"^[ \t]*([*#:;][*#:; \t]*+)", re.MULTILINE)
 SPACE_RUN = re.compile(r"[ \t\u00a0]+")
-# The parser tries every opening without a closing anew over all that follows: at this product that takes seconds.
+# Largest product of unclosed openings and characters. The parser reads the rest of the page again for each unclosed
+# opening; at this product it takes seconds.
 MAX_PARSE_COST = 10_000_000
 PAIRED_MARKUP = re.compile(
     r"(\{\{|\[\[|\[|\{\||<([a-zA-Z]{1,20})\b)|(\}\}|\]\]|\]|\|\}|/>|</([a-zA-Z]{1,20})\b)"
@@ -64,9 +66,9 @@ EMPTY_BULLET = re.compile(r"^-[ \t]*$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What stands between one heading and the next of any level; level 0 is what stands before the first.
+    """The text between a heading and the next heading of any level; level 0 is the text before the first heading.
 
-    `joined` is "" or the digits that a deletion would join, as "10|9"; `text` then holds bars in such places.
+    `joined` is "", or the digits that a deletion would join, such as "10|9"; `text` then has bars between them.
     """
 
     level: int
@@ -77,9 +79,9 @@ class Section:
 
 
 def wiki_sections(wikitext: str) -> list[Section]:
-    """Return the sections of a page, in order, those without text too.
+    """Return the sections of a page in order, including those without text.
 
-    Raise ValueError where the markup cannot be taken apart, and JoinedDigits for a heading as `wiki_text` does.
+    Raises ValueError if the markup cannot be parsed, and JoinedDigits for a heading, like `wiki_text`.
     """
     parts: list[tuple[int, str, list[str]]] = [(0, "", [])]
     for line in _source(wikitext).split("\n"):
@@ -92,10 +94,10 @@ def wiki_sections(wikitext: str) -> list[Section]:
 
 
 def wiki_text(wikitext: str) -> str:
-    """Return the text a reader would see of a piece of wikitext.
+    """Return the visible text of a piece of wikitext.
 
-    Raise ValueError as `wiki_sections` does, and JoinedDigits where markup between two digits goes and nothing takes
-    its place: 10<sup>9</sup>.
+    Raises ValueError like `wiki_sections`, and JoinedDigits if removing markup would join two numbers, as in
+    10<sup>9</sup>.
     """
     return _tidy(_marked(_source(wikitext)))
 
@@ -103,18 +105,18 @@ def wiki_text(wikitext: str) -> str:
 def remove_comments(wikitext: str, mark: str = "") -> str:
     """Return the text with `mark` in place of its comments.
 
-    A comment that is not closed hides the rest of the page, as it does on the site.
+    An unclosed comment hides the rest of the page, as on the site.
     """
-    shown, place = [], 0
-    while (start := wikitext.find("<!--", place)) >= 0:
-        shown.append(wikitext[place:start])
+    visible, position = [], 0
+    while (start := wikitext.find("<!--", position)) >= 0:
+        visible.append(wikitext[position:start])
         end = wikitext.find("-->", start + 4)
-        place = end + 3 if end >= 0 else len(wikitext)
-    return mark.join((*shown, wikitext[place:]))
+        position = end + 3 if end >= 0 else len(wikitext)
+    return mark.join((*visible, wikitext[position:]))
 
 
 def make_section(level: int, heading: str, marked: str) -> Section:
-    """Return a section of text whose links stand between OPEN and CLOSE."""
+    """Return a section from text with links between LINK_START and LINK_END."""
     try:
         text = _tidy(marked)
     except JoinedDigits as error:
@@ -126,7 +128,7 @@ def make_section(level: int, heading: str, marked: str) -> Section:
 
 
 def _level(line: str) -> int:
-    """2 for == a heading ==, 0 for no heading."""
+    """Return the level of a heading line, such as 2 for "== Causes ==", or 0 for another line."""
     line = line.strip()
     opening = len(line) - len(line.lstrip("="))
     closing = len(line) - len(line.rstrip("="))
@@ -134,7 +136,7 @@ def _level(line: str) -> int:
 
 
 def _source(wikitext: str) -> str:
-    """Return the wikitext without its comments and without OPEN and CLOSE; between digits a mark takes their place."""
+    """Return the wikitext without comments and reserved characters, with marks in their place between digits."""
     return drop_needless_marks(LINK_MARKS.sub(MARK, remove_comments(decode_digits(wikitext), MARK)))
 
 
@@ -143,19 +145,19 @@ def _marked(wikitext: str) -> str:
     from mwparserfromhell.parser import ParserError
 
     if _unclosed(wikitext) * len(wikitext) > MAX_PARSE_COST:
-        raise ValueError(BROKEN)
+        raise ValueError(PARSE_FAILED)
     try:
         return drop_needless_marks("".join(_render(mwparserfromhell.parse(wikitext, skip_style_tags=True))))
     except (ParserError, RecursionError):
-        raise ValueError(BROKEN) from None
+        raise ValueError(PARSE_FAILED) from None
 
 
 def _unclosed(wikitext: str) -> int:
-    """How many openings of links, templates, tables and tags have no closing after them."""
+    """Return the number of openings of links, templates, tables and tags without a closing."""
     open_now: Counter[str] = Counter()
     last_tag = ""
-    for found in PAIRED_MARKUP.finditer(wikitext):
-        opening, tag, closing, closed = found.groups()
+    for match in PAIRED_MARKUP.finditer(wikitext):
+        opening, tag, closing, closed = match.groups()
         if opening:
             last_tag = f"<{tag.lower()}" if tag else last_tag
             open_now[last_tag if tag else opening] += 1
@@ -167,7 +169,7 @@ def _unclosed(wikitext: str) -> int:
 
 
 def _render(code: Any) -> Iterator[str]:
-    """Yield the text of the nodes: links between OPEN and CLOSE, and a mark at each edge of other markup."""
+    """Yield the text of the nodes; links are between LINK_START and LINK_END, other markup between marks."""
     from mwparserfromhell import nodes
 
     for node in code.nodes if code is not None else ():
@@ -179,7 +181,7 @@ def _render(code: Any) -> Iterator[str]:
             case nodes.Wikilink():
                 yield from _link(str(node.title), node)
             case nodes.ExternalLink():
-                # A bare address is no text; one in brackets has a name or shows a number.
+                # A bare address is deleted; one in brackets has a title.
                 if node.title is None:
                     yield MARK
                 else:
@@ -216,8 +218,8 @@ def _link(title: str, node: Any) -> Iterator[str]:
 
 def _tidy(marked: str) -> str:
     text = remove_marks(
-        substitute(marked, *((gone, MARK) for gone in (LINK_MARKS, CARRIAGE_RETURN, *LEFTOVERS)))
+        substitute(marked, *((pattern, MARK) for pattern in (LINK_MARKS, CARRIAGE_RETURN, *LEFTOVERS)))
     )
-    text = BULLET.sub(lambda found: "- " if "*" in found[1] or "#" in found[1] else "", text)
+    text = BULLET.sub(lambda match: "- " if "*" in match[1] or "#" in match[1] else "", text)
     text = EMPTY_BULLET.sub("", "\n".join(SPACE_RUN.sub(" ", line).strip() for line in text.split("\n")))
     return BLANK_LINES.sub("\n\n", text).strip()

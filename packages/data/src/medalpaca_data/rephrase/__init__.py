@@ -1,1 +1,1 @@
-"""Rows in other words: by a model behind any OpenAI-compatible endpoint, checked against their source, or by rule."""
+"""Rephrasing of rows: by a model behind an OpenAI-compatible endpoint, checked against the source, or by rules."""

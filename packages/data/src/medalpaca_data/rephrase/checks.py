@@ -1,14 +1,9 @@
-"""Numbers, and numbers with their units, in the one form in which texts are compared: 1,000 mcg is 1000 ug.
+"""Checks of a model's answer against its source: numbers, units, limits, drug names, negations, options and words.
 
-Every run of digits counts, also inside a word (CD4, B12), and so do number words, fractions and Roman numerals. What
-is read out of an answer is never more lenient than what is read out of its source.
+Numbers are compared in a normal form: 1,000 mcg equals 1000 ug. Every run of digits counts, also inside a word (CD4,
+B12), and so do number words, fractions and Roman numerals. Drug names are recognised by their stems and by a list.
 
-Names of drugs in a text, by their stems and from a list: enough to see one that was made up, not a dictionary.
-
-Whether an answer says what its source says, no more and no less, as far as rules can tell.
-
-They look at numbers, units, limits, drugs, negations, a gold letter and words. What they pass may still be wrong; what
-they refuse is asked again.
+The checks are heuristics: an accepted answer may still be wrong, and for a refused answer a new one is requested.
 """
 
 from __future__ import annotations
@@ -23,7 +18,7 @@ from importlib.resources import files
 
 import yaml
 
-from ..clean_text import find_row_fault as row_fault
+from ..clean_text import find_row_fault
 from ..core.row import TEXTS
 from .prompts import Prompt, Texts
 
@@ -52,7 +47,8 @@ NO_MORE = re.compile(r"\bno(?:t)? (?:more|greater|higher) than\b|\bnot (?:above|
 NO_LESS = re.compile(r"\bno(?:t)? (?:less|fewer|lower) than\b|\bnot (?:below|under)\b")
 THOUSANDS = re.compile(r"(?<![0-9.,])([1-9][0-9]{0,2})((?:,[0-9]{3})+)(?![0-9])")
 ROMAN = re.compile(r"[IVX]{1,5}")
-MILLIMOLAR = re.compile(r"(?<=[\d ])mM\b")  # mm in lower case, like a millimetre
+# In lower case, mM would be read as millimetre.
+MILLIMOLAR = re.compile(r"(?<=[\d ])mM\b")
 ROMAN_VALUES = {"I": 1, "V": 5, "X": 10}
 SUPERSCRIPT_DIGITS = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+")
 SIGN_TABLE = {
@@ -65,15 +61,15 @@ SIGN_TABLE = {
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
-    """What a text says in numbers."""
+    """The numbers of a text, its (number, unit) pairs, and its limits as ("<" or ">", number)."""
 
     numbers: frozenset[str]
-    measured: frozenset[tuple[str, str]]  # (number, unit)
-    limits: frozenset[tuple[str, str]] = field(default=frozenset())  # ("<" or ">", number)
+    measured: frozenset[tuple[str, str]]
+    limits: frozenset[tuple[str, str]] = field(default=frozenset())
 
 
 def read_amounts(text: str, *, source: bool = False) -> Amounts:
-    """The amounts in a text. Of a `source` also those that its looser words and Roman numerals may stand for."""
+    """Return the amounts in a text; for a `source`, also those of ambiguous words ("single") and Roman numerals."""
     plain = normalize_numbers(text)
     numbers = set(map(normalize_number, NUMBER.findall(plain)))
     for word in re.findall(r"[^\W\d_]+", plain.lower()):
@@ -85,20 +81,21 @@ def read_amounts(text: str, *, source: bool = False) -> Amounts:
 
 
 def normalize_numbers(text: str) -> str:
-    """ASCII digits and signs, no thousands separators; every other character that stands for a number spelt out."""
-    text = SUPERSCRIPT_DIGITS.sub(lambda power: f"^{power[0]}", text)  # 10\u00b2 is not 102
+    """Return the text with ASCII digits and signs, without thousands separators and with fractions as decimals."""
+    # 10\u00b2 must not become 102.
+    text = SUPERSCRIPT_DIGITS.sub(lambda power: f"^{power[0]}", text)
     text = unicodedata.normalize("NFKC", text).translate(SIGN_TABLE)
     if not text.isascii():
         text = "".join(_spell_out_digit(sign) for sign in text)
     text = MILLIMOLAR.sub("mmol/l", text)
-    return THOUSANDS.sub(lambda found: found[1] + found[2].replace(",", ""), text)
+    return THOUSANDS.sub(lambda match: match[1] + match[2].replace(",", ""), text)
 
 
 def normalize_number(number: str) -> str:
-    """A number without leading and trailing zeros."""
-    whole, dot, part = number.partition(".")
-    whole, part = whole.lstrip("0") or "0", part.rstrip("0")
-    return f"{whole}.{part}" if dot and part else whole
+    """Return a number without leading zeros and without trailing zeros after the point."""
+    integer, point, decimals = number.partition(".")
+    integer, decimals = integer.lstrip("0") or "0", decimals.rstrip("0")
+    return f"{integer}.{decimals}" if point and decimals else integer
 
 
 def _spell_out_digit(sign: str) -> str:
@@ -124,30 +121,30 @@ def _roman(numeral: str) -> int:
 
 
 def _measured(text: str) -> Iterator[tuple[str, str]]:
-    """Numbers with units; both ends of a range have its unit."""
-    for found in MEASURED.finditer(text):
-        units = [UNITS[found["unit"]]]
-        units += [UNITS[unit] for unit in re.findall(rf"(?:/|\s)\s?({_UNIT})", found["per"])]
-        if found["daily"]:
-            units.append(RATE_WORDS[found["daily"].strip()])
+    """Yield (number, unit) pairs; both ends of a range get its unit."""
+    for match in MEASURED.finditer(text):
+        units = [UNITS[match["unit"]]]
+        units += [UNITS[unit] for unit in re.findall(rf"(?:/|\s)\s?({_UNIT})", match["per"])]
+        if match["daily"]:
+            units.append(RATE_WORDS[match["daily"].strip()])
         unit = "/".join(units)
-        low_unit = (found["lowunit"] or "").strip()
-        yield normalize_number(found["low"]), UNITS[low_unit] if low_unit and found["high"] else unit
-        if found["high"]:
-            yield normalize_number(found["high"]), unit
+        low_unit = (match["lowunit"] or "").strip()
+        yield normalize_number(match["low"]), UNITS[low_unit] if low_unit and match["high"] else unit
+        if match["high"]:
+            yield normalize_number(match["high"]), unit
 
 
 def _limits(text: str) -> Iterator[tuple[str, str]]:
     text = NO_LESS.sub("at least", NO_MORE.sub("at most", text))
     by_number: defaultdict[str, set[str]] = defaultdict(set)
-    for found in LIMIT.finditer(text):
-        by_number[normalize_number(found["number"])].add("<" if found["below"] else ">")
+    for match in LIMIT.finditer(text):
+        by_number[normalize_number(match["number"])].add("<" if match["below"] else ">")
     return ((side, number) for number, sides in by_number.items() for side in sides)
 
 
 _DRUG_TABLE = yaml.safe_load(files(__package__).joinpath("drug_names.yaml").read_text(encoding="utf-8"))
 DRUG_NAMES = frozenset(_DRUG_TABLE["names"])
-# Three letters before a stem, so that April is no ACE inhibitor.
+# At least three letters come before a stem, so that "April" is not an ACE inhibitor.
 DRUG_STEM = re.compile(
     rf"[a-z]{{3,}}(?:{'|'.join(_DRUG_TABLE['ends'])})s?|(?:{'|'.join(_DRUG_TABLE['begins'])})[a-z]{{3,}}"
 )
@@ -155,7 +152,7 @@ DRUG_WORD = re.compile(r"[a-z]+")
 
 
 def find_drug_names(text: str) -> set[str]:
-    """The words that are, or look like, names of drugs; lower case, without the s of a plural."""
+    """Return the words that are in the list of drug names or have a drug stem, in lower case without a plural s."""
     return {
         word.removesuffix("s")
         for word in set(DRUG_WORD.findall(text.lower()))
@@ -163,20 +160,20 @@ def find_drug_names(text: str) -> set[str]:
     }
 
 
-MIN_ANSWER_OVERLAP = 0.75  # of an answer's content words must stand in the source
-MIN_SENTENCE_OVERLAP = (
-    0.6  # of each of its sentences', so that one that was added does not hide among the others
-)
-LONG_SENTENCE = 4  # content words of a sentence that is looked at by itself
-MIN_QUESTION_OVERLAP = 0.6  # of a question's
-MIN_KEPT_OVERLAP = 0.5  # of a short answer's content words must stand in what became of it
-SHORT_ANSWER = 30  # words of an answer that can be kept
-FEW_NUMBERS = 3  # numbers in an answer that are all kept; of more, those with a unit
-QUESTION_WORDS = (2, 60)  # words; more where the source's own question is long
-MAX_GROWTH, EXTRA_CHARACTERS = (
-    1.5,
-    80,
-)  # an answer may have this many times the source's characters, and some more
+# Shares of content words that must also occur elsewhere: those of an answer in the source; those of each long sentence
+# of it, so that an added sentence is noticed; those of a question in the source; those of a short original answer in
+# the new row.
+MIN_ANSWER_OVERLAP, MIN_SENTENCE_OVERLAP, MIN_QUESTION_OVERLAP, MIN_KEPT_OVERLAP = 0.75, 0.6, 0.6, 0.5
+# Content words of a sentence that is checked separately.
+LONG_SENTENCE = 4
+# An original answer of at most this many words must be kept.
+SHORT_ANSWER = 30
+# At most this many numbers of an original answer must all be kept; of more, those with a unit.
+FEW_NUMBERS = 3
+# Words of a question; more are allowed if the original question is long.
+QUESTION_WORDS = (2, 60)
+# An answer may have this many times the characters of its source, and some more.
+MAX_GROWTH, EXTRA_CHARACTERS = 1.5, 80
 
 WORD = re.compile(r"[^\W\d_]{3,}")
 SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|\n+")
@@ -195,15 +192,16 @@ SOURCE_MENTION = re.compile(
 )
 _CONTENT_TABLE = yaml.safe_load(files(__package__).joinpath("content_words.yaml").read_text(encoding="utf-8"))
 STOP_WORDS, ENDINGS = frozenset(_CONTENT_TABLE["stop"].split()), tuple(_CONTENT_TABLE["endings"])
-MIN_STEM = 4  # letters that an ending leaves
+# Letters that remain of a word without its ending.
+MIN_STEM = 4
 
 
 def find_fault(before: Texts, answer: Texts, prompt: Prompt) -> str | None:
-    """Why an answer (`question`, `answer`: those asked for) is refused; None when it is not.
+    """Return why an answer (the keys in `prompt.asks`) is refused, or None if it is accepted.
 
-    `before` is the row as it was, and the only source. Reasons name a kind of fault and quote nothing.
+    `before` is the original row and the only source. A reason names the kind of fault and quotes no text.
     """
-    after = prompt.applied(before, answer)
+    after = prompt.apply(before, answer)
     written = "\n".join(answer[name] for name in prompt.asks)
     source = "\n".join(before[name] for name in TEXTS)
     return (
@@ -231,23 +229,23 @@ def _shape_fault(before: Texts, answer: Texts, after: Texts, prompt: Prompt) -> 
         > MAX_GROWTH * sum(len(before[name]) for name in TEXTS) + EXTRA_CHARACTERS
     ):
         return "an answer too long"
-    # An instruction that goes with its input was a task, not text: it may speak of a card, its successor not.
-    told = [before[name] for name in TEXTS if name != "instruction" or prompt.keeps_input]
-    if _source_mentions(answer.values()) - _source_mentions(told):
-        return "it speaks of its source"
-    return row_fault(after["instruction"], after["input"], after["output"])
+    # If the input is removed, the instruction was a task: it may mention a card, the new question may not.
+    sources = [before[name] for name in TEXTS if name != "instruction" or prompt.keeps_input]
+    if _source_mentions(answer.values()) - _source_mentions(sources):
+        return "it mentions its source text"
+    return find_row_fault(after["instruction"], after["input"], after["output"])
 
 
 def _number_fault(source: str, written: str, output: str, row: str) -> str | None:
-    told, given = read_amounts(written), read_amounts(source, source=True)
-    if told.numbers - given.numbers:
+    new, given = read_amounts(written), read_amounts(source, source=True)
+    if new.numbers - given.numbers:
         return "a number that the source lacks"
-    if told.measured - given.measured:
+    if new.measured - given.measured:
         return "a number with another unit"
-    for side, number in told.limits:
+    for side, number in new.limits:
         other = "<" if side == ">" else ">"
         if (other, number) in given.limits and (side, number) not in given.limits:
-            return "a limit turned round"
+            return "a limit with the opposite direction"
     key, now = read_amounts(output), read_amounts(row, source=True)
     if key.measured - now.measured or (len(key.numbers) <= FEW_NUMBERS and key.numbers - now.numbers):
         return "a number of the source is missing"
@@ -255,14 +253,14 @@ def _number_fault(source: str, written: str, output: str, row: str) -> str | Non
 
 
 def _letter_fault(before: Texts, after: Texts) -> str | None:
-    """A row whose answer is the letter of an option keeps its letter, and its options."""
+    """Check that a row whose answer is the letter of an option keeps its letter and its options."""
     options = _options("\n".join((before["instruction"], before["input"])))
-    gold = OPTION_LETTER.match(before["output"].strip())
-    if len(options) < 2 or gold is None or gold[1] not in options:
+    correct = OPTION_LETTER.match(before["output"].strip())
+    if len(options) < 2 or correct is None or correct[1] not in options:
         return None
-    found = OPTION_LETTER.match(after["output"].strip())
-    if found is None or found[1] != gold[1]:
-        return "another letter than the gold one"
+    letter = OPTION_LETTER.match(after["output"].strip())
+    if letter is None or letter[1] != correct[1]:
+        return "another option letter than that of the source"
     if _options("\n".join((after["instruction"], after["input"]))) != options:
         return "options changed"
     return None
@@ -284,14 +282,14 @@ def _meaning_fault(source: str, before: Texts, answer: Texts, after: Texts) -> s
         and _overlap(old, set(content_stems("\n".join(after.values())))) < MIN_KEPT_OVERLAP
     ):
         return "the source's answer is missing"
-    question, told = (" ".join(answer.get(name, "").lower().split()) for name in ("question", "answer"))
-    if len(told) > 3 and told.rstrip(".") in question and not _options(answer.get("question", "")):
+    question, reply = (" ".join(answer.get(name, "").lower().split()) for name in ("question", "answer"))
+    if len(reply) > 3 and reply.rstrip(".") in question and not _options(answer.get("question", "")):
         return "a question that gives its answer away"
     return None
 
 
 def content_stems(text: str) -> list[str]:
-    """The stems of a text's content words."""
+    """Return the stems of the content words of a text."""
     return [_stem(word) for word in WORD.findall(text.lower()) if word not in STOP_WORDS]
 
 
@@ -312,7 +310,7 @@ def _stem(word: str) -> str:
 
 
 def _source_mentions(texts: Iterable[str]) -> set[str]:
-    return {found.lower() for text in texts for found in SOURCE_MENTION.findall(text)}
+    return {mention.lower() for text in texts for mention in SOURCE_MENTION.findall(text)}
 
 
 def _overlap(words: Sequence[str], known: set[str]) -> float:

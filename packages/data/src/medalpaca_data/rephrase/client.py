@@ -1,9 +1,7 @@
-"""Asking OpenAI-compatible endpoints, many requests at once, and what to do when one is not answered.
+"""Client for OpenAI-compatible endpoints: many requests at once, retries, and one request per distinct row.
 
-It knows nothing of rows, prompts or the store: a request goes in, the body of a completion comes out. Texts are never
-logged and stand in no message.
-
-Asking for all rows: many at once, nothing twice, every answer kept before it is looked at.
+Every completion is stored before it is parsed, so a restarted run repeats only the requests that were in flight. Texts
+of rows appear in no log and in no message.
 """
 
 from __future__ import annotations
@@ -25,18 +23,19 @@ from .prompts import Rephrase, Request, api_key
 from .run import RowAttempts
 from .store import CompletionStore, parse_response
 
-RETRY_STATUSES = frozenset((408, 409, 425, 429))  # and everything from 500
+# These statuses, and all from 500, are temporary.
+RETRY_STATUSES = frozenset((408, 409, 425, 429))
 FATAL_STATUSES = {
-    401: "wants a key (api_key_env), or another one",
-    402: "wants to be paid first",
-    403: "refuses this key",
-    404: "has no such address or model",
-    405: "takes no requests at this address",
+    401: "requires another API key; set api_key_env",
+    402: "requires payment",
+    403: "refuses this API key",
+    404: "does not have this address or model",
+    405: "accepts no requests at this address",
 }
 
 
 class RequestFailed(Exception):
-    """One request will not be answered; the reason names a kind of fault. `row` says that the row is at fault."""
+    """A request that gets no completion. `reason` is the kind of fault; `row` is true if the row is the cause."""
 
     def __init__(self, reason: str, *, row: bool = False) -> None:
         super().__init__(reason)
@@ -46,31 +45,36 @@ class RequestFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often a request is made, and how long it is waited in between (seconds)."""
+    """The number of attempts for a request, and the time between them in seconds, doubled after each attempt."""
 
     attempts: int = 10
-    first: float = 0.5  # doubled each time
-    longest: float = 60
-    asked_for: float = 3600  # the longest Retry-After that is heeded
+    first_wait: float = 0.5
+    max_wait: float = 60
+    # The longest Retry-After of a server that is respected.
+    max_retry_after: float = 3600
 
     def wait(self, attempt: int, retry_after: float | None) -> float:
-        """After failed attempt `attempt` (from 0): at least what the server asks for, and never all at once."""
-        backoff = min(self.longest, self.first * 2.0**attempt)
+        """Return the seconds to wait after failed attempt `attempt` (from 0), at least `retry_after`, with jitter."""
+        backoff = min(self.max_wait, self.first_wait * 2.0**attempt)
         jitter = random.random()  # noqa: S311 - spreads the load, keeps no secret
         if retry_after is None:
             return backoff * (0.5 + jitter / 2)
-        return min(retry_after, self.asked_for) + min(backoff, self.first) * jitter
+        return min(retry_after, self.max_retry_after) + min(backoff, self.first_wait) * jitter
 
 
 @dataclass(slots=True)
 class Endpoint:
-    """One server: how much it may have at once, and what was learned of it."""
+    """One server: the limit of concurrent requests, and its state.
+
+    structured: whether the server accepts a JSON schema; false after it refused one.
+    paused_until: time of the monotonic clock before which other servers are preferred.
+    """
 
     url: str
-    gate: asyncio.Semaphore
-    busy: int = 0
-    structured: bool = True  # takes a schema, until it refuses one
-    rests_until: float = 0.0
+    limit: asyncio.Semaphore
+    in_flight: int = 0
+    structured: bool = True
+    paused_until: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +86,15 @@ class _TransientFault:
 
 @dataclass(slots=True)
 class RequestCounts:
-    """What was done, for the report."""
+    """Numbers of requests sent and retried, and of temporary faults by reason."""
 
     sent: int = 0
-    again: int = 0
+    retried: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
 
 
 class Client:
-    """`async with Client(...) as client: body = await client.ask(request)`."""
+    """A client for one or more endpoints: `async with Client(...) as client: body = await client.send(request)`."""
 
     def __init__(
         self,
@@ -99,20 +103,20 @@ class Client:
         concurrency: int = 16,
         timeout: float = 120,
         key: str | None = None,
-        patience: RetryPolicy | None = None,
+        policy: RetryPolicy | None = None,
     ) -> None:
         self.counts = RequestCounts()
         self._endpoints = [
             Endpoint(_completions_url(url), asyncio.Semaphore(concurrency)) for url in endpoints
         ]
-        self._patience = patience or RetryPolicy()
+        self._policy = policy or RetryPolicy()
         self._headers = {"Content-Type": "application/json"}
         if key:
             self._headers["Authorization"] = f"Bearer {key}"
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(30, timeout))
 
     async def __aenter__(self) -> Self:
-        # No proxy and no .netrc from the environment: a request goes where the recipe says, nowhere else.
+        # No proxy and no .netrc from the environment: requests go only to the endpoints of the recipe.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             timeout=self._timeout,
@@ -127,50 +131,54 @@ class Client:
     ) -> None:
         await self._session.close()
 
-    async def ask(self, request: Request) -> bytes:
-        """The body that answers, readable by `read_body`.
+    async def send(self, request: Request) -> bytes:
+        """Return the body of the response, which `parse_response` accepts.
 
-        Raises Failed when this request gets none, UserError when none would (no such server, no entry).
+        Raises RequestFailed if this request gets no completion, and UserError if no request would get one, for
+        example because the server does not exist or refuses the API key.
         """
-        fault = _TransientFault("not asked")
-        for attempt in range(self._patience.attempts):
+        fault = _TransientFault("not sent")
+        for attempt in range(self._policy.attempts):
             endpoint = self._pick()
-            endpoint.busy += 1
+            endpoint.in_flight += 1
             try:
-                async with endpoint.gate:
-                    result = await self._send(endpoint, request)
+                async with endpoint.limit:
+                    result = await self._send_to(endpoint, request)
             finally:
-                endpoint.busy -= 1
+                endpoint.in_flight -= 1
             if isinstance(result, bytes):
                 return result
             fault = result
-            self.counts.again += 1
+            self.counts.retried += 1
             self.counts.reasons[fault.reason] = self.counts.reasons.get(fault.reason, 0) + 1
-            if attempt + 1 < self._patience.attempts:
-                wait = self._patience.wait(attempt, fault.retry_after)
-                endpoint.rests_until = time.monotonic() + wait
-                # Another server that is not resting may have it at once.
-                if self._pick().rests_until > time.monotonic():
+            if attempt + 1 < self._policy.attempts:
+                wait = self._policy.wait(attempt, fault.retry_after)
+                endpoint.paused_until = time.monotonic() + wait
+                # Another server that is not paused gets the request at once.
+                if self._pick().paused_until > time.monotonic():
                     await asyncio.sleep(wait)
         if fault.unreachable:
-            tried = ", ".join(endpoint.url for endpoint in self._endpoints)
+            urls = ", ".join(endpoint.url for endpoint in self._endpoints)
             raise UserError(
-                f"rephrase: cannot connect to {tried}; what was answered is kept, run again when it is up"
+                f"rephrase: cannot connect to {urls}; completed requests are stored, "
+                "so start the server and run the command again"
             )
         raise RequestFailed(fault.reason)
 
     def _pick(self) -> Endpoint:
-        """The server with the fewest requests among those not resting, else the one that rests the shortest."""
+        """Return the least busy server that is not paused, else the one with the shortest pause."""
         if len(self._endpoints) == 1:
             return self._endpoints[0]
         now = time.monotonic()
-        return min(self._endpoints, key=lambda one: (max(one.rests_until - now, 0.0), one.busy))
+        return min(
+            self._endpoints, key=lambda endpoint: (max(endpoint.paused_until - now, 0.0), endpoint.in_flight)
+        )
 
-    async def _send(self, endpoint: Endpoint, request: Request) -> bytes | _TransientFault:
+    async def _send_to(self, endpoint: Endpoint, request: Request) -> bytes | _TransientFault:
         structured = endpoint.structured
         result = await self._post(endpoint, request.body if structured else request.plain())
         if isinstance(result, RequestFailed) and structured:
-            # Refused, perhaps for the schema: a server that takes the same without one gets none from now on.
+            # The schema may be the reason. If the server accepts the request without it, no schema is sent any more.
             result = await self._post(endpoint, request.plain())
             if isinstance(result, bytes):
                 endpoint.structured = False
@@ -179,14 +187,14 @@ class Client:
         return result
 
     async def _post(self, endpoint: Endpoint, body: bytes) -> bytes | _TransientFault | RequestFailed:
-        """One exchange: the body, a fault that may pass, or a refusal that will not."""
+        """Send one request; return the body, a temporary fault, or a permanent refusal."""
         self.counts.sent += 1
         try:
             async with self._session.post(endpoint.url, data=body, allow_redirects=False) as response:
                 status, headers = response.status, response.headers
                 answer = await response.read()
         except TimeoutError:
-            return _TransientFault("no answer in time")
+            return _TransientFault("timeout")
         except aiohttp.ClientConnectorError:
             return _TransientFault("cannot connect", unreachable=True)
         except (aiohttp.ClientError, OSError):
@@ -195,7 +203,7 @@ class Client:
             try:
                 parse_response(answer)
             except ValueError:
-                return _TransientFault("an answer that is no completion")
+                return _TransientFault("a response without a completion")
             return answer
         if status in RETRY_STATUSES or status >= 500:
             return _TransientFault(f"HTTP {status}", retry_after=retry_after(headers.get("Retry-After")))
@@ -203,13 +211,14 @@ class Client:
             raise UserError(f"rephrase: {endpoint.url} {FATAL_STATUSES[status]} (HTTP {status})")
         if status < 400:
             raise UserError(
-                f"rephrase: {endpoint.url} answers HTTP {status}, no completion; name the final address"
+                f"rephrase: {endpoint.url} answers with HTTP {status}, not with a completion; "
+                "set rephrase.endpoints to the final address"
             )
         return RequestFailed(f"refused by the server (HTTP {status})", row=True)
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:
-    """Seconds to wait by a Retry-After header, in seconds or as an HTTP date (RFC 9110, 10.2.3); None for nonsense."""
+    """Return the seconds to wait by a Retry-After header (RFC 9110, 10.2.3), or None if it is invalid."""
     if value is None:
         return None
     text = value.strip()
@@ -229,15 +238,15 @@ def _completions_url(endpoint: str) -> str:
     return base if base.endswith("/chat/completions") else f"{base}/chat/completions"
 
 
-MAX_CONSECUTIVE_FAILURES = (
-    5  # requests that fail one after the other, each many times: it is the server, not the row
-)
-MAX_REFUSALS = 50  # requests refused and none answered: it is the request's form, not the row
+# After this many failed requests in a row, each with all its attempts, the server is the cause, not the row.
+MAX_CONSECUTIVE_FAILURES = 5
+# After this many refusals without one completion, the form of the requests is the cause, not the row.
+MAX_REFUSALS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class RequestSummary:
-    """What was done in this run, and the keys of all requests that the rows' outcomes rest on."""
+    """Counts of this run, and the keys of all requests on which the outcomes of the rows depend."""
 
     counts: RequestCounts
     keys: list[str]
@@ -248,7 +257,7 @@ class _State:
     done: int = 0
     answered: int = 0
     refused: int = 0
-    failed: int = 0  # in a row
+    consecutive_failures: int = 0
     keys: list[str] = field(default_factory=list)
 
 
@@ -257,14 +266,14 @@ def request_all(
     rows: Iterator[RowAttempts],
     store: CompletionStore,
     on_progress: Callable[[int], None],
-    patience: RetryPolicy | None = None,
+    policy: RetryPolicy | None = None,
 ) -> RequestSummary:
-    """Ask until each row has an answer that may stand, or no try is left. `tell` hears how many rows are done.
+    """Send requests until each row has an accepted completion or no attempt is left.
 
-    Rows whose first request is the same are one row. Raises UserError when the endpoints do not work at all; what
-    was answered until then is in the store.
+    `on_progress` receives the number of finished rows. Rows with the same first request are requested once. Raises
+    UserError if the endpoints do not work at all; the completions received until then are in the store.
     """
-    return asyncio.run(_request_all(settings, rows, store, on_progress, patience))
+    return asyncio.run(_request_all(settings, rows, store, on_progress, policy))
 
 
 async def _request_all(
@@ -272,7 +281,7 @@ async def _request_all(
     rows: Iterator[RowAttempts],
     store: CompletionStore,
     on_progress: Callable[[int], None],
-    patience: RetryPolicy | None,
+    policy: RetryPolicy | None,
 ) -> RequestSummary:
     state = _State()
     seen: set[str] = set()
@@ -291,7 +300,7 @@ async def _request_all(
         concurrency=settings.concurrency,
         timeout=settings.timeout,
         key=api_key(settings),
-        patience=patience,
+        policy=policy,
     ) as client:
         try:
             async with asyncio.TaskGroup() as group:
@@ -303,31 +312,33 @@ async def _request_all(
 
 
 async def _request_row(row: RowAttempts, client: Client, store: CompletionStore, state: _State) -> None:
-    while (request := (found := row.outcome(store.answer)).next) is not None:
+    while (request := (outcome := row.outcome(store.completion)).next) is not None:
         try:
-            body = await client.ask(request)
+            body = await client.send(request)
         except RequestFailed as error:
-            store.keep_failure(request.key, error.reason)
-            state.keys += (*found.keys, request.key)
+            store.save_failure(request.key, error.reason)
+            state.keys += (*outcome.keys, request.key)
             _stop_if_systematic(state, error)
             return
-        store.keep(request.key, body)
-        state.failed = 0
-    state.keys += found.keys
+        store.save(request.key, body)
+        state.consecutive_failures = 0
+    state.keys += outcome.keys
     state.answered += 1
 
 
 def _stop_if_systematic(state: _State, error: RequestFailed) -> None:
-    """End the run when it is not the row that is at fault."""
-    again = "what was answered is kept, run again to go on"
+    """Raise UserError if the failures so far show that the server or the form of the requests is the cause."""
     if error.row:
         state.refused += 1
         if state.refused >= MAX_REFUSALS and not state.answered:
             raise UserError(
                 f"rephrase: all {state.refused} requests so far were {error.reason}; "
-                "see the server's log, and model and parameters in the recipe"
+                "check the log of the server, and rephrase.model and rephrase.parameters in the recipe"
             )
         return
-    state.failed += 1
-    if state.failed >= MAX_CONSECUTIVE_FAILURES:
-        raise UserError(f"rephrase: {state.failed} requests in a row got no answer ({error.reason}); {again}")
+    state.consecutive_failures += 1
+    if state.consecutive_failures >= MAX_CONSECUTIVE_FAILURES:
+        raise UserError(
+            f"rephrase: {state.consecutive_failures} requests in a row got no completion ({error.reason}); "
+            "completed requests are stored, so run the command again to continue"
+        )

@@ -1,10 +1,7 @@
-"""How rows are rephrased: by whom, with which prompts, how hard it is tried.
+"""Rephrase settings, prompts, requests and endpoint checks.
 
-The prompts: Markdown files with a head that says what is asked for, a system part and a user part.
-
-A request in its canonical form: the same bytes are hashed and sent, so that its key says exactly what was asked.
-
-Who may be asked: nobody outside when sealed, nobody outside with patient text, and with what key.
+A prompt is a Markdown file with a head (what is requested), a system part and a user part. A request is serialised in
+a canonical form; its key in the store is the SHA-256 of exactly the bytes that are sent.
 """
 
 from __future__ import annotations
@@ -20,43 +17,56 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from ..core import offline as ground
+from ..core import offline
 from ..core.config import Config, load_config
 from ..core.errors import UserError, nearest
 from ..core.files import read_text, sha256_bytes
 from ..core.offline import address_fault, address_host, is_loopback, is_sealed, sealed_setting
 from ..core.row import TEXTS
 
-RESERVED_KEYS = frozenset(("model", "messages", "stream", "n"))  # of a request; what `parameters` may not say
+# Keys of a request that `parameters` must not set.
+RESERVED_KEYS = frozenset(("model", "messages", "stream", "n"))
 
 
 class Price(Config):
-    """Per million tokens, in any currency."""
+    """Price per million tokens, in any currency."""
 
     input: float = Field(ge=0)
     output: float = Field(ge=0)
 
 
 class Rephrase(Config):
-    """`rephrase:` of a recipe. Without endpoints it is done by rule, and no model is needed."""
+    """The keys under `rephrase` in a recipe. Without endpoints, rows are rephrased by rules and no model is needed.
 
-    prompts: dict[str, str] = Field(
-        min_length=1
-    )  # source -> flash_card, wiki_section, general, or a prompt file
-    endpoints: tuple[str, ...] = ()  # with their /v1, for instance http://127.0.0.1:8000/v1
+    prompts: source -> flash_card, wiki_section, general, or the path of a prompt file.
+    endpoints: base addresses with their /v1, for instance http://127.0.0.1:8000/v1; `model` is the model to request.
+    concurrency: requests in flight at each endpoint.
+    tries: completions requested for a row before `on_failure` applies.
+    temperature: of the first attempt; it is higher for later ones.
+    timeout: seconds for one request.
+    parameters: additional keys of the request; null removes a key.
+    api_key_env: name of the environment variable with the API key.
+    trusted_hosts: hosts besides this machine that may receive patient text.
+    on_failure: for a row without an accepted completion: reject it, rephrase it by rules, or keep it.
+    tokenizer: path of a tokenizer.json, to count tokens for the estimate.
+    store: path of an SQLite file for the completions; null: in MEDALPACA_HOME/cache.
+    """
+
+    prompts: dict[str, str] = Field(min_length=1)
+    endpoints: tuple[str, ...] = ()
     model: str | None = None
-    concurrency: int = Field(default=16, ge=1, le=1024)  # requests in flight at each endpoint
-    tries: int = Field(default=3, ge=1, le=10)  # answers asked for before a row is given up
-    temperature: float = Field(default=0.2, ge=0, le=2)  # of the first try; later ones are warmer
+    concurrency: int = Field(default=16, ge=1, le=1024)
+    tries: int = Field(default=3, ge=1, le=10)
+    temperature: float = Field(default=0.2, ge=0, le=2)
     max_tokens: int = Field(default=512, ge=1)
-    timeout: float = Field(default=120, gt=0)  # seconds for one answer
-    parameters: dict[str, JsonValue] = Field(default={})  # more of the request's body; null takes a key out
-    api_key_env: Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]*$")] | None = None  # a variable's name
-    trusted_hosts: tuple[str, ...] = ()  # may see patient text, besides this machine
-    on_failure: Literal["reject", "rule", "keep"] = "rule"  # of a row that no try could rephrase
+    timeout: float = Field(default=120, gt=0)
+    parameters: dict[str, JsonValue] = Field(default={})
+    api_key_env: Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]*$")] | None = None
+    trusted_hosts: tuple[str, ...] = ()
+    on_failure: Literal["reject", "rule", "keep"] = "rule"
     price: Price | None = None
-    tokenizer: str | None = None  # a tokenizer.json, for the estimate
-    store: str | None = None  # an SQLite file for the answers; null: in MEDALPACA_HOME/cache
+    tokenizer: str | None = None
+    store: str | None = None
 
     @field_validator("endpoints")
     @classmethod
@@ -65,41 +75,48 @@ class Rephrase(Config):
             if wrong := address_fault(endpoint, "api_key_env"):
                 raise ValueError(wrong)
         if len(set(endpoints)) < len(endpoints):
-            raise ValueError("the same endpoint twice; raise concurrency instead")
+            raise ValueError("an endpoint is listed twice; increase concurrency instead")
         return endpoints
 
     @field_validator("parameters")
     @classmethod
-    def _leave_ours(cls, parameters: dict[str, Any]) -> dict[str, Any]:
-        if taken := RESERVED_KEYS & parameters.keys():
-            raise ValueError(f"{min(taken)!r} is not for parameters to say")
+    def _are_not_reserved(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        if reserved := RESERVED_KEYS & parameters.keys():
+            raise ValueError(
+                f"{min(reserved)!r} cannot be set in parameters; not allowed: {', '.join(sorted(RESERVED_KEYS))}"
+            )
         return parameters
 
     @model_validator(mode="after")
     def _model_has_an_endpoint(self) -> Rephrase:
         if self.endpoints and not self.model:
-            raise ValueError("endpoints, but no model: name the one to be asked")
+            raise ValueError("endpoints without a model; set rephrase.model to the model to request")
         if self.model and not self.endpoints:
-            raise ValueError("a model, but no endpoints: say where it answers")
+            raise ValueError("a model, but no endpoints; set rephrase.endpoints to the address of its server")
         return self
 
 
 PLACEHOLDER = re.compile(r"\{(" + "|".join(TEXTS) + r")\}")
 SEPARATOR = re.compile(r"^---[ \t]*$", re.MULTILINE)
 
-Texts = Mapping[str, str]  # instruction, input, output
+# The texts of a row: instruction, input, output.
+Texts = Mapping[str, str]
 
 
 class PromptHead(Config):
-    """What stands between a prompt's first two rules."""
+    """The head of a prompt file, between its first two lines of `---`.
 
-    asks: tuple[Literal["question", "answer"], ...] = Field(min_length=1)  # keys of the answer
-    keeps_input: bool  # whether a row's input stays below the new question
+    asks: keys of the requested JSON object.
+    keeps_input: whether the input of the row stays below the new question.
+    """
+
+    asks: tuple[Literal["question", "answer"], ...] = Field(min_length=1)
+    keeps_input: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A published prompt; its SHA-256 is in the generator of every row that came of it."""
+    """A prompt; its SHA-256 is recorded in the `generator` of every row that was rephrased with it."""
 
     name: str
     asks: tuple[str, ...]
@@ -109,12 +126,12 @@ class Prompt:
     sha256: str
 
     def messages(self, texts: Texts) -> list[dict[str, str]]:
-        """The chat that asks for one row."""
-        asked = PLACEHOLDER.sub(lambda place: texts[place[1]], self.user)
-        return [{"role": "system", "content": self.system}, {"role": "user", "content": asked}]
+        """Return the chat messages for one row."""
+        user = PLACEHOLDER.sub(lambda match: texts[match[1]], self.user)
+        return [{"role": "system", "content": self.system}, {"role": "user", "content": user}]
 
     def response_format(self) -> dict[str, Any]:
-        """The schema of the answer, as servers with structured output take it."""
+        """Return the JSON schema of the answer in the form of OpenAI's structured output."""
         schema = {
             "type": "object",
             "properties": {name: {"type": "string"} for name in self.asks},
@@ -123,8 +140,8 @@ class Prompt:
         }
         return {"type": "json_schema", "json_schema": {"name": "row", "strict": True, "schema": schema}}
 
-    def applied(self, texts: Texts, answer: Mapping[str, str]) -> dict[str, str]:
-        """The row's three texts with what a model answered."""
+    def apply(self, texts: Texts, answer: Mapping[str, str]) -> dict[str, str]:
+        """Return the three texts of the row with the answer of a model."""
         return {
             "instruction": answer.get("question", texts["instruction"]),
             "input": texts["input"] if self.keeps_input else "",
@@ -133,13 +150,16 @@ class Prompt:
 
 
 def builtin_prompts() -> list[str]:
-    """Names of the prompts that come with the package."""
+    """Return the names of the prompts in this package."""
     entries = files(__package__).joinpath("prompts").iterdir()
     return sorted(entry.name.removesuffix(".md") for entry in entries if entry.name.endswith(".md"))
 
 
 def load_prompt(name_or_path: str, root: Path) -> Prompt:
-    """A prompt by its built-in name, or from a file (a relative path is taken from `root`)."""
+    """Load a built-in prompt by its name, or a prompt file (a relative path starts at `root`).
+
+    Raises UserError if there is no such prompt, or if the file is not a valid one.
+    """
     known = builtin_prompts()
     if name_or_path in known:
         path = Path(str(files(__package__).joinpath("prompts", f"{name_or_path}.md")))
@@ -148,69 +168,70 @@ def load_prompt(name_or_path: str, root: Path) -> Prompt:
     if not path.is_file():
         guess = nearest(name_or_path, known)
         hint = f"did you mean {guess!r}?" if guess else f"known: {', '.join(known)}"
-        raise UserError(f"{name_or_path}: neither a prompt's name nor a file; {hint}")
+        raise UserError(f"rephrase.prompts: {name_or_path!r} is neither a built-in prompt nor a file; {hint}")
     return _parse_prompt(path.name, read_text(path), str(path))
 
 
 def _parse_prompt(name: str, text: str, where: str) -> Prompt:
     parts = [part.strip() for part in SEPARATOR.split(text.replace("\r\n", "\n"), maxsplit=3)]
     if len(parts) != 4 or parts[0]:
-        raise UserError(f"{where}: a prompt is three parts under `---` each: head, system, user")
+        raise UserError(f"{where}: expected three parts, each after a line of `---`: head, system, user")
     _, head, system, user = parts
     try:
         value = yaml.safe_load(head)
     except yaml.YAMLError:
         value = None
     if not isinstance(value, dict):
-        raise UserError(f"{where}: its head is not a mapping of keys to values")
-    found = load_config(PromptHead, value, where=where)
+        raise UserError(f"{where}: the head is not a YAML mapping with the keys asks and keeps_input")
+    prompt_head = load_config(PromptHead, value, where=where)
     if set(PLACEHOLDER.findall(user)).isdisjoint(("instruction", "input")) or "{output}" not in user:
-        raise UserError(f"{where}: its user part needs {{output}}, and {{instruction}} or {{input}}")
-    return Prompt(name, found.asks, found.keeps_input, system, user, sha256_bytes("\n".join(parts).encode()))
+        raise UserError(f"{where}: the user part must contain {{output}}, and {{instruction}} or {{input}}")
+    return Prompt(
+        name, prompt_head.asks, prompt_head.keeps_input, system, user, sha256_bytes("\n".join(parts).encode())
+    )
 
 
-TEMPERATURE_STEP = (
-    0.3  # added to the temperature at each further try: at 0, another seed alone changes nothing
-)
+# Added to the temperature for each further attempt, because at temperature 0 another seed changes nothing.
+TEMPERATURE_STEP = 0.3
 MAX_TEMPERATURE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is sent (UTF-8 JSON), and its name in the store."""
+    """The body to send (UTF-8 JSON), and its SHA-256, which is the key in the store."""
 
-    key: str  # SHA-256 of the body
+    key: str
     body: bytes
 
     def plain(self) -> bytes:
-        """The same without a schema, for a server that knows none. Its answer counts as the request's own."""
+        """Return the body without a JSON schema, for a server that accepts none; the key stays the same."""
         value = json.loads(self.body)
         value.pop("response_format", None)
         return _canonical_json(value)
 
 
 def sampling_parameters(settings: Rephrase, n: int, seed: int) -> dict[str, Any]:
-    """Of try `n` (from 0), besides model and messages: its own seed, and warmer than the one before."""
-    warm = max(settings.temperature, min(MAX_TEMPERATURE, settings.temperature + TEMPERATURE_STEP * n))
-    given = {
-        "temperature": round(warm, 3),
+    """Return the parameters of attempt `n` (from 0): seed `seed + n`, and a higher temperature than the one before."""
+    temperature = max(settings.temperature, min(MAX_TEMPERATURE, settings.temperature + TEMPERATURE_STEP * n))
+    values = {
+        "temperature": round(temperature, 3),
         "max_tokens": settings.max_tokens,
         "seed": seed + n,
         **settings.parameters,
     }
-    return {key: value for key, value in given.items() if value is not None}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def make_request(settings: Rephrase, prompt: Prompt, texts: Texts, n: int, seed: int) -> Request:
-    """Try `n` of a row."""
-    asked = {
+    """Return the request of attempt `n` (from 0) for a row."""
+    values = {
         "model": settings.model,
         "messages": prompt.messages(texts),
         **sampling_parameters(settings, n, seed),
     }
     if "response_format" not in settings.parameters:
-        asked["response_format"] = prompt.response_format()
-    body = _canonical_json(asked)
+        values["response_format"] = prompt.response_format()
+    body = _canonical_json(values)
     return Request(sha256_bytes(body), body)
 
 
@@ -219,9 +240,10 @@ def _canonical_json(value: Any) -> bytes:
 
 
 def check_endpoints(settings: Rephrase, patients: Collection[str]) -> None:
-    """Raise UserError where an endpoint may not have what it would be sent.
+    """Raise UserError if the rows must not be sent to an endpoint.
 
-    `patients` are the sources among those to be rephrased whose rows are written by or about patients.
+    In sealed mode only this machine is allowed. Patient text may go to this machine and to `trusted_hosts`;
+    `patients` are the sources to rephrase that hold patient text.
     """
     trusted = {name.lower() for name in settings.trusted_hosts}
     for endpoint in settings.endpoints:
@@ -230,18 +252,18 @@ def check_endpoints(settings: Rephrase, patients: Collection[str]) -> None:
             continue
         if is_sealed():
             raise UserError(
-                f"rephrase: {endpoint} is outside this machine, and {sealed_setting()}; "
-                "name an endpoint on 127.0.0.1 or unset it"
+                f"rephrase.endpoints: {endpoint} is not on this machine, and {sealed_setting()} allows no other; "
+                "use an endpoint on 127.0.0.1, or unset the variable"
             )
         if patients and name not in trusted:
             raise UserError(
-                f"rephrase: {min(patients)} holds patient text, which does not leave this machine for {name}; "
-                f"name an endpoint on 127.0.0.1, or trusted_hosts: [{name}] if it may see it"
+                f"rephrase.endpoints: source {min(patients)} holds patient text, which must not be sent to {name}; "
+                f"use an endpoint on 127.0.0.1, or set rephrase.trusted_hosts: [{name}] if the host may receive it"
             )
 
 
 def api_key(settings: Rephrase) -> str | None:
-    """The key from the variable that the recipe names; it is kept nowhere and shown by nothing."""
+    """Return the API key from the environment variable that the recipe names; it is never stored or shown."""
     if settings.api_key_env is None:
         return None
-    return ground.api_key(settings.api_key_env, "api_key_env", "rephrase")
+    return offline.api_key(settings.api_key_env, "api_key_env", "rephrase")

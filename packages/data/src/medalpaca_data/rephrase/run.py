@@ -1,8 +1,7 @@
-"""One row's tries: what was asked, what came back, and whether it may stand. The same when asking and when judging.
+"""Rephrasing of one row: the attempts with a model and their outcome, or rules without a model.
 
-Questions without a model: a gap is asked for, a heading of a known form is put as a question, all else is kept.
-
-Rules move words and add a few of their own; they never add a fact, so nothing of theirs has to be checked.
+The outcome depends only on the stored completions, so it is the same during the requests and in the stage. The rules
+turn gaps and known headings into questions. They add no fact, so their result needs no check.
 """
 
 from __future__ import annotations
@@ -20,17 +19,23 @@ from .store import parse_response, parse_texts
 
 @dataclass(frozen=True, slots=True)
 class RowOutcome:
-    """Where a row's tries stand: `texts` when one may stand, else `next` when there is something left to ask."""
+    """The state of the attempts for one row.
 
-    keys: tuple[str, ...]  # of the requests that were answered
-    faults: tuple[str, ...]  # of the answers that were refused, in order
+    keys: keys of the requests that have a completion.
+    faults: reasons of the completions that were refused, in order.
+    texts: the new texts, if a completion was accepted.
+    next: the next request, if none was accepted and an attempt is left.
+    """
+
+    keys: tuple[str, ...]
+    faults: tuple[str, ...]
     texts: dict[str, str] | None = None
     next: Request | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RowAttempts:
-    """A row to be rephrased by a model."""
+    """The attempts to rephrase one row with a model."""
 
     settings: Rephrase
     prompt: Prompt
@@ -38,16 +43,16 @@ class RowAttempts:
     seed: int
 
     def request(self, n: int) -> Request:
-        """Try `n`, from 0."""
+        """Return the request of attempt `n`, from 0."""
         return make_request(self.settings, self.prompt, self.texts, n, self.seed)
 
-    def outcome(self, answered: Callable[[str], bytes | None]) -> RowOutcome:
-        """What became of it, given a look-up of bodies by key."""
+    def outcome(self, completion: Callable[[str], bytes | None]) -> RowOutcome:
+        """Return the outcome; `completion` returns the stored response body for a key, or None."""
         keys: list[str] = []
         faults: list[str] = []
         for n in range(self.settings.tries):
             request = self.request(n)
-            body = answered(request.key)
+            body = completion(request.key)
             if body is None:
                 return RowOutcome(tuple(keys), tuple(faults), next=request)
             keys.append(request.key)
@@ -57,23 +62,24 @@ class RowAttempts:
             except ValueError as error:
                 reason = str(error)
             if reason is None:
-                return RowOutcome(tuple(keys), tuple(faults), texts=self.prompt.applied(self.texts, answer))
+                return RowOutcome(tuple(keys), tuple(faults), texts=self.prompt.apply(self.texts, answer))
             faults.append(reason)
         return RowOutcome(tuple(keys), tuple(faults))
 
     def generator(self, n: int, before: str | None) -> str:
-        """Who wrote the answer of try `n`; `before` is who wrote the row that was rephrased, if a model did."""
-        written = {
+        """Return the `generator` of a row from attempt `n` as JSON; `before` is that of the original row, if any."""
+        record = {
             "model": self.settings.model,
             "prompt": self.prompt.name,
             "prompt_sha256": self.prompt.sha256,
             **sampling_parameters(self.settings, n, self.seed),
             **({"of": before} if before else {}),
         }
-        return json.dumps(written, ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
 
 
-MAX_HEADING_WORDS = 12  # words of a heading; what is longer is a sentence
+# A longer text is a sentence, not a heading.
+MAX_HEADING_WORDS = 12
 
 SINGULAR_HEADINGS = (
     "definition|function|mechanism|mechanism of action|treatment|treatment of choice|management|diagnosis|prognosis|"
@@ -92,7 +98,7 @@ TOPIC_FIRST = re.compile(rf"(?P<topic>[^:?]+?)(?:: | - ){HEADING_NOUN}", re.IGNO
 
 
 def rephrase_by_rule(texts: Texts) -> dict[str, str] | None:
-    """The row's three texts as question and answer; None where it stays as it is."""
+    """Return the three texts of the row as question and answer, or None if no rule applies."""
     instruction = texts["instruction"]
     # A card's front is its question; elsewhere an input is context, and the instruction the question.
     card = instruction in (CARD_INSTRUCTION, ONE_GAP_INSTRUCTION, SEVERAL_GAPS_INSTRUCTION)
@@ -113,14 +119,13 @@ def _gap_question(text: str, instruction: str) -> str:
 
 
 def _heading_question(text: str) -> str | None:
-    """A known heading as a question, None for all else."""
+    """Return a known heading as a question, or None for another text."""
     plain = text.rstrip(" .:")
     if len(plain.split()) > MAX_HEADING_WORDS or "\n" in plain or text.endswith("?"):
         return None
-    found = NOUN_FIRST.fullmatch(plain)
-    if found is not None:
-        return f"What {'is' if found['one'] else 'are'} the {found['what'].lower()} {found['link']} {found['topic']}?"
-    found = TOPIC_FIRST.fullmatch(plain)
-    if found is not None:
-        return f"What {'is' if found['one'] else 'are'} the {found['what'].lower()} of {found['topic']}?"
-    return None
+    match = NOUN_FIRST.fullmatch(plain)
+    link = match["link"] if match else "of"
+    match = match or TOPIC_FIRST.fullmatch(plain)
+    if match is None:
+        return None
+    return f"What {'is' if match['one'] else 'are'} the {match['what'].lower()} {link} {match['topic']}?"

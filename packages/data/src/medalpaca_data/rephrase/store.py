@@ -1,9 +1,7 @@
-"""What a server sent: the completion in a response's body, and the JSON object in its text. It may be any bytes.
+"""Completions: parse the response of a server, and store every response in an SQLite file.
 
-Every raw answer ever paid for, in one SQLite file by the SHA-256 of its request.
-
-An answer is committed before anything else is done with it, so a killed run repeats only what was in flight; and it is
-kept as it came, so another parser asks nobody again. Readable by its user alone: it may hold patient text.
+A response is stored before it is parsed, under the SHA-256 of its request. So a killed run repeats only the requests
+in flight, and a changed parser needs no new request. Only the user can read the file: it may contain patient text.
 """
 
 from __future__ import annotations
@@ -26,63 +24,64 @@ from ..core.files import is_text
 
 THINKING = re.compile(r"^.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
-MAX_OBJECT_STARTS = 20  # places at which an object is looked for in running text
+# Number of braces in a text at which a JSON object is tried.
+MAX_OBJECT_STARTS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The text that a model wrote, and what it took. Tokens are 0 where the server does not say."""
+    """The text of a completion, whether it is cut off at max_tokens, and its tokens (0 if the server omits them)."""
 
     text: str
-    cut: bool  # at max_tokens
+    cut_off: bool
     prompt_tokens: int
     completion_tokens: int
 
 
 def parse_response(body: bytes) -> Completion:
-    """The completion in a response. Raises ValueError where there is none: such a body is a fault of the line."""
+    """Return the completion in the body of a response. Raises ValueError if there is none, which is worth a retry."""
     value = _load_json(body)
     if not isinstance(value, dict):
-        raise ValueError("no object")
+        raise ValueError("not a JSON object")
     choices = value.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
-        raise ValueError("no completion in it")
+        raise ValueError("no completion in the response")
     text = message.get("content")
     usage = value.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     return Completion(
         text=text if isinstance(text, str) else "",
-        cut=choice.get("finish_reason") == "length",
+        cut_off=choice.get("finish_reason") == "length",
         prompt_tokens=_token_count(usage.get("prompt_tokens")),
         completion_tokens=_token_count(usage.get("completion_tokens")),
     )
 
 
 def parse_texts(completion: Completion, asks: Sequence[str]) -> dict[str, str]:
-    """The texts asked for, by key. Raises ValueError with the kind of fault."""
-    if completion.cut:
+    """Return the requested texts by key. Raises ValueError with the kind of fault."""
+    if completion.cut_off:
         raise ValueError("cut off at max_tokens")
     text = THINKING.sub("", completion.text)
     if not text.strip():
         raise ValueError("an empty answer")
-    found = next((value for value in _json_objects(text) if all(name in value for name in asks)), None)
-    if found is None:
+    answer = next((value for value in _json_objects(text) if all(name in value for name in asks)), None)
+    if answer is None:
         raise ValueError("no JSON object with " + " and ".join(asks))
-    answer = {}
+    texts = {}
     for name in asks:
-        part = found[name]
+        part = answer[name]
         if not isinstance(part, str) or not is_text(part):
-            raise ValueError(f"its {name} is not text")
-        answer[name], _ = clean_text(part)
-        if not answer[name]:
+            raise ValueError(f"the {name} is not text")
+        texts[name], _ = clean_text(part)
+        if not texts[name]:
             raise ValueError(f"an empty {name}")
-    return answer
+    return texts
 
 
 def _json_objects(text: str) -> Iterator[dict[str, Any]]:
-    """The objects in a text: all of it, what stands in a fence, or what begins at a brace."""
+    """Yield the JSON objects in a text: the whole text, then code blocks, then what begins at a brace."""
     for part in (text, *FENCE.findall(text)):
         try:
             value = _load_json(part)
@@ -126,50 +125,51 @@ CREATE TABLE IF NOT EXISTS answers (
     completion_tokens INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID
 """
-KEYS_PER_QUERY = 500  # keys in one question to SQLite
-LOCK_TIMEOUT = 60  # seconds for another process that writes
+KEYS_PER_QUERY = 500
+# Seconds to wait while another process writes.
+LOCK_TIMEOUT = 60
 
 
 @dataclass(frozen=True, slots=True)
 class TokenTotals:
-    """Sums over answers."""
+    """Sums over completions. `uncounted` is the number of completions whose server gave no token counts."""
 
-    answers: int
+    completions: int
     prompt_tokens: int
     completion_tokens: int
-    uncounted: int  # answers whose server did not say
+    uncounted: int
 
 
 class CompletionReader:
-    """Answers that are only read: a copy that nobody writes, so it may lie on any file system."""
+    """Read-only access to a copy of completions that is no longer written, on any file system."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._db = sqlite3.connect(f"file:{quote(str(path))}?immutable=1", uri=True)
 
-    def answer(self, key: str) -> bytes | None:
-        """The body that answered a request, None where none did."""
-        with self._told():
-            found = self._db.execute("SELECT body FROM answers WHERE key = ?", (key,)).fetchone()
-        return found[0] if found else None
+    def completion(self, key: str) -> bytes | None:
+        """Return the response body of a request, or None if there is none."""
+        with self._sqlite_errors():
+            row = self._db.execute("SELECT body FROM answers WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
 
     def failure(self, key: str) -> str | None:
-        """Why a request got no answer when it was last made."""
-        with self._told():
-            found = self._db.execute("SELECT failure FROM answers WHERE key = ?", (key,)).fetchone()
-        return found[0] if found else None
+        """Return why a request got no completion in the last run that sent it."""
+        with self._sqlite_errors():
+            row = self._db.execute("SELECT failure FROM answers WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
 
     def close(self) -> None:
-        """End the use of the file."""
+        """Close the file."""
         self._db.close()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _sqlite_errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
             raise UserError(
-                f"{self.path}: {error}; it is no store of answers, or cannot be written"
+                f"{self.path}: {error}; the file is not a store of completions, or cannot be written"
             ) from None
 
     def __enter__(self) -> Self:
@@ -182,69 +182,78 @@ class CompletionReader:
 
 
 class CompletionStore(CompletionReader):
-    """`with Store(path) as store`; several processes may use it at once. Another kind of file raises UserError."""
+    """Read and write access to a store: `with CompletionStore(path) as store`; safe for several processes at once.
+
+    Raises UserError if the file is not a store, or one of another version.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Made private before SQLite opens it; its two side files take over the mode.
+        # Make the file private before SQLite opens it; its two journal files get the same mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         path.chmod(0o600)
         self._db = sqlite3.connect(path, timeout=LOCK_TIMEOUT, isolation_level=None)
-        with self._told():
+        with self._sqlite_errors():
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, VERSION):
-                raise UserError(f"{path}: written by another version ({version}); name another store")
+                raise UserError(
+                    f"{path}: store of version {version}, but this program reads version {VERSION}; "
+                    "set rephrase.store to another file"
+                )
             self._db.execute("PRAGMA journal_mode = WAL")
-            # A crash of the machine may cost the last answers; a killed process costs none.
+            # A crash of the machine may lose the last completions; a killed process loses none.
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute(CREATE_TABLE)
             self._db.execute(f"PRAGMA user_version = {VERSION}")
 
-    def keep(self, key: str, body: bytes) -> None:
-        """Keep a response that `read_body` can read; it is on disk when this returns."""
-        got = parse_response(body)
-        self._put(key, body, None, got.prompt_tokens, got.completion_tokens)
+    def save(self, key: str, body: bytes) -> None:
+        """Store a response that `parse_response` can read; it is committed when this returns."""
+        completion = parse_response(body)
+        self._put(key, body, None, completion.prompt_tokens, completion.completion_tokens)
 
-    def keep_failure(self, key: str, failure: str) -> None:
-        """Keep why there is no answer."""
+    def save_failure(self, key: str, failure: str) -> None:
+        """Store why a request got no completion."""
         self._put(key, None, failure, 0, 0)
 
-    def taken(self, keys: Iterable[str]) -> TokenTotals:
-        """What the answers to these requests took, by the servers' own count."""
+    def totals(self, keys: Iterable[str]) -> TokenTotals:
+        """Return the sums over the completions of these requests, as counted by the servers."""
         sums = [0, 0, 0, 0]
         for part in _key_batches(keys):
             marks = ",".join("?" * len(part))
-            asked = (
+            query = (
                 "SELECT count(*), sum(prompt_tokens), sum(completion_tokens), sum(prompt_tokens = 0) "  # noqa: S608
                 f"FROM answers WHERE body IS NOT NULL AND key IN ({marks})"
             )
-            with self._told():
-                found = self._db.execute(asked, part).fetchone()
-            sums = [a + (b or 0) for a, b in zip(sums, found, strict=True)]
+            with self._sqlite_errors():
+                row = self._db.execute(query, part).fetchone()
+            sums = [a + (b or 0) for a, b in zip(sums, row, strict=True)]
         return TokenTotals(*sums)
 
     def copy(self, keys: Iterable[str], path: Path) -> None:
-        """Copy what is known of these requests into a file of its own, for `Answers`; whole or not at all."""
+        """Copy the completions and failures of these requests into a new file for `CompletionReader`, atomically."""
         part = path.with_name(f".{path.name}")
         part.unlink(missing_ok=True)
         os.close(os.open(part, os.O_RDWR | os.O_CREAT, 0o600))
-        with self._told():
+        with self._sqlite_errors():
             self._db.execute("ATTACH ? AS part", (str(part),))
             self._db.execute(CREATE_TABLE.replace("answers (", "part.answers ("))
             self._db.execute("BEGIN")
             for batch in _key_batches(keys):
                 marks = ",".join("?" * len(batch))
-                asked = f"SELECT * FROM main.answers WHERE key IN ({marks})"  # noqa: S608 - question marks only
-                self._db.execute(f"INSERT INTO part.answers {asked}", batch)
+                query = f"SELECT * FROM main.answers WHERE key IN ({marks})"  # noqa: S608 - question marks only
+                self._db.execute(f"INSERT INTO part.answers {query}", batch)
             self._db.execute("COMMIT")
             self._db.execute("DETACH part")
         part.replace(path)
 
-    def _put(self, key: str, body: bytes | None, failure: str | None, asked: int, written: int) -> None:
-        with self._told():
+    def _put(
+        self, key: str, body: bytes | None, failure: str | None, prompt_tokens: int, completion_tokens: int
+    ) -> None:
+        with self._sqlite_errors():
             self._db.execute(
-                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", (key, body, failure, asked, written)
+                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)",
+                (key, body, failure, prompt_tokens, completion_tokens),
             )
 
 

@@ -47,19 +47,27 @@ class WikiPages(BaseSource):
         for page in read_pages(self._resolve(root)):
             if reason := _find_page_fault(page) or self.other_page(page):
                 yield Reject(
-                    _quote_file_name(page), page.place or "page", reason, {"title": page.title}, by_rule=True
+                    _quote_file_name(page),
+                    page.location or "page",
+                    reason,
+                    {"title": page.title},
+                    by_rule=True,
                 )
                 continue
             try:
                 sections = page.sections()
             except ValueError as error:
-                yield Reject.of(_quote_file_name(page), page.place or "page", error, {"title": page.title})
+                yield Reject.of(_quote_file_name(page), page.location or "page", error, {"title": page.title})
                 continue
             records = list(self._page(page, sections))
             if not records:
                 reason = "a page without text"
                 yield Reject(
-                    _quote_file_name(page), page.place or "page", reason, {"title": page.title}, by_rule=True
+                    _quote_file_name(page),
+                    page.location or "page",
+                    reason,
+                    {"title": page.title},
+                    by_rule=True,
                 )
             yield from records
 
@@ -89,7 +97,7 @@ class WikiPages(BaseSource):
             if number == 0 and not answer:
                 # There is no text before the first heading, or only the names of the editors.
                 continue
-            location = f"{page.place or 'page'} section {number}"
+            location = f"{page.location or 'page'} section {number}"
             origin = f'page="{page.title}" heading="{" / ".join(headings)}"'
             question = self.question(page, headings)
             record = {"page": page.title, "headings": headings, "text": section.text}
@@ -122,7 +130,7 @@ class WikiPages(BaseSource):
 def _find_page_fault(page: Page) -> str | None:
     if page.kind == "redirect":
         return "a redirect"
-    if not page.main:
+    if not page.in_main:
         return "a page outside the main namespace"
     if page.kind != "article":
         return f"a {page.kind} page"

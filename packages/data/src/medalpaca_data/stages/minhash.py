@@ -29,9 +29,8 @@ from ..core.words import (
 
 # With five words, a copy with one word in twenty changed would hardly be similar.
 SHINGLE_WORDS = 3
-ROWS_PER_BAND = 4
-# Long texts are processed in parts of this many shingles.
-PART_SIZE = 256
+# Minima in a band, and shingles in a part of a long text.
+ROWS_PER_BAND, PART_SIZE = 4, 256
 # The largest probability that a pair exactly at the threshold shares no band.
 MAX_MISS_RATE = 1e-7
 
@@ -377,9 +376,8 @@ def _candidate_pairs(shared: Buckets, state: _State) -> Iterator[tuple[Offsets, 
     order = np.argsort(shared.texts, kind="stable").astype(np.int32)
     left = shared.texts[order]
     bucket_starts = np.flatnonzero(np.diff(shared.ends, prepend=-1))
-    bucket = np.repeat(
-        np.arange(len(bucket_starts), dtype=np.int32), np.diff(bucket_starts, append=len(order))
-    )
+    numbers = np.arange(len(bucket_starts), dtype=np.int32)
+    bucket = np.repeat(numbers, np.diff(bucket_starts, append=len(order)))
     done = 0
     while done < len(order):
         clusters = state.cluster.astype(np.int32)[shared.texts]

@@ -1,4 +1,4 @@
-"""Rephrasing as a stage: models are asked for all rows at once, then each shard is judged by their answers."""
+"""Rephrase stage: request completions for all rows, then rewrite each shard from the stored completions."""
 
 from __future__ import annotations
 
@@ -22,72 +22,85 @@ from .clean import CHANGE_COLUMNS
 if TYPE_CHECKING:
     import polars as pl
 
-COMPLETIONS_FILE = "answers.sqlite"  # what the stage's shards rest on, beside them
+# The completions on which the shards of this stage depend; the file is in the same folder.
+COMPLETIONS_FILE = "answers.sqlite"
 
 
 class RephraseStage(Stage):
-    """The rows of the sources in `settings.prompts` in other words; those of others pass as they are.
+    """Rephrase the rows of the sources in `config.prompts`; rows of other sources stay unchanged.
 
-    Refuses, when made, what could not be done: a source or prompt that is not there, an endpoint that may not have
-    the rows, a missing key. An estimate, which asks nobody (`asks=False`), needs neither leave nor key.
+    All requests are sent before the first shard is written; each shard then reads the stored completions. Raises
+    UserError when it is created if a source or prompt does not exist, if the rows must not be sent to an endpoint, or
+    if the API key is missing. With `sends_requests=False`, for an estimate, endpoints and key are not checked.
     """
 
     name: ClassVar[str] = "rephrase"
 
     def __init__(
-        self, asked: Rephrase, root: Path, sources: Sequence[BaseSource], seed: int = 0, *, asks: bool = True
+        self,
+        config: Rephrase,
+        root: Path,
+        sources: Sequence[BaseSource],
+        seed: int = 0,
+        *,
+        sends_requests: bool = True,
     ) -> None:
         names = [source.name for source in sources]
-        for name in asked.prompts:
+        for name in config.prompts:
             if name not in names:
                 guess = nearest(name, names)
                 hint = f"did you mean {guess!r}?" if guess else f"known: {', '.join(names)}"
-                raise UserError(f"rephrase: no source {name!r} in this recipe; {hint}")
-        self.asked = asked
-        self.prompts: dict[str, Prompt] = {name: load_prompt(it, root) for name, it in asked.prompts.items()}
+                raise UserError(f"rephrase.prompts: no source {name!r} in this recipe; {hint}")
+        self.config = config
+        self.prompts: dict[str, Prompt] = {
+            name: load_prompt(prompt, root) for name, prompt in config.prompts.items()
+        }
         self.seed = seed
-        if asks and asked.endpoints:
-            patients = [one.name for one in sources if one.private and one.name in asked.prompts]
-            check_endpoints(asked, patients)
-            api_key(asked)
+        if sends_requests and config.endpoints:
+            patients = [source.name for source in sources if source.private and source.name in config.prompts]
+            check_endpoints(config, patients)
+            api_key(config)
         self._store = (
-            root / Path(asked.store).expanduser() if asked.store else paths.cache() / "answers.sqlite"
+            root / Path(config.store).expanduser() if config.store else paths.cache() / "answers.sqlite"
         )
 
     def settings(self) -> Any:
-        """Who is asked what; not where, how fast, how long or for how much."""
+        """Return what determines the texts; not endpoints, speed, time limits or price."""
         fields = {"model", "tries", "temperature", "max_tokens", "parameters", "on_failure"}
         prompts = {name: [prompt.name, prompt.sha256] for name, prompt in self.prompts.items()}
         return [
-            self.asked.model_dump(mode="json", include=fields),
+            self.config.model_dump(mode="json", include=fields),
             prompts,
             self.seed,
-            bool(self.asked.endpoints),
+            bool(self.config.endpoints),
         ]
 
     def store(self) -> CompletionStore:
-        """The store of answers, opened."""
+        """Open the store of completions."""
         return CompletionStore(self._store)
 
-    def tries(self, shards: Sequence[Shard]) -> Iterator[RowAttempts]:
-        """All rows that a model is to rephrase, in order."""
+    def attempts(self, shards: Sequence[Shard]) -> Iterator[RowAttempts]:
+        """Yield the attempts of every row to rephrase, in order."""
         for shard in shards:
             if prompt := self.prompts.get(shard.source):
                 for texts in shard.read().select(TEXTS).iter_rows(named=True):
-                    yield RowAttempts(self.asked, prompt, texts, self.seed)
+                    yield RowAttempts(self.config, prompt, texts, self.seed)
 
     def prepare(self, shards: Sequence[Shard], folder: Path, on_progress: OnProgress) -> None:
-        if not self.asked.endpoints:
+        if not self.config.endpoints:
             return
         from ..rephrase.client import request_all
 
         accounts = [read_account(shard) or {} for shard in shards if shard.source in self.prompts]
         rows = sum(account.get("kept", 0) for account in accounts)
         with self.store() as store:
-            asked = request_all(
-                self.asked, self.tries(shards), store, lambda done: on_progress("rephrase: ask", done, rows)
+            summary = request_all(
+                self.config,
+                self.attempts(shards),
+                store,
+                lambda done: on_progress("rephrase: requests", done, rows),
             )
-            store.copy(asked.keys, folder / COMPLETIONS_FILE)
+            store.copy(summary.keys, folder / COMPLETIONS_FILE)
 
     def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
         prompt = self.prompts.get(shard.source)
@@ -98,34 +111,38 @@ class RephraseStage(Stage):
         drops: dict[int, Drop] = {}
         changes: list[dict[str, str]] = []
         with (
-            CompletionReader(folder / COMPLETIONS_FILE) if self.asked.endpoints else nullcontext() as answers
-        ):
+            CompletionReader(folder / COMPLETIONS_FILE) if self.config.endpoints else nullcontext()
+        ) as completions:
             for n, row in enumerate(rows):
-                new = self._new(row, prompt, answers, counts)
+                new = self._rephrase(row, prompt, completions, counts)
                 if isinstance(new, Drop):
                     drops[n] = new
                 elif new:
                     changes += self._change(row, new)
         return StageResult(frame=_frame(table, rows), drops=drops, changes=_changes(changes), counts=counts)
 
-    def _new(
-        self, row: dict[str, Any], prompt: Prompt, answers: CompletionReader | None, counts: Counter[str]
+    def _rephrase(
+        self,
+        row: dict[str, Any],
+        prompt: Prompt,
+        completions: CompletionReader | None,
+        counts: Counter[str],
     ) -> dict[str, str] | Drop | None:
-        """A row's new texts, if it gets any, or why it is dropped. Who wrote them is put into the row."""
+        """Return the new texts of a row, the reason to drop it, or None if it stays; sets `generator` in the row."""
         texts = {name: row[name] for name in TEXTS}
-        if answers is None:
+        if completions is None:
             return self._by_rule(texts, counts)
-        tries = RowAttempts(self.asked, prompt, texts, self.seed)
-        found = tries.outcome(answers.answer)
-        if found.texts is not None:
-            row["generator"] = tries.generator(len(found.faults), row["generator"])
+        attempts = RowAttempts(self.config, prompt, texts, self.seed)
+        outcome = attempts.outcome(completions.completion)
+        if outcome.texts is not None:
+            row["generator"] = attempts.generator(len(outcome.faults), row["generator"])
             counts["by the model"] += 1
-            return found.texts
-        reason = _reason(found, answers)
-        if self.asked.on_failure == "reject":
-            return Drop(reason=f"not rephrased: {reason}", evidence={"refused": list(found.faults)})
+            return outcome.texts
+        reason = _reason(outcome, completions)
+        if self.config.on_failure == "reject":
+            return Drop(reason=f"not rephrased: {reason}", evidence={"refused": list(outcome.faults)})
         counts[f"not by the model: {reason}"] += 1
-        if self.asked.on_failure == "rule":
+        if self.config.on_failure == "rule":
             return self._by_rule(texts, counts)
         counts["kept as it was"] += 1
         return None
@@ -136,7 +153,7 @@ class RephraseStage(Stage):
         return new
 
     def _change(self, row: dict[str, Any], new: dict[str, str]) -> Iterator[dict[str, str]]:
-        """Put the new texts into the row, and on_progress what they were."""
+        """Put the new texts into the row, and yield a record for each text that changed."""
         before, was = {name: row[name] for name in TEXTS}, row["id"]
         row.update(new, id=content_id(**new))
         for name in TEXTS:
@@ -151,11 +168,11 @@ class RephraseStage(Stage):
                 }
 
 
-def _reason(found: RowOutcome, answers: CompletionReader) -> str:
-    """Why the last try did not give a row."""
-    if found.next is not None:
-        return answers.failure(found.next.key) or "not answered"
-    return found.faults[-1]
+def _reason(outcome: RowOutcome, completions: CompletionReader) -> str:
+    """Return why the last attempt gave no texts."""
+    if outcome.next is not None:
+        return completions.failure(outcome.next.key) or "no completion"
+    return outcome.faults[-1]
 
 
 def _frame(table: pl.DataFrame, rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
