@@ -16,13 +16,13 @@ import torch
 from rich.console import Console
 
 from medalpaca_train.checkpoint import Progress
-from medalpaca_train.hardware import Hardware, peak, work_of
+from medalpaca_train.hardware import Hardware, count_flops, peak_flops
 from medalpaca_train.loop import StopRequest, Trainer, make_optimizer
 from medalpaca_train.loss import choose_objective
 from medalpaca_train.packing import make_plan
 from medalpaca_train.recipe import Lora, Recipe
 from medalpaca_train.tokenize import Sample
-from medalpaca_train.trackers import read_journal
+from medalpaca_train.trackers import read_metrics
 
 POOL, ROWS, LONGEST = 8_000, 16, 1_024
 LEARNED = 0.57  # share of a row's tokens
@@ -168,12 +168,12 @@ def ours(setting: Setting, pool: Sequence[Sample], seed: int) -> tuple[Measured,
             plan,
             pool,
             [],
-            work_of(model),
-            peak(setting.hardware.device, setting.hardware.compute_dtype),
+            count_flops(model),
+            peak_flops(setting.hardware.device, setting.hardware.compute_dtype),
         )
         start, quiet = Progress(0, 0.0, plan.sha256, "", None), Console(file=io.StringIO())
         measured = measure(setting, model, used, lambda: trainer.fit(start, quiet, StopRequest()))
-        first = next(line["loss"] for line in read_journal(run / "metrics.jsonl") if line["kind"] == "train")
+        first = next(line["loss"] for line in read_metrics(run / "metrics.jsonl") if line["kind"] == "train")
     return measured, first
 
 
@@ -294,14 +294,14 @@ def measure(setting: Setting, model: Any, used: Sequence[Sample], train: Callabl
     return Measured(
         sum(sample.length for sample in used),
         seconds,
-        work_of(model).of((sample.length, sample.supervised) for sample in used),
+        count_flops(model).total((sample.length, sample.supervised) for sample in used),
         torch.cuda.max_memory_allocated() if on_gpu else 0,
     )
 
 
 def as_labels(sample: Sample) -> dict[str, list[int]]:
     ids = sample.ids.tolist()
-    start = max(sample.given, 1)
+    start = max(sample.prompt_length, 1)
     return {"input_ids": ids, "labels": [-100] * start + ids[start:]}
 
 

@@ -22,7 +22,7 @@ from train_arms import ARMS, LONGEST, Measured, Setting, make_pool, small_llama
 
 from medalpaca_data.core.prompt import render
 from medalpaca_data.core.row import Row
-from medalpaca_train.hardware import peak
+from medalpaca_train.hardware import peak_flops
 from medalpaca_train.tokenize import encode
 
 CONSOLE = Console(width=120)
@@ -58,7 +58,7 @@ def compare(title: str, setting: Setting, names: Sequence[str], repeats: int) ->
             CONSOLE.print(f"  {name}: {last.tokens / last.seconds:,.0f} tokens/s", style="dim")
     unit = "s" if setting.hardware.device.type == "cuda" else "CPU s"
     table = Table("arm", f"useful tokens/{unit}", "spread", "ours is", "MFU", "peak GB", title=title)
-    rate = peak(setting.hardware.device, setting.hardware.compute_dtype)
+    rate = peak_flops(setting.hardware.device, setting.hardware.compute_dtype)
     results = {}
     for name in names:
         speeds = sorted(run.tokens / run.seconds for run in runs[name])

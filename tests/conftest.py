@@ -68,7 +68,7 @@ class Pair:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """Made once: what is tested with it is that the parts fit, not what the models know."""
     from medalpaca_data.core.prompt import chat_template, render
-    from medalpaca_train.model import make_model, make_tokenizer
+    from medalpaca_train.model import make_pocket_model, make_pocket_tokenizer
 
     folder = tmp_path_factory.mktemp("pair")
     rows = [
@@ -87,10 +87,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     ]
     (folder / "rows.json").write_text(json.dumps(rows))
     (folder / "exam.jsonl").write_text("".join(json.dumps(question) + "\n" for question in questions))
-    tokenizer = make_tokenizer(render(row["instruction"]) + row["output"] for row in rows)
+    tokenizer = make_pocket_tokenizer(render(row["instruction"]) + row["output"] for row in rows)
     tokenizer.chat_template = chat_template(add_bos=True)
     for name, seed in (("base", 1), ("other", 2)):
-        make_model(tokenizer, seed).save_pretrained(folder / name)
+        make_pocket_model(tokenizer, seed).save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
     keys = ("max_steps=3", "batch_tokens=256", "max_tokens=256", "validation=0", "precision=fp32")
     done = run_command(

@@ -173,9 +173,9 @@ def write_base(folder: Path) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
     from medalpaca_data.core.prompt import chat_template, render
-    from medalpaca_train.model import CONTEXT, make_tokenizer
+    from medalpaca_train.model import CONTEXT_LENGTH, make_pocket_tokenizer
 
-    tokenizer = make_tokenizer(
+    tokenizer = make_pocket_tokenizer(
         render(f"Which drug treats {use}?") + drug for drug, use in zip(DRUGS, USES, strict=True)
     )
     tokenizer.chat_template = chat_template(add_bos=True)
@@ -186,7 +186,7 @@ def write_base(folder: Path) -> None:
         intermediate_size=128,
         num_hidden_layers=2,
         num_attention_heads=4,
-        max_position_embeddings=CONTEXT,
+        max_position_embeddings=CONTEXT_LENGTH,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         tie_word_embeddings=True,

@@ -16,11 +16,11 @@ from medalpaca_data.core.errors import CheckFailed
 from medalpaca_data.show import ProgressBars
 from medalpaca_evalharness.cli import main as exam
 from medalpaca_evalharness.stress.run import Watched as Examined
-from medalpaca_train.canary import show as show_canary
-from medalpaca_train.canary import verdict
-from medalpaca_train.progress import metered
+from medalpaca_train.canary import print_result as show_canary
+from medalpaca_train.canary import summarize
+from medalpaca_train.progress import progress_meter
 from medalpaca_train.recipe import CanaryTest
-from medalpaca_train.run import show_outcome
+from medalpaca_train.run import print_summary
 
 NAMES = ("medical_meadow_wikidoc_patient_information", "stack_exchange_health_questions", "cards")
 STEM = "A patient has these " + " ".join(f"sign{n}" for n in range(24)) + " and which disease is it?"
@@ -193,7 +193,7 @@ def test_what_train_shows_fits(capsys):
         "supervised_tokens": 123_456_789,
     }
     outcome = {"data": counts, "validation_loss": loss, "steps": 123_456, "seconds": 1e6}
-    show_outcome(outcome, Path("/a/directory") / ("of-a-run-with-a-long-name" * 4), "lm_eval", screen)
+    print_summary(outcome, Path("/a/directory") / ("of-a-run-with-a-long-name" * 4), "lm_eval", screen)
     test = CanaryTest(repeats=(1, 10, 100, 10_000), candidates=100_000)
     groups = [
         {"repeats": n, "patients": 4, "exposure_bits": 16.6, "extracted": 4, "p_by_chance": 1.23e-16}
@@ -205,7 +205,7 @@ def test_what_train_shows_fits(capsys):
             "chance_bits": 1.4,
             "most_bits": 16.6,
             "test": test.model_dump(),
-            "verdict": verdict(groups),
+            "verdict": summarize(groups),
         },
         screen,
     )
@@ -215,7 +215,7 @@ def test_what_train_shows_fits(capsys):
 @pytest.mark.parametrize("columns", [80, 120])
 def test_live_bars_fit(columns, capsys):
     screen = on_a_terminal(columns)
-    with metered(screen, 0, 12_345, Fast(), 1.0) as meter:
+    with progress_meter(screen, 0, 12_345, Fast(), 1.0) as meter:
         meter._started -= 100  # seconds
         meter.step(1_234, 12.345, 12_345_678, 0.0)
     with ProgressBars(screen) as bars:

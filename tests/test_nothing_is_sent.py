@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from medalpaca_data.recipe import builtin_recipes, load_recipe
-from medalpaca_train.recipe import CanaryTest, Recipe, built_in, find_recipe
+from medalpaca_train.recipe import CanaryTest, Recipe, built_in_recipes, read_recipe
 
 SENDING = re.compile(
     r"hub|push|upload|share|sharing|track|report_to|endpoint|host|publish|send|telemetr|server|webhook|api|monitor|pwa|"
@@ -62,9 +62,9 @@ def assert_quiet(configuration: dict[str, Any]) -> None:
             assert value == QUIET[key], key
 
 
-@pytest.mark.parametrize("name", sorted(built_in()))
+@pytest.mark.parametrize("name", sorted(built_in_recipes()))
 def test_no_training_recipe(name):
-    recipe = find_recipe(name, [f"{key}=x" for key in ("model", "data")])[1]
+    recipe = read_recipe(name, [f"{key}=x" for key in ("model", "data")])[1]
     assert_quiet(recipe.model_dump(mode="json"))
 
 

@@ -132,7 +132,11 @@ def test_an_answer_whose_tags_part_two_digits_is_rejected(write, tmp_path):
         TRAIN.replace("keep it &lt;", "10<sup>9</sup>/L").replace("for help", "CO<sub>2</sub>"),
     )
     _, joined, _, kept, *_ = MEDIQA(path="TrainingSet1.xml").records(tmp_path)
-    assert (joined.location, joined.reason, joined.evidence) == ("line 3 answer 1", JOINED, {"digits": "10|9"})
+    assert (joined.location, joined.reason, joined.evidence) == (
+        "line 3 answer 1",
+        JOINED,
+        {"digits": "10|9"},
+    )
     assert kept.output == "Ask CO2 if it lasts."
 
 

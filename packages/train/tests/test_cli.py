@@ -1,11 +1,10 @@
-"""The command: quick help, one-line errors with exit code 2, reserved words."""
+"""The command line: one-line errors with exit code 2, preview, published recipes, the Python API."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,24 +13,6 @@ from medalpaca_data.core.errors import UserError
 from medalpaca_train.cli import main
 
 COMMAND = str(Path(sys.executable).parent / "train")
-
-
-def test_help_is_instant() -> None:
-    best = 9.0
-    for _ in range(3):
-        began = time.monotonic()
-        done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True)
-        best = min(best, time.monotonic() - began)
-        assert done.returncode == 0
-        assert "--preview" in done.stdout
-    assert best < 0.5
-
-
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as exit_:
-        main(["--version"])
-    assert exit_.value.code == 0
-    assert capsys.readouterr().out.startswith("train ")
 
 
 def test_error_is_one_line_and_exit_code_2() -> None:
@@ -62,7 +43,7 @@ def test_error_is_one_line_and_exit_code_2() -> None:
         (["lora", "model=m", "data=d", "seed=99999999999999999"], "key 'seed': Input should be less than"),
         (["pokcet"], "no recipe 'pokcet'.*did you mean 'pocket'"),
         (["nowhere.yaml"], "nowhere.yaml: no such file"),
-        (["lora", "full"], "one recipe at a time"),
+        (["lora", "full"], "2 recipes given .lora, full."),
         (["lora", "model=m", "data=nowhere.json"], "nowhere.json: no such data file or directory"),
     ],
 )
@@ -73,7 +54,7 @@ def test_bad_recipes(words: list[str], message: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["file/run", "/proc/nope/run"])
-def test_out_that_cannot_be_made_is_refused_before_any_work(
+def test_out_that_cannot_be_written_is_refused_before_any_work(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if where.startswith("/proc") and not Path("/proc").is_dir():
@@ -86,9 +67,7 @@ def test_out_that_cannot_be_made_is_refused_before_any_work(
 
 
 @pytest.mark.parametrize("method", ["lora", pytest.param("full", marks=pytest.mark.slow)])
-def test_libraries_do_not_speak_on_the_users_screen(
-    base: Path, data: Path, tmp_path: Path, method: str
-) -> None:
+def test_libraries_print_nothing(base: Path, data: Path, tmp_path: Path, method: str) -> None:
     words = [f"model={base}", f"data={data}", f"out={tmp_path / 'out'}", "max_steps=1", "max_tokens=128"]
     done = subprocess.run([COMMAND, method, *words], capture_output=True, text=True)
     assert done.returncode == 0
@@ -99,10 +78,10 @@ def test_libraries_do_not_speak_on_the_users_screen(
 
 def test_second_train_on_one_out_is_refused(base: Path, data: Path, tmp_path: Path) -> None:
     pytest.importorskip("fcntl")
-    from medalpaca_train.run_dir import alone
+    from medalpaca_train.run_dir import run_lock
 
     out = tmp_path / "out"
-    with alone(out):
+    with run_lock(out):
         done = subprocess.run(
             [COMMAND, "lora", f"model={base}", f"data={data}", f"out={out}"], capture_output=True, text=True
         )
@@ -120,14 +99,14 @@ def test_bad_rows_are_named(base: Path, tmp_path: Path) -> None:
     where = [f"model={base}", f"out={tmp_path / 'out'}"]
     with pytest.raises(UserError, match=r"broken.jsonl line 17: not valid JSON"):
         main(["lora", *where, f"data={broken}"])
-    silent = tmp_path / "silent.json"
-    silent.write_text(json.dumps([json.loads(good), {"instruction": "a", "input": ""}]))
-    with pytest.raises(UserError, match=r"silent.json row 2: no key 'output'"):
-        main(["lora", *where, f"data={silent}"])
+    no_output = tmp_path / "no_output.json"
+    no_output.write_text(json.dumps([json.loads(good), {"instruction": "a", "input": ""}]))
+    with pytest.raises(UserError, match=r"no_output.json row 2: no key 'output'"):
+        main(["lora", *where, f"data={no_output}"])
     assert not (tmp_path / "out").exists()
 
 
-def test_models_that_are_not_there(data: Path, tmp_path: Path) -> None:
+def test_missing_models(data: Path, tmp_path: Path) -> None:
     where = [f"data={data}", f"out={tmp_path / 'out'}"]
     with pytest.raises(UserError, match=r"/no/where: no such directory, and not a hub id"):
         main(["lora", "model=/no/where", *where])
@@ -149,35 +128,35 @@ def test_preview_colours_the_answer_and_writes_nothing(
     base: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["lora", f"model={base}", f"data={data}", f"out={tmp_path / 'out'}", "--preview"]) == 0
-    said = capsys.readouterr().out
-    assert "### Response:" in said
-    assert "</s>" in said
+    output = capsys.readouterr().out
+    assert "### Response:" in output
+    assert "</s>" in output
     assert not (tmp_path / "out").exists()
 
 
 def test_preview_styles(tokenizer: object, rows: list[object]) -> None:
-    from medalpaca_train.tokenize import coloured, encode
+    from medalpaca_train.tokenize import coloured_text, encode
 
     samples = encode(rows, tokenizer, max_tokens=256, loss="answer").samples  # type: ignore[arg-type]
-    text = coloured(samples[0], tokenizer)
+    text = coloured_text(samples[0], tokenizer)
     parts = [(text.plain[span.start : span.end], str(span.style)) for span in text.spans]
     assert parts[0] == ("<s>", "dim reverse")
     assert parts[-2:] == [("It treats pain.", "bold green"), ("</s>", "bold green reverse")]
 
 
 def test_every_recipe_key_is_in_the_readme() -> None:
-    from medalpaca_train.recipe import Lora, Recipe, built_in
+    from medalpaca_train.recipe import Lora, Recipe, built_in_recipes
 
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     for key in [
         *(set(Recipe.model_fields) - {"lora"}),
         *(f"lora.{key}" for key in Lora.model_fields),
-        *built_in(),
+        *built_in_recipes(),
     ]:
         assert f"`{key}`" in readme, key
 
 
-# As published: the defaults of the 2023 code for its 8-bit LoRA, and its older README's command for all weights.
+# The defaults of the 2023 code for its 8-bit LoRA, and its older README's command for all weights.
 PUBLISHED = {
     "medalpaca-2023": {
         "method": "lora",
@@ -226,26 +205,56 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_every_published_hyper_parameter(name: str) -> None:
-    from medalpaca_train.recipe import _flat, find_recipe
+def test_recipes_have_the_published_hyperparameters(name: str) -> None:
+    from medalpaca_train.recipe import _flatten, read_recipe
 
-    _, recipe = find_recipe(name, ["model=m", "data=d"])
-    values = _flat(recipe.model_dump(mode="json"))
+    _, recipe = read_recipe(name, ["model=m", "data=d"])
+    values = _flatten(recipe.model_dump(mode="json"))
     assert {key: values[key] for key in PUBLISHED[name]} == PUBLISHED[name]
 
 
-def test_qlora_is_that_of_the_paper() -> None:
+def test_qlora_has_the_settings_of_the_paper() -> None:
     """NF4 with double quantisation, bf16 arithmetic, every linear layer (arXiv 2305.14314, section 3)."""
     import torch
 
-    from medalpaca_train.model import settings
-    from medalpaca_train.recipe import find_recipe
+    from medalpaca_train.model import quantization_kwargs
+    from medalpaca_train.recipe import read_recipe
 
-    _, recipe = find_recipe("qlora", ["model=m", "data=d"])
+    _, recipe = read_recipe("qlora", ["model=m", "data=d"])
     assert (recipe.method, recipe.precision, recipe.lora.target_modules) == ("lora", "bf16", "all-linear")
-    assert settings(recipe.quantization, torch.bfloat16) == {
+    assert quantization_kwargs(recipe.quantization, torch.bfloat16) == {
         "load_in_4bit": True,
         "bnb_4bit_quant_type": "nf4",
         "bnb_4bit_use_double_quant": True,
         "bnb_4bit_compute_dtype": "bfloat16",
     }
+
+
+API = """
+import sys
+import medalpaca_train
+
+assert not {"torch", "transformers", "pydantic"} & sys.modules.keys()
+assert {"Recipe", "load_run", "read_recipe", "train"} <= set(dir(medalpaca_train))
+model, data, out = sys.argv[1:]
+recipe = medalpaca_train.Recipe(model=model, data=data, out=out, max_tokens=128, batch_tokens=256, max_steps=1)
+assert "torch" not in sys.modules
+run = medalpaca_train.train(recipe)
+assert str(run) == out
+model, tokenizer = medalpaca_train.load_run(run)
+assert model(**tokenizer("a", return_tensors="pt")).logits.shape[-1] == model.config.vocab_size
+"""
+
+
+def test_python_api_is_lazy_and_trains(base: Path, data: Path, tmp_path: Path) -> None:
+    words = [str(base), str(data), str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, "-c", API, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "README.md").read_text().count("# run\n") == 1
+
+
+def test_unknown_attribute_of_the_package() -> None:
+    import medalpaca_train
+
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        _ = medalpaca_train.trian

@@ -1,6 +1,6 @@
-"""Several processes learn what one does: the same losses and weights, in the same run directory, and they end together.
+"""Several processes learn what one process learns: the same losses, weights and files; and they all end together.
 
-The processes are real and talk over gloo; they are forked, so that they need not import everything anew.
+The processes are real and communicate over gloo. They are forked, so that they need not import everything again.
 """
 
 from __future__ import annotations
@@ -30,23 +30,27 @@ from safetensors.torch import load_file
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_train import cli, loop
-from medalpaca_train.distributed import share
+from medalpaca_train.distributed import assign_work
 from medalpaca_train.estimate import Estimate
-from medalpaca_train.process_group import ALONE, World, find_world
+from medalpaca_train.process_group import SINGLE_PROCESS, ProcessGroup, read_process_group
 from medalpaca_train.tokenize import Sample
-from medalpaca_train.trackers import read_journal
+from medalpaca_train.trackers import read_metrics
 
-Go = Callable[..., tuple[Path, str]]
-PATIENCE = 240  # seconds until processes that hang are killed; the machine may be busy
+RunTraining = Callable[..., tuple[Path, str]]
+# Seconds until hanging processes are killed; the machine may be busy.
+TIMEOUT = 240
 
 
 @dataclass
-class Ended:
-    """How a process ended, and what it said."""
+class ProcessResult:
+    """Exit code and output of a process."""
 
     code: int
     out: str
     err: str
+
+
+TrainProcesses = Callable[..., list[ProcessResult]]
 
 
 def _process(
@@ -60,7 +64,7 @@ def _process(
         os.dup2(os.open(folder / f"{rank}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), place)
     sys.stdout, sys.stderr = io.open(1, "w", closefd=False), io.open(2, "w", closefd=False)  # noqa: UP020, SIM115
     sys.argv = ["train", *words]
-    # A forked process runs no exit handlers by itself: its own are run below, and not pytest's.
+    # A forked process runs no exit handlers: its own are run below, and pytest's are not.
     atexit._clear()
     before(rank)
     try:
@@ -72,14 +76,14 @@ def _process(
 
 
 @pytest.fixture
-def together(settings: dict[str, Any], tmp_path: Path) -> Callable[..., list[Ended]]:
-    """Train with changed settings in several processes; returns how each ended."""
+def train_processes(settings: dict[str, Any], tmp_path: Path) -> TrainProcesses:
+    """Train `settings` with changes in several processes; return the result of each."""
 
     def call(
         *, size: int = 2, before: Callable[[int], None] = lambda rank: None, **changes: Any
-    ) -> list[Ended]:
-        recipe = tmp_path / "together.yaml"
-        # Said, so that nothing is looked for: the sieve's threads (polars) would not survive the fork.
+    ) -> list[ProcessResult]:
+        recipe = tmp_path / "train_processes.yaml"
+        # Set, so that rows are not searched for identifiers: the threads of polars do not survive a fork.
         recipe.write_text(yaml.safe_dump({"patient_text": False} | settings | changes))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -91,19 +95,21 @@ def together(settings: dict[str, Any], tmp_path: Path) -> Callable[..., list[End
         ]
         for process in processes:
             process.start()
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         for process in processes:
             process.join(max(0, deadline - time.monotonic()))
         hung = [process for process in processes if process.is_alive()]
         for process in hung:
             process.kill()
             process.join()
-        ended = [
-            Ended(p.exitcode or 0, *((tmp_path / f"{rank}.{end}").read_text() for end in ("out", "err")))
+        results = [
+            ProcessResult(
+                p.exitcode or 0, *((tmp_path / f"{rank}.{end}").read_text() for end in ("out", "err"))
+            )
             for rank, p in enumerate(processes)
         ]
-        assert not hung, ended
-        return ended
+        assert not hung, results
+        return results
 
     return call
 
@@ -113,48 +119,53 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(file)
 
 
-def assert_same(run: Path, whole: Path, most: float = 1e-6) -> None:
-    """Every loss of every step and validation, every gradient norm, every weight."""
-    one, two = read_journal(whole / "metrics.jsonl"), read_journal(run / "metrics.jsonl")
+def assert_same(run: Path, reference: Path, most: float = 1e-6) -> None:
+    """Compare every loss, gradient norm and weight."""
+    one, two = read_metrics(reference / "metrics.jsonl"), read_metrics(run / "metrics.jsonl")
     assert [(line["kind"], line["step"]) for line in one] == [(line["kind"], line["step"]) for line in two]
     for here, there in zip(one, two, strict=True):
         assert there["loss"] == pytest.approx(here["loss"], rel=most)
         # torch's sum of squares of a large fp32 matrix is off by 1e-5 itself, and by less over each half of it.
         assert there.get("grad_norm", 0) == pytest.approx(here.get("grad_norm", 0), rel=max(most, 1e-5))
-    ours, theirs = weights(run), weights(whole)
-    assert ours.keys() == theirs.keys()
-    for name, weight in theirs.items():
-        assert ours[name].dtype == weight.dtype
-        torch.testing.assert_close(ours[name], weight, rtol=0, atol=most)
-    assert {path.name for path in run.iterdir()} == {path.name for path in whole.iterdir()}
+    own, expected = weights(run), weights(reference)
+    assert own.keys() == expected.keys()
+    for name, weight in expected.items():
+        assert own[name].dtype == weight.dtype
+        torch.testing.assert_close(own[name], weight, rtol=0, atol=most)
+    assert {path.name for path in run.iterdir()} == {path.name for path in reference.iterdir()}
 
 
-def assert_went_well(ended: list[Ended]) -> None:
-    assert [end.code for end in ended] == [0] * len(ended), ended
-    assert not any(end.err for end in ended), ended
-    assert not any(end.out for end in ended[1:]), ended
+def assert_success(results: list[ProcessResult]) -> None:
+    assert [result.code for result in results] == [0] * len(results), results
+    assert not any(result.err for result in results), results
+    assert not any(result.out for result in results[1:]), results
 
 
-# Three micro-batches a step, the last step of an epoch has one: never as many for both.
+# Three micro-batches per step, one in the last step of an epoch: the two processes never have equally many.
 UNEVEN = {"batch_tokens": 128, "accumulate": 3}
 
 
 @pytest.mark.parametrize(("method", "shard"), [("lora", "none"), ("full", "full")])
-def test_two_processes_learn_what_one_does(
-    go: Go, together: Callable[..., list[Ended]], tmp_path: Path, base: Path, method: str, shard: str
+def test_two_processes_learn_what_one_learns(
+    run_training: RunTraining,
+    train_processes: TrainProcesses,
+    tmp_path: Path,
+    base: Path,
+    method: str,
+    shard: str,
 ) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     changes = {**UNEVEN, "epochs": 1, "method": method, "lora": {"r": 4, "alpha": 8, "dropout": 0.2}}
-    whole, _ = go(out=str(tmp_path / "whole"), **changes)
-    ended = together(**changes, shard=shard)
-    assert_went_well(ended)
+    reference, _ = run_training(out=str(tmp_path / "reference"), **changes)
+    results = train_processes(**changes, shard=shard)
+    assert_success(results)
     run = tmp_path / "run"
-    assert_same(run, whole)
-    said = ended[0].out
+    assert_same(run, reference)
+    output = results[0].out
     held = "the whole model in each (DDP)" if shard == "none" else "a share of every weight in each (FSDP2)"
-    assert f"2 processes, 2 on this node, over gloo: {held}" in said
+    assert f"2 processes, 2 on this node, over gloo: {held}" in output
     assert json.loads((run / "manifest.json").read_text())["hardware"]["processes"] == 2
     if method == "lora":
         PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), run)
@@ -177,44 +188,52 @@ def test_two_processes_learn_what_one_does(
     ],
     ids=str,
 )
-def test_however_they_learn(
-    go: Go, together: Callable[..., list[Ended]], tmp_path: Path, changes: dict[str, Any], shard: str
+def test_all_methods_with_two_processes(
+    run_training: RunTraining,
+    train_processes: TrainProcesses,
+    tmp_path: Path,
+    changes: dict[str, Any],
+    shard: str,
 ) -> None:
     changes = UNEVEN | {"epochs": 2} | changes
-    whole, _ = go(out=str(tmp_path / "whole"), **changes)
-    assert_went_well(together(**changes, shard=shard))
-    assert_same(tmp_path / "run", whole)
+    reference, _ = run_training(out=str(tmp_path / "reference"), **changes)
+    assert_success(train_processes(**changes, shard=shard))
+    assert_same(tmp_path / "run", reference)
 
 
 @pytest.mark.slow  # two trainings each
 @pytest.mark.parametrize("shard", ["none", "full"])
 def test_processes_without_work_do_not_change_the_sum(
-    go: Go, together: Callable[..., list[Ended]], tmp_path: Path, shard: str
+    run_training: RunTraining, train_processes: TrainProcesses, tmp_path: Path, shard: str
 ) -> None:
     changes: dict[str, Any] = {"method": "full", "epochs": 1, "accumulate": 1}
-    whole, _ = go(out=str(tmp_path / "whole"), **changes)
-    ended = together(size=3, **changes, shard=shard)
-    assert_went_well(ended)
-    assert_same(tmp_path / "run", whole)
-    assert "only 1 of 3 processes have work" in ended[0].out
-    assert "accumulate=3 makes more" in ended[0].out
+    reference, _ = run_training(out=str(tmp_path / "reference"), **changes)
+    results = train_processes(size=3, **changes, shard=shard)
+    assert_success(results)
+    assert_same(tmp_path / "run", reference)
+    assert "only 1 of 3 processes have work" in results[0].out
+    assert "accumulate=3 makes more" in results[0].out
 
 
 @pytest.mark.slow  # two trainings each
 @pytest.mark.parametrize("shard", ["none", "full"])
-def test_bf16(go: Go, together: Callable[..., list[Ended]], tmp_path: Path, shard: str) -> None:
+def test_bf16(run_training: RunTraining, train_processes: TrainProcesses, tmp_path: Path, shard: str) -> None:
     changes: dict[str, Any] = {**UNEVEN, "epochs": 2, "precision": "bf16"}
-    whole, _ = go(out=str(tmp_path / "whole"), **changes)
-    assert_went_well(together(**changes, shard=shard))
-    assert_same(tmp_path / "run", whole, most=1e-3)
+    reference, _ = run_training(out=str(tmp_path / "reference"), **changes)
+    assert_success(train_processes(**changes, shard=shard))
+    assert_same(tmp_path / "run", reference, most=1e-3)
 
 
 @pytest.mark.slow  # two trainings each
 @pytest.mark.parametrize("shard", ["none", "full"])
 def test_a_model_that_cannot_be_packed(
-    together: Callable[..., list[Ended]], go: Go, tmp_path: Path, tokenizer: Any, shard: str
+    train_processes: TrainProcesses,
+    run_training: RunTraining,
+    tmp_path: Path,
+    tokenizer: Any,
+    shard: str,
 ) -> None:
-    """Rows are padded in groups then, of which the processes have different numbers."""
+    """Rows are padded in groups, and the processes have different numbers of groups."""
     from transformers import Gemma2Config, Gemma2ForCausalLM
 
     torch.manual_seed(2)
@@ -227,19 +246,19 @@ def test_a_model_that_cannot_be_packed(
     model.save_pretrained(tmp_path / "gemma")
     tokenizer.save_pretrained(tmp_path / "gemma")
     changes: dict[str, Any] = {**UNEVEN, "epochs": 1, "model": str(tmp_path / "gemma"), "method": "full"}
-    whole, said = go(out=str(tmp_path / "whole"), **changes)
-    assert "slower path" in said
-    assert_went_well(together(**changes, shard=shard))
-    assert_same(tmp_path / "run", whole)
+    reference, output = run_training(out=str(tmp_path / "reference"), **changes)
+    assert "slower path" in output
+    assert_success(train_processes(**changes, shard=shard))
+    assert_same(tmp_path / "run", reference)
 
 
-def dying(number: int, how: Callable[[], None]) -> Callable[[int], None]:
-    """For `before`: process 1 does `how` before step `number` (from 0). The change stays in that process."""
+def in_process_1(number: int, action: Callable[[], None]) -> Callable[[int], None]:
+    """Return a value for `before`: process 1 calls `action` before step `number` (from 0)."""
     step = loop.Trainer._step
 
     def stepping(self: loop.Trainer, at: int, *others: Any) -> dict[str, Any]:
         if at == number:
-            how()
+            action()
         return step(self, at, *others)
 
     def before(rank: int) -> None:
@@ -257,142 +276,142 @@ def dying(number: int, how: Callable[[], None]) -> Callable[[int], None]:
 )
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_killed_and_continued_by_another_number(
-    go: Go,
-    together: Callable[..., list[Ended]],
+    run_training: RunTraining,
+    train_processes: TrainProcesses,
     tmp_path: Path,
     method: str,
     first: tuple[int, str],
     second: tuple[int, str],
 ) -> None:
     changes: dict[str, Any] = {**UNEVEN, "method": method, "eval_every": 3}
-    whole, _ = go(out=str(tmp_path / "whole"), **changes)
-    before = dying(6, lambda: os.kill(os.getpid(), signal.SIGKILL))
-    ended = together(size=first[0], shard=first[1], before=before, **changes)
-    assert ended[1].code == -signal.SIGKILL
-    assert [end.code for end in ended if end is not ended[1]] == [1] * (first[0] - 1)
-    # One of those that are left speaks, in one line.
-    assert "".join(end.err for end in ended) == (
-        "error: another process of this run has ended; the same command continues\n"
+    reference, _ = run_training(out=str(tmp_path / "reference"), **changes)
+    before = in_process_1(6, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    results = train_processes(size=first[0], shard=first[1], before=before, **changes)
+    assert results[1].code == -signal.SIGKILL
+    assert [result.code for result in results if result is not results[1]] == [1] * (first[0] - 1)
+    # Exactly one of the remaining processes prints one line.
+    assert "".join(result.err for result in results) == (
+        "error: another process of this run has results; the same command continues\n"
     )
     if second[0] == 1:
-        _, said = go(**changes)
+        _, output = run_training(**changes)
     else:
-        ended = together(size=second[0], shard=second[1], **changes)
-        assert_went_well(ended)
-        said = ended[0].out
-    assert f"resuming from step 4 of 16, saved by {first[0]} and continued by {second[0]} process" in said
-    assert_same(tmp_path / "run", whole)
+        results = train_processes(size=second[0], shard=second[1], **changes)
+        assert_success(results)
+        output = results[0].out
+    assert f"resuming from step 4 of 16, saved by {first[0]} and continued by {second[0]} process" in output
+    assert_same(tmp_path / "run", reference)
 
 
 @pytest.mark.slow  # two trainings each
 @pytest.mark.parametrize("shard", ["none", "full"])
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_one_stops_all_and_saves_once(
-    go: Go,
-    together: Callable[..., list[Ended]],
+    run_training: RunTraining,
+    train_processes: TrainProcesses,
     tmp_path: Path,
     sent: signal.Signals,
     shard: str,
 ) -> None:
     changes: dict[str, Any] = {**UNEVEN, "method": "full", "shard": shard}
-    whole, _ = go(out=str(tmp_path / "whole"), **changes)
-    ended = together(before=dying(5, lambda: os.kill(os.getpid(), sent)), **changes)
-    assert [end.code for end in ended] == [0 if sent == signal.SIGTERM else 130] * 2, ended
-    assert ended[0].out.count("saved at step 6 of 16; the same command continues") == 1
-    assert "".join(end.err for end in ended) == ("" if sent == signal.SIGTERM else "interrupted\n")
-    ended = together(**changes)
-    assert_went_well(ended)
-    assert "resuming from step 6 of 16\n" in ended[0].out
-    assert_same(tmp_path / "run", whole)
+    reference, _ = run_training(out=str(tmp_path / "reference"), **changes)
+    results = train_processes(before=in_process_1(5, lambda: os.kill(os.getpid(), sent)), **changes)
+    assert [result.code for result in results] == [0 if sent == signal.SIGTERM else 130] * 2, results
+    assert results[0].out.count("saved at step 6 of 16; the same command continues") == 1
+    assert "".join(result.err for result in results) == ("" if sent == signal.SIGTERM else "interrupted\n")
+    results = train_processes(**changes)
+    assert_success(results)
+    assert "resuming from step 6 of 16\n" in results[0].out
+    assert_same(tmp_path / "run", reference)
 
 
-def test_an_error_that_all_meet_is_said_once(together: Callable[..., list[Ended]]) -> None:
-    ended = together(data="/no/where.json")
-    assert [end.code for end in ended] == [2, 2]
-    assert ended[0].err == "error: /no/where.json: no such data file or directory\n"
-    assert ended[1].err == ""
+def test_error_of_all_processes_is_printed_once(train_processes: TrainProcesses) -> None:
+    results = train_processes(data="/no/where.json")
+    assert [result.code for result in results] == [2, 2]
+    assert results[0].err == "error: /no/where.json: no such data file or directory\n"
+    assert results[1].err == ""
 
 
-@pytest.mark.slow  # imports, and waits to hear whether the first meets it too
-def test_an_error_that_one_meets_is_said_by_that_one(
-    together: Callable[..., list[Ended]], tmp_path: Path, data: Path
+@pytest.mark.slow  # imports, and waits for the main process's error
+def test_error_of_one_process_is_printed_by_it(
+    train_processes: TrainProcesses, tmp_path: Path, data: Path
 ) -> None:
-    def elsewhere(rank: int) -> None:
+    def change_directory(rank: int) -> None:
         folder = tmp_path / f"node{rank}"
         folder.mkdir()
         (folder / "rows.json").write_text(data.read_text() if rank == 0 else "[]")
         os.chdir(folder)
 
-    ended = together(data="rows.json", before=elsewhere)
-    assert [end.code for end in ended] == [2, 2], ended
-    assert "".join(end.err for end in ended).count("\n") == 1
-    assert ended[1].err.startswith("error: process 1 of 2: ")
+    results = train_processes(data="rows.json", before=change_directory)
+    assert [result.code for result in results] == [2, 2], results
+    assert "".join(result.err for result in results).count("\n") == 1
+    assert results[1].err.startswith("error: process 1 of 2: ")
 
 
 @pytest.mark.slow  # a training
 def test_other_data_on_another_node_is_refused(
-    together: Callable[..., list[Ended]], tmp_path: Path, data: Path
+    train_processes: TrainProcesses, tmp_path: Path, data: Path
 ) -> None:
-    def elsewhere(rank: int) -> None:
+    def change_directory(rank: int) -> None:
         folder = tmp_path / f"node{rank}"
         folder.mkdir()
         rows = data.read_text()
         (folder / "rows.json").write_text(rows if rank == 0 else rows.replace("pain", "paint"))
         os.chdir(folder)
 
-    ended = together(data="rows.json", before=elsewhere)
-    assert [end.code for end in ended] == [2, 2], ended
-    assert [end.err for end in ended] == [
-        "error: data= is not the same for process 1 as for the first; give a place that all nodes share\n",
+    results = train_processes(data="rows.json", before=change_directory)
+    assert [result.code for result in results] == [2, 2], results
+    assert [result.err for result in results] == [
+        "error: data= differs between process 1 and process 0; give a path on a file system that all nodes share\n",
         "",
     ]
 
 
 @pytest.mark.slow  # two trainings
 @pytest.mark.parametrize("shard", ["none", "full"])
-def test_a_full_disk_ends_all(together: Callable[..., list[Ended]], tmp_path: Path, shard: str) -> None:
-    def small(rank: int) -> None:
+def test_a_full_disk_ends_all(train_processes: TrainProcesses, tmp_path: Path, shard: str) -> None:
+    def limit_file_size(rank: int) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
-    ended = together(method="full", shard=shard, before=small)
-    assert [end.code for end in ended] == [2, 2], ended
-    assert "the checkpoint of step 4 cannot be written" in ended[0].err
-    assert ended[0].err.count("\n") == 1
-    assert ended[1].err == ""
-    assert_went_well(together(method="full", shard=shard))
+    results = train_processes(method="full", shard=shard, before=limit_file_size)
+    assert [result.code for result in results] == [2, 2], results
+    assert "the checkpoint of step 4 cannot be written" in results[0].err
+    assert results[0].err.count("\n") == 1
+    assert results[1].err == ""
+    assert_success(train_processes(method="full", shard=shard))
 
 
 @pytest.mark.slow  # a training
-def test_a_loss_that_is_no_number_is_said_once(together: Callable[..., list[Ended]]) -> None:
-    ended = together(method="full", learning_rate=1e30, warmup=0, max_grad_norm=1e30)
-    assert [end.code for end in ended] == [2, 2], ended
-    assert "look at these rows or lower learning_rate" in ended[0].err
-    assert [end.err.count("\n") for end in ended] == [1, 0]
+def test_loss_that_is_not_finite_is_printed_once(train_processes: TrainProcesses) -> None:
+    results = train_processes(method="full", learning_rate=1e30, warmup=0, max_grad_norm=1e30)
+    assert [result.code for result in results] == [2, 2], results
+    assert "check these rows or lower learning_rate" in results[0].err
+    assert [result.err.count("\n") for result in results] == [1, 0]
 
 
 @pytest.mark.slow  # two trainings
-def test_a_finished_run_is_left_alone_and_a_held_one_refused(
-    go: Go, together: Callable[..., list[Ended]], tmp_path: Path
+def test_finished_run_is_unchanged_and_locked_run_refused(
+    run_training: RunTraining, train_processes: TrainProcesses, tmp_path: Path
 ) -> None:
-    from medalpaca_train.run_dir import alone
+    from medalpaca_train.run_dir import run_lock
 
-    with alone(tmp_path / "run"):
-        ended = together(max_steps=2)
-    assert [end.code for end in ended] == [2, 2], ended
-    assert ended[0].err.startswith("error: another train is running in")
-    assert ended[1].err == ""
-    go(max_steps=2)
-    ended = together(max_steps=2)
-    assert_went_well(ended)
-    assert "is a finished run of this recipe; nothing to do" in ended[0].out
+    with run_lock(tmp_path / "run"):
+        results = train_processes(max_steps=2)
+    assert [result.code for result in results] == [2, 2], results
+    assert results[0].err.startswith("error: another train is running in")
+    assert results[1].err == ""
+    run_training(max_steps=2)
+    results = train_processes(max_steps=2)
+    assert_success(results)
+    assert "is a finished run of this recipe; nothing to do" in results[0].out
 
 
 @given(
     st.lists(st.lists(st.integers(2, 60), min_size=1, max_size=5), min_size=1, max_size=9),
     st.integers(1, 5),
 )
-def test_shares_are_equally_many_and_count_every_row_once(steps: list[list[int]], size: int) -> None:
+def test_work_is_balanced_and_counts_every_row_once(steps: list[list[int]], size: int) -> None:
     import numpy as np
 
     flat = [length for lengths in steps for length in lengths]
@@ -403,32 +422,34 @@ def test_shares_are_equally_many_and_count_every_row_once(steps: list[list[int]]
     def parts(rows: Sequence[Sample]) -> list[list[Sample]]:
         return [[row] for row in rows if row.length > 30] + [[row for row in rows if row.length <= 30]]
 
-    shares = [share(micro, samples, parts, World(rank, size)) for rank in range(size)]
+    shares = [assign_work(micro, samples, parts, ProcessGroup(rank, size)) for rank in range(size)]
     assert len({len(parts) for parts in shares}) == 1
     counted = [s.row_id for parts in shares for part in parts if part.counted for s in part.samples]
     assert sorted(counted, key=int) == [sample.row_id for sample in samples]
     assert all(part.samples for parts in shares for part in parts if not part.counted)
 
 
-def test_the_estimate_of_one_among_several() -> None:
-    guess = Estimate(weights=160, training=480, activations=70, checkpointed=7, seconds=80.0, free=1000)
-    world, cpu, gpu = World(0, 8, 0, 4), torch.device("cpu"), torch.device("cuda")
-    assert guess.shared(ALONE, cpu, sharded=True) == guess
-    assert guess.shared(world, cpu, sharded=False).total(checkpointing=False) == 710
-    assert guess.shared(world, cpu, sharded=True).total(checkpointing=False) == 150
-    assert [guess.shared(world, on, sharded=True).free for on in (cpu, gpu)] == [250, 1000]
-    assert guess.shared(world, cpu, sharded=False).seconds == 10
+def test_estimate_per_process() -> None:
+    expected = Estimate(
+        weights=160, training_state=480, activations=70, checkpointed=7, seconds=80.0, free=1000
+    )
+    world, cpu, gpu = ProcessGroup(0, 8, 0, 4), torch.device("cpu"), torch.device("cuda")
+    assert expected.per_process(SINGLE_PROCESS, cpu, sharded=True) == expected
+    assert expected.per_process(world, cpu, sharded=False).total(checkpointing=False) == 710
+    assert expected.per_process(world, cpu, sharded=True).total(checkpointing=False) == 150
+    assert [expected.per_process(world, on, sharded=True).free for on in (cpu, gpu)] == [250, 1000]
+    assert expected.per_process(world, cpu, sharded=False).seconds == 10
 
 
-def test_who_we_are() -> None:
+def test_ranks_from_the_environment() -> None:
     torchrun = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
     where = {"MASTER_ADDR": "node1", "MASTER_PORT": "29500"}
-    assert find_world(torchrun | where) == World(3, 4, 1, 2)
-    assert find_world({}) == find_world({"RANK": "0", "WORLD_SIZE": "1"}) == ALONE
-    assert find_world({"RANK": "1", "WORLD_SIZE": "2", **where}) == World(1, 2, 1, 2)
+    assert read_process_group(torchrun | where) == ProcessGroup(3, 4, 1, 2)
+    assert read_process_group({}) == read_process_group({"RANK": "0", "WORLD_SIZE": "1"}) == SINGLE_PROCESS
+    assert read_process_group({"RANK": "1", "WORLD_SIZE": "2", **where}) == ProcessGroup(1, 2, 1, 2)
     with pytest.raises(UserError, match="MASTER_PORT is not set; start with torchrun"):
-        find_world(torchrun | {"MASTER_ADDR": "node1"})
-    with pytest.raises(UserError, match=r"RANK=4 of WORLD_SIZE=4.*not possible"):
-        find_world(torchrun | where | {"RANK": "4"})
+        read_process_group(torchrun | {"MASTER_ADDR": "node1"})
+    with pytest.raises(UserError, match=r"RANK=4 with WORLD_SIZE=4.*must be less"):
+        read_process_group(torchrun | where | {"RANK": "4"})
     with pytest.raises(UserError, match="invalid literal"):
-        find_world(torchrun | where | {"RANK": "one"})
+        read_process_group(torchrun | where | {"RANK": "one"})

@@ -1,4 +1,4 @@
-"""The de-identification gate of `train`: before anything is loaded, and written into card and manifest."""
+"""The de-identification gate of `train`: checked before a model is loaded; recorded in card and manifest."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def letters(data: Path) -> Path:
     return data
 
 
-def test_identifiers_are_refused_before_a_model_is_looked_for(letters: Path, tmp_path: Path) -> None:
+def test_identifiers_are_refused_before_a_model_is_loaded(letters: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="look like identifiers in 33 rows") as refused:
         main(["lora", "model=/no/such/model", f"data={letters}", f"out={tmp_path / 'run'}"])
     assert "Weber" not in str(refused.value)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_validation_file_is_looked_at_too(letters: Path, tmp_path: Path) -> None:
+def test_validation_file_is_checked(letters: Path, tmp_path: Path) -> None:
     clean = tmp_path / "clean.json"
     clean.write_text(json.dumps(json.loads(letters.read_text())[:-1]))
     words = [
@@ -49,7 +49,7 @@ def test_a_validation_file_is_looked_at_too(letters: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("stated", "basis", "said"),
+    ("stated", "basis", "message"),
     [
         (
             {"patient_text": False},
@@ -60,14 +60,18 @@ def test_a_validation_file_is_looked_at_too(letters: Path, tmp_path: Path) -> No
     ],
 )
 def test_statement_and_override_are_in_card_and_manifest(
-    letters: Path, go: Callable[..., tuple[Path, str]], stated: dict[str, Any], basis: str, said: str
+    letters: Path,
+    run_training: Callable[..., tuple[Path, str]],
+    stated: dict[str, Any],
+    basis: str,
+    message: str,
 ) -> None:
-    run, screen = go(max_steps=1, **stated)
-    receipt = json.loads((run / "manifest.json").read_text())["patient_text"]
-    assert receipt["basis"] == basis
+    run, screen = run_training(max_steps=1, **stated)
+    record = json.loads((run / "manifest.json").read_text())["patient_text"]
+    assert record["basis"] == basis
     card = (run / "README.md").read_text()
-    assert all(said in place for place in (receipt["said"], card, screen))
-    assert "Weber" not in card + screen + json.dumps(receipt)
+    assert all(message in text for text in (record["said"], card, screen))
+    assert "Weber" not in card + screen + json.dumps(record)
 
 
 @pytest.fixture
@@ -80,7 +84,7 @@ def meadow(letters: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("written", [2, 3])
 def test_a_ledgers_result_is_not_independently_checked_and_an_older_ledger_is_read(
-    meadow: Path, go: Callable[..., tuple[Path, str]], written: int
+    meadow: Path, run_training: Callable[..., tuple[Path, str]], written: int
 ) -> None:
     if written == 2:
         ledger = json.loads((meadow / "ledger.json").read_text())
@@ -90,12 +94,12 @@ def test_a_ledgers_result_is_not_independently_checked_and_an_older_ledger_is_re
         (meadow / "ledger.json").write_text(
             json.dumps(ledger | {"format": 2, "deidentification": [{**record, "passed": True}]})
         )
-    run, screen = go(data=str(meadow), validation=0, max_steps=1)
+    run, screen = run_training(data=str(meadow), validation=0, max_steps=1)
     receipt = json.loads((run / "manifest.json").read_text())
     said = receipt["patient_text"]["said"]
     assert said == (
-        "1 source by its ledger, 1 of them patients' text or dialogue, de-identified: letters (3 found and replaced, "
-        "0 left in rows that were dropped; limit 1000 per 1,000 rows; not independently checked)"
+        "1 source according to the ledger, 1 with patient text or dialogue, de-identified: letters (3 found and "
+        "replaced, 0 left in rows that were dropped; limit 1000 per 1,000 rows; not independently checked)"
     )
     assert f"Patients' text: {said}." in (run / "README.md").read_text()
     assert f"patients' text: {said}" in " ".join(screen.split())
@@ -109,7 +113,9 @@ def test_a_ledgers_result_is_not_independently_checked_and_an_older_ledger_is_re
     assert (note in " ".join(screen.split())) is (written == 2)
 
 
-def test_a_checked_file_says_so_and_may_be_stated_later(go: Callable[..., tuple[Path, str]]) -> None:
+def test_a_checked_file_says_so_and_may_be_stated_later(
+    run_training: Callable[..., tuple[Path, str]],
+) -> None:
     run, screen = go(max_steps=1)
     assert json.loads((run / "manifest.json").read_text())["patient_text"]["basis"] == "checked"
     checked = "0 identifiers in 32 rows of rows.json, not independently checked"
@@ -118,12 +124,21 @@ def test_a_checked_file_says_so_and_may_be_stated_later(go: Callable[..., tuple[
     assert "nothing to do" in go(max_steps=1, patient_text=False)[1]
 
 
-def test_no_is_a_word_of_the_command_line() -> None:
-    from medalpaca_train.recipe import find_recipe
+def test_checked_file_may_be_declared_later(
+    run_training: Callable[..., tuple[Path, str]],
+) -> None:
+    run, _ = run_training(max_steps=1)
+    assert json.loads((run / "manifest.json").read_text())["patient_text"]["basis"] == "checked"
+    # A statement about the same rows does not make another recipe.
+    assert "nothing to do" in run_training(max_steps=1, patient_text=False)[1]
+
+
+def test_yes_and_no_on_the_command_line() -> None:
+    from medalpaca_train.recipe import read_recipe
 
     words = ["model=m", "data=d"]
-    assert find_recipe("lora", words)[1].patient_text is None
-    assert find_recipe("lora", [*words, "patient_text=no"])[1].patient_text is False
-    assert find_recipe("lora", [*words, "patient_text=yes"])[1].patient_text is True
-    # Nobody is nobody: an override without a name is none.
-    assert find_recipe("lora", [*words, "accept_patient_text="])[1].accept_patient_text is None
+    assert read_recipe("lora", words)[1].patient_text is None
+    assert read_recipe("lora", [*words, "patient_text=no"])[1].patient_text is False
+    assert read_recipe("lora", [*words, "patient_text=yes"])[1].patient_text is True
+    # An override without a name is no override.
+    assert read_recipe("lora", [*words, "accept_patient_text="])[1].accept_patient_text is None

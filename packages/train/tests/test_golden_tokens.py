@@ -1,4 +1,4 @@
-"""Golden tokens of one row in five families of tokenizers: BOS once, EOS once at the end, the mask at the answer."""
+"""Golden tokens of one row in five tokenizer families: one BOS, one EOS at the end, loss mask at the answer."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def llama3() -> Any:
 
 
 def llama2() -> Any:
-    """Sentencepiece-style BPE: a metaspace in front, bytes for what it does not know."""
+    """Sentencepiece-style BPE: a metaspace prefix, and bytes for unknown characters."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
@@ -75,7 +75,7 @@ def qwen() -> Any:
 
 
 def t5() -> Any:
-    """Unigram pieces; every text is closed with EOS, the prompt too."""
+    """Unigram pieces; EOS is added to every text, to the prompt too."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
     tokenizer = Tokenizer(models.Unigram())
@@ -90,7 +90,7 @@ def t5() -> Any:
 
 
 def gpt2() -> Any:
-    """The real one: 50,257 byte-level pieces, one token that both begins and ends."""
+    """The real GPT-2 tokenizer: 50,257 byte-level pieces, one token for BOS and EOS."""
     from transformers import GPT2TokenizerFast
 
     shared = paths.shared()
@@ -109,38 +109,38 @@ def test_golden_tokens(make: Callable[[], Any], bos: bool) -> None:
     tokenizer = make()
     (sample,) = encode([ROW], tokenizer, max_tokens=512, loss="answer").samples
     ids = sample.ids.tolist()
-    prompt, answer = ids[: sample.given], ids[sample.given :]
+    prompt, answer = ids[: sample.prompt_length], ids[sample.prompt_length :]
     assert adds_bos(tokenizer) == bos
     assert (ids[0] == tokenizer.bos_token_id) == bos
     if bos:
         assert ids.count(tokenizer.bos_token_id) == 1
     assert ids[-1] == tokenizer.eos_token_id
     assert ids.count(tokenizer.eos_token_id) == 1
-    # The mask starts at the answer's first token: what is before it reads as the prompt, what is after as the answer.
+    # The mask starts at the answer's first token: tokens before it decode to the prompt, tokens after to the answer.
     head = tokenizer.decode(prompt, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     tail = tokenizer.decode(answer, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    whole = render(ROW.instruction, ROW.input)
-    # These two families turn white space into a piece of its own and back into blanks.
+    expected = render(ROW.instruction, ROW.input)
+    # These two families encode white space as a piece of its own and decode it as blanks.
     squeeze = (lambda text: "".join(text.split())) if make in (llama2, t5) else (lambda text: text)
-    assert squeeze(head) == squeeze(whole)
+    assert squeeze(head) == squeeze(expected)
     assert squeeze(tail) == squeeze("For pain.")
 
 
 def test_golden_ids_of_the_real_gpt2() -> None:
-    """Ids by OpenAI's published vocabulary (encoder.json, vocab.bpe): `For`, ` pain`, `.`, end of text."""
+    """Ids from OpenAI's published vocabulary (encoder.json, vocab.bpe): `For`, ` pain`, `.`, end of text."""
     (sample,) = encode([ROW], gpt2(), max_tokens=512, loss="answer").samples
-    assert sample.ids.tolist()[sample.given :] == [1890, 2356, 13, 50256]
+    assert sample.ids.tolist()[sample.prompt_length :] == [1890, 2356, 13, 50256]
     assert sample.ids.tolist()[:5] == [21017, 46486, 25, 198, 33706]
 
 
-def test_a_cut_row_keeps_its_start_and_its_end(tokenizer: Any) -> None:
+def test_truncated_row_keeps_its_start_and_eos(tokenizer: Any) -> None:
     long = Row(instruction="Answer.", input="Why?", output="word " * 400)
     hopeless = Row(instruction="Answer.", input="word " * 400, output="Yes.")
     encoded = encode([long, hopeless], tokenizer, max_tokens=64, loss="answer", overlong="cut")
     (sample,) = encoded.samples
-    whole = encode([long], tokenizer, max_tokens=10_000, loss="answer").samples[0]
-    assert sample.ids.tolist() == [*whole.ids.tolist()[:63], tokenizer.eos_token_id]
-    assert sample.given == whole.given
+    full = encode([long], tokenizer, max_tokens=10_000, loss="answer").samples[0]
+    assert sample.ids.tolist() == [*full.ids.tolist()[:63], tokenizer.eos_token_id]
+    assert sample.prompt_length == full.prompt_length
     assert [note.row_id for note in encoded.cut] == [long.id]
-    assert encoded.cut[0].reason == f"{whole.length} tokens, cut to max_tokens=64"
+    assert encoded.cut[0].reason == f"{full.length} tokens, cut to max_tokens=64"
     assert [note.row_id for note in encoded.rejected] == [hopeless.id]

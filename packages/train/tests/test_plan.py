@@ -1,4 +1,4 @@
-"""The plan: everything once per epoch, within the budget, the same from the same numbers."""
+"""The plan of steps: every sample once per epoch, within the token budget, deterministic."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_plan_depends_on_lengths_and_seed_only() -> None:
 
 
 def test_known_plan_is_stable_between_versions() -> None:
-    """A changed plan would refuse every checkpoint of an earlier version: change it on purpose."""
+    """A changed plan makes checkpoints of earlier versions unusable, so it must be changed on purpose only."""
     known = [[[1, 2]], [[4, 5]], [[0, 3]]]
     assert make_plan([5, 9, 7, 3, 8, 6], recipe(max_tokens=9, batch_tokens=16)).steps == known
 
@@ -44,7 +44,7 @@ def test_known_plan_is_stable_between_versions() -> None:
 @settings(deadline=None)
 @given(lengths=st.lists(st.integers(2, 100), min_size=1, max_size=60))
 def test_best_fit_is_best_fit_decreasing(lengths: list[int]) -> None:
-    """Against the definition, written out: the longest first, into the fullest that has room."""
+    """Compare with the definition: the longest first, into the fullest bin with room."""
     bins: list[list[int]] = []
     for length in sorted(lengths, reverse=True):
         open_ = [b for b in bins if sum(b) + length <= 100]
@@ -52,8 +52,8 @@ def test_best_fit_is_best_fit_decreasing(lengths: list[int]) -> None:
             max(open_, key=sum).append(length)
         else:
             bins.append([length])
-    found = [[lengths[i] for i in micro] for micro in best_fit(range(len(lengths)), lengths, 100)]
-    assert sorted(map(sum, found)) == sorted(map(sum, bins))
+    packed = [[lengths[i] for i in micro] for micro in best_fit(range(len(lengths)), lengths, 100)]
+    assert sorted(map(sum, packed)) == sorted(map(sum, bins))
 
 
 def test_little_of_the_budget_stays_empty() -> None:
@@ -68,18 +68,18 @@ def test_little_of_the_budget_stays_empty() -> None:
     rows=st.integers(1, 40),
     tokens=st.sampled_from([100, 230]),
 )
-def test_a_step_of_so_many_rows_is_the_same_rows_whatever_the_budget(
+def test_batch_rows_gives_the_same_rows_for_every_token_budget(
     lengths: list[int], rows: int, tokens: int
 ) -> None:
-    wide = make_plan(lengths, recipe(batch_rows=rows, batch_tokens=10_000))
-    tight = make_plan(lengths, recipe(batch_rows=rows, batch_tokens=tokens))
-    assert [sorted(i for m in step for i in m) for step in wide.steps] == [
-        sorted(i for m in step for i in m) for step in tight.steps
+    large = make_plan(lengths, recipe(batch_rows=rows, batch_tokens=10_000))
+    small = make_plan(lengths, recipe(batch_rows=rows, batch_tokens=tokens))
+    assert [sorted(i for m in step for i in m) for step in large.steps] == [
+        sorted(i for m in step for i in m) for step in small.steps
     ]
-    assert all(sum(map(len, step)) == rows for step in tight.steps[:-1])
+    assert all(sum(map(len, step)) == rows for step in small.steps[:-1])
 
 
-def test_every_epoch_is_drawn_anew() -> None:
+def test_epochs_have_different_orders() -> None:
     lengths = [8 + (i * 7919) % 92 for i in range(200)]
     plan = make_plan(lengths, recipe(epochs=2))
     first, second = plan.steps[: plan.steps_per_epoch], plan.steps[plan.steps_per_epoch :]
@@ -90,7 +90,7 @@ def test_every_epoch_is_drawn_anew() -> None:
 
 def test_fractions_of_epochs_and_max_steps() -> None:
     lengths = [50] * 80
-    whole = len(make_plan(lengths, recipe()).steps)
-    assert len(make_plan(lengths, recipe(epochs=0.5)).steps) == whole // 2
-    assert len(make_plan(lengths, recipe(epochs=2.5)).steps) == whole * 5 // 2
+    full = len(make_plan(lengths, recipe()).steps)
+    assert len(make_plan(lengths, recipe(epochs=0.5)).steps) == full // 2
+    assert len(make_plan(lengths, recipe(epochs=2.5)).steps) == full * 5 // 2
     assert len(make_plan(lengths, recipe(epochs=9, max_steps=3)).steps) == 3

@@ -1,4 +1,4 @@
-"""The pocket model: its size, its tokens, and that it is the same wherever it is made."""
+"""The pocket model: size, tokenizer, and the same tokenizer in every process."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from medalpaca_train.model import CONTEXT, VOCABULARY, make_model, make_tokenizer
+from medalpaca_train.model import CONTEXT_LENGTH, VOCAB_SIZE, make_pocket_model, make_pocket_tokenizer
 
 TEXT = (Path(__file__).parents[1] / "src" / "medalpaca_train" / "model_card.py").read_text()
 
 PROGRAM = """
 import sys, hashlib
 from pathlib import Path
-from medalpaca_train.model import make_tokenizer
+from medalpaca_train.model import make_pocket_tokenizer
 text = Path(sys.argv[1]).read_text()
-print(hashlib.sha256(make_tokenizer(text.splitlines()).backend_tokenizer.to_str().encode()).hexdigest())
+print(hashlib.sha256(make_pocket_tokenizer(text.splitlines()).backend_tokenizer.to_str().encode()).hexdigest())
 """
 
 
 def test_about_a_million_parameters() -> None:
-    tokenizer = make_tokenizer([TEXT] * 3)
-    model = make_model(tokenizer, seed=0)
+    tokenizer = make_pocket_tokenizer([TEXT] * 3)
+    model = make_pocket_model(tokenizer, seed=0)
     assert 0.8e6 < sum(weight.numel() for weight in model.parameters()) < 1.3e6
-    assert model.config.max_position_embeddings == CONTEXT
-    assert model.config.vocab_size == VOCABULARY >= len(tokenizer)
+    assert model.config.max_position_embeddings == CONTEXT_LENGTH
+    assert model.config.vocab_size == VOCAB_SIZE >= len(tokenizer)
 
 
 def test_tokenizer_writes_any_text_and_reloads_the_same(tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
-    tokenizer: Any = make_tokenizer(TEXT.splitlines())
-    make_model(tokenizer, seed=0).config.save_pretrained(tmp_path)
+    tokenizer: Any = make_pocket_tokenizer(TEXT.splitlines())
+    make_pocket_model(tokenizer, seed=0).config.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     again = AutoTokenizer.from_pretrained(tmp_path)
     for text in ("aspirin 5 µg", "naïve\n\n  ∆ 糖尿病", "### Response:\nA"):
@@ -45,7 +45,7 @@ def test_tokenizer_writes_any_text_and_reloads_the_same(tmp_path: Path) -> None:
 def test_tokenizer_is_the_same_in_every_process(tmp_path: Path) -> None:
     file = tmp_path / "text"
     file.write_text(TEXT)
-    # Three processes: Python's and Rust's hash seeds differ between them.
+    # Hash seeds of Python and Rust differ between processes.
     names = {
         subprocess.run(
             [sys.executable, "-c", PROGRAM, str(file)], capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""A base in 4 or 8 bits: the gradients are those of the same weights made wide, also after an evaluation."""
+"""A base in 4 or 8 bits: gradients equal those of the dequantised base, also after an evaluation."""
 
 from __future__ import annotations
 
@@ -14,15 +14,21 @@ import torch
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.weights import weights_sha256
-from medalpaca_train import loop, loss, model
+from medalpaca_train import loss, model
 from medalpaca_train.hardware import Hardware
 from medalpaca_train.loop import learning_rate
 from medalpaca_train.loss import Objective, choose_objective
-from medalpaca_train.model import from_pretrained, load_model, skeleton, trainable, with_lora
-from medalpaca_train.recipe import Recipe, find_recipe
+from medalpaca_train.model import (
+    add_lora,
+    from_pretrained,
+    load_model,
+    load_on_meta_device,
+    trainable_parameters,
+)
+from medalpaca_train.recipe import Recipe, read_recipe
 from medalpaca_train.tokenize import Sample
 
-Go = Callable[..., tuple[Path, str]]
+RunTraining = Callable[..., tuple[Path, str]]
 CPU = Hardware(torch.device("cpu"), "fp32", "")
 KINDS = ("nf4", "int8")
 
@@ -31,11 +37,11 @@ def recipe_of(base: Path, kind: str | None) -> Recipe:
     return Recipe(model=str(base), data="d", quantization=kind, lora={"r": 4})
 
 
-def with_an_update(peft_model: Any) -> Any:
-    """The same small update in every model: fresh ones are zero, and have no gradient in their first half."""
+def with_adapter(peft_model: Any) -> Any:
+    """Set the same small adapter in every model: a new one is zero and gives its first matrix no gradient."""
     torch.manual_seed(3)
     with torch.no_grad():
-        for weight in trainable(peft_model).values():
+        for weight in trainable_parameters(peft_model).values():
             weight.normal_(std=0.02)
     return peft_model
 
@@ -49,9 +55,9 @@ def samples() -> list[Sample]:
 def gradients(peft_model: Any) -> torch.Tensor:
     peft_model.train()
     peft_model.zero_grad()
-    for part in Objective(peft_model, CPU, packing=False, one_pass=True).losses(samples()):
+    for part in Objective(peft_model, CPU, packing=False, fused_loss=True).losses(samples()):
         part.backward()
-    return torch.cat([weight.grad.flatten() for weight in trainable(peft_model).values()])
+    return torch.cat([weight.grad.flatten() for weight in trainable_parameters(peft_model).values()])
 
 
 def evaluate(peft_model: Any) -> None:
@@ -66,58 +72,64 @@ def distance(one: torch.Tensor, two: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_are_those_of_the_dequantised_base_before_and_after_evaluation(
-    wide: Path, kind: str
+    trained_base: Path, kind: str
 ) -> None:
-    recipe = recipe_of(wide, kind)
-    plain = from_pretrained(wide, torch.float32, CPU.device, model.settings(kind, torch.float32))
-    plain = with_an_update(with_lora(plain.dequantize(), recipe, wide))
+    recipe = recipe_of(trained_base, kind)
+    plain = from_pretrained(
+        trained_base, torch.float32, CPU.device, model.quantization_kwargs(kind, torch.float32)
+    )
+    plain = with_adapter(add_lora(plain.dequantize(), recipe, trained_base))
     expected = gradients(plain)
-    quantised = with_an_update(load_model(recipe, wide, None, CPU))
+    quantised = with_adapter(load_model(recipe, trained_base, None, CPU))
     assert distance(gradients(quantised), expected) < 1e-6
     evaluate(quantised)
     assert distance(gradients(quantised), expected) < 1e-6
 
 
 @pytest.mark.filterwarnings("ignore:bitsandbytes..gemv_4bit")
-def test_without_the_guard_nf4_loses_its_gradients(wide: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the guard is there for, so that one sees when it may go."""
+def test_without_the_guard_nf4_loses_its_gradients(
+    trained_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shows what the guard prevents, and when it is no longer needed."""
     from bitsandbytes.functional import has_avx512bf16
 
     if not has_avx512bf16():
         pytest.skip("this CPU has no AVX512-BF16")
-    monkeypatch.setattr(model, "keep_differentiable", lambda _: None)
-    bare = with_an_update(load_model(recipe_of(wide, "nf4"), wide, None, CPU))
+    monkeypatch.setattr(model, "keep_nf4_differentiable", lambda _: None)
+    bare = with_adapter(load_model(recipe_of(trained_base, "nf4"), trained_base, None, CPU))
     before = gradients(bare)
     evaluate(bare)
     assert distance(gradients(bare), before) > 0.5
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_quantised_models_are_packed(wide: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    quantised = with_an_update(load_model(recipe_of(wide, kind), wide, None, CPU))
+def test_quantised_models_are_packed(trained_base: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    quantised = with_adapter(load_model(recipe_of(trained_base, kind), trained_base, None, CPU))
     # A token with one large channel, as large models have them; only the first document holds it.
     quantised.get_input_embeddings().weight.data[7] = 50 * torch.eye(64)[5]
-    some = [Sample(one.row_id, np.maximum(one.ids, 8), one.given) for one in samples()]
+    some = [Sample(one.row_id, np.maximum(one.ids, 8), one.prompt_length) for one in samples()]
     some[0].ids[10] = 7
-    verdict = choose_objective(quantised, some, CPU)
-    assert verdict.reasons == []
-    assert (verdict.objective.packing, verdict.objective.one_pass) == (True, True)
-    verdict.objective.release()
-    # What int8 does to such a channel would be taken for documents that see each other.
-    monkeypatch.setattr(loss, "rowwise", lambda _: nullcontext())
-    verdict = choose_objective(quantised, some, CPU)
-    assert verdict.objective.packing == (kind == "nf4")
+    choice = choose_objective(quantised, some, CPU)
+    assert choice.reasons == []
+    assert (choice.objective.packing, choice.objective.fused_loss) == (True, True)
+    choice.objective.restore_attention()
+    # Without rowwise_int8, such a channel looks like attention across documents.
+    monkeypatch.setattr(loss, "rowwise_int8", lambda _: nullcontext())
+    choice = choose_objective(quantised, some, CPU)
+    assert choice.objective.packing == (kind == "nf4")
 
 
-def test_large_channels_are_back_after_the_check(wide: Path) -> None:
-    quantised = load_model(recipe_of(wide, "int8"), wide, None, CPU)
+def test_int8_threshold_is_restored_after_the_check(trained_base: Path) -> None:
+    quantised = load_model(recipe_of(trained_base, "int8"), trained_base, None, CPU)
     choose_objective(quantised, samples(), CPU)
-    found = {module.state.threshold for module in quantised.modules() if hasattr(module, "init_8bit_state")}
-    assert found == {6.0}
+    thresholds = {
+        module.state.threshold for module in quantised.modules() if hasattr(module, "init_8bit_state")
+    }
+    assert thresholds == {6.0}
 
 
-def test_held_out_loss_is_near_that_of_bf16(adapters: dict[str | None, Path]) -> None:
-    """Each was also validated on the way, which is what would have cost the NF4 run its gradients."""
+def test_validation_loss_is_near_that_of_bf16(adapters: dict[str | None, Path]) -> None:
+    """Each run was also validated during training, which without the guard stops NF4 gradients."""
     after = {}
     for kind, run in adapters.items():
         loss = json.loads((run / "manifest.json").read_text())["validation_loss"]
@@ -127,16 +139,12 @@ def test_held_out_loss_is_near_that_of_bf16(adapters: dict[str | None, Path]) ->
     assert after["int8"] == pytest.approx(after[None], rel=0.02)
 
 
-class KilledError(BaseException):
-    """Stands for a process that is gone: nothing catches it."""
-
-
 @pytest.mark.parametrize("kind", ["nf4", pytest.param("int8", marks=pytest.mark.slow)])
-def test_a_killed_run_continues_bit_exactly(
-    go: Go, wide: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+def test_killed_run_resumes_bit_exactly(
+    run_training: RunTraining, trained_base: Path, tmp_path: Path, kind: str, killed_at: Any
 ) -> None:
     changes: dict[str, Any] = {
-        "model": str(wide),
+        "model": str(trained_base),
         "quantization": kind,
         "precision": "bf16",
         "eval_every": 2,
@@ -144,25 +152,19 @@ def test_a_killed_run_continues_bit_exactly(
         "save_every": 3,
         "lora": {"r": 4, "alpha": 8, "dropout": 0.2},
     }
-    whole, _ = go(**changes, out=str(tmp_path / "whole"))
-    step = loop.Trainer._step
-
-    def dying(self: loop.Trainer, number: int, *others: Any) -> dict[str, Any]:
-        if number == 5:
-            raise KilledError
-        return step(self, number, *others)
-
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
-        patch.setattr(loop.Trainer, "_step", dying)
-        go(**changes)
-    run, said = go(**changes)
-    assert "resuming from step 3 of 8" in said
-    assert weights_sha256(run) == weights_sha256(whole)
+    reference, _ = run_training(**changes, out=str(tmp_path / "reference"))
+    with killed_at(5):
+        run_training(**changes)
+    run, output = run_training(**changes)
+    assert "resuming from step 3 of 8" in output
+    assert weights_sha256(run) == weights_sha256(reference)
     with pytest.raises(UserError, match=rf"another recipe \(quantization: {kind} -> None\)"):
-        go(**changes | {"quantization": None})
+        run_training(**changes | {"quantization": None})
 
 
-def test_the_run_says_how_its_base_was_held(adapters: dict[str | None, Path], wide: Path) -> None:
+def test_card_and_manifest_record_the_quantisation(
+    adapters: dict[str | None, Path], trained_base: Path
+) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
@@ -177,25 +179,27 @@ def test_the_run_says_how_its_base_was_held(adapters: dict[str | None, Path], wi
     assert manifest["versions"]["bitsandbytes"][0].isdigit()
     card = (run / "README.md").read_text()
     assert "base held | load_in_4bit=True, bnb_4bit_quant_type=nf4" in card
-    assert f"--model medalpaca --model_args pretrained={wide},peft={run},load_in_4bit=True" in card
-    # Whoever has no bitsandbytes loads it on the base as it is.
-    PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(wide), run)
+    assert f"--model medalpaca --model_args pretrained={trained_base},peft={run},load_in_4bit=True" in card
+    # Without bitsandbytes the adapter loads on the base that is not quantised.
+    PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(trained_base), run)
 
 
-def test_the_weights_are_counted_not_the_bytes_they_are_packed_in(go: Go, wide: Path) -> None:
-    _, said = go(model=str(wide), quantization="nf4", max_steps=1, validation=0)
-    recipe = Recipe(model=str(wide), data="d", lora={"r": 4})
-    count = sum(weight.numel() for weight in skeleton(recipe, wide, None).parameters())
-    assert f"of {count:,} weights" in said
-    assert "slower path" not in said
+def test_quantised_weights_are_counted_by_number_not_by_packed_bytes(
+    run_training: RunTraining, trained_base: Path
+) -> None:
+    _, output = run_training(model=str(trained_base), quantization="nf4", max_steps=1, validation=0)
+    recipe = Recipe(model=str(trained_base), data="d", lora={"r": 4})
+    count = sum(weight.numel() for weight in load_on_meta_device(recipe, trained_base, None).parameters())
+    assert f"of {count:,} weights" in output
+    assert "slower path" not in output
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_estimate_knows_the_bits(wide: Path, kind: str) -> None:
-    """Against the bytes that the loaded model's weights and scales really take."""
-    recipe = recipe_of(wide, kind)
-    shape = skeleton(recipe, wide, None)
-    loaded = load_model(recipe, wide, None, CPU)
+def test_estimate_of_a_quantised_base(trained_base: Path, kind: str) -> None:
+    """Compare with the bytes of the loaded model's weights and scales."""
+    recipe = recipe_of(trained_base, kind)
+    shape = load_on_meta_device(recipe, trained_base, None)
+    loaded = load_model(recipe, trained_base, None, CPU)
     real = sum(
         weight.numel() * weight.element_size() for weight in loaded.parameters() if not weight.requires_grad
     )
@@ -204,26 +208,30 @@ def test_the_estimate_knows_the_bits(wide: Path, kind: str) -> None:
         if state is not None:
             real += sum(t.numel() * t.element_size() for t in (state.absmax, state.state2.absmax))
     assert model.base_bytes(shape, recipe, 4) == pytest.approx(real, rel=0.01)
-    assert model.base_bytes(shape, recipe, 4) < 0.8 * model.base_bytes(shape, recipe_of(wide, None), 4)
-    assert model.widened_bytes(shape, recipe, 4) == 64 * 128 * 4
+    assert model.base_bytes(shape, recipe, 4) < 0.8 * model.base_bytes(
+        shape, recipe_of(trained_base, None), 4
+    )
+    assert model.dequantized_bytes(shape, recipe, 4) == 64 * 128 * 4
 
 
 def test_only_a_frozen_base_is_quantised() -> None:
     with pytest.raises(UserError, match=r"quantization=nf4 needs method=lora"):
-        find_recipe("full", ["model=m", "data=d", "quantization=nf4"])
+        read_recipe("full", ["model=m", "data=d", "quantization=nf4"])
 
 
-def test_a_base_that_is_quantised_already_is_refused(go: Go, wide: Path, tmp_path: Path) -> None:
+def test_base_stored_in_4_bits_is_refused(
+    run_training: RunTraining, trained_base: Path, tmp_path: Path
+) -> None:
     stored = tmp_path / "stored"
-    words = model.settings("nf4", torch.float32)
-    model.from_pretrained(wide, torch.float32, CPU.device, words).save_pretrained(stored)
-    model.load_tokenizer(wide).save_pretrained(stored)
-    with pytest.raises(UserError, match="stored in 4 or 8 bits; give the base as it was before"):
-        go(model=str(stored))
+    kwargs = model.quantization_kwargs("nf4", torch.float32)
+    model.from_pretrained(trained_base, torch.float32, CPU.device, kwargs).save_pretrained(stored)
+    model.load_tokenizer(trained_base).save_pretrained(stored)
+    with pytest.raises(UserError, match="stored in 4 or 8 bits; give the base before quantisation"):
+        run_training(model=str(stored))
 
 
-def test_warm_up_in_steps(go: Go) -> None:
+def test_warm_up_in_steps(run_training: RunTraining) -> None:
     recipe = Recipe(model="m", data="d", warmup_steps=4, warmup=0.5, schedule="constant", learning_rate=1.0)
     assert [learning_rate(step, 100, recipe) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
-    _, said = go(max_steps=3, warmup_steps=100)
-    assert "warm-up: 100 steps, the run has 3; its rate never reaches the peak" in said
+    _, output = run_training(max_steps=3, warmup_steps=100)
+    assert "warmup_steps=100, but the run has 3 steps" in output

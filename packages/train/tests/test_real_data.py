@@ -1,4 +1,4 @@
-"""On published rows: patient information from WikiDoc, as people download it."""
+"""Train on published rows: patient information from WikiDoc."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from medalpaca_data.core import paths
 FILE = "data/wikidoc_patient_info/medical_meadow_small.json"
 
 
-def test_validation_loss_falls_on_real_rows(go: Callable[..., tuple[Path, str]], tmp_path: Path) -> None:
+def test_validation_loss_falls_on_real_rows(
+    run_training: Callable[..., tuple[Path, str]], tmp_path: Path
+) -> None:
     shared = paths.shared()
     if shared is None or not (shared / FILE).is_file():
         pytest.skip("no real data here (MEDALPACA_SHARED)")
     rows = json.loads((shared / FILE).read_text())[:300]
     data = tmp_path / "wikidoc.json"
     data.write_text(json.dumps(rows))
-    run, _ = go(
+    run, _ = run_training(
         data=str(data),
         max_tokens=256,
         batch_tokens=1024,
@@ -37,7 +39,7 @@ def test_validation_loss_falls_on_real_rows(go: Callable[..., tuple[Path, str]],
 @pytest.mark.slow  # three epochs each
 @pytest.mark.parametrize("name", ["medalpaca-2023", "medalpaca-2023-full"])
 def test_the_2023_recipes_run_as_they_are(name: str, base: Path, tmp_path: Path) -> None:
-    """On a tiny model: not a key is changed but what names the model, the rows and the place."""
+    """On a tiny model; only the keys for model, rows and output directory are changed."""
     from medalpaca_train.cli import main
 
     shared = paths.shared()
@@ -55,9 +57,8 @@ def test_the_2023_recipes_run_as_they_are(name: str, base: Path, tmp_path: Path)
     assert manifest["data"]["rows_cut"] > 0
     assert manifest["hardware"]["precision"] == "bf16"
     assert (manifest["base"]["quantization"] or {}).get("load_in_8bit", False) == (name == "medalpaca-2023")
-    if (
-        name == "medalpaca-2023"
-    ):  # nine steps of a warm-up of a hundred: the update has begun, and little more
+    if name == "medalpaca-2023":
+        # Nine of a hundred warm-up steps: the adapter has changed only a little.
         weights = load_file(run / "adapter_model.safetensors")
         assert {key.split(".")[-3] for key in weights} == {"q_proj", "v_proj"}
         assert all(value.abs().max() > 0 for value in weights.values())

@@ -1,4 +1,4 @@
-"""Whole runs on a tiny model: they learn, their directories load elsewhere, and nothing is overwritten."""
+"""Runs on a tiny model: the loss falls, run directories load in other libraries, and nothing is overwritten."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import yaml
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.prompt import PROMPT_ID
 from medalpaca_data.core.weights import check_adapter_dir, check_model_dir, weights_sha256
-from medalpaca_train.trackers import read_journal
+from medalpaca_train.trackers import read_metrics
 
-Go = Callable[..., tuple[Path, str]]
+RunTraining = Callable[..., tuple[Path, str]]
 PROBE = torch.tensor([[0, 40, 50, 60, 70, 80]])
 
 
@@ -27,16 +27,16 @@ def losses(run: Path) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
-def test_training_lowers_the_validation_loss(go: Go, method: str) -> None:
-    run, said = go(method=method)
+def test_training_lowers_the_validation_loss(run_training: RunTraining, method: str) -> None:
+    run, output = run_training(method=method)
     before, after = losses(run)
     assert after < before - 0.2
-    assert f"validation loss {before:.4f} -> {after:.4f}" in said
-    assert "32 rows read: 24 to train on, 8 for validation, 0 rejected" in said
+    assert f"validation loss {before:.4f} -> {after:.4f}" in output
+    assert "32 rows read: 24 to train on, 8 for validation, 0 rejected" in output
 
 
-def test_lora_run_directory_loads_with_peft(go: Go, base: Path) -> None:
-    run, _ = go(method="lora")
+def test_lora_run_directory_loads_with_peft(run_training: RunTraining, base: Path) -> None:
+    run, _ = run_training(method="lora")
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -61,22 +61,24 @@ def test_lora_run_directory_loads_with_peft(go: Go, base: Path) -> None:
     assert manifest["adapter"]["sha256"] == weights_sha256(run)
 
 
-def test_lora_run_directory_loads_with_lm_eval(go: Go, base: Path) -> None:
+def test_lora_run_directory_loads_with_lm_eval(run_training: RunTraining, base: Path) -> None:
     huggingface = pytest.importorskip("lm_eval.models.huggingface")
     from lm_eval.api.instance import Instance
 
     from medalpaca_data.core.prompt import render
 
-    run, _ = go(method="lora")
+    run, _ = run_training(method="lora")
     prompt = render("Answer.", "What is aspirin used for?")
-    asked = [Instance("loglikelihood", {}, (prompt, f"It treats {use}."), 0) for use in ("pain", "zebras")]
+    requests = [Instance("loglikelihood", {}, (prompt, f"It treats {use}."), 0) for use in ("pain", "zebras")]
     harness = huggingface.HFLM(pretrained=str(base), peft=str(run), device="cpu")
-    right, wrong = (score for score, _ in harness.loglikelihood(asked, disable_tqdm=True))
+    right, wrong = (score for score, _ in harness.loglikelihood(requests, disable_tqdm=True))
     assert right > wrong
 
 
-def test_saved_weights_are_the_trained_ones(go: Go, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Logits of the model in memory at the end equal those of what was saved, for both methods."""
+def test_saved_weights_are_the_trained_ones(
+    run_training: RunTraining, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The saved model has the logits of the model in memory, for both methods."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
@@ -91,16 +93,16 @@ def test_saved_weights_are_the_trained_ones(go: Go, base: Path, monkeypatch: pyt
         save(run, model, *others)
 
     monkeypatch.setattr(run, "save_model", keeping)
-    full, _ = go(method="full", max_steps=3)
+    full, _ = run_training(method="full", max_steps=3)
     check_model_dir(full)
     torch.testing.assert_close(AutoModelForCausalLM.from_pretrained(full)(PROBE).logits, kept[0])
-    lora, _ = go(method="lora", max_steps=3, out=str(full.parent / "lora"))
+    lora, _ = run_training(method="lora", max_steps=3, out=str(full.parent / "lora"))
     loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), lora).eval()
     torch.testing.assert_close(loaded(PROBE).logits, kept[1])
 
 
-def test_what_a_run_directory_holds(go: Go) -> None:
-    run, said = go(eval_every=5)
+def test_files_of_a_run_directory(run_training: RunTraining) -> None:
+    run, output = run_training(eval_every=5)
     names = {path.name for path in run.iterdir()}
     assert names >= {"recipe.yaml", "manifest.json", "metrics.jsonl", "README.md", "rejected.jsonl"}
     assert names >= {
@@ -117,7 +119,7 @@ def test_what_a_run_directory_holds(go: Go) -> None:
     assert manifest["prompt_id"] == PROMPT_ID
     assert manifest["data"]["rows"] == 24
     assert yaml.safe_load((run / "recipe.yaml").read_text()) == manifest["recipe"]
-    lines = read_journal(run / "metrics.jsonl")
+    lines = read_metrics(run / "metrics.jsonl")
     steps = [line for line in lines if line["kind"] == "train"]
     assert [line["step"] for line in steps] == list(range(1, manifest["steps"] + 1))
     assert steps[-1].keys() >= {"epoch", "loss", "lr", "tokens", "supervised_tokens", "tokens_per_s", "time"}
@@ -127,13 +129,13 @@ def test_what_a_run_directory_holds(go: Go) -> None:
     assert "Not for clinical use" in card
     assert manifest["data"]["sha256"] in card
     assert f"peft={run}" in card
-    assert f"lm_eval --model hf --model_args pretrained={manifest['base']['path']},peft={run}" in said
+    assert f"lm_eval --model hf --model_args pretrained={manifest['base']['path']},peft={run}" in output
     for file in run.iterdir():
         assert "treats" not in file.read_text(errors="replace") or file.name == "tokenizer.json"
 
 
-def test_tokenizer_has_its_own_hash(go: Go, base: Path, tmp_path: Path) -> None:
-    """Another tokenizer beside the same weights: no hash of weights can tell."""
+def test_tokenizer_has_its_own_hash(run_training: RunTraining, base: Path, tmp_path: Path) -> None:
+    """Another tokenizer with the same weights changes the tokenizer's hash only."""
     import shutil
 
     other = tmp_path / "other"
@@ -142,114 +144,115 @@ def test_tokenizer_has_its_own_hash(go: Go, base: Path, tmp_path: Path) -> None:
     (other / "tokenizer_config.json").write_text(json.dumps(config | {"model_max_length": 77}))
     manifests = []
     for name, model in (("one", base), ("two", base), ("three", other)):
-        run, _ = go(out=str(tmp_path / name), model=str(model), max_steps=1)
+        run, _ = run_training(out=str(tmp_path / name), model=str(model), max_steps=1)
         manifests.append(json.loads((run / "manifest.json").read_text()))
     one, two, three = (manifest["tokenizer"]["sha256"] for manifest in manifests)
     assert one == two != three
     assert len({manifest["base"]["sha256"] for manifest in manifests}) == 1
 
 
-def test_brackets_in_a_path_are_printed_as_they_are(go: Go, tmp_path: Path) -> None:
-    """rich would read a colour, a closing tag and a picture here."""
+def test_brackets_in_a_path_are_printed_as_they_are(run_training: RunTraining, tmp_path: Path) -> None:
+    """rich would parse a colour, a closing tag and an emoji here."""
     out = tmp_path / "a[red]b:+1:[" / "x]"
-    _, said = go(out=str(out), max_steps=1)
-    assert said.count(str(out)) >= 2  # in the table and in the next command
-    _, said = go(out=str(out), max_steps=1)
-    assert f"{out} is a finished run" in said
+    _, output = run_training(out=str(out), max_steps=1)
+    # In the table and in the next command.
+    assert output.count(str(out)) >= 2
+    _, output = run_training(out=str(out), max_steps=1)
+    assert f"{out} is a finished run" in output
 
 
-def test_out_that_is_the_model_too_is_refused(go: Go, base: Path) -> None:
-    with pytest.raises(UserError, match=r"is model= as well; choose another out="):
-        go(out=str(base))
+def test_out_equal_to_model_is_refused(run_training: RunTraining, base: Path) -> None:
+    with pytest.raises(UserError, match=r"is the same directory as model="):
+        run_training(out=str(base))
 
 
-def test_same_seed_same_weights(go: Go, tmp_path: Path) -> None:
-    one, _ = go(out=str(tmp_path / "one"), lora={"r": 4, "alpha": 8, "dropout": 0.1})
-    two, _ = go(out=str(tmp_path / "two"), lora={"r": 4, "alpha": 8, "dropout": 0.1})
+def test_same_seed_same_weights(run_training: RunTraining, tmp_path: Path) -> None:
+    one, _ = run_training(out=str(tmp_path / "one"), lora={"r": 4, "alpha": 8, "dropout": 0.1})
+    two, _ = run_training(out=str(tmp_path / "two"), lora={"r": 4, "alpha": 8, "dropout": 0.1})
     assert weights_sha256(one) == weights_sha256(two)
 
 
-def test_micro_batches_do_not_change_the_step(go: Go, tmp_path: Path) -> None:
+def test_micro_batches_do_not_change_the_step(run_training: RunTraining, tmp_path: Path) -> None:
     """The same rows in one step, as one micro-batch or as several, have the same loss."""
-    one, _ = go(out=str(tmp_path / "one"), batch_tokens=4096, max_steps=1)
-    many, _ = go(out=str(tmp_path / "many"), batch_tokens=128, accumulate=99, max_steps=1)
-    first, second = (read_journal(run / "metrics.jsonl")[1] for run in (one, many))
+    one, _ = run_training(out=str(tmp_path / "one"), batch_tokens=4096, max_steps=1)
+    many, _ = run_training(out=str(tmp_path / "many"), batch_tokens=128, accumulate=99, max_steps=1)
+    first, second = (read_metrics(run / "metrics.jsonl")[1] for run in (one, many))
     assert first["supervised_tokens"] == second["supervised_tokens"]
     assert first["loss"] == pytest.approx(second["loss"], rel=1e-6)
     assert first["grad_norm"] == pytest.approx(second["grad_norm"], rel=1e-5)
 
 
-def test_finished_run_is_left_alone(go: Go) -> None:
-    run, _ = go(max_steps=2)
+def test_finished_run_is_unchanged(run_training: RunTraining) -> None:
+    run, _ = run_training(max_steps=2)
     before = {path.name: path.stat().st_mtime_ns for path in run.iterdir()}
-    _, said = go(max_steps=2)
-    assert "finished run" in said
+    _, output = run_training(max_steps=2)
+    assert "finished run" in output
     assert before == {path.name: path.stat().st_mtime_ns for path in run.iterdir()}
 
 
-def test_another_recipe_is_refused_by_key(go: Go) -> None:
-    go(max_steps=2)
+def test_another_recipe_is_refused_by_key(run_training: RunTraining) -> None:
+    run_training(max_steps=2)
     with pytest.raises(UserError, match=r"another recipe \(lora\.r: 4 -> 8\); choose another out="):
-        go(max_steps=2, lora={"r": 8, "alpha": 8})
+        run_training(max_steps=2, lora={"r": 8, "alpha": 8})
     with pytest.raises(UserError, match="resume=false; choose another out="):
-        go(max_steps=2, resume=False)
+        run_training(max_steps=2, resume=False)
 
 
-def test_changed_data_is_refused(go: Go, data: Path) -> None:
-    go(max_steps=2)
+def test_changed_data_is_refused(run_training: RunTraining, data: Path) -> None:
+    run_training(max_steps=2)
     rows = json.loads(data.read_text())
     data.write_text(json.dumps(rows[1:]))
     with pytest.raises(UserError, match="the content of data= has changed"):
-        go(max_steps=2)
+        run_training(max_steps=2)
 
 
-def test_foreign_directory_is_refused(go: Go, tmp_path: Path) -> None:
+def test_foreign_directory_is_refused(run_training: RunTraining, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.doc").write_text("years of work")
-    with pytest.raises(UserError, match="holds something that is not a run"):
-        go()
+    with pytest.raises(UserError, match="is not empty and not a run directory"):
+        run_training()
 
 
-def test_rejected_rows_are_listed_without_text(go: Go, data: Path) -> None:
+def test_rejected_rows_are_listed_without_text(run_training: RunTraining, data: Path) -> None:
     rows = json.loads(data.read_text())
     rows[0]["output"] = "secret " * 200
     data.write_text(json.dumps(rows))
-    run, said = go(max_steps=1, validation=0)
+    run, output = run_training(max_steps=1, validation=0)
     (line,) = [json.loads(text) for text in (run / "rejected.jsonl").read_text().splitlines()]
     assert line.keys() == {"row", "reason"}
     assert line["reason"].endswith("more than max_tokens=128")
-    assert "rejected: 1 x more than max_tokens=128" in said
-    assert "secret" not in said
+    assert "rejected: 1 x more than max_tokens=128" in output
+    assert "secret" not in output
 
 
-def test_loss_that_is_not_a_number_stops_with_rows(go: Go) -> None:
+def test_loss_that_is_not_finite_stops_with_rows(run_training: RunTraining) -> None:
     with pytest.raises(UserError, match=r"at step \d+, rows [0-9a-f]{16}.*lower learning_rate"):
-        go(method="full", learning_rate=1e30, max_grad_norm=1e30, warmup=0)
+        run_training(method="full", learning_rate=1e30, max_grad_norm=1e30, warmup=0)
 
 
-def test_validation_never_cuts_a_group(rows: list[Any]) -> None:
-    from medalpaca_train.datasets import split
+def test_validation_never_divides_a_group(rows: list[Any]) -> None:
+    from medalpaca_train.datasets import split_by_group
 
-    train, held = split(rows, 0.2, seed=3)
-    assert len(train) + len(held) == len(rows)
-    assert len(held) == 8
-    assert not {row.group for row in train} & {row.group for row in held}
-    assert split(rows, 0.2, seed=3) == (train, held)
-    assert split(rows[:4], 0.2, seed=3)[1] == []
+    train, validation = split_by_group(rows, 0.2, seed=3)
+    assert len(train) + len(validation) == len(rows)
+    assert len(validation) == 8
+    assert not {row.group for row in train} & {row.group for row in validation}
+    assert split_by_group(rows, 0.2, seed=3) == (train, validation)
+    assert split_by_group(rows[:4], 0.2, seed=3)[1] == []
 
 
-def test_pocket_model_from_nothing(go: Go) -> None:
-    run, _ = go(model="pocket", method="full", loss="all", max_steps=2)
+def test_pocket_model_from_random_weights(run_training: RunTraining) -> None:
+    run, _ = run_training(model="pocket", method="full", loss="all", max_steps=2)
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["base"]["sha256"] is None
     assert manifest["model"]["sha256"] == weights_sha256(check_model_dir(run))
 
 
 def test_a_hub_model_is_pinned_to_its_commit(
-    go: Callable[..., tuple[Path, str]], base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_training: Callable[..., tuple[Path, str]], base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`main` may move; what was loaded, and will be loaded for this run again, is one commit of it."""
-    from medalpaca_train.load_run import load_run
+    """The manifest names the commit, so that `main` may move and the run still loads the same base."""
+    from medalpaca_train.finished_run import load_run
 
     commit = "0123456789abcdef0123456789abcdef01234567"
     repository = tmp_path / "hub" / "models--owner--name"
@@ -257,8 +260,28 @@ def test_a_hub_model_is_pinned_to_its_commit(
     (repository / "refs" / "main").write_text(commit)
     shutil.copytree(base, repository / "snapshots" / commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    run, _ = go(model="owner/name", max_steps=1)
+    run, _ = run_training(model="owner/name", max_steps=1)
     named = json.loads((run / "manifest.json").read_text())["base"]
     assert (named["path"], named["revision"]) == ("owner/name", commit)
     (repository / "refs" / "main").write_text("f" * 40)
     assert load_run(run)
+
+
+def test_code_hash_covers_every_module_of_the_package(tmp_path: Path) -> None:
+    from medalpaca_train import run_dir
+
+    source = Path(run_dir.__file__).parent
+    package = tmp_path / "package"
+    shutil.copytree(source, package, ignore=shutil.ignore_patterns("__pycache__"))
+    before = run_dir.code_sha256(package)
+    assert before == run_dir.code_sha256()
+    hashes = set()
+    for file in package.rglob("*.py"):
+        text = file.read_text()
+        file.write_text(f"{text}# changed\n")
+        hashes.add(run_dir.code_sha256(package))
+        file.write_text(text)
+    assert (package / "loss.py").is_file()
+    assert len(hashes) == len(list(package.rglob("*.py"))) > 20
+    assert before not in hashes
+    assert run_dir.code_sha256(package) == before

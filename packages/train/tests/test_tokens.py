@@ -1,4 +1,4 @@
-"""What is learned and in which tokens: BOS once, EOS once, the mask at the answer's first token."""
+"""Token ids and loss mask: one BOS, one EOS, and the mask at the answer's first token."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def test_golden_row(tokenizer: Any) -> None:
     assert ids[0] == tokenizer.bos_token_id
     assert ids.count(tokenizer.eos_token_id) == 1
     assert ids[-1] == tokenizer.eos_token_id
-    assert tokenizer.decode(ids[: sample.given]) == "<s>" + render(ROW.instruction, ROW.input)
-    assert tokenizer.decode(ids[sample.given :]) == "For pain.</s>"
-    assert sample.supervised == len(ids) - sample.given
+    assert tokenizer.decode(ids[: sample.prompt_length]) == "<s>" + render(ROW.instruction, ROW.input)
+    assert tokenizer.decode(ids[sample.prompt_length :]) == "For pain.</s>"
+    assert sample.supervised == len(ids) - sample.prompt_length
 
 
 def test_all_supervises_everything_but_the_first_token(tokenizer: Any) -> None:
     sample = sample_of(ROW, tokenizer, "all")
-    assert sample.given == 0
+    assert sample.prompt_length == 0
     assert sample.supervised == sample.length - 1
 
 
@@ -50,9 +50,9 @@ def test_same_tokens_as_lm_eval(tokenizer: Any, base: Path) -> None:
     context, continuation = harness._encode_pair(prompt, answer)
     sample = sample_of(ROW, tokenizer)
     assert sample.ids.tolist()[:-1] == context + continuation
-    # lm-eval moves trailing white space of the prompt to the continuation, so its split may lie before ours, by
+    # lm-eval moves trailing white space of the prompt to the continuation, so its split may be before this one, by
     # white space that is the same for every option.
-    between = sample.ids.tolist()[len(context) : sample.given]
+    between = sample.ids.tolist()[len(context) : sample.prompt_length]
     assert tokenizer.decode(between).strip() == ""
 
 
@@ -64,11 +64,13 @@ def test_chat_template_renders_the_same_tokens(tokenizer: Any) -> None:
         tokenize=False,
     )
     sample = sample_of(ROW, tokenizer)
-    assert tokenizer(text, add_special_tokens=False)["input_ids"] == sample.ids.tolist()[: sample.given]
+    assert (
+        tokenizer(text, add_special_tokens=False)["input_ids"] == sample.ids.tolist()[: sample.prompt_length]
+    )
 
 
-class Closing:
-    """A tokenizer that closes every text with EOS, as some do."""
+class AddsEos:
+    """A tokenizer that adds EOS to every text, as some tokenizers do."""
 
     def __init__(self, inner: Any) -> None:
         self.inner, self.eos_token_id, self.bos_token_id = inner, inner.eos_token_id, inner.bos_token_id
@@ -79,9 +81,9 @@ class Closing:
 
 
 def test_eos_is_not_doubled(tokenizer: Any) -> None:
-    plain, closing = sample_of(ROW, tokenizer), sample_of(ROW, Closing(tokenizer))
-    assert closing.ids.tolist() == plain.ids.tolist()
-    assert closing.given == plain.given
+    plain, with_eos = sample_of(ROW, tokenizer), sample_of(ROW, AddsEos(tokenizer))
+    assert with_eos.ids.tolist() == plain.ids.tolist()
+    assert with_eos.prompt_length == plain.prompt_length
 
 
 def test_rejected_rows_are_counted_with_reasons_and_no_text(tokenizer: Any) -> None:
@@ -96,21 +98,21 @@ def test_rejected_rows_are_counted_with_reasons_and_no_text(tokenizer: Any) -> N
     assert reasons[spelled.id] == "BOS or EOS is written out in the text"
 
 
-def test_merged_seam_is_rejected(tokenizer: Any) -> None:
-    class Merging(Closing):
-        """Joins the last two tokens of long texts: prompt and answer then share one."""
+def test_token_shared_by_prompt_and_answer_is_rejected(tokenizer: Any) -> None:
+    class JoinsTokens(AddsEos):
+        """Joins the last two tokens of short texts, so that prompt and answer share a token."""
 
         def __call__(self, texts: list[str], **options: Any) -> dict[str, list[list[int]]]:
             ids = self.inner(texts, **options)["input_ids"]
             return {"input_ids": [[*row[:-1], 7] if len(row) < 40 else row for row in ids]}
 
     short = Row(instruction="A", input="", output="a " * 40)
-    encoded = encode([short], Merging(tokenizer), max_tokens=256, loss="answer")
+    encoded = encode([short], JoinsTokens(tokenizer), max_tokens=256, loss="answer")
     assert [row.reason for row in encoded.rejected] == ["prompt and answer share a token"]
 
 
 def test_no_eos_is_refused(tokenizer: Any) -> None:
-    nameless = Closing(tokenizer)
-    nameless.eos_token_id = None
+    without_eos = AddsEos(tokenizer)
+    without_eos.eos_token_id = None
     with pytest.raises(UserError, match="no end-of-text token"):
-        encode([ROW], nameless, max_tokens=64, loss="answer")
+        encode([ROW], without_eos, max_tokens=64, loss="answer")

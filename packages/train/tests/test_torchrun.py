@@ -1,4 +1,4 @@
-"""The commands of the README for several processes, as they are typed: torchrun starts real ones."""
+"""The README's commands for several processes, run with torchrun."""
 
 from __future__ import annotations
 
@@ -17,31 +17,28 @@ import psutil
 import pytest
 import yaml
 
-from medalpaca_train.trackers import read_journal
+from medalpaca_train.trackers import read_metrics
 
 pytestmark = pytest.mark.slow  # each process imports everything
 
-Go = Callable[..., tuple[Path, str]]
-PLACE = Path(sys.executable).parent
+RunTraining = Callable[..., tuple[Path, str]]
+SCRIPTS = Path(sys.executable).parent
 README = (Path(__file__).parents[1] / "README.md").read_text()
-PATIENCE = 420
+TIMEOUT = 420
 
 
 def steps(run: Path) -> list[tuple[int, float]]:
-    return [
-        (line["step"], line["loss"])
-        for line in read_journal(run / "metrics.jsonl")
-        if line["kind"] == "train"
-    ]
+    lines = read_metrics(run / "metrics.jsonl")
+    return [(line["step"], line["loss"]) for line in lines if line["kind"] == "train"]
 
 
-def assert_same(run: Path, whole: Path) -> None:
-    assert steps(run) == [(step, pytest.approx(loss, rel=1e-6)) for step, loss in steps(whole)]
+def assert_same(run: Path, reference: Path) -> None:
+    assert steps(run) == [(step, pytest.approx(loss, rel=1e-6)) for step, loss in steps(reference)]
 
 
 @pytest.fixture
 def recipe(settings: dict[str, Any], tmp_path: Path) -> Path:
-    """A run of 48 steps with three micro-batches each."""
+    """A recipe of 48 steps with three micro-batches each."""
     file = tmp_path / "mine.yaml"
     changes = {"batch_tokens": 128, "accumulate": 3, "epochs": 12, "method": "full", "save_every": 3}
     file.write_text(yaml.safe_dump(settings | changes))
@@ -49,14 +46,14 @@ def recipe(settings: dict[str, Any], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def whole(go: Go, recipe: Path, tmp_path: Path) -> Path:
-    """What one process makes of it."""
-    run, _ = go(**{**yaml.safe_load(recipe.read_text()), "out": str(tmp_path / "whole")})
+def reference(run_training: RunTraining, recipe: Path, tmp_path: Path) -> Path:
+    """The same recipe, trained by one process."""
+    run, _ = run_training(**{**yaml.safe_load(recipe.read_text()), "out": str(tmp_path / "reference")})
     return run
 
 
 def command(*words: str, marked: str) -> list[str]:
-    """The words of the README's command line that holds `marked`, with `words` in place of the recipe's."""
+    """Return the README's command line that contains `marked`, with `words` instead of its recipe."""
     (line,) = (
         line.strip()
         for line in README.replace("\\\n", " ").splitlines()
@@ -64,16 +61,16 @@ def command(*words: str, marked: str) -> list[str]:
     )
     given = line.split(" #")[0].split()
     start = given.index("medalpaca_train") + 1
-    return [str(PLACE / "torchrun"), *given[given.index("torchrun") + 1 : start], *words]
+    return [str(SCRIPTS / "torchrun"), *given[given.index("torchrun") + 1 : start], *words]
 
 
-def started(words: list[str]) -> subprocess.Popen[str]:
+def start(words: list[str]) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 def wait_for(run: Path, step: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while len(steps(run)) < step and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
         time.sleep(0.002)
@@ -85,88 +82,88 @@ def workers(process: subprocess.Popen[str]) -> list[int]:
 
 @pytest.mark.parametrize("shard", ["none", "full"])
 def test_killed_and_continued_by_the_same_command(
-    recipe: Path, settings: dict[str, Any], whole: Path, shard: str
+    recipe: Path, settings: dict[str, Any], reference: Path, shard: str
 ) -> None:
     words = command(str(recipe), f"shard={shard}", marked="--nproc-per-node 2")
-    process, run = started(words), Path(settings["out"])
+    process, run = start(words), Path(settings["out"])
     wait_for(run, 5, process)
     os.kill(workers(process)[-1], signal.SIGKILL)
-    out, err = process.communicate(timeout=PATIENCE)
+    out, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 1
-    assert "another process of this run has ended; the same command continues" in err
-    process = started(words)
-    out, err = process.communicate(timeout=PATIENCE)
+    assert "another process of this run has results; the same command continues" in err
+    process = start(words)
+    out, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, err
     assert re.search(r"resuming from step (\d+) of 48\n", out)
-    assert_same(run, whole)
+    assert_same(run, reference)
 
 
-def test_sigterm_to_torchrun_saves_once(recipe: Path, settings: dict[str, Any], whole: Path) -> None:
+def test_sigterm_to_torchrun_saves_once(recipe: Path, settings: dict[str, Any], reference: Path) -> None:
     words = command(str(recipe), "save_every=1000", marked="--nproc-per-node 2")
-    process, run = started(words), Path(settings["out"])
+    process, run = start(words), Path(settings["out"])
     wait_for(run, 5, process)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=PATIENCE)
+    out, err = process.communicate(timeout=TIMEOUT)
     assert out.count("the same command continues") == 1, err
     saved = int(re.search(r"saved at step (\d+) of 48", out)[1])  # type: ignore[index]
     assert [path.name for path in (run / "checkpoints").iterdir()] == [f"step-{saved:06d}"]
-    process = started(words)
-    out, err = process.communicate(timeout=PATIENCE)
+    process = start(words)
+    out, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, err
     assert f"resuming from step {saved} of 48\n" in out
-    assert_same(run, whole)
+    assert_same(run, reference)
 
 
-def test_restarts_by_themselves(recipe: Path, settings: dict[str, Any], whole: Path) -> None:
-    """torchrun's own --max-restarts, as the README says."""
+def test_max_restarts(recipe: Path, settings: dict[str, Any], reference: Path) -> None:
+    """torchrun restarts killed processes with --max-restarts."""
     words = command(str(recipe), marked="--max-restarts")
     words = [re.sub(r"^--nproc-per-node=.*", "--nproc-per-node=2", word) for word in words]
-    process, run = started(words), Path(settings["out"])
+    process, run = start(words), Path(settings["out"])
     wait_for(run, 5, process)
     os.kill(workers(process)[0], signal.SIGKILL)
-    out, err = process.communicate(timeout=PATIENCE)
+    out, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, err
     assert "resuming from step" in out
-    assert_same(run, whole)
+    assert_same(run, reference)
 
 
-def test_two_nodes(recipe: Path, settings: dict[str, Any], whole: Path) -> None:
-    """Two torchruns, as on two nodes."""
+def test_two_nodes(recipe: Path, settings: dict[str, Any], reference: Path) -> None:
+    """Two torchrun commands on one machine stand for two nodes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = command(str(recipe), "shard=full", marked="--nnodes 2")
     words = [word.replace("node1:29500", f"127.0.0.1:{port}") for word in words]
     words[words.index("--nproc-per-node") + 1] = "1"
-    nodes = [started(words) for _ in range(2)]
-    said = [node.communicate(timeout=PATIENCE) for node in nodes]
-    assert [node.returncode for node in nodes] == [0, 0], said
-    assert sum("2 processes, 1 on this node" in out for out, _ in said) == 1
-    assert_same(Path(settings["out"]), whole)
+    nodes = [start(words) for _ in range(2)]
+    output = [node.communicate(timeout=TIMEOUT) for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], output
+    assert sum("2 processes, 1 on this node" in out for out, _ in output) == 1
+    assert_same(Path(settings["out"]), reference)
 
 
-def test_slurm_variables(recipe: Path, settings: dict[str, Any], whole: Path) -> None:
-    """The README's lines that turn Slurm's variables into those that are read, in a shell that plays srun."""
+def test_slurm_variables(recipe: Path, settings: dict[str, Any], reference: Path) -> None:
+    """The README's Slurm script sets the ranks from Slurm's variables; a shell takes the place of srun."""
     script = README.split("```bash\n#!/bin/bash\n")[1].split("```")[0]
     inner = re.search(r"srun .*?bash -c '(.*?)'", script, re.DOTALL)
     assert inner is not None
-    line = inner[1].replace("train full-fsdp model=$MODEL data=$DATA out=$OUT", f"{PLACE}/train {recipe}")
+    line = inner[1].replace("train full-fsdp model=$MODEL data=$DATA out=$OUT", f"{SCRIPTS}/train {recipe}")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     tasks = []
     for rank in range(2):
         slurm = {"SLURM_PROCID": rank, "SLURM_NTASKS": 2, "SLURM_LOCALID": rank, "SLURM_NTASKS_PER_NODE": 2}
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
-        environment = {**os.environ, **{key: str(value) for key, value in (slurm | place).items()}}
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
+        environment = {**os.environ, **{key: str(value) for key, value in (slurm | address).items()}}
         words = ["bash", "-c", line]
         tasks.append(
             subprocess.Popen(
                 words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
             )
         )
-    said = [task.communicate(timeout=PATIENCE) for task in tasks]
-    assert [task.returncode for task in tasks] == [0, 0], said
-    assert [err for _, err in said] == ["", ""]
-    assert said[1][0] == ""
-    assert_same(Path(settings["out"]), whole)
+    output = [task.communicate(timeout=TIMEOUT) for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0], output
+    assert [err for _, err in output] == ["", ""]
+    assert output[1][0] == ""
+    assert_same(Path(settings["out"]), reference)

@@ -1,4 +1,4 @@
-"""`python -m medalpaca_train`: the command `train`, for launchers such as torchrun that start a module."""
+"""Run the command `train` as `python -m medalpaca_train`, for launchers such as torchrun that start a module."""
 
 from __future__ import annotations
 

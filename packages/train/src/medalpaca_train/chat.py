@@ -1,4 +1,4 @@
-"""`train chat RUN`: ask a finished run in the terminal. Each question stands alone, as the rows did."""
+"""Chat with a finished run in the terminal (`train chat RUN`); each question is answered without the earlier ones."""
 
 from __future__ import annotations
 
@@ -14,45 +14,48 @@ from medalpaca_data.core.files import sha256_bytes
 from medalpaca_data.core.prompt import PROMPT_ID, render
 from medalpaca_data.core.weights import weights_sha256
 
-from .load_run import load_run
-from .progress import say
+from .finished_run import load_run
+from .progress import echo
 
-ANSWER = 512  # most tokens of an answer
-NOTICE = "Not for clinical use. Ask; an empty line or Ctrl-D ends."
+MAX_NEW_TOKENS = 512
+NOTICE = "Not for clinical use. Type a question; an empty line or Ctrl-D ends the chat."
 
 
 def chat(run: Path, console: Console, audit: Path | None = None) -> None:
-    """Read questions from the terminal, or a pipe, and answer them greedily until the input ends.
+    """Read questions from the terminal or a pipe and answer them with greedy decoding until the input ends.
 
-    With `audit`, a log of who asked when and of the hashes of what was asked and answered is kept there. Raises
-    UserError when `run` is no finished run, or its base is gone, or the log cannot be continued.
+    With `audit`, user, time and the hashes of each question and answer are appended to that log. Raises UserError if
+    `run` is not finished, its base is missing, or the log cannot be continued.
     """
     model, tokenizer = load_run(run)
-    log = AuditLog(audit, lambda said: say(console, f"note: {said}")) if audit else None
+    log = AuditLog(audit, lambda message: echo(console, f"note: {message}")) if audit else None
     session = {"session": secrets.token_hex(8)}
     if log:
         log.append("started", **session, run=weights_sha256(run), prompt=PROMPT_ID)
-    say(console, NOTICE)
-    while question := _ask(console):
+    echo(console, NOTICE)
+    while question := _read_question(console):
         if log:
-            asked = sha256_bytes(render(question).encode("utf-8", "surrogatepass"))
-            log.append("asked", **session, user=getpass.getuser(), prompt_sha256=asked)
-        text = answer(model, tokenizer, question, console)
+            prompt_sha256 = sha256_bytes(render(question).encode("utf-8", "surrogatepass"))
+            log.append("asked", **session, user=getpass.getuser(), prompt_sha256=prompt_sha256)
+        text = generate_answer(model, tokenizer, question, console)
         if log:
-            given = sha256_bytes(text.encode("utf-8", "surrogatepass"))
-            log.append("answered", **session, answers={"tuned": {"sha256": given}})
+            answer_sha256 = sha256_bytes(text.encode("utf-8", "surrogatepass"))
+            log.append("answered", **session, answers={"tuned": {"sha256": answer_sha256}})
     if log:
         head = log.append("ended", **session)
-        say(console, f"audit log: {head.count:,} entries, head {head.sha256}; note the head elsewhere")
+        echo(
+            console,
+            f"audit log: {head.count:,} entries, last hash {head.sha256}; keep a copy of this hash elsewhere",
+        )
 
 
-def answer(model: Any, tokenizer: Any, question: str, console: Console) -> str:
-    """Generate the answer to `question`, showing it as it comes; returns its text."""
+def generate_answer(model: Any, tokenizer: Any, question: str, console: Console) -> str:
+    """Return the answer to `question`, and print it while it is generated."""
     import torch
     from transformers import TextStreamer
 
-    class Shown(TextStreamer):
-        """Words on our console as they are complete."""
+    class ConsoleStreamer(TextStreamer):
+        """Prints complete words on the console."""
 
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
             parts.append(text)
@@ -60,6 +63,7 @@ def answer(model: Any, tokenizer: Any, question: str, console: Console) -> str:
 
     parts: list[str] = []
     ids = tokenizer(render(question), return_tensors="pt")["input_ids"]
+    # Some tokenizers add EOS to every text.
     if ids[0, -1] == tokenizer.eos_token_id:
         ids = ids[:, :-1]
     ids = ids.to(model.device)
@@ -67,16 +71,16 @@ def answer(model: Any, tokenizer: Any, question: str, console: Console) -> str:
         model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            max_new_tokens=ANSWER,
+            max_new_tokens=MAX_NEW_TOKENS,
             do_sample=False,
             pad_token_id=tokenizer.eos_token_id,
             eos_token_id=tokenizer.eos_token_id,
-            streamer=Shown(tokenizer, skip_prompt=True, skip_special_tokens=True),
+            streamer=ConsoleStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True),
         )
     return "".join(parts).strip()
 
 
-def _ask(console: Console) -> str:
+def _read_question(console: Console) -> str:
     try:
         return console.input("\n> " if console.is_terminal else "").strip()
     except EOFError:

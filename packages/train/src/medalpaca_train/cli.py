@@ -1,6 +1,7 @@
-"""`train [NAME | FILE.yaml] [key=value ...] [--preview]`.
+"""Command line of `train`: start a run from a recipe, or one of the commands chat, canary and merge.
 
-What `train` can be told: a recipe and its changes, or one of three commands; an example of each.
+Each command's arguments are declared beside its function. Heavy libraries are imported inside the functions, after the
+arguments are parsed, so that `--help` is fast and the network can be closed before any library is loaded.
 """
 
 from __future__ import annotations
@@ -8,263 +9,288 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from pathlib import Path
+from typing import NoReturn
 
 from medalpaca_data.core.cli import Command, Commands, CompletedArgument, add_command, print_json, run, screen
 from medalpaca_data.core.errors import UserError
 
-if TYPE_CHECKING:
-    from pathlib import Path
+DEFAULT_RECIPE = "pocket"
+DESCRIPTION = (
+    "Fine-tune a causal language model on instruction rows (supervised fine-tuning with LoRA, QLoRA or all weights). "
+    "Reads a base model and rows; writes a run directory with the adapter or model, a manifest and a model card. "
+    "The same command continues an interrupted run."
+)
+EPILOG = """\
+built-in recipes:
+  pocket               LoRA on the pocket model, on any CPU (default)
+  pocket-base          train the pocket model itself from random weights
+  lora                 LoRA on a model of your choice
+  qlora                LoRA on a model that is held in 4 bits
+  full                 all weights of a model
+  full-fsdp            all weights, sharded over several GPUs (FSDP2)
+  medalpaca-2023       the 2023 project's LoRA on an 8-bit base
+  medalpaca-2023-full  the 2023 project's training of all weights
 
+most used keys (the README of medalpaca-train lists all):
+  model=   model directory, or id of a model on the Hugging Face hub
+  data=    directory written by `data build`, or a file of rows
+           (.json, .jsonl, .csv, .parquet)
+  out=     run directory to write (default: runs/RECIPE in MEDALPACA_HOME)
+  resume=  true (default): continue the run in out=; false: out= must be empty
 
-DEFAULT = "pocket"
-COMMANDS = ("canary", "chat", "merge")  # no recipe may be called so
-TITLE = "Fine-tune a causal language model on instruction rows; continues a run that was cut off."
-EXAMPLES = """\
 commands:
-  train chat RUN              ask a finished run in the terminal
-  train canary RECIPE | RUN   plant patients, train again: what is memorised?
-  train merge RUN [out=DIR]   a LoRA run as one model, without peft
-  train chat --help           more of one command
-
-recipes:
-  pocket (default), pocket-base, lora, qlora, full, full-fsdp, medalpaca-2023,
-  medalpaca-2023-full, or a YAML file with the same keys
-  keys every recipe has: model= data= out= seed= resume=
-  all keys: README of medalpaca-train
+  train chat RUN              ask a finished run questions in the terminal
+  train canary RECIPE | RUN   measure what a model memorises about patients
+  train merge RUN [out=DIR]   merge a LoRA adapter into its base model
+  train COMMAND --help        arguments of one command
 
 examples:
   train                                        the pocket model, on any CPU
-  train lora model=DIR_OR_HUB_ID data=MEADOW   a low-rank update of a real model
-  train lora model=DIR data=rows.jsonl --preview    what would be learned
-  train qlora model=DIR_OR_HUB_ID data=MEADOW  on a base held in 4 bits
-  torchrun --nproc-per-node 2 -m medalpaca_train lora model=DIR data=MEADOW
-                                               on two GPUs; more nodes: README"""
+  train lora model=DIR_OR_HUB_ID data=MEADOW   LoRA on a model of your choice
+  train lora model=DIR data=rows.jsonl --preview    show the prepared rows
+  train qlora model=DIR_OR_HUB_ID data=MEADOW  base held in 4 bits
+  torchrun --nproc-per-node 2 -m medalpaca_train lora model=DIR data=MEADOW"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line and return the exit code. Raises UserError for bad input."""
+    is_command = bool(arguments) and arguments[0] in COMMANDS
+    parse = command_parser().parse_args if is_command else recipe_parser().parse_intermixed_args
+    options = parse(arguments)
+    options.run(options)
+    return 0
+
+
+def entry() -> NoReturn:
+    """Run the console script."""
+    run(main)
 
 
 def recipe_parser() -> Command:
-    """`train` with a recipe, or with nothing."""
-    main = Command("train", TITLE, epilog=EXAMPLES)
-    main.add_argument(
-        "words", nargs="*", metavar="RECIPE | key=value", help="a built-in recipe or a YAML file; its changes"
-    )
-    _add_preview(main)
-    main.add_common("medalpaca-train", completed=_completed)
-    return main
-
-
-def command_parser() -> Command:
-    """`train` with one of its commands in front."""
-    return _with_commands()[0]
-
-
-def _with_commands() -> tuple[Command, Commands[Command]]:
-    main = Command("train", TITLE, epilog=EXAMPLES)
-    commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    chat = add_command(
-        commands,
-        "chat",
-        "ask a finished run in the terminal",
-        ("train chat runs/mine", "train chat runs/mine --audit log", "train chat runs/mine < questions.txt"),
-        "Each question stands alone; an empty line or Ctrl-D ends.",
-    )
-    chat.add_argument(
-        "run", metavar="RUN", type=CompletedArgument(), help="the directory that `train` printed"
-    )
-    chat.add_argument(
-        "--audit",
-        metavar="FILE",
-        type=CompletedArgument(),
-        help="keep an audit log there, of hashes, not of texts",
-    )
-    canary = add_command(
-        commands,
-        "canary",
-        "plant synthetic patients in a copy of the data, train again, and see what is memorised",
-        (
-            "train canary runs/mine                      as that run was trained",
-            "train canary lora model=DIR data=MEADOW     as such a run would be",
-            "train canary runs/mine repeats=[1,10] patients=8",
-        ),
-    )
-    canary.add_argument(
+    """Return the parser of `train [RECIPE] [key=value ...]`."""
+    parser = Command("train", DESCRIPTION, epilog=EPILOG)
+    parser.add_argument(
         "words",
         nargs="*",
-        metavar="RECIPE | RUN | key=value",
-        type=CompletedArgument(_canary_words),
-        help="what is tested, and changes: repeats=[1,10,100] patients=4 candidates=1024 canary_seed=0, keys of "
-        "the recipe",
+        metavar="RECIPE | key=value",
+        help="a built-in recipe (default: pocket) or a YAML file; then the keys to change",
     )
-    merge = add_command(
-        commands,
-        "merge",
-        "write a LoRA run as one model, which loads without peft",
-        (
-            "train merge runs/mine                        to runs/mine-merged",
-            "train merge runs/mine out=runs/merged",
-        ),
-        "What it says is compared with what the run says before it is kept.",
-    )
-    merge.add_argument("run", metavar="RUN", type=CompletedArgument(), help="a finished LoRA run")
-    merge.add_argument(
-        "out",
-        nargs="?",
-        metavar="out=DIR",
-        type=CompletedArgument(_out),
-        help="where to (default: RUN-merged)",
-    )
-    for command in (canary, merge):
-        command.add_json()
-    return main, commands
+    _add_preview(parser)
+    parser.add_common("medalpaca-train", completed=_completion_parser)
+    parser.set_defaults(run=_train)
+    return parser
+
+
+def command_parser(recipes: Sequence[str] = ()) -> Command:
+    """Return the parser of `train COMMAND ...`; each of `recipes` is one more command."""
+    parser = Command("train", DESCRIPTION, epilog=EPILOG)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for add in COMMANDS.values():
+        add(commands)
+    for name in recipes:
+        recipe = commands.add_parser(name, help=f"the recipe {name}")
+        recipe.add_argument("words", nargs="*", metavar="key=value", type=CompletedArgument(_recipe_keys))
+        _add_preview(recipe)
+    return parser
+
+
+def _completion_parser() -> Command:
+    """Return a parser for shell completion: recipes are commands in it, so that their keys are offered."""
+    from .recipe import built_in_recipes
+
+    parser = command_parser(list(built_in_recipes()))
+    parser.add_common("medalpaca-train")
+    return parser
 
 
 def _add_preview(parser: Command) -> None:
     parser.add_argument(
-        "--preview", action="store_true", help="show a few rows with what is learned in colour"
+        "--preview",
+        action="store_true",
+        help="print the first rows with prompt and trained tokens in colour, and exit; trains and writes nothing",
     )
 
 
-def _completed() -> Command:
-    """What a shell completes: each recipe as if it were a command, so that its keys come after it."""
-    from .recipe import built_in
-
-    main, commands = _with_commands()
-    for name in built_in():
-        recipe = commands.add_parser(name, help=f"the recipe {name}")
-        recipe.add_argument("words", nargs="*", metavar="key=value", type=CompletedArgument(_keys))
-        _add_preview(recipe)
-    main.add_common("medalpaca-train")
-    return main
-
-
-def _keys() -> list[str]:
+def _recipe_keys() -> list[str]:
     from .recipe import Lora, Recipe
 
     return [f"{key}=" for key in (*Recipe.model_fields, *(f"lora.{key}" for key in Lora.model_fields))]
 
 
-def _canary_words() -> list[str]:
-    from .recipe import CanaryTest, built_in
+def _train(options: Namespace) -> None:
+    named = [word for word in options.words if "=" not in word]
+    changes = [word for word in options.words if "=" in word]
+    if named and named[0] in COMMANDS:
+        raise UserError(f"train: the command {named[0]} must come first, as in `train {named[0]} runs/mine`")
+    if len(named) > 1:
+        raise UserError(
+            f"train: {len(named)} recipes given ({', '.join(named)}); give one, and write changes as key=value"
+        )
+    from .process_group import read_process_group
+    from .recipe import read_recipe
 
-    return [*built_in(), *(f"{key}=" for key in CanaryTest.model_fields), *_keys()]
+    group = read_process_group()
+    try:
+        name, recipe = read_recipe(named[0] if named else DEFAULT_RECIPE, changes)
+    except UserError as error:
+        # Every process meets the same error; one per node prints it.
+        raise error if group.local_rank == 0 else SystemExit(error.exit_code) from None
+    _close_network(recipe.model)
+    # Busy-waiting threads cost the pocket model three quarters of its speed on a shared machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if group.size > 1:
+        # Without this, a lost process makes the others print C++ stack traces; `process_group` reports the loss.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    from . import run as runs
+    from .process_group import join_process_group
+
+    console = screen(quiet=not group.is_main, force_terminal=None if group.is_main else False)
+    if not options.preview:
+        with join_process_group(group):
+            runs.train(recipe, name=name, console=console, group=group)
+    elif group.is_main:
+        runs.preview_recipe(name, recipe, console)
 
 
-def _out() -> list[str]:
-    return ["out="]
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run the command line; returns the exit code. Raises UserError for bad input."""
-    match list(arguments):
-        case [word, *_] if word in COMMANDS:
-            options = command_parser().parse_args(arguments)
-            {"canary": _canary, "chat": _chat, "merge": _merge}[word](options)
-        case _:
-            options = recipe_parser().parse_intermixed_args(arguments)
-            named = [word for word in options.words if "=" not in word]
-            if named and named[0] in COMMANDS:
-                raise UserError(f"train: {named[0]} comes first, as in `train {named[0]} runs/mine`")
-            if len(named) > 1:
-                raise UserError(
-                    f"train: one recipe at a time, not {' and '.join(named)}; changes are written key=value"
-                )
-            changes = [word for word in options.words if "=" in word]
-            _start(named[0] if named else DEFAULT, changes, options.preview)
-    return 0
-
-
-def entry() -> NoReturn:
-    """The console script."""
-    run(main)
+def _add_chat(commands: Commands[Command]) -> None:
+    parser = add_command(
+        commands,
+        "chat",
+        "ask a finished run questions in the terminal",
+        ("train chat runs/mine", "train chat runs/mine --audit log", "train chat runs/mine < questions.txt"),
+        "The model answers each question without the earlier ones. An empty line or Ctrl-D ends the chat.",
+    )
+    parser.add_argument(
+        "run_directory", metavar="RUN", type=CompletedArgument(), help="run directory that `train` wrote"
+    )
+    parser.add_argument(
+        "--audit",
+        metavar="FILE",
+        type=CompletedArgument(),
+        help="append user, time and SHA-256 hashes of questions and answers to this log; no text is stored "
+        "(default: no log)",
+    )
+    parser.set_defaults(run=_chat)
 
 
 def _chat(options: Namespace) -> None:
-    run = _finished(options.run)
+    directory = _open_run(options.run_directory)
     from .chat import chat
 
-    chat(run, screen(), _absolute(options.audit) if options.audit else None)
+    chat(directory, screen(), _absolute(options.audit) if options.audit else None)
+
+
+def _add_canary(commands: Commands[Command]) -> None:
+    parser = add_command(
+        commands,
+        "canary",
+        "measure what a model memorises about patients",
+        (
+            "train canary runs/mine                      same recipe as that run",
+            "train canary lora model=DIR data=MEADOW     a recipe not trained yet",
+            "train canary runs/mine repeats=[1,10] patients=8",
+        ),
+        "Adds synthetic patients to a copy of the data, trains on the copy by the same recipe, and tests how well the "
+        "model can guess their record numbers. Writes canary.json and a section of the model card.",
+    )
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="RECIPE | RUN | key=value",
+        type=CompletedArgument(_canary_words),
+        help="the recipe or finished run to test; then keys of the test or of the recipe. Keys of the test: "
+        "repeats=[1,10,100] (copies of a patient's row), patients=4 (patients per number of copies), "
+        "candidates=1024 (numbers that a true one is ranked among), canary_seed=0",
+    )
+    parser.add_json()
+    parser.set_defaults(run=_canary)
+
+
+def _canary_words() -> list[str]:
+    from .recipe import CanaryTest, built_in_recipes
+
+    return [*built_in_recipes(), *(f"{key}=" for key in CanaryTest.model_fields), *_recipe_keys()]
 
 
 def _canary(options: Namespace) -> None:
-    from .recipe import read_words
+    from .recipe import parse_canary_arguments
 
-    asked = read_words(options.words)
-    _guard(asked.recipe.model)
+    request = parse_canary_arguments(options.words)
+    _close_network(request.recipe.model)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    from .canary import canary
+    from .canary import run_canary_test
 
-    folder = canary(asked, screen(stderr=options.json))
+    directory = run_canary_test(request, screen(stderr=options.json))
     if options.json:
-        from medalpaca_data.core.files import read_json
+        _print_result(directory, "canary.json")
 
-        print_json({"out": str(folder), **read_json(folder / "canary.json")})
+
+def _add_merge(commands: Commands[Command]) -> None:
+    parser = add_command(
+        commands,
+        "merge",
+        "merge a LoRA adapter into its base model",
+        (
+            "train merge runs/mine                        writes runs/mine-merged",
+            "train merge runs/mine out=runs/merged",
+        ),
+        "The merged model loads without peft. It is written only if its loss equals that of base and adapter.",
+    )
+    parser.add_argument("run_directory", metavar="RUN", type=CompletedArgument(), help="a finished LoRA run")
+    parser.add_argument(
+        "out",
+        nargs="?",
+        metavar="out=DIR",
+        type=CompletedArgument(lambda: ["out="]),
+        help="directory to write (default: RUN-merged)",
+    )
+    parser.add_json()
+    parser.set_defaults(run=_merge)
 
 
 def _merge(options: Namespace) -> None:
     out = str(options.out or "").removeprefix("out=")
     if "=" in out.partition("/")[0]:
-        raise UserError(f"train merge: {out!r} is not out=DIR, as in `train merge runs/mine out=runs/merged`")
-    run = _finished(options.run)
-    from .merge import merge
+        raise UserError(
+            f"train merge: unknown argument {out!r}; the only key is out=DIR, as in "
+            "`train merge runs/mine out=runs/merged`"
+        )
+    directory = _open_run(options.run_directory)
+    from .merge import merge_run
 
-    made = merge(run, _absolute(out) if out else None, screen(stderr=options.json))
+    merged = merge_run(directory, _absolute(out) if out else None, screen(stderr=options.json))
     if options.json:
-        from medalpaca_data.core.files import read_json
-
-        from .run_dir import FILE
-
-        print_json({"out": str(made), **read_json(made / FILE)})
+        _print_result(merged, "manifest.json")
 
 
-def _finished(word: str) -> Path:
-    """The directory of a finished run, with the network closed unless its base is on a hub."""
+COMMANDS = {"chat": _add_chat, "canary": _add_canary, "merge": _add_merge}
+
+
+def _open_run(word: str) -> Path:
+    """Return the absolute run directory, with the network closed unless its base is on the hub."""
     from medalpaca_data.core.files import existing, read_json
 
-    run = existing(_absolute(word), "run directory")
-    receipts = (folder / "manifest.json" for folder in (run, run.parent))
-    receipt = next((file for file in receipts if file.is_file()), None)
-    _guard(str(read_json(receipt).get("base", {}).get("path", run)) if receipt else str(run))
-    return run
+    directory = existing(_absolute(word), "run directory")
+    manifests = (folder / "manifest.json" for folder in (directory, directory.parent))
+    manifest = next((file for file in manifests if file.is_file()), None)
+    base = read_json(manifest).get("base", {}).get("path", directory) if manifest else directory
+    _close_network(str(base))
+    return directory
+
+
+def _print_result(directory: Path, name: str) -> None:
+    from medalpaca_data.core.files import read_json
+
+    print_json({"out": str(directory), **read_json(directory / name)})
 
 
 def _absolute(word: str) -> Path:
-    from pathlib import Path
-
     return Path(word).expanduser().absolute()
 
 
-def _start(named: str, overrides: Sequence[str], preview: bool) -> None:
-    # Heavy libraries are imported from here on: --help stays instant, and a bad recipe is refused before them.
-    from .process_group import find_world
-    from .recipe import find_recipe
-
-    world = find_world()
-    try:
-        name, recipe = find_recipe(named, overrides)
-    except UserError as error:
-        # All read the same; one on each node says what is wrong with it.
-        raise error if world.local_rank == 0 else SystemExit(error.exit_code) from None
-    _guard(recipe.model)
-    # Threads that wait by spinning cost a pocket model three quarters of its speed on a machine that is shared.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    if world.size > 1:
-        # Where a process has gone, the others would print their C++ stacks; one line of ours says it.
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    from . import run as runs
-    from .process_group import joined
-
-    console = screen(quiet=not world.first, force_terminal=None if world.first else False)
-    if not preview:
-        with joined(world):
-            runs.train(name, recipe, console, world)
-    elif world.first:
-        runs.preview(name, recipe, console)
-
-
-def _guard(model: str) -> None:
-    """Close the network before any library is imported: always when sealed, and whenever no hub is needed."""
-    from pathlib import Path
-
+def _close_network(model: str) -> None:
+    """Close the network, before libraries are imported, when sealed or when the model needs no hub."""
     from medalpaca_data.core.offline import go_offline, is_sealed, seal
 
     if is_sealed():

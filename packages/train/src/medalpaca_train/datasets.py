@@ -1,7 +1,4 @@
-"""From the words of a recipe to what lies on disk: the run directory, the base, the rows and how they are split.
-
-From a settled recipe to samples: everything a run needs but the weights.
-"""
+"""Resolve a recipe's paths, read its rows, check that they may be trained on, and tokenise them."""
 
 from __future__ import annotations
 
@@ -22,80 +19,91 @@ from medalpaca_data.core.prompt import chat_template, render
 from medalpaca_data.core.records import read_rows, read_split, rows_sha256
 from medalpaca_data.core.row import Row
 
-from . import model as pocket_model
-from .model import load_tokenizer
-from .progress import say
+from .model import load_tokenizer, make_pocket_tokenizer
+from .progress import echo
 from .recipe import Recipe
-from .tokenize import Encoded, Rejected, Samples, adds_bos, cached
+from .tokenize import RowNote, Samples, TokenizedRows, adds_bos, encode_cached
 
-POCKET_DATA = {"pocket", "pocket-language"}  # `data:` words for the built-in Meadows
-POCKET_BASE = "pocket-base"  # the `model:` word for the quickstart's base
-POCKET_SEED = 0  # the embedded material is the same whatever the run's own seed
+# Values of `data:` in a recipe for the built-in Meadows.
+POCKET_DATA = {"pocket", "pocket-language"}
+# Value of `model:` in a recipe for the quickstart's base.
+POCKET_BASE = "pocket-base"
+# The built-in Meadows are the same for every seed of a run.
+POCKET_SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
-    """The rows of a run: what is learned, what is only measured, and the name of the data."""
+class Datasets:
+    """The training and validation rows of a run, their number, and the hash of the files."""
 
     train: list[Row]
     validation: list[Row]
-    read: int
+    rows_read: int
     sha256: str
 
 
-def settle(recipe: Recipe, name: str) -> Recipe:
-    """The recipe with its words replaced by absolute places. Builds a built-in Meadow that is not there yet."""
+def resolve(recipe: Recipe, name: str) -> Recipe:
+    """Return the recipe with absolute paths; build a built-in Meadow if it is missing.
+
+    Raises UserError if `data` or `validation` does not exist.
+    """
     return recipe.model_copy(
         update={
             "out": str(Path(recipe.out).expanduser().absolute() if recipe.out else paths.runs() / name),
-            "data": str(_data(recipe.data)),
-            "model": _model(recipe.model),
-            "validation": _validation(recipe.validation),
+            "data": str(_resolve_data(recipe.data)),
+            "model": _resolve_model(recipe.model),
+            "validation": _resolve_validation(recipe.validation),
         }
     )
 
 
-def read_material(recipe: Recipe) -> Material:
-    """The rows of a settled recipe. Raises UserError, naming file and row, for anything that cannot be read."""
+def read_datasets(recipe: Recipe) -> Datasets:
+    """Read the rows of a resolved recipe. Raises UserError, with file and row, for a row that cannot be read."""
     path = Path(recipe.data)
     rows = read_rows(path)
     files = [path]
     if isinstance(recipe.validation, str):
-        train, held = rows, read_rows(recipe.validation)
+        train, validation = rows, read_rows(recipe.validation)
         files.append(Path(recipe.validation))
     elif recipe.validation == 0:
-        train, held = rows, []
+        train, validation = rows, []
     elif (
         path.is_dir()
         and (path / "validation.parquet").is_file()
         and (built := read_split(path, "validation"))
     ):
-        train, held = rows, built
+        train, validation = rows, built
     else:
-        train, held = split(rows, recipe.validation, recipe.seed)
-    return Material(train, held, len(train) + len(held), rows_sha256(*files))
+        train, validation = split_by_group(rows, recipe.validation, recipe.seed)
+    return Datasets(train, validation, len(train) + len(validation), rows_sha256(*files))
 
 
-def clear_rows(recipe: Recipe, material: Material) -> Clearance:
-    """Why the rows of a settled recipe may be trained on. Raises UserError where they may not, before any model."""
-    apart = isinstance(recipe.validation, str)
-    rows = material.train if apart else [*material.train, *material.validation]
+def check_clearance(recipe: Recipe, datasets: Datasets) -> Clearance:
+    """Return why the rows of a resolved recipe may be trained on (de-identification).
+
+    Raises UserError if they may not, before any model is loaded.
+    """
+    validation_file = isinstance(recipe.validation, str)
+    rows = datasets.train if validation_file else [*datasets.train, *datasets.validation]
     stated, accepted = recipe.patient_text, recipe.accept_patient_text
-    cleared = clear(Path(recipe.data), rows, patient_text=stated, accepted=accepted)
-    if apart:
-        held = Path(str(recipe.validation))
-        also = clear(held, material.validation, patient_text=stated, accepted=accepted)
-        said, evidence = f"{cleared.said}; for validation: {also.said}", {"validation": also.as_json()}
-        notes = cleared.notes + also.notes
-        cleared = replace(cleared, said=said, evidence={**cleared.evidence, **evidence}, notes=notes)
-    return cleared
+    clearance = clear(Path(recipe.data), rows, patient_text=stated, accepted=accepted)
+    if not validation_file:
+        return clearance
+    path = Path(str(recipe.validation))
+    validation = clear(path, datasets.validation, patient_text=stated, accepted=accepted)
+    return replace(
+        clearance,
+        statement=f"{clearance.statement}; for validation: {validation.statement}",
+        evidence={**clearance.evidence, "validation": validation.as_json()},
+        notes=clearance.notes + validation.notes,
+    )
 
 
-def split(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
-    """(train, validation): whole groups are drawn until they hold `share` of the rows, or one group more.
+def split_by_group(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
+    """Return (train, validation): random groups are held out until they have at least `share` of the rows.
 
-    A group (a disease, a thread) is never cut, since rows of one group answer each other. Rows without a group
-    stand alone; rows with the same text stay together. With fewer than two groups nothing is held out.
+    A group (a disease, a thread) is never divided, because rows of one group answer each other. A row without a group
+    is a group of its own; rows with the same text stay together. With fewer than two groups nothing is held out.
     """
     groups = sorted({row.group or row.id for row in rows})
     if len(groups) < 2:
@@ -103,55 +111,55 @@ def split(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list
     sizes: dict[str, int] = dict.fromkeys(groups, 0)
     for row in rows:
         sizes[row.group or row.id] += 1
-    held: set[str] = set()
+    held_out: set[str] = set()
     count = 0
     for index in np.random.default_rng(seed).permutation(len(groups))[: len(groups) - 1]:
         if count >= share * len(rows):
             break
-        held.add(groups[index])
+        held_out.add(groups[index])
         count += sizes[groups[index]]
     return (
-        [row for row in rows if (row.group or row.id) not in held],
-        [row for row in rows if (row.group or row.id) in held],
+        [row for row in rows if (row.group or row.id) not in held_out],
+        [row for row in rows if (row.group or row.id) in held_out],
     )
 
 
-def _data(word: str) -> Path:
-    if word in POCKET_DATA:
+def _resolve_data(data: str) -> Path:
+    if data in POCKET_DATA:
         from medalpaca_data.build import ensure_meadow
 
-        # The quickstart examines what was learned from this Meadow, so that one has its fixed place.
-        out = paths.quickstart().meadow if word == "pocket" else paths.cache() / word
-        return Path(ensure_meadow(word, out, POCKET_SEED)).absolute()
-    return existing(Path(word).expanduser().absolute(), "data file or directory")
+        # The quickstart evaluates what was trained on this Meadow, so it has a fixed path.
+        out = paths.quickstart().meadow if data == "pocket" else paths.cache() / data
+        return Path(ensure_meadow(data, out, POCKET_SEED)).absolute()
+    return existing(Path(data).expanduser().absolute(), "data file or directory")
 
 
-def _model(word: str) -> str:
-    if word == POCKET_BASE:
+def _resolve_model(model: str) -> str:
+    if model == POCKET_BASE:
         return str(paths.quickstart().base)
-    local = Path(word).expanduser()
-    return str(local.absolute()) if word != "pocket" and local.exists() else word
+    local = Path(model).expanduser()
+    return str(local.absolute()) if model != "pocket" and local.exists() else model
 
 
-def _validation(value: float | str) -> float | str:
+def _resolve_validation(value: float | str) -> float | str:
     return str(existing(Path(value).expanduser().absolute())) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedData:
     """The tokenizer of a run and its rows as tokens."""
 
     tokenizer: Any
     train: Samples
     validation: Samples
-    rejected: list[Rejected]
-    cut: list[Rejected]
-    read: int
+    rejected: list[RowNote]
+    cut: list[RowNote]
+    rows_read: int
 
     def counts(self) -> dict[str, int]:
-        """Rows and tokens, for manifest and card. Token counts are of one epoch."""
+        """Return numbers of rows and tokens for manifest and model card; tokens are those of one epoch."""
         return {
-            "rows_read": self.read,
+            "rows_read": self.rows_read,
             "rows_train": len(self.train),
             "rows_validation": len(self.validation),
             "rows_rejected": len(self.rejected),
@@ -161,54 +169,57 @@ class Prepared:
         }
 
 
-def prepare(recipe: Recipe, base: Path | None, material: Material) -> Prepared:
-    """Tokenise `material` with the tokenizer of `base`, or with one trained on it when there is no base.
+def prepare_data(recipe: Recipe, base: Path | None, datasets: Datasets) -> PreparedData:
+    """Tokenise `datasets` with the tokenizer of `base`, or with a new one trained on them if `base` is None.
 
-    Raises UserError when not a single row is left to train on.
+    Raises UserError if no row is left to train on.
     """
     if base is None:
-        texts = [render(row.instruction, row.input) + row.output.strip() for row in material.train]
-        tokenizer = pocket_model.make_tokenizer(texts)
+        texts = [render(row.instruction, row.input) + row.output.strip() for row in datasets.train]
+        tokenizer = make_pocket_tokenizer(texts)
     else:
         tokenizer = load_tokenizer(base)
     tokenizer.chat_template = chat_template(add_bos=adds_bos(tokenizer))
 
-    def tokens_of(rows: list[Row]) -> Encoded:
-        return cached(
+    def tokenize(rows: list[Row]) -> TokenizedRows:
+        return encode_cached(
             rows, tokenizer, max_tokens=recipe.max_tokens, loss=recipe.loss, overlong=recipe.overlong
         )
 
-    train, held = tokens_of(material.train), tokens_of(material.validation)
+    train, validation = tokenize(datasets.train), tokenize(datasets.validation)
     if not train.samples:
-        raise UserError(f"{recipe.data}: no row can be trained on; the first: {train.rejected[0].reason}")
-    return Prepared(
+        raise UserError(
+            f"{recipe.data}: none of {len(train.rejected):,} rows can be trained on; "
+            f"reason for the first: {train.rejected[0].reason}"
+        )
+    return PreparedData(
         tokenizer,
         train.samples,
-        held.samples,
-        train.rejected + held.rejected,
-        train.cut + held.cut,
-        material.read,
+        validation.samples,
+        train.rejected + validation.rejected,
+        train.cut + validation.cut,
+        datasets.rows_read,
     )
 
 
-def say_prepared(prepared: Prepared, console: Console) -> None:
-    """How many rows there are, and how many were rejected for what."""
-    counts = prepared.counts()
-    say(
+def print_data_summary(data: PreparedData, console: Console) -> None:
+    """Print the number of rows and their lengths, and the number of truncated and rejected rows by reason."""
+    counts = data.counts()
+    echo(
         console,
         f"{counts['rows_read']:,} rows read: {counts['rows_train']:,} to train on, "
         f"{counts['rows_validation']:,} for validation, {counts['rows_rejected']:,} rejected",
     )
-    lengths = np.array(prepared.train.lengths)
-    middle, most = np.percentile(lengths, [50, 90]).astype(int)
-    say(
+    lengths = np.array(data.train.lengths)
+    median, percentile_90 = np.percentile(lengths, [50, 90]).astype(int)
+    echo(
         console,
-        f"tokens per row: median {middle:,}, nine in ten up to {most:,}, longest {lengths.max():,}; "
-        f"{100 * counts['supervised_tokens'] / counts['tokens']:.0f} % are learned",
+        f"tokens per row: median {median:,}, 90th percentile {percentile_90:,}, longest {lengths.max():,}; "
+        f"{100 * counts['supervised_tokens'] / counts['tokens']:.0f} % are trained on",
     )
-    if prepared.cut:
-        say(console, f"  cut: {len(prepared.cut):,} x longer than max_tokens, end of text kept (cut.jsonl)")
-    # "600 tokens, more than max_tokens=512": the first half differs from row to row.
-    kinds = Counter(rejected.reason.rpartition(", ")[2] for rejected in prepared.rejected)
-    for reason, times in kinds.most_common():
-        say(console, f"  rejected: {times:,} x {reason}")
+    if data.cut:
+        echo(console, f"  cut: {len(data.cut):,} x longer than max_tokens, end of text kept (cut.jsonl)")
+    # In "600 tokens, more than max_tokens=512" the part before the comma differs from row to row.
+    reasons = Counter(rejected.reason.rpartition(", ")[2] for rejected in data.rejected)
+    for reason, count in reasons.most_common():
+        echo(console, f"  rejected: {count:,} x {reason}")

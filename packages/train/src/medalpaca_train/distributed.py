@@ -1,7 +1,4 @@
-"""Which work of a step falls to which process: the same sum, whoever computes its parts.
-
-One model on several devices: whole on each of them (DDP), or its weights shared out among them (FSDP2).
-"""
+"""Distribute one model and the work of each step over several processes: DDP (replicas) or FSDP2 (shards)."""
 
 from __future__ import annotations
 
@@ -17,169 +14,182 @@ from rich.console import Console
 from medalpaca_data.core.errors import UserError
 
 from .hardware import Hardware
-from .model import trainable
+from .model import trainable_parameters
 from .packing import MicroBatch, Plan
-from .process_group import World
-from .progress import say
+from .process_group import ProcessGroup
+from .progress import echo
 from .recipe import Recipe
 from .tokenize import Sample
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """What is computed in one go: rows of micro-batch number `micro`; not `counted`: only to keep others company."""
+class WorkItem:
+    """Rows computed in one forward pass, from micro-batch number `micro`.
+
+    An item with `counted` False adds nothing to the loss. It keeps the number of passes equal on all processes.
+    """
 
     micro: int
     samples: Sequence[Sample]
     counted: bool = True
 
 
-def share(
+def assign_work(
     micro: Sequence[MicroBatch],
     samples: Sequence[Sample],
-    parts: Callable[[Sequence[Sample]], list[list[Sample]]],
-    world: World,
-) -> list[Part]:
-    """The parts of the micro-batches `micro` that this process computes; each of them counts on one process only.
+    split: Callable[[Sequence[Sample]], list[list[Sample]]],
+    group: ProcessGroup,
+) -> list[WorkItem]:
+    """Return the work items of this process for the micro-batches `micro` of one step.
 
-    `parts` cuts the rows of a micro-batch by their lengths. There are as many on every process: whoever has fewer
-    makes up for it with a row that does not count, else the others would wait for it to put weights or gradients
-    together. Everybody knows without asking how many there are.
+    `split` divides the rows of a micro-batch into forward passes, by their lengths only. Each row counts on exactly
+    one process. All processes get the same number of items, because DDP and FSDP2 synchronise in every pass: a process
+    with fewer items repeats one short row that is not counted. No communication is needed to compute the assignment.
     """
-    shares = [
+    items = [
         [
-            Part(n, part)
-            for n in range(rank, len(micro), world.size)
-            for part in parts([samples[i] for i in micro[n]])
+            WorkItem(n, part)
+            for n in range(rank, len(micro), group.size)
+            for part in split([samples[i] for i in micro[n]])
         ]
-        for rank in range(world.size)
+        for rank in range(group.size)
     ]
-    mine = shares[world.rank]
-    missing = max(map(len, shares)) - len(mine)
+    own = items[group.rank]
+    missing = max(map(len, items)) - len(own)
     shortest = min((samples[i] for i in micro[0]), key=lambda sample: sample.length)
-    return mine + missing * [Part(-1, [shortest], counted=False)]
+    return own + missing * [WorkItem(-1, [shortest], counted=False)]
 
 
 T = TypeVar("T")
 
 
-class Whole(torch.nn.Module):
-    """Any work on `model` as one forward pass, so that DDP and FSDP2 know where it begins and ends.
+class _ForwardWrapper(torch.nn.Module):
+    """Runs any function of `model` as one forward pass, which is where DDP and FSDP2 place their hooks.
 
-    The loss is computed beside the model's own forward, from its hidden states and the output layer's weights.
+    Needed because the loss is computed outside the model's own forward method, from hidden states and the output
+    layer's weights.
     """
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, work: Callable[[], T]) -> T:
-        """`work()`."""
-        return work()
+    def forward(self, function: Callable[[], T]) -> T:
+        return function()
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
-    """How work on the model is done in this process: plainly, or through `module`, DDP or FSDP2 around it.
+class Strategy:
+    """How this process runs functions of the model: directly, or through `module` (DDP or FSDP2).
 
-    Gradients are means over the processes, all of which have to make as many calls.
+    Gradients are averaged over the processes, all of which must make the same number of calls.
     """
 
     module: Any = None
     sharded: bool = False
 
-    def __call__(self, work: Callable[[], T]) -> T:
-        """`work()`, with all weights in their places."""
-        learning = torch.is_grad_enabled()
-        if self.module is None or not (learning or self.sharded):
-            return work()
-        made: T = self.module(work)
-        if not learning:
-            # No backward pass comes that would do it; weights left whole would not follow the next step.
+    def __call__(self, function: Callable[[], T]) -> T:
+        """Return `function()`, with all weights gathered while it runs."""
+        training = torch.is_grad_enabled()
+        if self.module is None or not (training or self.sharded):
+            return function()
+        result: T = self.module(function)
+        if not training:
+            # Without a backward pass FSDP2 keeps the gathered weights, which the next optimizer step does not update.
             for module in self.module.modules():
                 if hasattr(module, "reshard"):
                     module.reshard()
-        return made
+        return result
 
-    def part(self, *, last: bool) -> AbstractContextManager[Any]:
-        """The context of one part of a step: DDP sums gradients over the processes only in the `last`."""
+    def gradient_sync(self, *, last: bool) -> AbstractContextManager[Any]:
+        """Return the context of one work item: DDP sums gradients over the processes only in the `last` of a step."""
         return nullcontext() if self.module is None or self.sharded or last else self.module.no_sync()
 
 
-PLAIN = Spread()
+SINGLE_DEVICE = Strategy()
 
 
-def copies(model: Any, world: World) -> Spread:
-    """The whole `model` on every process, with the weights that the first one starts from."""
-    if world.size == 1:
-        return PLAIN
+def distribute_model(
+    load: Callable[[Hardware], Any], recipe: Recipe, hardware: Hardware, group: ProcessGroup
+) -> tuple[Any, Strategy]:
+    """Return the model that `load(hardware)` makes, and its strategy, as `recipe.shard` sets it."""
+    if group.size == 1 or recipe.shard == "none":
+        model = load(hardware)
+        return model, data_parallel(model, group)
+    from torch.distributed.device_mesh import init_device_mesh
+
+    mesh = init_device_mesh(hardware.device.type, (group.size,))
+    # The unsharded model is only in CPU memory, and once per node at a time.
+    with group.one_at_a_time():
+        model = load(replace(hardware, device=torch.device("cpu")))
+        return model, fully_sharded(model, mesh)
+
+
+def data_parallel(model: Any, group: ProcessGroup) -> Strategy:
+    """Replicate `model` on every process (DDP), starting from the main process's trainable weights."""
+    if group.size == 1:
+        return SINGLE_DEVICE
     from torch.distributed import broadcast
     from torch.nn.parallel import DistributedDataParallel
 
-    for weight in trainable(model).values():
+    # Frozen weights are read from the same files, and a quantised base cannot be broadcast.
+    for weight in trainable_parameters(model).values():
         broadcast(weight.detach(), 0)
-    # Frozen weights were read from the same files, and a quantised base cannot be sent.
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # newer versions call broadcast_buffers otherwise
+        # Newer versions of torch rename broadcast_buffers.
+        warnings.simplefilter("ignore", FutureWarning)
         module = DistributedDataParallel(
-            Whole(model), init_sync=False, broadcast_buffers=False, gradient_as_bucket_view=True
+            _ForwardWrapper(model), init_sync=False, broadcast_buffers=False, gradient_as_bucket_view=True
         )
-    return Spread(module)
+    return Strategy(module)
 
 
-def shards(model: Any, mesh: Any) -> Spread:
-    """A share of every weight of `model` on each process of `mesh`; a layer is whole only while it computes."""
+def fully_sharded(model: Any, mesh: Any) -> Strategy:
+    """Shard every weight of `model` over the processes of `mesh` (FSDP2); a layer is gathered only while it runs.
+
+    Raises UserError for a quantised base, whose integer weights FSDP2 cannot shard.
+    """
     from torch.distributed.fsdp import fully_shard
 
     if any(not weight.is_floating_point() for weight in model.parameters()):
-        raise UserError("shard=full: a quantised base cannot be shared out; use shard=none")
-    for layer in _layers(model):
+        raise UserError("shard=full: a quantised base cannot be sharded; use shard=none or quantization=null")
+    for layer in _transformer_layers(model):
         fully_shard(layer, mesh=mesh)
-    return Spread(fully_shard(Whole(model), mesh=mesh), sharded=True)
+    return Strategy(fully_shard(_ForwardWrapper(model), mesh=mesh), sharded=True)
 
 
-def spread_out(
-    load: Callable[[Hardware], Any], recipe: Recipe, hardware: Hardware, world: World
-) -> tuple[Any, Spread]:
-    """The model that `load` makes on the hardware it is given, spread over the processes as the recipe says."""
-    if world.size == 1 or recipe.shard == "none":
-        model = load(hardware)
-        return model, copies(model, world)
-    from torch.distributed.device_mesh import init_device_mesh
-
-    mesh = init_device_mesh(hardware.device.type, (world.size,))
-    # Whole only in the node's own memory, and there only once at a time.
-    with world.one_after_another():
-        model = load(replace(hardware, device=torch.device("cpu")))
-        return model, shards(model, mesh)
-
-
-def say_spread(recipe: Recipe, plan: Plan, hardware: Hardware, world: World, console: Console) -> None:
-    """How many processes there are, what each holds, and whether all of them have something to do."""
+def print_strategy(
+    recipe: Recipe, plan: Plan, hardware: Hardware, group: ProcessGroup, console: Console
+) -> None:
+    """Print the number of processes, what each holds, and whether some have no work."""
     gpus = torch.cuda.device_count()
-    if world.size == 1:
+    if group.size == 1:
         start = f"torchrun --nproc-per-node {max(2, gpus)} -m medalpaca_train"
         if recipe.shard == "full":
-            say(console, f"shard=full: one process, so nothing is shared out; start several with `{start}`")
+            echo(
+                console,
+                f"shard=full has no effect with one process; start several with `{start}`",
+            )
         elif gpus > 1 and hardware.device.type == "cuda":
-            say(console, f"one of {gpus} GPUs is used; `{start}` uses all")
+            echo(console, f"one of {gpus} GPUs is used; `{start}` uses all")
         return
-    each = "a share of every weight in each (FSDP2)"
+    content = "a share of every weight in each (FSDP2)"
     if recipe.shard == "none":
-        each = "the whole model in each (DDP); shard=full shares it out"
-    channel = "NCCL" if hardware.device.type == "cuda" else "gloo"
-    say(console, f"{world.size} processes, {world.local_size} on this node, over {channel}: {each}")
+        content = "the whole model in each (DDP); shard=full shards it"
+    backend = "NCCL" if hardware.device.type == "cuda" else "gloo"
+    echo(console, f"{group.size} processes, {group.local_size} on this node, over {backend}: {content}")
     busy = max(len(step) for step in plan.steps)
-    if busy < world.size:
-        advice = "a smaller batch_tokens" if recipe.batch_rows else f"accumulate={world.size}"
-        say(
+    if busy < group.size:
+        remedy = "a smaller batch_tokens" if recipe.batch_rows else f"accumulate={group.size}"
+        echo(
             console,
-            f"only {busy} of {world.size} processes have work: a step has no more micro-batches; {advice} makes more",
+            f"only {busy} of {group.size} processes have work, because a step has {busy} micro-batches; "
+            f"{remedy} makes more",
         )
 
 
-def _layers(model: Any) -> list[torch.nn.Module]:
-    """The model's layers: the members of every list that is as long as its configuration says."""
+def _transformer_layers(model: Any) -> list[torch.nn.Module]:
+    """Return the members of every ModuleList whose length is the configuration's num_hidden_layers."""
     count = getattr(model.config.get_text_config(), "num_hidden_layers", 0)
     lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
     return [layer for layers in lists if len(layers) == count for layer in layers]

@@ -1,4 +1,4 @@
-"""Before the start: how much memory a run will take and how long, from the model's own configuration and the device."""
+"""Estimate memory and time of a run before any weight is loaded, from the model's configuration and the device."""
 
 from __future__ import annotations
 
@@ -10,66 +10,83 @@ from typing import Any
 
 import torch
 
-from .hardware import Hardware, work_of
-from .loss import CACHED, CHUNK
-from .model import base_bytes, widened_bytes
+from .hardware import Hardware, count_flops
+from .loss import CHUNK_TOKENS, CPU_BATCH_TOKENS
+from .model import base_bytes, dequantized_bytes
 from .packing import Plan
-from .process_group import World
+from .process_group import ProcessGroup
 from .recipe import Recipe
 from .tokenize import Sample
 
-# What a layer keeps for its backward pass, per token and channel that goes in or out of its matrices, in elements of
-# the run's precision (mixed precision keeps some in fp32). The most of Llama, Qwen3, Gemma 3, GPT-NeoX and Phi-3,
-# counted with saved-tensor hooks; a frozen base keeps less, and its channels here include the update's.
-KEPT = {("full", "fp32"): 1.7, ("full", "bf16"): 2.7, ("lora", "fp32"): 0.9, ("lora", "bf16"): 0.9}
-USED = 0.4  # of the device's peak: what well-fed training reaches; the live speed corrects it
-ROOM = 0.9  # of the free memory: the rest is the allocator's
+# Activations that a layer keeps for the backward pass, in elements per token and per input or output channel of its
+# matrices (mixed precision keeps some of them in fp32). The maximum over Llama, Qwen3, Gemma 3, GPT-NeoX and Phi-3,
+# counted with saved-tensor hooks. A frozen base keeps fewer; its channels here include those of the adapter.
+KEPT_PER_CHANNEL = {
+    ("full", "fp32"): 1.7,
+    ("full", "bf16"): 2.7,
+    ("lora", "fp32"): 0.9,
+    ("lora", "bf16"): 0.9,
+}
+# Share of the device's peak FLOP/s that well-fed training reaches.
+EXPECTED_UTILIZATION = 0.4
+# Share of free memory that a run may use; the allocator needs the rest.
+USABLE_MEMORY = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Bytes and seconds of a run, before it has begun."""
+    """Memory in bytes and time in seconds that a run needs.
+
+    `training_state` is gradients and AdamW's moments. `activations` are those of the largest micro-batch;
+    `checkpointed` is the same with gradient checkpointing. `free` is free memory of the device, None if unknown.
+    """
 
     weights: int
-    training: int  # gradients and AdamW's moments
-    activations: int  # of the fullest micro-batch, with everything kept
-    checkpointed: int  # the same with gradient checkpointing
+    training_state: int
+    activations: int
+    checkpointed: int
     seconds: float
-    free: int | None  # on the device; None: unknown
+    free: int | None
 
-    def shared(self, world: World, device: torch.device, *, sharded: bool) -> Estimate:
-        """The same for one of the processes of `world`, which do the work together."""
-        parts = world.size if sharded else 1
-        # The GPU is one process' own; the memory of a CPU is that of all of its node.
-        free = self.free if self.free is None or device.type == "cuda" else self.free // world.local_size
+    def per_process(self, group: ProcessGroup, device: torch.device, *, sharded: bool) -> Estimate:
+        """Return the estimate for one process of `group`, whose processes share the work."""
+        shards = group.size if sharded else 1
+        # A GPU belongs to one process; the CPU's memory is shared by all processes of its node.
+        free = self.free if self.free is None or device.type == "cuda" else self.free // group.local_size
         return replace(
             self,
-            weights=self.weights // parts,
-            training=self.training // parts,
-            seconds=self.seconds / world.size,
+            weights=self.weights // shards,
+            training_state=self.training_state // shards,
+            seconds=self.seconds / group.size,
             free=free,
         )
 
     def needs_checkpointing(self) -> bool:
-        """Whether the run does not fit as it is."""
-        return self.free is not None and self.total(checkpointing=False) > ROOM * self.free
+        """Return whether the run does not fit into free memory without gradient checkpointing."""
+        return self.free is not None and self.total(checkpointing=False) > USABLE_MEMORY * self.free
 
     def total(self, *, checkpointing: bool) -> int:
-        """Bytes at the peak."""
-        return self.weights + self.training + (self.checkpointed if checkpointing else self.activations)
+        """Return the peak memory in bytes."""
+        return self.weights + self.training_state + (self.checkpointed if checkpointing else self.activations)
 
-    def line(self, *, checkpointing: bool, each: str = "") -> str:
-        """For the screen; `each`: of whom there are several."""
-        free = f" of {_gb(self.free)} free" if self.free is not None else ""
-        memory = f"about {_gb(self.total(checkpointing=checkpointing))} of memory{free}{each}"
-        parts = f"weights {_gb(self.weights)}, gradients and moments {_gb(self.training)}"
-        return f"estimate: {memory} ({parts}), {duration(self.seconds)}"
+    def describe(self, *, checkpointing: bool, suffix: str = "") -> str:
+        """Return one line for the screen; `suffix` follows the memory, such as ` in each process`."""
+        free = f" of {_format_bytes(self.free)} free" if self.free is not None else ""
+        memory = f"about {_format_bytes(self.total(checkpointing=checkpointing))} of memory{free}{suffix}"
+        parts = (
+            f"weights {_format_bytes(self.weights)}, "
+            f"gradients and moments {_format_bytes(self.training_state)}"
+        )
+        return f"estimate: {memory} ({parts}), {format_duration(self.seconds)}"
 
 
-def estimate(
-    model: Any, recipe: Recipe, plan: Plan, samples: Sequence[Sample], hardware: Hardware, rate: float
+def estimate_run(
+    model: Any, recipe: Recipe, plan: Plan, samples: Sequence[Sample], hardware: Hardware, peak_flops: float
 ) -> Estimate:
-    """What training `model` (whose weights may lie on the meta device) by `plan` takes at a peak of `rate` FLOP/s."""
+    """Return the estimate for training `model` by `plan` on a device of `peak_flops` FLOP/s.
+
+    The weights of `model` may be on the meta device.
+    """
     element = torch.finfo(hardware.compute_dtype).bits // 8
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     config = model.config.get_text_config()
@@ -80,26 +97,27 @@ def estimate(
         for module in model.modules()
         if isinstance(module, torch.nn.Linear) and module is not head
     )
-    micro = [sum(samples[i].length for i in batch) for step in plan.steps for batch in step]
-    tokens = min(max(micro), CACHED) if hardware.device.type == "cpu" else max(micro)
-    kept = int(tokens * channels * KEPT[recipe.method, hardware.precision] * element)
-    logits = CHUNK.get(hardware.device.type, 256) * config.vocab_size * (4 + element)
-    passing = logits + widened_bytes(model, recipe, element)
-    work = work_of(model).of(
-        (samples[i].length, samples[i].supervised) for s in plan.steps for b in s for i in b
+    batches = [batch for step in plan.steps for batch in step]
+    largest = max(sum(samples[i].length for i in batch) for batch in batches)
+    tokens = min(largest, CPU_BATCH_TOKENS) if hardware.device.type == "cpu" else largest
+    kept = int(tokens * channels * KEPT_PER_CHANNEL[recipe.method, hardware.precision] * element)
+    logits = CHUNK_TOKENS.get(hardware.device.type, 256) * config.vocab_size * (4 + element)
+    temporary = logits + dequantized_bytes(model, recipe, element)
+    flops = count_flops(model).total(
+        (samples[i].length, samples[i].supervised) for batch in batches for i in batch
     )
     return Estimate(
         weights=base_bytes(model, recipe, element) + trained * 4,
-        training=trained * 12,
-        activations=kept + passing,
-        checkpointed=tokens * layers * size * element + kept // layers + passing,
-        seconds=work / (USED * rate),
+        training_state=trained * 12,
+        activations=kept + temporary,
+        checkpointed=tokens * layers * size * element + kept // layers + temporary,
+        seconds=flops / (EXPECTED_UTILIZATION * peak_flops),
         free=free_memory(hardware.device),
     )
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes free on `device`; None where the system does not say."""
+    """Return the free bytes of `device`, or None if the system does not report them."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:
@@ -114,12 +132,12 @@ def free_memory(device: torch.device) -> int | None:
         return None
 
 
-def duration(seconds: float) -> str:
-    """For reading: `40 s`, `12 min`, `3.5 h`."""
+def format_duration(seconds: float) -> str:
+    """Return a duration such as `40 s`, `12 min` or `3.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _gb(size: int | None) -> str:
+def _format_bytes(size: int | None) -> str:
     return "?" if size is None else f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.0f} MB"

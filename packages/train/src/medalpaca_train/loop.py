@@ -1,7 +1,4 @@
-"""Being asked to stop: the step under way is finished and saved first.
-
-The loop: steps, validation, checkpoints, and the three ways it ends (done, asked to stop, not a number).
-"""
+"""The training loop: optimizer steps, validation and checkpoints, until the plan ends or a signal arrives."""
 
 from __future__ import annotations
 
@@ -23,63 +20,68 @@ from rich.console import Console
 from medalpaca_data.core.errors import UserError
 
 from . import checkpoint
-from .distributed import PLAIN, Part, Spread, share
-from .hardware import Hardware, Work
+from .distributed import SINGLE_DEVICE, Strategy, WorkItem, assign_work
+from .hardware import FlopCounter, Hardware
 from .loss import Objective
-from .model import trainable
+from .model import trainable_parameters
 from .packing import MicroBatch, Plan, Step, best_fit
-from .process_group import ALONE, World
-from .progress import metered
+from .process_group import SINGLE_PROCESS, ProcessGroup
+from .progress import progress_meter
 from .recipe import Recipe
-from .run_dir import Outcome
+from .run_dir import TrainResult
 from .tokenize import Sample
-from .trackers import Journal, Unwritten, tracking, validation_at
+from .trackers import MetricsLog, NullMetricsLog, open_trackers, read_validation_loss
 
 
 @dataclass(slots=True)
 class StopRequest:
-    """Set by SIGTERM (a scheduler) or the first Ctrl-C; a second Ctrl-C interrupts at once."""
+    """A request to stop after the current step, set by SIGTERM or the first Ctrl-C."""
 
-    wanted: bool = False
+    requested: bool = False
     interrupted: bool = False
 
-    def agreed(self, world: World) -> bool:
-        """Whether any process was asked, so that all stop after the same step. All have to ask at the same place."""
-        wanted, interrupted = world.summed(self.wanted, self.interrupted)
-        # Only ever raised here: a signal may have come meanwhile.
+    def agree(self, group: ProcessGroup) -> bool:
+        """Return whether any process of `group` was asked to stop, so that all stop after the same step."""
+        requested, interrupted = group.all_reduce(self.requested, self.interrupted)
+        # Never reset to False: a signal may have arrived during the collective operation.
         self.interrupted = self.interrupted or bool(interrupted)
-        return bool(wanted)
+        return bool(requested)
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """A request that signals set while the block runs; the former handlers are put back after it."""
+    """Return a request that SIGTERM and Ctrl-C set while the block runs; a second Ctrl-C interrupts at once."""
     request = StopRequest()
 
     def handle(number: int, _: FrameType | None) -> None:
         if number == signal.SIGINT:
-            if request.wanted:
+            if request.requested:
                 raise KeyboardInterrupt
             request.interrupted = True
-        request.wanted = True
+        request.requested = True
 
     if threading.current_thread() is not threading.main_thread():
-        yield request  # Python delivers signals to the main thread only
+        # Python delivers signals to the main thread only.
+        yield request
         return
-    former: dict[int, Any] = {n: signal.signal(n, handle) for n in (signal.SIGTERM, signal.SIGINT)}
+    previous: dict[int, Any] = {n: signal.signal(n, handle) for n in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield request
     finally:
-        for number, handler in former.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-NAMED_ROWS = 8  # ids in an error message; the journal has them all
+# Most row ids in an error message; metrics.jsonl holds all of them.
+MAX_ROW_IDS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Trainer:
-    """What stays the same through all steps of a run. With several processes all of them call the same, in step."""
+    """Everything that stays the same in all steps of a run; all processes call its methods alike.
+
+    `peak_flops` is the peak FLOP/s of all devices together.
+    """
 
     recipe: Recipe
     run: Path
@@ -90,103 +92,97 @@ class Trainer:
     plan: Plan
     samples: Sequence[Sample]
     validation: Sequence[Sample]
-    work: Work
-    rate: float  # of all devices, in FLOP/s
-    spread: Spread = PLAIN
-    world: World = ALONE
+    flops: FlopCounter
+    peak_flops: float
+    strategy: Strategy = SINGLE_DEVICE
+    group: ProcessGroup = SINGLE_PROCESS
 
-    def fit(self, start: checkpoint.Progress, console: Console, stop: StopRequest) -> Outcome:
-        """Train from step `start.step` to the end of the plan, or until `stop` is raised, leaving a checkpoint.
+    def fit(self, start: checkpoint.Progress, console: Console, stop: StopRequest) -> TrainResult:
+        """Train from step `start.step` to the end of the plan, or until `stop` is set; save a checkpoint at the end.
 
-        Raises UserError when the loss or a gradient is no longer finite, naming the step and its rows.
+        Raises UserError, with the step and its rows, if the loss or the gradient norm is not finite.
         """
         total = len(self.plan.steps)
         file, began = self.run / "metrics.jsonl", time.monotonic() - start.seconds
         with (
-            tracking(self.recipe.track if self.world.first else (), self.run) as trackers,
-            Journal(file, start.step, trackers) if self.world.first else Unwritten() as journal,
-            metered(console, start.step, total, self.hardware, self.rate) as meter,
+            open_trackers(self.recipe.track if self.group.is_main else (), self.run) as trackers,
+            MetricsLog(file, start.step, trackers) if self.group.is_main else NullMetricsLog() as log,
+            progress_meter(console, start.step, total, self.hardware, self.peak_flops) as meter,
         ):
-            before = validation_at(file, 0) if start.step else self._validate(journal, 0)
+            before = read_validation_loss(file, 0) if start.step else self._validate(log, 0)
             for number in range(start.step, total):
-                line = self._step(number, journal)
+                metrics = self._step(number, log)
                 done = number + 1
-                flops = self.work.of(
+                flops = self.flops.total(
                     (self.samples[i].length, self.samples[i].supervised) for i in self._rows(number)
                 )
-                meter.step(done, line["loss"], line["tokens"], flops)
-                speed = {"tokens_per_s": round(meter.speed, 1), "mfu": round(meter.mfu, 4)}
-                journal.write("train", step=done, **line, **speed, peak_bytes=self.hardware.peak_memory())
+                meter.step(done, metrics["loss"], metrics["tokens"], flops)
+                speed = {"tokens_per_s": round(meter.tokens_per_second, 1), "mfu": round(meter.mfu, 4)}
+                log.write("train", step=done, **metrics, **speed, peak_bytes=self.hardware.peak_memory())
                 if self.recipe.eval_every and done % self.recipe.eval_every == 0 and done < total:
-                    self._keep_best(done, self._validate(journal, done))
-                stopping = stop.agreed(self.world)
+                    self._save_if_best(done, self._validate(log, done))
+                stopping = stop.agree(self.group)
                 if stopping or done % self.recipe.save_every == 0 or done == total:
                     self._save(replace(start, step=done, seconds=time.monotonic() - began))
                 if stopping and done < total:
-                    return Outcome(done, before, None, time.monotonic() - began, finished=False)
-            after = self.world.told(validation_at(file, total))
-            after = self._validate(journal, total) if after is None else after
-        best = self.world.told(checkpoint.read_best(self.run))
+                    return TrainResult(done, before, None, time.monotonic() - began, finished=False)
+            after = self.group.broadcast(read_validation_loss(file, total))
+            after = self._validate(log, total) if after is None else after
+        best = self.group.broadcast(checkpoint.read_best(self.run))
         if best is not None and (after is None or after <= best.loss):
             best = None
-        return Outcome(total, before, after, time.monotonic() - began, finished=True, best=best)
+        return TrainResult(total, before, after, time.monotonic() - began, finished=True, best=best)
 
-    def _keep_best(self, step: int, loss: float | None) -> None:
-        best = self.world.told(checkpoint.read_best(self.run))
-        if loss is not None and (best is None or loss < best.loss):
-            checkpoint.save_best(self.run, self.model, checkpoint.Best(step, loss), self.world)
+    def mean_loss(self, samples: Sequence[Sample]) -> float:
+        """Return the mean loss over all supervised tokens of `samples`, in nats, without training."""
+        total = torch.zeros((), dtype=torch.float64, device=self.hardware.device)
+        self.model.eval()
+        with torch.no_grad():
+            lengths = [sample.length for sample in samples]
+            batches = best_fit(range(len(samples)), lengths, self.recipe.batch_tokens)
+            for item in self._assign_work(batches, samples):
+                total += item.counted * self._loss(item)
+        return self.group.all_reduce(float(total))[0] / sum(sample.supervised for sample in samples)
 
     def _rows(self, number: int) -> list[int]:
         return [i for micro in self.plan.steps[number] for i in micro]
 
-    def loss_of(self, samples: Sequence[Sample]) -> float:
-        """Mean loss over all learned tokens of `samples`, in nats; nothing is trained."""
-        summed = torch.zeros((), dtype=torch.float64, device=self.hardware.device)
-        self.model.eval()
-        with torch.no_grad():
-            lengths = [sample.length for sample in samples]
-            for part in self._share(
-                best_fit(range(len(samples)), lengths, self.recipe.batch_tokens), samples
-            ):
-                summed += part.counted * self._loss(part)
-        return self.world.summed(float(summed))[0] / sum(sample.supervised for sample in samples)
+    def _assign_work(self, micro: Sequence[MicroBatch], samples: Sequence[Sample]) -> list[WorkItem]:
+        return assign_work(micro, samples, self.objective.split, self.group)
 
-    def _share(self, micro: Sequence[MicroBatch], samples: Sequence[Sample]) -> list[Part]:
-        return share(micro, samples, self.objective.parts, self.world)
+    def _loss(self, item: WorkItem) -> torch.Tensor:
+        return self.strategy(lambda: self.objective.loss(item.samples))
 
-    def _loss(self, part: Part) -> torch.Tensor:
-        return self.spread(lambda: self.objective.loss(part.samples))
-
-    def _validate(self, journal: Journal | Unwritten, step: int) -> float | None:
+    def _validate(self, log: MetricsLog | NullMetricsLog, step: int) -> float | None:
         if not self.validation:
             return None
-        loss = self.loss_of(self.validation)
-        journal.write("validation", step=step, loss=loss, rows=len(self.validation))
+        loss = self.mean_loss(self.validation)
+        log.write("validation", step=step, loss=loss, rows=len(self.validation))
         return loss
 
-    def _step(self, number: int, journal: Journal | Unwritten) -> dict[str, Any]:
-        """One optimizer step; the numbers of its journal line."""
+    def _step(self, number: int, log: MetricsLog | NullMetricsLog) -> dict[str, Any]:
+        """Do one optimizer step (counted from 0) and return its metrics."""
         step = self.plan.steps[number]
         self.model.train()
         rate = learning_rate(number, len(self.plan.steps), self.recipe)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = rate
         supervised = sum(self.samples[i].supervised for i in self._rows(number))
-        summed = torch.zeros((), device=self.hardware.device)
-        parts, seeded = self._share(step, self.samples), None
-        for place, part in enumerate(parts, 1):
-            if part.micro != seeded:
-                torch.manual_seed(_dropout_seed(self.recipe.seed, number, part.micro))
-                seeded = part.micro
-            with self.spread.part(last=place == len(parts)):
-                loss = part.counted * self._loss(part) / supervised
-                # Gradients become the mean over the processes, the loss of a step is their sum.
-                (loss * self.world.size).backward()  # type: ignore[no-untyped-call]
-            summed += loss.detach()
-        norm = clip(trainable(self.model).values(), self.recipe.max_grad_norm)
-        value = self.world.summed(float(summed))[0]
+        total = torch.zeros((), device=self.hardware.device)
+        items, seeded = self._assign_work(step, self.samples), None
+        for index, item in enumerate(items, 1):
+            if item.micro != seeded:
+                torch.manual_seed(_dropout_seed(self.recipe.seed, number, item.micro))
+                seeded = item.micro
+            with self.strategy.gradient_sync(last=index == len(items)):
+                loss = item.counted * self._loss(item) / supervised
+                # Gradients are averaged over the processes, but the loss of a step is their sum.
+                (loss * self.group.size).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        norm = clip_gradients(trainable_parameters(self.model).values(), self.recipe.max_grad_norm)
+        value = self.group.all_reduce(float(total))[0]
         if not (math.isfinite(value) and math.isfinite(norm)):
-            self._refuse(number + 1, value, norm, step, journal)
+            self._raise_not_finite(number + 1, value, norm, step, log)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return {
@@ -198,33 +194,40 @@ class Trainer:
             "supervised_tokens": supervised,
         }
 
-    def _refuse(self, step: int, loss: float, norm: float, rows: Step, journal: Journal | Unwritten) -> None:
+    def _raise_not_finite(
+        self, step: int, loss: float, norm: float, rows: Step, log: MetricsLog | NullMetricsLog
+    ) -> None:
         ids = [self.samples[i].row_id for micro in rows for i in micro]
-        journal.write("stopped", step=step, loss=str(loss), grad_norm=str(norm), rows=ids)
-        more = f" and {len(ids) - NAMED_ROWS} more (metrics.jsonl)" if len(ids) > NAMED_ROWS else ""
+        log.write("stopped", step=step, loss=str(loss), grad_norm=str(norm), rows=ids)
+        more = f" and {len(ids) - MAX_ROW_IDS} more (metrics.jsonl)" if len(ids) > MAX_ROW_IDS else ""
         raise UserError(
             f"{self.run}: loss {loss}, gradient norm {norm} at step {step}, "
-            f"rows {', '.join(ids[:NAMED_ROWS])}{more}; look at these rows or lower learning_rate"
+            f"rows {', '.join(ids[:MAX_ROW_IDS])}{more}; check these rows or lower learning_rate"
         )
 
     def _save(self, progress: checkpoint.Progress) -> None:
         keep = self.recipe.keep_checkpoints
-        checkpoint.save(self.run, self.model, self.optimizer, progress, keep, self.world)
+        checkpoint.save(self.run, self.model, self.optimizer, progress, keep, self.group)
+
+    def _save_if_best(self, step: int, loss: float | None) -> None:
+        best = self.group.broadcast(checkpoint.read_best(self.run))
+        if loss is not None and (best is None or loss < best.loss):
+            checkpoint.save_best(self.run, self.model, checkpoint.Best(step, loss), self.group)
 
 
-def clip(weights: Collection[torch.nn.Parameter], most: float) -> float:
-    """Scale the gradients down to a norm of `most`; returns what it was, of all weights wherever their shares lie."""
+def clip_gradients(weights: Collection[torch.nn.Parameter], max_norm: float) -> float:
+    """Scale the gradients down to a norm of at most `max_norm`; return the norm before, over all shards."""
     gradients = [weight.grad for weight in weights if weight.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
     if hasattr(norm, "full_tensor"):
         norm = norm.full_tensor()
-    torch.nn.utils.clip_grads_with_norm_(weights, most, norm)
+    torch.nn.utils.clip_grads_with_norm_(weights, max_norm, norm)
     return float(norm)
 
 
 def make_optimizer(model: Any, recipe: Recipe) -> torch.optim.Optimizer:
-    """Fused AdamW; decay on matrices only."""
-    weights = list(trainable(model).values())
+    """Return fused AdamW over the trainable weights, with weight decay on matrices only."""
+    weights = list(trainable_parameters(model).values())
     groups = [
         {"params": [weight for weight in weights if weight.dim() >= 2], "weight_decay": recipe.weight_decay},
         {"params": [weight for weight in weights if weight.dim() < 2], "weight_decay": 0.0},
@@ -238,15 +241,15 @@ def make_optimizer(model: Any, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def _dropout_seed(seed: int, step: int, micro: int) -> int:
-    """Dropout draws from here: a resumed run needs no generator state, and nobody asks in which process it happens."""
+    """Return the dropout seed of a micro-batch, independent of the process and without stored generator state."""
     return int(np.random.SeedSequence([seed, step, micro + 1]).generate_state(1, np.uint64)[0])
 
 
 def learning_rate(step: int, total: int, recipe: Recipe) -> float:
-    """The rate of step `step` (from 0) of `total`: a straight rise, then a cosine to zero or a level."""
-    rise = round(recipe.warmup * total) if recipe.warmup_steps is None else recipe.warmup_steps
-    if step < rise:
-        return recipe.learning_rate * (step + 1) / rise
+    """Return the learning rate of step `step` (from 0) of `total`: linear warm-up, then cosine to zero or constant."""
+    warmup = round(recipe.warmup * total) if recipe.warmup_steps is None else recipe.warmup_steps
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / warmup
     if recipe.schedule == "constant":
         return recipe.learning_rate
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))

@@ -1,9 +1,9 @@
-"""`train merge RUN [OUT]`: a LoRA run as one model, which transformers, vLLM and lm_eval load without peft.
+"""Merge a LoRA adapter into its base model (`train merge RUN`), and check the result.
 
-A run on a quantised base is merged into that base as it was trained on, made wide again: merged into the weights before
-they were quantised it would be another model, and merged into 4 bits it would be rounded once more.
-
-Does a merged model say what its adapter said on the base? Logits of a few packed rows, and the loss of more.
+The merged model loads without peft in transformers, vLLM and lm_eval. An adapter trained on a quantised base is merged
+into that base dequantised. Merged into the weights before quantisation it would be another model, and merged into 4-bit
+weights it would be rounded once more. The merged model is read back from disk and compared with the adapter on its
+base: the logits of a few packed rows, and the loss of more rows.
 """
 
 from __future__ import annotations
@@ -27,23 +27,34 @@ from medalpaca_data.core.row import Row
 from medalpaca_data.core.weights import check_adapter_dir, tokenizer_sha256, weights_sha256
 
 from . import run_dir
-from .datasets import read_material
-from .hardware import Hardware, choose, describe
-from .load_run import load_base, load_tuned, put_adapter, quantized_as, receipt_of
-from .loss import choose_objective, learned_logits
-from .model import base_directory, from_pretrained, is_quantized, load_tokenizer
+from .datasets import read_datasets
+from .finished_run import (
+    attach_adapter,
+    load_base,
+    load_run_model,
+    read_finished_manifest,
+    trained_quantization,
+)
+from .hardware import Hardware, choose_hardware, describe_hardware
+from .loss import choose_objective, supervised_logits
+from .model import from_pretrained, is_quantized, load_tokenizer, resolve_base
 from .model_card import make_merged_card, make_modelfile
-from .packing import packed, padded
-from .progress import say
+from .packing import make_packed_batch, make_padded_batch
+from .progress import echo
 from .recipe import Recipe
-from .run_dir import alone, is_abandoned
+from .run_dir import is_abandoned, run_lock
 from .tokenize import Sample, encode
 
-PROMPTS, ROWS = 4, 64  # rows whose logits, and whose loss, are compared: minutes for a large model on a CPU
-LONGEST = 512  # tokens of a row whose logits are compared: they are held all at once, twice
+# Rows whose logits, and whose loss, are compared: minutes for a large model on a CPU.
+LOGIT_ROWS, LOSS_ROWS = 4, 64
+# Most tokens of a row whose logits are compared; two sets of logits are in memory at once.
+MAX_LOGIT_ROW_TOKENS = 512
+# Largest difference of the loss, in nats per token. Measured on small models: 1e-7 in fp32, up to 1e-3 in bf16, and
+# 2e-3 for int8, which rounds activations too.
+MAX_LOSS_DIFFERENCE = 5e-3
 
-# Where the run's own rows are gone: general knowledge, so that there is something to compare.
-STAND_IN = [
+# General knowledge, for the comparison if the run's own rows are missing.
+FALLBACK_ROWS = [
     Row(instruction="Answer the question.", input=question, output=answer)
     for question, answer in (
         ("Which vitamin is lacking in scurvy?", "Vitamin C, which is needed to make collagen."),
@@ -55,183 +66,184 @@ STAND_IN = [
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
-    """The rows on which two models are compared, and what they are, for the reader."""
+class ProbeRows:
+    """The rows on which two models are compared, and a description of them."""
 
-    what: str
+    description: str
     samples: Sequence[Sample]
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a model makes of a probe: logits at learned tokens (tokens, vocabulary), mean loss in nats per token."""
+class ModelOutput:
+    """Logits at supervised tokens (tokens, vocabulary), and mean loss in nats per supervised token."""
 
     logits: torch.Tensor
     loss: float
 
 
-def make_probe(receipt: dict[str, Any], tokenizer: Any) -> Probe:
-    """The run's held-out rows if they are still there and the same, else rows that come with the code."""
-    recipe = Recipe(**receipt["recipe"])
-    try:
-        material = read_material(recipe)
-    except UserError:
-        return _stand_in(tokenizer, "the run's own are not there any more")
-    if material.sha256 != receipt["data"]["sha256"] or receipt["prompt_id"] != PROMPT_ID:
-        return _stand_in(tokenizer, "the run's own have changed")
-    what, rows = "held-out rows", material.validation
-    if not rows:
-        what, rows = "rows that were trained on", material.train
-    some = rows[:: max(1, len(rows) // ROWS)][:ROWS]
-    samples = encode(
-        some, tokenizer, max_tokens=recipe.max_tokens, loss=recipe.loss, overlong=recipe.overlong
-    ).samples
-    return Probe(what, samples) if samples else _stand_in(tokenizer, "none of the run's own fits")
+def merge_run(run: Path, out: Path | None, console: Console) -> Path:
+    """Write the merged model of the finished LoRA run `run` to `out` (default: `RUN-merged`) and return its path.
 
-
-def listen(model: Any, probe: Probe, hardware: Hardware) -> Said:
-    """What `model` says, computed as validation during training is."""
-    model.eval()
-    objective = choose_objective(model, probe.samples, hardware).objective
-    short = sorted(probe.samples, key=lambda sample: sample.length)
-    some = [sample for sample in probe.samples if sample.length <= LONGEST][:PROMPTS] or short[:1]
-    batch = (packed if objective.packing else padded)(some, hardware.device)
-    with torch.no_grad(), hardware.autocast():
-        logits = learned_logits(model, batch).float().cpu()
-    summed = 0.0
-    with torch.no_grad():
-        for sample in probe.samples:
-            summed += sum(float(loss) for loss in objective.losses([sample]))
-    objective.release()
-    return Said(logits, summed / sum(sample.supervised for sample in probe.samples))
-
-
-def _stand_in(tokenizer: Any, reason: str) -> Probe:
-    samples = encode(STAND_IN, tokenizer, max_tokens=LONGEST, loss="answer").samples
-    if not samples:
-        raise UserError(f"{reason}, and the tokenizer cannot tell prompt from answer; nothing to compare on")
-    return Probe(f"{len(samples)} rows of general knowledge ({reason})", samples)
-
-
-# Most that the loss may change, in nats per token. Measured on small models: 1e-7 in fp32, up to 1e-3 in bf16, 2e-3 for
-# int8, which rounds activations too.
-LIMIT = 5e-3
-
-
-def merge(run: Path, out: Path | None, console: Console) -> Path:
-    """Write the merged model of the finished LoRA run `run` to `out` (default: `RUN-merged`) and return its place.
-
-    The directory appears whole or not at all; what a killed merge left beside it is removed. Raises UserError for a run
-    that is not LoRA, whose base or weights have changed, or an `out` that holds something, and CheckFailed when the
-    merged model says something else.
+    The directory appears complete or not at all; leftovers of a killed merge are removed. Raises UserError if the run
+    is not LoRA, its base or weights have changed, or `out` is not empty. Raises CheckFailed if the loss differs.
     """
-    receipt = receipt_of(run)
+    manifest = read_finished_manifest(run)
     out = out or run.with_name(f"{run.name}-merged")
     if out.is_dir() and any(out.iterdir()):
         raise UserError(
-            f"{out}: already holds something; name another place, `train merge RUN OUT`, or remove it"
+            f"{out}: is not empty; choose another directory with `train merge RUN out=DIR`, or remove it"
         )
     refuse_directory(out)
-    _check(run, receipt)
+    _check_run(run, manifest)
     _remove_leftovers(out)
-    hardware, tokenizer = choose(receipt["hardware"]["precision"]), load_tokenizer(run)
-    probe = make_probe(receipt, tokenizer)
-    say(console, f"comparing on {probe.what}; the adapter on its base first")
-    before = listen(load_tuned(run, receipt, hardware), probe, hardware)
-    gc.collect()  # peft's layers refer to each other; two models at once are not needed
-    with new_directory(out) as new, alone(new):
-        merged = merged_model(run, receipt, hardware)
+    hardware, tokenizer = choose_hardware(manifest["hardware"]["precision"]), load_tokenizer(run)
+    probe = choose_probe_rows(manifest, tokenizer)
+    echo(console, f"comparing on {len(probe.samples)} {probe.description}; computing base and adapter first")
+    before = compute_output(load_run_model(run, manifest, hardware), probe, hardware)
+    # peft's layers refer to each other, and two models need not be in memory at once.
+    gc.collect()
+    with new_directory(out) as new, run_lock(new):
+        merged = merge_adapter(run, manifest, hardware)
         merged.save_pretrained(new)
         tokenizer.save_pretrained(new)
         del merged
         gc.collect()
-        # From the disk: what is compared is what others will load.
-        after = listen(from_pretrained(new, hardware.compute_dtype, hardware.device), probe, hardware)
+        # Read from disk, so that the comparison is on the files that others will load.
+        after = compute_output(from_pretrained(new, hardware.compute_dtype, hardware.device), probe, hardware)
         largest = float((after.logits - before.logits).abs().max())
-        if not abs(after.loss - before.loss) <= LIMIT:
+        if not abs(after.loss - before.loss) <= MAX_LOSS_DIFFERENCE:
             raise CheckFailed(
-                f"{run}: merged, its loss on {probe.what} is {after.loss:.4f} instead of {before.loss:.4f}; "
-                "nothing was written, because that is another model"
+                f"{run}: on {probe.description} the merged model has loss {after.loss:.4f}, base and adapter have "
+                f"{before.loss:.4f}; more than {MAX_LOSS_DIFFERENCE} nats apart, so nothing was written"
             )
         check = {
-            "rows": probe.what,
+            "rows": probe.description,
             "number": len(probe.samples),
             "tokens": len(before.logits),
             "largest_logit_difference": largest,
             "loss": {"adapter": before.loss, "merged": after.loss},
         }
-        written = _receipt(run, receipt, new, hardware, check)
-        write_text(new / "README.md", make_merged_card(written, out))
+        merged_manifest = _make_manifest(run, manifest, new, hardware, check)
+        write_text(new / "README.md", make_merged_card(merged_manifest, out))
         write_text(new / "Modelfile", make_modelfile(tokenizer.eos_token))
-        write_json(new / run_dir.FILE, written)
-        readable = (new / run_dir.FILE).stat().st_mode
+        write_json(new / run_dir.MANIFEST_FILE, merged_manifest)
+        mode = (new / run_dir.MANIFEST_FILE).stat().st_mode
         for file in new.iterdir():
-            file.chmod(readable)  # safetensors makes its files private
-    _report(written, out, probe, console)
+            # safetensors makes its files private.
+            file.chmod(mode)
+    _print_comparison(merged_manifest, out, probe, console)
     return out
 
 
-def merged_model(run: Path, receipt: dict[str, Any], hardware: Hardware) -> Any:
-    """The base with the update added to its weights: summed in fp32 and rounded once, to the precision of the run."""
-    base = load_base(receipt, hardware)
+def merge_adapter(run: Path, manifest: dict[str, Any], hardware: Hardware) -> Any:
+    """Return the base with the adapter added to its weights, summed in fp32 and rounded once to the run's precision."""
+    base = load_base(manifest, hardware)
     if is_quantized(base):
         base = base.dequantize(hardware.compute_dtype)
-    tuned = put_adapter(base, run)
-    for module in tuned.modules():
+    model = attach_adapter(base, run)
+    for module in model.modules():
         if hasattr(module, "get_base_layer") and hasattr(module, "merge"):
             weight = module.get_base_layer().weight
             weight.data = weight.data.float()
             module.merge(safe_merge=True)
             weight.data = weight.data.to(hardware.compute_dtype)
-    return tuned.unload()
+    return model.unload()
+
+
+def choose_probe_rows(manifest: dict[str, Any], tokenizer: Any) -> ProbeRows:
+    """Return validation rows of the run if its data is unchanged, else rows of general knowledge."""
+    recipe = Recipe(**manifest["recipe"])
+    try:
+        datasets = read_datasets(recipe)
+    except UserError:
+        return _fallback_rows(tokenizer, "the run's own rows cannot be read")
+    if datasets.sha256 != manifest["data"]["sha256"] or manifest["prompt_id"] != PROMPT_ID:
+        return _fallback_rows(tokenizer, "the run's own rows have changed")
+    description, rows = "held-out rows", datasets.validation
+    if not rows:
+        description, rows = "rows that were trained on", datasets.train
+    some = rows[:: max(1, len(rows) // LOSS_ROWS)][:LOSS_ROWS]
+    samples = encode(
+        some, tokenizer, max_tokens=recipe.max_tokens, loss=recipe.loss, overlong=recipe.overlong
+    ).samples
+    if not samples:
+        return _fallback_rows(tokenizer, "none of the run's own rows can be used")
+    return ProbeRows(description, samples)
+
+
+def compute_output(model: Any, probe: ProbeRows, hardware: Hardware) -> ModelOutput:
+    """Return logits and loss of `model` on `probe`, computed as in validation during training."""
+    model.eval()
+    objective = choose_objective(model, probe.samples, hardware).objective
+    by_length = sorted(probe.samples, key=lambda sample: sample.length)
+    some = [sample for sample in probe.samples if sample.length <= MAX_LOGIT_ROW_TOKENS][:LOGIT_ROWS]
+    make_batch = make_packed_batch if objective.packing else make_padded_batch
+    batch = make_batch(some or by_length[:1], hardware.device)
+    with torch.no_grad(), hardware.autocast():
+        logits = supervised_logits(model, batch).float().cpu()
+    total = 0.0
+    with torch.no_grad():
+        for sample in probe.samples:
+            total += sum(float(loss) for loss in objective.losses([sample]))
+    objective.restore_attention()
+    return ModelOutput(logits, total / sum(sample.supervised for sample in probe.samples))
+
+
+def _fallback_rows(tokenizer: Any, reason: str) -> ProbeRows:
+    samples = encode(FALLBACK_ROWS, tokenizer, max_tokens=MAX_LOGIT_ROW_TOKENS, loss="answer").samples
+    if not samples:
+        raise UserError(
+            f"{reason}, and the tokenizer joins prompt and answer in one token; there are no rows to compare on"
+        )
+    return ProbeRows(f"rows of general knowledge ({reason})", samples)
 
 
 def _remove_leftovers(out: Path) -> None:
-    """A lock that nobody holds tells a half-written merge from one at work, and from what is not ours."""
+    """Remove directories of killed merges; the lock distinguishes them from running ones and from other files."""
     for path in out.parent.glob(f".{glob.escape(out.name)}.*"):
         if not path.is_symlink() and is_abandoned(path):
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _check(run: Path, receipt: dict[str, Any]) -> None:
-    if receipt["kind"] != "lora":
-        raise UserError(f"{run}: holds a whole model already; there is nothing to merge")
-    check_adapter_dir(run, base_directory(receipt["base"]["path"], receipt["base"]["revision"]))
+def _check_run(run: Path, manifest: dict[str, Any]) -> None:
+    if manifest["kind"] != "lora":
+        raise UserError(f"{run}: holds a full model (method=full); only a LoRA run can be merged")
+    check_adapter_dir(run, resolve_base(manifest["base"]["path"], manifest["base"]["revision"]))
 
 
-def _receipt(
-    run: Path, receipt: dict[str, Any], new: Path, hardware: Hardware, check: dict[str, Any]
+def _make_manifest(
+    run: Path, manifest: dict[str, Any], new: Path, hardware: Hardware, check: dict[str, Any]
 ) -> dict[str, Any]:
-    """What is written beside the merged weights: what they were made of, how, and how near they come."""
+    """Return the manifest of a merged model: base, adapter, precision and comparison."""
     return {
         "format": run_dir.FORMAT,
         "kind": "merged",
-        "base": receipt["base"],
-        "adapter": {"path": str(run), **receipt["adapter"]},
+        "base": manifest["base"],
+        "adapter": {"path": str(run), **manifest["adapter"]},
         "merge": {
-            "into": "dequantised base" if quantized_as(receipt) else "base",
+            "into": "dequantised base" if trained_quantization(manifest) else "base",
             "summed_in": "float32",
             "stored_in": str(hardware.compute_dtype).removeprefix("torch."),
         },
         "check": check,
         "model": {"sha256": weights_sha256(new)},
         "tokenizer": {"sha256": tokenizer_sha256(new)},
-        "data": receipt["data"],
-        "prompt_id": receipt["prompt_id"],
-        "recipe": receipt["recipe"],
-        "seed": receipt["seed"],
+        "data": manifest["data"],
+        "prompt_id": manifest["prompt_id"],
+        "recipe": manifest["recipe"],
+        "seed": manifest["seed"],
         "versions": versions(*run_dir.LIBRARIES),
-        "hardware": describe(hardware),
+        "hardware": describe_hardware(hardware),
         "code_sha256": run_dir.code_sha256(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
 
-def _report(written: dict[str, Any], out: Path, probe: Probe, console: Console) -> None:
-    check = written["check"]
+def _print_comparison(manifest: dict[str, Any], out: Path, probe: ProbeRows, console: Console) -> None:
+    check = manifest["check"]
     console.print(
-        f"loss on {len(probe.samples)} {probe.what}: adapter {check['loss']['adapter']:.5f}, merged "
+        f"loss on {len(probe.samples)} {probe.description}: adapter {check['loss']['adapter']:.5f}, merged "
         f"{check['loss']['merged']:.5f}; largest difference of a logit {check['largest_logit_difference']:.2g}",
         markup=False,
     )
-    say(console, f"merged into the {written['merge']['into']}, {written['merge']['stored_in']}: {out}")
+    echo(console, f"merged into the {manifest['merge']['into']}, {manifest['merge']['stored_in']}: {out}")

@@ -1,13 +1,9 @@
-"""A base in 4 or 8 bits, through bitsandbytes: how it is asked for, what it takes, and what has to be guarded.
+"""Load a base model and its tokenizer, quantised or not; add a LoRA adapter; make the pocket model.
 
-NF4 with double quantisation is that of QLoRA (Dettmers et al. 2023, arXiv 2305.14314), int8 that of LLM.int8 (Dettmers
-et al. 2022, arXiv 2208.07339). The output layer and the embeddings stay as they are.
-
-The pocket model: a Llama of about a million parameters and its tokenizer, made from nothing but text.
-
-It exists so that the whole chain can run on a machine without a hub and without a GPU. It is no medical model.
-
-Loading a base and its tokenizer: safetensors only, no code from the model's files; and the LoRA update on it.
+Only safetensors are read, and no code from the model's files is run. Bases in 4 or 8 bits use bitsandbytes: NF4 with
+double quantisation as in QLoRA (Dettmers et al. 2023, arXiv 2305.14314), or LLM.int8 (Dettmers et al. 2022, arXiv
+2208.07339). Output layer and embeddings are not quantised. The pocket model is a Llama of about a million parameters
+that is made on the spot, so that all commands run without a hub and without a GPU. It is not a medical model.
 """
 
 from __future__ import annotations
@@ -30,12 +26,15 @@ from medalpaca_data.core.weights import check_model_dir
 from .hardware import Hardware
 from .recipe import Recipe
 
-# Bytes of a weight. NF4: half a byte, one byte of scale per 64 weights, one fp32 scale of scales per 256 of those.
-BYTES = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "int8": 1.0}
+# Bytes per weight. NF4: half a byte, one byte of scale per 64 weights, and one fp32 scale per 256 of those scales.
+BYTES_PER_WEIGHT = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "int8": 1.0}
 
 
-def settings(quantization: str | None, dtype: torch.dtype) -> dict[str, Any]:
-    """bitsandbytes' own words for `quantization`, computing in `dtype`; empty for none. What a receipt records."""
+def quantization_kwargs(quantization: str | None, dtype: torch.dtype) -> dict[str, Any]:
+    """Return the arguments of BitsAndBytesConfig for a recipe's `quantization`, computing in `dtype`.
+
+    Empty for None. The manifest records this dictionary.
+    """
     match quantization:
         case "nf4":
             return {
@@ -50,29 +49,29 @@ def settings(quantization: str | None, dtype: torch.dtype) -> dict[str, Any]:
             return {}
 
 
-def loading(words: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """What `from_pretrained` is told beside, so that the weights are quantised as they are read; `words` as above."""
-    if not words:
+def loading_kwargs(quantization: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Return the arguments of `from_pretrained` that quantise weights while they are read; empty without any."""
+    if not quantization:
         return {}
     from transformers import BitsAndBytesConfig
 
     return {
-        "quantization_config": BitsAndBytesConfig(**words),  # type: ignore[no-untyped-call]
+        "quantization_config": BitsAndBytesConfig(**quantization),  # type: ignore[no-untyped-call]
         "device_map": {"": str(device)},
     }
 
 
 def is_quantized(model: Any) -> bool:
-    """Whether the weights are bitsandbytes': they lie where they were made, and are not moved or cast."""
+    """Return whether bitsandbytes holds the weights; such a model cannot be moved or cast."""
     return bool(getattr(model, "is_quantized", False))
 
 
-def keep_differentiable(model: Any) -> None:
-    """Have NF4 layers stay what they are when a CPU evaluates them.
+def keep_nf4_differentiable(model: Any) -> None:
+    """Stop bitsandbytes from repacking NF4 weights when a CPU evaluates the model.
 
-    On a CPU with AVX512-BF16, bitsandbytes (0.50.2) packs the weights for inference in place at the first evaluation,
-    and from then on computes without gradients, in training too: all that lies below a layer goes on unlearned,
-    without an error. For layers narrower than a block of 64 the packing itself fails.
+    On a CPU with AVX512-BF16, bitsandbytes (0.50.2) packs the weights in place for inference at the first evaluation.
+    Afterwards it computes no gradients, in training too: everything below such a layer is no longer trained, without
+    an error. For layers narrower than a block of 64 the packing itself fails.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -80,11 +79,11 @@ def keep_differentiable(model: Any) -> None:
 
 
 @contextmanager
-def rowwise(model: Any) -> Iterator[None]:
-    """int8 products in which no token depends on its company, while the block runs.
+def rowwise_int8(model: Any) -> Iterator[None]:
+    """Compute int8 products token by token while the block runs.
 
-    LLM.int8 computes a whole channel in full precision as soon as any token of the batch is large in it: a
-    difference of rounding, which would look like documents that see each other.
+    LLM.int8 computes a channel in full precision if any token of the batch is large in it. This changes rounding with
+    the other documents of a packed row, which would look like attention across documents.
     """
     states = [module.state for module in model.modules() if hasattr(module, "init_8bit_state")]
     before = [state.threshold for state in states]
@@ -98,40 +97,45 @@ def rowwise(model: Any) -> Iterator[None]:
 
 
 def base_bytes(model: Any, recipe: Recipe, element: int) -> int:
-    """Bytes of the frozen weights of `model` (which may lie on the meta device, not quantised), `element` each."""
+    """Return the bytes of the frozen weights, with `element` bytes for each that is not quantised.
+
+    `model` may be on the meta device and not yet quantised.
+    """
     head = model.get_output_embeddings()
     frozen: int = sum(weight.numel() for weight in model.parameters() if not weight.requires_grad)
     if recipe.quantization is None:
         return frozen * element
-    small: int = sum(matrix.numel() for matrix in _quantised(model, head))
-    return int(small * BYTES[recipe.quantization]) + (frozen - small) * element
+    quantized: int = sum(matrix.numel() for matrix in _quantizable_weights(model, head))
+    return int(quantized * BYTES_PER_WEIGHT[recipe.quantization]) + (frozen - quantized) * element
 
 
-def widened_bytes(model: Any, recipe: Recipe, element: int) -> int:
-    """Bytes of the largest quantised matrix of `model` in the run's precision: what a product takes for a moment."""
+def dequantized_bytes(model: Any, recipe: Recipe, element: int) -> int:
+    """Return the bytes of the largest quantised matrix in the run's precision, which a product needs temporarily."""
     if recipe.quantization is None:
         return 0
     head = model.get_output_embeddings()
-    largest: int = max((matrix.numel() for matrix in _quantised(model, head)), default=0)
+    largest: int = max((matrix.numel() for matrix in _quantizable_weights(model, head)), default=0)
     return largest * element
 
 
-def _quantised(model: Any, head: Any) -> Iterator[torch.Tensor]:
-    """The matrices that would be quantised: of all linear layers but the output layer and the update's own."""
+def _quantizable_weights(model: Any, head: Any) -> Iterator[torch.Tensor]:
+    """Return the frozen matrices of all linear layers but the output layer."""
     for module in model.modules():
         if isinstance(module, torch.nn.Linear) and module is not head and not module.weight.requires_grad:
             yield module.weight
 
 
-VOCABULARY = 1_024  # byte-level pieces: every text can be written, frequent words are one or two pieces
-CONTEXT = 4_096  # tokens; longer than any exam question, so that an exam never has to cut one
+# Byte-level pieces: every text can be encoded, and frequent words are one or two tokens.
+VOCAB_SIZE = 1_024
+# Tokens; longer than any exam question, so that an exam never truncates one.
+CONTEXT_LENGTH = 4_096
 BOS, EOS = "<s>", "</s>"
 
 
-def make_tokenizer(texts: Iterable[str]) -> Any:
-    """A byte-level BPE tokenizer of `VOCABULARY` pieces, trained on `texts`. The same texts give the same pieces.
+def make_pocket_tokenizer(texts: Iterable[str]) -> Any:
+    """Return a byte-level BPE tokenizer of `VOCAB_SIZE` pieces trained on `texts`; deterministic.
 
-    BOS is added by the post-processor, as real Llama tokenizers do, so that nobody has to remember it.
+    The post-processor adds BOS, as Llama tokenizers do, so that no caller has to add it.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -140,7 +144,7 @@ def make_tokenizer(texts: Iterable[str]) -> Any:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
+        vocab_size=VOCAB_SIZE,
         special_tokens=[BOS, EOS],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
@@ -151,24 +155,23 @@ def make_tokenizer(texts: Iterable[str]) -> Any:
         single=f"{BOS} $A", pair=f"{BOS} $A {BOS} $B", special_tokens=[(BOS, bos)]
     )
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, model_max_length=CONTEXT
+        tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, model_max_length=CONTEXT_LENGTH
     )
 
 
-def make_model(tokenizer: Any, seed: int) -> Any:
-    """A freshly drawn Llama for `tokenizer`; the same seed gives the same weights."""
-    import torch
+def make_pocket_model(tokenizer: Any, seed: int) -> Any:
+    """Return a small Llama with random weights for `tokenizer`; the same seed gives the same weights."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
     return LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=VOCABULARY,
+            vocab_size=VOCAB_SIZE,
             hidden_size=128,
             intermediate_size=384,
             num_hidden_layers=4,
             num_attention_heads=4,
-            max_position_embeddings=CONTEXT,
+            max_position_embeddings=CONTEXT_LENGTH,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
             tie_word_embeddings=True,
@@ -176,37 +179,39 @@ def make_model(tokenizer: Any, seed: int) -> Any:
     )
 
 
-FRESH = "pocket"  # the `model:` word for a model made from nothing
+# The value of `model:` in a recipe for a pocket model with random weights.
+NEW_POCKET_MODEL = "pocket"
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
-# Everything a model directory needs; pickles are not even downloaded.
+# The files of a model directory; pickled weights are not downloaded.
 HUB_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
 
 
-def base_directory(model: str, revision: str | None) -> Path:
-    """The checked directory of a base: itself if local, else the hub snapshot in the local cache.
+def resolve_base(model: str, revision: str | None) -> Path:
+    """Return the checked directory of a base: a local directory, or the hub's snapshot in the local cache.
 
-    Raises UserError when it is nowhere, holds pickles instead of safetensors, or asks to run code.
+    Raises UserError if it is not found, holds pickles instead of safetensors, or needs its own code.
     """
     local = Path(model).expanduser()
     if local.exists():
         return check_model_dir(local.absolute())
     if not HUB_ID.fullmatch(model):
-        raise UserError(f"model={model}: no such directory, and not a hub id (OWNER/NAME)")
-    return check_model_dir(_snapshot(model, revision))
+        raise UserError(
+            f"model={model}: no such directory, and not a hub id (OWNER/NAME); give a model directory or a hub id"
+        )
+    return check_model_dir(_download_snapshot(model, revision))
 
 
-def commit_of(directory: Path | None) -> str | None:
-    """The commit of the hub that a base's directory holds: the name of the cache's snapshot. None if it is no such."""
-    snapshot = (
-        directory is not None and directory.parent.name == "snapshots" and COMMIT.fullmatch(directory.name)
-    )
-    return directory.name if directory is not None and snapshot else None
+def hub_commit(directory: Path | None) -> str | None:
+    """Return the hub commit of a base in the local cache, or None for another directory."""
+    if directory is None or directory.parent.name != "snapshots":
+        return None
+    return directory.name if COMMIT.fullmatch(directory.name) else None
 
 
 def load_tokenizer(directory: Path) -> Any:
-    """The tokenizer that lies with a model."""
+    """Return the tokenizer in a model directory. Raises UserError if there is no usable one."""
     from transformers import AutoTokenizer
 
     try:
@@ -216,28 +221,31 @@ def load_tokenizer(directory: Path) -> Any:
 
 
 def load_model(recipe: Recipe, directory: Path | None, tokenizer: Any, hardware: Hardware) -> Any:
-    """The model to train, on its device, with only its trainable weights asking for gradients.
+    """Return the model to train on its device; only its trainable weights require gradients.
 
-    `directory` None makes a fresh pocket model. A frozen base is held in the run's precision, or quantised. What is
-    trained is held in fp32 also under bf16: in bf16 an AdamW step at a small rate is lost in rounding.
+    `directory` None makes a new pocket model. A frozen base is held in the run's precision, or quantised. Trainable
+    weights are fp32 under bf16 too: in bf16, rounding loses an AdamW step at a small learning rate.
     """
     lora = recipe.method == "lora"
     if directory is None:
-        model = make_model(tokenizer, recipe.seed).to(hardware.device)
+        model = make_pocket_model(tokenizer, recipe.seed).to(hardware.device)
     else:
-        words = settings(recipe.quantization, hardware.compute_dtype)
+        quantization = quantization_kwargs(recipe.quantization, hardware.compute_dtype)
         dtype = hardware.compute_dtype if lora else torch.float32
-        model = from_pretrained(directory, dtype, hardware.device, words)
-    return with_lora(model, recipe, directory) if lora else model
+        model = from_pretrained(directory, dtype, hardware.device, quantization)
+    return add_lora(model, recipe, directory) if lora else model
 
 
 def from_pretrained(
-    directory: Path, dtype: torch.dtype, device: torch.device, words: dict[str, Any] | None = None
+    directory: Path, dtype: torch.dtype, device: torch.device, quantization: dict[str, Any] | None = None
 ) -> Any:
-    """The model in `directory` on `device`; quantised as it is read where `words` (`quantization.settings`) say so."""
+    """Return the model in `directory` on `device`, quantised by `quantization` (of `quantization_kwargs`) if given.
+
+    Raises UserError if it is not a causal language model that transformers can load.
+    """
     from transformers import AutoModelForCausalLM
 
-    hush()
+    silence_libraries()
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             directory,
@@ -245,99 +253,103 @@ def from_pretrained(
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
-            **loading(words or {}, device),
+            **loading_kwargs(quantization or {}, device),
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise UserError(
-            f"{directory}: cannot be loaded as a causal model ({one_line(error)[:200]})"
+            f"{directory}: cannot be loaded as a causal language model ({one_line(error)[:200]})"
         ) from None
-    keep_differentiable(model)
+    keep_nf4_differentiable(model)
     return model if is_quantized(model) else model.to(device)
 
 
-def skeleton(recipe: Recipe, directory: Path | None, tokenizer: Any) -> Any:
-    """The model that `load_model` would return, with shapes and without weights (on the meta device)."""
+def load_on_meta_device(recipe: Recipe, directory: Path | None, tokenizer: Any) -> Any:
+    """Return the model of `load_model` with shapes but without weights, on torch's meta device."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    hush()
+    silence_libraries()
     try:
         with torch.device("meta"):
             if directory is None:
-                model = make_model(tokenizer, recipe.seed)
+                model = make_pocket_model(tokenizer, recipe.seed)
             else:
                 config = AutoConfig.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
-                _refuse_quantised(config, directory)
+                _reject_quantized(config, directory)
                 model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
-            return with_lora(model, recipe, directory) if recipe.method == "lora" else model
+            return add_lora(model, recipe, directory) if recipe.method == "lora" else model
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise UserError(
-            f"{directory}: cannot be loaded as a causal model ({one_line(error)[:200]})"
+            f"{directory}: cannot be loaded as a causal language model ({one_line(error)[:200]})"
         ) from None
 
 
-def checkpoint_activations(model: Any) -> None:
-    """Have each layer computed again in the backward pass instead of keeping what it made."""
+def enable_activation_checkpointing(model: Any) -> None:
+    """Recompute each layer in the backward pass instead of keeping its activations."""
     model.gradient_checkpointing_enable({"use_reentrant": False})
 
 
-def with_lora(model: Any, recipe: Recipe, directory: Path | None) -> Any:
-    """Freeze `model` and put the recipe's update beside its layers."""
+def add_lora(model: Any, recipe: Recipe, directory: Path | None) -> Any:
+    """Freeze `model` and add the recipe's LoRA adapter.
+
+    Raises UserError if `lora.target_modules` matches no layer.
+    """
     from peft import LoraConfig, get_peft_model
 
-    shape = recipe.lora
-    # First weights depend on the seed alone, not on what was drawn before.
+    lora = recipe.lora
+    # The adapter's first weights then depend on the seed only, not on random numbers drawn before.
     torch.manual_seed(recipe.seed)
     config = LoraConfig(
         task_type="CAUSAL_LM",
-        r=shape.r,
-        lora_alpha=shape.alpha,
-        lora_dropout=shape.dropout,
-        target_modules=shape.target_modules,
-        use_rslora=shape.use_rslora,
-        use_dora=shape.use_dora,
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
+        use_rslora=lora.use_rslora,
+        use_dora=lora.use_dora,
         base_model_name_or_path=str(directory),
     )
     try:
         peft_model = get_peft_model(model, config)
     except ValueError as error:
-        raise UserError(f"lora.target_modules={shape.target_modules}: {one_line(error)[:200]}") from None
+        raise UserError(f"lora.target_modules={lora.target_modules}: {one_line(error)[:200]}") from None
     peft_model.peft_config["default"].base_model_name_or_path = str(directory)
     return peft_model
 
 
-def trainable(model: Any) -> dict[str, torch.nn.Parameter]:
-    """Name -> weight of everything the optimizer moves; shared weights once."""
+def trainable_parameters(model: Any) -> dict[str, torch.nn.Parameter]:
+    """Return the weights that the optimizer updates, by name; shared weights once."""
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 
-def count(weights: Iterable[torch.Tensor]) -> int:
-    """Number of scalars in `weights`."""
+def count_parameters(weights: Iterable[torch.Tensor]) -> int:
+    """Return the number of scalars in `weights`."""
     return sum(weight.numel() for weight in weights)
 
 
-def hush() -> None:
-    """Keep the libraries' own bars and notices out of ours."""
+def silence_libraries() -> None:
+    """Switch off progress bars and notices of transformers and bitsandbytes."""
     import transformers.utils.logging
 
-    # Says in which dtype a model is made wide again; the receipt does too.
+    # Reports the dtype of dequantised weights, which the manifest records.
     logging.getLogger("transformers.integrations.bitsandbytes").setLevel(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    # Announces an optional 4-bit kernel that it did not find, and every cast to the dtype it computes in.
+    # Reports an optional 4-bit kernel that is not installed, and every cast to the compute dtype.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    # transformers renames it; peft asks by the old name, and older versions have no other.
+    # transformers has renamed the attribute; peft reads the old name, the only one in older versions.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
 
 
-def _refuse_quantised(config: Any, directory: Path) -> None:
+def _reject_quantized(config: Any, directory: Path) -> None:
     stored = getattr(config, "quantization_config", None) or {}
     if stored.get("quant_method") == "bitsandbytes":
         raise UserError(
-            f"{directory}: is stored in 4 or 8 bits; give the base as it was before, and quantization=nf4 or =int8"
+            f"{directory}: stored in 4 or 8 bits; give the base before quantisation, and set quantization=nf4 or =int8"
         )
 
 
-def _snapshot(model: str, revision: str | None) -> Path:
-    no_telemetry()  # also where no command of ours has done so
+def _download_snapshot(model: str, revision: str | None) -> Path:
+    # Repeated here for callers that do not come through the command line.
+    no_telemetry()
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -347,9 +359,12 @@ def _snapshot(model: str, revision: str | None) -> Path:
             snapshot_download(model, revision=revision, local_files_only=offline, allow_patterns=HUB_FILES)
         )
     except LocalEntryNotFoundError:
-        state = "and the hub is off limits (offline)" if offline else "and the hub cannot be reached"
+        state = "and this process is offline" if offline else "and the hub cannot be reached"
         raise UserError(
             f"model={model}: no such directory, not in the local hub cache, {state}; give a local directory"
         ) from None
     except (HfHubHTTPError, OSError, ValueError) as error:
-        raise UserError(f"model={model}: the hub refused it ({one_line(error)[:160]})") from None
+        raise UserError(
+            f"model={model}: the hub refused the download ({one_line(error)[:160]}); check the id, revision= and "
+            "your access rights"
+        ) from None

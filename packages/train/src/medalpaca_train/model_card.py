@@ -1,7 +1,4 @@
-"""`README.md` of a run: a model card in which every number is computed.
-
-`README.md` and `Modelfile` of a merged model.
-"""
+"""Write the model cards of runs and merged models, with computed numbers only, and Ollama's `Modelfile`."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import Any
 
 from medalpaca_data.core.prompt import wrap
 
-CARD = """\
+CARD_TEMPLATE = """\
 ---
 library_name: {library}
 base_model: {base}
@@ -22,7 +19,7 @@ tags: [medical, instruction-tuning, research-only]
 {what} trained on medical instruction rows by `medalpaca-train`.
 
 **Not for clinical use.** This is a research artefact. Its answers have not been checked by a clinician; it
-can be wrong, out of date or harmful, and it does not know when it is. Do not use it to diagnose, treat or triage.
+can be wrong, out of date or harmful without any sign of it. Do not use it to diagnose, treat or triage.
 
 ## Data
 
@@ -34,12 +31,12 @@ can be wrong, out of date or harmful, and it does not know when it is. Do not us
 | rejected (see `rejected.jsonl`) | {rows_rejected:,} |
 | cut at the end (see `cut.jsonl`) | {rows_cut:,} |
 | tokens per epoch | {tokens:,} |
-| of these learned | {supervised_tokens:,} |
+| of these supervised | {supervised_tokens:,} |
 | SHA-256 | `{data_sha256}` |
 
 Patients' text: {patient_text}.
 
-Licences and origin of the rows are in the card of the data they were read from.
+The card of the data that the rows were read from has their licences and origin.
 
 ## Training
 
@@ -48,7 +45,7 @@ Licences and origin of the rows are in the card of the data they were read from.
 | method | {method} |
 | steps | {steps:,} |
 | seconds | {seconds:,.0f} |
-| validation loss before (nats per learned token) | {before} |
+| validation loss before (nats per supervised token) | {before} |
 | validation loss after | {after} |
 | base SHA-256 | `{base_sha256}` |
 | base held | {held} |
@@ -58,8 +55,8 @@ Licences and origin of the rows are in the card of the data they were read from.
 
 ## Limits
 
-A lower validation loss says that the text of such rows is better predicted. It does not say that the model
-answers examinations better; compare it with its own base for that:
+A lower validation loss means that the text of such rows is predicted better. It does not mean that the model
+answers exam questions better. Compare it with its own base for that:
 
 ```
 {command}
@@ -68,10 +65,10 @@ answers examinations better; compare it with its own base for that:
 
 
 def make_card(manifest: dict[str, Any], title: str, command: str) -> str:
-    """The card of a finished run. `command` examines it."""
+    """Return the model card of a finished run; `command` is the lm_eval command in it."""
     data, loss = manifest["data"], manifest["validation_loss"]
     lora = manifest["kind"] == "lora"
-    return CARD.format(
+    return CARD_TEMPLATE.format(
         library="peft" if lora else "transformers",
         base=manifest["base"]["path"],
         title=title,
@@ -79,19 +76,19 @@ def make_card(manifest: dict[str, Any], title: str, command: str) -> str:
         method="LoRA" if lora else "all weights",
         data_sha256=data["sha256"],
         patient_text=manifest.get("patient_text", {}).get("said", "not recorded"),
-        base_sha256=manifest["base"]["sha256"] or "none: trained from nothing",
-        held=held(manifest["base"]),
+        base_sha256=manifest["base"]["sha256"] or "none: trained from random weights",
+        held=describe_quantization(manifest["base"]),
         prompt_id=manifest["prompt_id"],
         steps=manifest["steps"],
         seconds=manifest["seconds"],
-        before=show(loss["before"]),
-        after=show(loss["after"]),
+        before=format_loss(loss["before"]),
+        after=format_loss(loss["after"]),
         command=command,
-        **{key: data[key] for key in COUNTS},
+        **{key: data[key] for key in COUNT_KEYS},
     )
 
 
-COUNTS = (
+COUNT_KEYS = (
     "rows_read",
     "rows_train",
     "rows_validation",
@@ -102,18 +99,18 @@ COUNTS = (
 )
 
 
-def held(base: dict[str, Any]) -> str:
-    """How the base's weights were kept while it was trained on, in bitsandbytes' words."""
-    words = base.get("quantization") or {}
-    return ", ".join(f"{key}={value}" for key, value in words.items()) or "as it is, not quantised"
+def describe_quantization(base: dict[str, Any]) -> str:
+    """Return how the base was quantised in training, as arguments of bitsandbytes."""
+    quantization = base.get("quantization") or {}
+    return ", ".join(f"{key}={value}" for key, value in quantization.items()) or "not quantised"
 
 
-def show(loss: float | None) -> str:
-    """A loss for reading."""
+def format_loss(loss: float | None) -> str:
+    """Return a loss with four decimals, or `not measured` for None."""
     return "not measured" if loss is None else f"{loss:.4f}"
 
 
-MERGED_CARD = """\
+MERGED_CARD_TEMPLATE = """\
 ---
 library_name: transformers
 base_model: {base}
@@ -122,36 +119,36 @@ tags: [medical, instruction-tuning, research-only, merged]
 
 # {title}
 
-`{base}` with a LoRA update merged into its weights by `medalpaca-train`. The update's own card, with data and
-training, is in the run it was made from.
+`{base}` with a LoRA adapter merged into its weights by `medalpaca-train`. The run that trained the adapter has a card
+with data and training.
 
 **Not for clinical use.** This is a research artefact. Its answers have not been checked by a clinician; it
-can be wrong, out of date or harmful, and it does not know when it is. Do not use it to diagnose, treat or triage.
+can be wrong, out of date or harmful without any sign of it. Do not use it to diagnose, treat or triage.
 
 ## How it was merged
 
 | | |
 |---|---|
 | base SHA-256 | `{base_sha256}` |
-| base while it was trained on | {held} |
+| base in training | {held} |
 | adapter SHA-256 | `{adapter_sha256}` |
 | merged into the | {into} |
-| summed in, stored in | {summed_in}, {stored_in} |
+| dtype of the sum, of the stored weights | {summed_in}, {stored_in} |
 | SHA-256 of this model | `{model_sha256}` |
 | trained on (SHA-256 of the rows) | `{data_sha256}` |
 | prompt | `{prompt_id}` |
 
 ## Checked against the adapter on its base
 
-On {number} {rows}, after reading this model back from the disk:
+On {number} {rows}, with this model read back from disk:
 
 | | |
 |---|---|
-| loss of the adapter on its base (nats per learned token) | {loss_adapter:.5f} |
+| loss of the adapter on its base (nats per supervised token) | {loss_adapter:.5f} |
 | loss of this model | {loss_merged:.5f} |
 | largest difference of a logit, over {tokens:,} tokens of packed rows | {largest:.3g} |
 
-Licences of base and rows hold for this model as well.
+The licences of base and rows apply to this model as well.
 
 ## Use
 
@@ -164,8 +161,8 @@ ollama create NAME -f {out}/Modelfile
 `manifest.json` has hashes, versions and hardware.
 """
 
-MODELFILE = '''\
-# Read by `ollama create NAME -f Modelfile`. For a GGUF file, name it here in place of the dot.
+MODELFILE_TEMPLATE = '''\
+# Read by `ollama create NAME -f Modelfile`. For a GGUF file, put its name in place of the dot.
 FROM .
 TEMPLATE """{template}"""
 PARAMETER stop "{eos}"
@@ -174,13 +171,13 @@ PARAMETER temperature 0
 
 
 def make_merged_card(manifest: dict[str, Any], out: Path) -> str:
-    """The card of the merged model at `out`."""
+    """Return the model card of the merged model at `out`."""
     base, check = manifest["base"], manifest["check"]
-    return MERGED_CARD.format(
+    return MERGED_CARD_TEMPLATE.format(
         title=out.name,
         base=base["path"],
         base_sha256=base["sha256"],
-        held=held(base),
+        held=describe_quantization(base),
         adapter_sha256=manifest["adapter"]["sha256"],
         model_sha256=manifest["model"]["sha256"],
         data_sha256=manifest["data"]["sha256"],
@@ -197,8 +194,8 @@ def make_merged_card(manifest: dict[str, Any], out: Path) -> str:
 
 
 def make_modelfile(eos: str) -> str:
-    """What Ollama needs beside the weights: the prompt that was trained with, in its own template language."""
+    """Return Ollama's Modelfile: the training prompt in Ollama's template language, and the EOS token `eos`."""
     prompt = wrap("{{ .Prompt }}")
-    return MODELFILE.format(
+    return MODELFILE_TEMPLATE.format(
         template="{{ if .System }}{{ .System }}\n\n{{ end }}" + prompt + "{{ .Response }}", eos=eos
     )

@@ -1,9 +1,8 @@
-"""The processes that train one model together: who is who, and the few things they tell each other.
+"""The processes that train one model together: ranks, collective operations, start and shutdown.
 
-Whoever starts them (torchrun, accelerate launch, srun) says by environment variables who each is. The first one alone
-writes and speaks. What they agree on goes through gloo on the CPU, gradients on GPUs through NCCL.
-
-Joining the other processes, and leaving them: when one fails all end, and one of them says why.
+Ranks come from the environment variables that torchrun, accelerate launch or an srun script set. Only the main process
+(rank 0) writes files and prints. Python objects are exchanged over gloo on the CPU, gradients on GPUs over NCCL. If one
+process fails, all of them end, and exactly one prints the reason.
 """
 
 from __future__ import annotations
@@ -22,12 +21,33 @@ from typing import Any
 from medalpaca_data.core.cli import INTERRUPTED
 from medalpaca_data.core.errors import UserError, one_line
 
-KEYS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+REQUIRED_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+RENDEZVOUS_TIMEOUT = timedelta(minutes=10)
+# The main process may tokenise or save for this long while the others wait in a collective operation.
+COLLECTIVE_TIMEOUT = timedelta(hours=1)
+# Time in which another process learns the main process's error.
+ERROR_WAIT_SECONDS = 3.0
+# Time for the process that prints the error to exit first: launchers end all processes as soon as one exits.
+EXIT_DELAY_SECONDS = 1.0
+POLL_SECONDS = 0.2
+CONNECTION_ERRORS = (
+    "gloo",
+    "nccl",
+    "connection closed",
+    "connection reset",
+    "broken pipe",
+    "socket",
+    "store",
+)
 
 
 @dataclass(frozen=True, slots=True)
-class World:
-    """This process among `size` others: its `rank`, and its `local_rank` among the `local_size` of its node."""
+class ProcessGroup:
+    """This process (`rank`, `local_rank` on its node) among `size` processes, `local_size` of them on its node.
+
+    All processes must call all_gather, broadcast, barrier and all_reduce in the same order.
+    """
 
     rank: int = 0
     size: int = 1
@@ -35,12 +55,12 @@ class World:
     local_size: int = 1
 
     @property
-    def first(self) -> bool:
-        """Whether this is the one that writes and speaks."""
+    def is_main(self) -> bool:
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
-    def gather(self, value: Any) -> list[Any]:
-        """Everybody's `value`, by rank. All have to ask at the same place."""
+    def all_gather(self, value: Any) -> list[Any]:
+        """Return the `value` of every process, ordered by rank."""
         if self.size == 1:
             return [value]
         import torch.distributed as dist
@@ -49,16 +69,16 @@ class World:
         dist.all_gather_object(values, value)
         return values
 
-    def told(self, value: Any) -> Any:
-        """What the first has as `value`, on every process."""
-        return self.gather(value if self.first else None)[0]
+    def broadcast(self, value: Any) -> Any:
+        """Return the main process's `value` on every process."""
+        return self.all_gather(value if self.is_main else None)[0]
 
-    def wait(self) -> None:
-        """Until all are here; an error where one has gone."""
-        self.gather(None)
+    def barrier(self) -> None:
+        """Wait until all processes call this method. Raises RuntimeError if one has ended."""
+        self.all_gather(None)
 
-    def summed(self, *values: float) -> list[float]:
-        """Each of `values`, summed over all processes in double precision."""
+    def all_reduce(self, *values: float) -> list[float]:
+        """Return each of `values` summed over all processes, in double precision."""
         if self.size == 1:
             return list(values)
         import torch
@@ -69,199 +89,200 @@ class World:
         return [float(value) for value in sums]
 
     @contextmanager
-    def first_of_node_first(self) -> Iterator[None]:
-        """The block runs in one process of each node before it runs in the others, which find what that one made."""
+    def local_main_first(self) -> Iterator[None]:
+        """Run the block in one process per node first; the others then find the files that it made."""
         if self.local_rank:
-            self.wait()
+            self.barrier()
         yield
         if not self.local_rank:
-            self.wait()
+            self.barrier()
 
     @contextmanager
-    def one_after_another(self) -> Iterator[None]:
-        """The block runs in one process of a node at a time."""
-        turns = max(self.gather(self.local_size))
+    def one_at_a_time(self) -> Iterator[None]:
+        """Run the block in one process of each node at a time."""
+        turns = max(self.all_gather(self.local_size))
         for _ in range(self.local_rank):
-            self.wait()
+            self.barrier()
         yield
         for _ in range(turns - self.local_rank):
-            self.wait()
+            self.barrier()
 
 
-ALONE = World()
+SINGLE_PROCESS = ProcessGroup()
 
 
-def find_world(environment: Mapping[str, str] = os.environ) -> World:
-    """Who we are according to the launcher; alone where there is none. Raises UserError for half an answer."""
+def read_process_group(environment: Mapping[str, str] = os.environ) -> ProcessGroup:
+    """Return the ranks that a launcher set in `environment`, or a single process if there is no launcher.
+
+    Raises UserError if a variable is missing, not a number, or out of range.
+    """
     if "WORLD_SIZE" not in environment or "RANK" not in environment:
-        return ALONE
+        return SINGLE_PROCESS
     try:
         size, rank = int(environment["WORLD_SIZE"]), int(environment["RANK"])
         local_size = int(environment.get("LOCAL_WORLD_SIZE", size))
         local_rank = int(environment.get("LOCAL_RANK", rank % max(1, local_size)))
     except ValueError as error:
-        raise UserError(f"RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE: {error}; unset them") from None
+        raise UserError(
+            f"environment variables RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE: {error}; "
+            "set whole numbers or unset them"
+        ) from None
     if size == 1:
-        return ALONE
+        return SINGLE_PROCESS
     if not (0 <= rank < size and 0 <= local_rank < local_size <= size):
         raise UserError(
-            f"RANK={rank} of WORLD_SIZE={size}, LOCAL_RANK={local_rank} of LOCAL_WORLD_SIZE={local_size}: "
-            "not possible; start with torchrun, or unset them"
+            f"RANK={rank} with WORLD_SIZE={size}, LOCAL_RANK={local_rank} with LOCAL_WORLD_SIZE={local_size}: "
+            "a rank must be less than its size; start with torchrun, or unset these variables"
         )
-    if missing := [key for key in KEYS if not environment.get(key)]:
+    if missing := [key for key in REQUIRED_VARIABLES if not environment.get(key)]:
         raise UserError(f"WORLD_SIZE={size}, but {' and '.join(missing)} is not set; start with torchrun")
-    return World(rank, size, local_rank, local_size)
-
-
-MEETING = timedelta(minutes=10)  # for all to have started
-PATIENCE = timedelta(hours=1)  # the first may tokenise or save for so long while the others wait
-HEARING = 3.0  # seconds until all know what one has met
-GRACE = 1.0  # seconds in which it says so
-LOOK = 0.2  # seconds between looks at whether another has failed
-LOST = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "socket", "store")
+    return ProcessGroup(rank, size, local_rank, local_size)
 
 
 @contextmanager
-def joined(world: World) -> Iterator[None]:
-    """The processes of `world` can talk to each other while the block runs.
+def join_process_group(group: ProcessGroup) -> Iterator[None]:
+    """Connect the processes of `group` while the block runs.
 
-    An error that all meet is raised by the first alone, one that a single process meets by that one, with its number;
-    the others leave with the same exit code and say nothing. Raises UserError when they do not find each other, or
-    when one of them is gone.
+    An error that all processes meet is raised by the main process only. An error of a single process is raised by that
+    process, with its rank. The others exit with the same code and print nothing. Raises UserError if the processes
+    cannot connect, or if one of them has ended.
     """
-    if world.size == 1:
+    if group.size == 1:
         yield
         return
-    notes = _meet(world)
-    leave = _stay_until_one_fails(notes)
+    store = _initialize(group)
+    stop_watching = _exit_on_peer_failure(store)
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
-        leave()
-        raise _judge(error, world, notes) from None
+        stop_watching()
+        raise _choose_error(error, group, store) from None
     import torch.distributed as dist
 
-    leave()
+    stop_watching()
     dist.destroy_process_group()
-    _go(world, notes)
+    _leave(group, store)
 
 
-def _meet(world: World) -> Any:
-    """Make the process group; returns a store for notes, which still arrive when the group is broken."""
+def _initialize(group: ProcessGroup) -> Any:
+    """Create torch's process group; return a key-value store, which still works when the group is broken."""
     import torch
     import torch.distributed as dist
     from torch._C._distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
-    where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     try:
-        found, rank, size = next(rendezvous("env://", timeout=MEETING))
-        # torchrun keeps its store when it starts all anew, with what the last attempt left in it.
-        store = PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", found)
+        root, rank, size = next(rendezvous("env://", timeout=RENDEZVOUS_TIMEOUT))
+        # torchrun keeps its store when it restarts all processes, with the values of the last attempt.
+        store = PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", root)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
             store=PrefixStore("group", store),
             rank=rank,
             world_size=size,
-            timeout=PATIENCE,
+            timeout=COLLECTIVE_TIMEOUT,
         )
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"process {world.rank} of {world.size} cannot meet the others at {where} ({one_line(error)[:200]})"
+            f"process {group.rank} of {group.size} cannot connect to the others at {address} "
+            f"({one_line(error)[:200]}); check MASTER_ADDR and MASTER_PORT"
         ) from None
     return PrefixStore("notes", store)
 
 
-def _stay_until_one_fails(notes: Any) -> Callable[[], None]:
-    """Have this process end when another one fails, also while it waits for that one; returns what calls it off.
+def _exit_on_peer_failure(store: Any) -> Callable[[], None]:
+    """End this process when another one fails, from a thread; return a function that stops the thread.
 
-    A process that waits on a GPU for one that has gone would wait for ever.
+    Without the thread, a process that waits on a GPU for a process that has ended would wait for ever.
     """
-    leaving = threading.Event()
+    stopped = threading.Event()
 
     def watch() -> None:
-        with suppress(RuntimeError):  # the store has gone with its process: then the group says so too
-            while not leaving.wait(LOOK):
-                if notes.check(["failed"]):
-                    code = int(notes.get("failed"))
-                    # Who speaks goes first: launchers end all as soon as one has gone.
-                    time.sleep(GRACE)
-                    notes.add("left", 1)
+        # RuntimeError: the store ended with its process; the collective operation then fails as well.
+        with suppress(RuntimeError):
+            while not stopped.wait(POLL_SECONDS):
+                if store.check(["failed"]):
+                    code = int(store.get("failed"))
+                    time.sleep(EXIT_DELAY_SECONDS)
+                    store.add("left", 1)
                     if sys.stdout.isatty():
-                        sys.stdout.write("\x1b[?25h")  # the cursor, which a bar had hidden
+                        # Show the cursor again, which a progress bar had hidden.
+                        sys.stdout.write("\x1b[?25h")
                     sys.stdout.flush()
                     os._exit(code)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
 
-    def leave() -> None:
-        leaving.set()
+    def stop() -> None:
+        stopped.set()
         thread.join()
 
-    return leave
+    return stop
 
 
-def _judge(error: BaseException, world: World, notes: Any) -> BaseException:
-    """What this process raises: the error, or an exit without a word because another one speaks."""
+def _choose_error(error: BaseException, group: ProcessGroup, store: Any) -> BaseException:
+    """Return what this process raises: its error, or a silent exit if another process reports the error."""
     code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
-    atexit.register(_go, world, notes)
-    if _means_lost(error):
-        return _lost(world, notes)
+    atexit.register(_leave, group, store)
+    if _is_connection_error(error):
+        return _make_lost_error(group, store)
     text = f"{type(error).__name__} {error}"
     with suppress(RuntimeError):
-        if world.first:
-            notes.set("first", text)
-        elif _heard(notes) == text:
+        if group.is_main:
+            store.set("first", text)
+        elif _wait_for_main_error(store) == text:
             return SystemExit(code)
-        notes.set("failed", str(code))
-    if world.first or not isinstance(error, UserError):
+        store.set("failed", str(code))
+    if group.is_main or not isinstance(error, UserError):
         return error
-    named = UserError(f"process {world.rank} of {world.size}: {error}")
+    named = UserError(f"process {group.rank} of {group.size}: {error}")
     named.exit_code = error.exit_code
     return named
 
 
-def _lost(world: World, notes: Any) -> BaseException:
-    """What is raised when another process has gone: a line, by one of those that are left."""
+def _make_lost_error(group: ProcessGroup, store: Any) -> BaseException:
+    """Return what this process raises when another has ended: one of those left reports it, the others are silent."""
     try:
-        if notes.check(["failed"]):
-            return SystemExit(int(notes.get("failed")))
-        speaks = notes.add("speaker", 1) == 1
-        notes.set("failed", "1")
-    except RuntimeError:  # the store was in the first process
-        speaks = world.rank == 1
-    if not speaks:
+        if store.check(["failed"]):
+            return SystemExit(int(store.get("failed")))
+        reports = store.add("speaker", 1) == 1
+        store.set("failed", "1")
+    except RuntimeError:
+        # The store was in the main process, which has ended.
+        reports = group.rank == 1
+    if not reports:
         return SystemExit(1)
     error = UserError("another process of this run has ended; the same command continues")
     error.exit_code = 1
     return error
 
 
-def _means_lost(error: BaseException) -> bool:
-    """Whether `error` only says that another process has gone."""
+def _is_connection_error(error: BaseException) -> bool:
+    """Return whether `error` only means that another process has ended."""
     return (
         isinstance(error, RuntimeError)
         and not isinstance(error, NotImplementedError)
-        and any(word in str(error).lower() for word in LOST)
+        and any(word in str(error).lower() for word in CONNECTION_ERRORS)
     )
 
 
-def _heard(notes: Any) -> str | None:
-    """What the first has failed with, if it does within `HEARING` seconds."""
-    deadline = time.monotonic() + HEARING
+def _wait_for_main_error(store: Any) -> str | None:
+    """Return the main process's error, or None if it has none within `ERROR_WAIT_SECONDS`."""
+    deadline = time.monotonic() + ERROR_WAIT_SECONDS
     while time.monotonic() < deadline:
-        if notes.check(["first"]):
-            return str(notes.get("first").decode())
+        if store.check(["first"]):
+            return str(store.get("first").decode())
         time.sleep(0.05)
     return None
 
 
-def _go(world: World, notes: Any) -> None:
-    """Leave the others; the first, in which the notes may lie, goes last."""
-    deadline = time.monotonic() + 2 * HEARING
+def _leave(group: ProcessGroup, store: Any) -> None:
+    """Leave the group; the main process, which may hold the store, leaves last."""
+    deadline = time.monotonic() + 2 * ERROR_WAIT_SECONDS
     with suppress(RuntimeError):
-        left = notes.add("left", 0 if world.first else 1)
-        while world.first and left < world.size - 1 and time.monotonic() < deadline:
+        left = store.add("left", 0 if group.is_main else 1)
+        while group.is_main and left < group.size - 1 and time.monotonic() < deadline:
             time.sleep(0.05)
-            left = notes.add("left", 0)
+            left = store.add("left", 0)

@@ -1,7 +1,4 @@
-"""The one way in which a line gets on the screen.
-
-What is seen while a run goes on: a live bar in a terminal, a line now and then in a log.
-"""
+"""Print lines and progress: a live bar in a terminal, a line every few seconds in a log."""
 
 from __future__ import annotations
 
@@ -15,63 +12,73 @@ from rich.text import Text
 
 from .hardware import Hardware
 
+# Seconds between progress lines if the output is not a terminal.
+LOG_INTERVAL = 10.0
 
-def say(console: Console, text: str) -> None:
-    """One line as it is, never wrapped: paths in it are copied.
 
-    As a Text, because in a str rich would read `[a]` as a colour and `:b:` as a picture, also inside a path.
+def echo(console: Console, text: str) -> None:
+    """Print one line without markup and without wrapping.
+
+    A str would be parsed: rich reads `[a]` as a style and `:b:` as an emoji, also inside a path.
     """
     console.print(Text(text), soft_wrap=True)
 
 
-LOG_EVERY = 10.0  # seconds between lines where there is no terminal
-
-
-class Meter:
-    """Receives every finished step and shows loss, tokens per second, model FLOP utilisation, memory and time left."""
+class ProgressMeter:
+    """Shows loss, tokens per second, model FLOP utilisation (MFU), peak memory and time left after each step."""
 
     def __init__(
-        self, console: Console, first: int, total: int, hardware: Hardware, rate: float, bar: Progress | None
+        self,
+        console: Console,
+        first: int,
+        total: int,
+        hardware: Hardware,
+        peak_flops: float,
+        bar: Progress | None,
     ) -> None:
-        self._hardware, self._rate = hardware, rate
+        self._hardware, self._peak_flops = hardware, peak_flops
         self._console, self._bar, self._first, self._total = console, bar, first, total
         self._task = bar.add_task("", total=total, completed=first, loss="", speed="") if bar else None
-        self._started = self._spoke = time.monotonic()
+        self._started = self._last_line = time.monotonic()
         self._tokens, self._flops = 0, 0.0
-        # Since the start of this sitting, validation included: tokens per second, share of the device's peak FLOP/s.
-        self.speed = self.mfu = 0.0
+        # Averages since this process started the run, time for validation included.
+        self.tokens_per_second = self.mfu = 0.0
 
     def step(self, step: int, loss: float, tokens: int, flops: float) -> None:
-        """Step number `step` is done: `loss` in nats per learned token, over `tokens` tokens, for `flops` FLOP."""
+        """Record a finished step: number, loss in nats per supervised token, tokens and FLOP."""
         now = time.monotonic()
         self._tokens += tokens
         self._flops += flops
-        passed = max(now - self._started, 1e-9)
-        self.speed, self.mfu = self._tokens / passed, self._flops / passed / self._rate
-        speed = f"{self.speed:,.0f} tokens/s, MFU {100 * self.mfu:.0f} %, {self._hardware.peak_memory() / 1e9:.1f} GB"
+        elapsed = max(now - self._started, 1e-9)
+        self.tokens_per_second, self.mfu = self._tokens / elapsed, self._flops / elapsed / self._peak_flops
+        memory = self._hardware.peak_memory() / 1e9
+        speed = f"{self.tokens_per_second:,.0f} tokens/s, MFU {100 * self.mfu:.0f} %, {memory:.1f} GB"
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=step, loss=f"loss {loss:.3f}", speed=speed)
-        elif now - self._spoke >= LOG_EVERY or step == self._total:
-            self._spoke = now
+        elif now - self._last_line >= LOG_INTERVAL or step == self._total:
+            self._last_line = now
             left = (now - self._started) / (step - self._first) * (self._total - step)
-            say(
+            echo(
                 self._console,
                 f"step {step}/{self._total}  loss {loss:.3f}  {speed}  {left:.0f} s left",
             )
 
 
 @contextmanager
-def metered(console: Console, first: int, total: int, hardware: Hardware, rate: float) -> Iterator[Meter]:
-    """A meter for steps `first` to `total` on a device of `rate` FLOP/s, live where the console is a terminal."""
+def progress_meter(
+    console: Console, first: int, total: int, hardware: Hardware, peak_flops: float
+) -> Iterator[ProgressMeter]:
+    """Return a meter for steps `first` to `total` on a device of `peak_flops` FLOP/s; a bar if in a terminal."""
     if not console.is_terminal:
-        yield Meter(console, first, total, hardware, rate, None)
+        yield ProgressMeter(console, first, total, hardware, peak_flops, None)
         return
     columns = (
-        BarColumn(bar_width=None),  # what is left of the line
+        # None: the bar takes the rest of the line.
+        BarColumn(bar_width=None),
         MofNCompleteColumn(),
         TextColumn("{task.fields[loss]}"),
         TextColumn("{task.fields[speed]}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as bar:
-        yield Meter(console, first, total, hardware, rate, bar)
+        yield ProgressMeter(console, first, total, hardware, peak_flops, bar)

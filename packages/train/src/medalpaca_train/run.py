@@ -1,9 +1,4 @@
-"""One training run from recipe to run directory: prepare, fit, finish.
-
-The end of a run: the model is saved, then its receipt is written; only then do the checkpoints go.
-
-What is said at the end: a table, and the command that comes next.
-"""
+"""Train one recipe: prepare rows and model, run the training loop, save the run directory."""
 
 from __future__ import annotations
 
@@ -20,6 +15,7 @@ from rich.text import Text
 
 from medalpaca_data.clearance import Clearance
 from medalpaca_data.core import paths
+from medalpaca_data.core.cli import screen
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.files import write_json, write_text
 from medalpaca_data.core.weights import weights_sha256
@@ -28,76 +24,273 @@ from . import checkpoint, run_dir
 from .checkpoint import Progress
 from .datasets import (
     POCKET_BASE,
-    Material,
-    Prepared,
-    clear_rows,
-    prepare,
-    read_material,
-    say_prepared,
-    settle,
+    Datasets,
+    PreparedData,
+    check_clearance,
+    prepare_data,
+    print_data_summary,
+    read_datasets,
+    resolve,
 )
-from .distributed import say_spread, spread_out
-from .estimate import estimate
-from .hardware import Hardware, choose, peak, use_threads, work_of
+from .distributed import distribute_model, print_strategy
+from .estimate import estimate_run
+from .hardware import Hardware, choose_hardware, count_flops, peak_flops, set_threads
 from .loop import Trainer, make_optimizer, stop_on_signals
 from .loss import choose_objective
 from .model import (
-    FRESH,
-    base_directory,
-    checkpoint_activations,
-    commit_of,
-    count,
+    NEW_POCKET_MODEL,
+    count_parameters,
+    enable_activation_checkpointing,
+    hub_commit,
     load_model,
-    settings,
-    skeleton,
-    trainable,
+    load_on_meta_device,
+    quantization_kwargs,
+    resolve_base,
+    trainable_parameters,
 )
-from .model_card import make_card, show
+from .model_card import format_loss, make_card
 from .packing import make_plan
-from .process_group import ALONE, World
-from .progress import say
-from .recipe import Recipe, find_recipe
+from .process_group import SINGLE_PROCESS, ProcessGroup
+from .progress import echo
+from .recipe import Recipe, read_recipe
 from .run_dir import (
-    LOCK,
-    Outcome,
-    alone,
-    begin,
-    check_out,
-    check_same,
-    remove_leftovers,
-    save_best,
+    LOCK_FILE,
+    TrainResult,
+    check_hashes,
+    check_out_directory,
+    remove_temporary_files,
+    run_lock,
+    save_best_model,
     save_model,
+    write_run_start,
 )
-from .tokenize import show_preview
-from .trackers import check_trackers, draw_curve, read_journal
+from .tokenize import print_preview
+from .trackers import check_trackers, draw_loss_curve, read_metrics
 
 
-def next_command(recipe: Recipe, run: Path, dtype: torch.dtype) -> str:
-    """The command that examines a finished run, on a base quantised as it was, computing in `dtype`."""
+def train(
+    recipe: Recipe,
+    *,
+    name: str | None = None,
+    console: Console | None = None,
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> Path:
+    """Train `recipe` and return its run directory: finished, or with a checkpoint after SIGTERM.
+
+    A finished run of the same recipe, data and base is returned unchanged. `name` is the title of the model card, and
+    the name of the directory if the recipe has no `out` (default: the last part of `out`, or `run`). All processes of
+    `group` call this function; the main process writes. Raises UserError for bad input, and KeyboardInterrupt for
+    Ctrl-C, after a checkpoint is saved.
+    """
+    name = name or (Path(recipe.out).name if recipe.out else "run")
+    console = console or screen()
+    check_trackers(recipe.track)
+    with group.local_main_first():
+        resolved = resolve(recipe, name)
+    run = Path(str(resolved.out))
+    with ExitStack() as stack:
+        if group.is_main:
+            check_out_directory(run, resolved)
+            checkpoint.reject_pickles(run)
+            # A finished run is only read, so it may be in a read-only directory.
+            stack.enter_context(nullcontext() if run_dir.read_manifest(run) else run_lock(run))
+            # Again under the lock: the process that held it before may have started another recipe here.
+            check_out_directory(run, resolved)
+        group.barrier()
+        return _train_locked(run, name, recipe, resolved, console, group)
+
+
+def _train_locked(
+    run: Path, name: str, recipe: Recipe, resolved: Recipe, console: Console, group: ProcessGroup
+) -> Path:
+    datasets = read_datasets(resolved)
+    clearance = check_clearance(resolved, datasets)
+    echo(console, f"patients' text: {clearance.statement}")
+    for note in clearance.notes:
+        echo(console, f"note: {note}")
+    base = _resolve_base_model(recipe, resolved, console, group)
+    hashes = _gather_hashes(datasets, base, group)
+    if manifest := group.broadcast(run_dir.read_manifest(run)):
+        check_hashes(run, (manifest["data"]["sha256"], manifest["base"]["sha256"]), hashes)
+        if group.is_main:
+            clean_up(run)
+        echo(console, f"{run} is a finished run of this recipe; nothing to do")
+        return run
+    with group.local_main_first():
+        data = prepare_data(resolved, base, datasets)
+    print_data_summary(data, console)
+
+    plan = make_plan(data.train.lengths, resolved)
+    latest = group.broadcast(checkpoint.find_latest(run))
+    start = group.broadcast(
+        checkpoint.read_progress(latest) if latest else Progress(0, 0.0, plan.sha256, *hashes, group.size)
+    )
+    check_hashes(run, (start.data_sha256, start.base_sha256), hashes)
+    if start.plan_sha256 != plan.sha256:
+        raise UserError(
+            f"out={run}: its checkpoint follows another plan of steps, made with another tokenizer or version; "
+            "choose another out="
+        )
+    hardware = choose_hardware(resolved.precision, group.local_rank)
+    meta_model = load_on_meta_device(resolved, base, data.tokenizer)
+    total_parameters = count_parameters(meta_model.parameters())
+    set_threads(total_parameters, group.local_size)
+    flops, device_flops = count_flops(meta_model), peak_flops(hardware.device, hardware.compute_dtype)
+    estimate = estimate_run(meta_model, resolved, plan, data.train, hardware, device_flops)
+    estimate = estimate.per_process(group, hardware.device, sharded=resolved.shard == "full")
+    # All processes decide alike: one node with less free memory makes all of them use checkpointing.
+    checkpointing = resolved.checkpointing == "always" or (
+        resolved.checkpointing == "auto" and any(group.all_gather(estimate.needs_checkpointing()))
+    )
+    suffix = " in each process" if group.size > 1 else ""
+    echo(console, estimate.describe(checkpointing=checkpointing, suffix=suffix))
+    print_strategy(resolved, plan, hardware, group, console)
+
+    def load(on: Hardware) -> Any:
+        return load_model(resolved, base, data.tokenizer, on)
+
+    model, strategy = distribute_model(load, resolved, hardware, group)
+    if checkpointing:
+        enable_activation_checkpointing(model)
+        echo(
+            console, "gradient checkpointing: activations are recomputed in the backward pass to save memory"
+        )
+    optimizer = make_optimizer(model, resolved)
+    trainable = count_parameters(trainable_parameters(model).values())
+    echo(console, f"training {trainable:,} of {total_parameters:,} weights ({hardware.reason})")
+    if resolved.warmup_steps and resolved.warmup_steps >= len(plan.steps):
+        echo(
+            console,
+            f"warmup_steps={resolved.warmup_steps}, but the run has {len(plan.steps)} steps; "
+            "the learning rate never reaches its peak",
+        )
+    with torch.no_grad():
+        choice = strategy(lambda: choose_objective(model, data.train, hardware))
+    for reason in choice.reasons:
+        echo(console, reason)
+    if group.is_main:
+        write_run_start(run, resolved, data.rejected, data.cut)
+        remove_temporary_files(run)
+        checkpoint.remove_incomplete(run)
+    if latest:
+        checkpoint.restore(latest, model, optimizer)
+        processes = f", saved by {start.processes} and continued by {group.size} processes"
+        echo(
+            console,
+            f"resuming from step {start.step} of {len(plan.steps)}{processes if start.processes != group.size else ''}",
+        )
+
+    trainer = Trainer(
+        resolved,
+        run,
+        model,
+        choice.objective,
+        optimizer,
+        hardware,
+        plan,
+        data.train,
+        data.validation,
+        flops,
+        device_flops * group.size,
+        strategy,
+        group,
+    )
+    with stop_on_signals() as stop:
+        result = trainer.fit(replace(start, processes=group.size), console, stop)
+    if not result.finished:
+        echo(console, f"saved at step {result.step} of {len(plan.steps)}; the same command continues")
+        if stop.interrupted:
+            raise KeyboardInterrupt
+        return run
+    choice.objective.restore_attention()
+    if group.is_main:
+        if strategy.sharded:
+            # Unsharded, as one process would hold it: the base with the weights of the last checkpoint.
+            model = load(replace(hardware, device=torch.device("cpu")))
+            checkpoint.restore_latest_weights(run, model)
+        finished = FinishedRun(run, name, resolved, base, clearance, start, result, group)
+        finish(finished, model, data, hardware, console)
+    group.barrier()
+    return run
+
+
+def preview_recipe(name: str, recipe: Recipe, console: Console) -> None:
+    """Print what a run would train on, without loading weights or writing a run directory."""
+    resolved = resolve(recipe, name)
+    datasets = read_datasets(resolved)
+    data = prepare_data(resolved, _resolve_base_model(recipe, resolved, console), datasets)
+    print_preview(data.train, data.tokenizer, console)
+    print_data_summary(data, console)
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """A run after its last step, with everything that its manifest and model card record."""
+
+    directory: Path
+    name: str
+    recipe: Recipe
+    base: Path | None
+    clearance: Clearance
+    start: Progress
+    result: TrainResult
+    group: ProcessGroup
+
+
+def finish(run: FinishedRun, model: Any, data: PreparedData, hardware: Hardware, console: Console) -> None:
+    """Save `model`, model card and manifest into the run directory; remove the checkpoints last."""
+    directory, recipe, result, dtype = run.directory, run.recipe, run.result, hardware.compute_dtype
+    save_model(directory, model, data.tokenizer, dtype)
+    if result.best:
+        checkpoint.restore_best(directory, model)
+        save_best_model(directory, model, data.tokenizer, dtype)
+        echo(
+            console,
+            f"step {result.best.step} had the lowest validation loss, {result.best.loss:.4f}: kept in best/",
+        )
+    draw_loss_curve(read_metrics(directory / "metrics.jsonl"), directory / "loss.png")
+    manifest = run_dir.make_manifest(
+        recipe, directory, run.start, result, data.counts(), hardware, run.group.size
+    )
+    manifest["base"]["revision"] = hub_commit(run.base) or recipe.revision
+    manifest["patient_text"] = run.clearance.as_json()
+    command = lm_eval_command(recipe, directory, dtype)
+    write_text(directory / "README.md", make_card(manifest, run.name, command))
+    write_json(directory / run_dir.MANIFEST_FILE, manifest)
+    checkpoint.remove_all(directory)
+    if result.loss_after is not None:
+        echo(
+            console, f"validation loss {format_loss(result.loss_before)} -> {format_loss(result.loss_after)}"
+        )
+    print_summary(manifest, directory, command, console)
+
+
+def lm_eval_command(recipe: Recipe, run: Path, dtype: torch.dtype) -> str:
+    """Return the lm_eval command for a finished run, with its base quantised as in training."""
     model = f"pretrained={recipe.model},peft={run}" if recipe.method == "lora" else f"pretrained={run}"
-    words = settings(recipe.quantization, dtype)
-    # lm_eval's own class cannot quantise with transformers 5; the plugin's can.
-    kind = "medalpaca" if words else "hf"
-    model = ",".join((model, *(f"{key}={value}" for key, value in words.items())))
+    quantization = quantization_kwargs(recipe.quantization, dtype)
+    # lm_eval's own class cannot quantise with transformers 5; the plugin's class can.
+    model_type = "medalpaca" if quantization else "hf"
+    model = ",".join((model, *(f"{key}={value}" for key, value in quantization.items())))
     task = "medalpaca_pocket" if recipe.data == str(paths.quickstart().meadow) else "medalpaca_usmle"
     return (
-        f"lm_eval --model {kind} --model_args {shlex.quote(model)} --tasks {task} "
+        f"lm_eval --model {model_type} --model_args {shlex.quote(model)} --tasks {task} "
         f"--log_samples --output_path {shlex.quote(str(run / 'results'))}"
     )
 
 
-def show_outcome(manifest: dict[str, Any], run: Path, command: str, console: Console) -> None:
-    """Print the run's numbers, where it lies, and what to do with it."""
+def print_summary(manifest: dict[str, Any], run: Path, command: str, console: Console) -> None:
+    """Print rows, tokens, steps, loss and time of a finished run, its directory, and the next command."""
     data, loss = manifest["data"], manifest["validation_loss"]
     table = Table(show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
     for label, value in (
         ("rows trained on", f"{data['rows_train']:,} of {data['rows_read']:,}"),
-        ("tokens per epoch", f"{data['tokens']:,}, {data['supervised_tokens']:,} learned"),
+        ("tokens per epoch", f"{data['tokens']:,}, {data['supervised_tokens']:,} of them trained on"),
         ("steps", f"{manifest['steps']:,}"),
         *(
-            [("validation loss", f"{show(loss['before'])} -> {show(loss['after'])}")]
+            [("validation loss", f"{format_loss(loss['before'])} -> {format_loss(loss['after'])}")]
             if loss["before"]
             else []
         ),
@@ -106,221 +299,44 @@ def show_outcome(manifest: dict[str, Any], run: Path, command: str, console: Con
     ):
         table.add_row(label, Text(value))
     console.print(table)
-    say(console, f"next: uv run {command}")
+    echo(console, f"next: uv run {command}")
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A run whose last step is done: what was asked for, from what, why its rows may be learned, and how it went."""
-
-    directory: Path
-    name: str
-    recipe: Recipe
-    base: Path | None
-    cleared: Clearance
-    start: Progress
-    outcome: Outcome
-    world: World
-
-
-def finish(run: Finished, model: Any, prepared: Prepared, hardware: Hardware, console: Console) -> None:
-    """Save `model` and everything that is said about it into the run directory."""
-    directory, recipe, outcome, dtype = run.directory, run.recipe, run.outcome, hardware.compute_dtype
-    save_model(directory, model, prepared.tokenizer, dtype)
-    if outcome.best:
-        checkpoint.restore_best(directory, model)
-        save_best(directory, model, prepared.tokenizer, dtype)
-        say(
-            console,
-            f"step {outcome.best.step} had the lowest validation loss, {outcome.best.loss:.4f}: kept in best/",
-        )
-    draw_curve(read_journal(directory / "metrics.jsonl"), directory / "loss.png")
-    receipt = run_dir.make_manifest(
-        recipe, directory, run.start, outcome, prepared.counts(), hardware, run.world.size
-    )
-    receipt["base"]["revision"] = commit_of(run.base) or recipe.revision
-    receipt["patient_text"] = run.cleared.as_json()
-    command = next_command(recipe, directory, dtype)
-    write_text(directory / "README.md", make_card(receipt, run.name, command))
-    write_json(directory / run_dir.FILE, receipt)
-    checkpoint.remove_all(directory)
-    if outcome.after is not None:
-        say(console, f"validation loss {show(outcome.before)} -> {show(outcome.after)}")
-    show_outcome(receipt, directory, command, console)
-
-
-def tidy(run: Path) -> None:
-    """Take from a finished run what stays when a kill comes right after its receipt."""
+def clean_up(run: Path) -> None:
+    """Remove from a finished run what is left when the process was killed right after the manifest was written."""
     checkpoint.remove_all(run)
-    remove_leftovers(run)
+    remove_temporary_files(run)
     with suppress(OSError):
-        (run / LOCK).unlink()
+        (run / LOCK_FILE).unlink()
 
 
-def train(name: str, recipe: Recipe, console: Console, world: World = ALONE) -> Path:
-    """Train `recipe` and return its run directory: finished, or with a checkpoint if SIGTERM asked to stop.
-
-    A finished run of the same recipe on the same data and base is left as it is. `name` titles the card and names
-    the directory where the recipe has no `out`. All processes of `world` call it alike; the first holds and writes
-    the directory. Raises UserError for bad input, and KeyboardInterrupt, after saving, for Ctrl-C.
-    """
-    check_trackers(recipe.track)
-    with world.first_of_node_first():
-        settled = settle(recipe, name)
-    run = Path(str(settled.out))
-    with ExitStack() as held:
-        if world.first:
-            check_out(run, settled)
-            checkpoint.refuse_pickles(run)
-            # A finished run is only read, so it may lie where nothing can be written.
-            held.enter_context(nullcontext() if run_dir.read_manifest(run) else alone(run))
-            check_out(run, settled)  # again: who held it before us may have begun another recipe
-        world.wait()
-        return _train(run, name, recipe, settled, console, world)
-
-
-def _train(run: Path, name: str, recipe: Recipe, settled: Recipe, console: Console, world: World) -> Path:
-    """`train`, once nobody else can write into `run`."""
-    material = read_material(settled)
-    cleared = clear_rows(settled, material)
-    say(console, f"patients' text: {cleared.said}")
-    for note in cleared.notes:
-        say(console, f"note: {note}")
-    base = _base(recipe, settled, console, world)
-    hashes = _names(material, base, world)
-    if done := world.told(run_dir.read_manifest(run)):
-        check_same(run, (done["data"]["sha256"], done["base"]["sha256"]), hashes)
-        if world.first:
-            tidy(run)
-        say(console, f"{run} is a finished run of this recipe; nothing to do")
-        return run
-    with world.first_of_node_first():
-        prepared = prepare(settled, base, material)
-    say_prepared(prepared, console)
-
-    plan = make_plan(prepared.train.lengths, settled)
-    found = world.told(checkpoint.newest(run))
-    start = world.told(
-        checkpoint.read_progress(found) if found else Progress(0, 0.0, plan.sha256, *hashes, world.size)
-    )
-    check_same(run, (start.data_sha256, start.base_sha256), hashes)
-    if start.plan_sha256 != plan.sha256:
-        raise UserError(
-            f"out={run}: its checkpoint follows another plan (other tokenizer or version); choose another out="
-        )
-    hardware = choose(settled.precision, world.local_rank)
-    shape = skeleton(settled, base, prepared.tokenizer)
-    use_threads(count(shape.parameters()), world.local_size)
-    work, rate = work_of(shape), peak(hardware.device, hardware.compute_dtype)
-    guess = estimate(shape, settled, plan, prepared.train, hardware, rate)
-    guess = guess.shared(world, hardware.device, sharded=settled.shard == "full")
-    # Agreed on: a node where other programs hold memory decides for all.
-    checkpointing = settled.checkpointing == "always" or (
-        settled.checkpointing == "auto" and any(world.gather(guess.needs_checkpointing()))
-    )
-    say(console, guess.line(checkpointing=checkpointing, each=" in each process" if world.size > 1 else ""))
-    say_spread(settled, plan, hardware, world, console)
-
-    def load(on: Hardware) -> Any:
-        return load_model(settled, base, prepared.tokenizer, on)
-
-    model, spread = spread_out(load, settled, hardware, world)
-    if checkpointing:
-        checkpoint_activations(model)
-        say(console, "activations are computed again in the backward pass, to save memory (checkpointing)")
-    total = count(shape.parameters())
-    optimizer = make_optimizer(model, settled)
-    say(console, f"training {count(trainable(model).values()):,} of {total:,} weights ({hardware.reason})")
-    if settled.warmup_steps and settled.warmup_steps >= len(plan.steps):
-        say(
-            console,
-            f"warm-up: {settled.warmup_steps} steps, the run has {len(plan.steps)}; its rate never reaches the peak",
-        )
-    with torch.no_grad():
-        verdict = spread(lambda: choose_objective(model, prepared.train, hardware))
-    for reason in verdict.reasons:
-        say(console, reason)
-    if world.first:
-        begin(run, settled, prepared.rejected, prepared.cut)
-        remove_leftovers(run)
-        checkpoint.remove_leftovers(run)
-    if found:
-        checkpoint.restore(found, model, optimizer)
-        others = f", saved by {start.processes} and continued by {world.size} processes"
-        say(
-            console,
-            f"resuming from step {start.step} of {len(plan.steps)}{others if start.processes != world.size else ''}",
-        )
-
-    trainer = Trainer(
-        settled,
-        run,
-        model,
-        verdict.objective,
-        optimizer,
-        hardware,
-        plan,
-        prepared.train,
-        prepared.validation,
-        work,
-        rate * world.size,
-        spread,
-        world,
-    )
-    with stop_on_signals() as stop:
-        outcome = trainer.fit(replace(start, processes=world.size), console, stop)
-    if outcome.finished:
-        verdict.objective.release()
-        if world.first:
-            if spread.sharded:
-                # Whole again, as one process would have it: the base with the weights of the last checkpoint.
-                model = load(replace(hardware, device=torch.device("cpu")))
-                checkpoint.restore_last(run, model)
-            finish(
-                Finished(run, name, settled, base, cleared, start, outcome, world),
-                model,
-                prepared,
-                hardware,
-                console,
-            )
-        world.wait()
-    else:
-        say(console, f"saved at step {outcome.step} of {len(plan.steps)}; the same command continues")
-        if stop.interrupted:
-            raise KeyboardInterrupt
-    return run
-
-
-def preview(name: str, recipe: Recipe, console: Console) -> None:
-    """Show what would be learned, without loading weights or writing a run."""
-    settled = settle(recipe, name)
-    material = read_material(settled)
-    prepared = prepare(settled, _base(recipe, settled, console), material)
-    show_preview(prepared.train, prepared.tokenizer, console)
-    say_prepared(prepared, console)
-
-
-def _base(recipe: Recipe, settled: Recipe, console: Console, world: World = ALONE) -> Path | None:
-    """The directory of the base; None for a fresh model. The pocket base is made first if it is not there."""
-    if recipe.model == POCKET_BASE and world.told(run_dir.read_manifest(paths.quickstart().base)) is None:
-        say(console, f"making the pocket base first, in {settled.model}")
-        train(*find_recipe(POCKET_BASE, [f"out={settled.model}"]), console, world)
+def _resolve_base_model(
+    recipe: Recipe, resolved: Recipe, console: Console, group: ProcessGroup = SINGLE_PROCESS
+) -> Path | None:
+    """Return the directory of the base, or None for a new pocket model; train the pocket base if it is missing."""
+    if (
+        recipe.model == POCKET_BASE
+        and group.broadcast(run_dir.read_manifest(paths.quickstart().base)) is None
+    ):
+        echo(console, f"training the pocket base first, in {resolved.model}")
+        name, base_recipe = read_recipe(POCKET_BASE, [f"out={resolved.model}"])
+        train(base_recipe, name=name, console=console, group=group)
         if run_dir.read_manifest(paths.quickstart().base) is None:
-            raise UserError(f"{settled.model}: the pocket base is not finished; the same command continues")
-    with world.first_of_node_first():
-        return None if settled.model == FRESH else base_directory(settled.model, settled.revision)
+            raise UserError(f"{resolved.model}: the pocket base is not finished; the same command continues")
+    with group.local_main_first():
+        return None if resolved.model == NEW_POCKET_MODEL else resolve_base(resolved.model, resolved.revision)
 
 
-def _names(material: Material, base: Path | None, world: World) -> tuple[str, str | None]:
-    """The hashes of data and base. Raises UserError when the processes do not all see the same."""
-    # Weights are read once on each node.
-    own = (material.sha256, weights_sha256(base) if base and not world.local_rank else None)
-    everybody = world.gather(own)
-    data, weights = everybody[0]
-    for rank, (others_data, others_weights) in enumerate(everybody):
-        if others_data != data or others_weights not in (None, weights):
-            what = "data=" if others_data != data else "model="
+def _gather_hashes(datasets: Datasets, base: Path | None, group: ProcessGroup) -> tuple[str, str | None]:
+    """Return the hashes of data and base. Raises UserError if two processes read different data or weights."""
+    # Weights are hashed once per node.
+    own = (datasets.sha256, weights_sha256(base) if base and not group.local_rank else None)
+    hashes = group.all_gather(own)
+    data, weights = hashes[0]
+    for rank, (other_data, other_weights) in enumerate(hashes):
+        if other_data != data or other_weights not in (None, weights):
+            key = "data=" if other_data != data else "model="
             raise UserError(
-                f"{what} is not the same for process {rank} as for the first; give a place that all nodes share"
+                f"{key} differs between process {rank} and process 0; give a path on a file system that all nodes share"
             )
     return data, weights

@@ -1,10 +1,6 @@
-"""One process per run directory: a lock that the system takes back from a process that is killed.
+"""The run directory: its lock, the checks before it is written, its weights, and its manifest.
 
-The run directory: what may be written over it, what it holds from the start, and how the weights get into it.
-
-How a sitting of a run ended.
-
-`manifest.json`: the receipt of a run. Written last, so its presence says that the run is finished.
+`manifest.json` is written last, so that a run with a manifest is finished.
 """
 
 from __future__ import annotations
@@ -38,32 +34,34 @@ from medalpaca_data.core.prompt import PROMPT_ID
 from medalpaca_data.core.weights import tokenizer_sha256, weights_sha256
 
 from .checkpoint import Best, Progress
-from .hardware import Hardware, describe
-from .model import settings
-from .recipe import Recipe, difference, to_yaml
-from .tokenize import Rejected
+from .hardware import Hardware, describe_hardware
+from .model import quantization_kwargs
+from .recipe import Recipe, first_difference, to_yaml
+from .tokenize import RowNote
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing there is given back by a killed process, so there is no lock
+except ImportError:  # Windows: the system releases no lock of a killed process, so there is none
     fcntl = None  # type: ignore[assignment]
 
-LOCK = ".train.lock"
-NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # what a file system without locks answers
+LOCK_FILE = ".train.lock"
+# Errors of a file system without locks.
+LOCKS_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 @contextmanager
-def alone(run: Path) -> Iterator[None]:
-    """Make the directory `run`, and hold it for this process alone while the block runs.
+def run_lock(run: Path) -> Iterator[None]:
+    """Create the directory `run` and lock it for this process while the block runs.
 
-    Afterwards the lock file is gone, and so are directories made here into which nothing was put. Raises UserError
-    when another process holds `run`, or when it cannot be made or written.
+    The operating system releases the lock of a killed process. Afterwards the lock file is removed, and so are
+    directories created here that are still empty. Raises UserError if another process holds the lock, or if `run`
+    cannot be created or written.
     """
-    made = [path for path in (run, *run.parents) if not path.exists()]
+    created = [path for path in (run, *run.parents) if not path.exists()]
     try:
         try:
             run.mkdir(parents=True, exist_ok=True)
-            handle = _acquire(run / LOCK)
+            handle = _acquire(run / LOCK_FILE)
         except OSError as error:
             raise UserError(f"out={run}: cannot be written ({error.strerror}); choose another out=") from None
         try:
@@ -71,24 +69,24 @@ def alone(run: Path) -> Iterator[None]:
         finally:
             if handle is not None:
                 with suppress(OSError):
-                    # Before it is released, so that nobody ever holds a file that we then take away.
-                    (run / LOCK).unlink()
+                    # Before the release: otherwise another process could hold a file that is then removed.
+                    (run / LOCK_FILE).unlink()
                 os.close(handle)
     finally:
         with suppress(OSError):
-            for path in made:
+            for path in created:
                 path.rmdir()
 
 
 def is_abandoned(folder: Path) -> bool:
-    """Whether `folder` was held by a process that is gone: its lock file is there, and nobody holds it.
+    """Return whether a process locked `folder` and has ended: the lock file exists, and no process holds it.
 
-    False wherever that cannot be told.
+    False where locks are not supported.
     """
     if fcntl is None:
         return False
     try:
-        handle = os.open(folder / LOCK, os.O_RDWR)
+        handle = os.open(folder / LOCK_FILE, os.O_RDWR)
     except OSError:
         return False
     try:
@@ -101,7 +99,7 @@ def is_abandoned(folder: Path) -> bool:
 
 
 def _acquire(file: Path) -> int | None:
-    """The handle that holds the lock. None without locks: then two processes are the user's to keep apart."""
+    """Return the handle that holds the lock, or None without locks, where the user must keep runs apart."""
     if fcntl is None:
         return None
     while True:
@@ -114,52 +112,53 @@ def _acquire(file: Path) -> int | None:
                 f"another train is running in {file.parent}; wait for it or choose another out="
             ) from None
         except OSError as error:
-            if error.errno not in NO_LOCKS:
+            if error.errno not in LOCKS_UNSUPPORTED:
                 os.close(handle)
                 raise
-        if _is(handle, file):
+        if _is_same_file(handle, file):
             return handle
-        # The holder before us removed the file between our two calls: we hold one that nobody else will find.
+        # The previous holder removed the file between open and flock: this lock is on a deleted file.
         os.close(handle)
 
 
-def _is(handle: int, file: Path) -> bool:
-    """Whether the open `handle` is what lies at `file`."""
+def _is_same_file(handle: int, file: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(handle), file.stat())
     except FileNotFoundError:
         return False
 
 
-SAVING = ".saving."
-# What a kill leaves of a file that was being written (ground.files), or of the model that was being saved.
-TEMPORARY = re.compile(
+SAVING_PREFIX = ".saving."
+# Names of temporary files (core.files) and model directories that a killed process leaves behind.
+TEMPORARY_NAME = re.compile(
     r"\.(saving|best(\.old)?|(recipe|README|manifest|metrics|rejected|cut|loss)\.(yaml|md|json|jsonl|png))\.[a-z0-9_]{8}"
 )
 
 
-def check_out(run: Path, recipe: Recipe) -> None:
-    """Refuse an `out` that holds anything but an earlier sitting of this very recipe."""
+def check_out_directory(run: Path, recipe: Recipe) -> None:
+    """Raise UserError if `run` holds anything but an earlier, unfinished or finished, run of the same recipe."""
     if run.exists() and not run.is_dir():
         raise UserError(f"out={run}: is a file; choose another out=")
     if recipe.model == str(run):
-        raise UserError(f"out={run}: is model= as well; choose another out=")
-    if not run.exists() or all(path.name == LOCK or _is_temporary(path) for path in run.iterdir()):
+        raise UserError(f"out={run}: is the same directory as model=; choose another out=")
+    if not run.exists() or all(path.name == LOCK_FILE or _is_temporary(path) for path in run.iterdir()):
         return
     if not recipe.resume:
-        raise UserError(f"out={run}: holds something, and resume=false; choose another out= or remove it")
+        raise UserError(f"out={run}: is not empty, and resume=false; choose another out= or remove it")
     stored = run / "recipe.yaml"
     if not stored.is_file():
-        raise UserError(f"out={run}: holds something that is not a run; choose another out=")
-    if changed := difference(recipe, stored):
         raise UserError(
-            f"out={run}: a run of another recipe ({changed}); choose another out=, "
+            f"out={run}: is not empty and not a run directory (no recipe.yaml); choose another out="
+        )
+    if changed := first_difference(recipe, stored):
+        raise UserError(
+            f"out={run}: holds a run of another recipe ({changed}); choose another out=, "
             "or remove it and use resume=false"
         )
 
 
-def check_same(run: Path, old: tuple[str, str | None], new: tuple[str, str | None]) -> None:
-    """Refuse to go on when the content of data or base, named by (data, base) hashes, is no longer the same."""
+def check_hashes(run: Path, old: tuple[str, str | None], new: tuple[str, str | None]) -> None:
+    """Raise UserError if the (data, base) hashes of the run, `old`, differ from the current ones, `new`."""
     for key, before, now in zip(("data", "model"), old, new, strict=True):
         if before != now:
             raise UserError(
@@ -168,16 +167,16 @@ def check_same(run: Path, old: tuple[str, str | None], new: tuple[str, str | Non
             )
 
 
-def begin(run: Path, recipe: Recipe, rejected: Sequence[Rejected], cut: Sequence[Rejected]) -> None:
-    """Write what a run directory holds from its first step on; a list of cut rows only where rows were cut."""
+def write_run_start(run: Path, recipe: Recipe, rejected: Sequence[RowNote], cut: Sequence[RowNote]) -> None:
+    """Write the recipe and the lists of rejected and truncated rows; `cut.jsonl` only if rows were truncated."""
     write_text(run / "recipe.yaml", to_yaml(recipe))
     for name, rows in {"rejected": rejected, **({"cut": cut} if cut else {})}.items():
         lines = [json.dumps({"row": row.row_id, "reason": row.reason}) + "\n" for row in rows]
         write_text(run / f"{name}.jsonl", "".join(lines))
 
 
-def remove_leftovers(run: Path) -> None:
-    """Remove what a kill cut off while it was written; a copy of all weights may be among it."""
+def remove_temporary_files(run: Path) -> None:
+    """Remove temporary files of a killed process, among them possibly a copy of all weights."""
     for path in filter(_is_temporary, list(run.iterdir())):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -187,39 +186,39 @@ def remove_leftovers(run: Path) -> None:
 
 
 def save_model(run: Path, model: Any, tokenizer: Any, dtype: torch.dtype) -> None:
-    """Save adapter or model, and tokenizer, in the layout that peft and transformers load.
+    """Save adapter or model, and tokenizer, in the layout of peft and transformers.
 
-    An adapter stays in fp32, a whole model is stored in `dtype`. Everything is written into a sibling and moved
-    file by file, so that a kill never leaves half a weight file.
+    An adapter is stored in fp32, a full model in `dtype`. Files are written to a temporary directory and moved one by
+    one, so that a killed process never leaves half a weight file.
     """
-    with tempfile.TemporaryDirectory(dir=run, prefix=SAVING) as folder:
+    with tempfile.TemporaryDirectory(dir=run, prefix=SAVING_PREFIX) as folder:
         if hasattr(model, "peft_config"):
-            # False: asking a hub whether the vocabulary has grown is not for us; it has not.
+            # False: otherwise peft asks the hub whether the vocabulary has changed, which it has not.
             model.save_pretrained(folder, save_embedding_layers=False)
-            _sort_targets(Path(folder) / "adapter_config.json")
+            _sort_target_modules(Path(folder) / "adapter_config.json")
         else:
             model.to(dtype).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        readable = (run / "recipe.yaml").stat().st_mode
+        mode = (run / "recipe.yaml").stat().st_mode
         for file in Path(folder).iterdir():
-            # safetensors makes its files private; a run is as readable as the rest of its directory.
-            file.chmod(readable)
+            # safetensors makes its files private; they get the permissions of the run's other files.
+            file.chmod(mode)
             file.replace(run / file.name)
 
 
-def save_best(run: Path, model: Any, tokenizer: Any, dtype: torch.dtype) -> None:
-    """Save `model`, which holds the best step's weights, as `best/`: in the layout of the run itself."""
+def save_best_model(run: Path, model: Any, tokenizer: Any, dtype: torch.dtype) -> None:
+    """Save `model`, which holds the weights of the best step, as `best/`, in the layout of the run."""
     with new_directory(run / "best", replace=True) as new:
         shutil.copy(run / "recipe.yaml", new)
         save_model(new, model, tokenizer, dtype)
 
 
 def _is_temporary(path: Path) -> bool:
-    return TEMPORARY.fullmatch(path.name) is not None
+    return TEMPORARY_NAME.fullmatch(path.name) is not None
 
 
-def _sort_targets(file: Path) -> None:
-    """peft keeps the layer names in a set, whose order changes from process to process, and with it the hash."""
+def _sort_target_modules(file: Path) -> None:
+    """Sort the layer names: peft writes them in the order of a set, which would change the file's hash."""
     config = json.loads(file.read_text(encoding="utf-8"))
     if isinstance(config.get("target_modules"), list):
         config["target_modules"].sort()
@@ -227,19 +226,22 @@ def _sort_targets(file: Path) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a sitting ended. Losses are validation losses in nats per learned token, None without validation rows."""
+class TrainResult:
+    """How a call of `train` ended. Losses are validation losses in nats per token, None without validation rows.
+
+    `best` is an earlier step with a lower validation loss than the last one, if `eval_every` found one.
+    """
 
     step: int
-    before: float | None
-    after: float | None
+    loss_before: float | None
+    loss_after: float | None
     seconds: float
     finished: bool
-    best: Best | None = None  # where validation happened on the way and found a step before the last
+    best: Best | None = None
 
 
-FILE = "manifest.json"
-# 2: `patient_text` has the records of ledger format 3 and the ledger's format. All readers read 1 as well.
+MANIFEST_FILE = "manifest.json"
+# Format 2 has de-identification records of ledger format 3. Format 1 is read as well.
 FORMAT = 2
 LIBRARIES = (
     "torch",
@@ -257,12 +259,12 @@ def make_manifest(
     recipe: Recipe,
     run: Path,
     progress: Progress,
-    outcome: Outcome,
+    result: TrainResult,
     counts: dict[str, int],
     hardware: Hardware,
     processes: int = 1,
 ) -> dict[str, Any]:
-    """The receipt of a finished run whose weights lie in `run`. `counts` are of rows and tokens (see the card)."""
+    """Return the manifest of a finished run whose weights are in `run`; `counts` are those of `PreparedData`."""
     kind = recipe.method
     return {
         "format": FORMAT,
@@ -271,7 +273,7 @@ def make_manifest(
             "path": recipe.model,
             "revision": recipe.revision,
             "sha256": progress.base_sha256,
-            "quantization": settings(recipe.quantization, hardware.compute_dtype) or None,
+            "quantization": quantization_kwargs(recipe.quantization, hardware.compute_dtype) or None,
         },
         "adapter" if kind == "lora" else "model": {"sha256": weights_sha256(run)},
         "tokenizer": {"sha256": tokenizer_sha256(run)},
@@ -280,27 +282,31 @@ def make_manifest(
         "recipe": recipe.model_dump(mode="json"),
         "seed": recipe.seed,
         "plan_sha256": progress.plan_sha256,
-        "steps": outcome.step,
-        "validation_loss": {"before": outcome.before, "after": outcome.after},
-        "best": {**asdict(outcome.best), "sha256": weights_sha256(run / "best")} if outcome.best else None,
-        "seconds": round(outcome.seconds, 1),
+        "steps": result.step,
+        "validation_loss": {"before": result.loss_before, "after": result.loss_after},
+        "best": {**asdict(result.best), "sha256": weights_sha256(run / "best")} if result.best else None,
+        "seconds": round(result.seconds, 1),
         "versions": versions(*LIBRARIES),
-        "hardware": {**describe(hardware), "processes": processes},
+        "hardware": {**describe_hardware(hardware), "processes": processes},
         "code_sha256": code_sha256(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
 
 def read_manifest(run: Path) -> dict[str, Any] | None:
-    """The receipt of a finished run, or None."""
-    file = run / FILE
+    """Return the manifest of a finished run, or None if the run is not finished."""
+    file = run / MANIFEST_FILE
     return dict(read_json(file)) if file.is_file() else None
 
 
-def code_sha256() -> str:
-    """One hash over every source file that decides what is trained: this package and the prompt."""
+def code_sha256(package: Path | None = None) -> str:
+    """Return one hash over all modules of `package` (default: this one) and the prompt renderer.
+
+    These files decide what a run trains.
+    """
     import medalpaca_data.core.prompt
 
-    here = Path(__file__).parent
-    files = [*sorted(here.glob("*.py")), Path(str(medalpaca_data.core.prompt.__file__))]
-    return sha256_listing((file.name, sha256_file(file)) for file in files)
+    root = package or Path(__file__).parent
+    files = {file.relative_to(root).as_posix(): file for file in root.rglob("*.py")}
+    files["medalpaca_data/core/prompt.py"] = Path(str(medalpaca_data.core.prompt.__file__))
+    return sha256_listing((name, sha256_file(file)) for name, file in sorted(files.items()))

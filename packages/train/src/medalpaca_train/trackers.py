@@ -1,10 +1,8 @@
-"""Metrics also to TensorBoard, Weights & Biases or MLflow, when a recipe asks for it. `metrics.jsonl` has them anyway.
+"""Record the metrics of a run: `metrics.jsonl`, the picture `loss.png`, and experiment trackers.
 
-None of them is a dependency. None gets anything but numbers; where each puts them is its own setting.
-
-`metrics.jsonl`: one line per step and per validation, as it happens. Numbers and row ids, never text.
-
-`loss.png`: the loss of a run, drawn with Pillow, which every machine of this project has already.
+`metrics.jsonl` has one line per step and per validation, written as it happens, with numbers and row ids but no text.
+TensorBoard, Weights & Biases and MLflow are optional (`track=`), get numbers only, and use their own settings for where
+they store them.
 """
 
 from __future__ import annotations
@@ -25,29 +23,30 @@ from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.files import write_bytes, write_text
 from medalpaca_data.core.offline import is_sealed
 
-Name = Literal["tensorboard", "wandb", "mlflow"]
-FOLDER = "track"  # in the run directory
+TrackerName = Literal["tensorboard", "wandb", "mlflow"]
+# Folder of local tracker files in the run directory.
+TRACK_FOLDER = "track"
 
 
 class Tracker(Protocol):
-    """Receives numbers by name at a step."""
+    """A function that records numbers by name at a step."""
 
     def __call__(self, step: int, values: dict[str, float]) -> None: ...
 
 
-def check_trackers(names: Sequence[Name]) -> None:
-    """Refuse, before any work, a tracker that is not installed."""
+def check_trackers(names: Sequence[TrackerName]) -> None:
+    """Raise UserError if the package of a tracker is not installed."""
     for name in names:
         if find_spec(name) is None:
             raise UserError(
-                f"track={name}: the package {name} is not installed; `uv pip install {name}`, or leave it out "
-                "(metrics.jsonl has the same numbers)"
+                f"track={name}: the package {name} is not installed; run `uv pip install {name}`, or remove it from "
+                "track= (metrics.jsonl has the same numbers)"
             )
 
 
 @contextmanager
-def tracking(names: Sequence[Name], run: Path) -> Iterator[list[Tracker]]:
-    """The trackers of `names` for the run directory `run`, closed at the end."""
+def open_trackers(names: Sequence[TrackerName], run: Path) -> Iterator[list[Tracker]]:
+    """Open the trackers of `names` for the run directory `run`, and close them at the end of the block."""
     openers = {"tensorboard": _tensorboard, "wandb": _wandb, "mlflow": _mlflow}
     with ExitStack() as stack:
         yield [stack.enter_context(openers[name](run)) for name in names]
@@ -57,7 +56,7 @@ def tracking(names: Sequence[Name], run: Path) -> Iterator[list[Tracker]]:
 def _tensorboard(run: Path) -> Iterator[Tracker]:
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(str(run / FOLDER)) as writer:
+    with SummaryWriter(str(run / TRACK_FOLDER)) as writer:
 
         def track(step: int, values: dict[str, float]) -> None:
             for key, value in values.items():
@@ -70,10 +69,10 @@ def _tensorboard(run: Path) -> Iterator[Tracker]:
 def _wandb(run: Path) -> Iterator[Tracker]:
     import wandb
 
-    folder = run / FOLDER
+    folder = run / TRACK_FOLDER
     folder.mkdir(exist_ok=True)
     mode: Any = "offline" if is_sealed() or os.environ.get("HF_HUB_OFFLINE") else None
-    # The run's own name as id, so that a continued run goes on in the same place.
+    # The run's name is the id, so that a resumed run continues the same record.
     session = wandb.init(
         project="medalpaca", name=run.name, id=run.name, resume="allow", dir=folder, mode=mode
     )
@@ -88,24 +87,24 @@ def _mlflow(run: Path) -> Iterator[Tracker]:
     import mlflow
 
     if "MLFLOW_TRACKING_URI" not in os.environ:
-        mlflow.set_tracking_uri(f"sqlite:///{run / FOLDER / 'mlflow.db'}")
-        (run / FOLDER).mkdir(exist_ok=True)
+        mlflow.set_tracking_uri(f"sqlite:///{run / TRACK_FOLDER / 'mlflow.db'}")
+        (run / TRACK_FOLDER).mkdir(exist_ok=True)
     with mlflow.start_run(run_name=run.name):
         yield lambda step, values: mlflow.log_metrics(values, step=step)
 
 
-class Journal:
-    """Appends to a run's `metrics.jsonl`, after cutting off what lies beyond `step` (work that a kill undid)."""
+class MetricsLog:
+    """Appends to a run's `metrics.jsonl`; first removes lines after `step`, whose work a killed process lost."""
 
     def __init__(self, file: Path, step: int, trackers: Sequence[Tracker] = ()) -> None:
         self._trackers = trackers
-        # From step 0 everything is done again, also the validation before the first step.
-        kept = [line for line in read_journal(file) if line["step"] <= step] if step else []
+        # From step 0 everything is repeated, also the validation before the first step.
+        kept = [line for line in read_metrics(file) if line["step"] <= step] if step else []
         write_text(file, "".join(json.dumps(line) + "\n" for line in kept))
         self._stream = file.open("a", encoding="utf-8", buffering=1)
 
     def write(self, kind: str, **values: Any) -> None:
-        """Add a line of `kind` (train, validation, stopped) with the time in Unix seconds."""
+        """Append a line of `kind` (train, validation or stopped) with the time in Unix seconds."""
         self._stream.write(json.dumps({"kind": kind, **values, "time": round(time.time(), 3)}) + "\n")
         numbers = {f"{kind}/{key}": float(v) for key, v in values.items() if isinstance(v, int | float)}
         for track in self._trackers:
@@ -120,21 +119,21 @@ class Journal:
         self._stream.close()
 
 
-class Unwritten:
-    """The journal of a process that is not the first: nothing is kept."""
+class NullMetricsLog:
+    """The metrics log of a process that is not the main process: it records nothing."""
 
     def write(self, kind: str, **values: Any) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing."""
+        pass
 
 
-def read_journal(file: Path) -> list[dict[str, Any]]:
-    """The lines of a journal; a last line that a kill cut in half is left out. Empty when there is no file."""
+def read_metrics(file: Path) -> list[dict[str, Any]]:
+    """Return the lines of `metrics.jsonl` without an incomplete last line; empty if there is no file."""
     lines: list[dict[str, Any]] = []
     if not file.is_file():
         return lines
@@ -146,9 +145,9 @@ def read_journal(file: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def validation_at(file: Path, step: int) -> float | None:
-    """The validation loss that the journal holds for `step`."""
-    for line in read_journal(file):
+def read_validation_loss(file: Path, step: int) -> float | None:
+    """Return the validation loss that `file` records for `step`, or None."""
+    for line in read_metrics(file):
         if line["kind"] == "validation" and line["step"] == step:
             return float(line["loss"])
     return None
@@ -157,15 +156,16 @@ def validation_at(file: Path, step: int) -> float | None:
 WIDTH, HEIGHT = 960, 540
 LEFT, RIGHT, TOP, BOTTOM = 70, 20, 40, 50
 INK, GRID, FAINT, TRAIN, VALIDATION = "#222222", "#dddddd", "#c3d4ea", "#2b6cb0", "#c05621"
-SMOOTH = 0.9  # share of the past in the running mean
+# Weight of the past in the running mean.
+SMOOTH = 0.9
 
 Points = list[tuple[int, float]]
 
 
-def draw_curve(lines: Sequence[dict[str, Any]], file: Path) -> None:
-    """Write the losses in a journal's `lines` as a picture: each step faint, their running mean, validations as dots.
+def draw_loss_curve(lines: Sequence[dict[str, Any]], file: Path) -> None:
+    """Draw the losses of `lines` (of `read_metrics`): each step faint, their running mean, validations as dots.
 
-    Nothing is written where there is nothing to draw.
+    Writes no picture if there is no training loss.
     """
     train = _points(lines, "train")
     validation = _points(lines, "validation")
@@ -177,32 +177,36 @@ def draw_curve(lines: Sequence[dict[str, Any]], file: Path) -> None:
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(15)
     losses = [loss for _, loss in train + validation]
-    low, high = _around(min(losses), max(losses))
+    low, high = _padded_range(min(losses), max(losses))
     last = max(step for step, _ in train + validation)
 
-    def at(point: tuple[int, float]) -> tuple[float, float]:
+    def to_pixel(point: tuple[int, float]) -> tuple[float, float]:
         step, loss = point
         return (
             LEFT + step / last * (WIDTH - LEFT - RIGHT),
             HEIGHT - BOTTOM - (loss - low) / (high - low) * (HEIGHT - TOP - BOTTOM),
         )
 
-    for mark in _marks(low, high):
-        y = at((0, mark))[1]
+    for tick in _axis_ticks(low, high):
+        y = to_pixel((0, tick))[1]
         draw.line((LEFT, y, WIDTH - RIGHT, y), fill=GRID)
-        draw.text((LEFT - 8, y), f"{mark:g}", fill=INK, font=font, anchor="rm")
-    for step in (mark for mark in _marks(0, last) if mark == int(mark)):
+        draw.text((LEFT - 8, y), f"{tick:g}", fill=INK, font=font, anchor="rm")
+    for step in (tick for tick in _axis_ticks(0, last) if tick == int(tick)):
         draw.text(
-            (at((int(step), low))[0], HEIGHT - BOTTOM + 8), f"{step:g}", fill=INK, font=font, anchor="mt"
+            (to_pixel((int(step), low))[0], HEIGHT - BOTTOM + 8),
+            f"{step:g}",
+            fill=INK,
+            font=font,
+            anchor="mt",
         )
     draw.text((WIDTH - RIGHT, HEIGHT - 8), "step", fill=INK, font=font, anchor="rb")
-    draw.text((LEFT, 12), "loss, nats per learned token", fill=INK, font=font)
+    draw.text((LEFT, 12), "loss, nats per supervised token", fill=INK, font=font)
     draw.text((WIDTH / 2, 12), "training", fill=TRAIN, font=font)
     draw.text((WIDTH / 2 + 100, 12), "validation", fill=VALIDATION, font=font)
     if len(train) > 1:
-        draw.line([at(point) for point in train], fill=FAINT, width=1)
-        draw.line([at(point) for point in _running_mean(train)], fill=TRAIN, width=3)
-    for x, y in map(at, validation):
+        draw.line([to_pixel(point) for point in train], fill=FAINT, width=1)
+        draw.line([to_pixel(point) for point in _running_mean(train)], fill=TRAIN, width=3)
+    for x, y in map(to_pixel, validation):
         draw.ellipse((x - 5, y - 5, x + 5, y + 5), fill=VALIDATION)
     stream = io.BytesIO()
     picture.save(stream, "PNG", optimize=True)
@@ -218,7 +222,7 @@ def _points(lines: Sequence[dict[str, Any]], kind: str) -> Points:
 
 
 def _running_mean(points: Points) -> Points:
-    """Exponential, corrected for its start."""
+    """Return the exponential running mean, corrected for its start."""
     smooth, total, share = [], 0.0, 0.0
     for step, loss in points:
         total = SMOOTH * total + (1 - SMOOTH) * loss
@@ -227,13 +231,13 @@ def _running_mean(points: Points) -> Points:
     return smooth
 
 
-def _around(low: float, high: float) -> tuple[float, float]:
+def _padded_range(low: float, high: float) -> tuple[float, float]:
     margin = 0.05 * (high - low) or 0.5
     return max(0.0, low - margin), high + margin
 
 
-def _marks(low: float, high: float) -> list[float]:
-    """About five round numbers between `low` and `high`."""
+def _axis_ticks(low: float, high: float) -> list[float]:
+    """Return about five round numbers between `low` and `high`."""
     rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     width = next(power * k for k in (1, 2, 5, 10) if power * k >= rough)
