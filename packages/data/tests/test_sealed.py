@@ -140,7 +140,10 @@ def test_ray_is_not_sealed_and_so_not_used():
     code = "from medalpaca_data.executor import open_engine\n    with open_engine('ray', 1): pass"
     for value in ("1", "yes"):
         done = command(code, MEDALPACA_SEALED=value)
-        assert (done.returncode, f"engine=ray: not with MEDALPACA_SEALED={value};" in done.stderr) == (
+        assert (
+            done.returncode,
+            f"engine=ray is not allowed with MEDALPACA_SEALED={value};" in done.stderr,
+        ) == (
             2,
             True,
         )

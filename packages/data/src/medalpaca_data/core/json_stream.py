@@ -115,7 +115,7 @@ class JsonReader:
             except json.JSONDecodeError as error:
                 fault = error.msg
             except ValueError:
-                fault = "a number of too many digits"
+                fault = "a number with too many digits"
             except RecursionError:
                 raise self.error("nested too deeply") from None
             else:
