@@ -20,8 +20,8 @@
 
 The usual app: two models in memory, and for every question two threads, each with `generate` and a
 `TextIteratorStreamer`. Ours also rates the options, which the usual one does not. Both models are random (a Llama of
-four layers and a LoRA) and have no token that ends an answer, so that the work is the same; each arm runs in a process
-of its own, and counting begins when models are loaded and warm. The arms take turns; ratios of neighbouring runs are
+four layers and a LoRA) and have no token that ends an answer, so that the work is the same; each side runs in a process
+of its own, and counting begins when models are loaded and warm. The sides take turns; ratios of neighbouring runs are
 the finding.
 """
 
@@ -82,16 +82,16 @@ def make_pair(where: Path, width: int) -> None:
 def ours(where: Path) -> tuple[Ask, list[Any]]:
     """The demo's engine, watched as the page watches it."""
     from medalpaca_demo.job import Request
-    from medalpaca_demo.models import check_pair, load_engine
+    from medalpaca_demo.models import check_pair, start_engine
 
-    engine = load_engine(check_pair(where / "base", where / "run"))
+    engine = start_engine(check_pair(where / "base", where / "run")).wait_until_loaded()
 
     def ask(prompt: str, tokens: int) -> Iterator[int]:
         job = engine.submit(Request(prompt=prompt, choices=OPTIONS, scoring="letter", max_new_tokens=tokens))
         for picture in job.watch():
             yield sum(answer.tokens for answer in picture.answers.values())
 
-    return ask, [engine._arms.model("base")]
+    return ask, [engine._pair.model("base")]
 
 
 def usual(where: Path) -> tuple[Ask, list[Any]]:
@@ -124,12 +124,12 @@ def usual(where: Path) -> tuple[Ask, list[Any]]:
     return ask, [base, tuned]
 
 
-def measure(arm: str, where: Path, options: argparse.Namespace) -> Figures:
+def measure(side: str, where: Path, options: argparse.Namespace) -> Figures:
     """All users at once, each with several questions, one after the other."""
     import torch
 
     torch.set_num_threads(options.threads)
-    ask, models = {"ours": ours, "usual": usual}[arm](where)
+    ask, models = {"ours": ours, "usual": usual}[side](where)
     for _ in ask("w1 w2 w3", 8):
         pass  # warm
     weights = {tensor.data_ptr(): tensor.nbytes for model in models for tensor in model.parameters()}
@@ -168,11 +168,14 @@ def show(runs: dict[str, list[Figures]], ratios: list[comparison.Comparison]) ->
     from rich.table import Table
 
     table = Table("", "tokens", "tok/s", "CPU s", "first text: median s", "worst s", "weights MB")
-    for arm, some in runs.items():
+    for side, some in runs.items():
         row = {key: statistics.median(run[key] for run in some) for key in some[0]}
         cells = (row["tokens_per_second"], row["cpu_seconds"], row["first_median"], row["first_worst"])
         table.add_row(
-            ARMS[arm], f"{row['tokens']:,.0f}", *(f"{cell:.2f}" for cell in cells), f"{row['weights_mb']:.1f}"
+            ARMS[side],
+            f"{row['tokens']:,.0f}",
+            *(f"{cell:.2f}" for cell in cells),
+            f"{row['weights_mb']:.1f}",
         )
     console = Console(width=120)
     console.print(table)
@@ -190,7 +193,7 @@ def compare(runs: dict[str, list[Figures]], options: argparse.Namespace) -> list
     peer = f"{ARMS['usual']} (transformers {version('transformers')})"
 
     def both(key: str) -> tuple[list[float], list[float]]:
-        ours, theirs = ([run[key] for run in runs[arm]] for arm in ("ours", "usual"))
+        ours, theirs = ([run[key] for run in runs[side]] for side in ("ours", "usual"))
         return ours, theirs
 
     return [
@@ -203,7 +206,7 @@ def compare(runs: dict[str, list[Figures]], options: argparse.Namespace) -> list
 
 
 def main() -> None:
-    """Make the pair, run each arm in a process of its own, in turns, and show."""
+    """Make the pair, run each side in a process of its own, in turns, and show."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     comparison.add_options(parser)
     parser.add_argument("--users", type=int, default=8)
@@ -211,31 +214,31 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=96, help="per answer")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--width", type=int, default=128, help="of the model")
-    parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=ARMS, help=argparse.SUPPRESS)
     parser.add_argument("--where", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.rounds = options.rounds or (2 if options.quick else 3)
-    if options.arm:
-        print(json.dumps(measure(options.arm, options.where, options)))  # noqa: T201
+    if options.side:
+        print(json.dumps(measure(options.side, options.where, options)))  # noqa: T201
         return
     offline = {
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": str(options.threads),
         "TRANSFORMERS_VERBOSITY": "error",
     }
-    runs: dict[str, list[Figures]] = {arm: [] for arm in ARMS}
+    runs: dict[str, list[Figures]] = {side: [] for side in ARMS}
     with TemporaryDirectory() as where:
         make_pair(Path(where), options.width)
         for repeat in range(options.repeats):
-            for arm in comparison.turns([*ARMS], repeat):
-                command = [sys.executable, __file__, *sys.argv[1:], "--arm", arm, "--where", where]
+            for side in comparison.turns([*ARMS], repeat):
+                command = [sys.executable, __file__, *sys.argv[1:], "--side", side, "--where", where]
                 done = subprocess.run(
                     command, env={**os.environ, **offline}, check=False, capture_output=True, text=True
                 )
                 if done.returncode:
-                    sys.exit(f"{ARMS[arm]}: failed\n{done.stderr}")
-                runs[arm].append(json.loads(done.stdout.splitlines()[-1]))
-                print(f"{ARMS[arm]}: {runs[arm][-1]['cpu_seconds']:.1f} CPU s", file=sys.stderr)  # noqa: T201
+                    sys.exit(f"{ARMS[side]}: failed\n{done.stderr}")
+                runs[side].append(json.loads(done.stdout.splitlines()[-1]))
+                print(f"{ARMS[side]}: {runs[side][-1]['cpu_seconds']:.1f} CPU s", file=sys.stderr)  # noqa: T201
     ratios = compare(runs, options)
     show(runs, ratios)
     comparison.write(options.json, "demo", ratios, runs, ["torch", "transformers", "peft"])

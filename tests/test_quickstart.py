@@ -17,6 +17,7 @@ import pytest
 
 from medalpaca_data.core.paths import Quickstart
 from medalpaca_data.exams.exam import load_exam
+from medalpaca_demo.result_chart import read_figures
 from medalpaca_evalharness.statistics import wilson
 
 from .conftest import run_command, samples
@@ -24,6 +25,7 @@ from .conftest import run_command, samples
 pytestmark = pytest.mark.slow
 
 CONFIDENCE = 0.99
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,18 @@ def test_the_base_guesses_and_the_tuned_model_knows(walk, seed):
 def test_the_bases_of_all_seeds_together_are_at_chance(walk):
     pooled = [walk(seed).compare()["all"] for seed in (1, 2, 3)]
     assert 0.20 < sum(one["base_accuracy"] for one in pooled) / 3 < 0.30
+
+
+def test_the_chart_of_the_readme_equals_a_new_quickstart(walk):
+    """If this fails after a change of the training, copy the new `quickstart/result.svg` to `docs/quickstart.svg`."""
+    first = walk(1)
+    chart = (ROOT / "docs" / "quickstart.svg").read_text()
+    pooled = first.compare()["all"]
+    total = read_figures(chart).rows[-1]
+    assert (total.n, total.fixed, total.broken) == (pooled["n"], pooled["fixed"], pooled["broken"])
+    printed = re.sub(r"\s+", " ", first.stdout)
+    assert f"{total.fixed} fixed and {total.broken} broken" in printed
+    assert (first.home / "quickstart" / "result.svg").read_text() == chart
 
 
 def test_both_sides_saw_the_same_prompts(walk):

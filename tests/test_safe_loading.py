@@ -204,13 +204,13 @@ def test_as_a_dataset_under_an_honest_name(here, bomb, pair, tmp_path, name):
 
 def test_in_the_places_of_quickstart(here, bomb, pair, tmp_path):
     from medalpaca_data.core.files import package_sha256
-    from medalpaca_demo.quickstart import MADE, SOURCES
+    from medalpaca_demo.quickstart import CODE_PACKAGES, RECORD_FILE
 
     root = tmp_path / "home" / "quickstart"
     for name in ("base", "run"):
         shutil.copytree(getattr(pair, name), root / name)
-    (root / MADE).write_text(
-        json.dumps({"seed": 1, "code": {name: package_sha256(name) for name in SOURCES}})
+    (root / RECORD_FILE).write_text(
+        json.dumps({"seed": 1, "code": {name: package_sha256(name) for name in CODE_PACKAGES}})
     )
     bomb(root / "run" / "adapter_model.bin")
     assert_refused(here("quickstart"), "adapter_model.bin", "refused")

@@ -1,4 +1,4 @@
-"""A tiny random Llama with a LoRA, made here: big enough to disagree with itself, small enough for a CPU."""
+"""Shared fixtures: a tiny random Llama with a LoRA adapter, an exam, results, pages and a browser."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from medalpaca_data.core.offline import go_offline
 
 go_offline()
-# Two cores shared with a browser: more threads than one only wait for each other.
+# The tests share two cores with a browser; several threads would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -40,7 +40,7 @@ SENTENCES = [
 
 
 def make_pair(where: Path, seed: int = 0) -> tuple[Path, Path]:
-    """Write a base and an adapter directory."""
+    """Write a base and an adapter, and return their directories."""
     import torch
     from peft import LoraConfig, get_peft_model
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -86,13 +86,13 @@ def make_pair(where: Path, seed: int = 0) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Base and adapter directories."""
+    """Directories of base and adapter."""
     return make_pair(tmp_path_factory.mktemp("pair"))
 
 
 @pytest.fixture(scope="session")
 def plain(pair: tuple[Path, Path]) -> SimpleNamespace:
-    """The two arms as two separate models: what the mixed batch is held against."""
+    """Base and tuned as two separate models, the reference for the mixed batch."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -105,21 +105,101 @@ def plain(pair: tuple[Path, Path]) -> SimpleNamespace:
     )
 
 
-@pytest.fixture
-def engine(pair: tuple[Path, Path]) -> Iterator[Any]:
-    """A fresh engine on the pair."""
-    from medalpaca_demo.models import check_pair, load_engine
+@pytest.fixture(scope="session")
+def greedy(plain: SimpleNamespace) -> Callable[[str, str, int], str]:
+    """Return `greedy(side, prompt, tokens)`: the answer of one separate model by plain greedy decoding."""
+    import torch
 
-    engine = load_engine(check_pair(*pair))
+    def decode(side: str, prompt: str, tokens: int) -> str:
+        ids = plain.tokenizer(prompt, return_tensors="pt")["input_ids"]
+        with torch.inference_mode():
+            out = getattr(plain, side).generate(
+                input_ids=ids, do_sample=False, max_new_tokens=tokens, pad_token_id=1
+            )
+        return str(plain.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True))
+
+    return decode
+
+
+@pytest.fixture(scope="session")
+def harness(pair: tuple[Path, Path]) -> dict[str, Any]:
+    """Both models as lm-eval's `HFLM`."""
+    from lm_eval.models.huggingface import HFLM
+
+    base, adapter = (str(path) for path in pair)
+    common = {"pretrained": base, "device": "cpu", "batch_size": 4}
+    return {"base": HFLM(**common), "tuned": HFLM(**common, peft=adapter)}
+
+
+@pytest.fixture(scope="session")
+def harness_loglikelihoods(harness: dict[str, Any]) -> Callable[[str, str, tuple[str, ...]], list[float]]:
+    """Return `harness_loglikelihoods(side, prompt, choices)`: lm-eval's numbers."""
+    from lm_eval.api.instance import Instance
+
+    def compute(side: str, prompt: str, choices: tuple[str, ...]) -> list[float]:
+        instances = [
+            Instance(request_type="loglikelihood", doc={}, arguments=(prompt, choice), idx=n)
+            for n, choice in enumerate(choices)
+        ]
+        return [value for value, _ in harness[side].loglikelihood(instances, disable_tqdm=True)]
+
+    return compute
+
+
+@pytest.fixture(scope="module")
+def loaded_engine(pair: tuple[Path, Path]) -> Iterator[Any]:
+    """One engine for all tests of a file."""
+    from medalpaca_demo.models import check_pair, start_engine
+
+    engine = start_engine(check_pair(*pair)).wait_until_loaded()
     yield engine
     engine.close()
+
+
+@pytest.fixture
+def engine(pair: tuple[Path, Path]) -> Iterator[Any]:
+    """A new engine for each test."""
+    from medalpaca_demo.models import check_pair, start_engine
+
+    engine = start_engine(check_pair(*pair)).wait_until_loaded()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def open_page() -> Callable[..., AbstractContextManager[str]]:
+    """Return `open_page(engine, pair, exam, scoring, access, **options)`, a context manager with the page's URL."""
+    from medalpaca_demo.app import build_app
+
+    @contextmanager
+    def opened(
+        engine: Any, pair: Any, exam: Any, scoring: Any = "letter", access: Any = None, **options: Any
+    ) -> Iterator[str]:
+        page, settings = build_app(engine, pair, exam, scoring, **options)
+        _, url, _ = page.launch(prevent_thread_lock=True, **settings | (access or {}))
+        try:
+            yield str(url)
+        finally:
+            page.close()
+
+    return opened
+
+
+@pytest.fixture(scope="session")
+def one_question() -> Any:
+    """An exam with one question, for tests of the server."""
+    from medalpaca_data.exams.exam import Exam
+    from medalpaca_data.exams.item import Item
+
+    items = (Item(id="q", question="Which?", options={"A": "a", "B": "b"}, answer="A"),)
+    return Exam(name="one", items=items, excluded=(), read=1, sha256="0" * 64, source_sha256="0" * 64)
 
 
 SUBJECTS = ("Cardiology", "Nutrition", "Neurology")
 
 
 def write_exam(file: Path, count: int = 30) -> Path:
-    """An exam of this project's own layout: three steps, three subjects, 3 to 5 options, keys all over."""
+    """Write an exam in the project's layout: three steps, three subjects, 3 to 5 options, varying correct options."""
     import json
 
     rows = []
@@ -142,7 +222,7 @@ def write_exam(file: Path, count: int = 30) -> Path:
 
 @pytest.fixture(scope="session")
 def exam_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Thirty questions."""
+    """An exam file with thirty questions."""
     return write_exam(tmp_path_factory.mktemp("exam") / "exam.jsonl")
 
 
@@ -150,12 +230,12 @@ def exam_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def examined(
     pair: tuple[Path, Path], exam_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
-    """Both arms examined by lm_eval itself on `exam_file`, saved by its own code."""
+    """Results of both models on `exam_file`, made and saved by lm_eval."""
     return examine(pair, exam_file, tmp_path_factory.mktemp("results"))
 
 
 def examine(pair: tuple[Path, Path], exam_file: Path, where: Path) -> tuple[Path, Path]:
-    """Run both examinations; the results' directories."""
+    """Evaluate both models and return the directories of the results."""
     from lm_eval import simple_evaluate
     from lm_eval.loggers import EvaluationTracker
     from lm_eval.tasks import TaskManager
@@ -165,7 +245,7 @@ def examine(pair: tuple[Path, Path], exam_file: Path, where: Path) -> tuple[Path
     for name, arguments in (("base", {}), ("tuned", {"peft": str(adapter)})):
         model_args = {"pretrained": str(base), **arguments}
         metadata = {"exam": str(exam_file), **model_args}
-        found = simple_evaluate(
+        results = simple_evaluate(
             model="hf",
             model_args=model_args,
             tasks=["medalpaca_exam"],
@@ -174,11 +254,11 @@ def examine(pair: tuple[Path, Path], exam_file: Path, where: Path) -> tuple[Path
             batch_size=8,
             device="cpu",
         )
-        samples = found.pop("samples")
+        samples = results.pop("samples")
         tracker = EvaluationTracker(output_path=str(where / name))
         tracker.general_config_tracker.model_name_sanitized = "pair"
-        tracker.save_results_aggregated(results=found, samples=samples)
-        for task in found["configs"]:
+        tracker.save_results_aggregated(results=results, samples=samples)
+        for task in results["configs"]:
             tracker.save_results_samples(task_name=task, samples=samples[task])
         saved.append(where / name)
     return saved[0], saved[1]
@@ -186,7 +266,7 @@ def examine(pair: tuple[Path, Path], exam_file: Path, where: Path) -> tuple[Path
 
 @dataclass
 class Tab:
-    """One visitor's page: what it asked of other machines, and what its console complained of."""
+    """A page in the browser, its requests to other machines, and the errors on its console."""
 
     page: Any
     context: Any
@@ -196,7 +276,7 @@ class Tab:
 
 @pytest.fixture(scope="session")
 def chromium() -> tuple[str, list[str]]:
-    """The program and its flags; skipped where there is none."""
+    """Chromium and its flags; without Chromium the test is skipped."""
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine")
     return CHROMIUM, FLAGS
@@ -204,7 +284,7 @@ def chromium() -> tuple[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def browser(chromium: tuple[str, list[str]]) -> Iterator[Any]:
-    """One Chromium for a file: while it is there, playwright lets nobody else in this process start one."""
+    """One Chromium for a test file: playwright allows only one at a time in a process."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -215,10 +295,10 @@ def browser(chromium: tuple[str, list[str]]) -> Iterator[Any]:
 
 @pytest.fixture
 def visit(browser: Any) -> Callable[..., AbstractContextManager[Tab]]:
-    """A fresh visitor. Whatever the test is about, it also checks that nothing left and nothing broke."""
+    """Open a page in a new browser session. At the end, check for outside requests and console errors."""
 
     @contextmanager
-    def come(url: str, **settings: Any) -> Iterator[Tab]:
+    def visit_page(url: str, **settings: Any) -> Iterator[Tab]:
         context = browser.new_context(**settings)
         tab = Tab(context.new_page(), context)
         home = "/".join(url.split("/")[:3])
@@ -242,12 +322,12 @@ def visit(browser: Any) -> Callable[..., AbstractContextManager[Tab]]:
         assert tab.outside == []
         assert tab.complaints == []
 
-    return come
+    return visit_page
 
 
 @pytest.fixture
 def endpoint(plain: SimpleNamespace) -> Iterator[Any]:
-    """Both models behind a completions server of this process; see `endpoint_server.py`."""
+    """Both models behind a completions server in this process; see `endpoint_server.py`."""
     import importlib.util
     import threading
 

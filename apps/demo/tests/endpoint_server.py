@@ -1,9 +1,9 @@
-"""A small OpenAI-compatible completions server on real models, for tests. A model's name orders its faults.
+"""A small OpenAI-compatible completions server with real models, for tests. The model's name selects a fault.
 
     python endpoint_server.py BASE TUNED
 
-Prints its port. `base` and `tuned` answer as vLLM does; `tuned+FAULT` does it with a fault, see `Handler`.
-`GET /counts` tells how many tokens were written and how many streams were left by their reader.
+Prints its port. `base` and `tuned` answer as vLLM does; `tuned+FAULT` answers with one of FAULTS.
+`GET /counts` returns the number of written tokens and of streams closed by the client.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 FAULTS = (
-    "plain",  # tells no probabilities
-    "llama.cpp",  # tells the likeliest next tokens in another layout, and none of a given text
-    "few",  # tells only the likeliest next token
-    "strict",  # refuses what it does not know: stream_options, echo
+    "plain",  # reports no probabilities
+    "llama.cpp",  # reports the top tokens in another layout, and has no echo
+    "few",  # reports only the most likely next token
+    "strict",  # rejects unknown fields: stream_options, echo
     "500",
-    "half",  # fails only when asked for probabilities
+    "half",  # fails only if probabilities are requested
     "drops",  # closes the connection after five tokens
     "garbage",  # sends something else after five tokens
-    "hangs",  # says nothing more after five tokens
-    "endless",  # heeds no max_tokens
+    "hangs",  # sends nothing after five tokens
+    "endless",  # ignores max_tokens
     "slow",
-    "long",  # refuses the question as too long
+    "long",  # rejects the question as too long
     "redirect",
 )
 
 
 class Endpoint(ThreadingHTTPServer):
-    """`models`: name -> model; they share a tokenizer."""
+    """Server of `models` (by name) with a common tokenizer."""
 
     daemon_threads = True
 
@@ -57,14 +57,14 @@ class Endpoint(ThreadingHTTPServer):
             return torch.log_softmax(self.models[model](torch.tensor([ids])).logits[0].float(), dim=-1)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Readers leave; that is what is tested."""
+        """Ignore errors: the tests close connections on purpose."""
 
 
 class Handler(BaseHTTPRequestHandler):
     server: Endpoint
 
     def log_message(self, *args: Any) -> None:
-        """Nothing is logged."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
         if self.path == "/counts":
@@ -118,27 +118,27 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def whole(self, name: str, fault: str, ids: list[int], body: dict[str, Any]) -> None:
-        """One token, with what is known of probabilities; of the prompt's too, where echo asks for it."""
+        """Answer with one token and its log-probabilities, with echo also those of the prompt."""
         logs = self.server.logs(name, ids)
         chosen = int(logs[-1].argmax())
-        decode, told, echo = self.server.tokenizer.decode, body.get("logprobs"), body.get("echo")
-        likeliest = logs[-1].topk(1 if fault == "few" else told or 1)
+        decode, top, echo = self.server.tokenizer.decode, body.get("logprobs"), body.get("echo")
+        likeliest = logs[-1].topk(1 if fault == "few" else top or 1)
         pairs = [
             (decode([token]), value)
             for token, value in zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
         ]
         choice: dict[str, Any] = {"index": 0, "text": decode([chosen]), "finish_reason": "length"}
         choice["logprobs"] = None
-        if told and fault == "llama.cpp":
+        if top and fault == "llama.cpp":
             rows = [{"token": text, "logprob": value} for text, value in pairs]
             choice["logprobs"] = {"content": [{**rows[0], "top_logprobs": rows}]}
-        elif told and fault == "few":
+        elif top and fault == "few":
             choice["logprobs"] = {"top_logprobs": [dict(pairs)]}
-        elif told and echo:
+        elif top and echo:
             values = [None, *(float(logs[n - 1, ids[n]]) for n in range(1, len(ids))), pairs[0][1]]
             choice["text"] = body["prompt"] + choice["text"]
             choice["logprobs"] = {"token_logprobs": values, "tokens": [decode([t]) for t in [*ids, chosen]]}
-        elif told and fault != "plain":
+        elif top and fault != "plain":
             choice["logprobs"] = {"token_logprobs": [pairs[0][1]], "top_logprobs": [dict(pairs)]}
         if fault == "plain":
             choice["logprobs"] = None

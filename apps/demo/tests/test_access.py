@@ -1,4 +1,4 @@
-"""Logging in, over real HTTP: who fails has to wait, by name and by address, and learns nothing from it."""
+"""Log-in over real HTTP, lock-out after failures, TLS, and the file of users."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,20 +18,19 @@ import pytest
 from argon2 import PasswordHasher
 
 from medalpaca_data.core.errors import UserError
-from medalpaca_data.exams.exam import Exam
-from medalpaca_data.exams.item import Item
 from medalpaca_demo.access import (
-    FORGOTTEN_SECONDS,
-    FREE,
-    LONGEST_SECONDS,
+    FORGET_AFTER_SECONDS,
+    FREE_ATTEMPTS,
+    LONGEST_WAIT_SECONDS,
     Lockout,
     _address,
-    _network,
+    _client_network,
     check_tls,
-    read_auth,
+    load_auth_file,
+    make_auth_line,
 )
 from medalpaca_demo.engine import Engine
-from medalpaca_demo.models import check_pair, no_engine
+from medalpaca_demo.models import check_pair, failed_engine
 
 PASSWORD = "difference engine"
 
@@ -48,7 +48,7 @@ class Site:
     clock: Clock
 
     def login(self, name: str, password: str, **headers: str) -> tuple[int, str, str | None]:
-        """Status, body, and for how long to wait."""
+        """Return status, body and the waiting time."""
         form = urllib.parse.urlencode({"username": name, "password": password}).encode()
         request = urllib.request.Request(self.url + "login", form, headers)
         plain = ssl.create_default_context()
@@ -63,7 +63,7 @@ class Site:
 @pytest.fixture(scope="module")
 def users(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("auth") / "users"
-    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)  # what costs is another's matter
+    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)  # a fast hash, to save time
     file.write_text("".join(f"{name}:{cheap.hash(PASSWORD)}\n" for name in ("ada", "bob")))
     file.chmod(0o600)
     return file
@@ -71,41 +71,41 @@ def users(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    engine = no_engine(UserError("no model here"))
+    engine = failed_engine(UserError("no model here"))
     yield engine
     engine.close()
 
 
 @pytest.fixture
 def serve(
-    engine: Engine, pair: tuple[Path, Path], users: Path, monkeypatch: pytest.MonkeyPatch
+    engine: Engine,
+    pair: tuple[Path, Path],
+    users: Path,
+    open_page: Any,
+    one_question: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[..., Site]]:
-    from medalpaca_demo.app import build_app, serving
+    """Return `serve(trusted, **access)`: a page with log-in; `trusted` is the address of a proxy."""
+    from medalpaca_demo.app import access_settings
 
-    pages = []
+    with ExitStack() as stack:
 
-    def serve(trusted: str = "", **how: Any) -> Site:
-        monkeypatch.setenv("FORWARDED_ALLOW_IPS", trusted)
-        items = (Item(id="q", question="Which?", options={"A": "a", "B": "b"}, answer="A"),)
-        exam = Exam(name="one", items=items, excluded=(), read=1, sha256="0" * 64, source_sha256="0" * 64)
-        page, settings = build_app(engine, check_pair(*pair), exam, "text")
-        clock = Clock()
-        settings |= serving("127.0.0.1", read_auth(users), lockout=Lockout(clock), **how)
-        _, url, _ = page.launch(prevent_thread_lock=True, **settings)
-        pages.append(page)
-        return Site(url, clock)
+        def serve(trusted: str = "", **access: Any) -> Site:
+            monkeypatch.setenv("FORWARDED_ALLOW_IPS", trusted)
+            clock = Clock()
+            settings = access_settings("127.0.0.1", load_auth_file(users), lockout=Lockout(clock), **access)
+            page = open_page(engine, check_pair(*pair), one_question, "text", settings)
+            return Site(stack.enter_context(page), clock)
 
-    yield serve
-    for page in pages:
-        page.close()
+        yield serve
 
 
 WRONG = '{"detail":"Incorrect credentials."}'
 
 
-def test_after_five_failures_a_name_waits_and_twice_as_long_each_time(serve: Callable[..., Site]) -> None:
+def test_after_five_failures_a_name_waits_twice_as_long_each_time(serve: Callable[..., Site]) -> None:
     site = serve()
-    for _ in range(FREE["name"]):
+    for _ in range(FREE_ATTEMPTS["name"]):
         assert site.login("ada", "wrong") == (400, WRONG, None)
     assert site.login("ada", PASSWORD) == (400, WRONG, "31")
     assert site.login("bob", PASSWORD)[0] == 200
@@ -114,22 +114,25 @@ def test_after_five_failures_a_name_waits_and_twice_as_long_each_time(serve: Cal
     assert site.login("ada", PASSWORD) == (400, WRONG, "61")
     site.clock.now += 61
     assert site.login("ada", PASSWORD)[0] == 200
-    assert site.login("ada", "wrong") == (400, WRONG, None)  # the count is gone
+    assert site.login("ada", "wrong") == (400, WRONG, None)  # the count was reset
     assert site.login("ada", PASSWORD)[0] == 200
 
 
-def test_a_name_that_is_not_there_is_treated_the_same(serve: Callable[..., Site]) -> None:
+def test_an_unknown_name_is_treated_like_a_known_one(serve: Callable[..., Site]) -> None:
     site = serve()
-    heard = {name: [site.login(name, "wrong") for _ in range(FREE["name"] + 2)] for name in ("ada", "nobody")}
-    assert heard["ada"] == heard["nobody"]
-    assert heard["ada"][-1] == (400, WRONG, "31")
+    answers = {
+        name: [site.login(name, "wrong") for _ in range(FREE_ATTEMPTS["name"] + 2)]
+        for name in ("ada", "nobody")
+    }
+    assert answers["ada"] == answers["nobody"]
+    assert answers["ada"][-1] == (400, WRONG, "31")
 
 
-def test_an_address_that_tries_many_names_waits_and_says_so_before_the_log_in(
+def test_an_address_with_many_failures_waits_and_the_rule_is_shown(
     serve: Callable[..., Site],
 ) -> None:
     site = serve()
-    for n in range(FREE["address"]):
+    for n in range(FREE_ATTEMPTS["address"]):
         assert site.login(f"name{n}", "wrong", **{"X-Forwarded-For": f"192.0.2.{n}"})[2] is None
     assert site.login("ada", PASSWORD) == (400, WRONG, "31")
     with urllib.request.urlopen(site.url, timeout=10) as answer:
@@ -140,20 +143,20 @@ def _config(page: str) -> str:
     return page.partition('"auth_message":"')[2].partition('"')[0]
 
 
-def test_behind_a_proxy_its_word_counts_and_clear_text_is_refused(serve: Callable[..., Site]) -> None:
+def test_proxy_headers_are_trusted_and_http_log_ins_refused(serve: Callable[..., Site]) -> None:
     site = serve(trusted="127.0.0.1", proxy=True)
     over_tls = {"X-Forwarded-Proto": "https", "Host": "demo.hospital.example"}
     assert site.login("ada", PASSWORD)[:2] == (403, "Log in over https only.")
     assert site.login("ada", PASSWORD, **{"X-Forwarded-Proto": "http"})[0] == 403
-    for n in range(FREE["address"]):
+    for n in range(FREE_ATTEMPTS["address"]):
         site.login(f"name{n}", "wrong", **over_tls, **{"X-Forwarded-For": "198.51.100.1, 192.0.2.1"})
-    # The proxy's own entry is the last; what stands before it may be anybody's invention.
+    # The last entry is the proxy's own; earlier ones come from the client and may be forged.
     spoofed = {"X-Forwarded-For": "203.0.113.5, 192.0.2.1"}
     assert site.login("ada", PASSWORD, **over_tls, **spoofed) == (400, WRONG, "31")
     assert site.login("ada", PASSWORD, **over_tls, **{"X-Forwarded-For": "192.0.2.2"})[0] == 200
 
 
-def test_from_elsewhere_a_proxys_headers_are_not_believed(serve: Callable[..., Site]) -> None:
+def test_proxy_headers_from_other_addresses_are_ignored(serve: Callable[..., Site]) -> None:
     site = serve(trusted="192.0.2.99", proxy=True)
     assert site.login("ada", PASSWORD, **{"X-Forwarded-Proto": "https"})[0] == 403
 
@@ -174,14 +177,14 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return certificate, key
 
 
-def test_over_tls(serve: Callable[..., Site], tls: tuple[Path, Path]) -> None:
+def test_log_in_over_tls(serve: Callable[..., Site], tls: tuple[Path, Path]) -> None:
     site = serve(tls=check_tls(*tls))
     assert site.url.startswith("https://")
     assert site.login("ada", "wrong") == (400, WRONG, None)
     assert site.login("ada", PASSWORD)[0] == 200
 
 
-def test_a_certificate_without_its_key_is_one_line(tls: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_certificate_without_its_key_is_refused(tls: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         check_tls(tls[0], tmp_path / "key.pem")
     with pytest.raises(UserError, match="cannot be used with"):
@@ -191,9 +194,9 @@ def test_a_certificate_without_its_key_is_one_line(tls: tuple[Path, Path], tmp_p
         check_tls(tls[0], tmp_path / "other.pem")
 
 
-def test_memory_is_bounded_waits_end_and_the_locked_are_kept() -> None:
+def test_lockout_memory_is_bounded_and_waits_expire() -> None:
     clock = Clock()
-    lockout = Lockout(clock, most=100)
+    lockout = Lockout(clock, max_entries=100)
     guarded = lockout.guard(lambda name, password: False)
 
     def fail(name: str, address: str) -> bool:
@@ -203,7 +206,7 @@ def test_memory_is_bounded_waits_end_and_the_locked_are_kept() -> None:
         except Exception:
             return False
 
-    for n in range(FREE["name"]):
+    for n in range(FREE_ATTEMPTS["name"]):
         fail("ada", f"192.0.2.{n}")
     for n in range(1000):
         fail(f"{n}" * 300, f"198.51.100.{n}")
@@ -213,8 +216,8 @@ def test_memory_is_bounded_waits_end_and_the_locked_are_kept() -> None:
     for _ in range(40):
         clock.now += lockout.wait(("name", "ada"))
         fail("ada", "203.0.113.1" if _ % 2 else "203.0.113.2")
-    assert lockout.wait(("name", "ada")) <= LONGEST_SECONDS
-    clock.now += FORGOTTEN_SECONDS + 1
+    assert lockout.wait(("name", "ada")) <= LONGEST_WAIT_SECONDS
+    clock.now += FORGET_AFTER_SECONDS + 1
     fail("ada", "192.0.2.77")
     assert lockout.wait(("name", "ada")) == 0
 
@@ -229,5 +232,57 @@ def test_memory_is_bounded_waits_end_and_the_locked_are_kept() -> None:
         (("testclient", 5), "unknown"),
     ],
 )
-def test_an_address_of_version_six_stands_for_its_network(client: Any, network: str) -> None:
-    assert _network(client) == network
+def test_ipv6_addresses_count_by_network(client: Any, network: str) -> None:
+    assert _client_network(client) == network
+
+
+def write(where: Path, text: str) -> Path:
+    file = where / "users"
+    file.write_text(text)
+    file.chmod(0o600)
+    return file
+
+
+def test_a_valid_password_is_accepted(tmp_path: Path) -> None:
+    line = make_auth_line("ada", lambda prompt: "difference engine")
+    assert line.startswith("ada:$argon2id$")
+    assert "difference" not in line
+    check = load_auth_file(write(tmp_path, f"# raters\n\n{line}\n"))
+    assert check("ada", "difference engine")
+    assert not check("ada", "difference engines")
+    assert not check("bob", "difference engine")
+    assert not check("nobody", "nobody")
+    assert not check("", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ada:secret\n", "line 1: not `name:hash`"),
+        ("", "no users"),
+        ("# only a comment\n", "no users"),
+    ],
+)
+def test_an_invalid_auth_file_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(UserError, match=expected) as caught:
+        load_auth_file(write(tmp_path, text))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_world_readable_auth_file_is_refused(tmp_path: Path) -> None:
+    file = write(tmp_path, make_auth_line("ada", lambda prompt: "difference engine"))
+    file.chmod(0o644)
+    with pytest.raises(UserError, match="chmod 600"):
+        load_auth_file(file)
+    with pytest.raises(UserError, match="no such file"):
+        load_auth_file(tmp_path / "other")
+
+
+def test_an_invalid_name_or_password_is_refused() -> None:
+    typed = iter(["long enough", "long enuff"])
+    with pytest.raises(UserError, match="two passwords differ"):
+        make_auth_line("ada", lambda prompt: next(typed))
+    with pytest.raises(UserError, match="5 characters are too few; use at least 8"):
+        make_auth_line("ada", lambda prompt: "short")
+    with pytest.raises(UserError, match="no valid user name"):
+        make_auth_line("a:b", lambda prompt: "long enough")

@@ -1,4 +1,4 @@
-"""What the page leaves in an audit log: who, when, hashes; never a text. And the command that checks one."""
+"""Audit log of the page: times, users and hashes, never a text; and `demo audit verify`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from medalpaca_data.core.files import sha256_bytes
 from medalpaca_demo.audit import Recorder
 from medalpaca_demo.engine import Engine
 from medalpaca_demo.job import Request
-from medalpaca_demo.models import check_pair, load_arms
+from medalpaca_demo.models import check_pair, load_models
 
 DEMO = Path(sys.executable).with_name("demo")
 ASKED = Request(
@@ -33,8 +33,8 @@ def log(tmp_path: Path) -> Path:
 @pytest.fixture
 def recorded(pair: tuple[Path, Path], log: Path) -> Iterator[Engine]:
     recorder = Recorder(AuditLog(log), "session")
-    engine = Engine(partial(load_arms, check_pair(*pair)), recorder=recorder)
-    yield engine.ready()
+    engine = Engine(partial(load_models, check_pair(*pair)), recorder=recorder)
+    yield engine.wait_until_loaded()
     engine.close()
 
 
@@ -42,16 +42,16 @@ def entries(log: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
-def test_question_and_answers_are_on_record_as_hashes(recorded: Engine, log: Path) -> None:
-    found = list(recorded.submit(ASKED, "ada").watch(every=0))[-1]
+def test_question_and_answers_are_recorded_as_hashes(recorded: Engine, log: Path) -> None:
+    found = list(recorded.submit(ASKED, "ada").watch(interval=0))[-1]
     asked, answered = entries(log)
     assert (asked["what"], answered["what"]) == ("asked", "answered")
     assert asked["user"] == "ada"
     assert asked["prompt_sha256"] == sha256_bytes(ASKED.prompt.encode())
     assert asked["job"] == answered["job"]
     assert answered["state"] == "done"
-    for arm, answer in found.answers.items():
-        assert answered["answers"][arm] == {
+    for side, answer in found.answers.items():
+        assert answered["answers"][side] == {
             "sha256": sha256_bytes(answer.text.encode()),
             "tokens": answer.tokens,
         }
@@ -60,10 +60,10 @@ def test_question_and_answers_are_on_record_as_hashes(recorded: Engine, log: Pat
     assert verify(log).head.count == 2
 
 
-def test_failures_and_those_who_leave_are_on_record_too(
+def test_failed_and_cancelled_jobs_are_recorded(
     recorded: Engine, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    list(recorded.submit(Request(prompt="w " * 900, choices=(), scoring="letter")).watch(every=0))
+    list(recorded.submit(Request(prompt="w " * 900, choices=(), scoring="letter")).watch(interval=0))
     monkeypatch.setattr(recorded, "_gather_seconds", 5)
     waiting = recorded.submit(ASKED)
     recorded.cancel(waiting)
@@ -75,29 +75,29 @@ def test_failures_and_those_who_leave_are_on_record_too(
     ]
 
 
-def test_without_its_log_nobody_is_answered(recorded: Engine, log: Path) -> None:
-    list(recorded.submit(ASKED).watch(every=0))
+def test_without_a_writable_log_no_question_is_answered(recorded: Engine, log: Path) -> None:
+    list(recorded.submit(ASKED).watch(interval=0))
     whole = log.read_bytes()
     log.write_bytes(whole[: whole.index(b"\n") + 1])
-    found = list(recorded.submit(ASKED).watch(every=0))[-1]
+    found = list(recorded.submit(ASKED).watch(interval=0))[-1]
     assert found.state == "failed"
     assert "the audit log cannot be written" in found.error
     assert not found.answers
     log.write_bytes(whole)
-    assert list(recorded.submit(ASKED).watch(every=0))[-1].state == "done"
+    assert list(recorded.submit(ASKED).watch(interval=0))[-1].state == "done"
 
 
-def test_an_answer_that_cannot_be_recorded_is_said(recorded: Engine, log: Path) -> None:
+def test_an_unrecorded_answer_is_an_error(recorded: Engine, log: Path) -> None:
     job = recorded.submit(Request(prompt="What?", choices=(), scoring="letter", max_new_tokens=200))
     head = log.with_name("log.head")
-    for picture in job.watch(every=0):
-        if picture.answers and head.exists():
+    for snapshot in job.watch(interval=0):
+        if snapshot.answers and head.exists():
             head.unlink()
-    assert picture.state == "failed"
-    assert "the audit log cannot be written" in picture.error
+    assert snapshot.state == "failed"
+    assert "the audit log cannot be written" in snapshot.error
 
 
-def test_the_command_tells_unchanged_changed_and_unusable(log: Path, tmp_path: Path) -> None:
+def test_audit_verify_finds_changes(log: Path, tmp_path: Path) -> None:
     for n in range(3):
         head = AuditLog(log).append("asked", number=n)
 
@@ -122,10 +122,10 @@ def test_the_command_tells_unchanged_changed_and_unusable(log: Path, tmp_path: P
     assert done.stderr.startswith(f"error: {log} line 3: does not continue the entry before it")
     scripted = check("verify", log, "--json")
     assert (scripted.returncode, scripted.stderr) == (1, done.stderr)
-    told = json.loads(scripted.stdout)
-    assert (told["unchanged"], f"error: {told['problem']}\n") == (False, done.stderr)
+    report = json.loads(scripted.stdout)
+    assert (report["unchanged"], f"error: {report['problem']}\n") == (False, done.stderr)
     assert done.stderr.count("\n") == 1
-    for arguments, says in (
+    for arguments, message in (
         (("verify", tmp_path / "none"), "no such file"),
         (("verify", tmp_path), "is a directory"),
         (("verify",), "LOG"),
@@ -134,4 +134,4 @@ def test_the_command_tells_unchanged_changed_and_unusable(log: Path, tmp_path: P
     ):
         done = check(*arguments)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-        assert says in done.stderr
+        assert message in done.stderr

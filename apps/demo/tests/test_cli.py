@@ -1,4 +1,4 @@
-"""The command line: one line and the right exit code for whatever is wrong."""
+"""The command line: defaults, and one line with exit code 2 for invalid input."""
 
 from __future__ import annotations
 
@@ -11,68 +11,70 @@ from pathlib import Path
 import pytest
 
 from medalpaca_data.core.errors import UserError
-from medalpaca_demo.cli import Choice, choose
+from medalpaca_demo.cli import PageOptions, parse_options
 from medalpaca_demo.models import check_pair
 
 DEMO = Path(sys.executable).with_name("demo")
 
 
-def test_help_is_quick_and_offers_no_sharing() -> None:
-    # Measured 0.13 s; what matters is that nothing heavy is imported, which would take ten times the bound.
+def test_help_imports_nothing_heavy_and_offers_no_sharing() -> None:
+    # Measured 0.13 s. Importing one of the heavy libraries would take ten times as long.
     done = subprocess.run([DEMO, "--help"], capture_output=True, text=True, timeout=30)
     assert done.returncode == 0
     assert "--adapter" in done.stdout
     assert "share" not in done.stdout
-    assert "with --base MEDALPACA_EXAM, without it medalpaca_pocket" in " ".join(done.stdout.split())
-    modules = "import sys, medalpaca_demo.cli; print({'torch', 'gradio', 'transformers'} & set(sys.modules))"
+    names = "{'torch', 'gradio', 'transformers', 'starlette'}"
+    modules = f"import sys, medalpaca_demo.cli, medalpaca_demo.quickstart; print({names} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", modules], capture_output=True, text=True)
     assert done.stdout.strip() == "set()"
 
 
-def test_without_a_quickstart_it_makes_one_first(
+def test_a_missing_quickstart_runs_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from medalpaca_demo import cli
-    from medalpaca_demo.quickstart import Loop
+    from medalpaca_demo.quickstart import QuickstartRun
 
     monkeypatch.setenv("MEDALPACA_HOME", str(tmp_path))
     made: list[Path] = []
-    # The walk itself takes minutes and has its own test; here it matters that it is walked, and when.
-    monkeypatch.setattr(Loop, "run", lambda self: made.append(self.places.base))
-    cli.make_pair(choose([]))
+    # The quickstart itself takes minutes and has its own test; here it only matters whether it runs.
+    monkeypatch.setattr(QuickstartRun, "run", lambda self: made.append(self.paths.base))
+    cli.ensure_quickstart(parse_options([]))
     assert made == [tmp_path / "quickstart" / "base"]
-    assert "takes some minutes" in capsys.readouterr().out
-    cli.make_pair(choose(["--base", "b", "--adapter", "a", "--exam", "e"]))
+    assert "quickstart runs first" in capsys.readouterr().out
+    cli.ensure_quickstart(parse_options(["--base", "b", "--adapter", "a", "--exam", "e"]))
     for name in ("base", "run"):
         (tmp_path / "quickstart" / name).mkdir(parents=True)
-    cli.make_pair(choose([]))
+    cli.ensure_quickstart(parse_options([]))
     assert len(made) == 1
 
 
-def test_without_arguments_it_opens_the_quickstart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_is_the_quickstart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDALPACA_HOME", str(tmp_path))
     monkeypatch.setenv("MEDALPACA_EXAM", "elsewhere.jsonl")
     made = tmp_path / "quickstart"
     results = (made / "results" / "base", made / "results" / "tuned")
-    assert choose([]) == Choice(made / "base", made / "run", "medalpaca_pocket", "text", 7860, results)
+    assert parse_options([]) == PageOptions(
+        made / "base", made / "run", "medalpaca_pocket", "text", 7860, results
+    )
 
 
-def test_a_named_exam_is_scored_by_letter_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exam_and_scoring_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     pair = ["--base", "b", "--adapter", "a"]
     monkeypatch.delenv("MEDALPACA_EXAM", raising=False)
-    chosen = choose([*pair, "--exam", "e.jsonl"])
+    chosen = parse_options([*pair, "--exam", "e.jsonl"])
     assert (chosen.exam, chosen.scoring) == ("e.jsonl", "letter")
     monkeypatch.setenv("MEDALPACA_EXAM", "env.jsonl")
-    chosen = choose([*pair, "--scoring", "text", "--port", "9"])
-    assert chosen == Choice(Path("b"), Path("a"), "env.jsonl", "text", 9)
-    chosen = choose([*pair, "--results", "x", "y"])
+    chosen = parse_options([*pair, "--scoring", "text", "--port", "9"])
+    assert chosen == PageOptions(Path("b"), Path("a"), "env.jsonl", "text", 9)
+    chosen = parse_options([*pair, "--results", "x", "y"])
     assert chosen.results == (Path("x"), Path("y"))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "expected"),
     [
-        (["--base", "http://127.0.0.1:8000/v1", "--adapter", "a"], "which model there"),
+        (["--base", "http://127.0.0.1:8000/v1", "--adapter", "a"], "names no model"),
         (["open"], "invalid choice: 'open'"),
         (["--share"], "unrecognized"),
         (["--base", "b"], "--adapter is missing"),
@@ -81,18 +83,21 @@ def test_a_named_exam_is_scored_by_letter_unless_told(monkeypatch: pytest.Monkey
         (["--scoring", "luck"], "invalid choice"),
         (["--port", "70000"], "1 to 65535"),
         (["password"], "required: NAME"),
-        (["--port", "9", "password", "ada"], "password comes first"),
-        (["--host", "192.0.2.7"], "name who may with --auth-file"),
-        (["--behind-proxy", "127.0.0.1"], "name who may with --auth-file"),
-        (["--host", "192.0.2.7", "--auth-file", "u"], "would send passwords in clear text"),
+        (["--port", "9", "password", "ada"], "password must be the first argument"),
+        (["--host", "192.0.2.7"], "require a log-in with --auth-file"),
+        (["--behind-proxy", "127.0.0.1"], "require a log-in with --auth-file"),
+        (["--host", "192.0.2.7", "--auth-file", "u"], "would send passwords unencrypted"),
         (["--host", "::", "--auth-file", "u", "--ssl-keyfile", "k"], "--ssl-certfile is missing"),
-        (["--host", "::", "--auth-file", "u", "--behind-proxy", "proxy"], "the address it connects from"),
+        (
+            ["--host", "::", "--auth-file", "u", "--behind-proxy", "proxy"],
+            "--behind-proxy proxy is no IP address",
+        ),
     ],
 )
-def test_bad_calls(arguments: list[str], says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_arguments(arguments: list[str], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MEDALPACA_EXAM", raising=False)
-    with pytest.raises(UserError, match=says):
-        choose(arguments)
+    with pytest.raises(UserError, match=expected):
+        parse_options(arguments)
 
 
 def test_a_pair_is_named_by_its_hashes(pair: tuple[Path, Path]) -> None:
@@ -129,16 +134,16 @@ def test_an_adapter_of_another_base_is_refused_before_loading(
         (1, "adapter_config.json", {"r": 2}),
     ],
 )
-def test_what_the_libraries_cannot_load_is_one_line(
+def test_a_load_error_is_one_line(
     pair: tuple[Path, Path], tmp_path: Path, which: int, file: str, change: dict[str, object]
 ) -> None:
-    from medalpaca_demo.models import load_engine
+    from medalpaca_demo.models import start_engine
 
     copies = [Path(shutil.copytree(source, tmp_path / source.name)) for source in pair]
     broken = copies[which] / file
     broken.write_text(json.dumps(json.loads(broken.read_text()) | change))
     with pytest.raises(UserError, match=rf"{copies[which]}: cannot be loaded \(.{{20,240}}\)$"):
-        load_engine(check_pair(copies[0], copies[1]))
+        start_engine(check_pair(copies[0], copies[1])).wait_until_loaded()
 
 
 def test_an_adapter_for_another_architecture_is_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:
@@ -150,15 +155,15 @@ def test_an_adapter_for_another_architecture_is_refused(pair: tuple[Path, Path],
         check_pair(tmp_path, pair[1])
 
 
-def test_loading_is_quiet_and_only_there(
+def test_loading_prints_nothing_and_restores_progress_bars(
     pair: tuple[Path, Path], capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:
     from transformers.utils import logging
 
-    from medalpaca_demo.models import load_engine
+    from medalpaca_demo.models import start_engine
 
     logging.enable_progress_bar()
-    load_engine(check_pair(*pair)).close()
+    start_engine(check_pair(*pair)).wait_until_loaded().close()
     assert logging.is_progress_bar_enabled()
     assert capfd.readouterr() == ("", "")
     assert [warning for warning in recwarn if warning.category is FutureWarning] == []

@@ -1,4 +1,4 @@
-"""The engine: right answers, right owner, and nothing left behind."""
+"""The engine: answers equal those of separate models, jobs get their own answers, and hooks are removed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from medalpaca_demo.engine import Engine
-from medalpaca_demo.job import ARMS, Progress, Request
+from medalpaca_demo.job import SIDES, Progress, Request
 from medalpaca_demo.sides import ADAPTER_NAMES, HookGuard
 
 QUESTIONS = [
@@ -30,67 +30,58 @@ def request(question: str, **changes: Any) -> Request:
 
 
 def finish(job: Any) -> Progress:
-    return list(job.watch(every=0.0))[-1]
-
-
-def greedy(plain: SimpleNamespace, arm: str, prompt: str, tokens: int) -> str:
-    ids = plain.tokenizer(prompt, return_tensors="pt")["input_ids"]
-    with torch.inference_mode():
-        out = getattr(plain, arm).generate(ids, do_sample=False, max_new_tokens=tokens, pad_token_id=1)
-    return str(plain.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True))
+    return list(job.watch(interval=0.0))[-1]
 
 
 def hooks(model: Any) -> int:
     return sum(len(module._forward_pre_hooks) for module in model.modules())
 
 
-def test_mixed_batch_equals_the_two_models_alone(engine: Engine, plain: SimpleNamespace) -> None:
+def test_mixed_batch_equals_the_two_models_alone(engine: Engine, greedy: Any) -> None:
     jobs = [engine.submit(request(question)) for question in QUESTIONS]
     for job in jobs:
         result = finish(job)
         assert result.state == "done", result.error
-        for arm in ARMS:
-            assert result.answers[arm].text == greedy(plain, arm, job.request.prompt, 24)
+        for side in SIDES:
+            assert result.answers[side].text == greedy(side, job.request.prompt, 24)
         assert result.answers["base"].text != result.answers["tuned"].text
 
 
-def test_eight_at_once_are_not_crossed(engine: Engine, plain: SimpleNamespace) -> None:
+def test_eight_concurrent_jobs_get_their_own_answers(engine: Engine, greedy: Any) -> None:
     questions = [f"{question} Case {number}." for number in (1, 2) for question in QUESTIONS]
     jobs = [engine.submit(request(q, max_new_tokens=8 + i)) for i, q in enumerate(questions)]
     for i, job in enumerate(jobs):
         result = finish(job)
-        assert [result.answers[arm].text for arm in ARMS] == [
-            greedy(plain, arm, job.request.prompt, 8 + i) for arm in ARMS
+        assert [result.answers[side].text for side in SIDES] == [
+            greedy(side, job.request.prompt, 8 + i) for side in SIDES
         ]
 
 
-def test_an_error_leaves_no_hook_and_the_tuned_side_still_answers_as_tuned(
-    engine: Engine, plain: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_leaves_no_hooks(engine: Engine, greedy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
-    original = engine._arms.model("base").base_model.model.forward
+    original = engine._pair.model("base").base_model.model.forward
 
     def fail_in_the_third_step(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == 4:  # one pass reads the prompt, the rest are decoding
+        if calls == 4:  # the first call reads the prompt, the others decode
             raise RuntimeError("broken")
         return original(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine._arms.model("base").base_model.model, "forward", fail_in_the_third_step)
+        patch.setattr(engine._pair.model("base").base_model.model, "forward", fail_in_the_third_step)
         result = finish(engine.submit(request(QUESTIONS[0])))
     assert result.state == "failed"
     assert "RuntimeError" in result.error
     assert QUESTIONS[0] not in result.error
-    assert hooks(engine._arms.model("base")) == 0
+    assert hooks(engine._pair.model("base")) == 0
     result = finish(engine.submit(request(QUESTIONS[1])))
-    assert result.answers["tuned"].text == greedy(plain, "tuned", request(QUESTIONS[1]).prompt, 24)
+    assert result.answers["tuned"].text == greedy("tuned", request(QUESTIONS[1]).prompt, 24)
 
 
-def test_peft_really_leaks_and_the_guard_really_mends(engine: Engine) -> None:
-    """When peft mends it, this fails and the guard can go."""
-    model, ids = engine._arms.model("base"), torch.tensor([[5, 6, 7], [5, 6, 7]])
+def test_peft_leaves_hooks_and_the_guard_removes_them(engine: Engine) -> None:
+    """If this fails, peft has fixed the error and the guard can be removed."""
+    model, ids = engine._pair.model("base"), torch.tensor([[5, 6, 7], [5, 6, 7]])
     with torch.inference_mode():
         right = model(ids).logits
         guard = HookGuard(model)
@@ -101,20 +92,18 @@ def test_peft_really_leaks_and_the_guard_really_mends(engine: Engine) -> None:
         assert torch.equal(model(ids).logits, right)
 
 
-def test_a_broken_stream_is_an_event_and_not_an_exception(
-    engine: Engine, plain: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_streamer_error_fails_the_job(engine: Engine, greedy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(engine, "_publish", lambda rows: 1 / 0)
         result = finish(engine.submit(request(QUESTIONS[0])))
     assert result.state == "failed"
-    assert hooks(engine._arms.model("base")) == 0
+    assert hooks(engine._pair.model("base")) == 0
     result = finish(engine.submit(request(QUESTIONS[0])))
-    assert result.answers["tuned"].text == greedy(plain, "tuned", request(QUESTIONS[0]).prompt, 24)
+    assert result.answers["tuned"].text == greedy("tuned", request(QUESTIONS[0]).prompt, 24)
 
 
-def test_cancel_frees_the_engine_and_spares_the_neighbour(engine: Engine, plain: SimpleNamespace) -> None:
-    engine._eos = frozenset()  # so that only the limit or a stop can end an answer
+def test_cancel_frees_the_engine_and_keeps_other_jobs(engine: Engine, greedy: Any) -> None:
+    engine._eos = frozenset()  # so that an answer ends by its limit or by cancellation only
     left = engine.submit(request(QUESTIONS[0], max_new_tokens=440))
     stays = engine.submit(request(QUESTIONS[2], max_new_tokens=40))
     while not left.progress.answers:
@@ -130,7 +119,7 @@ def test_cancel_frees_the_engine_and_spares_the_neighbour(engine: Engine, plain:
     assert not engine.busy
 
 
-def test_cancel_while_waiting_costs_nothing(engine: Engine) -> None:
+def test_cancel_in_the_queue(engine: Engine) -> None:
     first = [engine.submit(request(QUESTIONS[0], max_new_tokens=60)) for _ in range(8)]
     waiting = engine.submit(request(QUESTIONS[1]))
     engine.cancel(waiting)
@@ -139,32 +128,32 @@ def test_cancel_while_waiting_costs_nothing(engine: Engine) -> None:
     assert all(finish(job).state == "done" for job in first)
 
 
-def test_a_full_queue_says_so_at_once(pair: tuple[Path, Path]) -> None:
+def test_a_full_queue_refuses_at_once(pair: tuple[Path, Path]) -> None:
     from medalpaca_demo.engine import Engine
-    from medalpaca_demo.models import check_pair, load_arms
+    from medalpaca_demo.models import check_pair, load_models
 
-    engine = Engine(lambda: load_arms(check_pair(*pair)), max_jobs=1, max_waiting=2)
+    engine = Engine(lambda: load_models(check_pair(*pair)), max_jobs=1, max_waiting=2)
     jobs = [engine.submit(request(QUESTIONS[0], max_new_tokens=200)) for _ in range(6)]
     refused = [job for job in jobs if job.progress.state == "failed"]
-    assert len(refused) in (3, 4)  # one may be in the engine's hands already
+    assert len(refused) in (3, 4)  # the engine may have taken one already
     assert refused[-1].progress.error == "2 questions are waiting already; try again in a minute"
     engine.close()
 
 
 @pytest.mark.slow
-def test_two_hundred_comparisons_by_eight_users_are_all_right(engine: Engine, plain: SimpleNamespace) -> None:
-    """Eight threads, each its own visitor, through the page's own door; nobody gets another's answer."""
+def test_two_hundred_comparisons_by_eight_users(engine: Engine, greedy: Any) -> None:
+    """Eight threads, each with its own browser session; each gets the answers to its own questions."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from medalpaca_demo.context import Visits
+    from medalpaca_demo.context import Sessions
 
-    visits = Visits(engine)
+    sessions = Sessions(engine)
 
     def ask(user: int) -> list[tuple[Request, Progress]]:
         found = []
         for turn in range(25):
             wanted = request(f"User {user}, turn {turn}: {QUESTIONS[(user + turn) % 4]}", max_new_tokens=16)
-            *_, last = visits.show(f"visitor {user}", wanted)
+            *_, last = sessions.stream(f"session {user}", wanted)
             assert last is not None
             found.append((wanted, last))
         return found
@@ -174,33 +163,33 @@ def test_two_hundred_comparisons_by_eight_users_are_all_right(engine: Engine, pl
     assert len(everything) == 200
     for wanted, last in everything:
         assert last.state == "done", last.error
-        for arm in ARMS:
-            assert last.answers[arm].text == greedy(plain, arm, wanted.prompt, 16)
+        for side in SIDES:
+            assert last.answers[side].text == greedy(side, wanted.prompt, 16)
 
 
-def test_too_long_a_question_fails_alone_and_in_words(engine: Engine) -> None:
+def test_a_too_long_question_fails_alone(engine: Engine) -> None:
     long, short = engine.submit(request("word " * 600)), engine.submit(request("A"))
     assert finish(long).state == "failed"
     assert finish(long).error.startswith("question too long (")
     assert finish(short).state == "done"
 
 
-def test_half_a_character_is_held_back(plain: SimpleNamespace) -> None:
-    from medalpaca_demo.inference import Row
+def test_incomplete_characters_are_not_shown(plain: SimpleNamespace) -> None:
+    from medalpaca_demo.inference import BatchRow
     from medalpaca_demo.job import Job
 
     ids = plain.tokenizer.encode("a\N{SNOWMAN}", add_special_tokens=False)
     assert len(ids) > 2
-    row = Row(Job(request("")), "base", limit=9, tokens=ids[:-1])
+    row = BatchRow(Job(request("")), "base", limit=9, tokens=ids[:-1])
     assert row.answer(plain.tokenizer).text == "a"
     row.tokens = ids
     assert row.answer(plain.tokenizer).text == "a\N{SNOWMAN}"
 
 
-def test_closing_ends_every_job(pair: tuple[Path, Path]) -> None:
-    from medalpaca_demo.models import check_pair, load_engine
+def test_close_ends_every_job(pair: tuple[Path, Path]) -> None:
+    from medalpaca_demo.models import check_pair, start_engine
 
-    engine = load_engine(check_pair(*pair))
+    engine = start_engine(check_pair(*pair)).wait_until_loaded()
     jobs = [engine.submit(request(q, max_new_tokens=400)) for q in QUESTIONS * 3]
     engine.close()
     assert all(finish(job).final for job in jobs)
@@ -208,7 +197,7 @@ def test_closing_ends_every_job(pair: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_watching_never_builds_a_backlog(engine: Engine, question: str) -> None:
-    pictures = list(engine.submit(request(question, max_new_tokens=60)).watch(every=0.2))
-    assert pictures[-1].final
-    assert len(pictures) < 20
+def test_watch_skips_old_snapshots(engine: Engine, question: str) -> None:
+    snapshots = list(engine.submit(request(question, max_new_tokens=60)).watch(interval=0.2))
+    assert snapshots[-1].final
+    assert len(snapshots) < 20

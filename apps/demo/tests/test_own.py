@@ -1,26 +1,26 @@
-"""One's own question: what is an item, what is free text, and what looks like somebody's record."""
+"""Own question: pasted items, identifiers of a person, and the option that an answer mentions."""
 
 from __future__ import annotations
 
 import pytest
 
-from medalpaca_demo.side_by_side import spoken_letter
-from medalpaca_demo.tabs.own import looks_like_patient, read_pasted
+from medalpaca_demo.side_by_side import mentioned_option
+from medalpaca_demo.tabs.own import find_identifiers, parse_pasted
 
 
 @pytest.mark.parametrize("style", ["{}. {}", "{}) {}", "({}) {}", "{}: {}", "  {} : {}"])
 @pytest.mark.parametrize("key", ["", "Answer: B", "correct answer is (B)", "Key B"])
 def test_a_pasted_item_is_recognised(style: str, key: str) -> None:
     options = "\n".join(style.format(letter, f"drug {letter}") for letter in "ABCD")
-    item = read_pasted(f"A man of 40.\n\nWhich drug?\n{options}\n{key}").item
+    item = parse_pasted(f"A man of 40.\n\nWhich drug?\n{options}\n{key}").item
     assert item is not None
     assert item.question == "A man of 40.\n\nWhich drug?"
     assert dict(item.options) == {letter: f"drug {letter}" for letter in "ABCD"}
     assert item.answer == ("B" if key else "")
 
 
-def test_an_option_may_go_on_in_the_next_line() -> None:
-    item = read_pasted("Which?\nA. one\nand more\nB. two").item
+def test_an_option_may_continue_in_the_next_line() -> None:
+    item = parse_pasted("Which?\nA. one\nand more\nB. two").item
     assert item is not None
     assert dict(item.options) == {"A": "one and more", "B": "two"}
 
@@ -28,8 +28,8 @@ def test_an_option_may_go_on_in_the_next_line() -> None:
 @pytest.mark.parametrize(
     "text", ["What is scurvy?", "Which?\nA. only one", "A. one\nB. two", "Which?\nB. two\nC. three", ""]
 )
-def test_anything_else_is_free_text(text: str) -> None:
-    pasted = read_pasted(text)
+def test_other_texts_are_free_text(text: str) -> None:
+    pasted = parse_pasted(text)
     assert pasted.item is None
     assert pasted.question == text
 
@@ -51,8 +51,8 @@ def test_anything_else_is_free_text(text: str) -> None:
         ("lives at 12 Baker Street", "a street address"),
     ],
 )
-def test_what_names_a_person_is_seen(text: str, sign: str) -> None:
-    assert sign in looks_like_patient(text)
+def test_identifiers_are_found(text: str, sign: str) -> None:
+    assert sign in find_identifiers(text)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_what_names_a_person_is_seen(text: str, sign: str) -> None:
         "A 3.5-cm mass; T4 0.8; HbA1c 7.2 %; weeks 12 to 16; CD4 count 200-350.",
     ],
 )
-def test_an_exam_question_is_none(text: str) -> None:
-    assert looks_like_patient(text) == []
+def test_exam_questions_have_no_identifiers(text: str) -> None:
+    assert find_identifiers(text) == []
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_an_exam_question_is_none(text: str) -> None:
         ("", None),
     ],
 )
-def test_the_letter_a_text_names(text: str, letter: str | None) -> None:
-    assert spoken_letter(text, dict.fromkeys("ABCD", "drug"), "letter") == letter
+def test_mentioned_letter(text: str, letter: str | None) -> None:
+    assert mentioned_option(text, dict.fromkeys("ABCD", "drug"), "letter") == letter
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,6 @@ def test_the_letter_a_text_names(text: str, letter: str | None) -> None:
         ("", None),
     ],
 )
-def test_the_option_a_text_names_where_no_letters_were_shown(text: str, letter: str | None) -> None:
+def test_mentioned_option_text(text: str, letter: str | None) -> None:
     options = {"A": "atropine", "B": "vitamin K", "C": "acetylcysteine", "D": "vitamin K antagonist"}
-    assert spoken_letter(text, options, "text") == letter
+    assert mentioned_option(text, options, "text") == letter

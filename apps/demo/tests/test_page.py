@@ -1,4 +1,4 @@
-"""The page in a real browser, on a real (tiny) model: what only a browser can show."""
+"""Compare in a real browser, with a tiny real model."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from medalpaca_data.exams.exam import Exam
 from medalpaca_data.exams.item import Item
 from medalpaca_data.exams.prompts import exam_prompt
+from medalpaca_demo.models import check_pair
 
 pytestmark = pytest.mark.browser
 
@@ -56,49 +57,41 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(pair: tuple[Path, Path]) -> Iterator[Site]:
-    from medalpaca_demo.app import build_app
-    from medalpaca_demo.models import check_pair, load_engine
-
-    checked = check_pair(*pair)
-    engine = load_engine(checked)
+def site(pair: tuple[Path, Path], loaded_engine: Any, open_page: Any) -> Iterator[Site]:
     exam = Exam(name="three <b>", items=ITEMS, excluded=(), read=3, sha256="0" * 64, source_sha256="0" * 64)
-    page, settings = build_app(engine, checked, exam, "letter", max_new_tokens=400)
-    _, url, _ = page.launch(prevent_thread_lock=True, **settings)
-    yield Site(url, engine, ITEMS)
-    page.close()
-    engine.close()
+    with open_page(loaded_engine, check_pair(*pair), exam, max_new_tokens=400) as url:
+        yield Site(url, loaded_engine, ITEMS)
 
 
 @pytest.fixture
 def tab(site: Site, visit: Any) -> Iterator[Any]:
-    """A fresh visitor."""
+    """The page in a new browser session."""
     with visit(site.url) as tab:
         yield tab
 
 
 @pytest.fixture
 def phone(site: Site, visit: Any) -> Iterator[Any]:
-    """A fresh visitor with a telephone."""
+    """The page on a phone."""
     with visit(site.url, viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True) as tab:
         yield tab
 
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Answers that take seconds, so that there is something to stop; and when each token of them came."""
-    came: list[float] = []
-    from medalpaca_demo.inference import FanOut
+    """Slow down the answers to some seconds, and return the time of each token."""
+    times: list[float] = []
+    from medalpaca_demo.inference import BatchStreamer
 
-    take = FanOut._take
+    take = BatchStreamer._take
 
-    def take_slowly(self: FanOut, tokens: list[int]) -> None:
+    def take_slowly(self: BatchStreamer, tokens: list[int]) -> None:
         time.sleep(0.02)
-        came.extend([time.monotonic()] * len(tokens))
+        times.extend([time.monotonic()] * len(tokens))
         take(self, tokens)
 
-    monkeypatch.setattr(FanOut, "_take", take_slowly)
-    return came
+    monkeypatch.setattr(BatchStreamer, "_take", take_slowly)
+    return times
 
 
 def compare(tab: Any) -> None:
@@ -113,35 +106,35 @@ def idle(engine: Any, seconds: float = 5.0) -> bool:
     return not engine.busy
 
 
-def test_both_sides_answer_and_the_bars_are_the_engines_numbers(site: Site, tab: Any) -> None:
-    from medalpaca_demo.job import ARMS, Request
+def test_answers_and_bars_equal_the_engine(site: Site, tab: Any) -> None:
+    from medalpaca_demo.job import SIDES, Request
 
     compare(tab)
     question = exam_prompt(site.items[0], "letter")
     job = site.engine.submit(
         Request(prompt=question.prompt, choices=question.choices, scoring="letter", max_new_tokens=400)
     )
-    result = list(job.watch(every=0))[-1]
-    for arm in ARMS:
-        card = tab.page.locator(f".mp-answer.mp-{arm}")
+    result = list(job.watch(interval=0))[-1]
+    for side in SIDES:
+        card = tab.page.locator(f".mp-answer.mp-{side}")
         assert card.get_attribute("data-state") == "done"
         shown = re.sub(r"\s+", " ", card.locator(".mp-text").inner_text()).strip()
-        assert shown == re.sub(r"\s+", " ", result.answers[arm].text).strip()
-        assert f"{result.answers[arm].tokens} tokens" in card.locator(".mp-meta").inner_text()
-        cells = tab.page.locator(f".mp-bars td.mp-{arm}").all()
+        assert shown == re.sub(r"\s+", " ", result.answers[side].text).strip()
+        assert f"{result.answers[side].tokens} tokens" in card.locator(".mp-meta").inner_text()
+        cells = tab.page.locator(f".mp-bars td.mp-{side}").all()
         shares = [float(cell.get_attribute("data-share")) for cell in cells]
-        assert shares == pytest.approx(list(result.scores[arm].shares), abs=1e-6)
+        assert shares == pytest.approx(list(result.scores[side].shares), abs=1e-6)
         widths = [
             float(re.findall(r"[\d.]+", cell.locator(".mp-bar").get_attribute("style"))[0]) for cell in cells
         ]
         assert widths == pytest.approx([100 * share for share in shares], abs=0.01)
-        assert [cell.locator(".mp-mark").count() for cell in cells].index(1) == result.scores[arm].chosen
+        assert [cell.locator(".mp-mark").count() for cell in cells].index(1) == result.scores[side].chosen
     letters = [cell.inner_text() for cell in tab.page.locator(".mp-letter").all()]
     assert letters == list("ABCDE")
-    assert "key" in tab.page.locator("tr.mp-key").inner_text()
+    assert "correct" in tab.page.locator("tr.mp-key").inner_text()
 
 
-def test_nothing_is_left_in_the_browser(site: Site, tab: Any) -> None:
+def test_nothing_is_stored_in_the_browser(site: Site, tab: Any) -> None:
     compare(tab)
     left = tab.page.evaluate(
         "async () => [localStorage.length, sessionStorage.length, (await indexedDB.databases()).length]"
@@ -165,7 +158,7 @@ def test_a_script_in_a_question_is_shown_and_not_run(tab: Any) -> None:
     assert tab.page.locator(".mp-stem script, .mp-stem img, .mp-bars img, .mp-prompt img").count() == 0
 
 
-def test_the_keyboard_alone_is_enough(site: Site, tab: Any, slow: list[float]) -> None:
+def test_compare_works_by_keyboard(site: Site, tab: Any, slow: list[float]) -> None:
     tab.page.keyboard.press("k")
     tab.page.locator(".mp-stem", has_text="anterior wall").wait_for()
     assert tab.page.locator("#mp-number input").input_value() == "3"
@@ -179,7 +172,7 @@ def test_the_keyboard_alone_is_enough(site: Site, tab: Any, slow: list[float]) -
     assert idle(site.engine)
 
 
-def test_number_and_list_lead_to_a_question(tab: Any) -> None:
+def test_number_and_list_open_a_question(tab: Any) -> None:
     tab.page.locator("#mp-number input").fill("3")
     tab.page.locator("#mp-number input").press("Enter")
     tab.page.locator(".mp-stem", has_text="anterior wall").wait_for()
@@ -189,14 +182,14 @@ def test_number_and_list_lead_to_a_question(tab: Any) -> None:
 
 
 @pytest.mark.parametrize("how", ["close", "leave", "next"])
-def test_leaving_frees_the_engine(site: Site, tab: Any, slow: list[float], how: str) -> None:
+def test_leaving_the_question_frees_the_engine(site: Site, tab: Any, slow: list[float], how: str) -> None:
     tab.page.locator("#mp-compare").click()
     tab.page.locator(".mp-answer.mp-base[data-state=streaming]").wait_for()
     if how == "next":
         tab.page.keyboard.press("j")
         tab.page.locator(".mp-stem", has_text="pwned").wait_for()
         assert idle(site.engine)
-        tab.page.wait_for_timeout(300)  # nothing may arrive any more
+        tab.page.wait_for_timeout(300)  # no late update may arrive
         assert tab.page.locator("#mp-line .mp-status").get_attribute("data-state") == "idle"
         assert tab.page.locator(".mp-answer[data-state=idle]").count() == 2
     else:
@@ -204,10 +197,10 @@ def test_leaving_frees_the_engine(site: Site, tab: Any, slow: list[float], how: 
         tab.page.close() if how == "close" else tab.page.goto("about:blank")
         assert idle(site.engine)
         assert sum(when > left for when in slow) <= 50  # of 800
-        tab.complaints.clear()  # a stream cut off by leaving is one, and is what this test does
+        tab.complaints.clear()  # leaving the page aborts its stream, which the console reports
 
 
-def test_an_engine_error_is_said(site: Site, tab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_too_long_question_is_shown(site: Site, tab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(site.engine, "max_length", 10)
     tab.page.locator("#mp-compare").click()
     line = tab.page.locator(".mp-status[data-state=failed]")
@@ -216,7 +209,7 @@ def test_an_engine_error_is_said(site: Site, tab: Any, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("question", [1, 2])
-def test_a_phone_needs_no_sideways_scroll(phone: Any, question: int) -> None:
+def test_compare_does_not_scroll_sideways_on_a_phone(phone: Any, question: int) -> None:
     for _ in range(question - 1):
         phone.page.locator("#mp-next").click()
         phone.page.locator(".mp-stem", has_text="pwned").wait_for()

@@ -1,9 +1,10 @@
-"""What quickstart keeps and what it makes again. The walk itself is tested at the root, with everything in it."""
+"""What quickstart keeps, deletes and draws. tests/test_quickstart.py at the root runs all its steps."""
 
 from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,60 +12,91 @@ from rich.console import Console
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.paths import quickstart
-from medalpaca_demo.quickstart import Loop, is_examined, only_one
+from medalpaca_demo.quickstart import QuickstartRun, exclusive_lock, is_evaluated, main
+from medalpaca_demo.result_chart import Counts, Figures, draw_chart, read_figures
+from medalpaca_evalharness.statistics import wilson
+
+CHART = Path(__file__).parents[3] / "docs" / "quickstart.svg"
 
 
 @pytest.fixture
-def loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loop:
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> QuickstartRun:
     monkeypatch.setenv("MEDALPACA_HOME", str(tmp_path))
-    return Loop(1, quickstart(), Console(file=io.StringIO()))
+    return QuickstartRun(1, quickstart(), Console(file=io.StringIO()))
 
 
-def filled(loop: Loop) -> Path:
-    file = loop.places.base / "model.safetensors"
+def write_base(started: QuickstartRun) -> Path:
+    file = started.paths.base / "model.safetensors"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("weights")
     return file
 
 
-def test_what_this_code_and_seed_made_is_kept(loop: Loop) -> None:
-    loop._start_over_if_outdated()
-    file = filled(loop)
-    loop._start_over_if_outdated()
+def test_results_of_the_same_code_and_seed_are_kept(started: QuickstartRun) -> None:
+    started._delete_outdated()
+    file = write_base(started)
+    started._delete_outdated()
     assert file.exists()
 
 
-def test_what_another_seed_made_goes(loop: Loop) -> None:
-    loop._start_over_if_outdated()
-    file = filled(loop)
-    Loop(2, loop.places, loop.console)._start_over_if_outdated()
+def test_results_of_another_seed_are_deleted(started: QuickstartRun) -> None:
+    started._delete_outdated()
+    file = write_base(started)
+    QuickstartRun(2, started.paths, started.console)._delete_outdated()
     assert not file.exists()
-    record = json.loads((loop.places.meadow.parent / "made.json").read_text())
+    record = json.loads((started.paths.meadow.parent / "made.json").read_text())
     assert record["seed"] == 2
-    assert sorted(path.name for path in loop.places.meadow.parent.iterdir()) == ["made.json"]
+    assert sorted(path.name for path in started.paths.meadow.parent.iterdir()) == ["made.json"]
 
 
-def test_what_has_no_record_goes(loop: Loop) -> None:
-    """`train` alone leaves a base there, and a kill half way through deleting may leave anything."""
-    file = filled(loop)
-    loop._start_over_if_outdated()
+def test_files_without_a_record_are_deleted(started: QuickstartRun) -> None:
+    """`train` alone can leave a base there, and an interrupted deletion anything."""
+    file = write_base(started)
+    started._delete_outdated()
     assert not file.exists()
 
 
-def test_half_a_result_is_no_result(loop: Loop) -> None:
-    out = loop.places.results_base / "model"
+def test_an_incomplete_result_does_not_count(started: QuickstartRun) -> None:
+    out = started.paths.results_base / "model"
     out.mkdir(parents=True)
     (out / "results_2026-01-01T00-00-00.json").write_text(json.dumps({"results": {}}))
-    assert not is_examined(loop.places.results_base, loop.places.base, None)
-    assert not is_examined(loop.places.results_tuned, loop.places.base, loop.places.run)
+    assert not is_evaluated(started.paths.results_base, started.paths.base, None)
+    assert not is_evaluated(started.paths.results_tuned, started.paths.base, started.paths.run)
 
 
-def test_two_at_once_are_refused(tmp_path: Path) -> None:
+def test_a_second_quickstart_is_refused(tmp_path: Path) -> None:
     with (
-        only_one(tmp_path),
-        pytest.raises(UserError, match="another quickstart is at work"),
-        only_one(tmp_path),
+        exclusive_lock(tmp_path),
+        pytest.raises(UserError, match="another quickstart is running"),
+        exclusive_lock(tmp_path),
     ):
         pass
-    with only_one(tmp_path):
+    with exclusive_lock(tmp_path):
         pass
+
+
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(UserError, match="--seed -1 is negative; use 0 or more"):
+        main(["--seed", "-1"])
+
+
+def test_the_chart_shows_its_figures() -> None:
+    rows = (Counts("Step 1", 10, 20, 5, 15), Counts("All", 30, 40, 10, 20))
+    svg = draw_chart(Figures("an <exam>", 7, 0.25, rows))
+    assert read_figures(svg) == Figures("an <exam>", 7, 0.25, rows)
+    assert "40 questions fixed, 10 broken" in svg
+    assert "<exam>" not in svg
+    # 510 pixels for 100 %: base 15 and 40, tuned 30 and 70 of 50 and 100.
+    widths = re.findall(r'<rect class="[bu]" [^>]*width="([0-9.]+)"', svg)
+    assert [float(width) for width in widths] == pytest.approx([153, 306, 204, 357])
+    low = 190 + 510 * wilson(70, 100).low
+    assert f"M{low:.1f} " in svg
+    with pytest.raises(ValueError, match="no <metadata>"):
+        read_figures("<svg></svg>")
+
+
+@pytest.mark.skipif(not CHART.is_file(), reason="outside the repository")
+def test_the_chart_of_the_readme_is_drawn_by_this_code() -> None:
+    """tests/test_quickstart.py compares its figures with those of a new quickstart."""
+    svg = CHART.read_text(encoding="utf-8")
+    assert draw_chart(read_figures(svg)) == svg

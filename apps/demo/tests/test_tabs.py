@@ -1,24 +1,28 @@
-"""Every tab in a real browser, on a real (tiny) pair with a real examination."""
+"""All tabs in a real browser, with a tiny real pair of models and its lm_eval results."""
 
 from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.exam import Exam, load_exam
-from medalpaca_demo.results import Results
+from medalpaca_demo.app import TABS
+from medalpaca_demo.engine import Engine
+from medalpaca_demo.models import check_pair, failed_engine, load_models, unchecked_pair
+from medalpaca_demo.results import Results, load_results
 
 pytestmark = pytest.mark.browser
 
-TABS = ("Compare", "Browse", "Exam", "Leaderboard", "Blind vote", "Own question", "About")
 SECRET = "Which vitamin is lacking in scurvy of xylophonists?"
 
 
@@ -31,19 +35,17 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(pair: tuple[Path, Path], exam_file: Path, examined: tuple[Path, Path]) -> Iterator[Site]:
-    from medalpaca_demo.app import build_app
-    from medalpaca_demo.models import check_pair, load_engine
-    from medalpaca_demo.results import load_results
-
+def site(
+    pair: tuple[Path, Path],
+    exam_file: Path,
+    examined: tuple[Path, Path],
+    loaded_engine: Any,
+    open_page: Any,
+) -> Iterator[Site]:
     checked, exam = check_pair(*pair), load_exam(exam_file)
     results = load_results(*examined, exam, "letter", checked)
-    engine = load_engine(checked)
-    page, settings = build_app(engine, checked, exam, "letter", results=results, max_new_tokens=60)
-    _, url, _ = page.launch(prevent_thread_lock=True, **settings)
-    yield Site(url, engine, exam, results)
-    page.close()
-    engine.close()
+    with open_page(loaded_engine, checked, exam, results=results, max_new_tokens=60) as url:
+        yield Site(url, loaded_engine, exam, results)
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def tab(site: Site, visit: Any) -> Iterator[Any]:
 
 
 def go(page: Any, name: str) -> None:
-    """To a tab, also where it has slid into the menu of a narrow page."""
+    """Open a tab, which may be in the menu of a narrow page."""
     found = page.get_by_role("tab", name=name, exact=True)
     if found.count() and found.first.is_visible():
         found.first.click()
@@ -73,7 +75,7 @@ def go(page: Any, name: str) -> None:
 
 
 def sit_through(page: Any, answers: str = "AB") -> None:
-    """A whole block, by pressing."""
+    """Answer a block of ten questions by clicks."""
     page.locator("#mp-exam [type=submit]").click()
     for n in range(10):
         page.locator("#mp-exam .mp-count p", has_text=f"Question {n + 1} of 10").wait_for()
@@ -90,29 +92,29 @@ def ask_own(page: Any, text: str) -> None:
     page.locator("#mp-own-ask").click()
 
 
-def test_browse_filters_and_leads_to_the_question(site: Site, tab: Any) -> None:
-    from medalpaca_demo.results import Filter, lines, select
+def test_browse_filters_and_opens_a_question(site: Site, tab: Any) -> None:
+    from medalpaca_demo.results import Filter, filter_items, list_items
 
-    page, listed = tab.page, lines(site.exam.items, site.results)
+    page, listed = tab.page, list_items(site.exam.items, site.results)
     go(page, "Browse")
     rows = page.locator("#mp-browse tbody tr")
     assert rows.count() == 30
-    fixed = select(listed, Filter(kind="fixed"))
+    fixed = filter_items(listed, Filter(kind="fixed"))
     page.locator("#mp-browse-form label", has_text="Fixed").click()
     page.locator("#mp-browse", has_text=f"{len(fixed)} of 30 questions").wait_for()
     assert [row.get_attribute("data-item") for row in rows.all()] == [line.item.id for line in fixed]
     page.locator("#mp-browse-form select[name=order]").select_option("down")
-    falling = select(listed, Filter(kind="fixed", order="down"))
+    falling = filter_items(listed, Filter(kind="fixed", order="down"))
     page.locator(f"#mp-browse tbody tr:first-child[data-item={falling[0].item.id}]").wait_for()
     assert [row.get_attribute("data-item") for row in rows.all()] == [line.item.id for line in falling]
     page.locator("#mp-browse-form input[type=search]").fill("zzz")
-    page.get_by_text("No question fits step, subject and search.").wait_for()
+    page.get_by_text("No question matches step, subject and search.").wait_for()
     assert page.locator("#mp-browse-form input[type=search]").evaluate("e => e === document.activeElement")
     page.get_by_role("button", name="Show all").click()
     page.locator("#mp-browse", has_text="30 of 30 questions").wait_for()
     page.wait_for_function("document.querySelector('#mp-browse-form input[type=search]').value === ''")
     page.locator("#mp-browse-form label", has_text="Broken").click()
-    broken = select(listed, Filter(kind="broken"))
+    broken = filter_items(listed, Filter(kind="broken"))
     page.locator("#mp-browse", has_text=f"{len(broken)} of 30").wait_for()
     page.locator("#mp-browse .mp-open").nth(1).click()
     page.locator("#mp-walk", has_text=f"Question 2 of {len(broken)}: broken by tuning").wait_for()
@@ -123,20 +125,20 @@ def test_browse_filters_and_leads_to_the_question(site: Site, tab: Any) -> None:
     page.locator("#mp-walk .mp-walk").wait_for(state="detached")
 
 
-def test_the_bars_are_the_examinations_numbers(site: Site, tab: Any) -> None:
+def test_the_bars_equal_the_logged_results(site: Site, tab: Any) -> None:
     for _ in range(2):
         tab.page.locator("#mp-compare").click()
         tab.page.locator("#mp-line .mp-status[data-state=done]").wait_for()
         item = tab.page.locator("#mp-question [data-item]").get_attribute("data-item")
-        for arm in ("base", "tuned"):
-            cells = tab.page.locator(f"#mp-table td.mp-{arm}").all()
+        for side in ("base", "tuned"):
+            cells = tab.page.locator(f"#mp-table td.mp-{side}").all()
             shares = [float(cell.get_attribute("data-share")) for cell in cells]
-            assert shares == pytest.approx(list(getattr(site.results, arm)[item].shares), abs=1e-4)
+            assert shares == pytest.approx(list(getattr(site.results, side)[item].shares), abs=1e-4)
         tab.page.keyboard.press("j")
         tab.page.locator("#mp-line .mp-status[data-state=idle]").wait_for()
 
 
-def test_a_link_carries_ids_only_and_leads_back(site: Site, visit: Any) -> None:
+def test_links_contain_ids_only_and_restore_the_page(site: Site, visit: Any) -> None:
     with visit(site.url + "?q=case-07&tab=compare") as tab:
         tab.page.locator("#mp-question [data-item=case-07]").wait_for()
         tab.page.keyboard.press("j")
@@ -149,7 +151,7 @@ def test_a_link_carries_ids_only_and_leads_back(site: Site, visit: Any) -> None:
         tab.page.locator("#mp-vote .mp-notice").wait_for()
 
 
-def test_the_leaderboard_leads_to_its_questions(site: Site, tab: Any) -> None:
+def test_a_leaderboard_row_opens_its_questions(site: Site, tab: Any) -> None:
     go(tab.page, "Leaderboard")
     assert "fixed" in tab.page.locator("#mp-leaderboard .mp-lead").inner_text()
     tab.page.locator("#mp-leaderboard [data-act=subject]").first.click()
@@ -157,8 +159,8 @@ def test_the_leaderboard_leads_to_its_questions(site: Site, tab: Any) -> None:
     assert tab.page.locator("#mp-browse-form select[name=subject]").input_value() != ""
 
 
-def test_no_key_and_no_choice_reaches_the_page_before_handing_in(site: Site, tab: Any) -> None:
-    from medalpaca_demo.tabs.exam import question
+def test_no_correct_answer_reaches_the_page_before_handing_in(site: Site, tab: Any) -> None:
+    from medalpaca_demo.tabs.exam import question_page
 
     page = tab.page
     go(page, "Exam")
@@ -166,18 +168,18 @@ def test_no_key_and_no_choice_reaches_the_page_before_handing_in(site: Site, tab
     page.locator("#mp-exam .mp-options").wait_for()
     shown = page.locator("#mp-exam").inner_html()
     assert not re.search(r"mp-right|mp-wrong|mp-key|mp-badge|data-share|\u2713|chosen", shown)
-    assert "key" not in page.locator("#mp-exam").inner_text().lower()
-    # Of two items that differ in the key alone, the page is the same.
+    assert "correct" not in page.locator("#mp-exam").inner_text().lower()
+    # The page is the same for two items that differ in the correct answer only.
     from dataclasses import replace
 
-    from medalpaca_demo.context import Scene, Visits
-    from medalpaca_demo.tabs.exam import sit
+    from medalpaca_demo.context import Context, Sessions
+    from medalpaca_demo.tabs.exam import start_session
 
     def sheet(answer: str) -> str:
         item = replace(site.exam.items[0], answer=answer)
         exam = replace(site.exam, items=(item,))
-        scene = Scene(site.engine, None, exam, "letter", site.results, Visits(site.engine), 9)  # type: ignore[arg-type]
-        return question(scene, sit((item,), 10, "", False, 0.0, 1), 0.0)
+        context = Context(site.engine, None, exam, "letter", site.results, Sessions(site.engine), 9)  # type: ignore[arg-type]
+        return question_page(context, start_session((item,), 10, "", False, 0.0, 1), 0.0)
 
     assert sheet("A") == sheet("B")
 
@@ -191,16 +193,16 @@ def test_a_block_is_answered_and_scored(site: Site, tab: Any) -> None:
     assert len(asked) == 10
     right = sum(items[name].answer == "A" for name in asked)
     models = {
-        arm: sum(
-            list(items[name].options)[getattr(site.results, arm)[name].chosen] == items[name].answer
+        side: sum(
+            list(items[name].options)[getattr(site.results, side)[name].chosen] == items[name].answer
             for name in asked
         )
-        for arm in ("base", "tuned")
+        for side in ("base", "tuned")
     }
     said = page.locator("#mp-exam h2").first.inner_text()
     assert said == f"You {right} of 10, base {models['base']}, fine-tuned {models['tuned']}"
     with page.expect_download() as saving:
-        page.get_by_role("button", name="Save this sitting (JSON)").click()
+        page.get_by_role("button", name="Save these answers (JSON)").click()
     saved = json.loads(Path(saving.value.path()).read_text())
     assert [answer["id"] for answer in saved["answers"]] == asked
     assert "rash" not in json.dumps(saved)
@@ -208,8 +210,8 @@ def test_a_block_is_answered_and_scored(site: Site, tab: Any) -> None:
     page.locator(f"#mp-question [data-item={asked[3]}]").wait_for()
 
 
-def test_quick_fingers_lose_no_answer(site: Site, tab: Any) -> None:
-    """Keys pressed without waiting for the page: every pick and every step counts, in order."""
+def test_fast_key_presses_are_all_counted(site: Site, tab: Any) -> None:
+    """Keys pressed without waiting for the page all count, in order."""
     go(tab.page, "Exam")
     tab.page.locator("#mp-exam [type=submit]").click()
     tab.page.locator("#mp-exam .mp-options").wait_for()
@@ -217,28 +219,28 @@ def test_quick_fingers_lose_no_answer(site: Site, tab: Any) -> None:
         for key in "bj":
             tab.page.keyboard.press(key)
             tab.page.wait_for_timeout(40)
-    tab.page.locator("#mp-exam .mp-count p", has_text="Question 5 of 10 · 6 open").wait_for()
+    tab.page.locator("#mp-exam .mp-count p", has_text="Question 5 of 10 · 6 unanswered").wait_for()
 
 
-def test_without_results_a_block_is_rated_by_the_models_now(site: Site) -> None:
-    """The same choices as the examination's."""
-    from medalpaca_demo.context import Scene, Visits
-    from medalpaca_demo.job import ARMS
-    from medalpaca_demo.tabs.exam import choices, sit
+def test_without_results_the_models_score_the_block(site: Site) -> None:
+    """The choices equal those of the results."""
+    from medalpaca_demo.context import Context, Sessions
+    from medalpaca_demo.job import SIDES
+    from medalpaca_demo.tabs.exam import find_model_choices, start_session
 
-    visits = Visits(site.engine)
-    sitting = sit(site.exam.items, 10, "", False, 0.0, 3).end(9.0)
-    empty = Scene(site.engine, None, site.exam, "letter", Results(), visits, 9)  # type: ignore[arg-type]
-    full = Scene(site.engine, None, site.exam, "letter", site.results, visits, 9)  # type: ignore[arg-type]
-    visitor: Any = SimpleNamespace(session_hash="somebody", username=None)
-    *waiting, last = choices(empty, sitting, visitor)
+    sessions = Sessions(site.engine)
+    exam_session = start_session(site.exam.items, 10, "", False, 0.0, 3).end(9.0)
+    empty = Context(site.engine, None, site.exam, "letter", Results(), sessions, 9)  # type: ignore[arg-type]
+    full = Context(site.engine, None, site.exam, "letter", site.results, sessions, 9)  # type: ignore[arg-type]
+    visitor: Any = SimpleNamespace(session_hash="session", username=None)
+    *waiting, last = find_model_choices(empty, exam_session, visitor)
     assert [done for done, *_ in waiting] == list(range(10))
-    (examined,) = choices(full, sitting, visitor)
+    (examined,) = find_model_choices(full, exam_session, visitor)
     assert last == examined
-    assert set(last[1] or ()) == set(ARMS)
+    assert set(last[1] or ()) == set(SIDES)
 
 
-def test_a_timed_block_ends_by_itself(site: Site, tab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timed_block_ends_when_time_is_up(site: Site, tab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from medalpaca_demo.tabs import exam
 
     monkeypatch.setattr(exam, "SECONDS_PER_QUESTION", 0.2)
@@ -249,31 +251,29 @@ def test_a_timed_block_ends_by_itself(site: Site, tab: Any, monkeypatch: pytest.
     tab.page.locator("#mp-exam h2", has_text="You 0 of 10").wait_for()
 
 
-def overhear(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Everything that the server streams to a page from now on."""
-    from medalpaca_demo.access import Shield
+def record_streams(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Record everything that the server streams to pages from now on."""
+    from medalpaca_demo.access import SecurityHeaders
 
-    heard: list[bytes] = []
-    original = Shield.__call__
+    sent: list[bytes] = []
+    original = SecurityHeaders.__call__
 
-    async def listen(self: Shield, scope: Any, receive: Any, send: Any) -> None:
+    async def call(self: SecurityHeaders, scope: Any, receive: Any, send: Any) -> None:
         async def keep(message: Any) -> None:
             if "queue/data" in scope.get("path", ""):
-                heard.append(message.get("body", b""))
+                sent.append(message.get("body", b""))
             await send(message)
 
         await original(self, scope, receive, keep)
 
-    monkeypatch.setattr(Shield, "__call__", listen)
-    return heard
+    monkeypatch.setattr(SecurityHeaders, "__call__", call)
+    return sent
 
 
-def test_names_come_with_the_vote_and_not_before(
-    site: Site, tab: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_names_are_sent_only_after_the_vote(site: Site, tab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tab.page
     go(page, "Blind vote")
-    streams = overhear(monkeypatch)
+    streams = record_streams(monkeypatch)
     page.locator("#mp-vote-start").wait_for()
     page.locator("#mp-vote-start").click()
     page.locator("#mp-vote-right .mp-answer[data-state=done]").wait_for()
@@ -283,12 +283,12 @@ def test_names_come_with_the_vote_and_not_before(
         for name in ("mp-vote", "mp-vote-question", "mp-vote-left", "mp-vote-right")
     )
     page.wait_for_timeout(300)
-    heard = b"".join(streams).decode()
-    for text in (panel, heard):
+    sent = b"".join(streams).decode()
+    for text in (panel, sent):
         assert not re.search(r"\b(base|tuned|fine-tuned|run@)", text, re.I)
         assert "tok/s" not in text
         assert "data-share" not in text
-    assert "Left answer" in heard
+    assert "Left answer" in sent
     page.keyboard.press("3")
     card = page.locator("#mp-vote .mp-card")
     card.wait_for()
@@ -305,26 +305,26 @@ def test_names_come_with_the_vote_and_not_before(
     page.locator("#mp-vote", has_text="1 vote so far").wait_for()
 
 
-def test_ones_own_question_is_rated_answered_and_not_kept(site: Site, tab: Any) -> None:
+def test_own_question_is_scored_and_answered(site: Site, tab: Any) -> None:
     page = tab.page
     go(page, "Own question")
     ask_own(page, f"{SECRET}\nA. Vitamin A\nB. Vitamin C\nAnswer: B")
     page.locator("#mp-own-line .mp-status[data-state=done]").wait_for()
-    assert "Key: B." in page.locator("#mp-own-line").inner_text()
+    assert "Correct answer: B." in page.locator("#mp-own-line").inner_text()
     assert page.locator("#mp-own-table tbody tr").count() == 2
     ask_own(page, SECRET)
     page.locator("#mp-own-table table").wait_for(state="detached")
     page.locator("#mp-own-line .mp-status[data-state=done]").wait_for()
-    for text, says in (
+    for text, expected in (
         ("", "Type or paste"),
         ("word " * 4100, "Too long: "),
         ("w " * 3000, "question too long"),
     ):
         ask_own(page, text)
-        page.locator("#mp-own, #mp-own-line", has_text=says).first.wait_for()
+        page.locator("#mp-own, #mp-own-line", has_text=expected).first.wait_for()
 
 
-def test_patient_data_is_warned_of_before_anything_is_asked(site: Site, tab: Any) -> None:
+def test_identifiers_cause_a_warning_before_any_answer(site: Site, tab: Any) -> None:
     page = tab.page
     go(page, "Own question")
     ask_own(page, "Mr. Meier, born 3.4.1956, has fever. What now?")
@@ -339,16 +339,16 @@ def test_patient_data_is_warned_of_before_anything_is_asked(site: Site, tab: Any
     page.locator("#mp-own-line .mp-status[data-state=done]").wait_for()
 
 
-def test_a_full_tour_leaves_nothing_anywhere(
+def test_nothing_is_stored_after_a_full_tour(
     site: Site, tab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Requests to other machines are counted by the fixture; here what browser and disk hold afterwards."""
+    """Check the storage of browser and disk. The fixture checks for requests to other machines."""
     import tempfile
 
     page, began = tab.page, time.time()
     page.locator("#mp-compare").click()
     page.locator("#mp-line .mp-status[data-state=done]").wait_for()
-    for name in TABS[1:4]:
+    for name in ("Browse", "Exam", "Leaderboard"):
         go(page, name)
     go(page, "Exam")
     sit_through(page)
@@ -376,7 +376,7 @@ def test_a_full_tour_leaves_nothing_anywhere(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_of_ours(site: Site, visit: Any, theme: str) -> None:
+def test_axe_finds_no_violation(site: Site, visit: Any, theme: str) -> None:
     module = pytest.importorskip("axe_playwright_python.sync_playwright")
     axe = module.Axe()
     with visit(site.url, color_scheme=theme) as tab:
@@ -384,8 +384,8 @@ def test_axe_finds_nothing_of_ours(site: Site, visit: Any, theme: str) -> None:
         page.emulate_media(reduced_motion="reduce")
 
         def check(name: str) -> None:
-            page.wait_for_timeout(250)  # colours fade in
-            # Themes differ in colours alone.
+            page.wait_for_timeout(250)  # wait for the transition of colours
+            # The themes differ in colours only.
             tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
             rules = {"runOnly": tags if theme == "light" else ["color-contrast"]}
             for violation in axe.run(page, options=rules).response["violations"]:
@@ -395,11 +395,11 @@ def test_axe_finds_nothing_of_ours(site: Site, visit: Any, theme: str) -> None:
 
         page.locator("#mp-compare").click()
         page.locator("#mp-line .mp-status[data-state=done]").wait_for()
-        for name in TABS:
+        for name in TABS.values():
             go(page, name)
             check(name)
         go(page, "Browse")
-        page.locator("#mp-browse-form label", has_text="Not parsed").click()
+        page.locator("#mp-browse-form label", has_text="No answer").click()
         page.locator("#mp-browse .mp-notice").wait_for()
         check("Browse, none")
         go(page, "Exam")
@@ -425,7 +425,7 @@ def test_axe_finds_nothing_of_ours(site: Site, visit: Any, theme: str) -> None:
         assert found == []
 
 
-def test_the_keyboard_alone_walks_through_every_tab(site: Site, tab: Any) -> None:
+def test_every_tab_works_by_keyboard(site: Site, tab: Any) -> None:
     page, press = tab.page, tab.page.keyboard.press
 
     def focus(selector: str, key: str = "Tab", most: int = 120) -> None:
@@ -480,10 +480,10 @@ def test_the_keyboard_alone_walks_through_every_tab(site: Site, tab: Any) -> Non
     assert page.locator(".mp-help[open]").count() == 1
 
 
-def test_a_phone_scrolls_one_way_on_every_tab(site: Site, visit: Any) -> None:
+def test_no_tab_scrolls_sideways_on_a_phone(site: Site, visit: Any) -> None:
     with visit(site.url, viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True) as tab:
         page = tab.page
-        for name in TABS:
+        for name in TABS.values():
             go(page, name)
             assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
             assert page.locator(".mp-purpose", has_text="not for clinical use").is_visible()
@@ -492,8 +492,8 @@ def test_a_phone_scrolls_one_way_on_every_tab(site: Site, visit: Any) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_the_page_is_light(site: Site, visit: Any, browser: Any) -> None:
-    """What a first visit transfers, without the browser's cache."""
+def test_the_page_is_small(site: Site, visit: Any, browser: Any) -> None:
+    """Size of the first visit with an empty browser cache."""
     context = browser.new_context()
     page = context.new_page()
     session = context.new_cdp_session(page)
@@ -507,22 +507,14 @@ def test_the_page_is_light(site: Site, visit: Any, browser: Any) -> None:
     assert 100 < sum(sizes) / 1024 < 400
 
 
-def test_without_results_and_with_wrong_ones_the_page_says_so_and_goes_on(
-    site: Site, visit: Any, pair: tuple[Path, Path], examined: tuple[Path, Path]
+def test_missing_and_wrong_results_are_explained(
+    site: Site, visit: Any, pair: tuple[Path, Path], examined: tuple[Path, Path], open_page: Any
 ) -> None:
-    from dataclasses import replace
-
-    from medalpaca_data.core.errors import UserError
-    from medalpaca_demo.app import build_app
-    from medalpaca_demo.models import check_pair, no_engine, unchecked_pair
-    from medalpaca_demo.results import load_results
-
     checked = check_pair(*pair)
     other = replace(site.exam, sha256="f" * 64)
     wrong = load_results(*examined, other, "letter", checked)
-    page, settings = build_app(site.engine, checked, other, "letter", results=wrong, max_new_tokens=9)
-    _, url, _ = page.launch(prevent_thread_lock=True, **settings)
-    with visit(url) as tab:
+    page = open_page(site.engine, checked, other, results=wrong, max_new_tokens=9)
+    with page as url, visit(url) as tab:
         go_to = tab.page.get_by_role("tab", name="Browse", exact=True)
         go_to.click()
         said = tab.page.locator("#mp-browse .mp-notice[data-state=failed]")
@@ -531,54 +523,43 @@ def test_without_results_and_with_wrong_ones_the_page_says_so_and_goes_on(
         tab.page.get_by_role("tab", name="Compare", exact=True).click()
         tab.page.locator("#mp-compare").click()
         tab.page.locator("#mp-line .mp-status[data-state=done]").wait_for()
-    page.close()
 
-    broken = no_engine(UserError("run: adapter of another base: trained on x (aaaa), given y (bbbb)"))
-    page, settings = build_app(broken, unchecked_pair(*pair), site.exam, "letter", results=site.results)
-    _, url, _ = page.launch(prevent_thread_lock=True, **settings)
-    with visit(url) as tab:
+    broken = failed_engine(UserError("run: adapter of another base: trained on x (aaaa), given y (bbbb)"))
+    page = open_page(broken, unchecked_pair(*pair), site.exam, results=site.results)
+    with page as url, visit(url) as tab:
         banner = tab.page.locator(".mp-banner[data-state=failed]")
         banner.wait_for()
         assert "trained on x (aaaa), given y (bbbb)" in banner.inner_text()
         tab.page.locator("#mp-compare").click()
         tab.page.locator("#mp-line .mp-status[data-state=failed]", has_text="another base").wait_for()
         go(tab.page, "Leaderboard")
-    page.close()
     broken.close()
 
 
-def test_while_the_models_load_the_page_says_so_and_questions_wait(site: Site, visit: Any, pair: Any) -> None:
-    import threading
-
-    from medalpaca_demo.app import build_app
-    from medalpaca_demo.engine import Engine
-    from medalpaca_demo.models import check_pair, load_arms
-
-    go_on = threading.Event()
+def test_questions_wait_while_the_models_load(site: Site, visit: Any, pair: Any, open_page: Any) -> None:
+    loaded = threading.Event()
     checked = check_pair(*pair)
 
     def load_late() -> Any:
-        go_on.wait(30)
-        return load_arms(checked)
+        loaded.wait(30)
+        return load_models(checked)
 
     engine = Engine(load_late)
-    page, settings = build_app(engine, checked, site.exam, "letter", max_new_tokens=9)
-    _, url, _ = page.launch(prevent_thread_lock=True, **settings)
-    with visit(url) as tab:
+    page = open_page(engine, checked, site.exam, max_new_tokens=9)
+    with page as url, visit(url) as tab:
         tab.page.locator(".mp-banner[data-state=loading]", has_text="Loading the models").wait_for()
         tab.page.locator("#mp-compare").click()
         tab.page.locator("#mp-line .mp-status[data-state=waiting]").wait_for()
-        go_on.set()
+        loaded.set()
         tab.page.locator("#mp-line .mp-status[data-state=done]").wait_for()
         tab.page.locator(".mp-banner").wait_for(state="detached")
         go_to = tab.page.get_by_role("tab", name="Browse", exact=True)
         go_to.click()
-        tab.page.locator("#mp-browse", has_text="No examination results were given").wait_for()
-    page.close()
+        tab.page.locator("#mp-browse", has_text="The page was started without results").wait_for()
     engine.close()
 
 
-def test_an_engine_killed_in_an_answer_is_said_and_answers_again(
+def test_an_engine_error_is_shown_and_the_next_question_answered(
     site: Site, tab: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(rows: Any) -> None:
@@ -589,12 +570,12 @@ def test_an_engine_killed_in_an_answer_is_said_and_answers_again(
         tab.page.locator("#mp-compare").click()
         line = tab.page.locator("#mp-line .mp-status[data-state=failed]")
         line.wait_for()
-        assert "was started again" in line.inner_text()
+        assert "(SystemExit); ask again" in line.inner_text()
     tab.page.locator("#mp-compare").click()
     tab.page.locator("#mp-line .mp-status[data-state=done]").wait_for()
 
 
-def test_a_full_queue_is_said(site: Site, tab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_queue_is_shown(site: Site, tab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(site.engine, "_max_waiting", 0)
     tab.page.locator("#mp-compare").click()
     tab.page.locator("#mp-line .mp-status[data-state=failed]", has_text="try again in a minute").wait_for()

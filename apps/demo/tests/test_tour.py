@@ -1,4 +1,4 @@
-"""The whole tour, from command line to browser: nothing is left anywhere, and nothing leaves; and both can be seen."""
+"""A tour of the whole page: no file contains the question, and nothing is sent; each check also has a counter-test."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ CANARY = script().CANARY
 
 @pytest.fixture
 def where() -> Iterator[Path]:
-    """Short enough for the name of a socket, which pytest's own directories are not."""
+    """A directory whose path is short enough for a Unix socket, unlike pytest's own."""
     with tempfile.TemporaryDirectory(prefix="tour-") as folder:
         yield Path(folder)
 
 
 @pytest.fixture
 def take_tour(chromium: tuple[str, list[str]]) -> Callable[..., dict[str, Any]]:
-    """`take_tour(where, arguments)`."""
+    """Return `take_tour(where, arguments)`."""
     return partial(_take_tour, chromium)
 
 
@@ -54,7 +54,7 @@ def _take_tour(
     before: tuple[str, ...] = (),
     **switches: str,
 ) -> dict[str, Any]:
-    """What the tour found; `before` are words before the command."""
+    """Run tour.py and return its outcome; `before` are words before the command."""
     settings = {
         "where": str(where),
         "arguments": [str(argument) for argument in arguments],
@@ -63,7 +63,7 @@ def _take_tour(
         "flags": chromium[1],
     }
     (where / "settings.json").write_text(json.dumps(settings))
-    # The command must set its own switches: those of this test process would hide that it forgot one.
+    # Without the switches of this test process, to check that the command sets its own.
     environment = {name: value for name, value in os.environ.items() if name not in SWITCHES}
     done = subprocess.run(
         [*before, sys.executable, str(SCRIPT), "all", str(where / "settings.json")],
@@ -77,8 +77,8 @@ def _take_tour(
     return found
 
 
-def places_with(word: str, where: Path) -> list[str]:
-    """Files below `where` that hold the word, as text in any usual way to write it."""
+def files_with(word: str, where: Path) -> list[str]:
+    """Return the files below `where` that contain the word in UTF-8 or UTF-16."""
     forms = [word.encode(), word.encode("utf-16-le"), word.encode("utf-16-be")]
     found = []
     for file in (file for file in where.rglob("*") if file.is_file() and not file.is_symlink()):
@@ -99,7 +99,7 @@ def endpoint_url(pair: tuple[Path, Path]) -> Iterator[str]:
     server.wait()
 
 
-def test_the_question_is_nowhere_afterwards(
+def test_no_file_or_log_contains_the_question(
     take_tour: Callable[..., dict[str, Any]],
     pair: tuple[Path, Path],
     exam_file: Path,
@@ -113,29 +113,29 @@ def test_the_question_is_nowhere_afterwards(
     assert found["outside"] == []
     assert found["lookups"] == []
     assert found["code"] == 130
-    assert places_with(CANARY, where) == []
+    assert files_with(CANARY, where) == []
     assert CANARY not in (tmp_path / "log").read_text()
     assert (tmp_path / "log").read_text().count('"asked"') > 8
     said = (where / "stderr").read_text()
-    assert "ValueError: (its text is withheld)" in said  # the page did crash
+    assert "ValueError: (its text is withheld)" in said  # the forced errors have occurred
     assert "Traceback" in said
 
 
-def test_a_question_that_was_left_is_found(
+def test_a_leaked_question_is_detected(
     take_tour: Callable[..., dict[str, Any]], pair: tuple[Path, Path], exam_file: Path, where: Path
 ) -> None:
-    """The test above can fail: with errors' texts let through, the forced ones stand in the log."""
+    """Counter-test: with error texts, the forced errors write the question to stderr."""
     arguments = ["--base", pair[0], "--adapter", pair[1], "--exam", exam_file]
     found = take_tour(where, arguments, TOUR_LOUD="1")
     assert found["code"] == 130
-    assert places_with(CANARY, where) == ["stderr"]
+    assert files_with(CANARY, where) == ["stderr"]
     (where / "disk" / "tmp" / "kept").write_bytes(b"\0" + CANARY.encode("utf-16-le"))
-    assert places_with(CANARY, where / "disk") == ["tmp/kept"]
+    assert files_with(CANARY, where / "disk") == ["tmp/kept"]
 
 
 @pytest.fixture
 def namespace() -> tuple[str, ...]:
-    """Words that run a command in a network of its own, where there is only loopback."""
+    """Words that run a command in a network namespace with loopback only."""
     words = ("unshare", "--map-root-user", "--net", sys.executable, str(SCRIPT), "alone")
     try:
         done = subprocess.run([*words, "true"], capture_output=True, text=True)
@@ -146,7 +146,7 @@ def namespace() -> tuple[str, ...]:
     return words
 
 
-def test_the_tour_needs_no_network(
+def test_the_tour_runs_without_network(
     take_tour: Callable[..., dict[str, Any]],
     pair: tuple[Path, Path],
     exam_file: Path,
@@ -162,14 +162,14 @@ def test_the_tour_needs_no_network(
     assert found["code"] == 130
 
 
-def test_a_planted_look_up_is_seen(
+def test_a_planted_look_up_is_detected(
     take_tour: Callable[..., dict[str, Any]],
     pair: tuple[Path, Path],
     exam_file: Path,
     namespace: tuple[str, ...],
     where: Path,
 ) -> None:
-    """The test above can fail: with the guard off, a look-up that says nothing of itself is seen in two ways."""
+    """Counter-test: without sealing, Python and the kernel both report a planted look-up."""
     arguments = ["--base", pair[0], "--adapter", pair[1], "--exam", exam_file]
     found = take_tour(where, arguments, before=namespace, TOUR_PLANTED="1")
     assert found["lookups"] == [

@@ -1,10 +1,10 @@
-"""A tour of the demo as a user takes it, from the command line to a browser's last tab, with a canary as question.
+"""A tour of the page from the command line to the last tab, with a unique word (canary) in every question.
 
-    python tour.py all SETTINGS.json      start everything, take the tour, write the outcome
-    python tour.py alone COMMAND...       with this network's loopback up, where there is no other
-    python tour.py serve ARGUMENTS...     `demo`, watched, with faults on command
+    python tour.py all SETTINGS.json      start server and browser, take the tour, write the outcome
+    python tour.py alone COMMAND...       bring loopback up in a new network namespace, then run the command
+    python tour.py serve ARGUMENTS...     run `demo` with recorded look-ups and errors on request
 
-What is found is written to files under the settings' `where`; judging it is the tests' business.
+The outcome is written to files in the directory `where` of the settings; test_tour.py checks it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 CANARY = "xylophonists-7f3a"
-ASKED = f"Which vitamin is lacking in scurvy of {CANARY}?"
+QUESTION = f"Which vitamin is lacking in scurvy of {CANARY}?"
 DIES, CRASHES = "the engine dies now", "the page crashes now"
 HERE = Path(__file__).parent
 
@@ -35,7 +35,7 @@ HERE = Path(__file__).parent
 
 
 def serve(arguments: list[str]) -> None:
-    """`demo` in this process. Every name looked up and address called is noted, whatever the guard does with it."""
+    """Run `demo` in this process and record all look-ups and connections, also those that sealing refuses."""
     noted = Path(os.environ["TOUR_LOOKUPS"])
 
     def note(event: str, args: tuple[Any, ...]) -> None:
@@ -50,17 +50,17 @@ def serve(arguments: list[str]) -> None:
     from medalpaca_data.core import offline
 
     if os.environ.get("TOUR_PLANTED"):
-        offline.seal = lambda but=(): offline.go_offline()  # the guard is off
+        offline.seal = lambda but=(): offline.go_offline()  # sealing without effect
         threading.Thread(target=plant).start()
     import medalpaca_demo.audit
 
     if os.environ.get("TOUR_LOUD"):
-        medalpaca_demo.audit.texts_withheld = contextlib.nullcontext
+        medalpaca_demo.audit.hide_error_texts = contextlib.nullcontext
     from medalpaca_data.core.cli import run
     from medalpaca_demo.engine import Engine
     from medalpaca_demo.tabs import own
 
-    publish, read_pasted = Engine._publish, own.read_pasted
+    publish, read_pasted = Engine._publish, own.parse_pasted
 
     def dying(self: Any, rows: Any) -> None:
         for row in rows:
@@ -74,7 +74,7 @@ def serve(arguments: list[str]) -> None:
         return read_pasted(text)
 
     Engine._publish = dying  # type: ignore[method-assign]
-    own.read_pasted = crashing
+    own.parse_pasted = crashing
     from medalpaca_demo.cli import main
 
     sys.argv = ["demo", *arguments]
@@ -82,7 +82,7 @@ def serve(arguments: list[str]) -> None:
 
 
 def plant() -> None:
-    """What a library that calls home does: asks, fails, says nothing."""
+    """Do what a library that reports home does: look up a name, connect, and hide the failure."""
     with contextlib.suppress(OSError):
         socket.getaddrinfo("telemetry.example.org", 443)
     with contextlib.suppress(OSError):
@@ -93,7 +93,7 @@ def plant() -> None:
 
 
 def drive(url: str, profile: Path, chromium: str, flags: list[str]) -> dict[str, Any]:
-    """Every tab, and every way to fail that a visitor can bring about."""
+    """Use every tab, and cause every error that a visitor can cause."""
     from playwright.sync_api import sync_playwright
 
     outside: list[str] = []
@@ -117,10 +117,10 @@ def drive(url: str, profile: Path, chromium: str, flags: list[str]) -> dict[str,
             page.get_by_role("tab", name=name, exact=True).first.click()
 
         def ask(text: str, ends: str) -> None:
-            # The last question's end must not be taken for this one's.
+            # Mark old messages, so that they are not taken for new ones.
             page.evaluate(
-                "for (const said of document.querySelectorAll('#mp-own-line .mp-status, #mp-own .mp-notice'))"
-                " said.dataset.state = 'old'"
+                "for (const old of document.querySelectorAll('#mp-own-line .mp-status, #mp-own .mp-notice'))"
+                " old.dataset.state = 'old'"
             )
             page.locator("#mp-own-text textarea").fill(text)
             page.locator("#mp-own-ask").click()
@@ -144,18 +144,18 @@ def drive(url: str, profile: Path, chromium: str, flags: list[str]) -> dict[str,
         page.locator("#mp-vote .mp-card").wait_for()
         go("Own question")
         line = "#mp-own-line .mp-status"
-        ask(ASKED, f"{line}[data-state=done]")
-        ask(f"{ASKED}\nA. Vitamin A\nB. {CANARY}\nAnswer: B", f"{line}[data-state=done]")
+        ask(QUESTION, f"{line}[data-state=done]")
+        ask(f"{QUESTION}\nA. Vitamin A\nB. {CANARY}\nAnswer: B", f"{line}[data-state=done]")
         ask(f"{CANARY} " * 600, f"{line}[data-state=failed]")
         ask(f"{CANARY} " * 1500, "#mp-own .mp-notice[data-state=failed]")
         ask(f"Mr. Meier of {CANARY}, born 3.4.1956", "#mp-own .mp-notice[data-state=failed]")
-        for fault in ("fault 500", "fault drops"):  # orders to an endpoint; other models read on
-            ask(f"{ASKED} {fault}", f"{line}:is([data-state=done], [data-state=failed])")
-        ask(f"{ASKED} {DIES}", f"{line}[data-state=failed]")
-        page.locator("#mp-own-text textarea").fill(f"{ASKED} {CRASHES}")
+        for fault in ("fault 500", "fault drops"):  # faults of the endpoint; other models ignore these words
+            ask(f"{QUESTION} {fault}", f"{line}:is([data-state=done], [data-state=failed])")
+        ask(f"{QUESTION} {DIES}", f"{line}[data-state=failed]")
+        page.locator("#mp-own-text textarea").fill(f"{QUESTION} {CRASHES}")
         page.locator("#mp-own-ask").click()
         page.locator("[data-testid=toast-body]").first.wait_for()
-        ask(f"{ASKED} again", f"{line}[data-state=done]")
+        ask(f"{QUESTION} again", f"{line}[data-state=done]")
         go("About")
         page.locator("#mp-about dl").wait_for()
         left = page.evaluate(
@@ -166,8 +166,8 @@ def drive(url: str, profile: Path, chromium: str, flags: list[str]) -> dict[str,
     return {"outside": outside, "left": left}
 
 
-def knock(url: str) -> None:
-    """What no page sends: a canary as an option, as a number, as a path, as a link's id."""
+def send_invalid_requests(url: str) -> None:
+    """Send what no page sends: the canary as an option, a number, a path, and a link's id."""
     for index in range(12):
         body = {"fn_index": index, "data": [CANARY] * 3, "session_hash": "tour"}
         with contextlib.suppress(urllib.error.HTTPError, TimeoutError):
@@ -187,11 +187,11 @@ def call(url: str, body: Any = None, seconds: float = 10) -> bytes:
         return answer.read()
 
 
-# ---- both, in a home of their own
+# ---- server and visitor, with directories of their own
 
 
 def everything(settings: dict[str, Any]) -> dict[str, Any]:
-    """Start `demo`, take the tour, end it as a user does."""
+    """Start `demo`, take the tour, and end it with Ctrl-C."""
     where = Path(settings["where"])
     places = {
         "HOME": "home",
@@ -222,12 +222,12 @@ def everything(settings: dict[str, Any]) -> dict[str, Any]:
         )
         try:
             wait_for(where, server)
-            # A browser probes the network by itself, without a request; its share is not counted.
+            # The browser itself probes the network; packets during its run are not counted.
             counted += no_routes()
             profile = where / "profile"
             found = drive(f"http://127.0.0.1:{port}/", profile, settings["chromium"], settings["flags"])
             counted -= no_routes()
-            knock(f"http://127.0.0.1:{port}/")
+            send_invalid_requests(f"http://127.0.0.1:{port}/")
         finally:
             server.send_signal(signal.SIGINT)
             code = server.wait(60)
@@ -244,7 +244,7 @@ def wait_for(where: Path, server: subprocess.Popen[bytes]) -> None:
 
 
 def no_routes() -> int:
-    """Packets that this network's kernel had no way for, of either version of IP: whoever sent them."""
+    """Return the kernel's count of packets without a route, for IPv4 and IPv6, from all processes."""
     names, values = [
         line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if line.startswith("Ip:")
     ]
@@ -255,7 +255,7 @@ def no_routes() -> int:
 
 
 def alone(command: list[str]) -> None:
-    """Bring `lo` up, as `ip link set lo up` would, and become the command."""
+    """Bring `lo` up, as `ip link set lo up` does, and replace this process by the command."""
     request = struct.pack("16sH14x", b"lo", 0)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         flags = struct.unpack("16sH14x", fcntl.ioctl(any_socket, 0x8913, request))[1]  # SIOCGIFFLAGS

@@ -1,16 +1,8 @@
-"""Logging in: how often it may be tried, from where, and not in clear text.
+"""Log-in, lock-out after failed attempts, and the security headers of the web server.
 
-After some failures a name has to wait, and so has an address, twice as long each time. A name that is not there waits
-just like one that is, and what is answered does not tell whether name, password or patience was wrong.
-
-Who may log in: a file of names and Argon2 hashes. Passwords themselves are nowhere.
-
-What the web server refuses and forbids, whatever the page turns out to contain.
-
-The `Host` check stops other sites from reaching this one under a name of theirs (DNS rebinding). The content
-policy makes the browser itself refuse any request to another machine. `no-store` keeps questions out of its
-disk cache. Gradio's routes that take or give files are shut: this page has none, and what is not there cannot be
-talked into reading or keeping anything.
+Names and Argon2 hashes are read from a file; passwords are not stored. After a number of failures, a name or an
+address has to wait, twice as long after each further failure. The answer is the same for an unknown name, a wrong
+password and a locked name.
 """
 
 from __future__ import annotations
@@ -30,21 +22,30 @@ from starlette.exceptions import HTTPException
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.files import read_text
 
-FREE = {"name": 5, "address": 20}  # failures; a hospital's people share an address
-FIRST_SECONDS = 30.0
-LONGEST_SECONDS = 3600.0
-FORGOTTEN_SECONDS = 2 * LONGEST_SECONDS  # without a failure
-MOST = 10_000  # names and addresses remembered
-LONGEST_NAME = 200  # characters remembered of one
-RULE = (
-    f"After {FREE['name']} wrong attempts a name has to wait {FIRST_SECONDS:.0f} seconds, "
+# Failures before the first wait. All users of a hospital may share one address.
+FREE_ATTEMPTS = {"name": 5, "address": 20}
+FIRST_WAIT_SECONDS = 30.0
+LONGEST_WAIT_SECONDS = 3600.0
+# Failures are forgotten after this time without another one.
+FORGET_AFTER_SECONDS = 2 * LONGEST_WAIT_SECONDS
+# Names and addresses in memory.
+MAX_ENTRIES = 10_000
+# Characters of a name that are kept in memory.
+MAX_NAME_LENGTH = 200
+MIN_PASSWORD_LENGTH = 8
+LOGIN_RULE = (
+    f"After {FREE_ATTEMPTS['name']} failed attempts a name has to wait {FIRST_WAIT_SECONDS:.0f} seconds, "
     "and twice as long after each further one."
 )
 
 Check = Callable[[str, str], bool]
 Message = MutableMapping[str, Any]
 Key = tuple[str, str]
+Send = Callable[[Message], Awaitable[None]]
+Receive = Callable[[], Awaitable[Message]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
 
+# Address of the client whose request is being handled; set by `LoginMiddleware`.
 _address: ContextVar[str] = ContextVar("address", default="")
 
 
@@ -56,25 +57,28 @@ class _Failures:
 
 
 class Lockout:
-    """Failures by name and by address, in this process's memory and nowhere else. `clock` gives seconds."""
+    """Counts of failed log-ins by name and by address, in the memory of this process only.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = MOST) -> None:
+    `clock` returns seconds; `max_entries` limits the memory.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, max_entries: int = MAX_ENTRIES) -> None:
         self._clock = clock
-        self._most = most
+        self._max_entries = max_entries
         self._failures: OrderedDict[Key, _Failures] = OrderedDict()
 
     def guard(self, check: Check) -> Check:
-        """`check`, tried only where name and address may. Raises HTTPException 400 as for a wrong password.
+        """Return `check` with lock-out. A locked name or address gets HTTPException 400, as a wrong password.
 
-        Gradio calls it on its event loop, one call after the other: nobody slips in between a look and a count.
+        Gradio calls it in its event loop, one call after the other, so no attempt can come in between.
         """
 
         def guarded(name: str, password: str) -> bool:
-            keys = [("name", name[:LONGEST_NAME]), ("address", _address.get())]
+            keys = [("name", name[:MAX_NAME_LENGTH]), ("address", _address.get())]
             if wait := max(self.wait(key) for key in keys):
                 raise HTTPException(400, "Incorrect credentials.", {"Retry-After": str(int(wait) + 1)})
             if check(name, password):
-                # Not the address too: who has one password must not try the others' for ever.
+                # The address keeps its count: a user with a valid password must not try other names without limit.
                 self._failures.pop(keys[0], None)
                 return True
             for key in keys:
@@ -84,43 +88,37 @@ class Lockout:
         return guarded
 
     def wait(self, key: Key) -> float:
-        """Seconds until this name or address may try again."""
+        """Return the seconds until this name or address may try again."""
         failures = self._failures.get(key)
         return max(0.0, failures.until - self._clock()) if failures else 0.0
 
     def _count(self, key: Key) -> None:
         now = self._clock()
         failures = self._failures.setdefault(key, _Failures())
-        if now - failures.last > FORGOTTEN_SECONDS:
+        if now - failures.last > FORGET_AFTER_SECONDS:
             failures.count = 0
         failures.count += 1
         failures.last = now
-        if (over := failures.count - FREE[key[0]]) >= 0:
-            failures.until = now + min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** min(over, 20))
+        if (over := failures.count - FREE_ATTEMPTS[key[0]]) >= 0:
+            failures.until = now + min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(over, 20))
         self._failures.move_to_end(key)
-        if len(self._failures) > self._most:
-            # Of the oldest, the first that need not wait; who is locked out is not forgotten for newcomers' sake.
+        if len(self._failures) > self._max_entries:
+            # Remove the oldest entry that is not locked, so that new names cannot push out a locked one.
             free = next((other for other, f in self._failures.items() if f.until <= now), None)
             self._failures.pop(free if free is not None else next(iter(self._failures)))
 
 
-class Door:
-    """ASGI middleware: tells the lock-out who knocks, and refuses a password sent in clear text.
+class LoginMiddleware:
+    """ASGI middleware that passes the client's address to the lock-out.
 
-    `encrypted` demands that a log-in came over TLS: to this server, or to the proxy in front of it that was named.
+    With `encrypted`, it also refuses a log-in without TLS, either to this server or to the named proxy.
     """
 
     def __init__(self, app: Any, encrypted: bool = False) -> None:
         self._app = app
         self._encrypted = encrypted
 
-    async def __call__(
-        self,
-        scope: Message,
-        receive: Callable[[], Awaitable[Message]],
-        send: Callable[[Message], Awaitable[None]],
-    ) -> None:
-        """Pass everything on but a log-in in clear text."""
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             if self._encrypted and scope["path"].strip("/") == "login" and scope["scheme"] != "https":
                 body = b"Log in over https only."
@@ -128,12 +126,12 @@ class Door:
                 await send({"type": "http.response.start", "status": 403, "headers": head})
                 await send({"type": "http.response.body", "body": body})
                 return
-            _address.set(_network(scope.get("client")))
+            _address.set(_client_network(scope.get("client")))
         await self._app(scope, receive, send)
 
 
-def _network(client: Any) -> str:
-    """An address, of version 6 the network: whoever has one has all of them."""
+def _client_network(client: Any) -> str:
+    """Return the client's IPv4 address, or its IPv6 network: a user of IPv6 has a whole network of addresses."""
     try:
         address = ip_address(client[0])
     except (ValueError, TypeError, IndexError):
@@ -145,11 +143,8 @@ def _network(client: Any) -> str:
     return str(address)
 
 
-SHORTEST = 8  # characters
-
-
 def check_tls(certificate: Path, key: Path) -> tuple[Path, Path]:
-    """Raises UserError, one line, where the two are missing or do not belong together."""
+    """Return both files. Raises UserError if one is missing or they do not belong together."""
     import ssl
 
     for file in (certificate, key):
@@ -158,29 +153,36 @@ def check_tls(certificate: Path, key: Path) -> tuple[Path, Path]:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except (ssl.SSLError, ValueError) as error:
-        said = getattr(error, "reason", None) or str(error)
-        raise UserError(f"{certificate}: cannot be used with {key} ({said})") from None
+        reason = getattr(error, "reason", None) or str(error)
+        raise UserError(
+            f"{certificate}: cannot be used with {key} ({reason}); pass a PEM certificate and its own key"
+        ) from None
     return certificate, key
 
 
-def hash_line(name: str, ask: Callable[[str], str] = getpass) -> str:
-    """A line for the file, from a password typed twice. Raises UserError when the two differ or are short."""
+def make_auth_line(name: str, ask: Callable[[str], str] = getpass) -> str:
+    """Ask twice for a password and return the line `name:hash`.
+
+    Raises UserError if the name is invalid, the password is too short, or the two passwords differ.
+    """
     from argon2 import PasswordHasher
 
     if not name or ":" in name or any(c.isspace() for c in name):
-        raise UserError(f"demo password: {name!r} is no user name (no colon, no space)")
+        raise UserError(f"demo password: {name!r} is no valid user name; use no colon and no space")
     password = ask(f"Password for {name}: ")
-    if len(password) < SHORTEST:
-        raise UserError(f"demo password: at least {SHORTEST} characters")
-    if password != ask("Once more: "):
-        raise UserError("demo password: the two differ")
+    if len(password) < MIN_PASSWORD_LENGTH:
+        raise UserError(
+            f"demo password: {len(password)} characters are too few; use at least {MIN_PASSWORD_LENGTH}"
+        )
+    if password != ask("Repeat the password: "):
+        raise UserError("demo password: the two passwords differ; run the command again")
     return f"{name}:{PasswordHasher().hash(password)}"
 
 
-def read_auth(file: Path) -> Callable[[str, str], bool]:
-    """A check of name and password against `file`, one `name:hash` a line.
+def load_auth_file(file: Path) -> Callable[[str, str], bool]:
+    """Read a file of `name:hash` lines and return a function that checks a name and a password.
 
-    Raises UserError, one line, when the file is missing, empty, readable by everybody, or holds no hash.
+    Raises UserError if the file is missing, empty, readable by all users of the machine, or has an invalid line.
     """
     from argon2 import PasswordHasher, extract_parameters
     from argon2.exceptions import InvalidHashError, VerificationError
@@ -188,27 +190,26 @@ def read_auth(file: Path) -> Callable[[str, str], bool]:
     if not file.is_file():
         raise UserError(f"{file}: no such file; make one with `demo password NAME >> {file}`")
     if file.stat().st_mode & 0o004:
-        raise UserError(f"{file}: everybody on this machine can read it; run `chmod 600 {file}`")
+        raise UserError(f"{file}: readable by all users of this machine; run `chmod 600 {file}`")
     hashes: dict[str, str] = {}
     for number, line in enumerate(read_text(file).splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
-        name, _, kept = line.strip().partition(":")
+        name, _, password_hash = line.strip().partition(":")
         try:
-            extract_parameters(kept)
+            extract_parameters(password_hash)
         except InvalidHashError:
             raise UserError(
-                f"{file} line {number}: not `name:hash` with an Argon2 hash; see `demo password`"
+                f"{file} line {number}: not `name:hash` with an Argon2 hash; make a line with `demo password NAME`"
             ) from None
-        hashes[name] = kept
+        hashes[name] = password_hash
     if not hashes:
-        raise UserError(f"{file}: nobody in it; make a line with `demo password NAME >> {file}`")
+        raise UserError(f"{file}: no users; add one with `demo password NAME >> {file}`")
     hasher = PasswordHasher()
-    # As costly to check as what is in the file.
+    # Checked for unknown names, with the same cost as a real hash, so that the time does not reveal known names.
     decoy = PasswordHasher.from_parameters(extract_parameters(next(iter(hashes.values())))).hash("nobody")
 
     def check(name: str, password: str) -> bool:
-        """Takes as long for a name that is not there."""
         try:
             return hasher.verify(hashes.get(name, decoy), password) and name in hashes
         except VerificationError:
@@ -217,19 +218,19 @@ def read_auth(file: Path) -> Callable[[str, str], bool]:
     return check
 
 
-LOCAL_NAMES = frozenset({"127.0.0.1", "localhost"})
+LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost"})
 
-# Gradio's page is made of inline scripts and styles and compiles its templates; nothing comes from elsewhere.
-POLICY = (
+# Gradio's page consists of inline scripts and styles and compiles its templates. Everything comes from this server.
+CONTENT_SECURITY_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
     "style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
     "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
 
-# Calls round the queue, records of runs, upload, download, fetching for others, and watching; each under the prefix
-# and, from older versions, without it.
-SHUT = (
+# Gradio's routes for calls outside the queue, records of runs, upload, download, proxying and monitoring. Older
+# versions have them without the prefix `/gradio_api`.
+BLOCKED_PATHS = (
     "/run/",
     "/api/",
     "/runs",
@@ -244,46 +245,45 @@ SHUT = (
 )
 
 HEADERS = [
-    (b"content-security-policy", POLICY.encode()),
+    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
 ]
 NO_STORE = (b"cache-control", b"no-store")
 
-Send = Callable[[Message], Awaitable[None]]
-Receive = Callable[[], Awaitable[Message]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
 
+class SecurityHeaders:
+    """ASGI middleware: host check, blocked routes, content security policy, and no caching.
 
-class Shield:
-    """ASGI middleware. `names` are those it answers to; None answers to all, for an address behind a log-in,
-    whose cookie no other name can carry."""
+    `hosts` are the accepted values of the `Host` header, which protects against DNS rebinding. None accepts all; use
+    it only with a log-in, whose cookie is not valid for another host name. The policy makes the browser refuse
+    requests to other machines. `no-store` keeps questions out of the browser's disk cache.
+    """
 
-    def __init__(self, app: App, names: frozenset[str] | None = LOCAL_NAMES) -> None:
+    def __init__(self, app: App, hosts: frozenset[str] | None = LOCAL_HOSTS) -> None:
         self._app = app
-        self._names = names
+        self._hosts = hosts
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Pass a local request on with the headers added; refuse any other."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
-        if self._names is not None and host.rsplit(":", 1)[0] not in self._names:
+        if self._hosts is not None and host.rsplit(":", 1)[0] not in self._hosts:
             await _refuse(send, 421)
             return
-        if scope["path"].removeprefix("/gradio_api").startswith(SHUT):
+        if scope["path"].removeprefix("/gradio_api").startswith(BLOCKED_PATHS):
             await _refuse(send, 404)
             return
         asset = "/assets/" in scope["path"] or "/static/" in scope["path"]
 
-        async def with_headers(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 kept = [(k, v) for k, v in message["headers"] if asset or k.lower() != b"cache-control"]
                 message["headers"] = [*kept, *HEADERS, *([] if asset else [NO_STORE])]
             await send(message)
 
-        await self._app(scope, receive, with_headers)
+        await self._app(scope, receive, send_with_headers)
 
 
 async def _refuse(send: Send, status: int) -> None:

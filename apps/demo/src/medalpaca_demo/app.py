@@ -1,11 +1,12 @@
-"""The page: its tabs, its links, and how it is served.
+"""The page: tabs, links to tabs and questions, server settings.
 
-`build_app` returns the page and its launch settings together, because half of the privacy settings belong to
-one and half to the other. Nothing is global: two apps on two exams can run in one process.
+`build_app` returns the page together with its launch settings, because both contain privacy settings. There is no
+global state: two pages for two exams can run in one process.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -20,20 +21,29 @@ from starlette.middleware.gzip import GZipMiddleware
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.exam import Exam
 
-from .access import LOCAL_NAMES, RULE, Door, Lockout, Shield
-from .context import Scene, Visits
+from .access import LOCAL_HOSTS, LOGIN_RULE, Lockout, LoginMiddleware, SecurityHeaders
+from .context import Context, Sessions
 from .engine import Engine
-from .html import QUIET, banner, header, html, key_help, purpose, static
+from .html import EVENT_OPTIONS, banner, footer, header, html, key_help, read_static
 from .job import Scoring
 from .models import Pair
 from .results import Results
 from .tabs import about, browse, compare, exam, leaderboard, own, vote
 
 MAX_NEW_TOKENS = 160
-# The page itself is most of what a first visit transfers, and packs to a sixth. Streams are left as they are.
-PACKED = Middleware(GZipMiddleware, minimum_size=2000)
-APP = {"docs_url": None, "redoc_url": None, "openapi_url": None}
-TABS = ("compare", "browse", "exam", "leaderboard", "vote", "own", "about")
+# Compresses the page to about a sixth; streams are not compressed.
+GZIP = Middleware(GZipMiddleware, minimum_size=2000)
+FASTAPI_OPTIONS = {"docs_url": None, "redoc_url": None, "openapi_url": None}
+# Name of a tab's module, which is also its id in links, and its label.
+TABS = {
+    "compare": "Compare",
+    "browse": "Browse",
+    "exam": "Exam",
+    "leaderboard": "Leaderboard",
+    "vote": "Blind vote",
+    "own": "Own question",
+    "about": "About",
+}
 
 
 def build_app(
@@ -44,53 +54,56 @@ def build_app(
     *,
     results: Results | None = None,
     max_new_tokens: int = MAX_NEW_TOKENS,
-    recorded: str = "",
+    audit_notice: str = "",
 ) -> tuple[gr.Blocks, dict[str, Any]]:
-    """The page, and what to pass to its `launch`."""
-    # Any value turns on a mode in which whoever reaches the page may edit files and run code.
+    """Return the page and the arguments for its `launch`. Raises UserError if GRADIO_VIBE_MODE is set."""
     if os.environ.get("GRADIO_VIBE_MODE"):
-        raise UserError("GRADIO_VIBE_MODE is set: it lets any visitor run code here; unset it")
-    scene = Scene(
-        engine, pair, exam_, scoring, results or Results(), Visits(engine), max_new_tokens, recorded
+        raise UserError("GRADIO_VIBE_MODE is set: it lets every visitor run code on this machine; unset it")
+    context = Context(
+        engine, pair, exam_, scoring, results or Results(), Sessions(engine), max_new_tokens, audit_notice
     )
     with gr.Blocks(title="Base vs fine-tuned", analytics_enabled=False, fill_width=True) as page:
-        html(header(pair.name, exam_.name, len(scene.items)))
+        html(header(pair.name, exam_.name, len(context.items)))
         state = html(_banner(engine), "mp-banner")
         with gr.Tabs(selected="compare") as tabs:
-            with gr.Tab("Compare", id="compare"):
-                comparing = compare.build(scene)
-            with gr.Tab("Browse", id="browse"):
-                browsing = browse.build(scene, comparing, tabs)
-            with gr.Tab("Exam", id="exam"):
-                exam.build(scene, comparing, tabs)
-            with gr.Tab("Leaderboard", id="leaderboard"):
-                leaderboard.build(scene, browsing, tabs)
-            with gr.Tab("Blind vote", id="vote"):
-                vote.build(scene)
-            with gr.Tab("Own question", id="own"):
-                own.build(scene)
-            with gr.Tab("About", id="about"):
-                about.build(scene)
-        html(key_help() + purpose(pair.outside, recorded))
-        page.load(_follow(scene, comparing), None, [tabs, *comparing.outputs], **QUIET)
-        page.load(partial(_watch, engine), None, state, concurrency_limit=None, **QUIET)
+            with _tab("compare"):
+                compare_tab = compare.build(context)
+            with _tab("browse"):
+                browse_tab = browse.build(context, compare_tab, tabs)
+            with _tab("exam"):
+                exam.build(context, compare_tab, tabs)
+            with _tab("leaderboard"):
+                leaderboard.build(context, browse_tab, tabs)
+            with _tab("vote"):
+                vote.build(context)
+            with _tab("own"):
+                own.build(context)
+            with _tab("about"):
+                about.build(context)
+        html(key_help() + footer(pair.outside_hosts, audit_notice))
+        page.load(_open_link(context, compare_tab), None, [tabs, *compare_tab.outputs], **EVENT_OPTIONS)
+        page.load(partial(_watch_banner, engine), None, state, concurrency_limit=None, **EVENT_OPTIONS)
     page.queue(max_size=32, api_open=False)
     return page, launch_settings()
 
 
-def _follow(scene: Scene, comparing: compare.Compare) -> Callable[[gr.Request], tuple[Any, ...]]:
-    """What a link opens: a tab and a question, both by id. What it names and is not there is ignored."""
-    at = {item.id: index for index, item in enumerate(scene.items)}
+def _tab(name: str) -> gr.Tab:
+    return gr.Tab(TABS[name], id=name)
 
-    def follow(visitor: gr.Request) -> tuple[Any, ...]:
-        named = visitor.query_params
-        tab = gr.Tabs(selected=named["tab"]) if named.get("tab") in TABS else gr.skip()
-        index = at.get(named.get("q", ""))
+
+def _open_link(context: Context, compare_tab: compare.CompareTab) -> Callable[[gr.Request], tuple[Any, ...]]:
+    """Return the handler of a link's parameters `tab` and `q` (question id). Unknown values are ignored."""
+    indexes = {item.id: index for index, item in enumerate(context.items)}
+
+    def open_link(visitor: gr.Request) -> tuple[Any, ...]:
+        parameters = visitor.query_params
+        tab = gr.Tabs(selected=parameters["tab"]) if parameters.get("tab") in TABS else gr.skip()
+        index = indexes.get(parameters.get("q", ""))
         if index is None:
-            return tab, *(gr.skip() for _ in comparing.outputs)
-        return tab, *comparing.open(index, range(len(scene.items)), "", visitor)
+            return tab, *(gr.skip() for _ in compare_tab.outputs)
+        return tab, *compare_tab.open(index, range(len(context.items)), "", visitor)
 
-    return follow
+    return open_link
 
 
 def _banner(engine: Engine) -> str:
@@ -98,8 +111,8 @@ def _banner(engine: Engine) -> str:
     return banner(state.name, state.error, state.seconds)
 
 
-def _watch(engine: Engine) -> Iterator[str]:
-    """The banner of a page that was opened while the models load, until they are loaded or cannot be."""
+def _watch_banner(engine: Engine) -> Iterator[str]:
+    """Update the banner every second until the models are loaded or have failed."""
     while engine.state.name == "loading":
         yield _banner(engine)
         time.sleep(1)
@@ -107,7 +120,7 @@ def _watch(engine: Engine) -> Iterator[str]:
 
 
 def launch_settings() -> dict[str, Any]:
-    """Loopback only, nothing recorded, nothing shared; each said, so that no default can change it."""
+    """Return settings for this machine only, without records and sharing. None of them is left to a default."""
     return {
         "server_name": "127.0.0.1",
         "share": False,
@@ -123,13 +136,19 @@ def launch_settings() -> dict[str, Any]:
         "max_file_size": "1mb",
         "quiet": True,
         "theme": _theme(),
-        "css": static("style.css"),
-        "head": f"<script>{static('keys.js')}</script>",
-        "app_kwargs": {**APP, "middleware": [Middleware(Shield), PACKED]},
+        "css": read_static("style.css"),
+        "head": f"<script>{_key_script()}</script>",
+        "app_kwargs": {**FASTAPI_OPTIONS, "middleware": [Middleware(SecurityHeaders), GZIP]},
     }
 
 
-def serving(
+def _key_script() -> str:
+    """Return `keys.js` with the ids of the tabs by label."""
+    ids = {label: name for name, label in TABS.items()}
+    return read_static("keys.js").replace("{/* TABS */}", json.dumps(ids))
+
+
+def access_settings(
     host: str,
     check: Callable[[str, str], bool] | None,
     *,
@@ -137,18 +156,26 @@ def serving(
     proxy: bool = False,
     lockout: Lockout | None = None,
 ) -> dict[str, Any]:
-    """The settings that differ when others are let in: the address, the names it answers to, and the log-in.
+    """Return the settings for access from other machines: address, accepted host names, log-in and TLS.
 
-    `tls` are a certificate and its key; `proxy` says that one stands in front, under a name of its own, and ends TLS.
+    `check` verifies a name and a password; `tls` is a certificate and its key. `proxy` is true if a reverse proxy
+    ends TLS; it has a host name of its own.
     """
-    anything = proxy or host in ("0.0.0.0", "::")  # noqa: S104
-    named = None if anything else frozenset({host, *LOCAL_NAMES})
-    doors = [Middleware(Shield, names=named), Middleware(Door, encrypted=bool(tls) or proxy), PACKED]
-    settings: dict[str, Any] = {"server_name": host, "app_kwargs": {**APP, "middleware": doors}}
+    any_host = proxy or host in ("0.0.0.0", "::")  # noqa: S104
+    hosts = None if any_host else frozenset({host, *LOCAL_HOSTS})
+    middleware = [
+        Middleware(SecurityHeaders, hosts=hosts),
+        Middleware(LoginMiddleware, encrypted=bool(tls) or proxy),
+        GZIP,
+    ]
+    settings: dict[str, Any] = {
+        "server_name": host,
+        "app_kwargs": {**FASTAPI_OPTIONS, "middleware": middleware},
+    }
     if check is not None:
-        settings |= {"auth": (lockout or Lockout()).guard(check), "auth_message": RULE}
+        settings |= {"auth": (lockout or Lockout()).guard(check), "auth_message": LOGIN_RULE}
     if tls is not None:
-        # The server asks itself once whether it is up, by an address that no certificate names.
+        # Gradio calls its own server once at the start, by an address that the certificate does not name.
         settings |= {"ssl_certfile": str(tls[0]), "ssl_keyfile": str(tls[1]), "ssl_verify": False}
     return settings
 
@@ -160,7 +187,7 @@ def _theme() -> gr.themes.Base:
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
     ).set(
-        # The theme's own teal fails the contrast of its white label.
+        # A darker teal than the theme's, for enough contrast with the white label.
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover="*primary_800",

@@ -1,47 +1,29 @@
-"""`demo`: check the pair and the exam, load the models, open the page on this machine.
+"""The command `demo`: the page, `demo password`, and `demo audit verify`.
 
-What the command line of `demo` asks for; everything that can be wrong with it is said in one line.
-
-What `demo` can be told: what to show, to whom, and two commands beside the page.
+Everything that is cheap to check is checked before a heavy library is imported.
 """
 
 from __future__ import annotations
 
-import os
-import secrets
-import threading
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
-from importlib.metadata import version
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import NoReturn
 
-from medalpaca_data.core.cli import Command, CompletedArgument, add_command, print_json, run, screen
+from medalpaca_data.core.cli import Command, Commands, CompletedArgument, add_command, print_json, run, screen
 from medalpaca_data.core.errors import CheckFailed, UserError, one_line
-from medalpaca_data.core.offline import api_key
 from medalpaca_data.core.paths import quickstart
 from medalpaca_data.exams.exam import BUNDLED, find_exam
 from medalpaca_data.exams.item import POCKET
 
-from .audit import texts_withheld
-from .endpoint import Source, addresses, check_hosts, read_source
-from .job import Scoring
+from .audit import hide_error_texts
+from .endpoint import parse_source
+from .server import DEFAULT_PORT, LOOPBACK, PageOptions, print_line, serve
 
-if TYPE_CHECKING:
-    from medalpaca_data.exams.exam import Exam
-
-    from .audit import Recorder
-    from .engine import Engine
-    from .models import Pair
-
-
-DEFAULT_PORT = 7860
-LOOPBACK = "127.0.0.1"
 EXAMPLES = """\
-Without arguments: the quickstart's pair on its own exam, made first where there is none.
+Without arguments: the models and the exam of the quickstart. If they do not exist, quickstart runs first.
 
 examples:
   demo
@@ -57,171 +39,157 @@ examples:
   demo audit verify log"""
 
 
+def entry() -> NoReturn:
+    """Run the console script."""
+    run(main)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parse the arguments and run the command."""
+    options = _parse(arguments)
+    options.run(options)
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> Namespace:
+    options = parser().parse_args(list(arguments))
+    if options.command and arguments[0] != options.command:
+        # The page's options would have no effect on this command.
+        raise UserError(
+            f"demo: {options.command} must be the first argument, but {arguments[0]} comes before it "
+            f"(see `demo {options.command} --help`)"
+        )
+    return options
+
+
 def parser() -> Command:
-    """All of `demo`."""
+    """Return the argument parser of `demo`."""
     main = Command(
         "demo",
-        "Base and fine-tuned model side by side on exam questions, on this machine only.",
+        "Open a page in the browser that compares a base model with its fine-tuned model on exam questions. It shows "
+        "which option each model chooses and what it writes. Only this machine can open the page unless --host is set.",
         epilog=EXAMPLES,
         usage="demo [options] | demo password NAME | demo audit verify LOG",
     )
     main.add_common("medalpaca-demo")
-    _add_models(main)
-    _add_exam(main)
-    _add_access(main)
-    _add_commands(main)
+    _add_page(main)
+    commands = main.add_subparsers(prog="demo", title="commands", dest="command", metavar="COMMAND")
+    _add_password(commands)
+    _add_audit(commands)
     return main
 
 
-def _add_models(main: Command) -> None:
-    group = main.add_argument_group("models")
-    group.add_argument(
+# The page.
+
+
+def _add_page(main: Command) -> None:
+    add = main.add_argument_group("models").add_argument
+    source = CompletedArgument(read=parse_source)
+    add(
         "--base",
-        type=CompletedArgument(read=read_source),
+        type=source,
         metavar="DIR",
-        help="the base model; or URL#MODEL of a server that has it",
+        help="directory of the base model, or URL#MODEL of an OpenAI-compatible server",
     )
-    group.add_argument(
+    add(
         "--adapter",
-        type=CompletedArgument(read=read_source),
+        type=source,
         metavar="DIR",
-        help="a run directory with a LoRA trained on that base; or URL#MODEL",
+        help="directory of a LoRA adapter trained on this base or of a fine-tuned model, or URL#MODEL",
     )
-    group.add_argument(
+    add(
         "--trusted-host",
         action="append",
         default=[],
         metavar="HOST",
-        help="questions may be sent to this other machine, where a URL names it",
+        help="allow a URL on this other machine; every question is sent there",
     )
-    group.add_argument(
-        "--api-key-env", metavar="NAME", help="the environment variable that holds the servers' key"
-    )
+    add("--api-key-env", metavar="NAME", help="environment variable that contains the API key of the servers")
 
-
-def _add_exam(main: Command) -> None:
-    group = main.add_argument_group("exam")
-    group.add_argument(
+    add = main.add_argument_group("exam").add_argument
+    add(
         "--exam",
         type=CompletedArgument(lambda: BUNDLED),
         metavar="EXAM",
-        help="an exam file or directory, or a bundled name "
+        help="exam file or directory, or the name of a bundled exam "
         f"(default: with --base MEDALPACA_EXAM, without it {POCKET})",
     )
-    group.add_argument(
+    add(
         "--scoring",
         choices=("letter", "text"),
-        help="rate the options' letters or their texts (default: letter; pocket exam: text)",
+        help="compare the probabilities of the options' letters or of their texts; use the same as in the "
+        f"evaluation (default: letter; for {POCKET}: text)",
     )
-    group.add_argument(
+    add(
         "--results",
         nargs=2,
         type=Path,
         metavar=("BASE", "TUNED"),
-        help="lm_eval results of both on this exam, for Browse and Leaderboard",
+        help="lm_eval results of both models on this exam, made with --log_samples; Browse and Leaderboard need them",
     )
 
-
-def _add_access(main: Command) -> None:
-    group = main.add_argument_group("access", "From this machine only, unless told otherwise.")
-    group.add_argument("--port", type=int, default=DEFAULT_PORT, metavar="N", help="default: %(default)s")
-    group.add_argument(
+    add = main.add_argument_group("access", "Default: only this machine can open the page.").add_argument
+    add("--port", type=int, default=DEFAULT_PORT, metavar="N", help="port of the page (default: %(default)s)")
+    add(
         "--host",
         default=LOOPBACK,
         metavar="ADDRESS",
-        help="listen there instead of on this machine only; needs --auth-file, and TLS or a proxy that does it",
+        help="network address of this machine for access from other machines; needs --auth-file, and a certificate "
+        "or --behind-proxy (default: %(default)s)",
     )
-    group.add_argument(
-        "--auth-file", type=Path, metavar="FILE", help="ask for a name and a password that are in this file"
+    add(
+        "--auth-file",
+        type=Path,
+        metavar="FILE",
+        help="require a log-in; the file has the lines that `demo password` prints",
     )
-    group.add_argument(
-        "--ssl-certfile", type=Path, metavar="FILE", help="serve over TLS with this certificate"
-    )
-    group.add_argument("--ssl-keyfile", type=Path, metavar="FILE", help="the certificate's key")
-    group.add_argument(
+    add("--ssl-certfile", type=Path, metavar="FILE", help="serve the page over TLS with this PEM certificate")
+    add("--ssl-keyfile", type=Path, metavar="FILE", help="private key of the certificate")
+    add(
         "--behind-proxy",
         metavar="ADDRESS",
-        help="a proxy ends TLS and connects from ADDRESS; it says X-Forwarded-For and X-Forwarded-Proto",
+        help="address from which a reverse proxy connects; the proxy serves TLS and sets X-Forwarded-For and "
+        "X-Forwarded-Proto",
     )
-    log = main.add_argument_group("log")
-    log.add_argument(
+    add = main.add_argument_group("log").add_argument
+    add(
         "--audit",
         type=Path,
         metavar="FILE",
-        help="keep an audit log there: who asked when, and hashes of questions and answers",
+        help="write an audit log: time, user, and hashes of questions and answers, without their texts",
     )
+    main.set_defaults(run=lambda options: open_page(_check_options(options)))
 
 
-def _add_commands(main: Command) -> None:
-    commands = main.add_subparsers(prog="demo", title="commands", dest="command", metavar="COMMAND")
-    password = add_command(
-        commands,
-        "password",
-        "ask for a password and print a line for --auth-file",
-        ("demo password ada >> users",),
-    )
-    password.add_argument("name", metavar="NAME", help="who logs in with it")
-    audit = add_command(
-        commands, "audit", "tell whether an audit log was changed", ("demo audit verify log",)
-    )
-    steps = audit.add_subparsers(dest="step", metavar="STEP", required=True)
-    verify = add_command(
-        steps,
-        "verify",
-        "tell whether an audit log is as it was written",
-        (
-            "demo audit verify log",
-            "demo audit verify log --head 5f0c...    a head that was noted",
-            "demo audit verify log --json",
-        ),
-        "Exit code 1 if it was changed.",
-    )
-    verify.add_argument("log", type=Path, metavar="LOG", help="what --audit named")
-    verify.add_argument("--head", metavar="HASH", help="a head that was noted elsewhere")
-    verify.add_json()
+def parse_options(arguments: Sequence[str]) -> PageOptions:
+    """Parse and check the options of the page. Raises UserError."""
+    return _check_options(_parse(arguments))
 
 
-class Choice(NamedTuple):
-    """What to open."""
-
-    base: Source
-    adapter: Source
-    exam: str
-    scoring: Scoring
-    port: int = DEFAULT_PORT
-    results: tuple[Path, Path] | None = None
-    host: str = LOOPBACK
-    auth_file: Path | None = None
-    trusted: tuple[str, ...] = ()
-    key_variable: str | None = None
-    audit: Path | None = None
-    tls: tuple[Path, Path] | None = None
-    proxy: str | None = None
-
-
-def choose(arguments: Sequence[str]) -> Choice:
-    """What the command line asks for."""
-    options = parser().parse_args(list(arguments))
-    if options.command:
-        raise UserError(f"demo: {options.command} comes first (see `demo {options.command} --help`)")
+def _check_options(options: Namespace) -> PageOptions:
     if not 1 <= options.port <= 65535:
-        raise UserError(f"demo: --port {options.port}: a number from 1 to 65535 was expected")
+        raise UserError(f"demo: --port {options.port} is not allowed; use a number from 1 to 65535")
     if (options.base is None) != (options.adapter is None):
         missing = "--adapter" if options.adapter is None else "--base"
-        raise UserError(f"demo: {missing} is missing; name both models, or neither for the quickstart's")
+        raise UserError(
+            f"demo: {missing} is missing; pass --base and --adapter, or neither for the quickstart"
+        )
     public = options.host not in (LOOPBACK, "localhost")
     tls = _tls(options.ssl_certfile, options.ssl_keyfile)
     if (public or options.behind_proxy) and options.auth_file is None:
-        way = f"--host {options.host}" if public else f"--behind-proxy {options.behind_proxy}"
-        raise UserError(f"demo: {way} lets other machines in; name who may with --auth-file")
+        option = f"--host {options.host}" if public else f"--behind-proxy {options.behind_proxy}"
+        raise UserError(
+            f"demo: {option} lets other machines open the page; require a log-in with --auth-file"
+        )
     if public and not (tls or options.behind_proxy):
         raise UserError(
-            f"demo: --host {options.host} would send passwords in clear text; name --ssl-certfile and --ssl-keyfile, "
-            "or --behind-proxy ADDRESS where a proxy ends TLS"
+            f"demo: --host {options.host} would send passwords unencrypted; pass --ssl-certfile and --ssl-keyfile, "
+            "or --behind-proxy ADDRESS if a reverse proxy serves TLS"
         )
     if options.behind_proxy and not _is_address(options.behind_proxy):
         raise UserError(
-            f"demo: --behind-proxy {options.behind_proxy}: the address it connects from was expected"
+            f"demo: --behind-proxy {options.behind_proxy} is no IP address; "
+            "pass the address from which the proxy connects"
         )
     results: tuple[Path, Path] | None = tuple(options.results) if options.results else None
     if options.base is None:
@@ -232,22 +200,21 @@ def choose(arguments: Sequence[str]) -> Choice:
     else:
         base, adapter, exam = options.base, options.adapter, find_exam(options.exam)
         if exam is None:
-            raise UserError(f"demo: --exam is missing: an exam file or directory, or {POCKET}")
-    scoring: Scoring = options.scoring or ("text" if exam == POCKET else "letter")
-    return Choice(
-        base,
-        adapter,
-        exam,
-        scoring,
-        options.port,
-        results,
-        options.host,
-        options.auth_file,
-        tuple(options.trusted_host),
-        options.api_key_env,
-        options.audit,
-        tls,
-        options.behind_proxy,
+            raise UserError(f"demo: --exam is missing; pass an exam file or directory, or {POCKET}")
+    return PageOptions(
+        base=base,
+        adapter=adapter,
+        exam=exam,
+        scoring=options.scoring or ("text" if exam == POCKET else "letter"),
+        port=options.port,
+        results=results,
+        host=options.host,
+        auth_file=options.auth_file,
+        trusted=tuple(options.trusted_host),
+        key_variable=options.api_key_env,
+        audit=options.audit,
+        tls=tls,
+        proxy=options.behind_proxy,
     )
 
 
@@ -268,170 +235,83 @@ def _is_address(text: str) -> bool:
     return True
 
 
-PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
-HERE = "127.0.0.1,localhost"
+def open_page(options: PageOptions) -> None:
+    """Run the quickstart if its models are needed and missing, then serve the page until Ctrl-C."""
+    ensure_quickstart(options)
+    with hide_error_texts():
+        serve(options)
 
 
-def entry() -> NoReturn:
-    """The console script."""
-    run(main)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Parse, then serve until interrupted."""
-    match list(arguments):
-        case ["password" | "audit", *_]:
-            _command(parser().parse_args(arguments))
-        case _:
-            choice = choose(arguments)
-            make_pair(choice)
-            with texts_withheld():
-                serve(choice)
-    return 0
-
-
-def _command(options: Namespace) -> None:
-    if options.command == "password":
-        from .access import hash_line
-
-        say(hash_line(options.name))
+def ensure_quickstart(options: PageOptions) -> None:
+    """Run the quickstart if the page shows its models and they do not exist yet."""
+    made = quickstart()
+    if options.base != made.base or (made.base.is_dir() and made.run.is_dir()):
         return
-    from .audit import check, head_line
+    from .quickstart import QuickstartRun
+
+    print_line(f"No models in {made.base.parent} yet: quickstart runs first and takes some minutes.")
+    QuickstartRun(1, made, screen()).run()
+
+
+# `demo password`.
+
+
+def _add_password(commands: Commands[Command]) -> None:
+    password = add_command(
+        commands,
+        "password",
+        "ask for a password and print a line for --auth-file, with a hash in place of the password",
+        ("demo password ada >> users",),
+    )
+    password.add_argument("name", metavar="NAME", help="user name for the log-in, without colon and space")
+    password.set_defaults(run=_run_password)
+
+
+def _run_password(options: Namespace) -> None:
+    from .access import make_auth_line
+
+    print_line(make_auth_line(options.name))
+
+
+# `demo audit verify`.
+
+
+def _add_audit(commands: Commands[Command]) -> None:
+    audit = add_command(commands, "audit", "check an audit log of --audit", ("demo audit verify log",))
+    steps = audit.add_subparsers(dest="step", metavar="STEP", required=True)
+    verify = add_command(
+        steps,
+        "verify",
+        "check whether an audit log was changed after it was written",
+        (
+            "demo audit verify log",
+            "demo audit verify log --head 5f0c...    compare with a head noted earlier",
+            "demo audit verify log --json",
+        ),
+        "Exit code 1 if it was changed.",
+    )
+    verify.add_argument("log", type=Path, metavar="LOG", help="file of --audit")
+    verify.add_argument(
+        "--head",
+        metavar="HASH",
+        help="head that demo printed at its end and that was kept elsewhere; finds entries removed since then",
+    )
+    verify.add_json()
+    verify.set_defaults(run=_run_audit_verify)
+
+
+def _run_audit_verify(options: Namespace) -> None:
+    from .audit import check_log, format_head
 
     try:
-        found = check(options.log, options.head)
+        verified = check_log(options.log, options.head)
     except CheckFailed as error:
         if options.json:
             print_json({"log": str(options.log), "unchanged": False, "problem": one_line(error)})
         raise
     if options.json:
-        print_json({"log": str(options.log), "unchanged": True, **asdict(found)})
+        print_json({"log": str(options.log), "unchanged": True, **asdict(verified)})
         return
-    for note in found.notes:
-        say(f"note: {note}")
-    say(f"unchanged. {head_line(options.log, found.head)}")
-
-
-def make_pair(choice: Choice) -> None:
-    """The quickstart's pair, where it was asked for and is not there: minutes, with progress, once."""
-    made = quickstart()
-    if choice.base != made.base or (made.base.is_dir() and made.run.is_dir()):
-        return
-    from .quickstart import Loop
-
-    say(f"No models in {made.base.parent} yet: making the quickstart's first, which takes some minutes.")
-    Loop(1, made, screen()).run()
-
-
-def serve(choice: Choice) -> None:
-    """Check everything that can be wrong, cheapest first; load; open the page; wait."""
-    from medalpaca_data.core.offline import seal
-    from medalpaca_data.core.weights import Refused
-    from medalpaca_data.exams.exam import load_exam
-
-    from .access import check_tls, read_auth
-    from .audit import KEPT, head_line
-    from .models import changed_rules, check_pair, no_engine, start_engine, unchecked_pair
-
-    # Before gradio and transformers are imported: both read their switches once.
-    without_proxies()
-    # Whose word on a visitor's address and on TLS is taken: the named proxy's, else nobody's.
-    os.environ["FORWARDED_ALLOW_IPS"] = choice.proxy or ""
-    outside = check_hosts(addresses(choice.base, choice.adapter), choice.trusted)
-    key = api_key(choice.key_variable, "--api-key-env", "demo") if choice.key_variable else None
-    seal(outside)
-    exam = load_exam(choice.exam)
-    check = read_auth(choice.auth_file) if choice.auth_file else None
-    tls = check_tls(*choice.tls) if choice.tls else None
-    examined = choice.results is not None
-    recorder = _recorder(choice.audit) if choice.audit else None
-    try:
-        pair = check_pair(choice.base, choice.adapter, choice.trusted)
-        changed = changed_rules(pair.adapter)
-        start: Callable[[], Engine] = partial(start_engine, pair, key, recorder)
-    except UserError as error:
-        # With results there is something to read without the models; without, there is nothing to open. A file that
-        # could run code, or was changed, is nothing to go on beside.
-        if not examined or isinstance(error, Refused):
-            raise
-        pair, start = unchecked_pair(choice.base, choice.adapter), partial(no_engine, error)
-        changed = ()
-        say(f"note: no model can answer: {error}")
-    say(f"{pair.name} beside {pair.base.name}")
-    for line in changed:
-        say(f"note: {line}")
-    if outside:
-        say(f"note: every question is sent to {', '.join(outside)}")
-    say(f"{exam.name}: {len(exam.items)} questions, scored by {choice.scoring}")
-    for warning in exam.warnings:
-        say(f"note: {warning}")
-    say("loading...")
-    from .app import build_app, serving
-    from .results import load_results
-
-    if recorder:
-        recorder.write("started", **_facts(pair, exam, choice.scoring))
-        say(f"audit log: {choice.audit}")
-    engine = start()
-    results = load_results(*choice.results, exam, choice.scoring, pair) if choice.results else None
-    if results and results.trouble:
-        say(f"note: without results: {results.trouble}")
-    page, settings = build_app(
-        engine, pair, exam, choice.scoring, results=results, recorded=KEPT if recorder else ""
-    )
-    settings |= serving(choice.host, check, tls=tls, proxy=choice.proxy is not None)
-    try:
-        _, url, _ = page.launch(server_port=choice.port, prevent_thread_lock=True, **settings)
-    except OSError as error:
-        engine.close()
-        raise UserError(f"demo: port {choice.port} is taken; choose another with --port ({error})") from None
-    say(f"open {url} in a browser; Ctrl-C ends it")
-    try:
-        if not examined:
-            engine.ready()
-        wait_for_interrupt()
-    finally:
-        page.close()
-        engine.close()
-        if recorder and choice.audit:
-            head = recorder.write("ended")
-            say(f"audit log {head_line(choice.audit, head)}; note the head elsewhere")
-
-
-def _recorder(log: Path) -> Recorder:
-    from medalpaca_data.core.audit_log import AuditLog
-
-    from .audit import Recorder
-
-    return Recorder(AuditLog(log, lambda said: say(f"note: {said}")), secrets.token_hex(8))
-
-
-def _facts(pair: Pair, exam: Exam, scoring: Scoring) -> dict[str, object]:
-    """What every answer of this start hangs on."""
-    from medalpaca_data.exams.prompts import exam_prompt_id
-
-    return {
-        "base": str(pair.base) if pair.base_sha256 == "" else pair.base_sha256,
-        "tuned": str(pair.adapter) if pair.adapter_sha256 == "" else pair.adapter_sha256,
-        "exam_sha256": exam.sha256,
-        "prompt": exam_prompt_id(scoring),
-        "demo": version("medalpaca-demo"),
-    }
-
-
-def without_proxies() -> None:
-    """Let this process ask itself directly: gradio's probe of its own page would go to the user's proxy."""
-    for name in [name for name in os.environ if name.lower() in PROXIES]:
-        del os.environ[name]
-    # Where the environment names no proxy, some systems name one elsewhere.
-    os.environ.update(NO_PROXY=HERE, no_proxy=HERE)
-
-
-def wait_for_interrupt() -> None:
-    """Until Ctrl-C. Gradio's own wait would swallow it, and with it the exit code."""
-    threading.Event().wait()
-
-
-def say(text: str) -> None:
-    """To the terminal, at once."""
-    print(text, flush=True)  # noqa: T201
+    for note in verified.notes:
+        print_line(f"note: {note}")
+    print_line(f"unchanged. {format_head(options.log, verified.head)}")

@@ -1,7 +1,7 @@
-"""The completions protocol of vLLM, llama.cpp's server and Ollama: what is sent, and what may come back.
+"""Client for the completions protocol of vLLM, llama.cpp's server and Ollama.
 
-`/v1/completions`, not chat: the prompt is the one renderer's, to the character, and no template is added here. A
-connection goes where the address says: no proxy, no `.netrc`, no redirect. No message holds a word of a prompt.
+It uses `/v1/completions` and not the chat endpoint: the prompt is sent exactly as rendered, without another template.
+Proxies, `.netrc` and redirects are ignored. Error messages contain no text of a prompt.
 """
 
 from __future__ import annotations
@@ -19,20 +19,22 @@ import httpx
 
 from medalpaca_data.core.files import is_text
 
-from .endpoint import Address
+from .endpoint import Endpoint
 
-LARGEST = 32 << 20  # bytes of a body; a long prompt's log-probabilities are some MiB
+# Largest response in bytes. The log-probabilities of a long prompt take some MiB.
+MAX_BODY_BYTES = 32 << 20
 CONNECT_SECONDS = 5.0
-# Some servers load the model when it is first asked for.
+# Some servers load the model at the first request.
 READ_SECONDS = 180.0
-SAID = {
-    401: "wants a key (--api-key-env), or another one",
-    403: "refuses this key",
-    404: "has no such address or model",
-    405: "takes no requests at this address",
+STATUS_MESSAGES = {
+    401: "requires a valid key; name its environment variable with --api-key-env",
+    403: "rejects this key",
+    404: "has no such URL or model",
+    405: "accepts no completions at this URL",
     429: "is busy",
 }
-TOO_LONG = (
+# Phrases in the servers' error messages for a prompt that is too long.
+TOO_LONG_PHRASES = (
     "context length",
     "context size",
     "context window",
@@ -43,31 +45,33 @@ TOO_LONG = (
 
 
 class EndpointError(Exception):
-    """An endpoint did not answer as asked. One line, without a word of what was asked."""
+    """The endpoint did not answer as expected. The message is one line without text of the prompt."""
 
 
-class RefusedError(EndpointError):
-    """It understood and would not: HTTP 400 or 422. Perhaps it does not know a field."""
+class RejectedError(EndpointError):
+    """HTTP 400 or 422: the endpoint rejects the request, perhaps because of an unknown field."""
 
 
-class FailsError(EndpointError):
-    """It fails: HTTP 500 and above. Some do where they do not know a field."""
+class ServerError(EndpointError):
+    """HTTP 500 or higher. Some servers answer so to an unknown field."""
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """What a stream brings at a time: text, tokens so far where it tells, and why it ended where it did."""
+class Chunk:
+    """Part of a streamed answer: text, number of tokens so far (if reported), and the reason for the end."""
 
     text: str = ""
     tokens: int | None = None
     finish: str | None = None
 
 
-class Completions:
-    """`async with Completions(address, key) as endpoint:`."""
+class CompletionsClient:
+    """Connection to one endpoint: `async with CompletionsClient(endpoint, key) as client:`."""
 
-    def __init__(self, address: Address, key: str | None = None, read_seconds: float = READ_SECONDS) -> None:
-        self._address = address
+    def __init__(
+        self, endpoint: Endpoint, key: str | None = None, read_seconds: float = READ_SECONDS
+    ) -> None:
+        self._endpoint = endpoint
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx.Timeout(read_seconds, connect=min(CONNECT_SECONDS, read_seconds)),
@@ -83,119 +87,122 @@ class Completions:
         await self._client.aclose()
 
     async def models(self) -> list[str]:
-        """The names it serves, as far as it tells. Raises EndpointError where nobody answers."""
+        """Return the names of the served models; empty if the server does not list them.
+
+        Raises EndpointError if the server does not answer or rejects the key.
+        """
         async with self._exchange("GET", "/models") as response:
             if response.status_code in (401, 403):
-                raise _refusal(self._address, response.status_code, b"")
+                raise _status_error(self._endpoint, response.status_code, b"")
             if response.status_code != 200:
                 return []
-            body = _json(await _all_of(response))
+            body = _json(await _read_body(response))
         listed = body.get("data") if isinstance(body, dict) else None
         return [
             str(one["id"]) for one in listed or [] if isinstance(one, dict) and isinstance(one.get("id"), str)
         ]
 
-    async def complete(self, prompt: str, **more: Any) -> dict[str, Any]:
-        """The first choice of one completion with its `usage`, not streamed. Raises EndpointError."""
-        async with self._exchange("POST", "/completions", self._body(prompt, more)) as response:
+    async def complete(self, prompt: str, **fields: Any) -> dict[str, Any]:
+        """Return the first choice of a completion and its `usage`, without streaming. Raises EndpointError."""
+        async with self._exchange("POST", "/completions", self._body(prompt, fields)) as response:
             await self._check(response)
-            body = _json(await _all_of(response))
+            body = _json(await _read_body(response))
         choice = _choice(body)
         if choice is None:
-            raise EndpointError(f"{self._address.place} sent what is no completion")
+            raise EndpointError(f"{self._endpoint.host_port} sent an invalid completion")
         return {**choice, "usage": body.get("usage")}
 
-    async def stream(self, prompt: str, max_tokens: int) -> AsyncGenerator[Piece, None]:
-        """The answer as it comes. Closing this generator closes the connection, which is what stops a server.
+    async def stream(self, prompt: str, max_tokens: int) -> AsyncGenerator[Chunk, None]:
+        """Yield the answer as it arrives. Closing the generator closes the connection, which stops the server.
 
-        Raises EndpointError when it breaks off: a stream that ends without saying why has broken off.
+        Raises EndpointError if the connection breaks, or if the stream ends without a reason for its end.
         """
-        wanted = {"max_tokens": max_tokens, "stream": True}
+        fields = {"max_tokens": max_tokens, "stream": True}
         try:
-            told = {**wanted, "stream_options": {"include_usage": True}}
-            async with aclosing(self._stream(prompt, told)) as pieces:
-                async for piece in pieces:
-                    yield piece
-        except RefusedError:
-            # Refused, perhaps for the one field that older servers do not know.
-            async with aclosing(self._stream(prompt, wanted)) as pieces:
-                async for piece in pieces:
-                    yield piece
+            with_usage = {**fields, "stream_options": {"include_usage": True}}
+            async with aclosing(self._stream(prompt, with_usage)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except RejectedError:
+            # Older servers reject `stream_options`.
+            async with aclosing(self._stream(prompt, fields)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
 
-    async def _stream(self, prompt: str, more: Mapping[str, Any]) -> AsyncGenerator[Piece, None]:
+    async def _stream(self, prompt: str, fields: Mapping[str, Any]) -> AsyncGenerator[Chunk, None]:
         ended = False
-        async with self._exchange("POST", "/completions", self._body(prompt, more)) as response:
+        async with self._exchange("POST", "/completions", self._body(prompt, fields)) as response:
             await self._check(response)
-            async for data in _events(response, self._address):
+            async for data in _events(response, self._endpoint):
                 if data == "[DONE]":
                     ended = True
                     break
                 body = _json(data)
                 choice, tokens = _choice(body), _tokens(body)
                 if choice is None and tokens is None:
-                    raise EndpointError(f"{self._address.place} sent what is no completion")
+                    raise EndpointError(f"{self._endpoint.host_port} sent an invalid completion")
                 finish = (choice or {}).get("finish_reason")
                 ended = ended or finish is not None
-                yield Piece(_text((choice or {}).get("text")), tokens, str(finish) if finish else None)
+                yield Chunk(_text((choice or {}).get("text")), tokens, str(finish) if finish else None)
         if not ended:
-            raise EndpointError(f"{self._address.place} broke off")
+            raise EndpointError(f"{self._endpoint.host_port} closed the connection")
 
-    def _body(self, prompt: str, more: Mapping[str, Any]) -> dict[str, Any]:
-        return {"model": self._address.model, "prompt": prompt, "temperature": 0, **more}
+    def _body(self, prompt: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        return {"model": self._endpoint.model, "prompt": prompt, "temperature": 0, **fields}
 
     @asynccontextmanager
     async def _exchange(self, method: str, path: str, body: Any = None) -> AsyncIterator[httpx.Response]:
-        place = self._address.place
+        server = self._endpoint.host_port
         try:
-            async with self._client.stream(method, f"{self._address.url}{path}", json=body) as response:
+            async with self._client.stream(method, f"{self._endpoint.url}{path}", json=body) as response:
                 yield response
         except httpx.ConnectTimeout:
-            raise EndpointError(f"{place} cannot be reached") from None
+            raise EndpointError(f"{server} cannot be reached") from None
         except httpx.TimeoutException:
-            raise EndpointError(f"{place} does not answer in time") from None
+            raise EndpointError(f"{server} does not answer in time") from None
         except httpx.ConnectError:
-            raise EndpointError(f"nobody answers at {place}; is the server running?") from None
+            raise EndpointError(f"no server answers at {server}; is it running?") from None
         except (httpx.HTTPError, OSError):
-            raise EndpointError(f"{place} broke off") from None
+            raise EndpointError(f"{server} closed the connection") from None
 
     async def _check(self, response: httpx.Response) -> None:
         if response.status_code != 200:
-            raise _refusal(self._address, response.status_code, await _all_of(response))
+            raise _status_error(self._endpoint, response.status_code, await _read_body(response))
 
 
-def _refusal(address: Address, status: int, body: bytes) -> EndpointError:
-    said = body[:4000].decode(errors="replace").lower()
-    if status in (400, 413, 422, 500) and any(sign in said for sign in TOO_LONG):
-        return EndpointError(f"question too long for {address.place}")
+def _status_error(endpoint: Endpoint, status: int, body: bytes) -> EndpointError:
+    message = body[:4000].decode(errors="replace").lower()
+    if status in (400, 413, 422, 500) and any(phrase in message for phrase in TOO_LONG_PHRASES):
+        return EndpointError(f"question too long for {endpoint.host_port}")
     if status in (400, 422):
-        return RefusedError(f"{address.place} refuses the question (HTTP {status})")
-    kind = FailsError if status >= 500 else EndpointError
-    return kind(f"{address.place} {SAID.get(status, 'fails')} (HTTP {status})")
+        return RejectedError(f"{endpoint.host_port} rejects the question (HTTP {status})")
+    kind = ServerError if status >= 500 else EndpointError
+    return kind(f"{endpoint.host_port} {STATUS_MESSAGES.get(status, 'reports an error')} (HTTP {status})")
 
 
-async def _all_of(response: httpx.Response) -> bytes:
+async def _read_body(response: httpx.Response) -> bytes:
     parts, size = [], 0
     async for part in response.aiter_bytes():
         size += len(part)
-        if size > LARGEST:
-            raise EndpointError("the endpoint sends without end")
+        if size > MAX_BODY_BYTES:
+            raise EndpointError(f"the endpoint sent more than {MAX_BODY_BYTES >> 20} MiB")
         parts.append(part)
     return b"".join(parts)
 
 
-async def _events(response: httpx.Response, address: Address) -> AsyncIterator[str]:
-    """The `data:` of server-sent events; other fields and comments say nothing here."""
+async def _events(response: httpx.Response, endpoint: Endpoint) -> AsyncIterator[str]:
+    """Yield the `data:` of server-sent events; comments and other fields are skipped."""
     rest, size = b"", 0
     async for part in response.aiter_bytes():
         size += len(part)
-        if size > LARGEST:
-            raise EndpointError(f"{address.place} sends without end")
+        if size > MAX_BODY_BYTES:
+            raise EndpointError(f"{endpoint.host_port} sent more than {MAX_BODY_BYTES >> 20} MiB")
         *lines, rest = (rest + part).split(b"\n")
         for line in lines:
             if line.startswith(b"data:"):
                 yield line[5:].decode(errors="replace").strip()
             elif line.startswith((b"{", b"error:")):
-                raise EndpointError(f"{address.place} fails in the middle of an answer")
+                raise EndpointError(f"{endpoint.host_port} reported an error in the middle of an answer")
 
 
 def _json(data: bytes | str) -> Any:
@@ -226,15 +233,15 @@ def _text(value: Any) -> str:
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """The system's certificates, read once: a hospital's own authority is among them."""
+    """Return the system's certificates, which may include a hospital's own authority. They are read once."""
     return ssl.create_default_context()
 
 
-def ask(address: Address, key: str | None, read_seconds: float = READ_SECONDS) -> list[str]:
-    """The names it serves; for start-up, where nothing else runs."""
+def list_models(endpoint: Endpoint, key: str | None, read_seconds: float = READ_SECONDS) -> list[str]:
+    """Return the names of the served models, as `CompletionsClient.models`, outside an event loop."""
 
     async def models() -> list[str]:
-        async with Completions(address, key, read_seconds) as endpoint:
-            return await endpoint.models()
+        async with CompletionsClient(endpoint, key, read_seconds) as client:
+            return await client.models()
 
     return asyncio.run(models())

@@ -1,10 +1,8 @@
-"""What every tab is given: who is compared, on what, by which engine, and what the examination found.
+"""Context shared by all tabs, and the running job of each browser session.
 
-Which answer belongs on which visitor's screen.
-
-A visitor who turns to another question while the models write must not see the old stream run over the new
-question. Closing the stream is not enough: pictures of it may still be on their way. So whoever turns the page
-first waits until the stream has said its last word, which `Visits.show` makes sure is about nothing.
+If a user goes to another question while the models write, the old answers must not appear under the new question.
+Closing the stream is not enough, because snapshots may still be on their way. `Sessions.end` therefore waits until
+the old stream has yielded its last value, which is None.
 """
 
 from __future__ import annotations
@@ -22,8 +20,8 @@ from .job import Job, Progress, Request, Scoring
 from .models import Pair
 from .results import Results
 
-# A stream wakes at once when its job is cancelled; this only bounds the wait should its visitor be gone.
-PATIENCE_SECONDS = 2.0
+# Longest wait for the end of a cancelled stream. A stream ends at once, unless its page has been closed.
+STREAM_END_TIMEOUT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,72 +30,75 @@ class _Stream:
     over: threading.Event = field(default_factory=threading.Event)
 
 
-class Visits:
-    """At most one running job per visitor."""
+class Sessions:
+    """At most one running job for each browser session."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._streams: dict[str, _Stream] = {}
         self._lock = threading.Lock()
 
-    def show(
-        self, visitor: str, request: Request, user: str | None = None
+    def stream(
+        self, session: str, request: Request, user: str | None = None
     ) -> Generator[Progress | None, None, None]:
-        """Pictures of a new job. None, and no more, when the visitor has turned to something else. `user` is the
-        name of who has logged in.
+        """Submit a request and yield its progress. `user` is the log-in name.
 
-        Closing this generator, which is what a closed page does, frees the engine.
+        Yields None as the last value if the session has started another job or ended this one. Closing the
+        generator, as Gradio does for a closed page, cancels the job.
         """
         stream = _Stream(self._engine.submit(request, user or ""))
         with self._lock:
-            self._streams[visitor] = stream
+            self._streams[session] = stream
         try:
             for progress in stream.job.watch():
-                if self._streams.get(visitor) is not stream:
+                if self._streams.get(session) is not stream:
                     yield None
                     return
                 yield progress
         finally:
             self._engine.cancel(stream.job)
             with self._lock:
-                if self._streams.get(visitor) is stream:
-                    del self._streams[visitor]
+                if self._streams.get(session) is stream:
+                    del self._streams[session]
             stream.over.set()
 
-    def stop(self, visitor: str) -> None:
-        """End the visitor's job; its stream ends by itself and keeps what was written."""
-        if stream := self._streams.get(visitor):
+    def stop(self, session: str) -> None:
+        """Cancel the session's job; the page keeps the text written so far."""
+        if stream := self._streams.get(session):
             self._engine.cancel(stream.job)
 
-    def leave(self, visitor: str) -> None:
-        """End the visitor's job and wait until its stream is over."""
+    def end(self, session: str) -> None:
+        """Cancel the session's job and wait until its stream has ended."""
         with self._lock:
-            stream = self._streams.pop(visitor, None)
+            stream = self._streams.pop(session, None)
         if stream is not None:
             self._engine.cancel(stream.job)
-            stream.over.wait(PATIENCE_SECONDS)
+            stream.over.wait(STREAM_END_TIMEOUT_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """One pair on one exam."""
+class Context:
+    """One pair of models on one exam. `audit_notice` describes what an audit log keeps; empty without a log."""
 
     engine: Engine
     pair: Pair
     exam: Exam
     scoring: Scoring
     results: Results
-    visits: Visits
+    sessions: Sessions
     max_new_tokens: int
-    recorded: str = ""  # what an audit log keeps, in words; empty where there is none
+    audit_notice: str = ""
 
     @property
     def items(self) -> tuple[Item, ...]:
-        """The questions, in the exam's order."""
+        """Questions in the exam's order."""
         return self.exam.items
 
     def request(self, item: Item, max_new_tokens: int | None = None) -> Request:
-        """The item as training and examination ask it. With 0 tokens it is rated and nothing is written."""
+        """Return an item as a request, with the prompt of training and evaluation.
+
+        With `max_new_tokens=0` the options are scored and no answer is written.
+        """
         question = exam_prompt(item, self.scoring)
         tokens = self.max_new_tokens if max_new_tokens is None else max_new_tokens
         return Request(

@@ -1,4 +1,4 @@
-"""A model that another program serves: its address and name, and who may be asked at all."""
+"""Models that another program serves: their addresses, and which hosts may receive questions."""
 
 from __future__ import annotations
 
@@ -12,76 +12,76 @@ from medalpaca_data.core.offline import address_fault, address_host, is_loopback
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """An OpenAI-compatible endpoint with its `/v1`, and the model's name there."""
+class Endpoint:
+    """Model of an OpenAI-compatible server: the URL that ends in `/v1`, and the model's name there."""
 
     url: str
     model: str
 
     @property
     def host(self) -> str:
-        """The machine it is on."""
+        """Host name or IP address."""
         return address_host(self.url)
 
     @property
-    def is_here(self) -> bool:
-        """Whether that is this machine."""
+    def is_local(self) -> bool:
+        """Whether the host is this machine."""
         return is_loopback(self.host)
 
     @property
-    def place(self) -> str:
-        """Host and port, as a reader would quote them."""
+    def host_port(self) -> str:
+        """Host and port, as in the URL."""
         return urlsplit(self.url).netloc
 
     @property
     def name(self) -> str:
-        """The model and where it answers."""
-        return f"{self.model} at {self.place}"
+        """Model, host and port for display."""
+        return f"{self.model} at {self.host_port}"
 
     def __str__(self) -> str:
         return f"{self.url}#{self.model}"
 
 
-Source = Path | Address
+Source = Path | Endpoint
 
 
-def read_source(text: str) -> Source:
-    """`DIR`, or `http://HOST:PORT/v1#MODEL`. Raises UserError where an address is none, or names no model."""
+def parse_source(text: str) -> Source:
+    """Parse `DIR` or `http://HOST:PORT/v1#MODEL`. Raises UserError if the URL is invalid or names no model."""
     if "://" not in text:
         return Path(text)
     url, model = urldefrag(text)
-    if wrong := address_fault(url, "--api-key-env"):
-        # Not the address itself: there may be a key in it.
-        raise UserError(f"demo: an address cannot be used: {wrong}")
+    if problem := address_fault(url, "--api-key-env"):
+        # The message does not repeat the URL, which may contain a key.
+        raise UserError(f"demo: this URL cannot be used: {problem}")
     if not model:
-        raise UserError(f"demo: {url}: which model there? write it behind a #, as in {url}#MODEL")
-    return Address(url.rstrip("/"), model)
+        raise UserError(f"demo: {url} names no model; add its name after a #, as in {url}#MODEL")
+    return Endpoint(url.rstrip("/"), model)
 
 
-def addresses(*sources: Source) -> list[Address]:
-    """Those of the sources that are addresses."""
-    return [source for source in sources if isinstance(source, Address)]
+def endpoints(*sources: Source) -> list[Endpoint]:
+    """Return the sources that are endpoints."""
+    return [source for source in sources if isinstance(source, Endpoint)]
 
 
-def check_hosts(asked: Iterable[Address], trusted: Collection[str]) -> list[str]:
-    """The hosts outside this machine that will be asked, each named by the user as one that may be.
+def check_hosts(targets: Iterable[Endpoint], trusted: Collection[str]) -> list[str]:
+    """Return the hosts outside this machine that receive the questions.
 
-    Raises UserError for any other, and for all of them when the whole process is sealed.
+    Raises UserError if one of them is not in `trusted`, or if the process is sealed.
     """
     names = {name.lower() for name in trusted}
     outside = []
-    for address in asked:
-        if address.is_here:
+    for target in targets:
+        if target.is_local:
             continue
         if is_sealed():
             raise UserError(
-                f"demo: {address.url} is outside this machine, and {sealed_setting()}; "
-                "name an endpoint on 127.0.0.1 or unset it"
+                f"demo: {target.url} is outside this machine, and {sealed_setting()}; "
+                "use an endpoint on 127.0.0.1 or unset it"
             )
-        if address.host not in names:
+        if target.host not in names:
             raise UserError(
-                f"demo: {address.url} is outside this machine, and every question would go there; "
-                f"name an endpoint on 127.0.0.1, or say --trusted-host {address.host}"
+                f"demo: {target.url} is outside this machine, and every question would be sent there; "
+                f"use an endpoint on 127.0.0.1, or allow this host with --trusted-host {target.host}"
             )
-        outside.append(address.host)
+        outside.append(target.host)
     return sorted(set(outside))

@@ -1,9 +1,8 @@
-"""Pieces of page: HTML that can be pressed, and a file that is made in the browser and nowhere else.
+"""HTML of the page's common parts: header, footer, question, status line, buttons and form fields.
 
-Forms, tables and buttons are plain HTML in one component instead of one component each: the page stays light, and
-its keyboard and its screen reader are the browser's own. Whatever is pressed arrives as one event, `act`.
-
-The parts of the page that are read: header, question, one-line summary. What is foreign is escaped.
+Forms, tables and buttons are plain HTML inside one Gradio component: the page stays small, and the browser's own
+keyboard and screen reader support works. Every click and form arrives as one event, `act` (see `static/acts.js`).
+Text from outside (exam, models, names) is escaped.
 """
 
 from __future__ import annotations
@@ -20,51 +19,71 @@ from medalpaca_data.exams.item import Item
 
 from .job import Progress
 
-QUIET: Mapping[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-# More than the engine lets wait: its own queue tells who waits how long, and Gradio's tells nothing.
-# Quick answers to presses: none is dropped while another is answered, and they keep their order.
-PRESS: Mapping[str, Any] = {
+EVENT_OPTIONS: Mapping[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# Clicks that are answered without a model. They keep their order, and none is dropped.
+PRESS_OPTIONS: Mapping[str, Any] = {
     "trigger_mode": "multiple",
     "concurrency_id": "press",
     "concurrency_limit": 1,
-    **QUIET,
+    **EVENT_OPTIONS,
 }
-ENGINE: Mapping[str, Any] = {"concurrency_id": "engine", "concurrency_limit": 64, **QUIET}
+# More concurrent calls than the engine's queue holds: that queue shows the waiting time, Gradio's does not.
+ENGINE_OPTIONS: Mapping[str, Any] = {"concurrency_id": "engine", "concurrency_limit": 64, **EVENT_OPTIONS}
+
+# Shown in place of a missing number or text.
+DASH = "\N{EN DASH}"
+SIDE_NAMES = {"base": "Base", "tuned": "Fine-tuned"}
+KEYS = {
+    "j / k": "next or previous question",
+    "Enter": "compare, ask, start, or show two answers",
+    "Esc": "stop; in a text field: leave the field",
+    "A to Z": "choose that option in Exam",
+    "1 to 4": "vote in Blind vote",
+    "/": "search in Browse",
+    "?": "show this list",
+}
 
 
 def html(value: str, elem_id: str | None = None) -> gr.HTML:
-    """HTML to be read. The value must be escaped."""
+    """Return a component for static HTML. The value must be escaped."""
     return gr.HTML(value, elem_id=elem_id, apply_default_css=False, js_on_load=None)
 
 
-def pressable(value: str, elem_id: str) -> gr.HTML:
-    """HTML whose `[data-act]` buttons and forms trigger the event `act`; see `acts.js`."""
-    return gr.HTML(value, elem_id=elem_id, apply_default_css=False, js_on_load=static("acts.js"))
+def interactive_html(value: str, elem_id: str) -> gr.HTML:
+    """Return a component whose `[data-act]` buttons and forms trigger the event `act`."""
+    return gr.HTML(value, elem_id=elem_id, apply_default_css=False, js_on_load=read_static("acts.js"))
 
 
-def acted(event: gr.EventData) -> dict[str, str]:
-    """What was pressed: the data attributes of a button, or the fields of a form. Foreign: check every value."""
+def event_fields(event: gr.EventData) -> dict[str, str]:
+    """Return a button's data attributes or a form's fields. They come from the browser: check every value."""
     return {str(name): str(value) for name, value in (event._data or {}).items()}
 
 
-def button(
-    text: str, act: str, *, value: str = "", key: str = "", kind: str = "", event: str = "", off: bool = False
+def button_html(
+    text: str,
+    act: str,
+    *,
+    value: str = "",
+    key: str = "",
+    kind: str = "",
+    event: str = "",
+    disabled: bool = False,
 ) -> str:
-    """A button that triggers `act`, or `ask` by its `event`. `key` presses it while it is in sight."""
-    shown = f' <kbd aria-hidden="true">{escape(key)}</kbd>' if key else ""
-    given = "".join(
-        f' data-{name}="{escape(said)}"'
-        for name, said in (("act", act), ("value", value), ("key", key), ("event", event))
-        if said
+    """Return a button that triggers `act`, or the event `ask` with `event="ask"`. `key` is its keyboard shortcut."""
+    shortcut = f' <kbd aria-hidden="true">{escape(key)}</kbd>' if key else ""
+    attributes = "".join(
+        f' data-{name}="{escape(content)}"'
+        for name, content in (("act", act), ("value", value), ("key", key), ("event", event))
+        if content
     )
-    given += " disabled" if off else ""
-    return f'<button type="button" class="mp-button {kind}"{given}>{escape(text)}{shown}</button>'
+    attributes += " disabled" if disabled else ""
+    return f'<button type="button" class="mp-button {kind}"{attributes}>{escape(text)}{shortcut}</button>'
 
 
-def choice(name: str, label: str, options: Iterable[tuple[str, str]], chosen: str) -> str:
-    """A drop-down list of (value, text)."""
+def select_field(name: str, label: str, options: Iterable[tuple[str, str]], selected: str) -> str:
+    """Return a drop-down list. `options` are (value, text)."""
     listed = "".join(
-        f'<option value="{escape(value)}"{" selected" if value == chosen else ""}>{escape(text)}</option>'
+        f'<option value="{escape(value)}"{" selected" if value == selected else ""}>{escape(text)}</option>'
         for value, text in options
     )
     return (
@@ -72,8 +91,8 @@ def choice(name: str, label: str, options: Iterable[tuple[str, str]], chosen: st
     )
 
 
-def download(text: str, name: str, content: str) -> str:
-    """A button that saves `content` as a file, made by the browser on the click; the server keeps none."""
+def download_button(text: str, name: str, content: str) -> str:
+    """Return a button that saves `content` as a file. The browser makes the file; the server stores nothing."""
     return (
         f'<button type="button" class="mp-button" data-download="{escape(name)}">{escape(text)}</button>'
         f"<template>{escape(content)}</template>"
@@ -81,22 +100,18 @@ def download(text: str, name: str, content: str) -> str:
 
 
 def notice(text: str, kind: str = "empty") -> str:
-    """A state in words: empty, waiting, failed. The text must be escaped."""
+    """Return a box with a message. `kind` is empty, waiting or failed. The text must be escaped."""
     return f'<div class="mp-notice" data-state="{kind}" role="status">{text}</div>'
 
 
 @cache
-def static(name: str) -> str:
-    """A file that ships with the page."""
+def read_static(name: str) -> str:
+    """Read a file of the folder `static/`."""
     return files(__package__).joinpath("static", name).read_text(encoding="utf-8")
 
 
-NOTHING = "\N{EN DASH}"  # stands where a number or a text will be
-ARM_NAMES = {"base": "Base", "tuned": "Fine-tuned"}
-
-
 def header(run: str, exam: str, count: int) -> str:
-    """Who is compared, and on what."""
+    """Return the title with the names of run and exam."""
     return (
         '<header class="mp-head"><h1>Base <span>vs</span> fine-tuned</h1>'
         f'<p class="mp-run"><span>run <b>{escape(run)}</b></span>'
@@ -105,71 +120,68 @@ def header(run: str, exam: str, count: int) -> str:
 
 
 def banner(name: str, error: str = "", seconds: float = 0.0) -> str:
-    """Why no model answers yet, or at all; nothing while they do. `name` is the engine's state."""
+    """Return a message while the models load, or if they could not be loaded. `name` is the engine's state."""
     match name:
         case "loading":
-            said = f"Loading the models… {seconds:.0f} s. Questions can be asked already; they wait."
+            text = f"Loading the models… {seconds:.0f} s. You can already ask a question; it is answered after loading."
         case "failed":
-            said = f"<b>No model can answer:</b> {escape(error)}. What was examined can still be read."
+            text = f"<b>The models cannot answer:</b> {escape(error)}. Existing results can still be read."
         case _:
             return ""
-    return f'<p class="mp-banner" data-state="{name}" role="status">{said}</p>'
+    return f'<p class="mp-banner" data-state="{name}" role="status">{text}</p>'
 
 
-def purpose(outside: Sequence[str] = (), recorded: str = "") -> str:
-    """What this is not, and where questions go; it stays in sight wherever the page is scrolled to.
+def footer(outside_hosts: Sequence[str] = (), audit_notice: str = "") -> str:
+    """Return the line at the bottom of every tab: not for clinical use, and where questions are sent.
 
-    `outside` are other machines that questions are sent to; `recorded` says what an audit log keeps of them.
+    `outside_hosts` are other machines that receive the questions; `audit_notice` describes an audit log.
     """
-    kept = recorded or "nothing is stored"
-    if outside:
-        hosts = escape(", ".join(outside))
+    stored = audit_notice or "nothing is stored"
+    if outside_hosts:
+        hosts = escape(", ".join(outside_hosts))
         badge = (
-            f'<span class="mp-sends" title="Questions go to {hosts}; here, {kept}">sends to {hosts}</span>'
+            f'<span class="mp-sends" title="Questions are sent to {hosts}. On this machine, {stored}">'
+            f"sends to {hosts}</span>"
         )
     else:
-        badge = f'<span class="mp-offline" title="From this machine to this machine; {kept}">offline</span>'
+        badge = f'<span class="mp-offline" title="Questions stay on this machine; {stored}">offline</span>'
     return (
         f'<footer class="mp-purpose"><span>Exam questions only, not for clinical use</span>{badge}</footer>'
     )
 
 
-KEYS = {
-    "j / k": "next or previous question",
-    "Enter": "compare, ask, start, or show two answers",
-    "Esc": "stop; in a field: leave it",
-    "A to Z": "pick that option in Exam",
-    "1 to 4": "vote in Blind vote",
-    "/": "search in Browse",
-    "?": "this list",
-}
-
-
 def key_help() -> str:
-    """The keys; each is also a button."""
+    """Return the list of keyboard shortcuts. Each shortcut also has a button."""
     listed = "".join(f"<dt><kbd>{key}</kbd></dt><dd>{what}</dd>" for key, what in KEYS.items())
-    return f'<details class="mp-help"><summary>Keys</summary><dl>{listed}</dl></details>'
+    return f'<details class="mp-help"><summary>Keyboard shortcuts</summary><dl>{listed}</dl></details>'
 
 
-def walk_line(at: int | None, count: int, name: str) -> str:
-    """Where a reader stands in a filtered list; nothing while all questions are walked."""
+def list_position(index: int | None, count: int, name: str) -> str:
+    """Return the position in a filtered list called `name`; empty without a filter.
+
+    `index` is None if the question on the page is not in the list.
+    """
     if not name:
         return ""
-    where = f"{at + 1:,} of {count:,}" if at is not None else f"beside the {count:,}"
+    position = (
+        f"Question {index + 1:,} of {count:,}"
+        if index is not None
+        else f"Not among these {count:,} questions"
+    )
     return (
-        f'<p class="mp-walk">Question {where}: {escape(name)} '
-        '<button type="button" class="mp-button" data-act="all">Walk all</button></p>'
+        f'<p class="mp-walk">{position}: {escape(name)} '
+        '<button type="button" class="mp-button" data-act="all">Go through all questions</button></p>'
     )
 
 
-def label(number: int, item: Item) -> str:
-    """One line of the question list; its filter finds any part of it."""
+def item_label(number: int, item: Item) -> str:
+    """Return a question's line in the list of questions; the list's filter finds any part of it."""
     parts = [f"{number}", item.id, f"Step {item.step}" if item.step is not None else "", item.subject or ""]
     return " · ".join(part for part in parts if part)
 
 
-def stem(item: Item) -> str:
-    """The question as the exam shows it."""
+def question_html(item: Item) -> str:
+    """Return a question as in the exam, with step, subject and id."""
     tags = [f"Step {item.step}" if item.step is not None else "", item.subject or "", item.id]
     shown = "".join(f"<span>{escape(tag)}</span>" for tag in tags if tag)
     return (
@@ -178,43 +190,43 @@ def stem(item: Item) -> str:
     )
 
 
-def status(item: Item | None, progress: Progress | None, seconds: float = 0.0) -> str:
-    """One sentence on where things stand, announced by screen readers; the streams themselves are not."""
+def status_line(item: Item | None, progress: Progress | None, seconds: float = 0.0) -> str:
+    """Return the state of a comparison in one sentence, which screen readers announce (unlike the answers)."""
     kind, text = _status(item, progress, seconds)
     return f'<p class="mp-status" data-state="{kind}" role="status" aria-live="polite">{escape(text)}</p>'
 
 
 def _status(item: Item | None, progress: Progress | None, seconds: float) -> tuple[str, str]:
     if progress is None:
-        return "idle", "Press Compare to let both models answer." if item else ""
+        return "idle", "Press Compare to get the answers of both models." if item else ""
     match progress.state:
         case "waiting":
-            before = f" ({progress.ahead} before you)" if progress.ahead else ""
-            return "waiting", f"Waiting for the model… {seconds:.0f} s{before}"
+            queue = f" ({progress.ahead} questions before yours)" if progress.ahead else ""
+            return "waiting", f"Waiting for the model… {seconds:.0f} s{queue}"
         case "reading":
-            return "reading", "Reading the question…"
+            return "reading", "The models read the question…"
         case "failed":
             begun = any(answer.text for answer in progress.answers.values())
             return "failed", f"{'Not finished' if begun else 'No answer'}: {progress.error}."
         case _:
-            return progress.state, _verdict(item, progress)
+            return progress.state, _choices_text(item, progress)
 
 
-def _verdict(item: Item | None, progress: Progress) -> str:
+def _choices_text(item: Item | None, progress: Progress) -> str:
     tail = {"answering": " Writing…", "stopped": " Stopped.", "done": ""}.get(progress.state, "")
     if item is None or not progress.scores:
         return tail.strip() or "Done."
     letters = list(item.options)
-    chosen = {arm: letters[scores.chosen] for arm, scores in progress.scores.items()}
-    said = [
-        f"{ARM_NAMES[arm]} chooses {letter}"
+    chosen = {side: letters[scores.chosen] for side, scores in progress.scores.items()}
+    parts = [
+        f"{SIDE_NAMES[side]} chooses {letter}"
         + (f" ({'right' if letter == item.answer else 'wrong'})" if item.answer else "")
-        for arm, letter in chosen.items()
+        for side, letter in chosen.items()
     ]
-    key = f" Key: {item.answer}." if item.answer else ""
-    return f"{', '.join(said)}.{key}{tail}"
+    key = f" Correct answer: {item.answer}." if item.answer else ""
+    return f"{', '.join(parts)}.{key}{tail}"
 
 
-def prompt(text: str) -> str:
-    """The prompt as sent, to the character."""
+def prompt_html(text: str) -> str:
+    """Return the prompt exactly as sent."""
     return f'<pre class="mp-prompt">{escape(text)}</pre>'

@@ -1,7 +1,4 @@
-"""A job: one request in the engine's hands, watched from another thread.
-
-What is asked of the engine and what it tells back; plain values, so that the page needs no torch.
-"""
+"""Requests to the engine, and jobs that report their progress to the page. Plain values, without torch."""
 
 from __future__ import annotations
 
@@ -13,18 +10,18 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
-Arm = Literal["base", "tuned"]
+Side = Literal["base", "tuned"]
 Scoring = Literal["letter", "text"]
 State = Literal["waiting", "reading", "answering", "done", "stopped", "failed"]
-Ended = Literal["end", "length", "stopped", "broken"]
+EndReason = Literal["end", "length", "stopped", "broken"]
 
-ARMS: tuple[Arm, ...] = ("base", "tuned")
-FINAL: frozenset[State] = frozenset({"done", "stopped", "failed"})
+SIDES: tuple[Side, ...] = ("base", "tuned")
+FINAL_STATES: frozenset[State] = frozenset({"done", "stopped", "failed"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One question for both arms: the prompt as sent, and one continuation per option."""
+    """One question for both models: the prompt exactly as sent, and one continuation per option."""
 
     prompt: str
     choices: tuple[str, ...]
@@ -34,63 +31,68 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptionScores:
-    """How one arm rates the options, in option order.
+    """Scores that one model gives to the options, in option order.
 
-    `loglikelihoods` are lm-eval's numbers for the item. `shares` are what the bars show: the softmax over
-    them (letter) or over them divided by the option's length in characters (text; lm-eval's `acc_norm`).
-    `mass` is the probability that all options hold together: 95 % of almost nothing is no confidence.
-    `from_endpoint`: made of what another program tells of its probabilities, not by passes of our own.
+    `loglikelihoods` are lm-eval's numbers for the item. `shares` are the lengths of the bars: the softmax of the
+    log-likelihoods (letter), or of the log-likelihoods divided by the option's length in characters (text;
+    lm-eval's `acc_norm`). `chosen` is the index of the option with the highest score.
+    `total_probability` is the probability of all options together. A share of 95 % means little if it is near 0.
+    `from_endpoint` is true if the numbers were computed from an endpoint's log-probabilities.
     """
 
     loglikelihoods: tuple[float, ...]
     shares: tuple[float, ...]
     chosen: int
-    mass: float
+    total_probability: float
     from_endpoint: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One arm's written answer so far."""
+    """Text that one model has written so far."""
 
     text: str = ""
     tokens: int = 0
     seconds: float = 0.0
-    ended: Ended | None = None
+    ended: EndReason | None = None
 
     @property
     def tokens_per_second(self) -> float | None:
-        """None until there is something to divide by."""
+        """Speed of writing; None before the first token."""
         return self.tokens / self.seconds if self.tokens and self.seconds > 0 else None
+
+
+def _empty() -> Mapping[Side, Any]:
+    return MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A picture of a job at one moment. Whoever looks late sees the newest one, never a backlog."""
+    """Snapshot of a job. `ahead` counts earlier jobs in the queue; `unrated` gives reasons for missing scores."""
 
     state: State = "waiting"
     ahead: int = 0
-    scores: Mapping[Arm, OptionScores] = field(default_factory=lambda: MappingProxyType({}))
-    answers: Mapping[Arm, Answer] = field(default_factory=lambda: MappingProxyType({}))
-    unrated: Mapping[Arm, str] = field(default_factory=lambda: MappingProxyType({}))  # and why
+    scores: Mapping[Side, OptionScores] = field(default_factory=_empty)
+    answers: Mapping[Side, Answer] = field(default_factory=_empty)
+    unrated: Mapping[Side, str] = field(default_factory=_empty)
     error: str = ""
 
     @property
     def final(self) -> bool:
-        """Whether nothing will change any more."""
-        return self.state in FINAL
+        """Whether the job has ended: done, stopped or failed."""
+        return self.state in FINAL_STATES
 
 
-# Screens are redrawn at most this often; a token per redraw has made many a browser lag behind its model.
-REDRAW_SECONDS = 0.06
-# A watcher wakes this often even when nothing happens: a user who left is noticed, and a clock can tick.
+# Minimum time between two updates of the page. Browsers cannot keep up with one update per token.
+REFRESH_SECONDS = 0.06
+# Maximum time between two snapshots, so that a closed page is noticed and the displayed waiting time advances.
 POLL_SECONDS = 0.5
 
 
 class Job:
-    """Written by the engine's thread, read by the page's; both see whole `Progress` values only.
+    """One request in the engine. The engine's thread writes the progress, the page's threads read it.
 
-    `before_end` is given the last picture before anybody sees it, and what it returns is shown.
+    `before_end` receives the final snapshot before any reader does, and returns the snapshot to publish.
     """
 
     def __init__(
@@ -106,37 +108,41 @@ class Job:
 
     @property
     def progress(self) -> Progress:
-        """The newest picture."""
+        """Newest snapshot."""
         with self._changed:
             return self._progress
 
     def update(self, **changes: Any) -> None:
-        """Publish a new picture. Engine only; what is final stays as it is."""
+        """Publish a new snapshot; does nothing after the final one. Only the engine calls it."""
         with self._changed:
             if not self._progress.final:
-                picture = replace(self._progress, **changes)
-                if picture.final and self._before_end is not None:
-                    picture = self._before_end(self, picture)
-                self._progress = picture
+                snapshot = replace(self._progress, **changes)
+                if snapshot.final and self._before_end is not None:
+                    snapshot = self._before_end(self, snapshot)
+                self._progress = snapshot
                 self._version += 1
                 self._changed.notify_all()
 
     def cancel(self) -> None:
-        """Ask the engine to spend no more on this job. Safe to call twice, or too late."""
+        """Mark the job as cancelled; the engine stops it at the next token. May be called more than once."""
         self.cancelled.set()
         with self._changed:
-            self._version += 1  # wakes a watcher, who may have somebody waiting for it
+            # Wake the readers at once: another thread may wait until this job's stream has ended.
+            self._version += 1
             self._changed.notify_all()
 
-    def watch(self, every: float = REDRAW_SECONDS, poll: float = POLL_SECONDS) -> Iterator[Progress]:
-        """Pictures until the final one: at most one per `every` seconds, at least one per `poll` seconds."""
+    def watch(self, interval: float = REFRESH_SECONDS, poll: float = POLL_SECONDS) -> Iterator[Progress]:
+        """Yield snapshots until the final one. A slow reader gets the newest snapshot and never a backlog.
+
+        `interval` is the minimum, `poll` the maximum number of seconds between two snapshots.
+        """
         seen = -1
         while True:
             with self._changed:
                 if self._version == seen:
                     self._changed.wait(timeout=poll)
-                seen, picture = self._version, self._progress
-            yield picture
-            if picture.final:
+                seen, snapshot = self._version, self._progress
+            yield snapshot
+            if snapshot.final:
                 return
-            time.sleep(every)
+            time.sleep(interval)

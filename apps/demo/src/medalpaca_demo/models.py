@@ -1,4 +1,4 @@
-"""From two directories or addresses to a running engine; what does not belong together is refused before loading."""
+"""Check a base and an adapter, load them, and start the engine. Mismatches are refused before anything is loaded."""
 
 from __future__ import annotations
 
@@ -16,68 +16,71 @@ from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.files import read_json
 from medalpaca_data.core.weights import BEST, RECEIPT, check_adapter_dir, check_model_dir, weights_sha256
 
-from .endpoint import Address, Source, addresses, check_hosts
+from .endpoint import Endpoint, Source, check_hosts, endpoints
 
 if TYPE_CHECKING:
     from .audit import Recorder
-    from .engine import Engine, Loaded
-    from .job import Arm
-    from .remote import Remote
-    from .sides import Arms
+    from .engine import Engine, LoadedModels
+    from .job import Side
+    from .remote import RemoteModel
+    from .sides import ModelPair
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A base and an adapter that belong together, and the hashes that name them; an endpoint's weights have none."""
+    """A base and an adapter that fit each other. The hashes are empty for endpoints and unchecked models.
+
+    `outside_hosts` are the hosts outside this machine that receive the questions.
+    """
 
     base: Source
     adapter: Source
     base_sha256: str
     adapter_sha256: str
-    outside: tuple[str, ...] = ()  # machines that questions go to
+    outside_hosts: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """The run as a reader would quote it."""
-        if isinstance(self.adapter, Address):
+        """Name of the fine-tuned model for display: directory and first digits of the hash, or endpoint."""
+        if isinstance(self.adapter, Endpoint):
             return self.adapter.name
         name = self.adapter.resolve().name
         return f"{name}@{self.adapter_sha256[:8]}" if self.adapter_sha256 else f"{name} (not loaded)"
 
 
 def check_pair(base: Source, adapter: Source, trusted: Collection[str] = ()) -> Pair:
-    """Check both and name them; `adapter` may be an adapter of that base, a whole model, or an endpoint.
+    """Check both models and compute their hashes.
 
-    `trusted` are hosts outside this machine that may be asked. Raises UserError, one line, on anything that does
-    not fit.
+    `adapter` is an adapter of this base, a full model, or an endpoint. `trusted` names the hosts outside this machine
+    that may receive questions. Raises UserError if something does not fit.
     """
-    outside = tuple(check_hosts(addresses(base, adapter), trusted))
+    outside = tuple(check_hosts(endpoints(base, adapter), trusted))
     base_sha256 = adapter_sha256 = ""
     if isinstance(base, Path):
         check_model_dir(base)
         base_sha256 = weights_sha256(base)
     if isinstance(adapter, Path):
-        if is_whole_model(adapter):
+        if is_full_model(adapter):
             check_model_dir(adapter)
         elif isinstance(base, Path):
             check_adapter_dir(adapter, base, base_sha256)
         else:
             raise UserError(
-                f"{adapter}: an adapter needs its base's directory, and {base} is an address; "
-                "name the directory, or the address that serves this adapter"
+                f"{adapter}: an adapter needs the directory of its base, but --base is the endpoint {base}; "
+                "pass a directory as --base, or the endpoint that serves this adapter as --adapter"
             )
         adapter_sha256 = weights_sha256(adapter)
     return Pair(base, adapter, base_sha256, adapter_sha256, outside)
 
 
 def changed_rules(adapter: Source) -> tuple[str, ...]:
-    """Return the rules that have changed since the ledger of a run's training rows was written, a line each.
+    """Return one line per rule that has changed since the ledger of the training rows was written.
 
-    The run's manifest names the ledger's format. An endpoint, and a model that no run made, has none.
+    The manifest of the run has the format of the ledger. An endpoint or another model has no manifest.
     """
     if not isinstance(adapter, Path):
         return ()
-    # The weights of `best/` have their receipt in the run above.
+    # The manifest of the weights in `best/` is in the run directory above.
     run = adapter.parent if adapter.name == BEST and not (adapter / RECEIPT).is_file() else adapter
     receipt = read_json(run / RECEIPT) if (run / RECEIPT).is_file() else None
     patient_text = receipt.get("patient_text") if isinstance(receipt, dict) else None
@@ -86,138 +89,133 @@ def changed_rules(adapter: Source) -> tuple[str, ...]:
 
 
 def unchecked_pair(base: Source, adapter: Source) -> Pair:
-    """The names of a pair that cannot be loaded, for a page that shows what was examined."""
+    """Return a pair that cannot be loaded, for a page that shows existing results only."""
     return Pair(base, adapter, "", "")
 
 
-def no_engine(error: Exception) -> Engine:
-    """An engine that says why there is none."""
+def failed_engine(error: Exception) -> Engine:
+    """Return an engine without models, which answers every question with `error`."""
     from .engine import Engine
 
-    def refuse() -> Loaded:
+    def fail() -> LoadedModels:
         raise error
 
-    return Engine(refuse)
+    return Engine(fail)
 
 
-def is_whole_model(directory: Path) -> bool:
-    """A full fine-tune or a merged model, as against an adapter."""
+def is_full_model(directory: Path) -> bool:
+    """Whether the directory holds a fully fine-tuned or merged model and not an adapter."""
     return (directory / "config.json").is_file() and not (directory / "adapter_config.json").is_file()
 
 
-def load_engine(pair: Pair, key: str | None = None) -> Engine:
-    """The engine with its models loaded. Raises UserError, one line, when the libraries refuse what the checks
-    let pass."""
-    engine = start_engine(pair, key)
-    try:
-        return engine.ready()
-    except Exception:
-        engine.close()
-        raise
-
-
 def start_engine(pair: Pair, key: str | None = None, recorder: Recorder | None = None) -> Engine:
-    """The engine, which loads its models while others do something else."""
+    """Return an engine at once; it loads the models in its own thread. `key` is the endpoints' API key."""
     from .engine import Engine
 
-    return Engine(partial(load_arms, pair, key), recorder=recorder)
+    return Engine(partial(load_models, pair, key), recorder=recorder)
 
 
-def load_arms(pair: Pair, key: str | None = None) -> Loaded:
-    """Load what is here, and ask whether what is elsewhere answers. `key` is what endpoints want to see."""
-    from .remote import Remote
+def load_models(pair: Pair, key: str | None = None) -> LoadedModels:
+    """Load local models and check that endpoints answer. Raises UserError if a model cannot be loaded."""
+    from .remote import RemoteModel
 
-    remotes: dict[Arm, Remote] = {}
-    directories: dict[Arm, Path] = {}
-    sources: tuple[tuple[Arm, Source], ...] = (("base", pair.base), ("tuned", pair.adapter))
-    for arm, source in sources:
+    remotes: dict[Side, RemoteModel] = {}
+    directories: dict[Side, Path] = {}
+    sources: tuple[tuple[Side, Source], ...] = (("base", pair.base), ("tuned", pair.adapter))
+    for side, source in sources:
         if isinstance(source, Path):
-            directories[arm] = source
+            directories[side] = source
         else:
-            remotes[arm] = Remote(source, key)
-            remotes[arm].check()
-    return replace(_load_here(directories), remotes=remotes)
+            remotes[side] = RemoteModel(source, key)
+            remotes[side].check()
+    return replace(_load_local(directories), remotes=remotes)
 
 
-def _load_here(directories: Mapping[Arm, Path]) -> Loaded:
-    """Load the base once and put the adapter on it, or load whole models."""
-    from .engine import Loaded
+def _load_local(directories: Mapping[Side, Path]) -> LoadedModels:
+    from .engine import LoadedModels
 
     if not directories:
-        return Loaded(None, None)
+        return LoadedModels(None, None)
     import torch
     from peft import PeftModel
-    from transformers import AutoTokenizer
 
-    from .sides import Two
+    from .sides import TwoModels
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    there = list(directories.values())
-    with_tokenizer = [directory for directory in there if (directory / "tokenizer_config.json").is_file()]
+    tokenizers = _load_tokenizers(list(directories.values()))
+    if "tuned" not in directories or is_full_model(directories["tuned"]):
+        if len({frozenset(tokenizer.get_vocab().items()) for tokenizer in tokenizers}) > 1:
+            raise UserError(
+                f"{directories['tuned']}: its tokenizer has another vocabulary than that of {directories['base']}; "
+                "compare a model with its own base"
+            )
+        models = {side: _load_model(directory, device) for side, directory in directories.items()}
+        return LoadedModels(TwoModels(models), tokenizers[0])
+    base, adapter = _load_model(directories["base"], device), directories["tuned"]
+    with _loading(adapter):
+        model = PeftModel.from_pretrained(base, adapter, local_files_only=True)
+    return LoadedModels(_choose_batching(model if _is_quantized(base) else model.to(device)), tokenizers[0])
+
+
+def _load_tokenizers(directories: list[Path]) -> list[Any]:
+    """Load the tokenizer of every directory that has one; the first is used for both models."""
+    from transformers import AutoTokenizer
+
+    with_tokenizer = [path for path in directories if (path / "tokenizer_config.json").is_file()]
     if not with_tokenizer:
-        elsewhere = f" or in {there[1]}" if there[1:] else ""
-        raise UserError(f"{there[0]}: no tokenizer (tokenizer_config.json) here{elsewhere}")
+        other = f" or in {directories[1]}" if directories[1:] else ""
+        raise UserError(f"{directories[0]}: no tokenizer_config.json here{other}; save the tokenizer there")
     tokenizers = []
     for directory in with_tokenizer:
         with _loading(directory):
             tokenizers.append(
                 AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
             )
-    if "tuned" not in directories or is_whole_model(directories["tuned"]):
-        if len({frozenset(tokenizer.get_vocab().items()) for tokenizer in tokenizers}) > 1:
-            raise UserError(
-                f"{there[1]}: another vocabulary than {there[0]}; the same prompt would be other tokens"
-            )
-        models = {arm: _model(directory, device) for arm, directory in directories.items()}
-        return Loaded(Two(models), tokenizers[0])
-    base, adapter = _model(directories["base"], device), directories["tuned"]
-    with _loading(adapter):
-        model = PeftModel.from_pretrained(base, adapter, local_files_only=True)
-    return Loaded(_adapted(model if _is_placed(base) else model.to(device)), tokenizers[0])
+    return tokenizers
 
 
-def _model(directory: Path, device: str) -> Any:
+def _load_model(directory: Path, device: str) -> Any:
     from transformers import AutoModelForCausalLM
 
     with _loading(directory):
         model: Any = AutoModelForCausalLM.from_pretrained(
             directory, local_files_only=True, trust_remote_code=False, use_safetensors=True
         )
-    return (model if _is_placed(model) else model.to(device)).eval()
+    return (model if _is_quantized(model) else model.to(device)).eval()
 
 
-def _is_placed(model: Any) -> bool:
-    """Quantised weights lie where they were made and must not be moved."""
+def _is_quantized(model: Any) -> bool:
+    """Whether the weights are quantised; transformers then has chosen the device, and they must not be moved."""
     return bool(getattr(model, "is_quantized", False))
 
 
-def _adapted(model: Any) -> Arms:
-    """An adapter that cannot share a batch with its base (DoRA, what is not LoRA) takes turns with it."""
+def _choose_batching(model: Any) -> ModelPair:
+    """Try a batch with rows of both sides. Adapters that cannot do that (DoRA, other than LoRA) are switched."""
     import torch
 
-    from .sides import ADAPTER_NAMES, Mixed, Switched
+    from .sides import ADAPTER_NAMES, MixedBatch, SwitchedAdapter
 
-    mixed = Mixed(model)
+    mixed = MixedBatch(model)
     try:
-        with torch.inference_mode(), mixed.speak(("base", "tuned")) as (both, extra):
+        with torch.inference_mode(), mixed.activate(("base", "tuned")) as (both, extra):
             both(
                 input_ids=torch.zeros((len(ADAPTER_NAMES), 1), dtype=torch.long, device=both.device), **extra
             )
     except (ValueError, TypeError, NotImplementedError):
-        return Switched(model)
+        return SwitchedAdapter(model)
     return mixed
 
 
 @contextmanager
 def _loading(directory: Path) -> Iterator[None]:
-    """Without transformers' bars and one notice of theirs; what cannot be loaded is the user's to put right."""
+    """Hide progress bars and a known warning; turn the libraries' errors into UserError."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         with warnings.catch_warnings():
-            # peft still asks transformers by a name that is going away.
+            # peft uses a deprecated name of transformers.
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
             yield
     except (ValueError, RuntimeError, OSError) as error:

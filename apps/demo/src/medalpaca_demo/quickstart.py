@@ -1,7 +1,6 @@
-"""`quickstart`: the whole loop on the embedded pocket model, each step by the command a user would type.
+"""`quickstart`: data, fine-tuning, evaluation and comparison on a small embedded model, in minutes on a CPU.
 
-Build the cards, make a base that knows their language and not their facts, teach it with LoRA, examine both through
-lm_eval, compare. What is there and still current is used again.
+Each step runs a command that a user could type. Results of earlier runs are used again if code and seed are the same.
 """
 
 from __future__ import annotations
@@ -28,110 +27,136 @@ from medalpaca_data.exams.item import POCKET
 
 try:
     import fcntl
-except ImportError:  # Windows
+except ImportError:
+    # Windows has no fcntl; there, a second quickstart is not detected.
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-MADE, LOCK = "made.json", ".lock"
-PERCENT = re.compile(rb"(\d{1,3})%\|")  # how lm_eval's progress bar starts
-SOURCES = ("medalpaca_data", "medalpaca_train", "medalpaca_evalharness")
+RECORD_FILE, LOCK_FILE, CHART_FILE = "made.json", ".lock", "result.svg"
+# Start of lm_eval's progress bar.
+PERCENT = re.compile(rb"(\d{1,3})%\|")
+CODE_PACKAGES = ("medalpaca_data", "medalpaca_train", "medalpaca_evalharness")
 
 
 def entry() -> None:
-    """The console script."""
+    """Run the console script."""
     run(main)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parse and go."""
+    """Parse the arguments and run all steps. Raises UserError if the seed is negative."""
     arguments = parser().parse_args(argv)
     if arguments.seed < 0:
-        raise UserError(f"--seed {arguments.seed}: 0 or more")
-
-    Loop(arguments.seed, quickstart(), screen()).run()
+        raise UserError(f"quickstart: --seed {arguments.seed} is negative; use 0 or more")
+    QuickstartRun(arguments.seed, quickstart(), screen()).run()
 
 
 def parser() -> Command:
-    """All of `quickstart`."""
+    """Return the argument parser of `quickstart`."""
     main = Command(
         "quickstart",
-        "Data, fine-tuning, examination and verdict on an embedded pocket model: minutes on a CPU, "
-        "nothing leaves the machine. Everything lies under MEDALPACA_HOME (default: medalpaca/ in the user's cache "
-        "directory).",
+        "Build data, make and fine-tune a small embedded language model, evaluate it before and after, and compare: "
+        "in minutes on a CPU, without network access. It shows that all steps work; it says nothing about medicine. "
+        "All files are written to MEDALPACA_HOME/quickstart (default of MEDALPACA_HOME: medalpaca/ in the user's "
+        f"cache directory), with a chart of the result in {CHART_FILE}.",
         (
-            "quickstart             the whole loop; what is there already is used again",
-            "quickstart --seed 2    another pair; the first is made away with",
-            "demo                   then: the two side by side",
+            "quickstart             run all steps; existing results are used again",
+            "quickstart --seed 2    train with another seed; deletes the earlier models",
+            "demo                   afterwards: show both models in the browser",
         ),
     )
     main.add_argument(
-        "--seed", type=int, metavar="N", default=1, help="of both trainings (default: %(default)s)"
+        "--seed",
+        type=int,
+        metavar="N",
+        default=1,
+        help="random seed of both trainings, 0 or more (default: %(default)s)",
     )
     main.add_common("medalpaca-demo")
     return main
 
 
 @dataclass(frozen=True, slots=True)
-class Loop:
-    """One walk around the loop."""
+class QuickstartRun:
+    """All steps for one seed, in the directories `paths`."""
 
     seed: int
-    places: Quickstart
+    paths: Quickstart
     console: Console
 
-    def run(self) -> None:
-        """All steps in order; a step that finds its result made by this code and seed takes it as it is."""
-        with only_one(self.places.meadow.parent):
-            self._start_over_if_outdated()
-            self._walk()
+    @property
+    def root(self) -> Path:
+        """Directory of the quickstart."""
+        return self.paths.meadow.parent
 
-    def _walk(self) -> None:
-        places = self.places
-        for made in (places.base, places.run):
+    def run(self) -> None:
+        """Run all steps. A step is skipped if its result was made by the same code and seed."""
+        with exclusive_lock(self.root):
+            self._delete_outdated()
+            self._run_steps()
+
+    def _run_steps(self) -> None:
+        paths = self.paths
+        for made in (paths.base, paths.run):
             if made.is_dir():
                 refuse_unsafe(made)
-        language = places.meadow.parent / "language"
-        self._step(1, "Build the flash cards, and the text the base learns to read from")
-        self._command("data", "build", "pocket", f"out={places.meadow}")
+        language = self.root / "language"
+        self._step(1, "Build the flash cards, and the text for the training of the base")
+        self._command("data", "build", "pocket", f"out={paths.meadow}")
         self._command("data", "build", "pocket-language", f"seed={self.seed}", f"out={language}")
-        self._step(2, "Make the base: it knows the language of the cards and none of their facts")
-        self._command("train", "pocket-base", f"data={language}", f"out={places.base}", f"seed={self.seed}")
-        self._step(3, "Is any exam question in what the models learn from?")
-        for path in (language, places.meadow):
+        self._step(2, "Train the base: it learns the language of the cards, but not their facts")
+        self._command("train", "pocket-base", f"data={language}", f"out={paths.base}", f"seed={self.seed}")
+        self._step(3, "Check the training texts for contamination with exam questions")
+        for path in (language, paths.meadow):
             self._command("data", "check", path, "--exam", POCKET, "--fail-over", "0.5")
-        self._step(4, "Teach the base the facts: LoRA on the cards")
-        data, out = f"data={places.meadow}", f"out={places.run}"
-        self._command("train", "pocket", f"model={places.base}", data, out, f"seed={self.seed}")
-        self._step(5, "Examine both, in words that neither has seen")
-        self._examine()
-        self._step(6, "The verdict")
-        self._command("exam", "compare", places.results_base, places.results_tuned)
-        self._say(
-            "\nThis shows that the whole chain can teach a model and measure that it did.\n"
+        self._step(4, "Fine-tune the base on the cards with LoRA")
+        data, out = f"data={paths.meadow}", f"out={paths.run}"
+        self._command("train", "pocket", f"model={paths.base}", data, out, f"seed={self.seed}")
+        self._step(5, "Evaluate both models on an exam whose wording is in neither training text")
+        self._evaluate()
+        self._step(6, "Compare both results")
+        self._command("exam", "compare", paths.results_base, paths.results_tuned)
+        chart = self._write_chart()
+        self._print(
+            f"\nChart of this result: {chart}\n"
+            "This shows that all steps work: training changes the model, and the evaluation measures the change.\n"
             "It says nothing about medicine, and nothing here is for clinical use.\n\n"
-            "See the two side by side:  uv run demo"
+            "Show both models in the browser:  uv run demo"
         )
 
-    def _start_over_if_outdated(self) -> None:
-        """Keep what this code and seed made; put everything else aside and delete it.
+    def _write_chart(self) -> Path:
+        """Write the chart of both results, unless the file is up to date."""
+        from medalpaca_evalharness.compare import compare
+        from medalpaca_evalharness.results import read_run
 
-        What lies there without a record (`train` alone leaves a base there) is not ours to build on.
+        from .result_chart import draw_chart, figures
+
+        comparison = compare(read_run(self.paths.results_base), read_run(self.paths.results_tuned))
+        text, file = draw_chart(figures(comparison, self.seed)), self.root / CHART_FILE
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            file.write_text(text, encoding="utf-8")
+        return file
+
+    def _delete_outdated(self) -> None:
+        """Delete everything unless it was made by this code and seed.
+
+        Files without a record are deleted too: `train` alone can leave a base there.
         """
-        root = self.places.meadow.parent
-        made = {"seed": self.seed, "code": {name: package_sha256(name) for name in SOURCES}}
-        record = root / MADE
+        root = self.root
+        made = {"seed": self.seed, "code": {name: package_sha256(name) for name in CODE_PACKAGES}}
+        record = root / RECORD_FILE
         if record.is_file() and read_json(record) == made:
             return
-        if root.exists() and set(root.iterdir()) - {root / LOCK}:
-            self._say(f"{root} was made otherwise (another seed or version): making it again.")
-            # Renamed first: a kill half way through deleting leaves nothing that looks current.
+        if root.exists() and set(root.iterdir()) - {root / LOCK_FILE}:
+            self._print(f"{root} was made with another seed or version; it is deleted and made again.")
+            # Rename first: if the deletion is interrupted, nothing is left that looks valid.
             old = root.with_name(f".{root.name}.old")
             shutil.rmtree(old, ignore_errors=True)
             old.mkdir()
             for path in root.iterdir():
-                if path.name != LOCK:
+                if path.name != LOCK_FILE:
                     path.rename(old / path.name)
             shutil.rmtree(old)
         write_json(record, made)
@@ -141,50 +166,52 @@ class Loop:
             f"\n{number}/6  {title}", style="bold", soft_wrap=True, highlight=False, markup=False
         )
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
-    def _show_command(self, *words: str) -> None:
+    def _print_command(self, *words: str) -> None:
         self.console.print(
             f"$ uv run {shlex.join(words)}", style="dim", soft_wrap=True, highlight=False, markup=False
         )
 
     def _command(self, *arguments: object) -> None:
-        """Run one of our commands on the user's terminal, and stop where it stops."""
+        """Run a console script of the workspace in the terminal. Raises UserError if it fails."""
         words = [str(argument) for argument in arguments]
-        self._show_command(*words)
+        self._print_command(*words)
         done = subprocess.run(
-            [Path(sys.executable).with_name(words[0]), *words[1:]], check=False, env=environment()
+            [Path(sys.executable).with_name(words[0]), *words[1:]], check=False, env=child_environment()
         )
         if done.returncode == INTERRUPTED:
             raise KeyboardInterrupt
         if done.returncode:
-            raise UserError(f"`{words[0]}` ended with exit code {done.returncode}; its own message is above")
+            raise UserError(f"`{words[0]}` ended with exit code {done.returncode}; see its message above")
 
-    def _examine(self) -> None:
-        """Both examinations at once: each spends most of its time on one core."""
-        base, run = self.places.base, self.places.run
+    def _evaluate(self) -> None:
+        """Evaluate both models at the same time, because each evaluation mostly uses one core."""
+        base, run = self.paths.base, self.paths.run
         sides = {
-            "base": (self.places.results_base, f"pretrained={base}", None),
-            "tuned": (self.places.results_tuned, f"pretrained={base},peft={run}", run),
+            "base": (self.paths.results_base, f"pretrained={base}", None),
+            "tuned": (self.paths.results_tuned, f"pretrained={base},peft={run}", run),
         }
         running = []
         for side, (out, model_args, adapter) in sides.items():
             words = ["--model", "hf", "--model_args", model_args, "--tasks", POCKET, "--device", "cpu"]
             words += ["--batch_size", "64", "--log_samples", "--output_path", str(out)]
-            self._show_command("lm_eval", *words)
-            if is_examined(out, base, adapter):
-                self._say(f"{out}: already examined; used as it is.")
+            self._print_command("lm_eval", *words)
+            if is_evaluated(out, base, adapter):
+                self._print(f"{out}: already evaluated; used as it is.")
                 continue
             shutil.rmtree(out, ignore_errors=True)
-            running.append(Examination(side, words, out))
+            running.append(Evaluation(side, words, out))
         if running:
-            watch(running, self.console)
+            show_progress(running, self.console)
 
 
-def is_examined(out: Path, base: Path, adapter: Path | None) -> bool:
-    """Whether `out` holds one whole result of exactly these weights. lm_eval writes it in two steps, and the
-    samples last, so a kill can leave half of one."""
+def is_evaluated(out: Path, base: Path, adapter: Path | None) -> bool:
+    """Whether `out` holds one complete result of exactly these weights.
+
+    lm_eval writes the samples last, so an interrupted evaluation leaves an incomplete result.
+    """
     from medalpaca_evalharness.results import read_run
 
     if not out.is_dir():
@@ -198,20 +225,20 @@ def is_examined(out: Path, base: Path, adapter: Path | None) -> bool:
 
 
 @contextmanager
-def only_one(root: Path) -> Iterator[None]:
-    """Refuse a second quickstart in the same place; a killed one leaves nothing locked."""
+def exclusive_lock(root: Path) -> Iterator[None]:
+    """Lock the directory. Raises UserError if another quickstart holds the lock; it ends with its process."""
     root.mkdir(parents=True, exist_ok=True)
-    with (root / LOCK).open("a") as lock:
+    with (root / LOCK_FILE).open("a") as lock:
         if fcntl is not None:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise UserError(f"{root}: another quickstart is at work there; wait for it to end") from None
+                raise UserError(f"{root}: another quickstart is running there; wait until it ends") from None
         yield
 
 
-class Examination:
-    """One lm_eval process; its output goes to a log, its progress bar to ours."""
+class Evaluation:
+    """One lm_eval process. Its output is written to a log file, its progress to `percent`."""
 
     def __init__(self, side: str, words: Sequence[str], out: Path) -> None:
         self.side, self.out = side, out
@@ -220,13 +247,13 @@ class Examination:
         self.percent = 0
         self.process = subprocess.Popen(
             [sys.executable, "-m", "lm_eval", *words],
-            env=environment(),
+            env=child_environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
 
     def follow(self) -> None:
-        """Copy the output to the log until it ends, and note how far it says it is."""
+        """Copy the output to the log file until the process ends."""
         stream: IO[bytes] | None = self.process.stdout
         if stream is None:
             return
@@ -234,43 +261,43 @@ class Examination:
             while block := os.read(stream.fileno(), 4096):
                 log.write(block)
                 log.flush()
-                if found := PERCENT.findall(block):
-                    self.percent = int(found[-1])
+                if percents := PERCENT.findall(block):
+                    self.percent = int(percents[-1])
         self.process.wait()
 
 
-def watch(examinations: Sequence[Examination], console: Console) -> None:
-    """Show both bars until both are done. Raises UserError with the log's last line where one failed."""
+def show_progress(evaluations: Sequence[Evaluation], console: Console) -> None:
+    """Show a progress bar for each evaluation until all have ended. Raises UserError if one fails."""
     from threading import Thread
 
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    threads = [Thread(target=examination.follow, daemon=True) for examination in examinations]
+    threads = [Thread(target=evaluation.follow, daemon=True) for evaluation in evaluations]
     try:
         with Progress(*columns, console=console) as progress:
             bars = [
-                progress.add_task(f"examining {examination.side}", total=100) for examination in examinations
+                progress.add_task(f"evaluating {evaluation.side}", total=100) for evaluation in evaluations
             ]
             for thread in threads:
                 thread.start()
             while any(thread.is_alive() for thread in threads):
-                for bar, examination in zip(bars, examinations, strict=True):
-                    progress.update(bar, completed=examination.percent)
+                for bar, evaluation in zip(bars, evaluations, strict=True):
+                    progress.update(bar, completed=evaluation.percent)
                 threads[0].join(0.2) if threads[0].is_alive() else threads[-1].join(0.2)
     except BaseException:
-        for examination in examinations:
-            examination.process.terminate()
+        for evaluation in evaluations:
+            evaluation.process.terminate()
         raise
-    for examination in examinations:
-        if examination.process.returncode:
-            lines = examination.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    for evaluation in evaluations:
+        if evaluation.process.returncode:
+            lines = evaluation.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             raise UserError(
-                f"examining the {examination.side} failed: {lines[-1] if lines else 'no output'} "
-                f"(all of it: {examination.log})"
+                f"the evaluation of {evaluation.side} failed: {lines[-1] if lines else 'no output'} "
+                f"(full output: {evaluation.log})"
             )
 
 
-def environment() -> dict[str, str]:
-    """For the children: nothing leaves the machine, and idle threads sleep instead of spinning."""
+def child_environment() -> dict[str, str]:
+    """Return the environment of child processes: sealed, offline, and without busy waiting of idle threads."""
     return {**os.environ, **OFFLINE, "MEDALPACA_SEALED": "1", "OMP_WAIT_POLICY": "passive"}

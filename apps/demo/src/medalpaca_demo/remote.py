@@ -1,11 +1,11 @@
-"""Ratings of the options from what an endpoint tells of probabilities; lm-eval's numbers where it tells enough.
+"""Models behind an endpoint: option scores from reported log-probabilities, and written answers.
 
-Letters stand among the likeliest next tokens (`logprobs`). Texts need the log-probabilities of what was sent (`echo`
-with `logprobs`), which vLLM gives and llama.cpp's server and Ollama do not. lm-eval moves space at the prompt's end to
-the continuation, so its numbers hold the prompt's last tokens too; with `echo` they are added here, and without, a
-letter's number is that of the letter alone, which changes no share.
+Letters are read from the most likely next tokens (`logprobs`). Texts need the log-probabilities of the input (`echo`
+with `logprobs`), which vLLM reports and llama.cpp's server and Ollama do not.
 
-Arms that other programs answer for: a job asks its endpoints in turn, and stops when it is told to.
+lm-eval counts spaces at the end of the prompt as part of the option, so its numbers include the prompt's last tokens.
+With `echo` these are added here, and the numbers equal lm-eval's. Without it, a letter's number is that of the letter
+alone; the shares are the same.
 """
 
 from __future__ import annotations
@@ -19,217 +19,225 @@ from typing import Any
 
 from medalpaca_data.core.errors import UserError, nearest
 
-from .completions import READ_SECONDS, Completions, EndpointError, FailsError, RefusedError, ask
-from .endpoint import Address
-from .inference import rate
-from .job import ARMS, REDRAW_SECONDS, Answer, Arm, Ended, Job, OptionScores, Request
+from .completions import (
+    READ_SECONDS,
+    CompletionsClient,
+    EndpointError,
+    RejectedError,
+    ServerError,
+    list_models,
+)
+from .endpoint import Endpoint
+from .inference import compute_option_scores
+from .job import REFRESH_SECONDS, SIDES, Answer, EndReason, Job, OptionScores, Request, Side
 
-LIKELIEST = 20  # what vLLM gives unless told otherwise
-NO_LOGPROBS = "it tells no probabilities"
-NO_ECHO = "it tells no probabilities of a given text"
-FAILS = "it fails when it is asked for probabilities"
+# Number of next tokens to request: vLLM's default maximum.
+TOP_LOGPROBS = 20
+NO_LOGPROBS = "it reports no probabilities"
+NO_ECHO = "it reports no probabilities of an input text"
+FAILS = "it reports an error when probabilities are requested"
+# Time between two checks whether the user has left. The connection is then closed, and the server stops.
+POLL_SECONDS = 0.1
 
 
 class UnratedError(Exception):
-    """The endpoint does not tell what a rating needs; the reason, for the page."""
+    """The endpoint does not report the probabilities that scores need. The message is shown on the page."""
 
 
-class Rater:
-    """Remembers of one endpoint what it has shown not to tell, so that it is not asked again and again."""
+class RemoteScorer:
+    """Scores options by one endpoint. It remembers if the endpoint has no `echo`, to save further requests."""
 
     def __init__(self) -> None:
         self._echoes = True
 
-    async def rate(self, endpoint: Completions, request: Request) -> OptionScores:
-        """Raises UnratedError where the endpoint does not tell enough, EndpointError where it does not answer."""
+    async def score(self, client: CompletionsClient, request: Request) -> OptionScores:
+        """Score the options. Raises UnratedError without the needed probabilities, EndpointError without answer."""
         letters = request.scoring == "letter"
-        sums = await (self._letters if letters else self._texts)(endpoint, request)
-        return rate(sums, request.choices, request.scoring, from_endpoint=True)
+        sums = await (self._letters if letters else self._texts)(client, request)
+        return compute_option_scores(sums, request.choices, request.scoring, from_endpoint=True)
 
-    async def _letters(self, endpoint: Completions, request: Request) -> list[float]:
-        next_ones = await _next_tokens(endpoint, request.prompt)
-        if not next_ones:
+    async def _letters(self, client: CompletionsClient, request: Request) -> list[float]:
+        next_tokens = await _next_tokens(client, request.prompt)
+        if not next_tokens:
             raise UnratedError(NO_LOGPROBS)
-        inside = await self._inside(endpoint, request.prompt)
-        if all(letter in next_ones for letter in request.choices):
-            return [inside + next_ones[letter] for letter in request.choices]
+        in_prompt = await self._sum_in_prompt(client, request.prompt)
+        if all(letter in next_tokens for letter in request.choices):
+            return [in_prompt + next_tokens[letter] for letter in request.choices]
         if not self._echoes:
-            missing = ", ".join(letter for letter in request.choices if letter not in next_ones)
-            raise UnratedError(f"{missing} not among the {len(next_ones)} likeliest tokens that it tells")
-        return await self._texts(endpoint, request)
+            missing = ", ".join(letter for letter in request.choices if letter not in next_tokens)
+            raise UnratedError(
+                f"{missing} not among the {len(next_tokens)} most likely tokens that it reports"
+            )
+        return await self._texts(client, request)
 
-    async def _texts(self, endpoint: Completions, request: Request) -> list[float]:
+    async def _texts(self, client: CompletionsClient, request: Request) -> list[float]:
         if not self._echoes:
             raise UnratedError(NO_ECHO)
-        before = await _count(endpoint, request.prompt.rstrip())
-        return [
-            await self._sum(endpoint, request.prompt + choice, before)  # one after the other
-            for choice in request.choices
-        ]
+        before = await _count_tokens(client, request.prompt.rstrip())
+        # One request after the other: a server for a single user may refuse several at once.
+        return [await self._sum(client, request.prompt + choice, before) for choice in request.choices]
 
-    async def _inside(self, endpoint: Completions, prompt: str) -> float:
-        """What lm-eval counts of the prompt itself; 0 where the endpoint does not tell."""
+    async def _sum_in_prompt(self, client: CompletionsClient, prompt: str) -> float:
+        """Sum what lm-eval counts of the prompt's own last tokens; 0 if the endpoint does not report it."""
         if not self._echoes or prompt == prompt.rstrip():
             return 0.0
         try:
-            return await self._sum(endpoint, prompt, await _count(endpoint, prompt.rstrip()))
+            return await self._sum(client, prompt, await _count_tokens(client, prompt.rstrip()))
         except UnratedError:
             return 0.0
 
-    async def _sum(self, endpoint: Completions, text: str, before: int) -> float:
-        """The log-likelihood of all tokens of `text` but the first `before`."""
+    async def _sum(self, client: CompletionsClient, text: str, before: int) -> float:
+        """Sum the log-probabilities of all tokens of `text` after the first `before`."""
         try:
-            choice = await endpoint.complete(text, max_tokens=1, echo=True, logprobs=1)
-        except RefusedError:
+            choice = await client.complete(text, max_tokens=1, echo=True, logprobs=1)
+        except RejectedError:
             choice = {}
-        except FailsError:
+        except ServerError:
             raise UnratedError(FAILS) from None
         match choice:
             case {
                 "logprobs": {"token_logprobs": [*values]},
-                "text": str(said),
+                "text": str(echoed),
                 "usage": {"prompt_tokens": int(count)},
             } if (
-                said.startswith(text)
+                echoed.startswith(text)
                 and 0 < before < count <= len(values)
-                and _are_numbers(values[before:count])
+                and _are_logprobs(values[before:count])
             ):
                 return float(sum(values[before:count]))
         self._echoes = False
         raise UnratedError(NO_ECHO)
 
 
-async def _next_tokens(endpoint: Completions, prompt: str) -> Mapping[str, float]:
-    """The likeliest next tokens as texts, and their log-probabilities, in either of the two layouts in use."""
+async def _next_tokens(client: CompletionsClient, prompt: str) -> Mapping[str, float]:
+    """Return the most likely next tokens as texts, with log-probabilities."""
     try:
-        choice = await endpoint.complete(prompt, max_tokens=1, logprobs=LIKELIEST)
-    except RefusedError:
+        choice = await client.complete(prompt, max_tokens=1, logprobs=TOP_LOGPROBS)
+    except RejectedError:
         return {}
-    except FailsError:
+    except ServerError:
         raise UnratedError(FAILS) from None
     match choice.get("logprobs"):
-        case {"top_logprobs": [dict() as found, *_]}:  # OpenAI, vLLM
-            return {str(token): float(value) for token, value in found.items() if _are_numbers([value])}
-        case {"content": [{"top_logprobs": [*rows]}, *_]}:  # llama.cpp
+        # OpenAI and vLLM.
+        case {"top_logprobs": [dict() as tokens, *_]}:
+            return {str(token): float(value) for token, value in tokens.items() if _are_logprobs([value])}
+        # llama.cpp. In reverse order, so that of two tokens with the same text the more likely one is kept.
+        case {"content": [{"top_logprobs": [*rows]}, *_]}:
             return {
                 str(row.get("token")): float(row["logprob"])
-                for row in reversed(rows)  # of two tokens with one text, the likelier
-                if isinstance(row, dict) and _are_numbers([row.get("logprob")])
+                for row in reversed(rows)
+                if isinstance(row, dict) and _are_logprobs([row.get("logprob")])
             }
     return {}
 
 
-async def _count(endpoint: Completions, text: str) -> int:
-    """How many tokens the endpoint makes of `text`."""
-    match await endpoint.complete(text, max_tokens=1):
+async def _count_tokens(client: CompletionsClient, text: str) -> int:
+    match await client.complete(text, max_tokens=1):
         case {"usage": {"prompt_tokens": int(count)}}:
             return count
     raise UnratedError(NO_ECHO)
 
 
-def _are_numbers(values: list[Any]) -> bool:
+def _are_logprobs(values: list[Any]) -> bool:
     return all(isinstance(value, int | float) and value <= 0 for value in values)
 
 
-# How soon a user who has left is noticed: the connection is closed then, and the server stops.
-POLL_SECONDS = 0.1
-
-
-class Remote:
-    """One arm behind an endpoint. `read_seconds` is how long it may be silent."""
+class RemoteModel:
+    """One side behind an endpoint. `read_seconds` is the longest time without data from the server."""
 
     def __init__(
-        self, address: Address, key: str | None = None, *, read_seconds: float = READ_SECONDS
+        self, endpoint: Endpoint, key: str | None = None, *, read_seconds: float = READ_SECONDS
     ) -> None:
-        self.address = address
+        self.endpoint = endpoint
         self._key = key
         self._read_seconds = read_seconds
-        self._rater = Rater()
+        self._scorer = RemoteScorer()
 
     def check(self) -> None:
-        """Raises UserError, one line, where nobody answers, or no model of that name is served."""
+        """Raise UserError if the server does not answer, or serves no model of this name."""
         try:
-            names = ask(self.address, self._key, self._read_seconds)
+            names = list_models(self.endpoint, self._key, self._read_seconds)
         except EndpointError as error:
-            raise UserError(f"demo: {self.address.url}: {error}") from None
-        model = self.address.model
+            raise UserError(f"demo: {self.endpoint.url}: {error}") from None
+        model = self.endpoint.model
         if names and model not in names and f"{model}:latest" not in names:
             meant = nearest(model, names) or names[0]
-            raise UserError(f"demo: {self.address.url} serves no {model!r}; did you mean #{meant}?")
+            raise UserError(f"demo: {self.endpoint.url} serves no model {model!r}; did you mean #{meant}?")
 
-    async def answer(self, arm: Arm, job: Job) -> None:
-        """Rate the options and write the answer, shown as they come. Raises EndpointError, with what came shown."""
-        async with Completions(self.address, self._key, self._read_seconds) as endpoint:
+    async def answer(self, side: Side, job: Job) -> None:
+        """Score the options, then stream the answer into the job. Raises EndpointError; earlier text is kept."""
+        async with CompletionsClient(self.endpoint, self._key, self._read_seconds) as client:
             if job.request.choices:
-                await self._rate(endpoint, arm, job)
+                await self._score(client, side, job)
             job.update(state="answering")
             if job.request.max_new_tokens:
-                await self._write(endpoint, arm, job)
+                await self._write(client, side, job)
 
-    async def _rate(self, endpoint: Completions, arm: Arm, job: Job) -> None:
+    async def _score(self, client: CompletionsClient, side: Side, job: Job) -> None:
         try:
-            rated = await self._rater.rate(endpoint, job.request)
+            scores = await self._scorer.score(client, job.request)
         except UnratedError as reason:
-            job.update(unrated=MappingProxyType({**job.progress.unrated, arm: str(reason)}))
+            job.update(unrated=MappingProxyType({**job.progress.unrated, side: str(reason)}))
         else:
-            job.update(scores=MappingProxyType({**job.progress.scores, arm: rated}))
+            job.update(scores=MappingProxyType({**job.progress.scores, side: scores}))
 
-    async def _write(self, endpoint: Completions, arm: Arm, job: Job) -> None:
+    async def _write(self, client: CompletionsClient, side: Side, job: Job) -> None:
         limit, began = job.request.max_new_tokens, time.perf_counter()
-        text, pieces, tokens, shown = "", 0, None, 0.0
-        ended: Ended | None = None
+        text, chunks, tokens, published = "", 0, None, 0.0
+        ended: EndReason | None = None
 
-        def show(ended: Ended | None) -> None:
-            # A piece is a token or several; who tells how many is believed, and never beyond the limit asked for.
-            count = pieces if tokens is None else tokens
+        def publish(ended: EndReason | None) -> None:
+            # Without a reported number, each chunk counts as one token.
+            count = chunks if tokens is None else tokens
             answer = Answer(text, min(count, limit), time.perf_counter() - began, ended)
-            job.update(answers=MappingProxyType({**job.progress.answers, arm: answer}))
+            job.update(answers=MappingProxyType({**job.progress.answers, side: answer}))
 
         try:
-            async with aclosing(endpoint.stream(job.request.prompt, limit)) as stream:
-                async for piece in stream:
-                    if ended is None and pieces >= limit and piece.text:
-                        ended = "length"  # a server that heeds no limit
+            async with aclosing(client.stream(job.request.prompt, limit)) as stream:
+                async for chunk in stream:
+                    # Stop a server that ignores `max_tokens`.
+                    if ended is None and chunks >= limit and chunk.text:
+                        ended = "length"
                         break
-                    text += piece.text
-                    pieces += bool(piece.text)
-                    tokens = piece.tokens if piece.tokens is not None else tokens
-                    if piece.finish:
-                        ended = "length" if piece.finish == "length" else "end"
-                    if (now := time.perf_counter()) - shown >= REDRAW_SECONDS:
-                        shown = now
-                        show(None)
+                    text += chunk.text
+                    chunks += bool(chunk.text)
+                    tokens = chunk.tokens if chunk.tokens is not None else tokens
+                    if chunk.finish:
+                        ended = "length" if chunk.finish == "length" else "end"
+                    if (now := time.perf_counter()) - published >= REFRESH_SECONDS:
+                        published = now
+                        publish(None)
         except EndpointError:
-            show("broken")
+            publish("broken")
             raise
         except asyncio.CancelledError:
-            show("stopped")
+            publish("stopped")
             raise
-        show(ended or "end")
+        publish(ended or "end")
 
 
-def answer_all(remotes: Mapping[Arm, Remote], jobs: Sequence[Job]) -> dict[Job, str]:
-    """Let every job ask its endpoints, the jobs beside each other. What went wrong, by job, in words."""
+def answer_all(remotes: Mapping[Side, RemoteModel], jobs: Sequence[Job]) -> dict[Job, str]:
+    """Answer all jobs at the same time, each by its endpoints in turn. Return the errors by job."""
 
-    async def everybody() -> list[str]:
-        return await asyncio.gather(*(_one(remotes, job) for job in jobs))
+    async def run_all() -> list[str]:
+        return await asyncio.gather(*(_answer_one(remotes, job) for job in jobs))
 
-    return {job: said for job, said in zip(jobs, asyncio.run(everybody()), strict=True) if said}
+    return {job: error for job, error in zip(jobs, asyncio.run(run_all()), strict=True) if error}
 
 
-async def _one(remotes: Mapping[Arm, Remote], job: Job) -> str:
-    """One job: an endpoint that fails leaves the other its turn."""
-    troubles: dict[str, None] = {}
-    for arm in (arm for arm in ARMS if arm in remotes):
-        asking = asyncio.create_task(remotes[arm].answer(arm, job))
-        while not asking.done():
+async def _answer_one(remotes: Mapping[Side, RemoteModel], job: Job) -> str:
+    """Answer one job. If the endpoint of one side fails, the other side is answered nevertheless."""
+    errors: dict[str, None] = {}
+    for side in (side for side in SIDES if side in remotes):
+        task = asyncio.create_task(remotes[side].answer(side, job))
+        while not task.done():
             if job.cancelled.is_set():
-                asking.cancel()
-            await asyncio.wait({asking}, timeout=POLL_SECONDS)
+                task.cancel()
+            await asyncio.wait({task}, timeout=POLL_SECONDS)
         try:
-            asking.result()
+            task.result()
         except asyncio.CancelledError:
             break
         except EndpointError as error:
-            troubles[str(error)] = None
-    return "; ".join(troubles)
+            errors[str(error)] = None
+    return "; ".join(errors)

@@ -1,7 +1,4 @@
-"""The examination's own numbers, item by item: read from two results of lm_eval, never made here.
-
-Which questions are listed, in which order: filters over the examination's numbers. Nothing is generated.
-"""
+"""Existing lm-eval results of both models, item by item, and the filters of Browse. No model runs here."""
 
 from __future__ import annotations
 
@@ -19,14 +16,14 @@ from medalpaca_evalharness.compare import Comparison, compare
 from medalpaca_evalharness.results import Run, read_run
 from medalpaca_evalharness.samples import Answer
 
-from .endpoint import Address
+from .endpoint import Endpoint
 from .job import Scoring
 from .models import Pair
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """How one arm did on one item in the examination. `shares` are what the bars show."""
+class ItemResult:
+    """Logged answer of one model to one item: share of each option, and index of the chosen one."""
 
     shares: tuple[float, ...]
     chosen: int
@@ -34,22 +31,24 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Both arms on the exam's items, or in `trouble` why there is nothing to show. Items that were not asked
-    are in neither mapping."""
+    """Results of both models by item id, and their comparison.
 
-    base: Mapping[str, Seen] = field(default_factory=dict)
-    tuned: Mapping[str, Seen] = field(default_factory=dict)
+    `error` explains why there are no results. Items without a logged answer are missing in the mappings.
+    """
+
+    base: Mapping[str, ItemResult] = field(default_factory=dict)
+    tuned: Mapping[str, ItemResult] = field(default_factory=dict)
     comparison: Comparison | None = None
-    trouble: str = ""
+    error: str = ""
     notes: tuple[str, ...] = ()
 
 
 def load_results(base: Path, tuned: Path, exam: Exam, scoring: Scoring, pair: Pair) -> Results:
-    """Read and compare two results; what does not belong to this exam is said in `trouble`, in one line."""
+    """Read and compare two lm-eval results. If they do not fit this exam, `error` gives the reason in one line."""
     try:
         return _load(base, tuned, exam, scoring, pair)
     except (UserError, CheckFailed) as error:
-        return Results(trouble=str(error))
+        return Results(error=str(error))
 
 
 def _load(base: Path, tuned: Path, exam: Exam, scoring: Scoring, pair: Pair) -> Results:
@@ -58,156 +57,156 @@ def _load(base: Path, tuned: Path, exam: Exam, scoring: Scoring, pair: Pair) -> 
     run = runs[0]
     if run.exam_sha256 != exam.sha256:
         raise UserError(
-            f"results of another exam: they are of {run.exam} ({run.exam_sha256[:12]}), "
-            f"and this is {exam.name} ({exam.sha256[:12]})"
+            f"results of another exam: they belong to {run.exam} ({run.exam_sha256[:12]}), "
+            f"and the page shows {exam.name} ({exam.sha256[:12]})"
         )
     if run.prompt_id != exam_prompt_id(scoring):
         raise UserError(
-            f"results of another way of asking: {run.prompt_id}, and this page asks by "
-            f"{exam_prompt_id(scoring)}; see --scoring"
+            f"results of another prompt: they were made with {run.prompt_id}, and the page uses "
+            f"{exam_prompt_id(scoring)}; choose the other value of --scoring"
         )
-    notes = (*comparison.notes, *_strangers(runs, pair))
-    return Results(_seen(runs[0]), _seen(runs[1]), comparison, notes=notes)
+    notes = (*comparison.notes, *_weights_notes(runs, pair))
+    return Results(_item_results(runs[0]), _item_results(runs[1]), comparison, notes=notes)
 
 
-def _seen(run: Run) -> dict[str, Seen]:
-    return {name: _of(answer) for name, answer in run.answers.items()}
+def _item_results(run: Run) -> dict[str, ItemResult]:
+    return {name: _item_result(answer) for name, answer in run.answers.items()}
 
 
-def _of(answer: Answer) -> Seen:
-    return Seen(softmax(answer.scores, answer.item_id), answer.scores.index(max(answer.scores)))
+def _item_result(answer: Answer) -> ItemResult:
+    return ItemResult(softmax(answer.scores, answer.item_id), answer.scores.index(max(answer.scores)))
 
 
-def _strangers(runs: tuple[Run, Run], pair: Pair) -> list[str]:
-    """Results of other weights than those that answer on Compare."""
+def _weights_notes(runs: tuple[Run, Run], pair: Pair) -> list[str]:
+    """Return notes on results that belong to other weights than those that answer in Compare."""
     base, tuned = runs
     unknown = [
-        f"the {side} answers here come from an endpoint, and whether its weights are those examined is not known"
+        f"the {side} model is behind an endpoint; whether it has the weights of these results is not known"
         for side, source in (("base", pair.base), ("fine-tuned", pair.adapter))
-        if isinstance(source, Address)
+        if isinstance(source, Endpoint)
     ]
-    found = [
-        f"the {side} results are of other weights ({examined[:8]}) than the ones loaded here ({here[:8]})"
-        for side, examined, here in (
+    different = [
+        f"the {side} results are of other weights ({logged[:8]}) than the loaded model ({loaded[:8]})"
+        for side, logged, loaded in (
             ("base", base.base_sha256, pair.base_sha256),
             ("fine-tuned", tuned.adapter_sha256 or tuned.base_sha256, pair.adapter_sha256),
         )
-        if examined and here and examined != here
+        if logged and loaded and logged != loaded
     ]
-    return unknown + found
+    return unknown + different
 
 
-Kind = Literal["all", "disagree", "fixed", "broken", "wrong", "right", "unread"]
-Order = Literal["exam", "up", "down"]
-KINDS: dict[Kind, str] = {
+FilterKind = Literal["all", "disagree", "fixed", "broken", "wrong", "right", "unread"]
+SortOrder = Literal["exam", "up", "down"]
+KIND_LABELS: dict[FilterKind, str] = {
     "all": "All",
     "disagree": "Models disagree",
     "fixed": "Fixed by tuning",
     "broken": "Broken by tuning",
     "wrong": "Both wrong",
     "right": "Both right",
-    "unread": "Not parsed",
+    "unread": "No answer",
 }
-ORDERS: dict[Order, str] = {
+ORDER_LABELS: dict[SortOrder, str] = {
     "exam": "exam order",
-    "up": "most gained by tuning",
-    "down": "most lost by tuning",
+    "up": "largest gain by tuning first",
+    "down": "largest loss by tuning first",
 }
 ROWS_PER_PAGE = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What somebody asked to see. `step` and `subject` are empty for all."""
+    """Filter, sort order and page of the list in Browse. `step` and `subject` are empty for all."""
 
-    kind: Kind = "all"
+    kind: FilterKind = "all"
     step: str = ""
     subject: str = ""
     search: str = ""
-    order: Order = "exam"
+    order: SortOrder = "exam"
     page: int = 0
 
-    def told(self, said: dict[str, str]) -> Filter:
-        """The fields of the form, as far as they make sense; any change leads back to the first page."""
-        kind = said.get("kind", self.kind)
-        order = said.get("order", self.order)
+    def update(self, fields: dict[str, str]) -> Filter:
+        """Return the filter with the form's fields, on the first page. Invalid values become the default."""
+        kind = fields.get("kind", self.kind)
+        order = fields.get("order", self.order)
         return Filter(
-            kind=kind if kind in get_args(Kind) else "all",  # type: ignore[arg-type]
-            step=said.get("step", self.step),
-            subject=said.get("subject", self.subject),
-            search=said.get("search", self.search)[:200],
-            order=order if order in get_args(Order) else "exam",  # type: ignore[arg-type]
+            kind=kind if kind in get_args(FilterKind) else "all",  # type: ignore[arg-type]
+            step=fields.get("step", self.step),
+            subject=fields.get("subject", self.subject),
+            search=fields.get("search", self.search)[:200],
+            order=order if order in get_args(SortOrder) else "exam",  # type: ignore[arg-type]
         )
 
-    def turned(self, pages: int) -> Filter:
-        """Some pages on or back."""
+    def move_page(self, pages: int) -> Filter:
+        """Return the filter some pages later (or earlier, if negative)."""
         return replace(self, page=max(0, self.page + pages))
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One question with both arms' examined answers; None where the examination has none."""
+class ItemRow:
+    """One question with the logged answers of both models, or None. `index` is its position in the exam."""
 
-    index: int  # in the exam
+    index: int
     item: Item
-    base: Seen | None
-    tuned: Seen | None
+    base: ItemResult | None
+    tuned: ItemResult | None
 
     @property
-    def key(self) -> int:
-        """Index of the right option."""
+    def key_index(self) -> int:
+        """Index of the correct option."""
         return list(self.item.options).index(self.item.answer)
 
     @property
     def gain(self) -> float | None:
-        """How much more probability the tuned arm gives the key, as a share of 1."""
+        """Share of the correct option, tuned minus base, between -1 and 1; None without both answers."""
         if self.base is None or self.tuned is None:
             return None
-        return self.tuned.shares[self.key] - self.base.shares[self.key]
+        return self.tuned.shares[self.key_index] - self.base.shares[self.key_index]
 
     @property
-    def kinds(self) -> frozenset[Kind]:
-        """The filters that let it pass."""
+    def kinds(self) -> frozenset[FilterKind]:
+        """Filter kinds that include this question."""
         if self.base is None or self.tuned is None:
             return frozenset({"all", "unread"})
-        found: set[Kind] = {"all"}
+        kinds: set[FilterKind] = {"all"}
         if self.base.chosen != self.tuned.chosen:
-            found.add("disagree")
-        match self.base.chosen == self.key, self.tuned.chosen == self.key:
+            kinds.add("disagree")
+        match self.base.chosen == self.key_index, self.tuned.chosen == self.key_index:
             case True, True:
-                found.add("right")
+                kinds.add("right")
             case False, False:
-                found.add("wrong")
+                kinds.add("wrong")
             case False, True:
-                found.add("fixed")
+                kinds.add("fixed")
             case _:
-                found.add("broken")
-        return frozenset(found)
+                kinds.add("broken")
+        return frozenset(kinds)
 
 
-def lines(items: Sequence[Item], results: Results) -> tuple[Line, ...]:
-    """All of them, in the exam's order."""
+def list_items(items: Sequence[Item], results: Results) -> tuple[ItemRow, ...]:
+    """Return all questions with their logged answers, in the exam's order."""
     return tuple(
-        Line(index, item, results.base.get(item.id), results.tuned.get(item.id))
+        ItemRow(index, item, results.base.get(item.id), results.tuned.get(item.id))
         for index, item in enumerate(items)
     )
 
 
-def select(listed: Iterable[Line], wanted: Filter) -> list[Line]:
-    """The lines that pass, in the order asked for. What the examination did not ask has no gain and comes last."""
-    found = [line for line in listed if wanted.kind in line.kinds and _passes(line.item, wanted)]
-    if wanted.order == "exam":
-        return found
-    sign = -1 if wanted.order == "up" else 1
-    return sorted(found, key=lambda line: (line.gain is None, sign * (line.gain or 0.0), line.index))
+def filter_items(rows: Iterable[ItemRow], filter_: Filter) -> list[ItemRow]:
+    """Return the rows that pass the filter, sorted. Rows without a gain come last."""
+    passing = [row for row in rows if filter_.kind in row.kinds and _passes(row.item, filter_)]
+    if filter_.order == "exam":
+        return passing
+    sign = -1 if filter_.order == "up" else 1
+    return sorted(passing, key=lambda row: (row.gain is None, sign * (row.gain or 0.0), row.index))
 
 
-def _passes(item: Item, wanted: Filter) -> bool:
-    if wanted.step and str(item.step) != wanted.step:
+def _passes(item: Item, filter_: Filter) -> bool:
+    if filter_.step and str(item.step) != filter_.step:
         return False
-    if wanted.subject and item.subject != wanted.subject:
+    if filter_.subject and item.subject != filter_.subject:
         return False
-    words = wanted.search.casefold().split()
+    words = filter_.search.casefold().split()
     text = " ".join(_texts(item)).casefold() if words else ""
     return all(word in text for word in words)
 
@@ -216,11 +215,11 @@ def _texts(item: Item) -> Iterator[str]:
     yield from (item.id, item.subject or "", item.question, *item.options.values())
 
 
-def steps(items: Iterable[Item]) -> list[str]:
-    """The steps there are."""
+def list_steps(items: Iterable[Item]) -> list[str]:
+    """Return the exam's steps, sorted."""
     return [str(step) for step in sorted({item.step for item in items if item.step is not None})]
 
 
-def subjects(items: Iterable[Item]) -> list[str]:
-    """The subjects there are."""
+def list_subjects(items: Iterable[Item]) -> list[str]:
+    """Return the exam's subjects, sorted."""
     return sorted({item.subject for item in items if item.subject})

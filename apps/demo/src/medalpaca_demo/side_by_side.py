@@ -1,50 +1,109 @@
-"""The option table: what each model makes of each option, in the exam's own order, beside each other.
-
-One column: what a model writes when it is asked the question, with its time and its end.
-
-The option a written answer names, for the reader's convenience: the tick judges the rating, never this.
-"""
+"""Panel with the option scores and the written answers of both models, used by Compare and Own question."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from html import escape
+from typing import Any
+
+import gradio as gr
 
 from medalpaca_data.exams.item import Item
 
-from .html import ARM_NAMES, NOTHING
-from .job import ARMS, Answer, Arm, OptionScores, Progress, Scoring
+from .context import Context
+from .html import DASH, SIDE_NAMES, html, prompt_html, status_line
+from .job import SIDES, Answer, OptionScores, Progress, Request, Scoring, Side
 
-ENDPOINTS_OWN = "the endpoint's own numbers, not the examination's"
-RIGHT, WRONG, CHOSEN = "\N{CHECK MARK}", "\N{BALLOT X}", "\N{BLACK CIRCLE}"
+ENDPOINT_NOTE = "computed from the endpoint's own numbers, not by lm-eval"
+RIGHT_MARK, WRONG_MARK, CHOSEN_MARK = "\N{CHECK MARK}", "\N{BALLOT X}", "\N{BLACK CIRCLE}"
+
+# Options of a question, and whether its answer is a letter or a text.
+ExpectedAnswer = tuple[Mapping[str, str], Scoring]
+PanelValues = tuple[str, str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPanel:
+    """Components of the panel: `answers` (table, status line, base, tuned) and the prompt."""
+
+    answers: list[Any]
+    prompt: gr.HTML
+
+
+def build_panel(prefix: str, values: PanelValues, prompt: str) -> AnswerPanel:
+    """Lay out the panel. The components' ids start with `prefix`."""
+    table = html(values[0], f"{prefix}-table")
+    line = html(values[1], f"{prefix}-line")
+    with gr.Row(equal_height=True):
+        with gr.Column(min_width=300):
+            left = html(values[2], f"{prefix}-left")
+        with gr.Column(min_width=300):
+            # Not "-right", which is the class of a right answer.
+            right = html(values[3], f"{prefix}-right-side")
+    with gr.Accordion("Prompt as sent (the same for both models)", open=False):
+        sent = html(prompt_html(prompt) if prompt else "", f"{prefix}-sent")
+    return AnswerPanel([table, line, left, right], sent)
+
+
+def panel_values(
+    item: Item | None, progress: Progress | None, scoring: Scoring, seconds: float = 0.0
+) -> PanelValues:
+    """Return the values of `AnswerPanel.answers`. `item` is None for a question without options."""
+    expected = (item.options, scoring) if item else None
+    return (
+        option_table(item, progress, scoring) if item else "",
+        status_line(item, progress, seconds),
+        answer_card("base", progress, expected=expected),
+        answer_card("tuned", progress, expected=expected),
+    )
+
+
+def stream_panel(
+    context: Context, request: Request, item: Item | None, visitor: gr.Request
+) -> Iterator[PanelValues | None]:
+    """Submit a request and yield the panel's values; None if the page shows another question by then.
+
+    A closed page closes this generator, which frees the engine.
+    """
+    began = time.monotonic()
+    session = visitor.session_hash or ""
+    with closing(context.sessions.stream(session, request, visitor.username)) as stream:
+        for progress in stream:
+            if progress is None:
+                yield None
+            else:
+                yield panel_values(item, progress, context.scoring, time.monotonic() - began)
 
 
 def option_table(item: Item, progress: Progress | None, scoring: Scoring) -> str:
-    """A table with one row per option; bars and numbers follow the way the exam is scored."""
-    scores: Mapping[Arm, OptionScores] = progress.scores if progress else {}
-    heads = "".join(_head(arm, scores.get(arm), item) for arm in ARMS)
-    unrated: Mapping[Arm, str] = progress.unrated if progress else {}
+    """Return a table with one row per option, in the exam's order, and each model's share of it."""
+    scores: Mapping[Side, OptionScores] = progress.scores if progress else {}
+    heads = "".join(_head(side, scores.get(side), item) for side in SIDES)
+    unrated: Mapping[Side, str] = progress.unrated if progress else {}
     rows = "".join(
         f"<tr{' class=mp-key' if letter == item.answer else ''}>"
         f'<th scope="row"><span class="mp-letter">{escape(letter)}</span>'
-        f'<span class="mp-option">{escape(text.strip())}</span>{_key(letter == item.answer)}</th>'
+        f'<span class="mp-option">{escape(text.strip())}</span>{_key_badge(letter == item.answer)}</th>'
         + "".join(
-            _cell(arm, scores.get(arm), number, letter == item.answer if item.answer else None)
-            for arm in ARMS
+            _cell(side, scores.get(side), number, letter == item.answer if item.answer else None)
+            for side in SIDES
         )
         + "</tr>"
         for number, (letter, text) in enumerate(item.options.items())
     )
     return (
-        '<table class="mp-bars"><caption>How each model rates the options</caption>'
+        '<table class="mp-bars"><caption>Each model\'s share of every option</caption>'
         f'<thead><tr><th scope="col">Option</th>{heads}</tr></thead><tbody>{rows}</tbody>'
         f"<tfoot>{_foot(scores, unrated, scoring)}</tfoot></table>"
     )
 
 
-def percent(share: float) -> str:
-    """A share as it is printed beside its bar. Never rounds to certainty or to nothing."""
+def format_share(share: float) -> str:
+    """Format a share as percent. Only an exact 0 or 1 is shown as 0.0% or 100.0%."""
     if 0 < share < 0.0005:
         return "<0.1%"
     if 0.9995 <= share < 1:
@@ -52,7 +111,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}%"
 
 
-def _head(arm: Arm, scores: OptionScores | None, item: Item) -> str:
+def _head(side: Side, scores: OptionScores | None, item: Item) -> str:
     verdict = ""
     if scores is not None:
         letter = list(item.options)[scores.chosen]
@@ -61,112 +120,121 @@ def _head(arm: Arm, scores: OptionScores | None, item: Item) -> str:
     if scores is not None and item.answer:
         verdict = (
             f' <span class="mp-verdict {"mp-right" if right else "mp-wrong"}">'
-            f"\N{RIGHTWARDS ARROW} {escape(letter)} {RIGHT if right else WRONG}"
+            f"\N{RIGHTWARDS ARROW} {escape(letter)} {RIGHT_MARK if right else WRONG_MARK}"
             f'<span class="mp-sr">{"right" if right else "wrong"}</span></span>'
         )
-    return f'<th scope="col" class="mp-{arm}">{ARM_NAMES[arm]}{verdict}</th>'
+    return f'<th scope="col" class="mp-{side}">{SIDE_NAMES[side]}{verdict}</th>'
 
 
-def _key(is_key: bool) -> str:
-    return f'<span class="mp-badge">key {RIGHT}</span>' if is_key else ""
+def _key_badge(is_key: bool) -> str:
+    return f'<span class="mp-badge">correct {RIGHT_MARK}</span>' if is_key else ""
 
 
-def _cell(arm: Arm, scores: OptionScores | None, number: int, is_key: bool | None) -> str:
-    """`is_key` is None for a question whose key nobody knows."""
+def _cell(side: Side, scores: OptionScores | None, number: int, is_key: bool | None) -> str:
+    """Return one cell. `is_key` is None for a question without a known correct answer."""
     if scores is None:
-        return f'<td class="mp-{arm}"><span class="mp-number mp-none">{NOTHING}</span></td>'
+        return f'<td class="mp-{side}"><span class="mp-number mp-none">{DASH}</span></td>'
     share, chosen = scores.shares[number], number == scores.chosen
     mark = ""
     if chosen:
-        kind, sign = {True: ("mp-right", RIGHT), False: ("mp-wrong", WRONG), None: ("", CHOSEN)}[is_key]
+        kind, sign = {
+            True: ("mp-right", RIGHT_MARK),
+            False: ("mp-wrong", WRONG_MARK),
+            None: ("", CHOSEN_MARK),
+        }[is_key]
         mark = f'<span class="mp-mark {kind}">{sign}<span class="mp-sr">chosen</span></span>'
     return (
-        f'<td class="mp-{arm}{" mp-chosen" if chosen else ""}" data-share="{share:.6f}" '
+        f'<td class="mp-{side}{" mp-chosen" if chosen else ""}" data-share="{share:.6f}" '
         f'title="log-likelihood {scores.loglikelihoods[number]:.3f}">'
-        f'<span class="mp-number">{escape(percent(share))}</span>'
+        f'<span class="mp-number">{escape(format_share(share))}</span>'
         f'<span class="mp-track"><span class="mp-bar" style="width:{100 * share:.2f}%"></span></span>'
         f'<span class="mp-at">{mark}</span></td>'
     )
 
 
-def _foot(scores: Mapping[Arm, OptionScores], unrated: Mapping[Arm, str], scoring: Scoring) -> str:
-    by = (
-        "Share of each letter among the letters, as the first thing said."
+def _foot(scores: Mapping[Side, OptionScores], unrated: Mapping[Side, str], scoring: Scoring) -> str:
+    method = (
+        "Share of each letter: its probability as the first token of the answer, relative to the other letters."
         if scoring == "letter"
-        else "Share of each option by its text's log-likelihood per character, as this exam is scored."
+        else "Share of each option: log-likelihood of its text per character, relative to the other options."
     )
-    held = {
-        arm: f"options hold {escape(percent(rated.mass))} of all probability"
-        + (f'; <span class="mp-origin">{ENDPOINTS_OWN}</span>' if rated.from_endpoint else "")
-        for arm, rated in scores.items()
+    total = {
+        side: f"together, all options have {escape(format_share(given.total_probability))} of the probability"
+        + (f'; <span class="mp-origin">{ENDPOINT_NOTE}</span>' if given.from_endpoint else "")
+        for side, given in scores.items()
     }
     missing = {
-        arm: f'<span class="mp-unrated" data-state="unrated">not available from this endpoint: {escape(why)}</span>'
-        for arm, why in unrated.items()
+        side: f'<span class="mp-unrated" data-state="unrated">not available from this endpoint: {escape(why)}</span>'
+        for side, why in unrated.items()
     }
-    said = missing | held
+    cells = missing | total
     return (
-        f'<tr><td class="mp-how">{by}</td>'
-        + "".join(f"<td>{said.get(arm, '')}</td>" for arm in ARMS)
+        f'<tr><td class="mp-how">{method}</td>'
+        + "".join(f"<td>{cells.get(side, '')}</td>" for side in SIDES)
         + "</tr>"
     )
 
 
-SAID = re.compile(
+NAMED_LETTER = re.compile(
     r"\b(?:answer|option|choice|response)(?:\s+(?:is|would be|should be))?\s*[:=]?\s*\(?([A-Z])\b(?!['\w])",
     re.I,
 )
 WORD = re.compile(r"[^\W_]+")
-FIRST = re.compile(r"^\W{0,3}([A-Z])(?:[).:,;]|\s*$|\s*\n)")
+FIRST_LETTER = re.compile(r"^\W{0,3}([A-Z])(?:[).:,;]|\s*$|\s*\n)")
 
 
-def spoken_letter(text: str, options: Mapping[str, str], scoring: Scoring) -> str | None:
-    """The option that a text names; None when it names none, or several.
+def mentioned_option(text: str, options: Mapping[str, str], scoring: Scoring) -> str | None:
+    """Return the letter of the option that a written answer mentions; None if it mentions none or several.
 
-    Where letters were asked for: `B` in "The answer is B", "(B) because", "B: Vitamin C". Where texts were, and no
-    letter was ever shown: the option whose words stand in the answer; of one within another, the longer.
+    Letter scoring: `B` in "The answer is B", "(B) because", "B: Vitamin C". Text scoring, where the prompt shows no
+    letters: the option whose words occur in the answer; if one option contains another, the longer one.
     """
     if scoring == "text":
         words = _words(text)
         named = {
-            letter: f for letter, option in options.items() if (f := _words(option)) in words and f.strip()
+            letter: w for letter, option in options.items() if (w := _words(option)) in words and w.strip()
         }
-        inside = {a for a, f in named.items() for b, g in named.items() if a != b and f in g and f != g}
-        found = named.keys() - inside
+        inside = {a for a, v in named.items() for b, w in named.items() if a != b and v in w and v != w}
+        letters = named.keys() - inside
     else:
-        found = {letter.upper() for letter in SAID.findall(text)} & options.keys()
-        if not found and (match := FIRST.match(text.strip())) and match[1] in options:
-            found = {match[1]}
-    return next(iter(found)) if len(found) == 1 else None
+        letters = {letter.upper() for letter in NAMED_LETTER.findall(text)} & options.keys()
+        if not letters and (match := FIRST_LETTER.match(text.strip())) and match[1] in options:
+            letters = {match[1]}
+    return next(iter(letters)) if len(letters) == 1 else None
 
 
 def _words(text: str) -> str:
     return f" {' '.join(WORD.findall(text.casefold()))} "
 
 
-Asked = tuple[Mapping[str, str], Scoring]  # the options, and what was to be answered: a letter or a text
-
-ENDS = {
-    "length": "cut at the limit of {tokens} tokens",
+END_TEXTS = {
+    "length": "ended at the limit of {tokens} tokens",
     "stopped": "stopped after {tokens} tokens",
-    "broken": "the endpoint broke off after {tokens} tokens",
+    "broken": "the endpoint closed the connection after {tokens} tokens",
 }
 
 
-def answer_column(
-    arm: Arm, progress: Progress | None, *, title: str | None = None, asked: Asked | None = None
+def answer_card(
+    side: Side,
+    progress: Progress | None,
+    *,
+    title: str | None = None,
+    expected: ExpectedAnswer | None = None,
 ) -> str:
-    """The card of one arm. `title` in place of the arm's name makes a card that does not tell which arm it is."""
-    answer = progress.answers.get(arm) if progress else None
+    """Return one model's written answer with time, speed and reason of its end.
+
+    With a `title`, the card does not reveal the side: it has no side name, time or speed.
+    """
+    answer = progress.answers.get(side) if progress else None
     state = _state(progress, answer)
-    rated = progress is not None and arm not in progress.unrated
-    name = title or ARM_NAMES[arm]
+    scored = progress is not None and side not in progress.unrated
+    name = title or SIDE_NAMES[side]
     return (
-        f'<section class="mp-answer{"" if title else f" mp-{arm}"}" data-state="{state}" aria-label="{name} answer">'
+        f'<section class="mp-answer{"" if title else f" mp-{side}"}" data-state="{state}" aria-label="{name} answer">'
         f'<div class="mp-bar-top"><h2>{name}</h2><span class="mp-meta">{"" if title else _meta(answer)}</span>'
-        f"{_copy(name, answer)}</div>"
+        f"{_copy_button(name, answer)}</div>"
         f'<div class="mp-text" data-copy-source>{_text(answer, state)}</div>'
-        f"{'' if title else _end(answer)}{_spoken(answer, asked, rated)}</section>"
+        f"{'' if title else _end(answer)}{_mentioned(answer, expected, scored)}</section>"
     )
 
 
@@ -184,11 +252,11 @@ def _meta(answer: Answer | None) -> str:
     return " · ".join([seconds, f"{answer.tokens} tokens", *([f"{speed:.0f} tok/s"] if speed else [])])
 
 
-def _copy(name: str, answer: Answer | None) -> str:
+def _copy_button(name: str, answer: Answer | None) -> str:
     if answer is None or not answer.text.strip():
         return ""
-    what = f"Copy the {name} answer"
-    return f'<button type="button" class="mp-copy" data-copy aria-label="{what}">copy</button>'
+    label = f"Copy the {name} answer"
+    return f'<button type="button" class="mp-copy" data-copy aria-label="{label}">copy</button>'
 
 
 def _text(answer: Answer | None, state: str) -> str:
@@ -197,18 +265,18 @@ def _text(answer: Answer | None, state: str) -> str:
     if state == "done":
         count = answer.tokens if answer else 0
         return f'<span class="mp-none">(no visible text: {count} tokens)</span>'
-    return f'<span class="mp-none">{NOTHING}</span>' if state == "idle" else ""
+    return f'<span class="mp-none">{DASH}</span>' if state == "idle" else ""
 
 
 def _end(answer: Answer | None) -> str:
-    text = ENDS.get(answer.ended or "", "") if answer else ""
+    text = END_TEXTS.get(answer.ended or "", "") if answer else ""
     return f'<p class="mp-end">{text.format(tokens=answer.tokens)}</p>' if answer and text else ""
 
 
-def _spoken(answer: Answer | None, asked: Asked | None, rated: bool) -> str:
-    if answer is None or not answer.ended or asked is None or not answer.text.strip():
+def _mentioned(answer: Answer | None, expected: ExpectedAnswer | None, scored: bool) -> str:
+    if answer is None or not answer.ended or expected is None or not answer.text.strip():
         return ""
-    letter = spoken_letter(answer.text, *asked)
-    counts = "; the rating above counts" if rated else ""
-    said = f"names {letter}" if letter else f"names no single option{counts}"
-    return f'<p class="mp-end" data-parsed="{letter or ""}">The text {said}.</p>'
+    letter = mentioned_option(answer.text, *expected)
+    counts = "; the model's choice is the option with the highest share above" if scored else ""
+    text = f"mentions option {letter}" if letter else f"mentions no single option{counts}"
+    return f'<p class="mp-end" data-parsed="{letter or ""}">The text {text}.</p>'

@@ -1,15 +1,9 @@
-"""Base and tuned behind one door: whatever the pair is made of, a pass is asked of it in the same way.
+"""Loaded base and tuned model behind one interface, whatever the pair consists of.
 
-`Mixed` is the quick one: an adapter that can share a batch with its base, one copy of the weights, one pass.
-`Switched` has one copy too, but an adapter (DoRA, for one) that must be switched off for the base: two passes.
-`Two` is a base and a whole model that was tuned or merged from it: two copies, two passes.
-
-A guard around peft's mixed batches.
-
-For a batch with `adapter_names`, peft 0.21 hangs a hook on every LoRA layer and takes it off after the call,
-but not when the call raises. The hooks then stay, and the next batch of the same size is answered with the
-*old* batch's adapters: the tuned side speaks as the base, with no error. Whatever happens inside, the model
-leaves this guard with the hooks it had when the guard was made.
+`MixedBatch`: one copy of the weights, rows of both sides in one batch (LoRA).
+`SwitchedAdapter`: one copy of the weights; the adapter is switched off for the base, so each side needs its own
+pass (for example DoRA).
+`TwoModels`: a base and a fully fine-tuned or merged model: two copies of the weights, one pass for each side.
 """
 
 from __future__ import annotations
@@ -19,25 +13,35 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .job import Arm
+from .job import Side
+
+# peft's name for "no adapter", and the name under which `PeftModel.from_pretrained` loads one.
+ADAPTER_NAMES: Mapping[Side, str] = {"base": "__base__", "tuned": "default"}
+
+# A model, and the keyword arguments that a call of it needs in addition to the inputs.
+ModelCall = tuple[Any, dict[str, Any]]
 
 
 class HookGuard:
-    """Remembers a model's forward pre-hooks and puts that state back."""
+    """Context manager that removes the forward pre-hooks that a call has left on a model.
+
+    For a batch with `adapter_names`, peft 0.21 registers a hook on every LoRA layer. It removes the hooks after the
+    call, but not if the call raises. The next batch of the same size would then silently use the adapters of the
+    failed batch, and the tuned side would answer as the base.
+    """
 
     def __init__(self, model: Any) -> None:
         self._clean = [(module, frozenset(module._forward_pre_hooks)) for module in model.modules()]
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Run a call that may raise."""
         try:
             yield
         finally:
             self.restore()
 
     def restore(self) -> int:
-        """Take off every hook that was added since; how many there were."""
+        """Remove every hook that was added since the guard was made. Return their number."""
         removed = 0
         for module, clean in self._clean:
             for key in [key for key in module._forward_pre_hooks if key not in clean]:
@@ -47,79 +51,67 @@ class HookGuard:
         return removed
 
 
-# peft's name for "no adapter", and the name under which `PeftModel.from_pretrained` loads one.
-ADAPTER_NAMES: Mapping[Arm, str] = {"base": "__base__", "tuned": "default"}
-
-Voice = tuple[Any, dict[str, Any]]
-
-
-class Arms(Protocol):
-    """What the engine asks of a pair."""
+class ModelPair(Protocol):
+    """Interface through which the engine uses a base and a tuned model."""
 
     @property
-    def together(self) -> bool:
-        """Whether one pass may hold rows of both arms."""
+    def shares_batch(self) -> bool:
+        """Whether one batch may hold rows of both sides."""
 
-    def model(self, arm: Arm) -> Any:
-        """The model that answers for an arm: for its device and its configuration."""
+    def model(self, side: Side) -> Any:
+        """Return the model of a side, for its device and configuration."""
 
-    def speak(self, arms: Sequence[Arm]) -> Any:
-        """A context that gives the model for these rows and what to pass to it beside them, and cleans up."""
+    def activate(self, sides: Sequence[Side]) -> Any:
+        """Return a context manager that yields a `ModelCall` for a batch; `sides` names the side of each row."""
 
 
-class Mixed:
-    """One `PeftModel`, rows told apart by `adapter_names`."""
+class MixedBatch:
+    """One `PeftModel` that selects the adapter for each row by `adapter_names`."""
 
-    together = True
+    shares_batch = True
 
     def __init__(self, model: Any) -> None:
         self._model = model.eval()
         self._guard = HookGuard(model)
 
-    def model(self, arm: Arm) -> Any:
-        """The same for both."""
+    def model(self, side: Side) -> Any:
         return self._model
 
     @contextmanager
-    def speak(self, arms: Sequence[Arm]) -> Iterator[Voice]:
-        """Rows in any order; the hooks that peft hangs are off again afterwards, whatever happened."""
+    def activate(self, sides: Sequence[Side]) -> Iterator[ModelCall]:
         with self._guard():
-            yield self._model, {"adapter_names": [ADAPTER_NAMES[arm] for arm in arms]}
+            yield self._model, {"adapter_names": [ADAPTER_NAMES[side] for side in sides]}
 
 
-class Switched:
-    """One `PeftModel` whose adapter is switched off for the base."""
+class SwitchedAdapter:
+    """One `PeftModel` whose adapter is switched off for the base. All rows of a batch belong to one side."""
 
-    together = False
+    shares_batch = False
 
     def __init__(self, model: Any) -> None:
         self._model = model.eval()
 
-    def model(self, arm: Arm) -> Any:
-        """The same for both."""
+    def model(self, side: Side) -> Any:
         return self._model
 
     @contextmanager
-    def speak(self, arms: Sequence[Arm]) -> Iterator[Voice]:
-        """Rows of one arm."""
-        (arm,) = set(arms)
-        with self._model.disable_adapter() if arm == "base" else nullcontext():
+    def activate(self, sides: Sequence[Side]) -> Iterator[ModelCall]:
+        (side,) = set(sides)
+        with self._model.disable_adapter() if side == "base" else nullcontext():
             yield self._model, {}
 
 
 @dataclass(frozen=True, slots=True)
-class Two:
-    """Two models of one tokenizer."""
+class TwoModels:
+    """Two separate models with the same tokenizer. All rows of a batch belong to one side."""
 
-    models: Mapping[Arm, Any]
-    together: bool = False
+    models: Mapping[Side, Any]
+    shares_batch: bool = False
 
-    def model(self, arm: Arm) -> Any:
-        """Each its own."""
-        return self.models[arm]
+    def model(self, side: Side) -> Any:
+        return self.models[side]
 
     @contextmanager
-    def speak(self, arms: Sequence[Arm]) -> Iterator[Voice]:
-        """Rows of one arm."""
-        (arm,) = set(arms)
-        yield self.models[arm], {}
+    def activate(self, sides: Sequence[Side]) -> Iterator[ModelCall]:
+        (side,) = set(sides)
+        yield self.models[side], {}

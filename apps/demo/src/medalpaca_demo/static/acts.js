@@ -1,5 +1,5 @@
-// What is pressed in this piece of the page goes to the server as one event, "act", or where the answer takes the models
-// as "ask"; afterwards the focus is where it was.
+// Sends clicks and forms of this component to the server as one event: "act", or "ask" if the models must answer.
+// After the answer, the focus returns to the element that had it.
 let last = "";
 const remember = (at) => {
   const data = at.dataset;
@@ -28,7 +28,7 @@ element.addEventListener("input", (event) => {
   typing = setTimeout(() => send(form), 250);
 });
 watch("value", () => {
-  // A new value changes the attributes in place, and fields keep what was typed: put them to what the server says.
+  // A new value changes attributes in place, and fields keep their typed text: reset them to the server's values.
   for (const form of element.querySelectorAll("form")) form.reset();
   if (!last || (document.activeElement && document.activeElement !== document.body)) return;
   const again = element.querySelector(last) || element.querySelector("[data-focus]");

@@ -1,4 +1,4 @@
-// Keys press what is in sight and carries them; each is also a button. Keys typed into a field belong to the field.
+// Keyboard shortcuts click the visible button that carries the key. Keys typed into a text field do nothing else.
 (() => {
   const BUTTONS = {
     j: ["mp-next"], k: ["mp-previous"], Escape: ["mp-stop", "mp-own-stop"],
@@ -18,7 +18,7 @@
       return;
     }
     if (event.key === "?") return toggleHelp();
-    // Enter on a focused button or link means that button.
+    // Enter on a focused button or link clicks that button.
     if (event.key === "Enter" && at.closest && at.closest("button, a, summary")) return;
     const found = find(event.key);
     if (!found) return;
@@ -45,23 +45,24 @@
     }
   });
 
-  // The address names the tab and the question, by id and by nothing else, so that it can be sent to a colleague.
-  const SLUGS = { "Blind vote": "vote", "Own question": "own" };
+  // The page's URL contains the ids of tab and question, and nothing else, so that it can be sent to a colleague.
+  // Ids of the tabs by label; the server fills them in.
+  const TAB_IDS = {/* TABS */};
   const address = () => {
     const tab = document.querySelector("[role=tab][aria-selected=true]");
     if (!tab) return;
     const name = tab.textContent.trim();
-    const query = new URLSearchParams({ tab: SLUGS[name] || name.toLowerCase() });
+    const query = new URLSearchParams({ tab: TAB_IDS[name] });
     const item = document.querySelector("#mp-question [data-item]");
     if (item && query.get("tab") === "compare") query.set("q", item.dataset.item);
-    const wanted = `?${query}`;
-    if (moved && location.search !== wanted) history.replaceState(null, "", wanted);
+    const newUrl = `?${query}`;
+    if (moved && location.search !== newUrl) history.replaceState(null, "", newUrl);
   };
-  // Only after something was pressed: a fresh page keeps the address that it was opened by.
+  // A fresh page keeps its URL until the first key or click.
   let moved = false;
   for (const kind of ["click", "keydown", "change"]) document.addEventListener(kind, () => (moved = true), true);
 
-  // Time left in a timed block counts down here and is kept by the server; at zero the block is handed in.
+  // Count down the time of a timed block, and hand it in at zero. The server has its own clock, which decides.
   const clocks = new WeakMap();
   setInterval(() => {
     address();

@@ -1,1 +1,1 @@
-"""One file per tab: its components and what its clicks do."""
+"""Tabs of the page, one module each: components, and what their clicks do."""

@@ -1,94 +1,89 @@
-"""Compare: one question, both models' ratings of its options, and what each writes."""
+"""Compare: one question, the option scores of both models, and their written answers."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from ..context import Scene
-from ..html import ENGINE, QUIET, acted, html, label, pressable, prompt, status, stem, walk_line
-from ..job import Progress
-from ..side_by_side import answer_column, option_table
+from ..context import Context
+from ..html import (
+    ENGINE_OPTIONS,
+    EVENT_OPTIONS,
+    event_fields,
+    html,
+    interactive_html,
+    item_label,
+    list_position,
+    prompt_html,
+    question_html,
+)
+from ..side_by_side import build_panel, panel_values, stream_panel
+
+# Index of the question in the exam; indexes of the list that Previous and Next go through; name of that list.
+Position = tuple[int, Sequence[int], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Compare:
-    """How other tabs open a question here: `outputs` take what `open` returns."""
+class CompareTab:
+    """Function with which other tabs open a question here: `outputs` are the components for its return value."""
 
     open: Callable[[int, Sequence[int], str, gr.Request], tuple[Any, ...]]
     outputs: list[Any]
 
 
-def build(scene: Scene) -> Compare:
-    """The tab's contents."""
-    items, everyone = scene.items, tuple(range(len(scene.items)))
+def build(context: Context) -> CompareTab:
+    """Lay out the tab."""
+    items, all_indexes = context.items, tuple(range(len(context.items)))
 
-    def shown(index: int, progress: Progress | None, seconds: float = 0.0) -> tuple[str, str, str, str]:
-        """What changes while models answer."""
+    def go(index: int, indexes: Sequence[int], name: str, visitor: gr.Request) -> tuple[Any, ...]:
+        """Show another question, without answers."""
+        context.sessions.end(visitor.session_hash or "")
         return (
-            option_table(items[index], progress, scene.scoring),
-            status(items[index], progress, seconds),
-            answer_column("base", progress, asked=(items[index].options, scene.scoring)),
-            answer_column("tuned", progress, asked=(items[index].options, scene.scoring)),
-        )
-
-    def go(index: int, walk: Sequence[int], name: str, visitor: gr.Request) -> tuple[Any, ...]:
-        """Another question, with nothing answered yet."""
-        scene.visits.leave(visitor.session_hash or "")
-        return (
-            (index, tuple(walk), name),
+            (index, tuple(indexes), name),
             index + 1,
             index,
-            walk_line(walk.index(index) if index in walk else None, len(walk), name),
-            stem(items[index]),
-            prompt(scene.request(items[index]).prompt),
-            *shown(index, None),
+            list_position(indexes.index(index) if index in indexes else None, len(indexes), name),
+            question_html(items[index]),
+            prompt_html(context.request(items[index]).prompt),
+            *panel_values(items[index], None, context.scoring),
         )
 
-    def along(place: tuple[int, Sequence[int], str], by: int, visitor: gr.Request) -> tuple[Any, ...]:
-        index, walk, name = place
-        # Whoever jumped off the list comes back to it at the nearest question in that direction.
-        at = walk.index(index) + by if index in walk else _beside(walk, index, by)
-        return go(walk[at % len(walk)], walk, name, visitor)
+    def step(position: Position, by: int, visitor: gr.Request) -> tuple[Any, ...]:
+        index, indexes, name = position
+        # A user who has left the list by number or id goes back to its nearest question in this direction.
+        current = indexes.index(index) + by if index in indexes else _nearest_position(indexes, index, by)
+        return go(indexes[current % len(indexes)], indexes, name, visitor)
 
-    def previous_one(place: Any, visitor: gr.Request) -> tuple[Any, ...]:
-        return along(place, -1, visitor)
+    def go_to_previous(position: Position, visitor: gr.Request) -> tuple[Any, ...]:
+        return step(position, -1, visitor)
 
-    def next_one(place: Any, visitor: gr.Request) -> tuple[Any, ...]:
-        return along(place, 1, visitor)
+    def go_to_next(position: Position, visitor: gr.Request) -> tuple[Any, ...]:
+        return step(position, 1, visitor)
 
-    def go_to_number(number: float | None, place: Any, visitor: gr.Request) -> tuple[Any, ...]:
-        index = place[0] if number is None else min(max(int(number), 1), len(items)) - 1
-        return go(index, place[1], place[2], visitor)
+    def go_to_number(number: float | None, position: Position, visitor: gr.Request) -> tuple[Any, ...]:
+        index = position[0] if number is None else min(max(int(number), 1), len(items)) - 1
+        return go(index, position[1], position[2], visitor)
 
-    def go_to_choice(index: int | None, place: Any, visitor: gr.Request) -> tuple[Any, ...]:
-        return go(place[0] if index is None else index, place[1], place[2], visitor)
+    def go_to_item(index: int | None, position: Position, visitor: gr.Request) -> tuple[Any, ...]:
+        return go(position[0] if index is None else index, position[1], position[2], visitor)
 
-    def all_of_them(place: Any, event: gr.EventData, visitor: gr.Request) -> tuple[Any, ...]:
-        acted(event)
-        return go(place[0], everyone, "", visitor)
+    def leave_list(position: Position, event: gr.EventData, visitor: gr.Request) -> tuple[Any, ...]:
+        event_fields(event)
+        return go(position[0], all_indexes, "", visitor)
 
-    def compare(place: Any, visitor: gr.Request) -> Iterator[tuple[Any, ...]]:
-        """Both answers as they come. Closing the page closes this generator, and that frees the engine."""
-        index, began = place[0], time.monotonic()
-        asked = scene.request(items[index])
-        with closing(scene.visits.show(visitor.session_hash or "", asked, visitor.username)) as stream:
-            for progress in stream:
-                if progress is None:
-                    # Gradio repeats a stream's last word at its end; a skip says nothing, also the second time.
-                    yield (gr.skip(),) * len(answers)
-                else:
-                    yield shown(index, progress, time.monotonic() - began)
+    def compare(position: Position, visitor: gr.Request) -> Iterator[tuple[Any, ...]]:
+        item = items[position[0]]
+        for values in stream_panel(context, context.request(item), item, visitor):
+            # Gradio repeats the last value at the end of a stream; a skip may be repeated without effect.
+            yield (gr.skip(),) * 4 if values is None else values
 
     def stop(visitor: gr.Request) -> None:
-        scene.visits.stop(visitor.session_hash or "")
+        context.sessions.stop(visitor.session_hash or "")
 
-    place = gr.State((0, everyone, ""))
+    position = gr.State((0, all_indexes, ""))
     with gr.Row(elem_classes="mp-pick"):
         previous = _button("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK} Previous", "mp-previous", 90)
         number = gr.Number(
@@ -105,7 +100,7 @@ def build(scene: Scene) -> Compare:
         )
         following = _button("Next \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}", "mp-next", 90)
         chooser = gr.Dropdown(
-            [(label(n + 1, item), n) for n, item in enumerate(items)],
+            [(item_label(n + 1, item), n) for n, item in enumerate(items)],
             value=0,
             show_label=False,
             container=False,
@@ -117,34 +112,26 @@ def build(scene: Scene) -> Compare:
         )
         start = gr.Button("Compare", variant="primary", elem_id="mp-compare", min_width=110, scale=0)
         halt = _button("Stop", "mp-stop", 80)
-    walking = pressable(walk_line(0, len(items), ""), "mp-walk")
-    question = html(stem(items[0]), "mp-question")
-    first = shown(0, None)
-    table = html(first[0], "mp-table")
-    line = html(first[1], "mp-line")
-    with gr.Row(equal_height=True):
-        with gr.Column(min_width=300):
-            left = html(first[2], "mp-left")
-        with gr.Column(min_width=300):
-            right = html(first[3], "mp-right-side")
-    with gr.Accordion("Prompt as sent (the same to both)", open=False):
-        sent = html(prompt(scene.request(items[0]).prompt), "mp-sent")
+    list_line = interactive_html(list_position(0, len(items), ""), "mp-walk")
+    question = html(question_html(items[0]), "mp-question")
+    panel = build_panel("mp", panel_values(items[0], None, context.scoring), context.request(items[0]).prompt)
 
-    answers = [table, line, left, right]
-    everything = [place, number, chooser, walking, question, sent, *answers]
-    start.click(compare, place, answers, **ENGINE)
-    halt.click(stop, None, None, **QUIET)
-    previous.click(previous_one, place, everything, **QUIET)
-    following.click(next_one, place, everything, **QUIET)
-    number.submit(go_to_number, [number, place], everything, **QUIET)
-    chooser.input(go_to_choice, [chooser, place], everything, **QUIET)
-    walking.act(all_of_them, place, everything, **QUIET)
-    return Compare(go, everything)
+    everything = [position, number, chooser, list_line, question, panel.prompt, *panel.answers]
+    start.click(compare, position, panel.answers, **ENGINE_OPTIONS)
+    halt.click(stop, None, None, **EVENT_OPTIONS)
+    previous.click(go_to_previous, position, everything, **EVENT_OPTIONS)
+    following.click(go_to_next, position, everything, **EVENT_OPTIONS)
+    number.submit(go_to_number, [number, position], everything, **EVENT_OPTIONS)
+    chooser.input(go_to_item, [chooser, position], everything, **EVENT_OPTIONS)
+    list_line.act(leave_list, position, everything, **EVENT_OPTIONS)
+    return CompareTab(go, everything)
 
 
-def _beside(walk: Sequence[int], index: int, by: int) -> int:
-    """The position in `walk` of the nearest question after (`by` 1) or before (-1) one that is not in it."""
-    candidates = [(abs(other - index), at) for at, other in enumerate(walk) if (other - index) * by > 0]
+def _nearest_position(indexes: Sequence[int], index: int, by: int) -> int:
+    """Return the position in `indexes` of the nearest question after (`by` 1) or before (-1) `index`."""
+    candidates = [
+        (abs(other - index), position) for position, other in enumerate(indexes) if (other - index) * by > 0
+    ]
     return min(candidates)[1] if candidates else 0
 
 

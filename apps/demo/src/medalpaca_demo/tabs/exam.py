@@ -1,6 +1,6 @@
-"""Exam: the person answers first; only then the key and the models' choices reach the page.
+"""Exam: the user answers a block of questions first; then the correct answers and the models' choices are shown.
 
-A sitting: a block of questions that a person answers before seeing what the models chose. Kept by nobody.
+Before handing in, the page receives neither the correct answers nor the models' choices. Nothing is stored.
 """
 
 from __future__ import annotations
@@ -19,274 +19,306 @@ import gradio as gr
 
 from medalpaca_data.exams.item import Item
 
-from ..context import Scene
-from ..html import ARM_NAMES, ENGINE, NOTHING, PRESS, acted, button, choice, download, notice, pressable, stem
-from ..job import ARMS, Arm
-from ..results import steps
-from ..side_by_side import RIGHT, WRONG
-from .compare import Compare
+from ..context import Context
+from ..html import (
+    DASH,
+    ENGINE_OPTIONS,
+    PRESS_OPTIONS,
+    SIDE_NAMES,
+    button_html,
+    download_button,
+    event_fields,
+    interactive_html,
+    notice,
+    question_html,
+    select_field,
+)
+from ..job import SIDES, Side
+from ..results import list_steps
+from ..side_by_side import RIGHT_MARK, WRONG_MARK
+from .compare import CompareTab
 
-BLOCKS = (10, 20, 40)
-SECONDS_PER_QUESTION = 90  # what the licensing examinations give
-GRACE = 2.0  # seconds that an answer may take on its way here
+BLOCK_SIZES = (10, 20, 40)
+# As in the licensing examinations.
+SECONDS_PER_QUESTION = 90
+# Time that an answer may need on its way from the browser.
+GRACE_SECONDS = 2.0
+# Below this number of questions, the result page adds a note that they are too few.
+MIN_QUESTIONS = 30
+
+# Letters chosen by each model, by index of the question in the exam.
+ModelChoices = Mapping[Side, Mapping[int, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Sitting:
-    """`order` holds indexes into the exam, `answers` what was picked. Times are a monotonic clock's seconds."""
+class ExamSession:
+    """A block of questions and the user's answers.
+
+    `order` holds indexes into the exam, `answers` maps them to letters. Times are seconds of a monotonic clock;
+    `limit` is None without a time limit, `ended` is None before handing in.
+    """
 
     order: tuple[int, ...]
     began: float
     limit: float | None = None
-    at: int = 0
+    position: int = 0
     answers: Mapping[int, str] = field(default_factory=dict)
     ended: float | None = None
 
     @property
     def index(self) -> int:
-        """The question in front of the person."""
-        return self.order[self.at]
+        """Index in the exam of the question on the page."""
+        return self.order[self.position]
 
     @property
-    def open(self) -> int:
-        """How many are not answered yet."""
+    def unanswered(self) -> int:
+        """Number of questions without an answer."""
         return len(self.order) - len(self.answers)
 
-    def left(self, now: float) -> float | None:
-        """Seconds left; None without a limit."""
+    def seconds_left(self, now: float) -> float | None:
+        """Return the remaining time in seconds; None without a time limit."""
         return None if self.limit is None else max(0.0, self.began + self.limit - now)
 
-    def pick(self, letter: str, now: float) -> Sitting:
-        """Answer, or answer otherwise. After the end nothing changes."""
-        if self.ended is not None or self.over(now):
+    def pick(self, letter: str, now: float) -> ExamSession:
+        """Set the answer to the question on the page. After the end, nothing changes."""
+        if self.ended is not None or self.is_over(now):
             return self.end(now)
         return replace(self, answers={**self.answers, self.index: letter})
 
-    def move(self, by: int) -> Sitting:
-        """Some questions on or back, within the block."""
-        return replace(self, at=min(max(0, self.at + by), len(self.order) - 1))
+    def move(self, by: int) -> ExamSession:
+        """Go some questions forward (or back, if negative) within the block."""
+        return replace(self, position=min(max(0, self.position + by), len(self.order) - 1))
 
-    def over(self, now: float) -> bool:
-        """Whether time is up."""
-        return self.limit is not None and now > self.began + self.limit + GRACE
+    def is_over(self, now: float) -> bool:
+        """Whether the time limit has passed."""
+        return self.limit is not None and now > self.began + self.limit + GRACE_SECONDS
 
-    def end(self, now: float) -> Sitting:
-        """Hand in."""
+    def end(self, now: float) -> ExamSession:
+        """Hand in the block."""
         return self if self.ended is not None else replace(self, ended=now)
 
 
-def sit(items: Sequence[Item], size: int, step: str, timed: bool, now: float, seed: int) -> Sitting:
-    """A block drawn at random from the exam, or from one step of it; all there are when they are fewer."""
+def start_session(
+    items: Sequence[Item], size: int, step: str, timed: bool, now: float, seed: int
+) -> ExamSession:
+    """Draw a random block of `size` questions, or of all if there are fewer; `step` is empty for all steps."""
     pool = [index for index, item in enumerate(items) if not step or str(item.step) == step]
     order = tuple(random.Random(seed).sample(pool, min(size, len(pool))))  # noqa: S311
-    return Sitting(order, now, SECONDS_PER_QUESTION * len(order) if timed else None)
+    return ExamSession(order, now, SECONDS_PER_QUESTION * len(order) if timed else None)
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One line of the end page: how many were right, of how many."""
+    """Right answers of user and models among `n` questions of the block or of one subject."""
 
     name: str
     n: int
     you: int
-    models: Mapping[Arm, int]
+    models: Mapping[Side, int]
 
 
-def scores(sitting: Sitting, items: Sequence[Item], chosen: Mapping[Arm, Mapping[int, str]]) -> list[Score]:
-    """The block, then each of its subjects. A question left open counts as wrong, for person and model alike."""
-    groups: dict[str, list[int]] = {"All": list(sitting.order)}
-    for index in sitting.order:
+def count_scores(session: ExamSession, items: Sequence[Item], chosen: ModelChoices) -> list[Score]:
+    """Return the scores of the block, then of each subject. Unanswered questions count as wrong."""
+    groups: dict[str, list[int]] = {"All": list(session.order)}
+    for index in session.order:
         if subject := items[index].subject:
             groups.setdefault(subject, []).append(index)
 
-    def right(letters: Mapping[int, str], those: list[int]) -> int:
-        return sum(letters.get(index) == items[index].answer for index in those)
+    def count_right(letters: Mapping[int, str], indexes: list[int]) -> int:
+        return sum(letters.get(index) == items[index].answer for index in indexes)
 
     return [
         Score(
-            name, len(those), right(sitting.answers, those), {arm: right(chosen[arm], those) for arm in ARMS}
+            name,
+            len(indexes),
+            count_right(session.answers, indexes),
+            {side: count_right(chosen[side], indexes) for side in SIDES},
         )
-        for name, those in groups.items()
+        for name, indexes in groups.items()
     ]
 
 
-def as_json(
-    sitting: Sitting, items: Sequence[Item], exam_sha256: str, chosen: Mapping[Arm, Mapping[int, str]]
-) -> str:
-    """The sitting for keeping: ids and letters, none of the exam's text and no name."""
+def as_json(session: ExamSession, items: Sequence[Item], exam_sha256: str, chosen: ModelChoices) -> str:
+    """Return the session as JSON: ids and letters, without text of the exam or a name."""
     return json.dumps(
         {
             "exam_sha256": exam_sha256,
-            "seconds": round((sitting.ended or sitting.began) - sitting.began, 1),
-            "limit_seconds": sitting.limit,
+            "seconds": round((session.ended or session.began) - session.began, 1),
+            "limit_seconds": session.limit,
             "answers": [
-                {"id": items[index].id, "key": items[index].answer, "you": sitting.answers.get(index)}
-                | {arm: chosen[arm].get(index) for arm in ARMS}
-                for index in sitting.order
+                {"id": items[index].id, "key": items[index].answer, "you": session.answers.get(index)}
+                | {side: chosen[side].get(index) for side in SIDES}
+                for index in session.order
             ],
         },
         indent=1,
     )
 
 
-TIME_IS_UP = notice(
-    "<p><b>Time is up.</b> What you answered until then counts.</p>"
-    + button("See the result", "hand-in", kind="mp-primary", key="Enter", event="ask")
+TIME_UP_NOTICE = notice(
+    "<p><b>Time is up.</b> Your answers until now count.</p>"
+    + button_html("Show the result", "hand-in", kind="mp-primary", key="Enter", event="ask")
 )
-Chosen = Mapping[Arm, Mapping[int, str]]
 
 
-def build(scene: Scene, compare: Compare, tabs: gr.Tabs) -> None:
-    """The tab's contents."""
-    items = scene.items
+def build(context: Context, compare: CompareTab, tabs: gr.Tabs) -> None:
+    """Lay out the tab."""
+    items = context.items
 
-    def press(sitting: Sitting | None, event: gr.EventData, visitor: gr.Request) -> tuple[Any, ...]:
-        said, now = acted(event), time.monotonic()
+    def press(session: ExamSession | None, event: gr.EventData, visitor: gr.Request) -> tuple[Any, ...]:
+        fields, now = event_fields(event), time.monotonic()
         skip = (gr.skip(),) * (1 + len(compare.outputs))
-        act, value = said.get("act"), said.get("value", "")
+        act, value = fields.get("act"), fields.get("value", "")
         if act == "start":
-            size = {str(block): block for block in BLOCKS}.get(said.get("size", ""), BLOCKS[0])
-            step = said.get("step", "") if said.get("step") in steps(items) else ""
-            drawn = sit(items, size, step, said.get("time") == "yes", now, secrets.randbits(32))
-            return drawn, question(scene, drawn, now), *skip
-        if sitting is None or act == "again":
-            return None, start_page(scene), *skip
-        if sitting.ended is not None:
-            index = next((n for n in sitting.order if items[n].id == value), None)
+            size = {str(block): block for block in BLOCK_SIZES}.get(fields.get("size", ""), BLOCK_SIZES[0])
+            step = fields.get("step", "") if fields.get("step") in list_steps(items) else ""
+            drawn = start_session(items, size, step, fields.get("time") == "yes", now, secrets.randbits(32))
+            return drawn, question_page(context, drawn, now), *skip
+        if session is None or act == "again":
+            return None, start_page(context), *skip
+        if session.ended is not None:
+            index = next((n for n in session.order if items[n].id == value), None)
             if act == "open" and index is not None:
-                opened = compare.open(index, sitting.order, "your block", visitor)
+                opened = compare.open(index, session.order, "your block", visitor)
                 return gr.skip(), gr.skip(), gr.Tabs(selected="compare"), *opened
             return gr.skip(), gr.skip(), *skip
-        if act == "pick" and value in items[sitting.index].options:
-            sitting = sitting.pick(value, now)
+        if act == "pick" and value in items[session.index].options:
+            session = session.pick(value, now)
         elif act == "move":
-            sitting = sitting.move(-1 if value == "back" else 1)
-        late = sitting.ended is not None or sitting.over(now)
+            session = session.move(-1 if value == "back" else 1)
+        late = session.ended is not None or session.is_over(now)
         return (
-            sitting.end(now) if late else sitting,
-            TIME_IS_UP if late else question(scene, sitting, now),
+            session.end(now) if late else session,
+            TIME_UP_NOTICE if late else question_page(context, session, now),
             *skip,
         )
 
     def hand_in(
-        sitting: Sitting | None, event: gr.EventData, visitor: gr.Request
+        session: ExamSession | None, event: gr.EventData, visitor: gr.Request
     ) -> Iterator[tuple[Any, ...]]:
-        """The end page; where the examination did not ask a question, the models are asked now."""
-        acted(event)
-        if sitting is None:
-            yield None, start_page(scene)
+        """Show the result page. Questions without a logged answer are put to the models first."""
+        event_fields(event)
+        if session is None:
+            yield None, start_page(context)
             return
-        sitting = sitting.end(time.monotonic())
-        for done, chosen, trouble in choices(scene, sitting, visitor):
+        session = session.end(time.monotonic())
+        for done, chosen, error in find_model_choices(context, session, visitor):
             if chosen is not None:
-                yield sitting, end_page(scene, sitting, chosen, trouble)
+                yield session, result_page(context, session, chosen, error)
             else:
-                asking = f"Asking the models\N{HORIZONTAL ELLIPSIS} {done} of {len(sitting.order)}"
-                yield sitting, notice(f"<p>{asking}</p>", "waiting")
+                waiting = f"The models answer\N{HORIZONTAL ELLIPSIS} {done} of {len(session.order)} done"
+                yield session, notice(f"<p>{waiting}</p>", "waiting")
 
-    sitting = gr.State(None)
-    sheet = pressable(start_page(scene), "mp-exam")
-    sheet.act(press, sitting, [sitting, sheet, tabs, *compare.outputs], **PRESS)
-    sheet.ask(hand_in, sitting, [sitting, sheet], **ENGINE)
+    session = gr.State(None)
+    sheet = interactive_html(start_page(context), "mp-exam")
+    sheet.act(press, session, [session, sheet, tabs, *compare.outputs], **PRESS_OPTIONS)
+    sheet.ask(hand_in, session, [session, sheet], **ENGINE_OPTIONS)
 
 
-def choices(scene: Scene, sitting: Sitting, visitor: gr.Request) -> Iterator[tuple[int, Chosen | None, str]]:
-    """What the models chose: from the examination where it asked, else by rating now. (done, choices, trouble)."""
-    found: dict[Arm, dict[int, str]] = {arm: {} for arm in ARMS}
-    examined = {"base": scene.results.base, "tuned": scene.results.tuned}
-    trouble = ""
-    for done, index in enumerate(sitting.order):
-        item = scene.items[index]
+def find_model_choices(
+    context: Context, session: ExamSession, visitor: gr.Request
+) -> Iterator[tuple[int, ModelChoices | None, str]]:
+    """Find both models' choices in the results, or score the options now.
+
+    Yields (questions done, None, "") before each question that is scored now, then (all, choices, error).
+    """
+    choices: dict[Side, dict[int, str]] = {side: {} for side in SIDES}
+    logged = {"base": context.results.base, "tuned": context.results.tuned}
+    error = ""
+    for done, index in enumerate(session.order):
+        item = context.items[index]
         letters = list(item.options)
-        if all(item.id in examined[arm] for arm in ARMS):
-            for arm in ARMS:
-                found[arm][index] = letters[examined[arm][item.id].chosen]
+        if all(item.id in logged[side] for side in SIDES):
+            for side in SIDES:
+                choices[side][index] = letters[logged[side][item.id].chosen]
             continue
         yield done, None, ""
-        asked = scene.request(item, max_new_tokens=0)
-        with closing(scene.visits.show(visitor.session_hash or "", asked, visitor.username)) as stream:
+        request = context.request(item, max_new_tokens=0)
+        stream = context.sessions.stream(visitor.session_hash or "", request, visitor.username)
+        with closing(stream):
             for progress in stream:
                 if progress is None:
                     return
                 if progress.state == "failed":
-                    trouble = progress.error
+                    error = progress.error
                 elif progress.final:
-                    for arm, why in progress.unrated.items():
-                        trouble = f"{ARM_NAMES[arm]}: no ratings from this endpoint, {why}"
-                    for arm, rated in progress.scores.items():
-                        found[arm][index] = letters[rated.chosen]
-    yield len(sitting.order), found, trouble
+                    for side, why in progress.unrated.items():
+                        error = f"{SIDE_NAMES[side]}: no scores from this endpoint, {why}"
+                    for side, scores in progress.scores.items():
+                        choices[side][index] = letters[scores.chosen]
+    yield len(session.order), choices, error
 
 
-def start_page(scene: Scene) -> str:
-    """Before a block: how long, of what, with or without a clock."""
-    of_steps = steps(scene.items)
-    lists = choice("size", "Questions", [(str(n), str(n)) for n in BLOCKS], str(BLOCKS[0]))
-    if len(of_steps) > 1:
-        lists += choice("step", "Step", [("", "all"), *((s, f"Step {s}") for s in of_steps)], "")
-    lists += choice("time", "Time", [("no", "no limit"), ("yes", "90 s per question")], "no")
+def start_page(context: Context) -> str:
+    """Return the form for a new block: number of questions, step, time limit."""
+    steps = list_steps(context.items)
+    lists = select_field("size", "Questions", [(str(n), str(n)) for n in BLOCK_SIZES], str(BLOCK_SIZES[0]))
+    if len(steps) > 1:
+        lists += select_field("step", "Step", [("", "all"), *((s, f"Step {s}") for s in steps)], "")
+    limit = f"{SECONDS_PER_QUESTION:.0f} s per question"
+    lists += select_field("time", "Time", [("no", "no limit"), ("yes", limit)], "no")
     return (
-        '<section class="mp-card"><h2>Answer first, then see what the models chose</h2>'
-        "<p>A block is drawn at random. The key and the models' choices reach this page only after you hand in.</p>"
+        '<section class="mp-card"><h2>Answer first, then see the answers of the models</h2>'
+        "<p>The questions are drawn at random. You see the correct answers and the models' choices after you have "
+        "handed in your answers.</p>"
         f'<form class="mp-fields" data-act="start">{lists}'
         '<button type="submit" class="mp-button mp-primary" data-key="Enter">Start</button></form>'
-        '<p class="mp-soft">Keys: A, B, C … pick an option, j next, k previous.</p></section>'
+        '<p class="mp-soft">Keys: A, B, C … choose an option, j next, k previous.</p></section>'
     )
 
 
-def question(scene: Scene, sitting: Sitting, now: float) -> str:
-    """One question of the block, without its key."""
-    item, picked = scene.items[sitting.index], sitting.answers.get(sitting.index)
+def question_page(context: Context, session: ExamSession, now: float) -> str:
+    """Return one question of the block. The page must not reveal the correct answer."""
+    item, picked = context.items[session.index], session.answers.get(session.index)
     options = "".join(
         f'<li><button type="button" class="mp-pick-option" data-act="pick" data-value="{escape(letter)}" '
         f'data-key="{escape(letter.lower())}" aria-pressed="{"true" if letter == picked else "false"}">'
         f"<b>{escape(letter)}</b><span>{escape(text.strip())}</span></button></li>"
         for letter, text in item.options.items()
     )
-    left = sitting.left(now)
+    left = session.seconds_left(now)
     clock = f'<span class="mp-clock" data-left="{left:.0f}" role="timer"></span>' if left is not None else ""
-    number, count = sitting.at + 1, len(sitting.order)
-    hand = button("Hand in", "hand-in", kind="" if sitting.open else "mp-primary", event="ask")
-    open_ = f"{sitting.open} open" if sitting.open else "all answered"
+    number, count = session.position + 1, len(session.order)
+    hand_in = button_html("Hand in", "hand-in", kind="" if session.unanswered else "mp-primary", event="ask")
+    unanswered = f"{session.unanswered} unanswered" if session.unanswered else "all answered"
     return (
-        f'<div class="mp-count"><p role="status">Question {number} of {count} · {open_}</p>{clock}'
-        f"{button('Previous', 'move', value='back', key='k', off=number == 1)}"
-        f"{button('Next', 'move', value='on', key='j', off=number == count)}"
-        f"{hand}</div>"
-        f'{stem(item)}<ol class="mp-options">{options}</ol>'
+        f'<div class="mp-count"><p role="status">Question {number} of {count} · {unanswered}</p>{clock}'
+        f"{button_html('Previous', 'move', value='back', key='k', disabled=number == 1)}"
+        f"{button_html('Next', 'move', value='on', key='j', disabled=number == count)}"
+        f"{hand_in}</div>"
+        f'{question_html(item)}<ol class="mp-options">{options}</ol>'
     )
 
 
-def end_page(scene: Scene, sitting: Sitting, chosen: Chosen, trouble: str) -> str:
-    """The scores beside each other, and every question with three answers."""
-    counted = scores(sitting, scene.items, chosen)
+def result_page(context: Context, session: ExamSession, chosen: ModelChoices, error: str) -> str:
+    """Return the scores of user and models, and all questions with the three answers."""
+    counted = count_scores(session, context.items, chosen)
     rows = "".join(
         f'<tr><th scope="row">{escape(one.name)}</th><td class="mp-num" data-label="n">{one.n}</td>'
         + "".join(
             f'<td class="mp-num" data-label="{name}"><b>{right}</b><small>{100 * right / one.n:.0f} %</small></td>'
-            for name, right in [("you", one.you), *((ARM_NAMES[arm], one.models[arm]) for arm in ARMS)]
+            for name, right in [("you", one.you), *((SIDE_NAMES[side], one.models[side]) for side in SIDES)]
         )
         + "</tr>"
         for one in counted
     )
-    few = " Too few questions to say who is better." if len(sitting.order) < 30 else ""
+    few = " Too few questions to show a difference." if len(session.order) < MIN_QUESTIONS else ""
     failed = (
-        notice(f"<p>The models did not answer all questions: {escape(trouble)}.</p>", "failed")
-        if trouble
-        else ""
+        notice(f"<p>The models did not answer all questions: {escape(error)}.</p>", "failed") if error else ""
     )
-    whole = counted[0]
-    text = as_json(sitting, scene.items, scene.exam.sha256, chosen)
-    review = "".join(_review(scene, sitting, index, chosen) for index in sitting.order)
-    actions = button("Another block", "again", kind="mp-primary", key="Enter") + download(
-        "Save this sitting (JSON)", "sitting.json", text
+    total = counted[0]
+    text = as_json(session, context.items, context.exam.sha256, chosen)
+    review = "".join(_review(context, session, index, chosen) for index in session.order)
+    actions = button_html("Another block", "again", kind="mp-primary", key="Enter") + download_button(
+        "Save these answers (JSON)", "sitting.json", text
     )
+    heads = ("Subject", "n", "You", "Base", "Fine-tuned")
     return (
-        f'{failed}<section class="mp-card"><h2>You {whole.you} of {whole.n}, base {whole.models["base"]}, '
-        f'fine-tuned {whole.models["tuned"]}</h2><p class="mp-soft">In {_minutes(sitting)}.{few}</p>'
-        f"{_table('Right answers by subject', ('Subject', 'n', 'You', 'Base', 'Fine-tuned'), rows, 'mp-num')}"
+        f'{failed}<section class="mp-card"><h2>You {total.you} of {total.n}, base {total.models["base"]}, '
+        f'fine-tuned {total.models["tuned"]}</h2><p class="mp-soft">Your time: {_minutes(session)}.{few}</p>'
+        f"{_table('Right answers by subject', heads, rows, 'mp-num')}"
         f'<p class="mp-actions">{actions}</p></section><h2 class="mp-h2">Review</h2>'
-        f"{_table('Answers', ('Question', 'Key', 'You', 'Base', 'Fine-tuned'), review)}"
+        f"{_table('Answers', ('Question', 'Correct', 'You', 'Base', 'Fine-tuned'), review)}"
     )
 
 
@@ -300,25 +332,30 @@ def _table(caption: str, heads: tuple[str, ...], rows: str, kind: str = "") -> s
     )
 
 
-def _review(scene: Scene, sitting: Sitting, index: int, chosen: Chosen) -> str:
-    item = scene.items[index]
-    given = [("you", sitting.answers.get(index)), *((ARM_NAMES[arm], chosen[arm].get(index)) for arm in ARMS)]
-    cells = "".join(f'<td data-label="{name}">{_mark(letter, item.answer)}</td>' for name, letter in given)
-    begin = " ".join(item.question.split())[:90]
+def _review(context: Context, session: ExamSession, index: int, chosen: ModelChoices) -> str:
+    item = context.items[index]
+    letters = [
+        ("you", session.answers.get(index)),
+        *((SIDE_NAMES[side], chosen[side].get(index)) for side in SIDES),
+    ]
+    cells = "".join(f'<td data-label="{name}">{_mark(letter, item.answer)}</td>' for name, letter in letters)
+    beginning = " ".join(item.question.split())[:90]
     return (
         f'<tr><th scope="row"><button type="button" class="mp-open" data-act="open" data-value="{escape(item.id)}">'
-        f"{escape(item.id)}<span>{escape(begin)}</span></button></th>"
-        f'<td data-label="key">{escape(item.answer)}</td>{cells}</tr>'
+        f"{escape(item.id)}<span>{escape(beginning)}</span></button></th>"
+        f'<td data-label="correct">{escape(item.answer)}</td>{cells}</tr>'
     )
 
 
 def _mark(letter: str | None, key: str) -> str:
     if letter is None:
-        return f'<span class="mp-none">{NOTHING}<span class="mp-sr">none</span></span>'
-    kind, sign, word = ("mp-right", RIGHT, "right") if letter == key else ("mp-wrong", WRONG, "wrong")
+        return f'<span class="mp-none">{DASH}<span class="mp-sr">none</span></span>'
+    kind, sign, word = (
+        ("mp-right", RIGHT_MARK, "right") if letter == key else ("mp-wrong", WRONG_MARK, "wrong")
+    )
     return f'<span class="{kind}">{escape(letter)} {sign}<span class="mp-sr">{word}</span></span>'
 
 
-def _minutes(sitting: Sitting) -> str:
-    minutes, seconds = divmod(round((sitting.ended or sitting.began) - sitting.began), 60)
+def _minutes(session: ExamSession) -> str:
+    minutes, seconds = divmod(round((session.ended or session.began) - session.began), 60)
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -1,4 +1,4 @@
-"""Leaderboard: both scores per step and pooled, with intervals, the paired test, and a sentence in words."""
+"""Leaderboard: accuracy of both models by step and subject, with intervals, a paired test, and a summary in words."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ import gradio as gr
 from medalpaca_evalharness.compare import Comparison, Row, points
 from medalpaca_evalharness.statistics import Interval
 
-from ..context import Scene
-from ..html import QUIET, acted, html, pressable
-from ..results import Filter, Line, lines
-from .browse import Browse, no_results
+from ..context import Context
+from ..html import EVENT_OPTIONS, event_fields, html, interactive_html
+from ..results import Filter, ItemRow, list_items
+from .browse import BrowseTab, no_results
 
-TOO_FEW = 30  # below this many questions a share of right answers says little
+# Below this number of questions, the page shows no difference for a subject.
+MIN_QUESTIONS = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """One subject's counts."""
+class SubjectCounts:
+    """Number of questions of one subject, and of each model's right answers."""
 
     name: str
     n: int
@@ -32,36 +33,37 @@ class Subject:
 
     @property
     def difference(self) -> float:
-        """Tuned minus base, as a share of 1."""
+        """Accuracy of tuned minus base, between -1 and 1."""
         return (self.tuned_right - self.base_right) / self.n
 
 
-def build(scene: Scene, browse: Browse | None, tabs: gr.Tabs) -> None:
-    """The tab's contents."""
-    comparison = scene.results.comparison
+def build(context: Context, browse: BrowseTab | None, tabs: gr.Tabs) -> None:
+    """Lay out the tab."""
+    comparison = context.results.comparison
     if comparison is None or browse is None:
-        html(no_results(scene.results.trouble), "mp-leaderboard")
+        html(no_results(context.results.error), "mp-leaderboard")
         return
 
     def press(event: gr.EventData) -> tuple[Any, ...]:
-        """A row opens its questions in Browse."""
-        said = acted(event)
-        wanted = Filter(step=said.get("value", "")) if said.get("act") == "step" else Filter()
-        if said.get("act") == "subject":
-            wanted = Filter(subject=said.get("value", ""))
-        return gr.Tabs(selected="browse"), *browse.show(wanted)
+        """Open a row's questions in Browse."""
+        fields = event_fields(event)
+        filter_ = Filter(step=fields.get("value", "")) if fields.get("act") == "step" else Filter()
+        if fields.get("act") == "subject":
+            filter_ = Filter(subject=fields.get("value", ""))
+        return gr.Tabs(selected="browse"), *browse.show(filter_)
 
-    listed = lines(scene.items, scene.results)
-    board = pressable(leaderboard(comparison, listed, scene.results.notes), "mp-leaderboard")
-    board.act(press, None, [tabs, *browse.outputs], **QUIET)
+    items = list_items(context.items, context.results)
+    board = interactive_html(leaderboard(comparison, items, context.results.notes), "mp-leaderboard")
+    board.act(press, None, [tabs, *browse.outputs], **EVENT_OPTIONS)
 
 
-def leaderboard(comparison: Comparison, listed: Sequence[Line], notes: Sequence[str]) -> str:
-    """Verdict, table, subjects, notes."""
+def leaderboard(comparison: Comparison, items: Sequence[ItemRow], notes: Sequence[str]) -> str:
+    """Return summary, table, subjects and notes."""
     rows = "".join(_row(row) for row in (*comparison.steps, comparison.pooled))
-    said = "".join(f"<li>{escape(note)}.</li>" for note in notes)
+    notes_list = "".join(f"<li>{escape(note)}.</li>" for note in notes)
     return (
-        f'<section class="mp-verdict-box"><h2>In words</h2><p class="mp-lead">{escape(in_words(comparison.pooled))}</p>'
+        '<section class="mp-verdict-box"><h2>In words</h2>'
+        f'<p class="mp-lead">{escape(summary_text(comparison.pooled))}</p>'
         f'<p class="mp-soft">{escape(comparison.sentence)}</p></section>'
         '<div class="mp-scroll"><table class="mp-list mp-board"><caption class="mp-sr">Right answers</caption>'
         '<thead><tr><th scope="col">Questions</th><th scope="col" class="mp-num">n</th>'
@@ -70,44 +72,47 @@ def leaderboard(comparison: Comparison, listed: Sequence[Line], notes: Sequence[
         '<th scope="col" class="mp-num">Fixed</th><th scope="col" class="mp-num">Broken</th>'
         '<th scope="col" class="mp-num">Both wrong</th><th scope="col" class="mp-num">p</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
-        '<p class="mp-soft mp-fine">Right answers in percent with 95 % Wilson interval; difference in points with 95 % '
-        "paired bootstrap interval; p by McNemar's exact test, two-sided, for steps also adjusted for their number "
-        f"(Holm). Guessing gets {100 * comparison.pooled.chance:.0f} %.</p>"
-        f"{_subjects(subjects(listed))}" + (f'<ul class="mp-notes">{said}</ul>' if said else "")
+        '<p class="mp-soft mp-fine">Right answers in percent with 95 % Wilson interval; difference in percentage '
+        "points with 95 % paired bootstrap interval; p of the exact two-sided McNemar test, for steps also adjusted "
+        f"for their number (Holm). Guessing gives {100 * comparison.pooled.chance:.0f} %.</p>"
+        f"{_subjects(count_subjects(items))}"
+        + (f'<ul class="mp-notes">{notes_list}</ul>' if notes_list else "")
     )
 
 
-def in_words(row: Row) -> str:
-    """What a reader without statistics should take home."""
+def summary_text(row: Row) -> str:
+    """Summarise a comparison for readers without statistics."""
     more = row.fixed - row.broken
-    how = f"{abs(more):,} {'more' if more > 0 else 'fewer'}" if more else "as many"
-    start = f"Fine-tuned answers {how} of {row.n:,} questions correctly" + (
+    how = (
+        f"{abs(more):,} {'more' if more > 0 else 'fewer'} correctly than" if more else "as many correctly as"
+    )
+    start = f"Of {row.n:,} questions, fine-tuned answers {how} base" + (
         f": it fixed {row.fixed:,} and broke {row.broken:,}" if row.fixed + row.broken else ""
     )
     match row.verdict:
         case "better":
-            end = "More than chance would do: tuning helped on this exam"
+            end = "This is more than chance explains: tuning improved the result on this exam"
         case "worse":
-            end = "More than chance would do: tuning did harm on this exam"
+            end = "This is more than chance explains: tuning made the result worse on this exam"
         case _:
-            end = "That can be chance: with so many questions no difference is detectable"
+            end = "This can be chance: no difference is detectable with this number of questions"
     return f"{start} ({_p(row.p)}). {end}."
 
 
-def subjects(listed: Sequence[Line]) -> list[Subject]:
-    """Counts per subject of what both arms answered, the most gained first."""
-    found: dict[str, list[Line]] = defaultdict(list)
-    for line in listed:
-        if line.item.subject and line.base is not None and line.tuned is not None:
-            found[line.item.subject].append(line)
+def count_subjects(items: Sequence[ItemRow]) -> list[SubjectCounts]:
+    """Count the questions that both models answered, by subject; the largest gain comes first."""
+    by_subject: dict[str, list[ItemRow]] = defaultdict(list)
+    for row in items:
+        if row.item.subject and row.base is not None and row.tuned is not None:
+            by_subject[row.item.subject].append(row)
     counted = [
-        Subject(
+        SubjectCounts(
             name,
-            len(those),
-            sum(line.base is not None and line.base.chosen == line.key for line in those),
-            sum(line.tuned is not None and line.tuned.chosen == line.key for line in those),
+            len(questions),
+            sum(row.base is not None and row.base.chosen == row.key_index for row in questions),
+            sum(row.tuned is not None and row.tuned.chosen == row.key_index for row in questions),
         )
-        for name, those in found.items()
+        for name, questions in by_subject.items()
     ]
     return sorted(counted, key=lambda one: (-one.difference, one.name))
 
@@ -131,9 +136,9 @@ def _row(row: Row) -> str:
         + (f"<small>Holm {escape(_p(row.p_holm, ''))}</small>" if row.p_holm is not None else ""),
     )
     labels = ("n", "base", "fine-tuned", "difference", "both right", "fixed", "broken", "both wrong", "p")
-    few = ' class="mp-all"' if row.label == "All" else ""
+    total = ' class="mp-all"' if row.label == "All" else ""
     return (
-        f'<tr{few}><th scope="row">{name}</th>'
+        f'<tr{total}><th scope="row">{name}</th>'
         + "".join(
             f'<td class="mp-num" data-label="{label}">{cell}</td>'
             for label, cell in zip(labels, cells, strict=True)
@@ -142,11 +147,11 @@ def _row(row: Row) -> str:
     )
 
 
-def _subjects(counted: Sequence[Subject]) -> str:
+def _subjects(counted: Sequence[SubjectCounts]) -> str:
     if not counted:
         return ""
     rows = "".join(
-        f'<tr{" class=mp-few" if one.n < TOO_FEW else ""}><th scope="row"><button type="button" class="mp-open" '
+        f'<tr{" class=mp-few" if one.n < MIN_QUESTIONS else ""}><th scope="row"><button type="button" class="mp-open" '
         f'data-act="subject" data-value="{escape(one.name)}">{escape(one.name)}</button></th>'
         f'<td class="mp-num" data-label="n">{one.n:,}</td>'
         f'<td class="mp-num" data-label="base">{100 * one.base_right / one.n:.0f} %</td>'
@@ -165,12 +170,12 @@ def _subjects(counted: Sequence[Subject]) -> str:
     )
 
 
-def _gain(one: Subject) -> str:
-    return "too few to say" if one.n < TOO_FEW else f"{100 * one.difference:+.0f} points"
+def _gain(one: SubjectCounts) -> str:
+    return "too few questions" if one.n < MIN_QUESTIONS else f"{100 * one.difference:+.0f} points"
 
 
-def _dumbbell(one: Subject) -> str:
-    """A line from base to tuned on a scale of 0 to 100 %; the numbers stand beside it."""
+def _dumbbell(one: SubjectCounts) -> str:
+    """Draw a line from base to tuned on a scale from 0 to 100 %; screen readers use the row's numbers."""
     before, after = 100 * one.base_right / one.n, 100 * one.tuned_right / one.n
     low, width = min(before, after), abs(before - after)
     return (

@@ -1,19 +1,14 @@
-"""Own question: free text, or an item pasted with its options. Asked once, shown once, kept nowhere.
+"""Own question: free text, or a pasted exam item with its options. Nothing of it is stored.
 
-A pasted exam item: a question, lettered options, and perhaps its key.
-
-Does a text look like it is about a real person? A warning before anything is asked, not a guarantee.
-
-The patterns are what identifies: names with a title, dates of birth, numbers of records, insurance, telephone,
-addresses. Ages and findings are in every exam question and say nothing.
+Before a text is sent to the models, it is searched for patterns that identify a person: names with a title, dates of
+birth, record, insurance and telephone numbers, addresses. The search is a warning and not a guarantee. Ages and
+findings occur in every exam question and are not searched for.
 """
 
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -25,38 +20,49 @@ from medalpaca_data.exams.exam import MIN_OPTIONS
 from medalpaca_data.exams.item import LETTERS, Item
 from medalpaca_data.exams.prompts import exam_prompt
 
-from ..context import Scene
-from ..html import ENGINE, QUIET, acted, button, html, notice, pressable, prompt, status
-from ..job import Progress, Request
-from ..side_by_side import answer_column, option_table
+from ..context import Context
+from ..html import (
+    ENGINE_OPTIONS,
+    EVENT_OPTIONS,
+    button_html,
+    event_fields,
+    interactive_html,
+    notice,
+    prompt_html,
+)
+from ..job import Request
+from ..side_by_side import build_panel, panel_values, stream_panel
 
-OPTION = re.compile(r"^\s*\(?([A-Z])\s*[.):]\s*(\S.*)$")
-KEY = re.compile(r"^\s*(?:correct\s+)?(?:answer|key)\s*(?:is)?\s*[:=]?\s*\(?([A-Z])\b\)?.*$", re.I)
+OPTION_LINE = re.compile(r"^\s*\(?([A-Z])\s*[.):]\s*(\S.*)$")
+KEY_LINE = re.compile(r"^\s*(?:correct\s+)?(?:answer|key)\s*(?:is)?\s*[:=]?\s*\(?([A-Z])\b\)?.*$", re.I)
+# Limit of the input field in characters. The model's own limit is in tokens, and the engine reports it.
+MAX_CHARACTERS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Pasted:
-    """`item` when options were found (its `answer` is "" when no key was), else `question` is free text."""
+    """Parsed text: `item` if it has options (its `answer` is "" without a key line), otherwise only `question`."""
 
     question: str
     item: Item | None = None
 
 
-def read_pasted(text: str) -> Pasted:
-    """Options are lines that start with A, B, C ... in order, as "A.", "A)", "(A)" or "A:"."""
+def parse_pasted(text: str) -> Pasted:
+    """Find options in a text: lines that start with A, B, C ... in order, as "A.", "A)", "(A)" or "A:"."""
     question: list[str] = []
     options: dict[str, str] = {}
     key = ""
     for line in text.strip().splitlines():
         letter = LETTERS[len(options)] if len(options) < len(LETTERS) else ""
-        match = OPTION.match(line)
+        match = OPTION_LINE.match(line)
         if match and match[1] == letter:
             options[letter] = match[2].strip()
-        elif options and (said := KEY.match(line)):
-            key = said[1].upper()
+        elif options and (key_match := KEY_LINE.match(line)):
+            key = key_match[1].upper()
         elif options and line.strip():
+            # An option that continues in the next line.
             last = list(options)[-1]
-            options[last] = f"{options[last]} {line.strip()}"  # an option that goes on in the next line
+            options[last] = f"{options[last]} {line.strip()}"
         elif not options:
             question.append(line)
     stem = "\n".join(question).strip()
@@ -65,7 +71,7 @@ def read_pasted(text: str) -> Pasted:
     return Pasted(stem, Item(id="", question=stem, options=options, answer=key if key in options else ""))
 
 
-SIGNS: dict[str, re.Pattern[str]] = {
+IDENTIFIER_PATTERNS: dict[str, re.Pattern[str]] = {
     "a name with a title": re.compile(
         r"\b(?:Mr|Mrs|Ms|Miss|Herr|Frau|Patient(?:in)?|Pt)\.?:?\s+(?:[A-Z]\.\s*)?[A-Z][a-zäöüß]{2,}\s*,?\s*(?:[A-Z][a-zäöüß]+)?"
     ),
@@ -96,145 +102,121 @@ SIGNS: dict[str, re.Pattern[str]] = {
 }
 
 
-def looks_like_patient(text: str) -> list[str]:
-    """The signs found, in words."""
-    return [name for name, pattern in SIGNS.items() if pattern.search(text)]
+def find_identifiers(text: str) -> list[str]:
+    """Return the kinds of personal identifiers that the text seems to contain."""
+    return [name for name, pattern in IDENTIFIER_PATTERNS.items() if pattern.search(text)]
 
-
-LONGEST = 20_000  # characters; the model's own limit is in tokens, and said when it is met
 
 HINT = (
-    "<p>Free text, or a question with its options, one a line (A. … B. …), and if you like a last line "
-    '"Answer: C". With options both models also rate them, as in the exam.</p>'
-    "<p>{kept}{sent} Do not enter anything about a real person.</p>"
+    "<p>Enter free text, or a question with one option per line (A. … B. …). An optional last line "
+    '"Answer: C" gives the correct answer. With options, both models also score them, as in the exam.</p>'
+    "<p>{stored}{sent} Do not enter anything about a real person.</p>"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
-    """A question as it will be asked."""
+class OwnQuestion:
+    """Request for a user's question; `item` is None for free text."""
 
     request: Request
     item: Item | None
 
 
-def build(scene: Scene) -> None:
-    """The tab's contents."""
-
-    def shown(own: Own | None, progress: Progress | None, seconds: float = 0.0) -> tuple[Any, ...]:
-        item = own.item if own else None
-        rated = option_table(item, progress, scene.scoring) if item else ""
-        asked = (item.options, scene.scoring) if item else None
-        line = status(item, progress, seconds)
-        return (
-            rated,
-            line,
-            answer_column("base", progress, asked=asked),
-            answer_column("tuned", progress, asked=asked),
-        )
+def build(context: Context) -> None:
+    """Lay out the tab."""
 
     def answer(text: str, visitor: gr.Request) -> Iterator[tuple[Any, ...]]:
-        own, began = read(scene, text), time.monotonic()
-        yield "", gr.skip(), *shown(own, None), prompt(own.request.prompt)
-        with closing(scene.visits.show(visitor.session_hash or "", own.request, visitor.username)) as stream:
-            for progress in stream:
-                if progress is None:
-                    yield (gr.skip(),) * 7
-                else:
-                    yield "", gr.skip(), *shown(own, progress, time.monotonic() - began), gr.skip()
+        own = make_request(context, text)
+        empty = panel_values(own.item, None, context.scoring)
+        yield "", gr.skip(), *empty, prompt_html(own.request.prompt)
+        for values in stream_panel(context, own.request, own.item, visitor):
+            if values is None:
+                yield (gr.skip(),) * 7
+            else:
+                yield "", gr.skip(), *values, gr.skip()
 
-    def put(text: str, visitor: gr.Request) -> Iterator[tuple[Any, ...]]:
-        """Ask, unless the text is empty, much too long, or looks as if it were about somebody."""
-        untouched = (gr.skip(),) * 6
+    def submit(text: str, visitor: gr.Request) -> Iterator[tuple[Any, ...]]:
+        """Answer, unless the text is empty, too long, or seems to contain personal identifiers."""
+        unchanged = (gr.skip(),) * 6
         if not text.strip():
-            yield notice("<p>Type or paste a question first.</p>"), *untouched
-        elif len(text) > LONGEST:
-            yield (
-                notice(f"<p>Too long: {len(text):,} characters, at most {LONGEST:,}.</p>", "failed"),
-                *untouched,
-            )
-        elif signs := looks_like_patient(text):
-            yield warning(signs, scene.pair.outside), *untouched
+            yield notice("<p>Type or paste a question first.</p>"), *unchanged
+        elif len(text) > MAX_CHARACTERS:
+            message = f"<p>Too long: {len(text):,} characters; the limit is {MAX_CHARACTERS:,}.</p>"
+            yield notice(message, "failed"), *unchanged
+        elif kinds := find_identifiers(text):
+            yield identifier_warning(kinds, context.pair.outside_hosts), *unchanged
         else:
             yield from answer(text, visitor)
 
     def confirm(text: str, event: gr.EventData, visitor: gr.Request) -> Iterator[tuple[Any, ...]]:
-        match acted(event).get("act"):
-            case "anyway" if text.strip() and len(text) <= LONGEST:
+        """Handle the buttons of the warning."""
+        match event_fields(event).get("act"):
+            case "anyway" if text.strip() and len(text) <= MAX_CHARACTERS:
                 yield from answer(text, visitor)
             case "clear":
-                scene.visits.leave(visitor.session_hash or "")
-                yield hint(scene), "", *shown(None, None), ""
+                context.sessions.end(visitor.session_hash or "")
+                yield hint(context), "", *panel_values(None, None, context.scoring), ""
             case _:
                 yield (gr.skip(),) * 7
 
     def stop(visitor: gr.Request) -> None:
-        scene.visits.stop(visitor.session_hash or "")
+        context.sessions.stop(visitor.session_hash or "")
 
     box = gr.Textbox(
         label="Your question",
         lines=6,
         max_lines=16,
-        max_length=LONGEST + 1,
+        max_length=MAX_CHARACTERS + 1,
         elem_id="mp-own-text",
         html_attributes=gr.InputHTMLAttributes(autocomplete="off", spellcheck=False),
         placeholder="Which vitamin is lacking in scurvy?",
     )
     with gr.Row(elem_classes="mp-pick"):
-        start = gr.Button("Ask both", variant="primary", elem_id="mp-own-ask", min_width=110, scale=0)
+        start = gr.Button("Ask both models", variant="primary", elem_id="mp-own-ask", min_width=110, scale=0)
         halt = gr.Button("Stop", elem_id="mp-own-stop", min_width=80, scale=0)
-    said = pressable(hint(scene), "mp-own")
-    first = shown(None, None)
-    table = html(first[0], "mp-own-table")
-    line = html(first[1], "mp-own-line")
-    with gr.Row(equal_height=True):
-        with gr.Column(min_width=300):
-            left = html(first[2], "mp-own-left")
-        with gr.Column(min_width=300):
-            right = html(first[3], "mp-own-right")
-    with gr.Accordion("Prompt as sent (the same to both)", open=False):
-        sent = html("", "mp-own-sent")
+    message = interactive_html(hint(context), "mp-own")
+    panel = build_panel("mp-own", panel_values(None, None, context.scoring), "")
 
-    outputs = [said, box, table, line, left, right, sent]
-    start.click(put, box, outputs, **ENGINE)
-    said.act(confirm, box, outputs, **ENGINE)
-    halt.click(stop, None, None, **QUIET)
+    outputs = [message, box, *panel.answers, panel.prompt]
+    start.click(submit, box, outputs, **ENGINE_OPTIONS)
+    message.act(confirm, box, outputs, **ENGINE_OPTIONS)
+    halt.click(stop, None, None, **EVENT_OPTIONS)
 
 
-def hint(scene: Scene) -> str:
-    """What may be asked, and where it goes."""
-    hosts = escape(", ".join(scene.pair.outside))
-    kept = "Nothing of it is kept, here or in the browser."
-    if scene.recorded:
-        kept = f"Its text is kept nowhere; {escape(scene.recorded)}."
-    return notice(HINT.format(kept=kept, sent=f" It is sent to {hosts}." if hosts else ""))
+def hint(context: Context) -> str:
+    """Return the notice above the answers: format of a question, and where it is sent."""
+    hosts = escape(", ".join(context.pair.outside_hosts))
+    stored = "Your text is not stored, on this machine or in the browser."
+    if context.audit_notice:
+        stored = f"Your text is not stored; {escape(context.audit_notice)}."
+    return notice(HINT.format(stored=stored, sent=f" It is sent to {hosts}." if hosts else ""))
 
 
-def read(scene: Scene, text: str) -> Own:
-    """The text as training would have put it: an item by the exam's own prompt, anything else as an instruction."""
-    pasted = read_pasted(text)
+def make_request(context: Context, text: str) -> OwnQuestion:
+    """Render a text as in training: an item with the exam's prompt, free text as an instruction."""
+    pasted = parse_pasted(text)
     if pasted.item is None:
         choices: tuple[str, ...] = ()
-        asked = render(pasted.question)
+        prompt = render(pasted.question)
     else:
-        question = exam_prompt(pasted.item, scene.scoring)
-        asked, choices = question.prompt, question.choices
-    return Own(
-        Request(prompt=asked, choices=choices, scoring=scene.scoring, max_new_tokens=scene.max_new_tokens),
-        pasted.item,
+        question = exam_prompt(pasted.item, context.scoring)
+        prompt, choices = question.prompt, question.choices
+    request = Request(
+        prompt=prompt, choices=choices, scoring=context.scoring, max_new_tokens=context.max_new_tokens
     )
+    return OwnQuestion(request, pasted.item)
 
 
-def warning(signs: list[str], outside: Sequence[str] = ()) -> str:
-    """What was found, never the text itself. `outside` are machines that it would go to."""
-    where = (
-        f"It would be sent to {escape(', '.join(outside))}."
-        if outside
-        else "The models run on this machine, and no text is kept, but who looks at this screen sees it."
+def identifier_warning(kinds: list[str], outside_hosts: Sequence[str] = ()) -> str:
+    """Return a warning that names the kinds of identifiers, but does not repeat the text."""
+    consequence = (
+        f"It would be sent to {escape(', '.join(outside_hosts))}."
+        if outside_hosts
+        else "The models run on this machine and no text is stored, but the text is visible on this screen."
     )
     return notice(
-        f"<p><b>This looks like data of a real person:</b> {escape(', '.join(signs))}. Remove it: this page is "
-        f"for exam questions, and its answers are not for clinical use. {where}</p>"
-        f"{button('Ask anyway', 'anyway')}{button('Clear', 'clear')}",
+        f"<p><b>The text may be about a real person. It seems to contain:</b> {escape(', '.join(kinds))}. Remove this: "
+        f"the page is for exam questions, and its answers are not for clinical use. {consequence}</p>"
+        f"{button_html('Ask anyway', 'anyway')}{button_html('Clear', 'clear')}",
         "failed",
     )

@@ -1,7 +1,4 @@
-"""Blind vote: two answers without names on sides drawn by a coin. The names reach the page with the vote.
-
-Blind votes: which side holds which model, what was voted, and what the votes can show.
-"""
+"""Blind vote: two answers without names; the side of each model is random. The names are shown after the vote."""
 
 from __future__ import annotations
 
@@ -19,49 +16,65 @@ import gradio as gr
 
 from medalpaca_evalharness.statistics import mcnemar_exact
 
-from ..context import Scene
-from ..html import ARM_NAMES, ENGINE, PRESS, acted, button, download, html, notice, pressable, stem
-from ..job import ARMS, Arm, Progress
-from ..side_by_side import answer_column
+from ..context import Context
+from ..html import (
+    ENGINE_OPTIONS,
+    PRESS_OPTIONS,
+    SIDE_NAMES,
+    button_html,
+    download_button,
+    event_fields,
+    html,
+    interactive_html,
+    notice,
+    question_html,
+)
+from ..job import SIDES, Progress, Side
+from ..side_by_side import answer_card
 
 Choice = Literal["left", "right", "same", "poor"]
-CHOICES: dict[Choice, str] = {"left": "Left", "right": "Right", "same": "Same", "poor": "Both poor"}
+CHOICE_LABELS: dict[Choice, str] = {
+    "left": "Left",
+    "right": "Right",
+    "same": "Equally good",
+    "poor": "Both poor",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """One vote. `left` is the arm that stood on the left; `seconds` from the first words to the vote."""
+    """One vote. `left` is the model on the left; `seconds` is the time from the start of the answers to the vote."""
 
     item_id: str
-    left: Arm
+    left: Side
     choice: Choice
     seconds: float
 
     @property
-    def winner(self) -> Arm | None:
-        """The arm that was preferred, if one was."""
+    def winner(self) -> Side | None:
+        """Preferred model; None if neither was preferred."""
         match self.choice:
             case "left":
                 return self.left
             case "right":
-                return other(self.left)
+                return other_side(self.left)
             case _:
                 return None
 
 
-def other(arm: Arm) -> Arm:
-    """The arm on the other side."""
-    return ARMS[1 - ARMS.index(arm)]
+def other_side(side: Side) -> Side:
+    """Return the other model of the pair."""
+    return SIDES[1 - SIDES.index(side)]
 
 
-def left_arm(seed: int, item_id: str) -> Arm:
-    """Which model stands on the left for this question: a coin per question, the same when it is shown again."""
-    return random.Random(f"{seed} {item_id}").choice(ARMS)  # noqa: S311
+def draw_left_side(seed: int, item_id: str) -> Side:
+    """Draw the model on the left. The same seed and question give the same side again."""
+    return random.Random(f"{seed} {item_id}").choice(SIDES)  # noqa: S311
 
 
-def cast_choice(value: str) -> Choice:
-    """A vote from the page. Raises ValueError for anything else."""
-    for known in CHOICES:
+def parse_choice(value: str) -> Choice:
+    """Return a vote that the page has sent. Raises ValueError if it is not one of `CHOICE_LABELS`."""
+    for known in CHOICE_LABELS:
         if value == known:
             return known
     raise ValueError(value)
@@ -69,7 +82,7 @@ def cast_choice(value: str) -> Choice:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What the votes add up to. A second vote on a question replaces the first."""
+    """Number of votes for base, for tuned, and for neither."""
 
     base: int
     tuned: int
@@ -78,17 +91,17 @@ class Tally:
 
     @property
     def n(self) -> int:
-        """All votes."""
+        """Number of all votes."""
         return self.base + self.tuned + self.same + self.poor
 
     @property
     def p(self) -> float:
-        """Exact sign test, two-sided: votes for neither say nothing about which is better, and stay out."""
+        """P value of the exact two-sided sign test; votes for neither model are left out."""
         return mcnemar_exact(self.tuned, self.base)
 
 
-def tally(votes: Sequence[Vote]) -> Tally:
-    """Count the last vote on each question."""
+def count_votes(votes: Sequence[Vote]) -> Tally:
+    """Count the votes; only the last vote on each question counts."""
     last = {vote.item_id: vote for vote in votes}.values()
     return Tally(
         base=sum(vote.winner == "base" for vote in last),
@@ -99,14 +112,14 @@ def tally(votes: Sequence[Vote]) -> Tally:
 
 
 def as_jsonl(votes: Sequence[Vote], exam_sha256: str) -> str:
-    """One vote a line: ids and sides, no text and no name."""
+    """Return one JSON line for each vote: ids and sides, without texts or a name."""
     return "".join(
         json.dumps(
             {
                 "exam_sha256": exam_sha256,
                 "id": vote.item_id,
                 "left": vote.left,
-                "right": other(vote.left),
+                "right": other_side(vote.left),
                 "vote": vote.choice,
                 "winner": vote.winner,
                 "seconds": round(vote.seconds, 1),
@@ -118,109 +131,114 @@ def as_jsonl(votes: Sequence[Vote], exam_sha256: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Booth:
-    """One visitor's votes. `order` is a walk through the exam by the visitor's own seed."""
+class VotingSession:
+    """Votes of one visitor. `seed` sets the first question and the sides; `began` is None between questions."""
 
     seed: int
-    at: int = 0
+    position: int = 0
     began: float | None = None
     votes: tuple[Vote, ...] = field(default=())
 
 
-def build(scene: Scene) -> None:
-    """The tab's contents."""
-    items = scene.items
+def build(context: Context) -> None:
+    """Lay out the tab."""
+    items = context.items
 
-    def index(booth: Booth) -> int:
-        return (booth.seed + booth.at) % len(items)
+    def index(session: VotingSession) -> int:
+        return (session.seed + session.position) % len(items)
 
-    def left(booth: Booth) -> Arm:
-        return left_arm(booth.seed, items[index(booth)].id)
+    def left_side(session: VotingSession) -> Side:
+        return draw_left_side(session.seed, items[index(session)].id)
 
-    def sides(booth: Booth, progress: Progress | None) -> tuple[str, str]:
-        arms = (left(booth), other(left(booth)))
-        return answer_column(arms[0], progress, title="Left"), answer_column(arms[1], progress, title="Right")
+    def cards(session: VotingSession, progress: Progress | None) -> tuple[str, str]:
+        left = left_side(session)
+        return (
+            answer_card(left, progress, title="Left"),
+            answer_card(other_side(left), progress, title="Right"),
+        )
 
-    def sheet(booth: Booth) -> tuple[Any, ...]:
-        return booth, stem(items[index(booth)]), *sides(booth, None), panel(scene, booth, None)
-
-    def press(booth: Booth | None, event: gr.EventData, visitor: gr.Request) -> tuple[Any, ...]:
-        said, session = acted(event), visitor.session_hash or ""
-        booth = booth or Booth(secrets.randbits(32))
-        match said.get("act"):
+    def press(session: VotingSession | None, event: gr.EventData, visitor: gr.Request) -> tuple[Any, ...]:
+        fields, visitor_id = event_fields(event), visitor.session_hash or ""
+        session = session or VotingSession(secrets.randbits(32))
+        match fields.get("act"):
             case "next":
-                scene.visits.leave(session)
-                return sheet(replace(booth, at=booth.at + 1, began=None))
-            case "vote" if said.get("value") in CHOICES and booth.began is not None:
-                scene.visits.stop(session)
-                cast = Vote(
-                    item_id=items[index(booth)].id,
-                    left=left(booth),
-                    choice=cast_choice(said["value"]),
-                    seconds=time.monotonic() - booth.began,
+                context.sessions.end(visitor_id)
+                session = replace(session, position=session.position + 1, began=None)
+                question = question_html(items[index(session)])
+                return session, question, *cards(session, None), result_panel(context, session, None)
+            case "vote" if fields.get("value") in CHOICE_LABELS and session.began is not None:
+                context.sessions.stop(visitor_id)
+                vote = Vote(
+                    item_id=items[index(session)].id,
+                    left=left_side(session),
+                    choice=parse_choice(fields["value"]),
+                    seconds=time.monotonic() - session.began,
                 )
-                booth = replace(booth, votes=(*booth.votes, cast), began=None)
-                return booth, gr.skip(), gr.skip(), gr.skip(), panel(scene, booth, cast)
+                session = replace(session, votes=(*session.votes, vote), began=None)
+                return session, gr.skip(), gr.skip(), gr.skip(), result_panel(context, session, vote)
             case _:
                 return (gr.skip(),) * 5
 
-    def show(booth: Booth | None, visitor: gr.Request) -> Iterator[tuple[Any, ...]]:
-        """Both answers without names, and the vote at once: nobody has to wait for the end."""
-        booth = replace(booth or Booth(secrets.randbits(32)), began=time.monotonic())
-        yield booth, stem(items[index(booth)]), *sides(booth, None), voting()
-        asked = scene.request(items[index(booth)])
-        with closing(scene.visits.show(visitor.session_hash or "", asked, visitor.username)) as stream:
+    def show(session: VotingSession | None, visitor: gr.Request) -> Iterator[tuple[Any, ...]]:
+        """Stream both answers without names. The vote is possible from the start."""
+        session = replace(session or VotingSession(secrets.randbits(32)), began=time.monotonic())
+        item = items[index(session)]
+        yield session, question_html(item), *cards(session, None), vote_buttons()
+        request = context.request(item)
+        with closing(
+            context.sessions.stream(visitor.session_hash or "", request, visitor.username)
+        ) as stream:
             for progress in stream:
                 if progress is None:
                     yield (gr.skip(),) * 5
                 elif progress.state == "failed":
-                    said = notice(f"<p>No answer: {escape(progress.error)}.</p>", "failed")
-                    yield gr.skip(), gr.skip(), *sides(booth, None), said + start_button()
-                elif not (scene.engine.together or progress.final):
-                    # Whose turn comes first would tell who is who: both appear at once, when both are done.
+                    message = notice(f"<p>No answer: {escape(progress.error)}.</p>", "failed")
+                    yield gr.skip(), gr.skip(), *cards(session, None), message + retry_text()
+                elif not (context.engine.shares_batch or progress.final):
+                    # If the models answer in turn, the order would reveal them: show both answers at the end.
                     yield (gr.skip(),) * 5
                 else:
-                    # The stream must not touch the panel: a vote may have been cast in the meantime.
-                    yield gr.skip(), gr.skip(), *sides(booth, progress), gr.skip()
+                    # The panel is skipped: the user may have voted in the meantime.
+                    yield gr.skip(), gr.skip(), *cards(session, progress), gr.skip()
 
-    booth = gr.State(None)
+    session = gr.State(None)
     with gr.Row(elem_classes="mp-pick"):
         begin = gr.Button(
             "Show two answers", variant="primary", elem_id="mp-vote-start", min_width=180, scale=0
         )
-    board = pressable(welcome(), "mp-vote")
+    panel = interactive_html(welcome(), "mp-vote")
     question = html("", "mp-vote-question")
     with gr.Row(equal_height=True):
         with gr.Column(min_width=300):
-            one = html("", "mp-vote-left")
+            left = html("", "mp-vote-left")
         with gr.Column(min_width=300):
-            two = html("", "mp-vote-right")
-    outputs = [booth, question, one, two, board]
-    begin.click(show, booth, outputs, **ENGINE)
-    board.act(press, booth, outputs, **PRESS)
+            right = html("", "mp-vote-right")
+    outputs = [session, question, left, right, panel]
+    begin.click(show, session, outputs, **ENGINE_OPTIONS)
+    panel.act(press, session, outputs, **PRESS_OPTIONS)
 
 
 def welcome() -> str:
-    """Before the first question."""
+    """Return the notice before the first question."""
     return notice(
-        "<p>Two answers to the same question, without names, the sides drawn by a coin. "
-        "Vote as soon as you know; then you learn which was which.</p>"
+        "<p>You see two answers to the same question without the names of the models. Their sides are random. "
+        "You can vote at any time; after your vote, the names are shown.</p>"
     )
 
 
-def start_button() -> str:
-    """What to press next is the tab's own button; say so."""
+def retry_text() -> str:
+    """Return the text after a failed answer."""
     return (
-        '<p class="mp-soft">Press "Show two answers" to try again, or go on to another question.</p>'
-        + button("Another question", "next", key="j")
+        '<p class="mp-soft">Press "Show two answers" to try again, or go to another question.</p>'
+        + button_html("Another question", "next", key="j")
     )
 
 
-def voting() -> str:
-    """The four votes."""
+def vote_buttons() -> str:
+    """Return the buttons for the four votes."""
     votes = "".join(
-        button(name, "vote", value=value, key=str(number))
-        for number, (value, name) in enumerate(CHOICES.items(), 1)
+        button_html(name, "vote", value=value, key=str(number))
+        for number, (value, name) in enumerate(CHOICE_LABELS.items(), 1)
     )
     return (
         '<div class="mp-ballot" role="group" aria-label="Which answer is better?">'
@@ -228,35 +246,37 @@ def voting() -> str:
     )
 
 
-def panel(scene: Scene, booth: Booth, cast: Vote | None) -> str:
-    """After a vote: who was who, and what all votes say. Between questions: only how many there are."""
-    if cast is None:
-        count = tally(booth.votes).n
-        said = f"{count} vote{'' if count == 1 else 's'} so far." if count else "No vote yet."
-        return notice(f'<p>{said} Press "Show two answers".</p>')
-    names = f"Left was <b>{ARM_NAMES[cast.left].lower()}</b>, right was <b>{ARM_NAMES[other(cast.left)].lower()}</b>."
+def result_panel(context: Context, session: VotingSession, vote: Vote | None) -> str:
+    """Return the names and the tally after a vote; between questions (`vote` is None) only the number of votes."""
+    if vote is None:
+        count = count_votes(session.votes).n
+        text = f"{count} vote{'' if count == 1 else 's'} so far." if count else "No vote yet."
+        return notice(f'<p>{text} Press "Show two answers".</p>')
+    left, right = SIDE_NAMES[vote.left].lower(), SIDE_NAMES[other_side(vote.left)].lower()
+    exported = as_jsonl(session.votes, context.exam.sha256)
     return (
-        f'<section class="mp-card"><p role="status">{names}</p>{counted(booth.votes)}'
-        f'<p class="mp-actions">{button("Next question", "next", kind="mp-primary", key="j")}'
-        f"{download('Save votes (JSONL)', 'votes.jsonl', as_jsonl(booth.votes, scene.exam.sha256))}</p></section>"
+        f'<section class="mp-card"><p role="status">Left was <b>{left}</b>, right was <b>{right}</b>.</p>'
+        f"{tally_text(session.votes)}"
+        f'<p class="mp-actions">{button_html("Next question", "next", kind="mp-primary", key="j")}'
+        f"{download_button('Save votes (JSONL)', 'votes.jsonl', exported)}</p></section>"
     )
 
 
-def counted(votes: Sequence[Vote]) -> str:
-    """The tally in words, with the sign test."""
-    found = tally(votes)
-    decided = found.base + found.tuned
+def tally_text(votes: Sequence[Vote]) -> str:
+    """Return the tally and the result of the sign test in words."""
+    tally = count_votes(votes)
+    decided = tally.base + tally.tuned
     test = (
-        f"Sign test on {decided}: p = {found.p:.4f}"
+        f"Sign test on {decided} votes for one model: p = {tally.p:.4f}"
         + (
-            "; that can be chance"
-            if found.p >= 0.05
-            else f"; {ARM_NAMES['tuned' if found.tuned > found.base else 'base'].lower()} is preferred"
+            "; the difference can be chance"
+            if tally.p >= 0.05
+            else f"; {SIDE_NAMES['tuned' if tally.tuned > tally.base else 'base'].lower()} is preferred"
         )
         if decided
-        else "No vote preferred a side, so there is nothing to test"
+        else "No vote preferred one model, so there is nothing to test"
     )
     return (
-        f"<p>{found.n} question{'' if found.n == 1 else 's'} by one rater: "
-        f"fine-tuned preferred {found.tuned}, base {found.base}, same {found.same}, both poor {found.poor}. {test}.</p>"
+        f"<p>{tally.n} question{'' if tally.n == 1 else 's'} by one rater: fine-tuned preferred {tally.tuned}, "
+        f"base {tally.base}, equally good {tally.same}, both poor {tally.poor}. {test}.</p>"
     )

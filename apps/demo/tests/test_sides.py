@@ -1,4 +1,4 @@
-"""Pairs of every make through the one interface: the same answers and numbers as each model alone, and lm-eval."""
+"""Each kind of adapter: the same answers and scores as the two models alone."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.item import Item
 from medalpaca_data.exams.prompts import exam_prompt
 from medalpaca_demo.engine import Engine
-from medalpaca_demo.inference import encode, follow, score_options
-from medalpaca_demo.job import ARMS, Request
-from medalpaca_demo.models import check_pair, load_engine, no_engine
-from medalpaca_demo.sides import Mixed, Switched, Two
+from medalpaca_demo.inference import encode, find_option_tokens, score_options
+from medalpaca_demo.job import SIDES, Request
+from medalpaca_demo.models import check_pair, failed_engine, start_engine
+from medalpaca_demo.sides import MixedBatch, SwitchedAdapter, TwoModels
 
 ITEMS = [
     Item(
@@ -33,12 +33,12 @@ ITEMS = [
 
 @pytest.fixture(scope="module")
 def made(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
-    """The same base with a LoRA, with that LoRA merged into a whole model, and with a DoRA."""
+    """The base with a LoRA, with this LoRA merged into a full model, and with a DoRA."""
     from peft import LoraConfig, PeftModel, get_peft_model
     from transformers import AutoModelForCausalLM
 
     base, adapter = pair
-    where = tmp_path_factory.mktemp("arms")
+    where = tmp_path_factory.mktemp("sides")
     whole = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).merge_and_unload()
     whole.save_pretrained(where / "whole")
     for file in base.glob("tokenizer*"):
@@ -55,7 +55,7 @@ def made(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> d
 def case(
     request: pytest.FixtureRequest, made: dict[str, tuple[Path, Path]]
 ) -> Iterator[tuple[str, Engine, SimpleNamespace]]:
-    """An engine on the pair, and both models loaded plainly."""
+    """An engine with the pair, and both models loaded separately."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -69,18 +69,18 @@ def case(
         ).eval(),
         tokenizer=AutoTokenizer.from_pretrained(base),
     )
-    engine = load_engine(check_pair(base, tuned))
+    engine = start_engine(check_pair(base, tuned)).wait_until_loaded()
     yield request.param, engine, alone
     engine.close()
 
 
-def test_each_make_gets_the_arms_it_can_have(case: tuple[str, Engine, Any]) -> None:
-    kinds = {"lora": Mixed, "whole": Two, "dora": Switched}
-    assert isinstance(case[1]._arms, kinds[case[0]])
+def test_each_kind_of_adapter_gets_its_pair_class(case: tuple[str, Engine, Any]) -> None:
+    kinds = {"lora": MixedBatch, "whole": TwoModels, "dora": SwitchedAdapter}
+    assert isinstance(case[1]._pair, kinds[case[0]])
 
 
 @pytest.mark.parametrize("scoring", ["letter", "text"])
-def test_answers_and_numbers_equal_each_model_alone(case: tuple[str, Engine, Any], scoring: Any) -> None:
+def test_answers_and_scores_equal_each_model_alone(case: tuple[str, Engine, Any], scoring: Any) -> None:
     _, engine, alone = case
     asked = [exam_prompt(item, scoring) for item in ITEMS]
     jobs = [
@@ -88,31 +88,31 @@ def test_answers_and_numbers_equal_each_model_alone(case: tuple[str, Engine, Any
         for a in asked
     ]
     for job, a in zip(jobs, asked, strict=True):
-        found = list(job.watch(every=0))[-1]
+        found = list(job.watch(interval=0))[-1]
         assert found.state == "done", found.error
-        # What the examination computes: passes of their own, held against HFLM in test_score.py.
-        theirs = score_options(engine._arms, alone.tokenizer, job.request, engine.max_length)
+        # Scores without a prefill; test_inference.py compares them with HFLM.
+        expected = score_options(engine._pair, alone.tokenizer, job.request, engine.max_length)
         ids = alone.tokenizer(a.prompt, return_tensors="pt")["input_ids"]
-        for arm in ARMS:
-            assert found.scores[arm].loglikelihoods == pytest.approx(theirs[arm].loglikelihoods, abs=1e-4)
+        for side in SIDES:
+            assert found.scores[side].loglikelihoods == pytest.approx(expected[side].loglikelihoods, abs=1e-4)
             with torch.inference_mode():
-                out = getattr(alone, arm).generate(
+                out = getattr(alone, side).generate(
                     input_ids=ids, do_sample=False, max_new_tokens=12, pad_token_id=1
                 )
             text = alone.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
-            assert found.answers[arm].text == text
+            assert found.answers[side].text == text
         assert found.scores["base"].loglikelihoods != pytest.approx(
             found.scores["tuned"].loglikelihoods, abs=1e-3
         )
 
 
 @pytest.mark.parametrize(("scoring", "passes"), [("letter", 1), ("text", 2)])
-def test_options_cost_no_reading_of_the_prompt(
+def test_options_need_no_further_pass_over_the_prompt(
     engine: Engine, scoring: Any, passes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four users, both arms: one pass over the prompts, and for texts one more, over the options alone."""
+    """One pass over the prompts of four users and both sides; for texts, one more over the options."""
     sizes: list[tuple[int, int]] = []
-    model = engine._arms.model("base").base_model.model
+    model = engine._pair.model("base").base_model.model
     original = model.forward
 
     def count(*args: Any, **kwargs: Any) -> Any:
@@ -127,9 +127,9 @@ def test_options_cost_no_reading_of_the_prompt(
         for a in asked
     ]
     for job in jobs:
-        found = list(job.watch(every=0))[-1]
+        found = list(job.watch(interval=0))[-1]
         assert found.state == "done", found.error
-        assert set(found.scores) == set(ARMS)
+        assert set(found.scores) == set(SIDES)
         assert not found.answers
     longest = max(len(encode(engine._tokenizer, a.prompt)) for a in asked)
     assert sizes[0] == (8, longest)
@@ -141,48 +141,48 @@ def test_options_cost_no_reading_of_the_prompt(
         assert sizes[1][1] == max(map(len, encoded)) - 1
 
 
-def test_a_tokenizer_that_merges_over_the_seam_is_asked_as_lm_eval_asks(
-    engine: Engine, plain: SimpleNamespace
-) -> None:
+def test_merged_tokens_are_scored_without_prefill(engine: Engine, plain: SimpleNamespace) -> None:
     request = Request(prompt="Which vitamin is lacking in", choices=(" scurvy?", "s"), scoring="text")
     prompt = encode(plain.tokenizer, request.prompt + " scur")
-    assert follow(plain.tokenizer, request, prompt, 500) is None
+    assert find_option_tokens(plain.tokenizer, request, prompt, 500) is None
     ordinary = encode(plain.tokenizer, request.prompt)
-    assert follow(plain.tokenizer, request, ordinary, len(ordinary) - 2) is None  # lm-eval would cut it
+    assert (
+        find_option_tokens(plain.tokenizer, request, ordinary, len(ordinary) - 2) is None
+    )  # lm-eval would truncate it
 
 
-def test_a_question_without_options_is_answered_and_not_rated(engine: Engine) -> None:
+def test_a_question_without_options_gets_no_scores(engine: Engine) -> None:
     job = engine.submit(Request(prompt="Say something.", choices=(), scoring="letter", max_new_tokens=5))
-    found = list(job.watch(every=0))[-1]
+    found = list(job.watch(interval=0))[-1]
     assert found.state == "done"
     assert not found.scores
     assert found.answers["tuned"].tokens
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, MemoryError, RuntimeError])
-def test_an_engine_that_is_killed_says_so_and_goes_on(
+def test_the_engine_continues_after_an_exception(
     engine: Engine, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = Request(prompt="What?", choices=("A", "B"), scoring="letter", max_new_tokens=30)
     with monkeypatch.context() as patch:
         patch.setattr(engine, "_publish", lambda rows: (_ for _ in ()).throw(error))
-        found = list(engine.submit(request).watch(every=0))[-1]
+        found = list(engine.submit(request).watch(interval=0))[-1]
     assert found.state == "failed"
-    assert "was started again" in found.error
-    assert list(engine.submit(request).watch(every=0))[-1].state == "done"
+    assert f"({error.__name__})" in found.error
+    assert list(engine.submit(request).watch(interval=0))[-1].state == "done"
 
 
-def test_what_cannot_be_loaded_is_said_to_whoever_asks(pair: tuple[Path, Path]) -> None:
-    engine = no_engine(UserError("run: adapter of another base"))
+def test_a_load_error_is_the_answer_to_every_question(pair: tuple[Path, Path]) -> None:
+    engine = failed_engine(UserError("run: adapter of another base"))
     with pytest.raises(UserError, match="another base"):
-        engine.ready()
+        engine.wait_until_loaded()
     assert engine.state.name == "failed"
     request = Request(prompt="What?", choices=("A",), scoring="letter")
-    assert "another base" in list(engine.submit(request).watch(every=0))[-1].error
+    assert "another base" in list(engine.submit(request).watch(interval=0))[-1].error
     engine.close()
 
 
-def test_a_whole_model_of_another_vocabulary_is_refused(
+def test_a_full_model_with_another_vocabulary_is_refused(
     made: dict[str, tuple[Path, Path]], tmp_path: Path
 ) -> None:
     from transformers import AutoTokenizer
@@ -193,4 +193,4 @@ def test_a_whole_model_of_another_vocabulary_is_refused(
     tokenizer.add_tokens(["<new>"])
     tokenizer.save_pretrained(other)
     with pytest.raises(UserError, match="another vocabulary"):
-        load_engine(check_pair(base, other))
+        start_engine(check_pair(base, other)).wait_until_loaded()

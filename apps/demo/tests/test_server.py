@@ -1,9 +1,10 @@
-"""What is served, without a browser: refusals, headers, and settings that no upgrade may undo."""
+"""The server without a browser: refused requests, headers, launch settings, and the command itself."""
 
 from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import shutil
 import signal
 import subprocess
@@ -19,24 +20,17 @@ import pytest
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.offline import go_offline
-from medalpaca_data.exams.exam import Exam
-from medalpaca_data.exams.item import Item
+from medalpaca_demo import cli, server, tabs
+from medalpaca_demo.access import load_auth_file, make_auth_line
+from medalpaca_demo.app import TABS, access_settings, build_app, launch_settings
+from medalpaca_demo.models import check_pair
 
 
 @pytest.fixture(scope="module")
-def app(pair: tuple[Path, Path]) -> Iterator[tuple[Any, str]]:
-    from medalpaca_demo.app import build_app
-    from medalpaca_demo.models import check_pair, load_engine
-
-    checked = check_pair(*pair)
-    engine = load_engine(checked)
-    items = (Item(id="q", question="Which?", options={"A": "a", "B": "b"}, answer="A"),)
-    exam = Exam(name="one", items=items, excluded=(), read=1, sha256="0" * 64, source_sha256="0" * 64)
-    page, settings = build_app(engine, checked, exam, "text")
-    _, url, _ = page.launch(prevent_thread_lock=True, **settings)
-    yield page, url
-    page.close()
-    engine.close()
+def url(pair: tuple[Path, Path], loaded_engine: Any, open_page: Any, one_question: Any) -> Iterator[str]:
+    """URL of a page for this machine only."""
+    with open_page(loaded_engine, check_pair(*pair), one_question, "text") as url:
+        yield url
 
 
 def get(url: str, data: object = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
@@ -49,28 +43,35 @@ def get(url: str, data: object = None, **headers: str) -> tuple[int, dict[str, s
         return error.code, dict(error.headers), error.read()
 
 
-def test_nothing_is_recorded_and_no_side_door_is_open(app: tuple[Any, str]) -> None:
-    page, url = app
+def test_nothing_is_recorded_and_other_routes_are_blocked(url: str) -> None:
     config = json.loads(get(url + "config")[2])
     assert config["analytics_enabled"] is False
     assert config["run_history"] is False
     assert config["footer_links"] == []
     assert not config.get("space_id")
-    assert page.share is False
-    assert page.server_name == "127.0.0.1"
+    assert url.startswith("http://127.0.0.1:")
+    assert launch_settings()["share"] is False
     for path in ("gradio_api/runs", "monitoring/summary", "openapi.json", "docs"):
         assert get(url + path)[0] in (403, 404), path
     for path in ("upload", "file=/etc/hostname", "proxy=https://x.hf.space/", "monitoring", "deep_link"):
         assert get(url + "gradio_api/" + path)[0] == 404, path
         assert get(url + "gradio_api/" + path, {})[0] == 404, path
-    # Straight calls would go round the queue and its limits.
+    # Direct calls would bypass the queue and its limits.
     for function in range(len(config["dependencies"])):
         status, _, _ = get(url + "gradio_api/run/predict", {"fn_index": function, "data": [0]})
         assert status == 404
 
 
-def test_only_this_machine_by_its_own_name(app: tuple[Any, str]) -> None:
-    _, url = app
+def test_tabs_modules_and_labels_agree(url: str) -> None:
+    """A new module in `tabs/` needs an entry in TABS, and the links in the browser use the same ids."""
+    assert {module.name for module in pkgutil.iter_modules(tabs.__path__)} == set(TABS)
+    components = json.loads(get(url + "config")[2])["components"]
+    shown = {c["props"]["id"]: c["props"]["label"] for c in components if c["type"] == "tabitem"}
+    assert shown == TABS
+    assert json.dumps({label: name for name, label in TABS.items()}) in launch_settings()["head"]
+
+
+def test_only_local_host_names_are_accepted(url: str) -> None:
     status, headers, _ = get(url)
     assert status == 200
     assert "default-src 'self'" in headers["content-security-policy"]
@@ -80,9 +81,8 @@ def test_only_this_machine_by_its_own_name(app: tuple[Any, str]) -> None:
     assert get(url, Host="localhost:7860")[0] == 200
 
 
-def test_calls_go_through_the_queue_and_runs_are_not_there(app: tuple[Any, str]) -> None:
-    """`/call` answers at once with the id of a place in the queue; nothing answers round it."""
-    _, url = app
+def test_calls_use_the_queue_only(url: str) -> None:
+    """`/call` returns the id of an event in the queue; no other route runs a function."""
     for path in ("runs", "runs/1", "run/compare", "run/predict", "api/predict"):
         assert get(url + "gradio_api/" + path, {"data": [0]})[0] in (404, 405), path
         assert get(url + "gradio_api/" + path)[0] in (404, 405), path
@@ -91,21 +91,18 @@ def test_calls_go_through_the_queue_and_runs_are_not_there(app: tuple[Any, str])
     assert set(json.loads(body)) == {"event_id"}
 
 
-def test_others_are_let_in_with_a_password_only(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    from medalpaca_demo.access import hash_line, read_auth
-    from medalpaca_demo.app import build_app, serving
-    from medalpaca_demo.models import check_pair, load_engine
-
+def test_access_needs_a_password(
+    pair: tuple[Path, Path], loaded_engine: Any, open_page: Any, one_question: Any, tmp_path: Path
+) -> None:
     users = tmp_path / "users"
-    users.write_text(hash_line("ada", lambda prompt: "difference engine") + "\n")
+    users.write_text(make_auth_line("ada", lambda prompt: "difference engine") + "\n")
     users.chmod(0o600)
-    checked = check_pair(*pair)
-    engine = load_engine(checked)
-    item = Item(id="q", question="Which?", options={"A": "a", "B": "b"}, answer="A")
-    exam = Exam(name="one", items=(item,), excluded=(), read=1, sha256="0" * 64, source_sha256="0" * 64)
-    page, settings = build_app(engine, checked, exam, "text")
-    settings |= serving("127.0.0.1", read_auth(users))
-    _, url, _ = page.launch(prevent_thread_lock=True, **settings)
+    access = access_settings("127.0.0.1", load_auth_file(users))
+    with open_page(loaded_engine, check_pair(*pair), one_question, "text", access) as url:
+        check_log_in(url)
+
+
+def check_log_in(url: str) -> None:
     assert get(url + "config")[0] == 401
     assert b"Which?" not in get(url)[2]
     assert get(url + "gradio_api/call/stop", {"data": []})[0] == 401
@@ -120,13 +117,9 @@ def test_others_are_let_in_with_a_password_only(pair: tuple[Path, Path], tmp_pat
                 assert all("HttpOnly" in cookie for cookie in cookies)
         except urllib.error.HTTPError as error:
             assert error.code == status
-    page.close()
-    engine.close()
 
 
-def test_vibe_mode_is_refused(app: tuple[Any, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from medalpaca_demo.app import build_app
-
+def test_gradio_vibe_mode_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADIO_VIBE_MODE", "1")
     with pytest.raises(UserError, match="GRADIO_VIBE_MODE"):
         build_app(None, None, None, "text")  # type: ignore[arg-type]
@@ -134,7 +127,7 @@ def test_vibe_mode_is_refused(app: tuple[Any, str], monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def asked() -> Iterator[list[str]]:
-    """Every name looked up and every address called outside this machine, by anything in this process."""
+    """Names resolved and addresses contacted outside this machine, by any code in this process."""
     found: list[str] = []
     watching = True
 
@@ -147,7 +140,7 @@ def asked() -> Iterator[list[str]]:
 
     sys.addaudithook(watch)
     yield found
-    watching = False  # a hook cannot be taken off, only told to be silent
+    watching = False  # an audit hook cannot be removed, only disabled
 
 
 @pytest.fixture
@@ -158,17 +151,16 @@ def arguments(pair: tuple[Path, Path], tmp_path: Path) -> list[str]:
     return ["--base", str(pair[0]), "--adapter", str(pair[1]), "--exam", str(exam)]
 
 
-def test_the_command_serves_and_asks_nobody(
+def test_the_command_contacts_no_other_machine(
     arguments: list[str],
     asked: list[str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from medalpaca_demo import cli
 
-    # The guard itself would hide a look-up by refusing it, and stays for the process's life.
+    # Sealing would refuse a look-up before it is counted, and cannot be undone in this process.
     monkeypatch.setattr("medalpaca_data.core.offline.seal", lambda hosts: go_offline())
-    monkeypatch.setattr(cli, "wait_for_interrupt", lambda: print(get("http://127.0.0.1:7871/config")[0]))  # noqa: T201
+    monkeypatch.setattr(server, "wait_for_interrupt", lambda: print(get("http://127.0.0.1:7871/config")[0]))  # noqa: T201
     assert cli.main([*arguments, "--port", "7871"]) == 0
     said = capsys.readouterr().out
     assert "open http://127.0.0.1:7871" in said
@@ -176,33 +168,29 @@ def test_the_command_serves_and_asks_nobody(
     assert asked == []
 
 
-def test_the_page_opens_behind_a_proxy(
+def test_the_page_opens_with_a_proxy_in_the_environment(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from medalpaca_demo import cli
 
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody answers
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # no proxy listens there
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "")
     monkeypatch.setattr("medalpaca_data.core.offline.seal", lambda hosts: go_offline())
-    monkeypatch.setattr(cli, "wait_for_interrupt", lambda: None)
+    monkeypatch.setattr(server, "wait_for_interrupt", lambda: None)
     assert cli.main([*arguments, "--port", "7873"]) == 0
     assert "open http://127.0.0.1:7873" in capsys.readouterr().out
 
 
-def test_a_taken_port_is_one_line(
-    arguments: list[str], app: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from medalpaca_demo import cli
+def test_a_port_in_use_is_one_line(arguments: list[str], url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("medalpaca_data.core.offline.seal", lambda hosts: go_offline())
-    port = app[1].rstrip("/").rpartition(":")[2]
-    with pytest.raises(UserError, match=f"port {port} is taken"):
+    port = url.rstrip("/").rpartition(":")[2]
+    with pytest.raises(UserError, match=f"port {port} is in use"):
         cli.main([*arguments, "--port", port])
 
 
-def test_with_results_a_wrong_adapter_opens_the_page_and_says_so(
+def test_with_results_a_wrong_adapter_opens_the_page(
     pair: tuple[Path, Path],
     exam_file: Path,
     examined: tuple[Path, Path],
@@ -210,7 +198,6 @@ def test_with_results_a_wrong_adapter_opens_the_page_and_says_so(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from medalpaca_demo import cli
 
     other = tmp_path / "run"
     shutil.copytree(pair[1], other)
@@ -218,12 +205,12 @@ def test_with_results_a_wrong_adapter_opens_the_page_and_says_so(
     (other / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     monkeypatch.setattr("medalpaca_data.core.offline.seal", lambda hosts: go_offline())
     shown: list[bytes] = []
-    monkeypatch.setattr(cli, "wait_for_interrupt", lambda: shown.append(get("http://127.0.0.1:7874/")[2]))
+    monkeypatch.setattr(server, "wait_for_interrupt", lambda: shown.append(get("http://127.0.0.1:7874/")[2]))
     arguments = ["--base", str(pair[0]), "--adapter", str(other), "--exam", str(exam_file), "--port", "7874"]
     with pytest.raises(UserError, match="another base"):
         cli.main(arguments)
     assert cli.main([*arguments, "--results", *map(str, examined)]) == 0
-    assert "note: no model can answer" in capsys.readouterr().out
+    assert "note: the models cannot answer" in capsys.readouterr().out
     assert b"adapter of another base" in shown[0]
     assert b"trained on elsewhere (ffffffffffff)" in shown[0]
 
@@ -248,7 +235,6 @@ def test_a_run_trained_from_an_older_ledger_is_served_with_a_note(
     noted: bool,
 ) -> None:
     from medalpaca_data.core.weights import tokenizer_sha256, weights_sha256
-    from medalpaca_demo import cli
 
     run = Path(shutil.copytree(pair[1], tmp_path / "run"))
     manifest: dict[str, Any] = {
@@ -262,7 +248,7 @@ def test_a_run_trained_from_an_older_ledger_is_served_with_a_note(
         manifest["patient_text"] = patient_text
     (run / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     monkeypatch.setattr("medalpaca_data.core.offline.seal", lambda hosts: go_offline())
-    monkeypatch.setattr(cli, "wait_for_interrupt", lambda: None)
+    monkeypatch.setattr(server, "wait_for_interrupt", lambda: None)
     arguments = ["--base", str(pair[0]), "--adapter", str(run), "--exam", str(exam_file), "--port", "7875"]
     assert cli.main(arguments) == 0
     said = capsys.readouterr().out
@@ -276,7 +262,7 @@ def test_a_run_trained_from_an_older_ledger_is_served_with_a_note(
 
 
 @pytest.mark.slow
-def test_the_sealed_command_ends_with_130(arguments: list[str]) -> None:
+def test_an_interrupt_ends_with_130(arguments: list[str]) -> None:
     demo = Path(sys.executable).with_name("demo")
     with subprocess.Popen(
         [demo, *arguments, "--port", "7872"],

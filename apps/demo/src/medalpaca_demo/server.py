@@ -1,0 +1,169 @@
+"""Start of the server: check files and models, load them, open the page.
+
+This module imports gradio and transformers late, because they read the environment at their import.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.offline import api_key
+
+from .endpoint import Source, check_hosts, endpoints
+from .job import Scoring
+
+if TYPE_CHECKING:
+    from gradio import Blocks
+
+    from medalpaca_data.exams.exam import Exam
+
+    from .engine import Engine
+    from .models import Pair
+
+DEFAULT_PORT = 7860
+LOOPBACK = "127.0.0.1"
+PROXY_VARIABLES = {"http_proxy", "https_proxy", "all_proxy"}
+NO_PROXY_HOSTS = "127.0.0.1,localhost"
+
+
+class PageOptions(NamedTuple):
+    """Options of the page after all checks of the command line."""
+
+    base: Source
+    adapter: Source
+    exam: str
+    scoring: Scoring
+    port: int = DEFAULT_PORT
+    results: tuple[Path, Path] | None = None
+    host: str = LOOPBACK
+    auth_file: Path | None = None
+    trusted: tuple[str, ...] = ()
+    key_variable: str | None = None
+    audit: Path | None = None
+    tls: tuple[Path, Path] | None = None
+    proxy: str | None = None
+
+
+def serve(options: PageOptions) -> None:
+    """Check the options' files and models, load them, and serve the page until Ctrl-C.
+
+    Cheap checks come first. Raises UserError if something is wrong.
+    """
+    from medalpaca_data.core.offline import seal
+    from medalpaca_data.core.weights import Refused
+    from medalpaca_data.exams.exam import load_exam
+
+    from .access import check_tls, load_auth_file
+    from .audit import AUDIT_NOTICE, format_head, make_recorder
+    from .models import changed_rules, check_pair, failed_engine, start_engine, unchecked_pair
+
+    # These variables must be set before gradio and transformers are imported, which read them once.
+    disable_proxies()
+    # The web server trusts X-Forwarded-For and X-Forwarded-Proto from this address only.
+    os.environ["FORWARDED_ALLOW_IPS"] = options.proxy or ""
+    outside = check_hosts(endpoints(options.base, options.adapter), options.trusted)
+    key = api_key(options.key_variable, "--api-key-env", "demo") if options.key_variable else None
+    seal(outside)
+    exam = load_exam(options.exam)
+    check = load_auth_file(options.auth_file) if options.auth_file else None
+    tls = check_tls(*options.tls) if options.tls else None
+    recorder = (
+        make_recorder(options.audit, lambda note: print_line(f"note: {note}")) if options.audit else None
+    )
+    try:
+        pair = check_pair(options.base, options.adapter, options.trusted)
+        changed = changed_rules(pair.adapter)
+        start: Callable[[], Engine] = partial(start_engine, pair, key, recorder)
+    except UserError as error:
+        # With results, the page is useful without models. Unsafe files are refused in any case.
+        if options.results is None or isinstance(error, Refused):
+            raise
+        pair, start = unchecked_pair(options.base, options.adapter), partial(failed_engine, error)
+        changed = ()
+        print_line(f"note: the models cannot answer: {error}")
+    print_line(f"fine-tuned {pair.name}, base {pair.base.name}")
+    for line in changed:
+        print_line(f"note: {line}")
+    if outside:
+        print_line(f"note: every question is sent to {', '.join(outside)}")
+    print_line(f"{exam.name}: {len(exam.items)} questions, scored by {options.scoring}")
+    for warning in exam.warnings:
+        print_line(f"note: {warning}")
+    print_line("loading...")
+    from .app import access_settings, build_app
+    from .results import load_results
+
+    if recorder:
+        recorder.write("started", **_session_facts(pair, exam, options.scoring))
+        print_line(f"audit log: {options.audit}")
+    engine = start()
+    results = load_results(*options.results, exam, options.scoring, pair) if options.results else None
+    if results and results.error:
+        print_line(f"note: results are not shown: {results.error}")
+    page, settings = build_app(
+        engine, pair, exam, options.scoring, results=results, audit_notice=AUDIT_NOTICE if recorder else ""
+    )
+    settings |= access_settings(options.host, check, tls=tls, proxy=options.proxy is not None)
+    try:
+        _run_page(page, settings, engine, options.port, need_models=options.results is None)
+    finally:
+        if recorder and options.audit:
+            head = recorder.write("ended")
+            print_line(f"audit log {format_head(options.audit, head)}; keep a copy of this head elsewhere")
+
+
+def disable_proxies() -> None:
+    """Remove proxies from the environment: gradio's check of its own page would go through the user's proxy."""
+    for name in [name for name in os.environ if name.lower() in PROXY_VARIABLES]:
+        del os.environ[name]
+    # Some systems configure a proxy outside the environment.
+    os.environ.update(NO_PROXY=NO_PROXY_HOSTS, no_proxy=NO_PROXY_HOSTS)
+
+
+def _session_facts(pair: Pair, exam: Exam, scoring: Scoring) -> dict[str, object]:
+    """Return the identity of models, exam, prompt and program, for the first entry of a session."""
+    from medalpaca_data.exams.prompts import exam_prompt_id
+
+    return {
+        "base": str(pair.base) if pair.base_sha256 == "" else pair.base_sha256,
+        "tuned": str(pair.adapter) if pair.adapter_sha256 == "" else pair.adapter_sha256,
+        "exam_sha256": exam.sha256,
+        "prompt": exam_prompt_id(scoring),
+        "demo": version("medalpaca-demo"),
+    }
+
+
+def _run_page(
+    page: Blocks, settings: dict[str, Any], engine: Engine, port: int, *, need_models: bool
+) -> None:
+    """Serve the page until Ctrl-C. With `need_models`, it also ends if the models cannot be loaded."""
+    try:
+        _, url, _ = page.launch(server_port=port, prevent_thread_lock=True, **settings)
+    except OSError as error:
+        engine.close()
+        raise UserError(f"demo: port {port} is in use; choose another with --port ({error})") from None
+    print_line(f"open {url} in a browser; Ctrl-C ends it")
+    try:
+        if need_models:
+            engine.wait_until_loaded()
+        wait_for_interrupt()
+    finally:
+        page.close()
+        engine.close()
+
+
+def wait_for_interrupt() -> None:
+    """Wait until Ctrl-C. Gradio's own wait would catch it, and the exit code would be lost."""
+    threading.Event().wait()
+
+
+def print_line(text: str) -> None:
+    """Print a line at once, also into a pipe."""
+    print(text, flush=True)  # noqa: T201
