@@ -87,7 +87,7 @@ def main() -> int:
         letters = [exam_prompt(item, "letter") for item in stratified(items, sizes["letters"] or len(items))]
         texts = [exam_prompt(item, "text") for item in stratified(items, sizes["texts"])]
         turned = in_every_order(stratified(items, sizes["orders"]))
-        in_orders = [asked for one in turned for asked in one.asked]
+        in_orders = [prompt for item in turned for prompt in item.prompts]
         arms: dict[str, Callable[[], Any]] = {
             "letters": lambda: measure(directory, letters, chosen.repeats),
             "texts": lambda: measure(directory, texts, chosen.repeats),
@@ -124,25 +124,25 @@ def in_every_order(items: Any) -> Any:
     """The items as `exam stress` asks them, without its other perturbations."""
     from dataclasses import replace
 
-    from medalpaca_evalharness.stress.perturbations import perturbed
+    from medalpaca_evalharness.stress.perturbations import perturb
     from medalpaca_evalharness.stress.result import ORDER, PUBLISHED
 
     found = []
-    for one in (perturbed(item, "letter") for item in items):
-        pairs = zip(one.variants, one.asked, strict=True)
+    for one in (perturb(item, "letter") for item in items):
+        pairs = zip(one.variants, one.prompts, strict=True)
         kept = [pair for pair in pairs if pair[0].perturbation in (PUBLISHED, ORDER)]
-        variants, asked = zip(*kept, strict=True)
-        found.append(replace(one, variants=variants, asked=asked))
+        variants, prompts = zip(*kept, strict=True)
+        found.append(replace(one, variants=variants, prompts=prompts))
     return found
 
 
 def stressed(turned: Any, directory: Path) -> Asks:
     """As `exam stress` asks and writes down, whatever the requests are."""
-    from medalpaca_evalharness.stress.run import Journal, ask
+    from medalpaca_evalharness.stress.run import PartialScores, score_items
 
     def call(lm: Any, _: Any) -> Any:
-        journal = Journal(directory / "partial.jsonl", "benchmark")
-        scores = ask(lm, turned, journal, lambda *_: None)
+        journal = PartialScores(directory / "partial.jsonl", "benchmark")
+        scores = score_items(lm, turned, journal, lambda *_: None)
         journal.remove()
         return [(score, None) for item in scores for row in item for score in row]
 

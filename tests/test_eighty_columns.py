@@ -15,7 +15,7 @@ from medalpaca_data.cli import main as data
 from medalpaca_data.core.errors import CheckFailed
 from medalpaca_data.show import ProgressBars
 from medalpaca_evalharness.cli import main as exam
-from medalpaca_evalharness.stress.run import Watched as Examined
+from medalpaca_evalharness.stress.run import StressProgress as Examined
 from medalpaca_train.canary import print_result as show_canary
 from medalpaca_train.canary import summarize
 from medalpaca_train.progress import progress_meter
@@ -222,8 +222,8 @@ def test_live_bars_fit(columns, capsys):
         bars.update(f"read {NAMES[0]}", 123_456_789, None)
         bars.update("near duplicates", 123_456, 1_234_567)
     with Examined(screen) as examined:
-        examined.tell("tuned", 0, 12_345)
-        examined.tell("tuned", 1_234, 12_345)
+        examined.update("tuned", 0, 12_345)
+        examined.update("tuned", 1_234, 12_345)
     moved = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "\n", capsys.readouterr().out).replace("\r", "\n")
     assert "…" not in moved
     assert max(map(len, moved.splitlines())) <= columns

@@ -13,7 +13,7 @@ from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_evalharness.answer_extraction import LONG, find_flexible
 from medalpaca_evalharness.cli import main
 from medalpaca_evalharness.compare import compare
-from medalpaca_evalharness.report.verify import Places, verify
+from medalpaca_evalharness.report.verify import Locations, verify
 from medalpaca_evalharness.results import read_run, summary
 from medalpaca_evalharness.scoring import OUTCOMES, by_letter, by_text
 
@@ -127,7 +127,7 @@ def test_a_report_of_written_answers(run, write_exam, tmp_path, task, capsys):
     assert "Not possible here: the answers were written" in html
     assert "no answer found" in html
     assert ("Answers were drawn at random" in html) == (task != GEN)
-    assert verify(out, Places()).problems == []
+    assert verify(out, Locations()).problems == []
 
 
 @pytest.mark.browser
@@ -151,20 +151,20 @@ def test_verification_finds_an_answer_that_was_not_written(run, write_exam, tmp_
     other = next(row for row in rows if row["filter"] == "strict")
     other["filtered_resps"] = [["A", "answer line"]]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = "\n".join(verify(out, Places()).problems)
+    found = "\n".join(verify(out, Locations()).problems)
     assert f"{other['doc']['item_id']}: its answer changed since it was logged" in found
     file.write_text(text)
-    assert verify(out, Places()).problems == []
+    assert verify(out, Locations()).problems == []
     rows = [json.loads(line) for line in text.splitlines()]
     chosen = next(row for row in rows if row["filter"] == "flexible")
     chosen["resps"] = [["Answer: A"]]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = "\n".join(verify(out, Places()).problems)
+    found = "\n".join(verify(out, Locations()).problems)
     assert f"{chosen['doc']['item_id']}: its sample is not the one that the report was made with" in found
     assert f"{chosen['doc']['item_id']}: its answer changed since it was logged" in found
     file.write_text("".join(json.dumps(row) + "\n" for row in rows if row is not chosen))
     assert f"item {chosen['doc']['item_id']} is missing in the samples" in "\n".join(
-        verify(out, Places()).problems
+        verify(out, Locations()).problems
     )
     with pytest.raises(CheckFailed, match="its answer changed since it was logged"):
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -1,4 +1,4 @@
-"""The ways in which an item is asked again: which options move, what takes the key's place, what is left out."""
+"""Test the perturbations: which options move, which text replaces the key, what is excluded and why."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from medalpaca_data.exams.prompts import LETTER_INSTRUCTION, exam_prompt
 from medalpaca_evalharness.stress.perturbations import (
     NAMES_LETTERS,
     NO_OPTIONS_SHOWN,
-    orders,
-    perturbed,
+    cyclic_orders,
+    perturb,
     stress_id,
 )
 from medalpaca_evalharness.stress.result import PERTURBATIONS
@@ -29,20 +29,19 @@ def item(*options: str, key: str = "A", question: str = QUESTION) -> Item:
 
 def reasons(*options: str, question: str = QUESTION) -> dict[str, str]:
     return {
-        one.perturbation: one.reason
-        for one in perturbed(item(*options, question=question), "letter").left_out
+        one.perturbation: one.reason for one in perturb(item(*options, question=question), "letter").excluded
     }
 
 
 def test_all_variants_of_a_plain_item():
-    found = perturbed(item("Rest", "Ice", "Tea", key="B"), "letter")
+    found = perturb(item("Rest", "Ice", "Tea", key="B"), "letter")
     assert [variant.perturbation for variant in found.variants] == [
         "published", "order", "order", "none_of_the_above", "options_only", "question_only",
     ]  # fmt: skip
     assert [variant.order for variant in found.variants[:3]] == [(0, 1, 2), (1, 2, 0), (2, 0, 1)]
-    assert not found.left_out
+    assert not found.excluded
     assert found.fixed == ()
-    shown = [asked.prompt for asked in found.asked]
+    shown = [prompt.prompt for prompt in found.prompts]
     lines = [
         f"{QUESTION}\nA: Rest\nB: Ice\nC: Tea",
         f"{QUESTION}\nA: Ice\nB: Tea\nC: Rest",
@@ -52,21 +51,21 @@ def test_all_variants_of_a_plain_item():
         QUESTION,
     ]
     assert shown == [render(LETTER_INSTRUCTION, line) for line in lines]
-    assert {asked.choices for asked in found.asked} == {("A", "B", "C")}
+    assert {prompt.choices for prompt in found.prompts} == {("A", "B", "C")}
 
 
 def test_scored_by_text_options_have_no_order():
-    found = perturbed(item("Rest", "Ice", "Tea", key="B"), "text")
+    found = perturb(item("Rest", "Ice", "Tea", key="B"), "text")
     assert [variant.perturbation for variant in found.variants] == [
         "published",
         "none_of_the_above",
         "options_only",
     ]
-    assert [asked.choices for asked in found.asked] == [
+    assert [prompt.choices for prompt in found.prompts] == [
         ("Rest", "Ice", "Tea"), ("Rest", "None of the above", "Tea"), ("Rest", "Ice", "Tea"),
     ]  # fmt: skip
-    assert [asked.prompt for asked in found.asked] == [render(QUESTION), render(QUESTION), render("")]
-    assert {one.reason for one in found.left_out} == {NO_OPTIONS_SHOWN}
+    assert [prompt.prompt for prompt in found.prompts] == [render(QUESTION), render(QUESTION), render("")]
+    assert {one.reason for one in found.excluded} == {NO_OPTIONS_SHOWN}
 
 
 @pytest.mark.parametrize(
@@ -77,11 +76,11 @@ def test_scored_by_text_options_have_no_order():
         "d)\tNone of the above", "Can be any of the above", "All choices are false", "Neither", "None.",
     ],
 )  # fmt: skip
-def test_options_about_the_others_stay(option):
-    found = perturbed(item("Rest", "Ice", "Tea", option), "letter")
+def test_options_about_the_others_keep_their_position(option):
+    found = perturb(item("Rest", "Ice", "Tea", option), "letter")
     assert found.fixed == (3,)
     assert [variant.order for variant in found.variants[:3]] == [(0, 1, 2, 3), (1, 2, 0, 3), (2, 0, 1, 3)]
-    assert {one.perturbation: one.reason for one in found.left_out} == {
+    assert {one.perturbation: one.reason for one in found.excluded} == {
         "none_of_the_above": "has an option about the others already"
     }
 
@@ -96,7 +95,7 @@ def test_options_about_the_others_stay(option):
     ],
 )  # fmt: skip
 def test_other_options_move(option):
-    assert perturbed(item("Rest", "Ice", option), "letter").fixed == ()
+    assert perturb(item("Rest", "Ice", option), "letter").fixed == ()
     assert reasons("Rest", "Ice", option) == {}
 
 
@@ -127,15 +126,15 @@ def test_too_few_options():
     assert reasons("Rest", "None of the above")["order"] == "fewer than two options can move"
     above = "an option speaks of those above it, and others stand below"
     assert reasons("Rest", "Ice", "Both of the above", "Tea")["order"] == above
-    # What does not say "above" is true wherever the others stand.
+    # An option without "above" is true in every order.
     assert "order" not in reasons("Rest", "Ice", "None of these", "Tea")
 
 
 @given(st.integers(2, 26), st.sets(st.integers(0, 25)))
-def test_every_option_that_moves_stands_once_at_every_free_place(options, fixed):
+def test_every_movable_option_is_once_at_every_free_position(options, fixed):
     fixed = {at for at in fixed if at < options}
     free = [at for at in range(options) if at not in fixed]
-    every = [tuple(range(options)), *orders(options, fixed)]
+    every = [tuple(range(options)), *cyclic_orders(options, fixed)]
     assert len(every) == len(set(every)) == max(1, len(free))
     for order in every:
         assert sorted(order) == list(range(options))
@@ -144,7 +143,7 @@ def test_every_option_that_moves_stands_once_at_every_free_place(options, fixed)
         assert sorted(order[at] for order in every) == free or len(free) < 2
 
 
-def test_the_perturbing_has_a_name():
+def test_stress_id_is_stable():
     # Changes with any change of what is shown; then older results can no longer be checked against an exam.
     assert stress_id("letter") == "stress-letter-7dce65f41245"
     assert stress_id("text") == "stress-text-d873aa42e909"
@@ -155,8 +154,8 @@ def test_the_real_sample():
     if root is None:
         pytest.skip("no real exam: MEDALPACA_SHARED names no directory with data/usmle_sample")
     exam = load_exam(root / "data" / "usmle_sample" / "medalpaca_format")
-    found = [perturbed(one, "letter") for one in exam.items]
-    left_out = {(entry.item, entry.perturbation) for one in found for entry in one.left_out}
+    found = [perturb(one, "letter") for one in exam.items]
+    left_out = {(entry.item, entry.perturbation) for one in found for entry in one.excluded}
     # The three items in which an option holds the text of others, as `exam inspect` finds them.
     swallowed = ["step2-91", "step2-104", "step2-118"]
     assert left_out == {(name, way) for name in swallowed for way in ("order", "none_of_the_above")}
@@ -164,5 +163,5 @@ def test_the_real_sample():
     assert sum(v.perturbation in ("published", "order") for one in found for v in one.variants) == sum(
         1 if one.item.id in swallowed else len(one.item.options) for one in found
     )
-    assert all(one.asked[0] == exam_prompt(one.item, "letter") for one in found)
+    assert all(one.prompts[0] == exam_prompt(one.item, "letter") for one in found)
     assert {v.perturbation for one in found for v in one.variants} == set(PERTURBATIONS)

@@ -112,7 +112,7 @@ def test_no_prompt_is_cut_with_a_real_tokenizer(real):
 def test_full_and_clean_score_of_step_3_are_37_items_apart(real, evaluate, answering, save, tmp_path):
     """The published training component that holds MMLU's professional medicine, and with it part of Step 3."""
     from medalpaca_evalharness.cli import main
-    from medalpaca_evalharness.report.verify import Places, verify
+    from medalpaca_evalharness.report.verify import Locations, verify
 
     leaking = shared() / "data" / "medical_meadow_original" / "medical_meadow_mmmlu.json"
     if not leaking.is_file():
@@ -141,4 +141,4 @@ def test_full_and_clean_score_of_step_3_are_37_items_apart(real, evaluate, answe
     for item in load_exam(real, images="keep").items:
         asked = words(item.question)
         assert not held & {tuple(asked[i : i + 8]) for i in range(len(asked) - 7)}
-    assert verify(out, Places()).problems == []
+    assert verify(out, Locations()).problems == []

@@ -1,19 +1,21 @@
-"""The report: what it says, what it must not say, and that a browser can open it with nothing leaving."""
+"""Test reports: content, confidential texts, escaping, and that a browser opens a page without any request."""
 
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_evalharness.cli import main
-from medalpaca_evalharness.report.verify import Places, verify
+from medalpaca_evalharness.report.page import render_page
+from medalpaca_evalharness.report.verify import Locations, verify
 
 
 @pytest.fixture
 def made(pair, tmp_path):
-    """A report of two runs of the synthetic exam."""
+    """Create a report of two runs of the synthetic exam."""
     out = tmp_path / "out" / "report.html"
     base, tuned = pair()
     assert main(["report", str(base), str(tuned), "--out", str(out)]) == 0
@@ -33,7 +35,7 @@ def test_page_and_json(made, capsys):
     assert "+75.0 points (95 % interval +50.0 to +100.0) on 12 items" in html
 
 
-def test_texts_of_an_exam_that_is_not_ours_stay_in_the_samples(made):
+def test_texts_of_an_exam_that_is_not_bundled_are_not_in_the_report(made):
     for file in (made, made.with_suffix(".json")):
         content = file.read_text()
         assert "Case " not in content
@@ -41,7 +43,7 @@ def test_texts_of_an_exam_that_is_not_ours_stay_in_the_samples(made):
         assert "{question}" in content
 
 
-def test_the_bundled_exam_is_shown(pair, tmp_path):
+def test_the_prompt_of_a_bundled_exam_is_in_the_report(pair, tmp_path):
     base, tuned = pair(task="medalpaca_pocket")
     out = tmp_path / "report.html"
     main(["report", str(base), str(tuned), "--out", str(out)])
@@ -58,16 +60,47 @@ def test_the_same_runs_give_the_same_report(pair, tmp_path):
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
 
 
-def test_names_are_text_and_not_markup(pair, write_exam, tmp_path):
+def test_foreign_text_is_escaped(pair, write_exam, tmp_path):
     base, tuned = pair(exam=write_exam("<script>alert(1)<"))
     out = tmp_path / "report.html"
     main(["report", str(base), str(tuned), "--out", str(out)])
     html = out.read_text()
+    assert "&lt;script&gt;alert(1)&lt;" in html
     assert "<script>alert" not in html
     assert html.count("<script") == 1
 
 
-def test_what_cannot_be_reported(pair, tmp_path):
+def test_every_text_of_a_report_is_escaped(made):
+    """Put markup into every text of the data: none of it may reach the page as markup."""
+    report = json.loads(made.with_suffix(".json").read_text())
+    report["contamination"] = None
+    kept = {"letter", "better", "worse", "base", "tuned"}
+    places = []
+
+    def poison(value):
+        if isinstance(value, dict):
+            return {key: poison(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [poison(one) for one in value]
+        if isinstance(value, str) and value not in kept:
+            places.append(value)
+            return f"{value}<img src=x onerror=alert(1)>"
+        return value
+
+    page = render_page(poison(report))
+    assert len(places) > 100
+    assert "<img" not in page
+    assert "&lt;img src=x" in page
+
+
+def test_the_page_forbids_requests_and_scripts(made):
+    html = made.read_text()
+    policy = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+    assert policy in html
+    assert re.findall(r"(?:src|href)=|url\(|@import", html.partition("<script")[0]) == []
+
+
+def test_bad_input_is_refused(pair, tmp_path):
     base, tuned = pair()
     with pytest.raises(UserError, match=r"name a \.html file"):
         main(["report", str(base), str(tuned), "--out", str(tmp_path / "report.pdf")])
@@ -103,12 +136,12 @@ def test_full_and_clean_score_side_by_side(pair, write_exam, tmp_path, capsys):
     assert compared["clean"]["base_accuracy"] == right / 10
     assert found["sides"]["base"]["clean"]["correct"] == right
     assert not any("--meadow" in line for line in report["not_tested"])
-    assert "2 of 12 items are covered</strong>: half or more" in out.read_text()
-    assert verify(out, Places()).problems == []
+    assert "2 of 12 items are covered</strong>" in out.read_text()
+    assert verify(out, Locations()).problems == []
     seen.write_text(seen.read_text().splitlines()[0] + "\n")
-    assert "contamination.rows: the report says 2, the samples give 1" in verify(out, Places()).problems
+    assert "contamination.rows: 2 in the file, 1 recomputed" in verify(out, Locations()).problems
     seen.unlink()
-    assert "the tuning data are not at" in verify(out, Places()).problems[0]
+    assert f"no training data at {seen}" in verify(out, Locations()).problems[0]
 
 
 def test_contamination_needs_the_exam_that_was_asked(pair, write_exam, tmp_path, capsys):

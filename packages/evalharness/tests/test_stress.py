@@ -1,4 +1,4 @@
-"""`exam stress` as a user runs it, on models with real weights whose answers are known."""
+"""Test `exam stress` on models whose weights give known answers."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.exam import load_exam
 from medalpaca_evalharness import cli
 from medalpaca_evalharness.stress import run as stress
-from medalpaca_evalharness.stress.figures import problems, stress_figures
-from medalpaca_evalharness.stress.perturbations import perturbed
+from medalpaca_evalharness.stress.figures import find_problems, stress_figures
+from medalpaca_evalharness.stress.perturbations import perturb
 from medalpaca_evalharness.stress.result import read_stress
-from medalpaca_evalharness.stress.run import Config
+from medalpaca_evalharness.stress.run import StressConfig
 
 CASES = 12  # items of the small exam
 WIDTH = 16
 
 
-# Models that answer as their weights say --------------------------------------------------------------------
+# Models with known answers --------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
 def known(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A one-layer Llama whose every token looks alike, but for those that begin the exam's items ("Case 7:").
+    """Make a one-layer Llama whose tokens are all alike, except those that begin the exam's items ("Case 7:").
 
     Attention is uniform, so the last position sees the mean of all tokens. `letters[n]` is what case n adds to it;
     `always` is the letter that every other token adds.
@@ -54,12 +54,12 @@ def known(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
             attention = model.model.layers[0].self_attn
             for linear in (attention.v_proj, attention.o_proj):
                 linear.weight.copy_(torch.eye(WIDTH))
-            tokens, said = model.model.embed_tokens.weight, model.lm_head.weight
+            tokens, head = model.model.embed_tokens.weight, model.lm_head.weight
             tokens[:, 0] = 1
             if always:
-                said[tokenizer.convert_tokens_to_ids(always), 0] = 1
+                head[tokenizer.convert_tokens_to_ids(always), 0] = 1
             for at, letter in enumerate("ABCDEF", 1):
-                said[tokenizer.convert_tokens_to_ids(letter), at] = 100
+                head[tokenizer.convert_tokens_to_ids(letter), at] = 100
             for n, letter in enumerate(letters):
                 case = tokenizer.convert_tokens_to_ids(f"Case {n}:")
                 tokens[case] = 0
@@ -72,16 +72,18 @@ def known(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture
 def keys(write_exam) -> tuple[Path, str]:
-    """The small exam, and its key."""
+    """Write the small exam and return it with its key."""
     exam = write_exam()
     return exam, "".join(item.answer for item in load_exam(exam).items)
 
 
 def run(out: Path, base: Path, tuned: Path | None = None, **options: Any) -> stress.Stress:
-    return stress.stress(Config(base=str(base), tuned=tuned and str(tuned), out=out, device="cpu", **options))
+    return stress.run_stress(
+        StressConfig(base=str(base), tuned=tuned and str(tuned), out=out, device="cpu", **options)
+    )
 
 
-def test_always_a_and_one_that_remembers_the_exam(known, keys, tmp_path):
+def test_a_model_that_always_answers_a_and_one_that_memorised_the_exam(known, keys, tmp_path):
     exam, key = keys
     made = run(tmp_path / "out", known(always="A"), known(letters=key), exam=str(exam))
     found = stress_figures(made)
@@ -100,7 +102,7 @@ def test_always_a_and_one_that_remembers_the_exam(known, keys, tmp_path):
     assert tuned.orders.memorisation_gap.value == pytest.approx(1)
     assert tuned.orders.position_bias is not None
     assert tuned.orders.position_bias.index < 0.5
-    # It remembers the letter without the options, and without the question it knows nothing and takes the first.
+    # It recalls the letter without the options; without the question, all scores are equal and it takes the first.
     assert tuned.question_only is not None
     assert tuned.options_only is not None
     assert (tuned.question_only.value, tuned.options_only.count) == (1, key.count("A"))
@@ -110,13 +112,13 @@ def test_always_a_and_one_that_remembers_the_exam(known, keys, tmp_path):
 
 
 @pytest.mark.parametrize("scoring", ["letter", "text"])
-def test_every_score_is_that_of_the_variant_asked_alone(tiny, adapter, write_exam, tmp_path, scoring):
+def test_every_score_equals_that_of_the_variant_alone(tiny, adapter, write_exam, tmp_path, scoring):
     exam = write_exam(steps={1: 4})
     made = run(tmp_path / "out", tiny, adapter, exam=str(exam), scoring=scoring)
     for side, models in (("base", {}), ("tuned", {"peft": str(adapter)})):
         alone = HFLM(pretrained=str(tiny), **models, device="cpu", batch_size=1)
         for item, scored in zip(load_exam(exam).items, made.items, strict=True):
-            asked = perturbed(item, scoring).asked
+            asked = perturb(item, scoring).prompts
             assert len(asked) == len(scored.variants)
             for one, row in zip(asked, scored.scores[side], strict=True):
                 requests = [Instance("loglikelihood", {}, (one.prompt, text), 0) for text in one.choices]
@@ -128,28 +130,28 @@ def test_every_score_is_that_of_the_variant_asked_alone(tiny, adapter, write_exa
     assert made.items[0].scores["base"] != made.items[0].scores["tuned"]
 
 
-def test_a_stopped_run_goes_on_where_it_was(tiny, write_exam, tmp_path):
+def test_a_stopped_run_continues(tiny, write_exam, tmp_path):
     exam, small = str(write_exam()), {"tokens_per_batch": 64}
     whole = run(tmp_path / "whole", tiny, exam=exam)
-    told: list[int] = []
+    seen: list[int] = []
 
     def stop(side: str, done: int, of: int) -> None:
-        told.append(done)
+        seen.append(done)
         if done >= 5:
             raise KeyboardInterrupt
 
     out = tmp_path / "out"
-    config = Config(base=str(tiny), exam=exam, out=out, device="cpu", model_args=small)
+    config = StressConfig(base=str(tiny), exam=exam, out=out, device="cpu", model_args=small)
     with pytest.raises(KeyboardInterrupt):
-        stress.stress(config, stop)
-    assert told[0] == 0
-    assert 5 <= told[-1] < CASES
+        stress.run_stress(config, stop)
+    assert seen[0] == 0
+    assert 5 <= seen[-1] < CASES
     assert sorted(file.name for file in out.iterdir()) == ["partial-base.jsonl"]
     with (out / "partial-base.jsonl").open("a") as file:
         file.write('{"asked": "half a li')
     again: list[int] = []
-    found = stress.stress(config, lambda side, done, of: again.append(done))
-    assert again[0] == told[-1]
+    found = stress.run_stress(config, lambda side, done, of: again.append(done))
+    assert again[0] == seen[-1]
     assert again[-1] == CASES
     assert sorted(file.name for file in out.iterdir()) == ["stress.json"]
     assert [one.item for one in found.items] == [one.item for one in whole.items]
@@ -158,7 +160,7 @@ def test_a_stopped_run_goes_on_where_it_was(tiny, write_exam, tmp_path):
             assert row == pytest.approx(expected, abs=1e-4)
 
 
-def test_parts_of_another_models_run_are_refused(tiny, tiny_of_other_size, write_exam, tmp_path):
+def test_partial_scores_of_another_model_are_refused(tiny, tiny_of_other_size, write_exam, tmp_path):
     exam = str(write_exam(steps={1: 4}))
 
     def stop(side: str, done: int, of: int) -> None:
@@ -166,7 +168,7 @@ def test_parts_of_another_models_run_are_refused(tiny, tiny_of_other_size, write
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        stress.stress(Config(base=str(tiny), exam=exam, out=tmp_path / "out", device="cpu"), stop)
+        stress.run_stress(StressConfig(base=str(tiny), exam=exam, out=tmp_path / "out", device="cpu"), stop)
     with pytest.raises(UserError, match=r"partial-base.jsonl: belongs to an unfinished run of another model"):
         run(tmp_path / "out", tiny_of_other_size, exam=exam)
 
@@ -183,23 +185,23 @@ def test_the_command(tiny, adapter, write_exam, tmp_path, capsys, monkeypatch):
     lines = printed.out.splitlines()
     assert max(map(len, lines[:-1])) <= 80
     assert lines[-1] == str(out / "stress.json")
-    for said in (
-        "right in every order",
+    for phrase in (
+        "correct in every order",
         "position bias",
         "Base: ",
         "Tuned: ",
         "Difference: ",
         "only 5 of the exam's 7",
     ):
-        assert said in printed.out
+        assert phrase in printed.out
     assert "base: 5 of 5 items" in printed.err
     assert "remedy" not in printed.out + printed.err + (out / "stress.json").read_text()
     made, stated = read_stress(out)
     assert made.limited
     assert made.sides["base"].adapter is None
     assert made.sides["tuned"].adapter == str(adapter)
-    assert list(problems(made, stated, load_exam(exam))) == []
-    with pytest.raises(UserError, match=r"stress.json: is there already"):
+    assert list(find_problems(made, stated, load_exam(exam))) == []
+    with pytest.raises(UserError, match=r"stress.json: already exists"):
         cli.main(command)
 
 
@@ -224,45 +226,47 @@ def test_an_adapter_alone_finds_its_base(tiny, adapter, write_exam, tmp_path, ca
     assert made.sides["base"].base == str(tiny)
 
 
-def test_the_bundled_pocket_exam_is_asked_by_text(tiny, tmp_path, capsys):
+def test_the_bundled_pocket_exam_is_scored_by_text(tiny, tmp_path, capsys):
     command = ["stress", str(tiny), "--exam", "medalpaca_pocket", "--limit", "3", "--out", str(tmp_path)]
     assert cli.main([*command, "--device", "cpu"]) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "asked in one order only: all items: options are not shown when their texts are scored" in said
+    printed = " ".join(capsys.readouterr().out.split())
+    assert (
+        "not tested in other orders: all items: options are not shown when their texts are scored" in printed
+    )
     assert read_stress(tmp_path)[0].scoring == "text"
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"exam": "/no/such/exam"}, "/no/such/exam: no such exam"),
         ({"base": "/no/model"}, "/no/model: no such model directory"),
         ({"tuned": "/no/adapter"}, "/no/adapter: no such adapter directory"),
-        ({"limit": 0}, "--limit 0: 1 or more"),
-        ({"model_args": {"peft": "x"}}, "peft=: base and tuned model are named by themselves"),
+        ({"limit": 0}, "--limit 0: must be 1 or more"),
+        ({"model_args": {"peft": "x"}}, "--model_args peft="),
         ({"model_args": {"max_length": 200}}, "8 of 12 items do not fit the model's 200 tokens"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(tiny, write_exam, tmp_path, options, said):
-    config = Config(base=str(tiny), exam=str(write_exam()), out=tmp_path / "out", device="cpu")
-    with pytest.raises(UserError, match=said) as raised:
-        stress.stress(replace(config, **options))
+def test_bad_input_is_refused_in_one_line(tiny, write_exam, tmp_path, options, message):
+    config = StressConfig(base=str(tiny), exam=str(write_exam()), out=tmp_path / "out", device="cpu")
+    with pytest.raises(UserError, match=message) as raised:
+        stress.run_stress(replace(config, **options))
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "out").exists()
 
 
-def test_no_exam_named(tiny, tmp_path, monkeypatch):
+def test_without_an_exam(tiny, tmp_path, monkeypatch):
     monkeypatch.delenv("MEDALPACA_EXAM", raising=False)
-    with pytest.raises(UserError, match="no exam named; pass --exam PATH"):
+    with pytest.raises(UserError, match="no exam given; pass --exam PATH"):
         run(tmp_path, tiny)
 
 
-# Whether a result is what it says ---------------------------------------------------------------------------
+# Changed results ---------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def written(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """An exam of four items, and the `stress.json` of a run of it."""
+    """Return an exam of four items and the `stress.json` of a run of it."""
     directory = tmp_path_factory.mktemp("written")
     rows = [
         {"id": f"q{n}", "question": f"Question {n}?", "answer": "ABCD"[n],
@@ -276,28 +280,28 @@ def written(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda value: None, None),
         (lambda value: value["items"][0]["scores"]["base"][0].reverse(), "figures.sides.base"),
         (lambda value: value["items"][1].update(key=2), "item q1: key"),
-        (lambda value: value["figures"]["sides"]["base"]["orders"]["robust"].update(count=4), "robust.count is 4"),
-        (lambda value: value["figures"].pop("difference"), None),  # there is one side only
-        (lambda value: value["figures"].pop("sides"), "figures.sides is not what the scores give"),
-        (lambda value: value["items"].pop(), "figures.sides.base.published.n is 4, the scores give 3"),
-        (lambda value: value["items"].pop(1), "the items are not the first 3 of the exam"),
-        (lambda value: value.update(exam_items=3), "the exam has 4 items, the result says 3"),
+        (lambda value: value["figures"]["sides"]["base"]["orders"]["robust"].update(count=4), "robust.count: 4 in"),
+        (lambda value: value["figures"].pop("difference"), "figures.difference: missing"),
+        (lambda value: value["figures"].pop("sides"), "figures.sides: missing in the file"),
+        (lambda value: value["items"].pop(), "figures.sides.base.published.n: 4 in the file, 3 recomputed"),
+        (lambda value: value["items"].pop(1), "items are not the first 3 items of the exam"),
+        (lambda value: value.update(exam_items=3), "exam_items is 3, the exam has 4 items"),
         (lambda value: value["items"][2].update(asked_sha256="0" * 64), "item q2: key, orders or texts"),
         (lambda value: value["items"][2]["variants"].insert(1, value["items"][2]["variants"].pop(2)), "item q2"),
-        (lambda value: value.update(exam_sha256="0" * 64), "asked was 000000000000"),
-        (lambda value: value.update(stress_id="stress-letter-other"), "the result is of stress-letter-other"),
-        (lambda value: value["items"][0].update(item="q9"), "the items are not the first 4 of the exam"),
+        (lambda value: value.update(exam_sha256="0" * 64), "the result holds 000000000000"),
+        (lambda value: value.update(stress_id="stress-letter-other"), "stress_id is stress-letter-other"),
+        (lambda value: value["items"][0].update(item="q9"), "items are not the first 4 items of the exam"),
     ],
 )  # fmt: skip
-def test_what_was_changed_is_found(written, tmp_path, change, said):
+def test_a_changed_result_is_found(written, tmp_path, change, message):
     exam, content = written
     value = json.loads(content)
     change(value)
     (tmp_path / "stress.json").write_text(json.dumps(value))
-    found = list(problems(*read_stress(tmp_path), load_exam(exam)))
-    assert any(said in problem for problem in found) if said else not found
+    found = list(find_problems(*read_stress(tmp_path), load_exam(exam)))
+    assert any(message in problem for problem in found) if message else not found

@@ -1,4 +1,4 @@
-"""The figures of a stress run: hand calculation, independent computation, and what must hold whatever was answered."""
+"""Test the figures of a stress result: by hand, by an independent computation, and by their invariants."""
 
 from __future__ import annotations
 
@@ -13,41 +13,49 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
 from medalpaca_data.core.errors import UserError
-from medalpaca_evalharness.stress.figures import Figures, differing, side_figures, stress_figures
-from medalpaca_evalharness.stress.option_order import gap, mean, memorisation_gap, position_bias
-from medalpaca_evalharness.stress.perturbations import orders
+from medalpaca_evalharness.stress.figures import StressFigures, find_differences, side_figures, stress_figures
+from medalpaca_evalharness.stress.option_order import (
+    gap_with_derivatives,
+    mean,
+    memorisation_gap,
+    position_bias,
+)
+from medalpaca_evalharness.stress.perturbations import cyclic_orders
 from medalpaca_evalharness.stress.result import (
-    LeftOut,
-    Scored,
+    ExcludedVariant,
+    ScoredItem,
     Side,
-    Stress,
+    StressRun,
     Variant,
     read_stress,
     write_stress,
 )
 
-Choose = Callable[[Scored, Variant], int]  # the position that is chosen
+Choose = Callable[[ScoredItem, Variant], int]  # the position that is chosen
 
 
-def scored(name: str, options: int, key: int, choose: Choose, fixed: tuple[int, ...] = ()) -> Scored:
-    """An item answered as `choose` says, by "base"."""
+def scored(name: str, options: int, key: int, choose: Choose, fixed: tuple[int, ...] = ()) -> ScoredItem:
+    """Return an item answered by "base" with the positions that `choose` returns."""
     same = tuple(range(options))
-    variants = [Variant("published", same), *(Variant("order", order) for order in orders(options, fixed))]
+    variants = [
+        Variant("published", same),
+        *(Variant("order", order) for order in cyclic_orders(options, fixed)),
+    ]
     variants += [Variant(way, same) for way in ("none_of_the_above", "options_only", "question_only")]
-    empty = Scored(
+    empty = ScoredItem(
         item=name, step=None, key=key, fixed=fixed, asked_sha256="0" * 64, variants=tuple(variants), scores={}
     )
     rows = tuple(
         tuple(0.0 if at == choose(empty, variant) else -1.0 for at in same) for variant in empty.variants
     )
-    return Scored(
+    return ScoredItem(
         item=name, step=None, key=key, fixed=fixed, asked_sha256="0" * 64, variants=tuple(variants),
         scores={"base": rows},
     )  # fmt: skip
 
 
-def told(name: str, options: int, key: int, *positions: int) -> Scored:
-    """An item with the chosen position of each variant, the last one's for those that are not named."""
+def with_choices(name: str, options: int, key: int, *positions: int) -> ScoredItem:
+    """Return an item with the chosen position of each variant; the last position also for all further variants."""
     return scored(
         name,
         options,
@@ -60,9 +68,9 @@ def told(name: str, options: int, key: int, *positions: int) -> Scored:
 
 # Two options each. In the other order the key of one and three stands at B, that of two at A.
 THREE = (
-    told("one", 2, 0, 0, 0, 1),  # A as published, right; A in the other order, wrong
-    told("two", 2, 1, 1, 0, 1),  # B, right; A, right
-    told("three", 2, 0, 1, 1, 1),  # B, wrong; B, right
+    with_choices("one", 2, 0, 0, 0, 1),  # A as published, right; A in the other order, wrong
+    with_choices("two", 2, 1, 1, 0, 1),  # B, right; A, right
+    with_choices("three", 2, 0, 1, 1, 1),  # B, wrong; B, right
 )
 
 
@@ -83,9 +91,9 @@ def test_three_items_by_hand():
     # A(B) = 1/2 from one and three, A(A) = 1 from two: (1 - 1) + (1 - 1/2) + (0 - 1), over three.
     assert found.memorisation_gap is not None
     assert found.memorisation_gap.value == pytest.approx(-1 / 6)
-    moves = gap(THREE, "base")
+    moves = gap_with_derivatives(THREE, "base")
     assert moves is not None
-    assert list(moves.moves.values()) == pytest.approx([5 / 36, 2 / 9, -13 / 36])
+    assert list(moves.derivatives.values()) == pytest.approx([5 / 36, 2 / 9, -13 / 36])
     half = norm.ppf(0.975) * sqrt((5 / 36) ** 2 + (2 / 9) ** 2 + (13 / 36) ** 2)
     assert found.memorisation_gap.interval == pytest.approx((max(-1, -1 / 6 - half), -1 / 6 + half))
 
@@ -93,7 +101,7 @@ def test_three_items_by_hand():
 def test_bias_by_hand():
     # Four options, one item: B three times and C once, of 1 each. |0-1| + |3-1| + |1-1| + |0-1| = 4, half of it 2,
     # of at most 4 - 1.
-    found = position_bias([told("one", 4, 0, 1, 1, 1, 2, 0)], "base")
+    found = position_bias([with_choices("one", 4, 0, 1, 1, 1, 2, 0)], "base")
     assert found is not None
     assert (found.index, found.favoured) == (pytest.approx(2 / 3), "B")
     # With D in place, three options move; the choice of D says nothing. B twice of 2/3 each: (2/3 + 4/3 + 2/3) / 2.
@@ -111,10 +119,10 @@ def test_bias_by_hand():
 def test_none_of_the_above_by_hand():
     # published, other order, none of the above, options only, question only
     items = [
-        told("one", 2, 0, 0, 0, 1, 0, 0),
-        told("two", 2, 0, 0, 0, 0, 1, 0),
-        told("three", 2, 0, 1, 0, 0, 1, 1),
-        *(told(f"lost{n}", 2, 0, 0, 0, 1, 1, 1) for n in range(4)),
+        with_choices("one", 2, 0, 0, 0, 1, 0, 0),
+        with_choices("two", 2, 0, 0, 0, 0, 1, 0),
+        with_choices("three", 2, 0, 1, 0, 0, 1, 1),
+        *(with_choices(f"lost{n}", 2, 0, 0, 0, 1, 1, 1) for n in range(4)),
     ]
     found = side_figures(items, "base")
     assert found.none_of_the_above is not None
@@ -141,7 +149,7 @@ def test_mean_has_the_normal_interval():
 exams = st.lists(st.tuples(st.integers(2, 9), st.integers(0, 8)), min_size=1, max_size=12)
 
 
-def exam_of(shape: list[tuple[int, int]], choose: Choose) -> list[Scored]:
+def exam_of(shape: list[tuple[int, int]], choose: Choose) -> list[ScoredItem]:
     return [scored(f"item{n}", options, key % options, choose) for n, (options, key) in enumerate(shape)]
 
 
@@ -193,18 +201,18 @@ def test_always_right(shape):
 
 
 @st.composite
-def answered(draw: st.DrawFn) -> list[Scored]:
+def answered(draw: st.DrawFn) -> list[ScoredItem]:
     """Items of several sizes, answered anyhow."""
     items = []
     for n in range(draw(st.integers(1, 8))):
         options = draw(st.integers(2, 5))
         positions = draw(st.lists(st.integers(0, options - 1), min_size=options + 3, max_size=options + 3))
-        items.append(told(f"item{n}", options, draw(st.integers(0, options - 1)), *positions))
+        items.append(with_choices(f"item{n}", options, draw(st.integers(0, options - 1)), *positions))
     return items
 
 
-def weighted_gap(items: list[Scored], weights: list[float]) -> float | None:
-    """The definition in the docstring, item by item, with weights."""
+def weighted_gap(items: list[ScoredItem], weights: list[float]) -> float | None:
+    """Compute the gap by its definition in the docstring, item by item, with weights."""
     right: dict[tuple[int, int], float] = {}
     asked: dict[tuple[int, int], float] = {}
     for one, weight in zip(items, weights, strict=True):
@@ -225,18 +233,18 @@ def weighted_gap(items: list[Scored], weights: list[float]) -> float | None:
 
 @settings(max_examples=40)
 @given(answered())
-def test_the_gap_is_its_definition_and_moves_as_said(items):
-    found, expected = gap(items, "base"), weighted_gap(items, [1.0] * len(items))
+def test_the_gap_and_its_derivatives_match_the_definition(items):
+    found, expected = gap_with_derivatives(items, "base"), weighted_gap(items, [1.0] * len(items))
     assert (found is None) == (expected is None)
     if found is None:
         return
     assert found.value == pytest.approx(expected)
-    assert sum(found.moves.values()) == pytest.approx(0, abs=1e-12)
+    assert sum(found.derivatives.values()) == pytest.approx(0, abs=1e-12)
     for at, one in enumerate(items):
         step = 1e-6
         more, less = ([1.0 + (sign * step if n == at else 0) for n in range(len(items))] for sign in (1, -1))
         slope = (weighted_gap(items, more) - weighted_gap(items, less)) / (2 * step)
-        assert found.moves[one.item] == pytest.approx(slope, abs=1e-6)
+        assert found.derivatives[one.item] == pytest.approx(slope, abs=1e-6)
 
 
 @settings(max_examples=40)
@@ -246,7 +254,11 @@ def test_bounds_and_order_of_items(items):
     turned = side_figures(items[::-1], "base")
     assert (
         list(
-            differing(Figures({"base": found}, None).as_json(), Figures({"base": turned}, None).as_json(), "")
+            find_differences(
+                StressFigures({"base": found}, None).as_json(),
+                StressFigures({"base": turned}, None).as_json(),
+                "",
+            )
         )
         == []
     )
@@ -258,7 +270,7 @@ def test_bounds_and_order_of_items(items):
         assert 0 <= share.interval.low <= share.value <= share.interval.high <= 1
 
 
-def test_the_gaps_interval_is_the_bootstraps():
+def test_the_interval_of_the_gap_matches_the_bootstrap():
     """The standard error from derivatives against 1,000 resamples of 150 items."""
     draw = np.random.default_rng(5)
     items = []
@@ -267,12 +279,14 @@ def test_the_gaps_interval_is_the_bootstraps():
         key = int(draw.integers(options))
         remembers = draw.random() < 0.4
 
-        def choose(one: Scored, variant: Variant, knows: bool = knows, remembers: bool = remembers) -> int:
+        def choose(
+            one: ScoredItem, variant: Variant, knows: bool = knows, remembers: bool = remembers
+        ) -> int:
             if variant.perturbation == "published" and remembers:
                 return one.key
             return variant.order.index(one.key) if knows else int(draw.integers(one.options))
 
-        items.append(told(f"item{n}", options, key, *_positions(options, key, choose)))
+        items.append(with_choices(f"item{n}", options, key, *_positions(options, key, choose)))
     found = memorisation_gap(items, "base")
     assert found is not None
     weights = draw.multinomial(150, [1 / 150] * 150, size=1000).astype(float)
@@ -282,7 +296,7 @@ def test_the_gaps_interval_is_the_bootstraps():
 
 
 @pytest.mark.slow
-def test_who_remembers_nothing_is_seldom_accused():
+def test_false_positive_rate_without_memorisation():
     """400 exams of 4 to 9 options, models that know some answers and prefer letters: 2.5 % on either side."""
     draw = np.random.default_rng(1)
     above = below = 0
@@ -292,10 +306,10 @@ def test_who_remembers_nothing_is_seldom_accused():
             texts, noise = draw.normal(0, 1, options), draw.normal(0, 0.5, (options + 3, options))
             key = int(draw.integers(options))
             texts[key] += 2 * (draw.random() < 0.4)
-            empty = told(f"item{n}", options, key, 0)
+            empty = with_choices(f"item{n}", options, key, 0)
             drawn = zip(empty.variants, noise, strict=True)
             scores = [preference[:options] + texts[list(variant.order)] + row for variant, row in drawn]
-            items.append(told(f"item{n}", options, key, *(int(row.argmax()) for row in scores)))
+            items.append(with_choices(f"item{n}", options, key, *(int(row.argmax()) for row in scores)))
         found = memorisation_gap(items, "base")
         assert found is not None
         above += found.interval.low > 0
@@ -305,16 +319,16 @@ def test_who_remembers_nothing_is_seldom_accused():
 
 
 def _positions(options: int, key: int, choose: Choose) -> list[int]:
-    """Drawn once per variant, so that an item's answers are the same whenever they are looked at."""
-    empty = told("", options, key, 0)
+    """Choose a position per variant once, so that random choices stay the same."""
+    empty = with_choices("", options, key, 0)
     return [choose(empty, variant) for variant in empty.variants]
 
 
-def test_guessing_shows_about_the_bias_that_is_said():
+def test_the_expected_bias_of_random_answers():
     draw = np.random.default_rng(11)
     seen = []
     for _ in range(40):
-        items = [told(f"item{n}", 5, 0, *map(int, draw.integers(0, 5, size=8))) for n in range(60)]
+        items = [with_choices(f"item{n}", 5, 0, *map(int, draw.integers(0, 5, size=8))) for n in range(60)]
         found = position_bias(items, "base")
         assert found is not None
         seen.append(found.index)
@@ -328,21 +342,21 @@ SIDE = Side(
 )
 
 
-def two_sides() -> Stress:
+def two_sides() -> StressRun:
     base = exam_of([(4, 0), (4, 1), (5, 2), (5, 4), (3, 2)], lambda one, variant: 0)
     tuned = exam_of(
         [(4, 0), (4, 1), (5, 2), (5, 4), (3, 2)], lambda one, variant: variant.order.index(one.key)
     )
     items = tuple(
-        Scored(
+        ScoredItem(
             item=one.item, step=1, key=one.key, fixed=(), asked_sha256=one.asked_sha256, variants=one.variants,
             scores={"base": one.scores["base"], "tuned": other.scores["base"]},
         )
         for one, other in zip(base, tuned, strict=True)
     )  # fmt: skip
-    return Stress(
+    return StressRun(
         version="1", exam="small", exam_sha256="2" * 64, exam_items=5, scoring="letter", prompt_id="p", stress_id="s",
-        sides={"base": SIDE, "tuned": SIDE}, left_out=(LeftOut("item0", "order", "a reason"),), items=items,
+        sides={"base": SIDE, "tuned": SIDE}, excluded=(ExcludedVariant("item0", "order", "a reason"),), items=items,
     )  # fmt: skip
 
 
@@ -366,31 +380,31 @@ def test_a_file_is_read_as_it_was_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda value: value.update(format="other 1"), "not a result of `exam stress`"),
         (lambda value: value.pop("items"), "'items'"),
-        (lambda value: value["items"].append(value["items"][0]), "one of them twice"),
+        (lambda value: value["items"].append(value["items"][0]), "an item twice"),
         (lambda value: value["items"][0].update(key=4), "key 4"),
-        (lambda value: value["items"][0].update(key="A"), "'A' is no whole number"),
+        (lambda value: value["items"][0].update(key="A"), "'A' is not an integer"),
         (lambda value: value["items"][0]["scores"]["base"][0].append(0), "not 4 numbers"),
         (lambda value: value["items"][0]["scores"]["base"][0].__setitem__(0, float("nan")), "not 4 numbers"),
-        (lambda value: value["items"][0]["variants"][1].update(order=[0, 0, 1, 2]), "an order that is none"),
+        (lambda value: value["items"][0]["variants"][1].update(order=[0, 0, 1, 2]), "an order is not a permutation"),
         (lambda value: value["items"][0]["variants"][0].update(perturbation="order"), "variants order"),
         (lambda value: value["items"][0]["scores"].pop("tuned"), "scores of base"),
         (lambda value: value["sides"].pop("base"), "sides tuned"),
         (lambda value: value.update(scoring="reasoning"), "'reasoning'"),
-        (lambda value: value["sides"]["base"].update(base=3), "3 is no text"),
+        (lambda value: value["sides"]["base"].update(base=3), "3 is not a text"),
     ],
 )  # fmt: skip
-def test_a_damaged_file_is_refused_in_one_line(tmp_path, change, said):
+def test_a_damaged_file_is_refused_in_one_line(tmp_path, change, message):
     stress = two_sides()
     file = tmp_path / "stress.json"
     write_stress(file, stress, stress_figures(stress).as_json())
     value = json.loads(file.read_text())
     change(value)
     file.write_text(json.dumps(value))
-    with pytest.raises(UserError, match=said) as raised:
+    with pytest.raises(UserError, match=message) as raised:
         read_stress(tmp_path)
     assert str(raised.value).startswith(str(file))
     assert "\n" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""`exam verify` finds what was changed, and says what it is."""
+"""Test `exam verify`: every change of samples, report, page or weights is found and named."""
 
 from __future__ import annotations
 
@@ -10,40 +10,55 @@ from typing import Any
 
 import pytest
 
-from medalpaca_data.core.errors import CheckFailed
-from medalpaca_evalharness.report.verify import Places, differences, verify
-
-Edit = Callable[[list[dict[str, Any]]], None]
+from medalpaca_data.core.errors import CheckFailed, UserError
+from medalpaca_evalharness.cli import main
+from medalpaca_evalharness.report.page import read_page
+from medalpaca_evalharness.report.verify import Locations, verify
+from medalpaca_evalharness.stress.figures import find_differences
 
 
 @pytest.fixture
-def made(pair, tmp_path) -> Path:
-    """A report beside the results that it is of."""
-    from medalpaca_evalharness.cli import main
+def make_report(evaluate, answering, save, write_exam, tmp_path) -> Callable[[int], Path]:
+    """Create a report on one to three models: one answers B, one knows the key, one answers A."""
+    choosers = [lambda doc: 1, lambda doc: doc["gold"], lambda doc: 0]
 
-    base, tuned = pair()
-    out = tmp_path / "results" / "report.html"
-    main(["report", str(base), str(tuned), "--out", str(out)])
-    return out
+    def make(models: int) -> Path:
+        exam, root = write_exam(), tmp_path / "results"
+        # A single model is the one that knows the key; with more, the last run is the tampered one.
+        chosen = choosers[1:2] if models == 1 else choosers[:models]
+        runs = []
+        for number, choose in enumerate(chosen):
+            results = evaluate(answering(choose), "medalpaca_usmle", {"exam": str(exam)})
+            runs.append(str(save(results, root / f"run{number}")))
+        assert main(["report", *runs, "--out", str(root / "report.html")]) == 0
+        return root / "report.html"
+
+    return make
+
+
+@pytest.fixture
+def made(make_report) -> Path:
+    """Create a report on two models, beside their results."""
+    return make_report(2)
 
 
 def problems(report: Path, **places: Any) -> str:
-    return "\n".join(verify(report, Places(**places)).problems)
+    return "\n".join(verify(report, Locations(**places)).problems)
 
 
-def test_a_report_holds(made):
+def test_a_report_is_valid(made):
     for file in (made, made.with_suffix(".json")):
-        found = verify(file, Places())
+        found = verify(file, Locations())
         assert found.problems == []
-        assert "every figure, computed again from the samples" in found.checked
+        assert "every figure, recomputed from the samples" in found.checked
 
 
 def test_report_and_results_can_move_together_or_be_named(made, tmp_path):
     moved = shutil.move(made.parent, tmp_path / "elsewhere")
     assert problems(Path(moved) / made.name) == ""
     alone = shutil.copy(Path(moved) / made.name, tmp_path / "alone.html")
-    assert "base: its results are not at" in problems(Path(alone))
-    assert problems(Path(alone), results=[Path(moved) / "base", Path(moved) / "tuned"]) == ""
+    assert "base: no results at" in problems(Path(alone))
+    assert problems(Path(alone), results=[Path(moved) / "run0", Path(moved) / "run1"]) == ""
 
 
 def edited_sample(rows: list[dict[str, Any]]) -> None:
@@ -73,119 +88,114 @@ def another_adapter(rows: list[dict[str, Any]]) -> None:
         row["doc"]["adapter_sha256"] = "f" * 64
 
 
-@pytest.mark.parametrize(
-    ("edit", "said"),
-    [
-        (edited_sample, "tuned: item step1-1: its sample is not the one that the report was made with"),
-        (edited_sample, "item step1-1: its log-likelihoods changed since it was logged"),
-        (swapped_key, "tuned: item step1-2: its key is D, the report was made with A"),
-        (changed_prompt, "tuned: item step1-3: its prompt is not the one that the report was made with"),
-        (missing_item, "tuned: item step1-4 is missing in the samples"),
-        (doubled_item, "tuned: item step1-1 is 2 times in the samples"),
-        (another_adapter, "its samples name 2 different values of adapter_sha256"),
-    ],
-)
-def test_a_changed_sample_is_found(made, edit, said):
-    file = next((made.parent / "tuned").rglob("samples_*step1*"))
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
-    edit(rows)
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = problems(made)
-    assert said in found
-    assert f"tuned: {file.name} is not the file that the report was made from (SHA-256)" in found
+@pytest.mark.parametrize("models", [1, 2, 3])
+def test_a_changed_sample_is_found(make_report, models):
+    report = make_report(models)
+    side = ("model", "tuned", "model 3")[models - 1]
+    file = next((report.parent / f"run{models - 1}").rglob("samples_*step1*"))
+    text = file.read_text()
+    for edit, message in (
+        (edited_sample, f"{side}: item step1-1: its sample differs from the one in the report"),
+        (edited_sample, "item step1-1: its log-likelihoods changed since"),
+        (swapped_key, f"{side}: item step1-2: its key is D in the samples, A in the report"),
+        (changed_prompt, f"{side}: item step1-3: its prompt differs from the one in the report"),
+        (missing_item, f"{side}: item step1-4 is missing in the samples"),
+        (doubled_item, f"{side}: item step1-1 is in the samples 2 times"),
+        (another_adapter, "2 different values of adapter_sha256"),
+    ):
+        rows = [json.loads(line) for line in text.splitlines()]
+        edit(rows)
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        found = problems(report)
+        assert message in found
+        assert f"{side}: {file.name} changed: its SHA-256 differs" in found
+    file.write_text(text)
+    assert problems(report) == ""
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (
             lambda r: r["sides"]["tuned"].update(adapter_sha256="a" * 64),
-            "sides.tuned.adapter_sha256: the report says 'aaaa",
+            "sides.tuned.adapter_sha256: 'aaaa",
         ),
         (
             lambda r: r["comparisons"][0]["all"].update(fixed=10),
-            "comparisons[0].all.fixed: the report says 10, the samples give 9",
+            "comparisons[0].all.fixed: 10 in the file, 9 recomputed",
         ),
         (
             lambda r: r["comparisons"][0].update(verdict="worse"),
-            "comparisons[0].verdict: the report says 'worse'",
+            "comparisons[0].verdict: 'worse'",
         ),
         (
             lambda r: r["sides"]["tuned"]["calibration"].update(ece=0.5),
-            "sides.tuned.calibration.ece: the report says 0.5",
+            "sides.tuned.calibration.ece: 0.5",
         ),
-        (lambda r: r["exam"].update(sha256="0" * 64), "exam.sha256: the report says '0000"),
-        (lambda r: r["items"][1].update(key="D"), "items[1].key: the report says 'D', the samples give 'A'"),
+        (lambda r: r["exam"].update(sha256="0" * 64), "exam.sha256: '0000"),
+        (lambda r: r["items"][1].update(key="D"), "items[1].key: 'D' in the file, 'A' recomputed"),
         (lambda r: r["items"].pop(), "item step3-5 is not in the report"),
-        (lambda r: r["limits"].pop(), "limits: the report has 3 entries, the samples give 4"),
+        (lambda r: r["limits"].pop(), "limits: 3 entries in the file, 4 recomputed"),
     ],
 )
-def test_a_changed_report_is_found(made, change, said):
+def test_a_changed_report_is_found(made, change, message):
     file = made.with_suffix(".json")
     report = json.loads(file.read_text())
     change(report)
     file.write_text(json.dumps(report))
-    assert said in problems(file)
+    assert message in problems(file)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
-        (lambda r: r["files"].update(base=[]), "names no files of base"),
-        (lambda r: r.pop("items"), "no list of items"),
+        (lambda r: r["files"].update(base=[]), "files.base is empty"),
+        (lambda r: r.pop("items"), "items is missing"),
         (lambda r: r["items"][0].pop("key"), "an entry of items lacks 'key'"),
         (lambda r: r.update(rows=3), "rows is not a path"),
         (lambda r: r["comparisons"][0].pop("sentence"), "lacks a part"),
         (lambda r: r["exam"].update(filter=3), "exam.filter is not a text"),
-        (lambda r: r["files"]["base"][0].update(path=3), "lacks a part|lacks its path or hash"),
+        (lambda r: r["files"]["base"][0].update(path=3), "lacks a part|lacks its path"),
         (lambda r: r["items"][0].update(item=[]), "an entry of items lacks 'item'"),
         (lambda r: r["items"][0]["answers"].pop("tuned"), "item step1-1 lacks the answer of tuned"),
         (lambda r: r.update(stress_at=[3]), "stress_at is not a list of paths"),
-        (lambda r: r.update(stress_at=["x"]), "stress_at does not name the file of every stress result"),
+        (lambda r: r.update(stress_at=["x"]), "stress_at does not name one file for every"),
     ],
 )
-def test_a_damaged_report_is_refused(made, change, said):
-    from medalpaca_data.core.errors import UserError
-
+def test_a_damaged_report_is_refused(made, change, message):
     file = made.with_suffix(".json")
     report = json.loads(file.read_text())
     change(report)
     file.write_text(json.dumps(report))
-    with pytest.raises(UserError, match=said):
-        verify(file, Places())
+    with pytest.raises(UserError, match=message):
+        verify(file, Locations())
 
 
 def test_an_edited_page_is_found(made, capsys):
-    from medalpaca_data.core.errors import CheckFailed
-    from medalpaca_evalharness.cli import main
-
     made.write_text(made.read_text().replace("+75.0<small>", "+85.0<small>"))
-    assert "the page does not show what its own data say" in problems(made)
+    assert "the page does not show its own data" in problems(made)
     with pytest.raises(CheckFailed, match="1 thing does not match"):
         main(["verify", str(made)])
     assert "does not match: the page" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
-        ("a.html", "<p>hello", "no exam report in it"),
+        ("a.html", "<p>hello", "contains no exam report"),
         ("a.json", "[]", "not an exam report"),
-        ("a.json", '{"format": "medalpaca exam report 2"}', "lacks a part"),
+        ("a.json", '{"format": "medalpaca exam report 3"}', "lacks a part"),
+        ("a.json", '{"format": "medalpaca exam report 1"}', "has the format 'medalpaca exam report 1'"),
     ],
 )
-def test_what_is_no_report(tmp_path, name, content, said):
-    from medalpaca_data.core.errors import UserError
-
+def test_other_files_are_refused(tmp_path, name, content, message):
     file = tmp_path / name
     file.write_text(content)
-    with pytest.raises(UserError, match=said):
-        verify(file, Places())
+    with pytest.raises(UserError, match=message):
+        verify(file, Locations())
 
 
 def test_weights_are_hashed_on_request(pair, tiny, adapter, tmp_path):
-    from medalpaca_evalharness.cli import main
-
     copy = shutil.copytree(adapter, tmp_path / "adapter")
     base, tuned = pair(base={"pretrained": str(tiny)}, tuned={"pretrained": str(tiny), "peft": str(copy)})
     out = tmp_path / "report.html"
@@ -193,31 +203,74 @@ def test_weights_are_hashed_on_request(pair, tiny, adapter, tmp_path):
     assert problems(out, weights=True) == ""
     config = copy / "adapter_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"lora_alpha": 99}))
-    assert "adapter: its weights are" in problems(out, weights=True)
+    assert "adapter: the SHA-256 of its weights is" in problems(out, weights=True)
     shutil.rmtree(copy)
-    assert "adapter: no longer there" in problems(out, weights=True)
+    assert "adapter: no such directory" in problems(out, weights=True)
 
 
 def test_numbers_may_differ_in_their_last_bits():
-    assert list(differences({"a": [0.1 + 0.2]}, {"a": [0.3]})) == []
-    assert list(differences({"a": 1}, {"a": True})) == ["a: the report says 1, the samples give True"]
-    assert list(differences({"a": 1}, {"b": 1})) == [
-        "a: only in the report",
-        "b: only in what the samples give",
+    assert list(find_differences({"a": [0.1 + 0.2]}, {"a": [0.3]})) == []
+    assert list(find_differences({"a": 1}, {"a": True})) == ["a: 1 in the file, True recomputed"]
+    assert list(find_differences({"a": 1}, {"b": 1})) == [
+        "a: in the file, but not recomputed",
+        "b: missing in the file, but recomputed",
     ]
 
 
-def test_for_scripts(made, capsys):
-    from medalpaca_evalharness.cli import main
-
+def test_json_output(made, capsys):
     capsys.readouterr()
     assert main(["verify", str(made), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["report"], told["matches"], told["problems"]) == (str(made), True, [])
-    assert told["checked"]
-    next((made.parent / "tuned").rglob("samples_*.jsonl")).unlink()
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["report"], printed["matches"], printed["problems"]) == (str(made), True, [])
+    assert printed["checked"]
+    next((made.parent / "run1").rglob("samples_*.jsonl")).unlink()
     with pytest.raises(CheckFailed):
         main(["verify", str(made), "--json"])
-    told = json.loads(capsys.readouterr().out)
-    assert told["matches"] is False
-    assert any("is missing" in problem for problem in told["problems"])
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["matches"] is False
+    assert any("is missing" in problem for problem in printed["problems"])
+
+
+# A report of format 2 with its results, of an exam of four items. It was written before format 3.
+FORMAT_2 = Path(__file__).with_name("report_format_2")
+NOT_COMPARED = "page and sentences not compared: written by format 2"
+
+
+def test_a_report_of_format_2_is_verified_without_its_sentences(tmp_path, capsys):
+    folder = Path(shutil.copytree(FORMAT_2, tmp_path / "format_2"))
+    found = verify(folder / "report.html", Locations())
+    assert found.problems == []
+    assert found.unchecked == [NOT_COMPARED]
+    assert "every figure, recomputed from the samples" in found.checked
+    assert main(["verify", str(folder / "report.html")]) == 0
+    assert NOT_COMPARED in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r["comparisons"][0]["all"].update(fixed=1), "comparisons[0].all.fixed: 1 in the file, 3 recomputed"),
+        (lambda r: r["sides"]["base"]["scores"][-1].update(correct=2), "sides.base.scores[0].correct: 2 in the file"),
+        (lambda r: r["left_out"].update(read=6), "left_out.read: 6 in the file, 5 recomputed"),
+        (lambda r: r["left_out"]["excluded"][0].update(item="step1-9"), "left_out.excluded[0].item: 'step1-9'"),
+        (lambda r: r["comparisons"][0].update(verdict="better"), "comparisons[0].verdict: 'better' in the file"),
+        (lambda r: r["comparisons"][0].update(sentence="Tuned is better than base."), None),
+        (lambda r: r["limits"].clear(), None),
+    ],
+)  # fmt: skip
+def test_changed_figures_of_format_2_are_found_and_sentences_are_not_compared(tmp_path, change, message):
+    folder = Path(shutil.copytree(FORMAT_2, tmp_path / "format_2"))
+    report = read_page((folder / "report.html").read_text(), "report.html")
+    change(report)
+    (folder / "report.json").write_text(json.dumps(report))
+    found = problems(folder / "report.json")
+    assert (message in found) if message else found == ""
+
+
+def test_a_changed_sample_of_a_report_of_format_2_is_found(tmp_path):
+    folder = Path(shutil.copytree(FORMAT_2, tmp_path / "format_2"))
+    file = next((folder / "tuned").glob("samples_*"))
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
+    found = problems(folder / "report.html")
+    assert "tuned: item step1-1 is missing in the samples" in found
+    assert f"tuned: {file.name} changed: its SHA-256 differs" in found

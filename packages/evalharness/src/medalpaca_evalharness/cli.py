@@ -303,9 +303,9 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from .report.write import make
+    from .report.write import write_report
 
-    written = make(
+    written = write_report(
         arguments.results,
         arguments.out,
         task=arguments.task,
@@ -320,11 +320,11 @@ def _report(arguments: argparse.Namespace) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    from .report.verify import Places, verify
+    from .report.verify import Locations, verify
 
     found = verify(
         arguments.report,
-        Places(
+        Locations(
             results=arguments.results,
             stress=arguments.stress,
             meadow=arguments.meadow,
@@ -394,11 +394,11 @@ def _stress(arguments: argparse.Namespace) -> None:
     from lm_eval.utils import simple_parse_args_string
 
     from .stress.figures import stress_figures
-    from .stress.result import NAME
-    from .stress.run import Config, Watched, stress
-    from .stress.table import show
+    from .stress.result import FILE_NAME
+    from .stress.run import StressConfig, StressProgress, run_stress
+    from .stress.table import print_figures
 
-    config = Config(
+    config = StressConfig(
         base=arguments.base,
         tuned=arguments.tuned,
         exam=arguments.exam,
@@ -409,11 +409,11 @@ def _stress(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         limit=arguments.limit,
     )
-    with Watched(screen(stderr=True)) as watched:
-        made = stress(config, watched.tell)
+    with StressProgress(screen(stderr=True)) as watched:
+        made = run_stress(config, watched.update)
     found = stress_figures(made)
     if arguments.json:
         print_json(found.as_json())
     else:
-        show(made, found)
-        sys.stdout.write(f"{arguments.out / NAME}\n")
+        print_figures(made, found)
+        sys.stdout.write(f"{arguments.out / FILE_NAME}\n")

@@ -1,1 +1,1 @@
-"""A report: its figures, its page, and the check that computes all of it again."""
+"""HTML and JSON reports of exam results, and their verification."""

@@ -1,11 +1,4 @@
-"""Every figure of a report, from the logged samples of its runs. The same samples give the same figures.
-
-What of an exam has no score: items that cannot be scored, of other steps, or that nobody asked.
-
-A result of `exam stress` tied to the runs of a report: the same exam, and the same models by their hashes.
-
-What a report shows of the prompt: one logged prompt verbatim, or, of an exam that is not ours, the template.
-"""
+"""Compute all data of a report from the logged samples of its runs. The same samples give the same data."""
 
 from __future__ import annotations
 
@@ -31,122 +24,142 @@ from ..runs import Family
 from ..samples import Answer, records
 from ..statistics import power
 from ..stress.figures import stress_figures
-from ..stress.result import NAME, PUBLISHED, Side, Stress, read_stress
+from ..stress.result import FILE_NAME, PUBLISHED, Side, StressRun, read_stress
 from ..task_list import TASKS
 from . import run_metadata
 from .run_metadata import limits, not_tested
 
-PICTURE = "needs an image"  # as `medalpaca_data.exams.exam` says it
+FORMAT = "medalpaca exam report 3"
+# The format before: the same keys, with other sentences.
+OLDER_FORMAT = "medalpaca exam report 2"
+# Keys of `compare.as_json` that a report holds once for all comparisons.
+SHARED_KEYS = ("task", "metric", "exam", "exam_sha256", "prompt_id", "base", "tuned")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExcludedItems:
-    """An exam's items, accounted for: `read` are the scored, the excluded, those elsewhere and the unasked."""
+class ItemAccount:
+    """Number of items in an exam's files, and where each of them went.
 
-    source_sha256: str  # of the files that the exam was read from
+    `read` = `scored` + excluded + `not_in_task` + not evaluated.
+    """
+
+    # SHA-256 of the files that the exam was read from.
+    source_sha256: str
     read: int
     scored: int
-    excluded: tuple[Excluded, ...]  # of what the task asks
-    elsewhere: int  # items of steps or parts that the task does not ask, scorable or not
-    unasked: tuple[str, ...]  # could have been scored; the run was limited
-    warnings: tuple[str, ...]  # of whoever read the exam
-    without_picture: tuple[str, ...]  # scored, though their text needs a picture that the model did not get
+    # Items of the task that cannot be scored.
+    excluded: tuple[Excluded, ...]
+    # Items of steps or parts outside the task, scorable or not.
+    not_in_task: int
+    # Scorable items of the task without an answer, because the run was limited.
+    not_evaluated: tuple[str, ...]
+    # Warnings of the exam's reader.
+    warnings: tuple[str, ...]
+    # Scored items whose question needs a picture that the model did not receive.
+    without_picture: tuple[str, ...]
 
 
-def excluded(run: Run, exam: Exam, place: str | None) -> ExcludedItems:
-    """Hold the run's answers against `exam`, which lies at `place` (None: bundled)."""
+def account_for_items(run: Run, exam: Exam, location: str | None) -> ItemAccount:
+    """Compare the run's answers with `exam`, read from `location` (None: a bundled exam)."""
     tasks = [TASKS[name] for name in run.tasks if name in TASKS]
     excluded = [entry for entry in exam.excluded if not tasks or any(task.asks(entry) for task in tasks)]
-    asked = [item for item in exam.items if not tasks or any(task.asks(item) for task in tasks)]
-    plain = load_exam(Path(place).expanduser() if place else run.exam)
-    pictures = {entry.id for entry in plain.excluded if entry.reason == PICTURE}
-    return ExcludedItems(
+    in_task = [item for item in exam.items if not tasks or any(task.asks(item) for task in tasks)]
+    # By default, load_exam excludes items that need a picture; a run can have kept them.
+    default = load_exam(Path(location).expanduser() if location else run.exam)
+    excluded_by_default = {entry.id for entry in default.excluded}
+    return ItemAccount(
         source_sha256=exam.source_sha256,
         read=exam.read,
         scored=len(run.answers),
         excluded=tuple(excluded),
-        elsewhere=exam.read - len(excluded) - len(asked),
-        unasked=tuple(item.id for item in asked if item.id not in run.answers),
-        warnings=tuple(warning.removeprefix(f"{place}: ") for warning in exam.warnings),
-        without_picture=tuple(item for item in run.answers if item in pictures),
+        not_in_task=exam.read - len(excluded) - len(in_task),
+        not_evaluated=tuple(item.id for item in in_task if item.id not in run.answers),
+        warnings=tuple(warning.removeprefix(f"{location}: ") for warning in exam.warnings),
+        without_picture=tuple(item for item in run.answers if item in excluded_by_default),
     )
 
 
-def excluded_as_json(found: ExcludedItems) -> dict[str, Any]:
-    """For a report."""
+def item_account_json(account: ItemAccount) -> dict[str, Any]:
+    """Return the account as the report's `left_out`."""
     return {
-        "source_sha256": found.source_sha256,
-        "read": found.read,
-        "scored": found.scored,
-        "reasons": dict(sorted(Counter(entry.reason for entry in found.excluded).items())),
+        "source_sha256": account.source_sha256,
+        "read": account.read,
+        "scored": account.scored,
+        "reasons": dict(sorted(Counter(entry.reason for entry in account.excluded).items())),
         "excluded": [
-            {"item": entry.id, "step": entry.step, "reason": entry.reason} for entry in found.excluded
+            {"item": entry.id, "step": entry.step, "reason": entry.reason} for entry in account.excluded
         ],
-        "elsewhere": found.elsewhere,
-        "unasked": list(found.unasked),
-        "warnings": list(found.warnings),
-        "without_picture": list(found.without_picture),
+        "elsewhere": account.not_in_task,
+        "unasked": list(account.not_evaluated),
+        "warnings": list(account.warnings),
+        "without_picture": list(account.without_picture),
     }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stressed:
-    """One stress result. `sides` maps a report's names of models to the names in the result."""
+class MatchedStress:
+    """Stress result with its models matched to the runs of a report."""
 
     file: Path
-    stress: Stress
-    stated: Mapping[str, Any]  # the figures as they stand in the file
+    stress: StressRun
+    # The figures that the file holds, before they are computed again.
+    stored_figures: Mapping[str, Any]
+    # The report's name of each model -> its name in the stress result.
     sides: Mapping[str, str]
 
 
-def stressed(paths: Sequence[Path], runs: Mapping[str, Run]) -> tuple[Stressed, ...]:
-    """Read stress results and find each of their models among `runs`.
+def match_stress_results(paths: Sequence[Path], runs: Mapping[str, Run]) -> tuple[MatchedStress, ...]:
+    """Read stress results and match each of their models to one of `runs`.
 
-    Raises CheckFailed for another exam, a model that is not among the runs, or one that stands in two results;
-    UserError for what is no stress result.
+    Raises CheckFailed for another exam, a model that is not among the runs, or a model in two results;
+    UserError for a file that is not a stress result.
     """
-    found = [_stressed(path / NAME if path.is_dir() else path, runs) for path in paths]
-    for name, times in Counter(name for one in found for name in one.sides).items():
+    matches = [_match_stress_result(path / FILE_NAME if path.is_dir() else path, runs) for path in paths]
+    for name, times in Counter(name for match in matches for name in match.sides).items():
         if times > 1:
-            raise CheckFailed(f"{name} stands in {times} stress results; name one per model")
-    return tuple(found)
+            raise CheckFailed(f"--stress: {times} results hold the model {name}; pass one result per model")
+    return tuple(matches)
 
 
-def _stressed(file: Path, runs: Mapping[str, Run]) -> Stressed:
-    stress, stated = read_stress(file)
+def _match_stress_result(file: Path, runs: Mapping[str, Run]) -> MatchedStress:
+    stress, stored_figures = read_stress(file)
     first = next(iter(runs.values()))
     if stress.exam_sha256 != first.exam_sha256:
         raise CheckFailed(
-            f"{file}: is of exam {stress.exam} {stress.exam_sha256[:12]}, "
-            f"the results are of {first.exam} {first.exam_sha256[:12]}"
+            f"{file}: holds exam {stress.exam} {stress.exam_sha256[:12]}, but the results hold "
+            f"{first.exam} {first.exam_sha256[:12]}; pass a stress result of the same exam"
         )
     sides: dict[str, str] = {}
-    for theirs, side in stress.sides.items():
-        ours = next((name for name, run in runs.items() if _same(run, side) and name not in sides), None)
-        if ours is None:
-            raise CheckFailed(f"{file}: its {theirs} ({side.model}) is none of the models that are reported")
-        sides[ours] = theirs
-    return Stressed(file=file, stress=stress, stated=stated, sides=sides)
+    for stress_name, side in stress.sides.items():
+        matching = (name for name, run in runs.items() if _is_same_model(run, side) and name not in sides)
+        name = next(matching, None)
+        if name is None:
+            models = ", ".join(run.model for run in runs.values())
+            raise CheckFailed(
+                f"{file}: its {stress_name} ({side.model}) is none of the reported models ({models}); "
+                "pass the stress result of a reported model"
+            )
+        sides[name] = stress_name
+    return MatchedStress(file=file, stress=stress, stored_figures=stored_figures, sides=sides)
 
 
-def _same(run: Run, side: Side) -> bool:
-    """By hash where there is one, else by name. A model that nobody named is no other's equal."""
-    return run.base is not None and _named(run) == _named(side)
+def _is_same_model(run: Run, side: Side) -> bool:
+    """Compare by hash if there is one, otherwise by name. A run without a model name matches nothing."""
+    return run.base is not None and _model_key(run) == _model_key(side)
 
 
-def _named(model: Run | Side) -> tuple[str | None, str | None]:
+def _model_key(model: Run | Side) -> tuple[str | None, str | None]:
     return model.base_sha256 or model.base, model.adapter_sha256 or model.adapter
 
 
-def stress_as_json(found: Stressed, runs: Mapping[str, Run]) -> dict[str, Any]:
-    """For a report: the figures, computed again from the scores, and what they were computed from."""
-    stress = found.stress
+def stress_json(match: MatchedStress, runs: Mapping[str, Run]) -> dict[str, Any]:
+    """Return the stress figures, computed again from the scores, with the hash of their file."""
+    stress = match.stress
     computed = stress_figures(stress).as_json()
-    reasons = Counter((entry.perturbation, entry.reason) for entry in stress.left_out)
-    first = next(iter(runs.values()))
-    alike = stress.prompt_id == first.prompt_id
+    reasons = Counter((entry.perturbation, entry.reason) for entry in stress.excluded)
+    same_prompt = stress.prompt_id == next(iter(runs.values())).prompt_id
     return {
-        "sha256": sha256_file(found.file),
+        "sha256": sha256_file(match.file),
         "version": stress.version,
         "stress_id": stress.stress_id,
         "scoring": stress.scoring,
@@ -156,147 +169,145 @@ def stress_as_json(found: Stressed, runs: Mapping[str, Run]) -> dict[str, Any]:
         "left_out": [
             {"perturbation": name, "reason": reason, "n": n} for (name, reason), n in sorted(reasons.items())
         ],
-        "sides": {ours: computed["sides"][theirs] for ours, theirs in found.sides.items()},
+        "sides": {name: computed["sides"][stress_name] for name, stress_name in match.sides.items()},
         "difference": computed["difference"],
-        # Asked in the same way, an item as published should get the same answer in both.
+        # With the same prompt, an unperturbed item should have the same answer in both.
         "answered_otherwise": {
-            ours: answered_otherwise(stress, theirs, runs[ours]) for ours, theirs in found.sides.items()
+            name: count_changed_answers(stress, stress_name, runs[name])
+            for name, stress_name in match.sides.items()
         }
-        if alike
+        if same_prompt
         else None,
     }
 
 
-def answered_otherwise(stress: Stress, side: str, run: Run) -> int:
-    """How many items, asked as published, got another answer in the stress result than in the run."""
+def count_changed_answers(stress: StressRun, side: str, run: Run) -> int:
+    """Return the number of items whose answer to the published variant differs between stress result and run."""
     count = 0
     for item in stress.items:
-        at = [variant.perturbation for variant in item.variants].index(PUBLISHED)
-        scores, order = item.scores[side][at], item.variants[at].order
+        index = [variant.perturbation for variant in item.variants].index(PUBLISHED)
+        scores, order = item.scores[side][index], item.variants[index].order
         answer = run.answers.get(item.item)
         count += answer is not None and order[scores.index(max(scores))] != answer.chosen
     return count
 
 
-def prompt(run: Run) -> dict[str, Any]:
-    """The first logged item's prompt. An exam that is not bundled may be confidential: no text of it is shown.
+def prompt_excerpt(run: Run) -> dict[str, Any]:
+    """Return the first logged prompt of a bundled exam, otherwise the template without the exam's texts.
 
-    Raises CheckFailed when the logged prompt does not follow the template that its prompt_id names.
+    An exam that is not bundled may be confidential, so none of its texts is shown. Raises CheckFailed if the
+    logged prompt does not follow the template that its prompt_id names.
     """
     _, record = next(records(run.samples[0]))
-    doc, asked = record["doc"], record["arguments"]["gen_args_0"]["arg_0"]
+    doc, prompt = record["doc"], record["arguments"]["gen_args_0"]["arg_0"]
     bundled = is_bundled(run)
-    shown = {
+    excerpt = {
         "item": str(doc["item_id"]),
         "verbatim": bundled,
-        "wrapped": asked != doc["prompt"],
+        "wrapped": prompt != doc["prompt"],
         "writing": record["arguments"]["gen_args_0"]["arg_1"] if run.generated else None,
     }
     if bundled:
-        return shown | {"text": asked}
-    every: tuple[PromptStyle, ...] = (*get_args(Scoring), *get_args(Generated))
-    scoring = next((known for known in every if known == run.scoring), None)
+        return excerpt | {"text": prompt}
+    scorings: tuple[PromptStyle, ...] = (*get_args(Scoring), *get_args(Generated))
+    scoring = next((known for known in scorings if known == run.scoring), None)
     if scoring is None or exam_prompt_id(scoring) != run.prompt_id:
-        return shown | {"text": None}
-    marked = Item(
+        return excerpt | {"text": None}
+    placeholders = Item(
         id="",
         question="{question}",
         options={letter: f"{{option {letter}}}" for letter in doc["letters"]},
         answer=doc["letters"][0],
     )
-    text = exam_prompt(marked, scoring).prompt
-    start, _, rest = text.partition("{question}")
+    template = exam_prompt(placeholders, scoring).prompt
+    start, _, rest = template.partition("{question}")
     end = rest.rpartition("}")[2]
     if not (doc["prompt"].startswith(start) and doc["prompt"].endswith(end)):
         raise CheckFailed(
-            f"{run.samples[0]}: item {shown['item']} was not asked with the prompt {run.prompt_id} that it names"
+            f"{run.samples[0]}: the prompt of item {excerpt['item']} does not follow the template of its "
+            f"prompt_id {run.prompt_id}; run lm_eval again"
         )
-    return shown | {"text": text}
+    return excerpt | {"text": template}
 
 
-FORMAT = "medalpaca exam report 2"
-# What `compare.as_json` says and a report says once for all comparisons.
-SAID_ONCE = ("task", "metric", "exam", "exam_sha256", "prompt_id", "base", "tuned")
-
-
-def figures(
+def report_figures(
     family: Family,
     *,
     overlap: Overlap | None = None,
-    unscored: ExcludedItems | None = None,
-    stress: Sequence[Stressed] = (),
+    account: ItemAccount | None = None,
+    stress: Sequence[MatchedStress] = (),
 ) -> dict[str, Any]:
-    """All that a report says, but for where its files lie."""
+    """Return all data of a report except the locations of its files."""
     first = family.first
     bundled = is_bundled(first)
     value = {
         "format": FORMAT,
-        "exam": run_metadata.exam(first) | {"bundled": bundled},
+        "exam": run_metadata.exam_metadata(first) | {"bundled": bundled},
         "sides": {
-            name: run_metadata.side(run)
-            | {"scores": [part_json(part) for part in summary(run)], "calibration": _trust(run)}
+            name: run_metadata.side_metadata(run)
+            | {"scores": [part_json(part) for part in summary(run)], "calibration": _validity(run)}
             for name, run in family.runs.items()
         },
-        "comparisons": [_compared(one, bundled) for one in family.comparisons],
+        "comparisons": [_comparison_json(one, bundled) for one in family.comparisons],
         "power": power(len(first.answers))._asdict(),
         "contamination": _contamination(family, overlap) if overlap else None,
-        "left_out": excluded_as_json(unscored) if unscored else None,
-        "stress": [stress_as_json(one, family.runs) for one in stress],
-        "prompt": prompt(first),
+        "left_out": item_account_json(account) if account else None,
+        "stress": [stress_json(one, family.runs) for one in stress],
+        "prompt": prompt_excerpt(first),
         "limits": limits(first, len(family.runs)),
         "not_tested": not_tested(
             first,
             overlap=overlap is not None,
-            unstressed=[name for name in family.runs if not any(name in one.sides for one in stress)],
+            without_stress=[name for name in family.runs if not any(name in one.sides for one in stress)],
             models=len(family.runs),
-            ordered=all(one.stress.scoring == "letter" for one in stress),
+            orders_tested=all(one.stress.scoring == "letter" for one in stress),
         ),
         "items": _items(family.runs),
     }
-    # As it will be read back: lists for tuples, so that a report and its verification compare like with like.
+    # As read back from a file: lists for tuples, so that `exam verify` compares values of the same types.
     result: dict[str, Any] = json.loads(json.dumps(value))
     return result
 
 
-def _compared(comparison: Comparison, bundled: bool) -> dict[str, Any]:
-    found = as_json(comparison)
-    for name in SAID_ONCE:
-        found.pop(name)
+def _comparison_json(comparison: Comparison, bundled: bool) -> dict[str, Any]:
+    value = as_json(comparison)
+    for name in SHARED_KEYS:
+        value.pop(name)
     if not bundled and comparison.base.scoring == "text":
-        _strip_texts(found)
-    return {"name": comparison.name} | found
+        _strip_option_texts(value)
+    return {"name": comparison.name} | value
 
 
-def _trust(run: Run) -> dict[str, Any] | None:
-    """None where the model wrote its answers: there are no probabilities of the options."""
+def _validity(run: Run) -> dict[str, Any] | None:
+    """Return the calibration figures; None for generated answers, which have no option probabilities."""
     if run.generated:
         return None
-    found = forecasts(run.answers.values())
-    measured = calibration(found)
-    sets = answer_sets(found)
+    predictions = forecasts(run.answers.values())
+    measured = calibration(predictions)
+    sets = answer_sets(predictions)
     return asdict(measured) | {"small": measured.small, "answer_sets": asdict(sets) if sets else None}
 
 
-def _contamination(family: Family, found: Overlap) -> dict[str, Any]:
-    ids = found.ids
+def _contamination(family: Family, overlap: Overlap) -> dict[str, Any]:
+    covered = overlap.ids
     comparisons = []
     for one in family.comparisons:
         parts = zip(
-            ("full", "clean", "covered"), (one.pooled, *contamination_split.split(one, ids)), strict=True
+            ("full", "clean", "covered"), (one.pooled, *contamination_split.split(one, covered)), strict=True
         )
         comparisons.append({"name": one.name} | {name: row_json(row) if row else None for name, row in parts})
     sides = {}
     for name, run in family.runs.items():
         answers = list(run.answers.values())
         sides[name] = {
-            "full": _some("Full", answers),
-            "clean": _some("Clean", [answer for answer in answers if answer.item_id not in ids]),
-            "covered": _some("Covered", [answer for answer in answers if answer.item_id in ids]),
+            "full": _part_or_none("Full", answers),
+            "clean": _part_or_none("Clean", [answer for answer in answers if answer.item_id not in covered]),
+            "covered": _part_or_none("Covered", [answer for answer in answers if answer.item_id in covered]),
         }
-    return contamination_split.overlap_json(found) | {"sides": sides, "comparisons": comparisons}
+    return contamination_split.overlap_json(overlap) | {"sides": sides, "comparisons": comparisons}
 
 
-def _some(label: str, answers: list[Answer]) -> dict[str, Any] | None:
+def _part_or_none(label: str, answers: list[Answer]) -> dict[str, Any] | None:
     return part_json(some(label, answers)) if answers else None
 
 
@@ -305,20 +316,20 @@ def _items(runs: Mapping[str, Run]) -> list[dict[str, Any]]:
     return [
         {
             "item": item,
-            "step": before.step,
-            "key": before.letters[before.key],
-            "prompt_sha256": before.asked.split()[0],
+            "step": answer.step,
+            "key": answer.letters[answer.key],
+            "prompt_sha256": answer.asked.split()[0],
             "answers": {
                 name: {"answer": picked(run.answers[item]), "sample_sha256": run.answers[item].sha256}
                 for name, run in runs.items()
             },
         }
-        for item, before in first.answers.items()
+        for item, answer in first.answers.items()
     ]
 
 
-def _strip_texts(compared: dict[str, Any]) -> None:
-    """Letters only: the texts of somebody else's exam stay in the samples."""
-    for flip in (*compared["fixed"], *compared["broken"]):
+def _strip_option_texts(comparison: dict[str, Any]) -> None:
+    """Keep letters only: the option texts of an exam that is not bundled may be confidential."""
+    for flip in (*comparison["fixed"], *comparison["broken"]):
         for name in ("key", "base", "tuned"):
             flip[name] = flip[name].split(" ", 1)[0]

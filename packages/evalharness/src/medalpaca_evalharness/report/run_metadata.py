@@ -1,7 +1,4 @@
-"""Who was examined, with what: the part of a report that is copied from the results file.
-
-What a report's figures do not say, in words: its limits, and what was not tested.
-"""
+"""Metadata of the evaluated runs, copied from the results files, and the fixed sentences of a report."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from medalpaca_data.core.files import read_json
 
 from ..results import Run
 
-# What lm-eval records about a run and a reader needs to repeat it; name in the report -> keys in the results.
+# Settings needed to repeat a run: name in the report -> keys in the results file of lm-eval.
 SETTINGS: dict[str, tuple[str, ...]] = {
     "backend": ("config", "model"),
     "dtype": ("config", "model_dtype"),
@@ -33,23 +30,26 @@ SETTINGS: dict[str, tuple[str, ...]] = {
 }
 
 
-def side(run: Run) -> dict[str, Any]:
-    """One examined model. Local directories by their last name, since the hash names them; hub ids in full."""
+def side_metadata(run: Run) -> dict[str, Any]:
+    """Return the metadata of one model.
+
+    A local directory is named by its last part, since its hash identifies it; a hub id is named in full.
+    """
     results = read_json(run.file)
     return {
         "model": run.model,
-        "base": _name(run.base, run.base_sha256),
+        "base": _short_name(run.base, run.base_sha256),
         "base_sha256": run.base_sha256,
-        "adapter": _name(run.adapter, run.adapter_sha256),
+        "adapter": _short_name(run.adapter, run.adapter_sha256),
         "adapter_sha256": run.adapter_sha256,
-        "examined": _moment(results.get("date")),
+        "examined": _utc_time(results.get("date")),
         "limited": run.limited,
-        "settings": {name: _at(results, keys) for name, keys in SETTINGS.items()},
+        "settings": {name: _lookup(results, keys) for name, keys in SETTINGS.items()},
     }
 
 
-def exam(run: Run) -> dict[str, Any]:
-    """What was asked, and how."""
+def exam_metadata(run: Run) -> dict[str, Any]:
+    """Return the exam's name, hash and size, and how the items were scored."""
     answers = run.answers.values()
     return {
         "name": run.exam,
@@ -67,77 +67,95 @@ def exam(run: Run) -> dict[str, Any]:
     }
 
 
-def _name(name: str | None, sha256: str | None) -> str | None:
+def _short_name(name: str | None, sha256: str | None) -> str | None:
     return Path(name).name if name and sha256 else name
 
 
-def _moment(value: Any) -> str | None:
+def _utc_time(value: Any) -> str | None:
     if not isinstance(value, int | float):
         return None
     return datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds")
 
 
-def _at(value: Any, keys: tuple[str, ...]) -> Any:
+def _lookup(value: Any, keys: tuple[str, ...]) -> Any:
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value
 
 
 NOT_CLINICAL = (
-    "An exam score is no clinical validation. Nothing here says that a model may be used on patients."
+    "An exam score is not a clinical validation. It does not show that a model may be used on patients."
 )
-THIS_EXAM = (
-    "The {what} is about this exam, asked in this way. Another prompt, or the options in another order, can move "
-    "scores by more than tuning does."
+ONE_EXAM = (
+    "The {what} holds for this exam and this prompt. Another prompt, or another order of the options, can change "
+    "scores by more than training does."
 )
-WRONG_KEYS = "Exams contain wrong keys: some items may have been scored against a wrong answer{alike}."
-AT_RANDOM = "Intervals{tests} treat the items as drawn at random from the questions that could be asked."
-BY_RULES = (
-    "Answers were found in what was written by fixed rules; an answer that these do not find counts as wrong."
+WRONG_KEYS = (
+    "Exams contain wrong answer keys: some items may have been scored against a wrong answer{same_for_all}."
 )
-DRAWN = "Answers were drawn at random; asked again, a model gives others, which no interval here knows of."
+RANDOM_SAMPLE = "Intervals{and_tests} assume that the items are a random sample of all possible questions."
+EXTRACTED_BY_RULES = (
+    "Fixed rules extracted the answers from the generated text. An answer that the rules do not find counts "
+    "as wrong."
+)
+SAMPLED_ANSWERS = (
+    "Answers were drawn at random. Another run of the same model gives other answers; the intervals do not include "
+    "this variation."
+)
 
-STRESS = (
-    "stress{of}: other orders of the options, whether letters are preferred by their position, the options without the "
+NO_STRESS = (
+    "robustness{of}: other orders of the options, preference for letters by their position, the options without the "
     "question, and the question without the options"
 )
-ORDERS = "other orders of the options, and whether letters are preferred by their position (options were not shown)"
-WRITTEN = "free-text answers: options were scored by their log-likelihood, nothing was generated"
-UNSURE = "how sure a model is of its answers: it wrote them, and options have no probabilities to calibrate"
-REASONING = "whether what a model wrote before its answer is right: only the letter was compared with the key"
-SAFETY = (
-    "safety, refusals to harm, privacy, bias between groups of patients, and languages other than the exam's"
+NO_ORDERS = (
+    "other orders of the options, and preference for letters by their position (the prompt does not show "
+    "the options)"
 )
-PRETRAINING = "whether the exam was part of the base model's own training data"
-NO_ROWS = "overlap of the exam with the data that a model was tuned on (no --meadow was given)"
+NO_FREE_TEXT = "free-text answers: options were scored by their log-likelihood, nothing was generated"
+NO_CONFIDENCE = (
+    "how sure a model is of its answers: it generated them, so the options have no probabilities to calibrate"
+)
+REASONING = "whether the generated reasoning is correct: only the letter was compared with the key"
+SAFETY = (
+    "safety, refusal of harmful requests, privacy, bias between groups of patients, and languages other than "
+    "the exam's"
+)
+PRETRAINING = "whether the exam was part of the base model's own pre-training data"
+NO_ROWS = "overlap of the exam with the training data of a tuned model (no --meadow was given)"
 
 
 def limits(run: Run, models: int) -> list[str]:
-    """Of the report on `models` runs like `run`."""
-    one = models == 1
-    found = [
+    """Return the limits of a report on `models` runs like `run`."""
+    single = models == 1
+    sentences = [
         NOT_CLINICAL,
-        THIS_EXAM.format(what="score" if one else "verdict"),
-        WRONG_KEYS.format(alike="" if one else ", for all models alike"),
-        AT_RANDOM.format(tests="" if one else " and tests"),
+        ONE_EXAM.format(what="score" if single else "verdict"),
+        WRONG_KEYS.format(same_for_all="" if single else ", in the same way for all models"),
+        RANDOM_SAMPLE.format(and_tests="" if single else " and tests"),
     ]
-    return found + ([BY_RULES] if run.generated else []) + ([DRAWN] if run.sampled else [])
+    if run.generated:
+        sentences.append(EXTRACTED_BY_RULES)
+    if run.sampled:
+        sentences.append(SAMPLED_ANSWERS)
+    return sentences
 
 
 def not_tested(
-    run: Run, *, overlap: bool, unstressed: Sequence[str], models: int, ordered: bool
+    run: Run, *, overlap: bool, without_stress: Sequence[str], models: int, orders_tested: bool
 ) -> list[str]:
-    """What nobody looked at.
+    """Return the properties that a report on `models` runs like `run` does not cover.
 
-    With `overlap`, the tuning data were held against the exam; `unstressed` are those of the report's `models` without
-    a stress result; `ordered`, whether such results have other orders of the options in them.
+    `overlap`: training data were checked for exam questions. `without_stress`: names of the models without a stress
+    result. `orders_tested`: the stress results contain other orders of the options.
     """
-    of = "" if len(unstressed) == models else f" of {' and '.join(unstressed)}"
-    found = [
-        *((STRESS.format(of=of),) if unstressed else ()),
-        *(() if ordered or len(unstressed) == models else (ORDERS,)),
-        *((UNSURE, REASONING) if run.generated else (WRITTEN,)),
-        SAFETY,
-        PRETRAINING,
-    ]
-    return found if overlap else [*found, NO_ROWS]
+    all_without = len(without_stress) == models
+    sentences = []
+    if without_stress:
+        sentences.append(NO_STRESS.format(of="" if all_without else f" of {' and '.join(without_stress)}"))
+    if not orders_tested and not all_without:
+        sentences.append(NO_ORDERS)
+    sentences += [NO_CONFIDENCE, REASONING] if run.generated else [NO_FREE_TEXT]
+    sentences += [SAFETY, PRETRAINING]
+    if not overlap:
+        sentences.append(NO_ROWS)
+    return sentences

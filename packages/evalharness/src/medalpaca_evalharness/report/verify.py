@@ -1,20 +1,14 @@
-"""`exam verify`: compute a report again from the logged samples and say exactly what does not match.
-
-A report's list of items against the samples: which are missing, doubled, new, or not what they were.
-
-Whether the weights that a run examined are still those that lie where it found them.
-
-Read a report back, from its page or its JSON, and refuse what cannot be checked.
-"""
+"""Verify a report: check the hash of every file and item, and recompute every figure from the logged samples."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isclose
 from pathlib import Path
 from typing import Any
+
+from jinja2 import TemplateError
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.files import parse_json, read_text, sha256_bytes, sha256_file, sha256_json
@@ -24,138 +18,149 @@ from ..contamination_split import Overlap, exam_asked, overlap
 from ..results import Run, changed_samples, find_results, read_run
 from ..runs import family
 from ..samples import records
-from ..stress.figures import problems
-from .figures import FORMAT, ExcludedItems, Stressed, excluded, figures, stressed
-from .page import page, read_page
-
-
-def changed_items(
-    items: Sequence[dict[str, Any]], side: str, samples: Sequence[Path], chosen: str
-) -> Iterator[str]:
-    """Compare without judging: works on samples that are too damaged to be scored.
-
-    Where items are logged once per filter, only those of the filter `chosen` stand in a report.
-    """
-    stated = {entry["item"]: entry for entry in items}
-    for item, times in Counter(entry["item"] for entry in items).items():
-        if times > 1:
-            yield f"item {item} is {times} times in the report"
-    seen: Counter[str] = Counter()
-    for file in samples:
-        try:
-            for line, record in records(file):
-                item = _item(record)
-                if item is None:
-                    yield f"{file.name} line {line}: no logged sample"
-                    continue
-                if record.get("filter", chosen) != chosen:
-                    continue
-                seen[item] += 1
-                if item not in stated:
-                    yield f"item {item} is not in the report"
-                elif sha256_json(record) != stated[item]["answers"][side]["sample_sha256"]:
-                    yield f"item {item}: {_what(record, stated[item])}"
-        except UserError as error:
-            yield str(error)
-    for item, times in seen.items():
-        if times > 1:
-            yield f"item {item} is {times} times in the samples"
-    for item in stated:
-        if item not in seen:
-            yield f"item {item} is missing in the samples"
-
-
-def _item(record: Any) -> str | None:
-    doc = record.get("doc") if isinstance(record, dict) else None
-    return str(doc["item_id"]) if isinstance(doc, dict) and "item_id" in doc else None
-
-
-def _what(record: dict[str, Any], stated: dict[str, Any]) -> str:
-    """What of a changed sample changed, as far as the report can tell."""
-    try:
-        doc = record["doc"]
-        key = doc["letters"][int(doc["gold"])]
-        shown = sha256_bytes(record["arguments"]["gen_args_0"]["arg_0"].encode())
-    except (KeyError, TypeError, IndexError, ValueError, AttributeError):
-        return "its sample is damaged"
-    if key != stated["key"]:
-        return f"its key is {key}, the report was made with {stated['key']}"
-    if shown != stated["prompt_sha256"] or record.get("prompt_hash") != stated["prompt_sha256"]:
-        return "its prompt is not the one that the report was made with"
-    return "its sample is not the one that the report was made with"
-
-
-def changed_weights(run: Run) -> Iterator[str]:
-    """Hash base and adapter of a run again. Hub ids, which have no hash, are left out."""
-    for name, recorded in ((run.base, run.base_sha256), (run.adapter, run.adapter_sha256)):
-        if name is None or recorded is None:
-            continue
-        directory = Path(name).expanduser()
-        if not directory.is_dir():
-            yield f"{directory}: no longer there, so its weights cannot be hashed"
-            continue
-        try:
-            found = weights_sha256(directory)
-        except UserError as error:
-            yield str(error)
-            continue
-        if found != recorded:
-            yield f"{directory}: its weights are {found[:12]}, examined were {recorded[:12]}"
-
+from ..stress.figures import find_differences, find_problems
+from .figures import (
+    FORMAT,
+    OLDER_FORMAT,
+    ItemAccount,
+    MatchedStress,
+    account_for_items,
+    match_stress_results,
+    report_figures,
+)
+from .page import read_page, render_page
 
 ITEM_TEXTS = ("item", "key", "prompt_sha256")
+# Checked on their own, or no figures.
+NOT_COMPARED = ("files", "version", "rows", "exam_at", "stress_at")
+# What a damaged report raises when its page is rendered.
+RENDER_ERRORS = (
+    AttributeError,
+    IndexError,
+    KeyError,
+    TemplateError,
+    TypeError,
+    ValueError,
+    ZeroDivisionError,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locations:
+    """Current locations of a report's inputs. Without one, the path recorded in the report is used.
+
+    `results` and `stress` follow the order of the report. `weights`: also hash base and adapter.
+    """
+
+    results: Sequence[Path] = ()
+    stress: Sequence[Path] = ()
+    meadow: Path | None = None
+    exam: str | None = None
+    weights: bool = False
+
+
+@dataclass(slots=True)
+class Verification:
+    """What was checked, what could not be checked, and what does not match. A valid report has no `problems`."""
+
+    checked: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def verify(path: Path, locations: Locations) -> Verification:
+    """Verify the report at `path`, a page or its JSON.
+
+    Raises UserError if the file is not a report, or the wrong number of results is given.
+    """
+    report, page_matches = read_report(path)
+    result = Verification()
+    if report["format"] == OLDER_FORMAT:
+        result.unchecked.append(f"page and sentences not compared: written by format {OLDER_FORMAT[-1]}")
+    elif page_matches is not None:
+        result.checked.append("page against the data inside it")
+    if page_matches is False:
+        result.problems.append(
+            "the page does not show its own data: it was edited, or written by another version of this package"
+        )
+    task = str(report["exam"]["task"])
+    sides = list(report["sides"])
+    if locations.results and len(locations.results) != len(sides):
+        raise UserError(
+            f"{path}: the report has {len(sides)} results, {len(locations.results)} were given; "
+            "give all of them in the order of the report, or none"
+        )
+    runs = {}
+    for i, side in enumerate(sides):
+        given = locations.results[i] if locations.results else None
+        file = _locate_results(report, path.parent, side, given, result)
+        run = _check_side(report, side, file, task, result) if file else None
+        if run:
+            runs[side] = run
+            if locations.weights:
+                result.problems += (f"{side}: {problem}" for problem in find_changed_weights(run))
+                result.checked.append(f"{side}: SHA-256 of its weights")
+    if len(runs) == len(sides):
+        _check_figures(report, path.parent, list(runs.values()), locations, result)
+    return result
 
 
 def read_report(path: Path) -> tuple[dict[str, Any], bool | None]:
-    """The report at `path`, and whether its page is what the data inside it give (None: there is only JSON).
+    """Read a report of this format or of the one before, and compare its page with the data inside it.
 
-    Raises UserError when it is no report, one of another format, or lacks what the checks need.
+    The second value is None without such a comparison: for JSON, and for the older format. Raises UserError if
+    the file is not a report, has another format, or lacks a part.
     """
-    html = path.suffix.lower() in (".html", ".htm")
+    is_html = path.suffix.lower() in (".html", ".htm")
     content = read_text(path)
-    report = read_page(content, str(path)) if html else parse_json(content, str(path))
-    if not isinstance(report, dict) or report.get("format") != FORMAT:
-        older = isinstance(report, dict) and str(report.get("format")).startswith(FORMAT[:-1])
-        hint = "; an older one has to be made again" if older else ""
-        raise UserError(f"{path}: not an exam report of the format {FORMAT!r}{hint}")
+    report = read_page(content, str(path)) if is_html else parse_json(content, str(path))
+    stored = report.get("format") if isinstance(report, dict) else None
+    if stored not in (FORMAT, OLDER_FORMAT):
+        stated = "no format" if stored is None else f"the format {stored!r}"
+        raise UserError(
+            f"{path}: not an exam report: it has {stated}, readable are {FORMAT!r} and {OLDER_FORMAT!r}; "
+            "create the report again with `exam report`"
+        )
     try:
-        expected = page(report)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError) as error:
-        raise UserError(f"{path}: the report lacks a part or a part is of another kind ({error!r})") from None
-    _refuse_incomplete(path, report)
-    return report, expected == content if html else None
+        expected = render_page(report)
+    except RENDER_ERRORS as error:
+        raise UserError(
+            f"{path}: the report lacks a part, or a part has the wrong type ({error!r})"
+        ) from None
+    _require_complete(path, report)
+    return report, expected == content if is_html and stored == FORMAT else None
 
 
-def _refuse_incomplete(path: Path, report: dict[str, Any]) -> None:
-    """What the page does not show, or shows whatever it is, and the checks need."""
+def _require_complete(path: Path, report: dict[str, Any]) -> None:
+    """Raise UserError if a part is missing that the verification needs and rendering does not."""
     for name in ("task", "filter"):
         if not isinstance(report["exam"].get(name), str):
             raise UserError(f"{path}: exam.{name} is not a text")
     for side in report["sides"]:
         files = report["files"].get(side)
         if not isinstance(files, list) or not files:
-            raise UserError(f"{path}: names no files of {side}")
+            raise UserError(f"{path}: files.{side} is empty or not a list")
         if not all(isinstance(file[name], str) for file in files for name in ("path", "sha256")):
-            raise UserError(f"{path}: a file of {side} lacks its path or hash")
+            raise UserError(f"{path}: an entry of files.{side} lacks its path or sha256")
     if not isinstance(report.get("items"), list):
-        raise UserError(f"{path}: has no list of items")
+        raise UserError(f"{path}: items is missing or not a list")
     for entry in report["items"]:
-        _refuse_incomplete_item(path, entry, list(report["sides"]))
-    named = report.get("stress_at")
-    if not isinstance(named, list) or not all(isinstance(at, str) for at in named):
+        _require_complete_item(path, entry, list(report["sides"]))
+    stress_files = report.get("stress_at")
+    if not isinstance(stress_files, list) or not all(isinstance(file, str) for file in stress_files):
         raise UserError(f"{path}: stress_at is not a list of paths")
-    if not isinstance(report["stress"], list) or len(named) != len(report["stress"]):
-        raise UserError(f"{path}: stress_at does not name the file of every stress result")
+    if not isinstance(report["stress"], list) or len(stress_files) != len(report["stress"]):
+        raise UserError(f"{path}: stress_at does not name one file for every stress result")
     if not all(isinstance(one.get("sha256"), str) for one in report["stress"]):
-        raise UserError(f"{path}: a stress result lacks its hash")
+        raise UserError(f"{path}: an entry of stress lacks its sha256")
     for name in ("rows", "exam_at"):
         if name not in report or not isinstance(report[name], str | None):
             raise UserError(f"{path}: {name} is not a path")
 
 
-def _refuse_incomplete_item(path: Path, entry: Any, sides: list[str]) -> None:
+def _require_complete_item(path: Path, entry: Any, sides: list[str]) -> None:
     if not isinstance(entry, dict):
-        raise UserError(f"{path}: an entry of items is no object")
+        raise UserError(f"{path}: an entry of items is not an object")
     for name in ITEM_TEXTS:
         if not isinstance(entry.get(name), str):
             raise UserError(f"{path}: an entry of items lacks {name!r}")
@@ -165,193 +170,208 @@ def _refuse_incomplete_item(path: Path, entry: Any, sides: list[str]) -> None:
             raise UserError(f"{path}: item {entry['item']} lacks the answer of {side}")
 
 
-# Checked in their own way, or no figure.
-APART = ("files", "version", "rows", "exam_at", "stress_at")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
-    """Where to look instead of where the report says; None, or nothing: there."""
-
-    results: Sequence[Path] = ()  # in the report's order
-    stress: Sequence[Path] = ()  # likewise
-    meadow: Path | None = None
-    exam: str | None = None
-    weights: bool = False  # hash the model and the adapter too
-
-
-@dataclass(slots=True)
-class Finding:
-    """What was checked, what could not be, and what does not match. Empty `problems`: the report holds."""
-
-    checked: list[str] = field(default_factory=list)
-    unchecked: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-
-def verify(path: Path, places: Places) -> Finding:
-    """Check the report at `path`, a page or its JSON. Raises UserError when it is no report."""
-    report, shown = read_report(path)
-    found = Finding()
-    if shown is not None:
-        found.checked.append("page against the data inside it")
-    if shown is False:
-        found.problems.append(
-            "the page does not show what its own data say: it was edited, or is another version's"
-        )
-    task = str(report["exam"]["task"])
-    sides = list(report["sides"])
-    if places.results and len(places.results) != len(sides):
-        raise UserError(
-            f"{path}: is of {len(sides)} results, {len(places.results)} were named; name all of them, in its order"
-        )
-    runs = {}
-    for i, side in enumerate(sides):
-        named = places.results[i] if places.results else None
-        file = _results(report, path.parent, side, named, found)
-        run = _side(report, side, file, task, found) if file else None
-        if run:
-            runs[side] = run
-            if places.weights:
-                found.problems += (f"{side}: {problem}" for problem in changed_weights(run))
-                found.checked.append(f"{side}: weights hashed")
-    if len(runs) == len(sides):
-        _figures(report, path.parent, list(runs.values()), places, found)
-    return found
-
-
-def _results(
-    report: dict[str, Any], start: Path, side: str, named: Path | None, found: Finding
+def _locate_results(
+    report: dict[str, Any], start: Path, side: str, given: Path | None, result: Verification
 ) -> Path | None:
     recorded = start / report["files"][side][0]["path"]
-    if named is None and not recorded.is_file():
-        found.problems.append(
-            f"{side}: its results are not at {recorded}; name where all results are, in the report's order"
+    if given is None and not recorded.is_file():
+        result.problems.append(
+            f"{side}: no results at {recorded}; give the current location of all results, in the report's order"
         )
         return None
-    return find_results(named or recorded)
+    return find_results(given or recorded)
 
 
-def _side(report: dict[str, Any], side: str, file: Path, task: str, found: Finding) -> Run | None:
-    """One side's files, hashes and items. The run, unless it cannot be read at all."""
-    names = [Path(entry["path"]).name for entry in report["files"][side]]
-    for name, entry in zip(names, report["files"][side], strict=True):
-        at = file if name == names[0] else file.with_name(name)
-        if not at.is_file():
-            found.problems.append(f"{side}: {at} is missing")
-        elif sha256_file(at) != entry["sha256"]:
-            found.problems.append(
-                f"{side}: {at.name} is not the file that the report was made from (SHA-256)"
+def _check_side(report: dict[str, Any], side: str, file: Path, task: str, result: Verification) -> Run | None:
+    """Check one side's files, hashes and items. Returns its run, or None if it cannot be read."""
+    entries = report["files"][side]
+    names = [Path(entry["path"]).name for entry in entries]
+    for name, entry in zip(names, entries, strict=True):
+        current = file if name == names[0] else file.with_name(name)
+        if not current.is_file():
+            result.problems.append(f"{side}: {current} is missing")
+        elif sha256_file(current) != entry["sha256"]:
+            result.problems.append(
+                f"{side}: {current.name} changed: its SHA-256 differs from the one in the report"
             )
-    samples = [at for name in names[1:] if (at := file.with_name(name)).is_file()]
-    chosen = str(report["exam"]["filter"])
-    found.problems += (
-        f"{side}: {problem}" for problem in changed_items(report["items"], side, samples, chosen)
-    )
-    found.checked.append(f"{side}: {len(names)} files and {len(report['items'])} items by SHA-256")
+    samples = [current for name in names[1:] if (current := file.with_name(name)).is_file()]
+    changed = find_changed_items(report["items"], side, samples, str(report["exam"]["filter"]))
+    result.problems += (f"{side}: {problem}" for problem in changed)
+    result.checked.append(f"{side}: {len(names)} files and {len(report['items'])} items by SHA-256")
     try:
         run = read_run(file, task)
-        found.problems += (f"{side}: {problem}" for problem in changed_samples(run))
+        result.problems += (f"{side}: {problem}" for problem in changed_samples(run))
     except UserError as error:
-        found.problems.append(f"{side}: {error}")
+        result.problems.append(f"{side}: {error}")
         return None
-    found.checked.append(f"{side}: lm-eval's own hashes of items, prompts and keys")
+    result.checked.append(f"{side}: lm-eval's own hashes of items, prompts and keys")
     return run
 
 
-def _figures(report: dict[str, Any], start: Path, runs: list[Run], places: Places, found: Finding) -> None:
+def find_changed_items(
+    items: Sequence[dict[str, Any]], side: str, samples: Sequence[Path], filter_name: str
+) -> Iterator[str]:
+    """Compare a report's items with the logged samples: missing, duplicate, new or changed ones, one line each.
+
+    Also works on samples too damaged to be scored. lm-eval can log an item once per filter; a report holds
+    those of `filter_name`.
+    """
+    reported = {entry["item"]: entry for entry in items}
+    for item, times in Counter(entry["item"] for entry in items).items():
+        if times > 1:
+            yield f"item {item} is in the report {times} times"
+    seen: Counter[str] = Counter()
+    for file in samples:
+        try:
+            for line, record in records(file):
+                item = _item_id(record)
+                if item is None:
+                    yield f"{file.name} line {line}: not a logged sample"
+                    continue
+                if record.get("filter", filter_name) != filter_name:
+                    continue
+                seen[item] += 1
+                if item not in reported:
+                    yield f"item {item} is not in the report"
+                elif sha256_json(record) != reported[item]["answers"][side]["sample_sha256"]:
+                    yield f"item {item}: {_describe_change(record, reported[item])}"
+        except UserError as error:
+            yield str(error)
+    for item, times in seen.items():
+        if times > 1:
+            yield f"item {item} is in the samples {times} times"
+    for item in reported:
+        if item not in seen:
+            yield f"item {item} is missing in the samples"
+
+
+def _item_id(record: Any) -> str | None:
+    doc = record.get("doc") if isinstance(record, dict) else None
+    return str(doc["item_id"]) if isinstance(doc, dict) and "item_id" in doc else None
+
+
+def _describe_change(record: dict[str, Any], reported: dict[str, Any]) -> str:
+    try:
+        doc = record["doc"]
+        key = doc["letters"][int(doc["gold"])]
+        prompt_sha256 = sha256_bytes(record["arguments"]["gen_args_0"]["arg_0"].encode())
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError):
+        return "its sample is damaged"
+    if key != reported["key"]:
+        return f"its key is {key} in the samples, {reported['key']} in the report"
+    if {prompt_sha256, record.get("prompt_hash")} != {reported["prompt_sha256"]}:
+        return "its prompt differs from the one in the report"
+    return "its sample differs from the one in the report"
+
+
+def find_changed_weights(run: Run) -> Iterator[str]:
+    """Hash base and adapter of a run again and compare, one line per difference. Skips hub ids without a hash."""
+    for name, recorded in ((run.base, run.base_sha256), (run.adapter, run.adapter_sha256)):
+        if name is None or recorded is None:
+            continue
+        directory = Path(name).expanduser()
+        if not directory.is_dir():
+            yield f"{directory}: no such directory, so its weights cannot be hashed"
+            continue
+        try:
+            current = weights_sha256(directory)
+        except UserError as error:
+            yield str(error)
+            continue
+        if current != recorded:
+            yield f"{directory}: the SHA-256 of its weights is {current[:12]}, the run recorded {recorded[:12]}"
+
+
+def _check_figures(
+    report: dict[str, Any], start: Path, runs: list[Run], locations: Locations, result: Verification
+) -> None:
     try:
         compared = family(runs)
-        covered = _overlap(report, start, compared.first, places)
-        unscored = _left_out(report, start, compared.first, places, found)
-        tried = _stress(report, start, compared.runs, places, found)
-        again = figures(compared, overlap=covered, unscored=unscored, stress=tried)
+        covered = _overlap(report, start, compared.first, locations)
+        account = _item_account(report, start, compared.first, locations, result)
+        matches = _check_stress(report, start, compared.runs, locations, result)
+        computed = report_figures(compared, overlap=covered, account=account, stress=matches)
     except UserError as error:
-        found.problems.append(f"the figures cannot be computed again: {error}")
+        result.problems.append(f"the figures cannot be recomputed: {error}")
         return
-    apart = APART if unscored or not report["left_out"] else (*APART, "left_out")
-    stated = {name: value for name, value in report.items() if name not in apart}
-    computed = {name: value for name, value in again.items() if name not in apart}
-    found.problems += differences(stated, computed)
-    found.checked.append("every figure, computed again from the samples")
+    ignored = NOT_COMPARED if account or not report["left_out"] else (*NOT_COMPARED, "left_out")
+    reported = {name: value for name, value in report.items() if name not in ignored}
+    computed = {name: value for name, value in computed.items() if name not in ignored}
+    if report["format"] == OLDER_FORMAT:
+        reported, computed = _without_sentences(reported), _without_sentences(computed)
+    result.problems += find_differences(reported, computed)
+    result.checked.append("every figure, recomputed from the samples")
 
 
-def _overlap(report: dict[str, Any], start: Path, run: Run, places: Places) -> Overlap | None:
+def _without_sentences(figures: dict[str, Any]) -> dict[str, Any]:
+    """Remove the sentences, which differ between formats, and keep every figure, id and hash."""
+    kept = _without(figures, "format", "limits", "not_tested")
+    kept["comparisons"] = [_without(one, "sentence", "notes") for one in figures["comparisons"]]
+    if account := kept.get("left_out"):
+        kept["left_out"] = _without(account, "reasons", "warnings") | {
+            "excluded": [_without(entry, "reason") for entry in account["excluded"]]
+        }
+    return kept
+
+
+def _without(value: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {key: one for key, one in value.items() if key not in names}
+
+
+def _overlap(report: dict[str, Any], start: Path, run: Run, locations: Locations) -> Overlap | None:
     if not report["contamination"]:
         return None
-    rows = places.meadow or start / (report["rows"] or "unnamed")
+    rows = locations.meadow or start / (report["rows"] or "unnamed")
     if not rows.exists():
-        raise UserError(f"the tuning data are not at {rows}; say where they are with --meadow PATH")
-    return overlap(run, rows, _exam(report, start, places))
+        raise UserError(f"no training data at {rows}; pass their location with --meadow PATH")
+    return overlap(run, rows, _exam_location(report, start, locations))
 
 
-def _left_out(
-    report: dict[str, Any], start: Path, run: Run, places: Places, found: Finding
-) -> ExcludedItems | None:
-    """Needs the exam's files, which whoever checks a report need not have."""
+def _item_account(
+    report: dict[str, Any], start: Path, run: Run, locations: Locations, result: Verification
+) -> ItemAccount | None:
+    """Account for the exam's items again; None without the exam's files, which a verification can do without."""
     if not report["left_out"]:
         return None
     try:
-        place, exam = exam_asked(run, _exam(report, start, places))
+        location, exam = exam_asked(run, _exam_location(report, start, locations))
     except UserError as error:
-        found.unchecked.append(f"which items of the exam have no score ({error})")
+        result.unchecked.append(f"which items of the exam have no score ({error})")
         return None
-    return excluded(run, exam, place)
+    return account_for_items(run, exam, location)
 
 
-def _stress(
-    report: dict[str, Any], start: Path, runs: Mapping[str, Run], places: Places, found: Finding
-) -> tuple[Stressed, ...]:
-    """The stress results that the report was made from, as they are now, with what is wrong in themselves."""
-    recorded = [start / at for at in report["stress_at"]]
-    if places.stress and len(places.stress) != len(recorded):
-        raise UserError(f"the report is of {len(recorded)} stress results, {len(places.stress)} were named")
-    tried = stressed(places.stress or recorded, runs)
+def _check_stress(
+    report: dict[str, Any], start: Path, runs: Mapping[str, Run], locations: Locations, result: Verification
+) -> tuple[MatchedStress, ...]:
+    """Read the stress results of the report again and check each of them."""
+    recorded = [start / file for file in report["stress_at"]]
+    if locations.stress and len(locations.stress) != len(recorded):
+        raise UserError(
+            f"the report has {len(recorded)} stress results, {len(locations.stress)} were given with --stress; "
+            "give all of them, or none"
+        )
+    matches = match_stress_results(locations.stress or recorded, runs)
     try:
-        _, exam = exam_asked(next(iter(runs.values())), _exam(report, start, places))
+        _, exam = exam_asked(next(iter(runs.values())), _exam_location(report, start, locations))
     except UserError:
         exam = None
-    for one, stated in zip(tried, report["stress"], strict=True):
-        if sha256_file(one.file) != stated["sha256"]:
-            found.problems.append(
-                f"stress: {one.file.name} is not the file that the report was made from (SHA-256)"
-            )
-        found.problems += (f"stress: {problem}" for problem in problems(one.stress, one.stated, exam))
-        found.checked.append(
-            f"stress: {one.file.name} by SHA-256, its figures from its scores"
+    for match, stored in zip(matches, report["stress"], strict=True):
+        name = match.file.name
+        if sha256_file(match.file) != stored["sha256"]:
+            result.problems.append(f"stress: {name} changed: its SHA-256 differs from the one in the report")
+        problems = find_problems(match.stress, match.stored_figures, exam)
+        result.problems += (f"stress: {problem}" for problem in problems)
+        result.checked.append(
+            f"stress: {name} by SHA-256, its figures from its scores"
             + (", its items, keys and prompts from the exam" if exam else "")
         )
         if exam is None:
-            found.unchecked.append(
-                "stress: items, keys and prompts (the exam was not found; --exam names it)"
+            result.unchecked.append(
+                f"stress: items, keys and prompts of {name} (exam not found; pass it with --exam)"
             )
-    return tried
+    return matches
 
 
-def _exam(report: dict[str, Any], start: Path, places: Places) -> str | None:
-    return places.exam or (str(start / report["exam_at"]) if report["exam_at"] else None)
-
-
-def differences(stated: Any, computed: Any, where: str = "") -> Iterator[str]:
-    """Every leaf on which two JSON values differ; numbers may differ in their last bits."""
-    if isinstance(stated, dict) and isinstance(computed, dict):
-        for name in {**stated, **computed}:
-            inner = f"{where}.{name}".lstrip(".")
-            if name not in stated or name not in computed:
-                yield f"{inner}: only in {'the report' if name in stated else 'what the samples give'}"
-            else:
-                yield from differences(stated[name], computed[name], inner)
-    elif isinstance(stated, list) and isinstance(computed, list):
-        if len(stated) != len(computed):
-            yield f"{where}: the report has {len(stated)} entries, the samples give {len(computed)}"
-            return
-        for i, (one, other) in enumerate(zip(stated, computed, strict=True)):
-            yield from differences(one, other, f"{where}[{i}]")
-    elif not _same(stated, computed):
-        yield f"{where}: the report says {stated!r}, the samples give {computed!r}"
-
-
-def _same(stated: Any, computed: Any) -> bool:
-    if isinstance(stated, float) and isinstance(computed, float):
-        return isclose(stated, computed, rel_tol=1e-9, abs_tol=1e-12)
-    return type(stated) is type(computed) and bool(stated == computed)
+def _exam_location(report: dict[str, Any], start: Path, locations: Locations) -> str | None:
+    return locations.exam or (str(start / report["exam_at"]) if report["exam_at"] else None)

@@ -1,4 +1,4 @@
-"""`exam report`: a page for people and the same as JSON, with the hash of every file they were made from."""
+"""Write a report as an HTML page and as JSON, with the SHA-256 of every file it was computed from."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from medalpaca_data.exams.exam import Exam
 from ..contamination_split import exam_asked, overlap
 from ..results import Run, read_run, refuse_changed
 from ..runs import family
-from ..stress.figures import problems
-from .figures import excluded, figures, stressed
-from .page import page
+from ..stress.figures import find_problems
+from .figures import account_for_items, match_stress_results, report_figures
+from .page import render_page
 
 
-def make(
+def write_report(
     results: Sequence[Path],
     out: Path,
     *,
@@ -29,39 +29,39 @@ def make(
     exam: str | None,
     stress: Sequence[Path] = (),
 ) -> tuple[Path, Path]:
-    """Write the page of one model, or of several against the first, to `out`, the JSON beside it; return both.
+    """Write the page of one model, or of several compared with the first, to `out`, and the JSON beside it.
 
-    Raises CheckFailed when the runs may not be compared, their samples are not those that were logged, or a stress
-    result is of another exam or model, or its figures are not what its scores give.
+    Returns both paths. Raises CheckFailed if the runs cannot be compared, logged samples were changed, a stress
+    result belongs to another exam or model, or the figures of a stress result do not match its scores.
     """
     if out.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"{out}: name a .html file; the JSON is written beside it")
+        raise UserError(f"--out {out}: name a .html file; the JSON is written beside it")
     runs = [read_run(path, task) for path in results]
     for run in runs:
         refuse_changed(run)
-    found = family(runs)
-    place, asked = _exam(found.first, exam)
-    covered = overlap(found.first, meadow, exam) if meadow else None
-    unscored = excluded(found.first, asked, place) if asked else None
-    tried = stressed(stress, found.runs)
-    for one in tried:
-        if wrong := next(problems(one.stress, one.stated, asked), None):
-            raise CheckFailed(f"{one.file}: {wrong}")
-    report = figures(found, overlap=covered, unscored=unscored, stress=tried) | {
+    compared = family(runs)
+    exam_location, loaded_exam = _find_exam(compared.first, exam)
+    covered = overlap(compared.first, meadow, exam) if meadow else None
+    account = account_for_items(compared.first, loaded_exam, exam_location) if loaded_exam else None
+    matches = match_stress_results(stress, compared.runs)
+    for match in matches:
+        if problem := next(find_problems(match.stress, match.stored_figures, loaded_exam), None):
+            raise CheckFailed(f"{match.file}: {problem}; run `exam stress` again")
+    report = report_figures(compared, overlap=covered, account=account, stress=matches) | {
         "version": version("medalpaca-evalharness"),
-        "files": {name: file_list(run, out.parent) for name, run in found.runs.items()},
-        "stress_at": [relative(one.file, out.parent) for one in tried],
-        "rows": relative(covered.rows, out.parent) if covered else None,
-        "exam_at": relative(Path(place).expanduser(), out.parent) if place else None,
+        "files": {name: hashed_files(run, out.parent) for name, run in compared.runs.items()},
+        "stress_at": [relative_path(match.file, out.parent) for match in matches],
+        "rows": relative_path(covered.rows, out.parent) if covered else None,
+        "exam_at": relative_path(Path(exam_location).expanduser(), out.parent) if exam_location else None,
     }
     data = out.with_suffix(".json")
     write_json(data, report)
-    write_text(out, page(report))
+    write_text(out, render_page(report))
     return out, data
 
 
-def _exam(run: Run, named: str | None) -> tuple[str | None, Exam | None]:
-    """The exam and where it is; nothing when nobody named it and it is not where the run found it."""
+def _find_exam(run: Run, named: str | None) -> tuple[str | None, Exam | None]:
+    """Return the exam and its location; neither if `named` is None and the run's own exam path is gone."""
     try:
         return exam_asked(run, named)
     except UserError:
@@ -70,14 +70,16 @@ def _exam(run: Run, named: str | None) -> tuple[str | None, Exam | None]:
         return None, None
 
 
-def file_list(run: Run, start: Path) -> list[dict[str, Any]]:
-    """The results file and the samples, relative to `start`, each with its SHA-256."""
-    return [{"path": relative(file, start), "sha256": sha256_file(file)} for file in (run.file, *run.samples)]
+def hashed_files(run: Run, start: Path) -> list[dict[str, Any]]:
+    """Return the results file and the samples with their paths relative to `start` and their SHA-256."""
+    files = (run.file, *run.samples)
+    return [{"path": relative_path(file, start), "sha256": sha256_file(file)} for file in files]
 
 
-def relative(path: Path, start: Path) -> str:
-    """From the report to `path`, so that both can be moved together."""
+def relative_path(path: Path, start: Path) -> str:
+    """Return `path` relative to `start`, so that report and results can be moved together."""
     try:
         return Path(os.path.relpath(path.resolve(), start.resolve())).as_posix()
-    except ValueError:  # another drive on Windows
+    except ValueError:
+        # On Windows, a path on another drive has no relative form.
         return path.resolve().as_posix()

@@ -1,1 +1,1 @@
-"""One exam asked in other ways, and what of a score holds."""
+"""Measure the robustness of an exam score under perturbations of the exam."""

@@ -1,6 +1,6 @@
-"""The figures of a stress run, from what the options scored: pure functions, no model and no exam needed.
+"""Compute the figures of a stress result from its scores, and check a stored result against them.
 
-Whether a stress result is what it says: its figures computed again, and with the exam at hand, what was asked.
+Pure functions: no model is loaded, and the exam is optional.
 """
 
 from __future__ import annotations
@@ -15,24 +15,27 @@ from medalpaca_data.exams.exam import Exam
 from ..statistics import mcnemar_exact
 from .option_order import (
     Mean,
-    Orders,
+    OrderFigures,
     Share,
-    gap,
-    moved,
-    orders,
-    paired,
-    rights,
-    robust,
+    correct_per_variant,
+    gap_with_derivatives,
+    is_robust,
+    order_figures,
+    paired_difference,
     share_of,
-    with_interval,
+    with_jackknife_interval,
+    with_several_orders,
 )
-from .perturbations import Perturbed, perturbed, stress_id
-from .result import NONE_OF_THE_ABOVE, OPTIONS_ONLY, PUBLISHED, QUESTION_ONLY, SIDES, Scored, Stress
+from .perturbations import PerturbedItem, perturb, stress_id
+from .result import NONE_OF_THE_ABOVE, OPTIONS_ONLY, PUBLISHED, QUESTION_ONLY, SIDES, ScoredItem, StressRun
 
 
 @dataclass(frozen=True, slots=True)
-class Drop:
-    """The same items as published and perturbed. `drop`: published less perturbed; `p`: exact McNemar."""
+class AccuracyDrop:
+    """Accuracy on the same items as published and perturbed.
+
+    `drop` is published minus perturbed; `p` is the p-value of the exact McNemar test.
+    """
 
     published: Share
     perturbed: Share
@@ -42,18 +45,18 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class SideFigures:
-    """All figures of one model. None: no item could be asked so."""
+    """All figures of one model. A figure is None if no item has the perturbation."""
 
     published: Share
-    orders: Orders | None
-    none_of_the_above: Drop | None
+    orders: OrderFigures | None
+    none_of_the_above: AccuracyDrop | None
     options_only: Share | None
     question_only: Share | None
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """Tuned less base. Robust accuracy with items won and lost and exact McNemar p; the gap with its interval."""
+class SideDifference:
+    """Tuned minus base: robust accuracy, items gained (`fixed`) and lost (`broken`), exact McNemar p, and gap."""
 
     robust: Mean
     fixed: int
@@ -63,137 +66,159 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """Of one run: by side, and where there are two, the difference in what all orders show."""
+class StressFigures:
+    """Figures per model, and the difference between the two models if there are two."""
 
     sides: dict[str, SideFigures]
-    difference: Difference | None
+    difference: SideDifference | None
 
     def as_json(self) -> dict[str, Any]:
-        """Lists for tuples, as it will be read back."""
-        found: dict[str, Any] = _listed(asdict(self))
-        return found
+        """Return the figures as read back from a JSON file, with lists for tuples."""
+        value: dict[str, Any] = _lists_for_tuples(asdict(self))
+        return value
 
 
-def stress_figures(stress: Stress) -> Figures:
-    """Every figure of the run."""
+def stress_figures(stress: StressRun) -> StressFigures:
+    """Compute every figure of a stress result."""
     sides = {side: side_figures(stress.items, side) for side in stress.sides}
-    return Figures(sides, difference(stress.items) if tuple(sides) == SIDES else None)
+    return StressFigures(sides, side_difference(stress.items) if tuple(sides) == SIDES else None)
 
 
-def side_figures(items: Sequence[Scored], side: str) -> SideFigures:
-    """Every figure of one side's answers."""
+def side_figures(items: Sequence[ScoredItem], side: str) -> SideFigures:
+    """Compute every figure of one model."""
     return SideFigures(
-        published=share_of(items, lambda item: rights(item, side, PUBLISHED)[0]),
-        orders=orders(items, side),
-        none_of_the_above=nota_drop(items, side),
+        published=share_of(items, lambda item: correct_per_variant(item, side, PUBLISHED)[0]),
+        orders=order_figures(items, side),
+        none_of_the_above=none_of_the_above_drop(items, side),
         options_only=accuracy(items, side, OPTIONS_ONLY),
         question_only=accuracy(items, side, QUESTION_ONLY),
     )
 
 
-def accuracy(items: Sequence[Scored], side: str, perturbation: str) -> Share | None:
-    """The share right when asked in that way, of the items that were."""
-    asked = [item for item in items if rights(item, side, perturbation)]
-    return share_of(asked, lambda item: rights(item, side, perturbation)[0]) if asked else None
-
-
-def nota_drop(items: Sequence[Scored], side: str) -> Drop | None:
-    """How much is lost when the right option reads "None of the above" instead.
-
-    Who reasons from the question can still exclude the others; who recognises the familiar answer cannot. The test
-    is that of Med-HALT (Pal, A. et al. (2023), CoNLL) and of Bedi et al. (2025, above), who saw 9 to 38 points lost.
-    """
-    asked = [item for item in items if rights(item, side, NONE_OF_THE_ABOVE)]
-    published, perturbed = accuracy(asked, side, PUBLISHED), accuracy(asked, side, NONE_OF_THE_ABOVE)
-    if published is None or perturbed is None:
+def accuracy(items: Sequence[ScoredItem], side: str, perturbation: str) -> Share | None:
+    """Return the accuracy under one perturbation, over the items that have it."""
+    perturbed = [item for item in items if correct_per_variant(item, side, perturbation)]
+    if not perturbed:
         return None
-    pairs = [(rights(item, side, PUBLISHED)[0], rights(item, side, NONE_OF_THE_ABOVE)[0]) for item in asked]
-    won, lost = pairs.count((False, True)), pairs.count((True, False))
-    return Drop(published, perturbed, paired(len(asked), lost, won), mcnemar_exact(won, lost))
+    return share_of(perturbed, lambda item: correct_per_variant(item, side, perturbation)[0])
 
 
-def difference(items: Sequence[Scored]) -> Difference | None:
-    """What tuning changed in robust accuracy and in the memorisation gap; None where no item has several orders."""
-    several = moved(items)
+def none_of_the_above_drop(items: Sequence[ScoredItem], side: str) -> AccuracyDrop | None:
+    """Return the accuracy lost when "None of the above" replaces the text of the correct option.
+
+    A model that reasons from the question can still exclude the other options; a model that recognises the
+    familiar answer cannot. The test is that of Med-HALT (Pal, A. et al. (2023), CoNLL) and of Bedi, S. et al.
+    (2025), JAMA Network Open 8(8):e2526021, who measured a loss of 9 to 38 points.
+    """
+    perturbed = [item for item in items if correct_per_variant(item, side, NONE_OF_THE_ABOVE)]
+    before, after = accuracy(perturbed, side, PUBLISHED), accuracy(perturbed, side, NONE_OF_THE_ABOVE)
+    if before is None or after is None:
+        return None
+    pairs = [
+        (
+            correct_per_variant(item, side, PUBLISHED)[0],
+            correct_per_variant(item, side, NONE_OF_THE_ABOVE)[0],
+        )
+        for item in perturbed
+    ]
+    gained, lost = pairs.count((False, True)), pairs.count((True, False))
+    drop = paired_difference(len(perturbed), lost, gained)
+    return AccuracyDrop(before, after, drop, mcnemar_exact(gained, lost))
+
+
+def side_difference(items: Sequence[ScoredItem]) -> SideDifference | None:
+    """Return tuned minus base in robust accuracy and memorisation gap; None if no item has several orders."""
+    several = with_several_orders(items)
     if not several:
         return None
     base, tuned = SIDES
-    pairs = [(robust(item, base), robust(item, tuned)) for item in several]
+    pairs = [(is_robust(item, base), is_robust(item, tuned)) for item in several]
     fixed, broken = pairs.count((False, True)), pairs.count((True, False))
-    gaps = [gap(items, side) for side in SIDES]
+    base_gap, tuned_gap = (gap_with_derivatives(items, side) for side in SIDES)
     change = None
-    if gaps[0] is not None and gaps[1] is not None:
-        moves = [gaps[1].moves[name] - move for name, move in gaps[0].moves.items()]
-        change = with_interval(gaps[0].n, gaps[1].value - gaps[0].value, moves, widest=2.0)
-    return Difference(
-        paired(len(several), fixed, broken), fixed, broken, mcnemar_exact(fixed, broken), change
+    if base_gap is not None and tuned_gap is not None:
+        derivatives = [tuned_gap.derivatives[item] - value for item, value in base_gap.derivatives.items()]
+        change = with_jackknife_interval(base_gap.n, tuned_gap.value - base_gap.value, derivatives, limit=2.0)
+    return SideDifference(
+        robust=paired_difference(len(several), fixed, broken),
+        fixed=fixed,
+        broken=broken,
+        p=mcnemar_exact(fixed, broken),
+        memorisation_gap=change,
     )
 
 
-def _listed(value: Any) -> Any:
+def _lists_for_tuples(value: Any) -> Any:
     match value:
         case dict():
-            return {key: _listed(one) for key, one in value.items()}
+            return {key: _lists_for_tuples(one) for key, one in value.items()}
         case list() | tuple():
-            return [_listed(one) for one in value]
+            return [_lists_for_tuples(one) for one in value]
     return value
 
 
-def problems(stress: Stress, stated: Mapping[str, Any], exam: Exam | None = None) -> Iterator[str]:
-    """What does not match, one line each. `stated` are the figures as they stand in the file.
+def find_problems(
+    stress: StressRun, stored_figures: Mapping[str, Any], exam: Exam | None = None
+) -> Iterator[str]:
+    """Check a stress result, one line per mismatch: the stored figures against those computed from its scores.
 
-    With `exam`, items, keys, orders and the hashes of all that was shown are checked as well.
+    With `exam`, also check items, keys, option orders, and the hashes of all prompts and options.
     """
-    yield from differing(stress_figures(stress).as_json(), stated, "figures")
+    yield from find_differences(dict(stored_figures), stress_figures(stress).as_json(), "figures")
     if exam is not None:
-        yield from _asked(stress, exam)
+        yield from _find_exam_problems(stress, exam)
 
 
-def differing(found: Any, stated: Any, where: str) -> Iterator[str]:
-    """Where two JSON values differ; numbers by more than rounding."""
-    match found, stated:
-        case dict(), dict():
-            for name in sorted(found.keys() | stated.keys()):
-                yield from differing(found.get(name), stated.get(name), f"{where}.{name}")
-        case list(), list() if len(found) == len(stated):
-            for index, pair in enumerate(zip(found, stated, strict=True)):
-                yield from differing(*pair, f"{where}[{index}]")
-        case (bool(), _) | (_, bool()):
-            if found is not stated:
-                yield f"{where} is {stated}, the scores give {found}"
-        case (int() | float(), int() | float()):
-            if not isclose(found, stated, abs_tol=1e-9):
-                yield f"{where} is {stated}, the scores give {found}"
-        case (dict() | list(), _) | (_, dict() | list()):
-            yield f"{where} is not what the scores give: a part is missing, added or of another kind"
-        case _ if found != stated:
-            yield f"{where} is {stated}, the scores give {found}"
+def find_differences(stored: Any, computed: Any, path: str = "") -> Iterator[str]:
+    """Compare two JSON values, one line per differing leaf. Floats may differ in their last bits."""
+    if isinstance(stored, dict) and isinstance(computed, dict):
+        for name in {**stored, **computed}:
+            inner = f"{path}.{name}".lstrip(".")
+            if name not in stored:
+                yield f"{inner}: missing in the file, but recomputed"
+            elif name not in computed:
+                yield f"{inner}: in the file, but not recomputed"
+            else:
+                yield from find_differences(stored[name], computed[name], inner)
+    elif isinstance(stored, list) and isinstance(computed, list):
+        if len(stored) != len(computed):
+            yield f"{path}: {len(stored)} entries in the file, {len(computed)} recomputed"
+            return
+        for i, (one, other) in enumerate(zip(stored, computed, strict=True)):
+            yield from find_differences(one, other, f"{path}[{i}]")
+    elif not _is_equal(stored, computed):
+        yield f"{path}: {stored!r} in the file, {computed!r} recomputed"
 
 
-def _asked(stress: Stress, exam: Exam) -> Iterator[str]:
+def _is_equal(stored: Any, computed: Any) -> bool:
+    if isinstance(stored, float) and isinstance(computed, float):
+        return isclose(stored, computed, rel_tol=1e-9, abs_tol=1e-12)
+    return type(stored) is type(computed) and bool(stored == computed)
+
+
+def _find_exam_problems(stress: StressRun, exam: Exam) -> Iterator[str]:
     if exam.sha256 != stress.exam_sha256:
-        yield f"the exam is {exam.sha256[:12]}, asked was {stress.exam_sha256[:12]}"
+        yield f"the exam is {exam.sha256[:12]}, the result holds {stress.exam_sha256[:12]}"
         return
     if stress.stress_id != stress_id(stress.scoring):
-        yield f"this version perturbs as {stress_id(stress.scoring)}, the result is of {stress.stress_id}"
+        yield f"stress_id is {stress.stress_id}, this version perturbs as {stress_id(stress.scoring)}"
         return
     if stress.exam_items != len(exam.items):
-        yield f"the exam has {len(exam.items)} items, the result says {stress.exam_items}"
-    asked = exam.items[: len(stress.items)]
-    if [scored.item for scored in stress.items] != [item.id for item in asked]:
-        yield f"the items are not the first {len(stress.items)} of the exam, in its order"
+        yield f"exam_items is {stress.exam_items}, the exam has {len(exam.items)} items"
+    expected = exam.items[: len(stress.items)]
+    if [scored.item for scored in stress.items] != [item.id for item in expected]:
+        yield f"items are not the first {len(stress.items)} items of the exam, in its order"
         return
-    for item, scored in zip(asked, stress.items, strict=True):
-        if _of(perturbed(item, stress.scoring)) != _seen(scored):
-            yield f"item {scored.item}: key, orders or texts are not what the exam gives"
+    for item, scored in zip(expected, stress.items, strict=True):
+        if _expected_item(perturb(item, stress.scoring)) != _stored_item(scored):
+            yield f"item {scored.item}: key, orders or texts differ from the exam"
 
 
-def _of(found: Perturbed) -> tuple[Any, ...]:
-    variants = tuple((variant.perturbation, variant.order) for variant in found.variants)
-    return found.key, found.fixed, variants, found.asked_sha256
+def _expected_item(item: PerturbedItem) -> tuple[Any, ...]:
+    variants = tuple((variant.perturbation, variant.order) for variant in item.variants)
+    return item.key, item.fixed, variants, item.prompts_sha256
 
 
-def _seen(scored: Scored) -> tuple[Any, ...]:
-    variants = tuple((variant.perturbation, variant.order) for variant in scored.variants)
-    return scored.key, scored.fixed, variants, scored.asked_sha256
+def _stored_item(item: ScoredItem) -> tuple[Any, ...]:
+    variants = tuple((variant.perturbation, variant.order) for variant in item.variants)
+    return item.key, item.fixed, variants, item.asked_sha256

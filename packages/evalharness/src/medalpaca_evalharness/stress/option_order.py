@@ -1,9 +1,4 @@
-"""What one side chose on an item in each of its variants, and whether that was right.
-
-A share of items and a mean over items, each with its interval.
-
-What the cyclic orders of the options show: robustness, consistency, position bias and the memorisation gap.
-"""
+"""Figures from the cyclic orders of the options: robustness, consistency, position bias and memorisation gap."""
 
 from __future__ import annotations
 
@@ -17,47 +12,48 @@ from medalpaca_data.exams.item import LETTERS
 
 from ..scoring import largest
 from ..statistics import CONFIDENCE, Interval, Stratum, paired_bootstrap, wilson
-from .result import ORDER, PUBLISHED, Scored
+from .result import ORDER, PUBLISHED, ScoredItem
 
 
-def rights(item: Scored, side: str, perturbation: str) -> list[bool]:
-    """Whether the item was right, once for each variant of that kind."""
+def correct_per_variant(item: ScoredItem, side: str, perturbation: str) -> list[bool]:
+    """Return whether the model is correct, once for each variant of the item with that perturbation."""
     return [
-        variant.order[_position(scores)] == item.key
+        variant.order[_chosen_position(scores)] == item.key
         for variant, scores in zip(item.variants, item.scores[side], strict=True)
         if variant.perturbation == perturbation
     ]
 
 
-def chosen_in_orders(item: Scored, side: str) -> list[tuple[int, int]]:
-    """(position, published index) of what was chosen in each order, the published one first."""
+def choices_in_orders(item: ScoredItem, side: str) -> list[tuple[int, int]]:
+    """Return the chosen option in each order, the published one first, as (position, published index)."""
     return [
-        ((position := _position(scores)), variant.order[position])
+        ((position := _chosen_position(scores)), variant.order[position])
         for variant, scores in zip(item.variants, item.scores[side], strict=True)
         if variant.perturbation in (PUBLISHED, ORDER)
     ]
 
 
-def robust(item: Scored, side: str) -> bool:
-    """Whether it was right in every order."""
-    return all(option == item.key for _, option in chosen_in_orders(item, side))
+def is_robust(item: ScoredItem, side: str) -> bool:
+    """Return whether the model is correct in every order."""
+    return all(option == item.key for _, option in choices_in_orders(item, side))
 
 
-def _position(scores: Sequence[float]) -> int:
-    position = largest(scores)  # as the tasks choose: the first of equals
+def _chosen_position(scores: Sequence[float]) -> int:
+    # As the tasks choose: the first of equal scores.
+    position = largest(scores)
     if position is None:
         raise ValueError("a score is not a number")
     return position
 
 
-def moved(items: Sequence[Scored]) -> list[Scored]:
-    """The items that were asked in several orders."""
+def with_several_orders(items: Sequence[ScoredItem]) -> list[ScoredItem]:
+    """Return the items that were scored in several orders."""
     return [item for item in items if any(variant.perturbation == ORDER for variant in item.variants)]
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """`count` of `n` items, with 95 % Wilson interval; `chance` is what drawing each answer blindly gives."""
+    """`count` of `n` items with 95 % Wilson interval; `chance` is the expected share of random answers."""
 
     n: int
     count: int
@@ -68,7 +64,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """A mean over `n` items as a share of 1, with 95 % interval."""
+    """Mean over `n` items, as a share of 1, with 95 % interval."""
 
     n: int
     value: float
@@ -76,202 +72,218 @@ class Mean:
 
 
 def mean(values: Sequence[float]) -> Mean:
-    """Mean of one value per item, with the normal interval of Miller, E. (2024), arXiv 2411.00640, section 2.
+    """Return the mean of one value per item, with the normal interval of Miller, E. (2024), arXiv 2411.00640.
 
-    The variance has n - 1 in it; of one item nothing is known, and its interval is everything, 0 to 1.
+    See section 2 there. The variance is divided by n - 1; a single item has no variance, and its interval is 0 to 1.
     """
     n, value = len(values), fmean(values)
     if n == 1:
         return Mean(n, value, Interval(0.0, 1.0))
     error = sqrt(sum((one - value) ** 2 for one in values) / (n - 1) / n)
-    return Mean(n, value, _around(value, error, 0.0, 1.0))
+    return Mean(n, value, _normal_interval(value, error, 0.0, 1.0))
 
 
-def with_interval(n: int, value: float, moves: Iterable[float], widest: float = 1.0) -> Mean:
-    """A figure whose derivatives by the weight of each item are `moves`; it lies between `widest` and its negative."""
-    return Mean(n, value, _around(value, sqrt(sum(move * move for move in moves)), -widest, widest))
+def with_jackknife_interval(n: int, value: float, derivatives: Iterable[float], limit: float = 1.0) -> Mean:
+    """Return a figure with the interval from its derivatives by the weight of each item, within +/- `limit`."""
+    error = sqrt(sum(derivative * derivative for derivative in derivatives))
+    return Mean(n, value, _normal_interval(value, error, -limit, limit))
 
 
-def _around(value: float, error: float, lowest: float, highest: float) -> Interval:
+def _normal_interval(value: float, error: float, lowest: float, highest: float) -> Interval:
     margin = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * error
     return Interval(max(lowest, value - margin), min(highest, value + margin))
 
 
-def paired(n: int, gained: int, lost: int) -> Mean:
-    """Of `n` pairs, the share gained less the share lost, with the bootstrap interval of `exam compare`."""
+def paired_difference(n: int, gained: int, lost: int) -> Mean:
+    """Return (gained - lost) / n over `n` pairs, with the bootstrap interval of `exam compare`."""
     return Mean(n, (gained - lost) / n, paired_bootstrap([Stratum(n, gained, lost)]))
 
 
 def share_of(
-    items: Sequence[Scored],
-    holds: Callable[[Scored], bool],
-    chance: Callable[[Scored], float] = lambda item: 1 / item.options,
+    items: Sequence[ScoredItem],
+    condition: Callable[[ScoredItem], bool],
+    chance: Callable[[ScoredItem], float] = lambda item: 1 / item.options,
 ) -> Share:
-    """The share of items of which `holds` is true; `chance` is how probable that is by drawing blindly."""
-    n, count = len(items), sum(map(holds, items))
+    """Return the share of items that fulfil `condition`; `chance` is its probability under random answers."""
+    n, count = len(items), sum(map(condition, items))
     return Share(n, count, count / n, wilson(count, n), fmean(map(chance, items)))
 
 
 @dataclass(frozen=True, slots=True)
 class PositionBias:
-    """See `position_bias`. `letters`: how often each was chosen, and how often without a preference."""
+    """Result of `position_bias`.
+
+    `guessing`: expected index of random answers, for as many choices. `favoured`: the letter chosen most beyond
+    its expected count. `letters`: how often each letter was chosen, and the count expected without preference.
+    """
 
     index: float
-    guessing: float  # about what a model shows that draws its answers blindly, as often as this one was asked
-    favoured: str  # the letter chosen most beyond its share
+    guessing: float
+    favoured: str
     letters: dict[str, tuple[int, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
-    """The items that were asked in several orders; `asked` counts item and order, the published one included."""
+class OrderFigures:
+    """Figures of the `n` items with several orders.
+
+    `asked` counts pairs of item and order, the published order included. `every_order` is the accuracy over all
+    orders, with each item counted once.
+    """
 
     n: int
     asked: int
     published: Share
-    every_order: Mean  # accuracy over all orders, each item counted once
+    every_order: Mean
     robust: Share
     consistent: Share
     position_bias: PositionBias | None
     memorisation_gap: Mean | None
 
 
-def orders(items: Sequence[Scored], side: str) -> Orders | None:
-    """What the cyclic orders of the options show.
+def order_figures(items: Sequence[ScoredItem], side: str) -> OrderFigures | None:
+    """Compute the figures of the cyclic orders; None if no item has several orders.
 
-    Each option that may move stands once at each free position, so what an answer owes to the option and what it
-    owes to the position come apart (Zheng, C. et al. (2024), "Large Language Models Are Not Robust Multiple Choice
-    Selectors", ICLR). Robust accuracy: the share of items right in all orders. Consistency: the share in which the
-    same option, right or wrong, was chosen in all. Both after ReMedQA's all-variants accuracy and consistency.
-    A model that answers by position alone is robust on no item, one that picks an option for good on 1/k of them.
+    Each option that can move is once at each free position, which separates the effect of the option from that
+    of the position (Zheng, C. et al. (2024), "Large Language Models Are Not Robust Multiple Choice Selectors",
+    ICLR). Robust accuracy: share of items correct in all orders. Consistency: share of items with the same chosen
+    option, correct or wrong, in all orders. Both follow all-variants accuracy and consistency of ReMedQA. A model
+    that answers by position alone is robust on no item; one that always picks a fixed option, on 1/k of them.
     """
-    several = moved(items)
+    several = with_several_orders(items)
     if not several:
         return None
-    found = {item.item: chosen_in_orders(item, side) for item in several}
-    right = [fmean(option == item.key for _, option in found[item.item]) for item in several]
-    return Orders(
+    choices = {item.item: choices_in_orders(item, side) for item in several}
+    accuracies = [fmean(option == item.key for _, option in choices[item.item]) for item in several]
+    return OrderFigures(
         n=len(several),
-        asked=sum(map(len, found.values())),
-        published=share_of(several, lambda item: found[item.item][0][1] == item.key),
-        every_order=mean(right),
+        asked=sum(map(len, choices.values())),
+        published=share_of(several, lambda item: choices[item.item][0][1] == item.key),
+        every_order=mean(accuracies),
         robust=share_of(
             several,
-            lambda item: robust(item, side),
-            chance=lambda item: item.options ** -len(found[item.item]),
+            lambda item: is_robust(item, side),
+            chance=lambda item: item.options ** -len(choices[item.item]),
         ),
         consistent=share_of(
             several,
-            lambda item: len({option for _, option in found[item.item]}) == 1,
-            chance=lambda item: item.options ** (1 - len(found[item.item])),
+            lambda item: len({option for _, option in choices[item.item]}) == 1,
+            chance=lambda item: item.options ** (1 - len(choices[item.item])),
         ),
         position_bias=position_bias(items, side),
         memorisation_gap=memorisation_gap(items, side),
     )
 
 
-def position_bias(items: Sequence[Scored], side: str) -> PositionBias | None:
-    """How far answers follow the position instead of the option: 0 not at all, 1 always the same letter.
+def position_bias(items: Sequence[ScoredItem], side: str) -> PositionBias | None:
+    """Measure how far answers depend on the position of an option: 0 not at all, 1 always the same letter.
 
-    Over all orders, an item with m options that move and c choices among them gives every free position c / m
-    choices if position plays no part. The index is the total variation distance between choices seen and choices
-    so expected, summed over items, divided by what it would be with all choices at one position:
+    Over all orders, an item with m movable options and c choices among them gives every free position c / m
+    choices if position has no effect. The index is the total variation distance between observed and expected
+    choices, summed over items, divided by its value with all choices at one position:
 
-        sum over positions |seen - expected| / 2  /  sum over items c (1 - 1/m)
+        sum over positions |observed - expected| / 2  /  sum over items c (1 - 1/m)
 
-    The distance of the choices' shares from equality is the bias that Zheng et al. (2024, above) describe; that it
-    is divided by its largest value, so that exams with 4 and with 9 options can be told on one scale, is ours.
-    Guessing gives more than 0 in a small exam: `guessing` is the sum of the half-normal means of |seen - expected|.
-    None when every choice was of an option that stays in place.
+    The distance of the choices' shares from equality is the bias of Zheng et al. (2024, cited in `order_figures`).
+    The division by its largest value is an addition of this package, so that exams with 4 and with 9 options
+    share one scale. Random answers give more than 0 in a small exam: `guessing` is the sum of the half-normal
+    means of |observed - expected|. Returns None if every choice is an option that keeps its position.
     """
-    seen: Counter[int] = Counter()
+    observed: Counter[int] = Counter()
     expected: defaultdict[int, float] = defaultdict(float)
     variance: defaultdict[int, float] = defaultdict(float)
     largest_distance = 0.0
-    for item in moved(items):
+    for item in with_several_orders(items):
         free = [position for position in range(item.options) if position not in item.fixed]
-        choices = [position for position, _ in chosen_in_orders(item, side) if position in free]
-        each = 1 / len(free)
-        seen.update(choices)
+        choices = [position for position, _ in choices_in_orders(item, side) if position in free]
+        share = 1 / len(free)
+        observed.update(choices)
         for position in free:
-            expected[position] += len(choices) * each
-            variance[position] += len(choices) * each * (1 - each)
-        largest_distance += len(choices) * (1 - each)
+            expected[position] += len(choices) * share
+            variance[position] += len(choices) * share * (1 - share)
+        largest_distance += len(choices) * (1 - share)
     if not largest_distance:
         return None
-    distance = sum(abs(seen[position] - expected[position]) for position in expected) / 2
+    distance = sum(abs(observed[position] - expected[position]) for position in expected) / 2
     by_chance = sum(sqrt(2 * variance[position] / pi) for position in expected) / 2
-    favoured = max(sorted(expected), key=lambda position: seen[position] - expected[position])
+    favoured = max(sorted(expected), key=lambda position: observed[position] - expected[position])
     return PositionBias(
         index=distance / largest_distance,
         guessing=min(1.0, by_chance / largest_distance),
         favoured=LETTERS[favoured],
-        letters={LETTERS[at]: (seen[at], expected[at]) for at in sorted(expected)},
+        letters={
+            LETTERS[position]: (observed[position], expected[position]) for position in sorted(expected)
+        },
     )
 
 
-def memorisation_gap(items: Sequence[Scored], side: str) -> Mean | None:
-    """Accuracy in the published order less accuracy in the other orders of like items with the key at the same place.
+def memorisation_gap(items: Sequence[ScoredItem], side: str) -> Mean | None:
+    """Return accuracy in the published order minus accuracy in other orders of comparable items.
 
-    Who knows the answer finds it in any order; who remembers the published item ("the answer is C") finds it in
-    the published one only. That an exam's perturbed form is answered worse than its published one is the sign of
-    memory in Bedi, S. et al. (2025), JAMA Network Open 8(8):e2526021, and in ReMedQA. Taken plainly, the difference
-    would also count a preference for a letter that is often the key; so the other orders are standardised to the
-    published positions of the keys and to the numbers of options:
+    A model that knows the answer finds it in any order; a model that memorised the published item ("the answer is
+    C") finds it in the published order only. Lower accuracy on perturbed items is the sign of memorisation in
+    Bedi, S. et al. (2025), JAMA Network Open 8(8):e2526021, and in ReMedQA. The plain difference would also count
+    a preference for a letter that is often the key. Therefore the other orders are standardised to the published
+    positions of the keys and to the numbers of options:
 
-        gap = mean over items i of ( right_i  -  A(kind of i, position of i's key as published) )
-        A(kind, j) = share right among all other orders of items of that kind in which the key stands at position j
+        gap = mean over items i of ( correct_i  -  A(kind of i, position of i's key as published) )
+        A(kind, j) = accuracy over all other orders of items of that kind with the key at position j
 
-    where items are of one kind that have as many options with the same places fixed. 1 for a model that recalls
-    published letters alone, 0 for one that always takes one letter or that is right in every order. Items without
-    another to be compared with are left out (n says how many remain).
-    Interval: normal, with the variance from the gap's derivatives by each item (the infinitesimal jackknife;
-    Efron, B. (1982), "The Jackknife, the Bootstrap and Other Resampling Plans", SIAM, chapter 6).
+    Items of one kind have the same number of options and the same fixed positions. The gap is 1 for a model that
+    recalls published letters alone, and 0 for a model that always takes one letter or is correct in every order.
+    Items without a comparable item are left out; n is the number of the others. Interval: normal, with the
+    variance from the gap's derivatives by the weight of each item (infinitesimal jackknife; Efron, B. (1982),
+    "The Jackknife, the Bootstrap and Other Resampling Plans", SIAM, chapter 6).
     """
-    found = gap(items, side)
-    return None if found is None else with_interval(found.n, found.value, found.moves.values())
+    gap = gap_with_derivatives(items, side)
+    return None if gap is None else with_jackknife_interval(gap.n, gap.value, gap.derivatives.values())
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
-    """`moves`: the gap's derivative by the weight of each item, which is 1."""
+class GapWithDerivatives:
+    """Memorisation gap and its derivative by the weight of each item, at weight 1."""
 
     n: int
     value: float
-    moves: dict[str, float]
+    derivatives: dict[str, float]
 
 
-def gap(items: Sequence[Scored], side: str) -> Gap | None:
-    """The memorisation gap and what each item adds to it."""
-    several = [item for item in moved(items) if item.key not in item.fixed]
-    others = {item.item: _others(item, side) for item in several}
-    asked = Counter(place for found in others.values() for place, _ in found)
-    right = Counter(place for found in others.values() for place, correct in found if correct)
-    share = {place: right[place] / n for place, n in asked.items()}
-    taken = [item for item in several if _place(item, item.key) in asked]
-    if not taken:
+def gap_with_derivatives(items: Sequence[ScoredItem], side: str) -> GapWithDerivatives | None:
+    """Compute the memorisation gap and its derivatives; see `memorisation_gap`."""
+    several = [item for item in with_several_orders(items) if item.key not in item.fixed]
+    others = {item.item: _in_other_orders(item, side) for item in several}
+    total = Counter(position for outcomes in others.values() for position, _ in outcomes)
+    correct = Counter(position for outcomes in others.values() for position, hit in outcomes if hit)
+    accuracy = {position: correct[position] / n for position, n in total.items()}
+    comparable = [item for item in several if _key_position(item, item.key) in total]
+    if not comparable:
         return None
-    n, keys = len(taken), Counter(_place(item, item.key) for item in taken)
-    own = {item.item: rights(item, side, PUBLISHED)[0] - share[_place(item, item.key)] for item in taken}
-    value = fmean(own.values())
-    moves = {}
-    for name, found in others.items():
-        by_others = sum(keys[at] / asked[at] * (correct - share[at]) for at, correct in found)
-        moves[name] = (own.get(name, value) - value - by_others) / n
-    return Gap(n, value, moves)
+    n, keys = len(comparable), Counter(_key_position(item, item.key) for item in comparable)
+    differences = {
+        item.item: correct_per_variant(item, side, PUBLISHED)[0] - accuracy[_key_position(item, item.key)]
+        for item in comparable
+    }
+    value = fmean(differences.values())
+    derivatives = {}
+    for name, outcomes in others.items():
+        by_others = sum(
+            keys[position] / total[position] * (hit - accuracy[position]) for position, hit in outcomes
+        )
+        derivatives[name] = (differences.get(name, value) - value - by_others) / n
+    return GapWithDerivatives(n, value, derivatives)
 
 
-Place = tuple[int, tuple[int, ...], int]
+# Number of options, fixed positions, position of the key.
+KeyPosition = tuple[int, tuple[int, ...], int]
 
 
-def _place(item: Scored, position: int) -> Place:
-    """The item's kind, and a position in it."""
+def _key_position(item: ScoredItem, position: int) -> KeyPosition:
     return item.options, item.fixed, position
 
 
-def _others(item: Scored, side: str) -> list[tuple[Place, bool]]:
-    """(place of the key, whether it was chosen) in each order but the published one."""
-    found = rights(item, side, ORDER)
+def _in_other_orders(item: ScoredItem, side: str) -> list[tuple[KeyPosition, bool]]:
+    """Return the key's position, and whether it was chosen, in each order except the published one."""
+    hits = correct_per_variant(item, side, ORDER)
     orders = [variant.order for variant in item.variants if variant.perturbation == ORDER]
-    places = [_place(item, order.index(item.key)) for order in orders]
-    return list(zip(places, found, strict=True))
+    positions = [_key_position(item, order.index(item.key)) for order in orders]
+    return list(zip(positions, hits, strict=True))

@@ -1,6 +1,6 @@
-"""An exam item asked in other ways: its options in every cyclic order, without its key, without its question.
+"""Perturb an exam item: its options in every cyclic order, without the correct option, without the question.
 
-Knows no model. What an item cannot be turned into is said with the reason.
+No model is involved. A perturbation that an item does not allow is returned with its reason.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from medalpaca_data.core.prompt import render
 from medalpaca_data.exams.item import Item
 from medalpaca_data.exams.prompts import LETTER_INSTRUCTION, ExamPrompt, Scoring, exam_prompt
 
-from .result import NONE_OF_THE_ABOVE, OPTIONS_ONLY, ORDER, PUBLISHED, QUESTION_ONLY, LeftOut, Variant
+from .result import NONE_OF_THE_ABOVE, OPTIONS_ONLY, ORDER, PUBLISHED, QUESTION_ONLY, ExcludedVariant, Variant
 
-NOTA = "None of the above"
+NONE_OF_THE_ABOVE_TEXT = "None of the above"
 NAMES_LETTERS = "names options by letter or number"
 NO_OPTIONS_SHOWN = "options are not shown when their texts are scored"
 
-# Options that speak of the others as a whole: they keep their place.
+# Options that refer to the others as a whole, such as "all of the above": they keep their position.
 _SOME = r"(?:all|none|any|both|neither|either|each|some|several|two|more than one)"
 _OPTIONS = r"(?:other )?(?:options?|choices?|answers?|alternatives?)"
 _OTHERS = rf"(?:above|these|those|them|foregoing|following|others|{_OPTIONS})"
@@ -30,7 +30,8 @@ _COLLECTIVE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _ABOVE = re.compile(r"\b(?:above|foregoing)\b", re.IGNORECASE)
-# Options that name others, which in another order would be others: "A and C", "(a) & (b) only", "Both AB".
+# Options that name others by letter. In another order, the letters would belong to other options.
+# Examples: "A and C", "(a) & (b) only", "Both AB".
 _LETTER = r"\(?[A-Z]\b\)?\.?"
 _LETTERS = re.compile(
     rf"\W*(?:(?:both|all|only|either|neither|none|not)\W+)*{_LETTER}"
@@ -38,104 +39,107 @@ _LETTERS = re.compile(
     r"|both\s+[A-Z]{2,3}\W*",
     re.IGNORECASE,
 )
-# In a sentence, a letter is one only where it is said to be.
+# Within a sentence, a letter counts only after a word such as "option".
 _NAMED = re.compile(r"\b(?i:options?|choices?|answers?|alternatives?)\s+\(?(?:[A-Z]|\d)\b(?!['.%-]\w)")
 
 
 @dataclass(frozen=True, slots=True)
-class Perturbed:
-    """An item in all its variants, each with what is asked; and what it could not be turned into."""
+class PerturbedItem:
+    """Exam item in all its variants.
+
+    `fixed` are the positions whose option keeps its place. `prompts` has one entry per variant, with the
+    prompt and its options. `excluded` are the perturbations that the item does not allow.
+    """
 
     item: Item
     scoring: Scoring
     key: int
-    fixed: tuple[int, ...]  # positions whose option stays
+    fixed: tuple[int, ...]
     variants: tuple[Variant, ...]
-    asked: tuple[ExamPrompt, ...]
-    left_out: tuple[LeftOut, ...]
+    prompts: tuple[ExamPrompt, ...]
+    excluded: tuple[ExcludedVariant, ...]
 
     @property
-    def asked_sha256(self) -> str:
-        """Of all prompts and choices."""
-        return sha256_json([[asked.prompt, asked.choices] for asked in self.asked])
+    def prompts_sha256(self) -> str:
+        return sha256_json([[prompt.prompt, prompt.choices] for prompt in self.prompts])
 
 
-def perturbed(item: Item, scoring: Scoring) -> Perturbed:
-    """The variants of `item`: as published, in every other cyclic order, and each other perturbation once.
+def perturb(item: Item, scoring: Scoring) -> PerturbedItem:
+    """Return the variants of `item`: as published, in every other cyclic order, and each other perturbation once.
 
-    Orders rotate the options that may move through the positions that are free, so that each stands at each once.
-    "None of the above" takes the place of the key, wherever that is, so that nothing else changes. Scored by text, an
-    item has neither orders nor a question only: its options are not shown, so that nothing can be turned or left out.
+    Orders rotate the movable options through the free positions, so that each option is once at each of them.
+    "None of the above" replaces the text of the correct option at its position, and nothing else changes. If
+    options are scored by text, the prompt does not show them; then there are no orders and no question-only variant.
     """
     letters, texts = list(item.options), list(item.options.values())
-    same = tuple(range(len(texts)))
-    fixed = tuple(at for at in same if _COLLECTIVE.fullmatch(texts[at]))
+    published_order = tuple(range(len(texts)))
+    fixed = tuple(position for position in published_order if _COLLECTIVE.fullmatch(texts[position]))
     key = letters.index(item.answer)
-    variants, asked = [Variant(PUBLISHED, same)], [exam_prompt(item, scoring)]
+    variants, prompts = [Variant(PUBLISHED, published_order)], [exam_prompt(item, scoring)]
     reasons = {
-        ORDER: _why_not_orders(item, fixed, scoring),
-        NONE_OF_THE_ABOVE: _why_not_nota(item, fixed),
+        ORDER: _reason_against_orders(item, fixed, scoring),
+        NONE_OF_THE_ABOVE: _reason_against_none_of_the_above(item, fixed),
         OPTIONS_ONLY: None,
         QUESTION_ONLY: NO_OPTIONS_SHOWN if scoring == "text" else None,
     }
     if not reasons[ORDER]:
-        for order in orders(len(texts), fixed):
-            options = {letter: texts[at] for letter, at in zip(letters, order, strict=True)}
+        for order in cyclic_orders(len(texts), fixed):
+            options = {letter: texts[index] for letter, index in zip(letters, order, strict=True)}
             variants.append(Variant(ORDER, order))
-            asked.append(exam_prompt(replace(item, options=options), scoring))
-    made: dict[str, Callable[[], ExamPrompt]] = {
-        NONE_OF_THE_ABOVE: lambda: exam_prompt(
-            replace(item, options={**item.options, item.answer: NOTA}), scoring
-        ),
+            prompts.append(exam_prompt(replace(item, options=options), scoring))
+    without_key = {**item.options, item.answer: NONE_OF_THE_ABOVE_TEXT}
+    makers: dict[str, Callable[[], ExamPrompt]] = {
+        NONE_OF_THE_ABOVE: lambda: exam_prompt(replace(item, options=without_key), scoring),
         OPTIONS_ONLY: lambda: exam_prompt(replace(item, question=""), scoring),
         QUESTION_ONLY: lambda: ExamPrompt(render(LETTER_INSTRUCTION, item.question), tuple(letters)),
     }
-    for name, make in made.items():
+    for name, make_prompt in makers.items():
         if not reasons[name]:
-            variants.append(Variant(name, same))
-            asked.append(make())
-    left_out = tuple(LeftOut(item.id, name, reason) for name, reason in reasons.items() if reason)
-    return Perturbed(item, scoring, key, fixed, tuple(variants), tuple(asked), left_out)
+            variants.append(Variant(name, published_order))
+            prompts.append(make_prompt())
+    excluded = tuple(ExcludedVariant(item.id, name, reason) for name, reason in reasons.items() if reason)
+    return PerturbedItem(item, scoring, key, fixed, tuple(variants), tuple(prompts), excluded)
 
 
-def orders(options: int, fixed: Collection[int] = ()) -> list[tuple[int, ...]]:
-    """All cyclic orders but the published one; `order[p]` is the published index of the option at position p."""
-    free = [at for at in range(options) if at not in fixed]
-    found = []
-    for turn in range(1, len(free)):
+def cyclic_orders(options: int, fixed: Collection[int] = ()) -> list[tuple[int, ...]]:
+    """Return all cyclic orders except the published one; `order[p]` is the published index of the option at p."""
+    free = [position for position in range(options) if position not in fixed]
+    orders = []
+    for shift in range(1, len(free)):
         order = list(range(options))
-        for place, at in enumerate(free):
-            order[at] = free[(place + turn) % len(free)]
-        found.append(tuple(order))
-    return found
+        for i, position in enumerate(free):
+            order[position] = free[(i + shift) % len(free)]
+        orders.append(tuple(order))
+    return orders
 
 
 def stress_id(scoring: Scoring) -> str:
-    """Names the perturbing itself: results with different ids are not comparable."""
+    """Return an id of the perturbation rules. Results with different ids are not comparable."""
     options = {"A": "{a}", "B": "{b}", "C": "{c}", "D": "{d}"}
     examples = [
-        perturbed(Item(id="", question="{question}", options=shown, answer="A"), scoring)
-        for shown in (options, {**options, "D": NOTA})
+        perturb(Item(id="", question="{question}", options=shown, answer="A"), scoring)
+        for shown in (options, {**options, "D": NONE_OF_THE_ABOVE_TEXT})
     ]
-    told = [[list(one.fixed), [v.order for v in one.variants], one.asked_sha256] for one in examples]
-    return f"stress-{scoring}-{sha256_json(told)[:12]}"
+    rules = [[list(one.fixed), [v.order for v in one.variants], one.prompts_sha256] for one in examples]
+    return f"stress-{scoring}-{sha256_json(rules)[:12]}"
 
 
-def _why_not_orders(item: Item, fixed: Collection[int], scoring: Scoring) -> str | None:
+# The reasons below are stored in stress.json.
+def _reason_against_orders(item: Item, fixed: Collection[int], scoring: Scoring) -> str | None:
     if scoring == "text":
         return NO_OPTIONS_SHOWN
     texts = list(item.options.values())
-    free = [at for at in range(len(texts)) if at not in fixed]
+    free = [position for position in range(len(texts)) if position not in fixed]
     if _names_letters(item):
         return NAMES_LETTERS
     if len(free) < 2:
         return "fewer than two options can move"
-    if any(at < free[-1] and _ABOVE.search(texts[at]) for at in fixed):
+    if any(position < free[-1] and _ABOVE.search(texts[position]) for position in fixed):
         return "an option speaks of those above it, and others stand below"
     return None
 
 
-def _why_not_nota(item: Item, fixed: Collection[int]) -> str | None:
+def _reason_against_none_of_the_above(item: Item, fixed: Collection[int]) -> str | None:
     if _names_letters(item):
         return NAMES_LETTERS
     if fixed:

@@ -1,6 +1,6 @@
-"""`stress.json`: what every option scored under every perturbation of every item, and what was asked of whom.
+"""Read and write `stress.json`: the score of every option of every item under every perturbation.
 
-The figures (`stress_figures`) are functions of what stands here, so that they can be computed again without a model.
+`stress_figures` computes all figures from these scores, so that they can be recomputed without a model.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from medalpaca_data.exams.item import LETTERS
 from medalpaca_data.exams.prompts import Scoring
 
 FORMAT = "medalpaca exam stress 1"
-NAME = "stress.json"
+FILE_NAME = "stress.json"
 SIDES = ("base", "tuned")
 
-# Perturbations. The item as published comes first; an order is one more order of its options.
+# Perturbations. The published item comes first; "order" is another order of its options.
 PUBLISHED, ORDER, NONE_OF_THE_ABOVE = "published", "order", "none_of_the_above"
 OPTIONS_ONLY, QUESTION_ONLY = "options_only", "question_only"
 PERTURBATIONS = (PUBLISHED, ORDER, NONE_OF_THE_ABOVE, OPTIONS_ONLY, QUESTION_ONLY)
@@ -29,23 +29,24 @@ PERTURBATIONS = (PUBLISHED, ORDER, NONE_OF_THE_ABOVE, OPTIONS_ONLY, QUESTION_ONL
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way in which an item was asked. `order[p]` is the published index of the option at position p."""
+    """Variant of an item. `order[p]` is the published index of the option at position p."""
 
     perturbation: str
     order: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
-    """One item. `scores[side][v][p]`: what the option at position p of variant v scored.
+class ScoredItem:
+    """Item with the scores of its options: `scores[side][v][p]` of the option at position p of variant v.
 
-    By letter that is a log-likelihood in nats, by text one per character of the option. `fixed` are positions whose
-    option stays where it is in every order. `asked_sha256` is of all prompts and choices, in the variants' order.
+    A score is a log-likelihood in nats; with scoring by text, divided by the number of characters of the option.
+    `key` is the published index of the correct option. `fixed` are the positions whose option keeps its place in
+    every order. `asked_sha256` is the hash of all prompts and options, in the order of the variants.
     """
 
     item: str
     step: int | None
-    key: int  # index of the right option, as published
+    key: int
     fixed: tuple[int, ...]
     asked_sha256: str
     variants: tuple[Variant, ...]
@@ -53,13 +54,13 @@ class Scored:
 
     @property
     def options(self) -> int:
-        """How many options the item has."""
+        """Number of options."""
         return len(self.variants[0].order)
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """An item that one perturbation cannot be made of, or makes no sense for."""
+class ExcludedVariant:
+    """Perturbation that an item does not allow, with the reason."""
 
     item: str
     perturbation: str
@@ -68,9 +69,9 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One model. Names as given; a hub id that was not in the cache has no hash."""
+    """Evaluated model. `model` is a display name. A hub id that was not in the cache has no hash."""
 
-    model: str  # for people
+    model: str
     base: str | None
     base_sha256: str | None
     adapter: str | None
@@ -79,57 +80,65 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stress:
-    """A whole run. `sides` has "base", or "base" and "tuned", and every item has scores of exactly these."""
+class StressRun:
+    """Result of `exam stress`.
+
+    `sides` has "base", or "base" and "tuned", and every item has scores of exactly these. `exam_items` is the
+    number of scorable items in the exam; with --limit, `items` are fewer. `prompt_id` names the prompt of the
+    published items, `stress_id` the perturbation rules; figures with different ids are not comparable.
+    """
 
     version: str
     exam: str
     exam_sha256: str
-    exam_items: int  # scorable ones, of which `items` are fewer with --limit
+    exam_items: int
     scoring: Scoring
-    prompt_id: str  # of the items as published
-    stress_id: str  # of the perturbations: with another one, figures are not comparable
+    prompt_id: str
+    stress_id: str
     sides: Mapping[str, Side]
-    left_out: tuple[LeftOut, ...]
-    items: tuple[Scored, ...]
+    excluded: tuple[ExcludedVariant, ...]
+    items: tuple[ScoredItem, ...]
 
     @property
     def limited(self) -> bool:
-        """Whether only a part of the exam was asked."""
+        """Whether the result covers only a part of the exam."""
         return len(self.items) < self.exam_items
 
 
-def write_stress(path: Path, stress: Stress, figures: Mapping[str, Any]) -> None:
-    """Write the run and its figures, all or nothing; one line per item."""
+def write_stress(path: Path, stress: StressRun, figures: Mapping[str, Any]) -> None:
+    """Write the result and its figures atomically, with one line per item."""
     head = asdict(stress)
     items = [json.dumps(item, ensure_ascii=False) for item in head.pop("items")]
-    left_out = [json.dumps(entry, ensure_ascii=False) for entry in head.pop("left_out")]
-    told = json.dumps({"format": FORMAT} | head | {"figures": figures}, indent=2, ensure_ascii=False)
-    write_text(path, told[:-2] + _listed("left_out", left_out) + _listed("items", items) + "\n}\n")
+    excluded = [json.dumps(entry, ensure_ascii=False) for entry in head.pop("excluded")]
+    rest = json.dumps({"format": FORMAT} | head | {"figures": figures}, indent=2, ensure_ascii=False)
+    write_text(path, rest[:-2] + _json_list("left_out", excluded) + _json_list("items", items) + "\n}\n")
 
 
-def _listed(name: str, lines: Sequence[str]) -> str:
+def _json_list(name: str, lines: Sequence[str]) -> str:
     return f',\n  "{name}": [' + ",".join(f"\n    {line}" for line in lines) + "\n  ]"
 
 
-def read_stress(path: Path) -> tuple[Stress, dict[str, Any]]:
-    """The run at `path`, `stress.json` or the directory that holds it, and the figures as they stand in it.
+def read_stress(path: Path) -> tuple[StressRun, dict[str, Any]]:
+    """Read a result from `stress.json`, or from the directory that contains it, with the figures stored in it.
 
-    Raises UserError when it is something else, or a part is missing or of another kind.
+    Raises UserError if the file has another format, or a part is missing or has the wrong type.
     """
-    file = path / NAME if path.is_dir() else path
+    file = path / FILE_NAME if path.is_dir() else path
     value = read_json(file)
     if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise UserError(f"{file}: not a result of `exam stress` in the format {FORMAT!r}")
+        raise UserError(
+            f"{file}: not a result of `exam stress` in the format {FORMAT!r}; pass a stress.json, or the directory "
+            "that contains it"
+        )
     try:
-        stress = Stress(
+        stress = StressRun(
             **{name: _text(value[name]) for name in ("version", "exam", "exam_sha256")},
             **{name: _text(value[name]) for name in ("prompt_id", "stress_id")},
             scoring=value["scoring"],
-            exam_items=_whole(value["exam_items"]),
+            exam_items=_integer(value["exam_items"]),
             sides={name: _side(side) for name, side in value["sides"].items()},
-            left_out=tuple(
-                LeftOut(*(_text(entry[name]) for name in ("item", "perturbation", "reason")))
+            excluded=tuple(
+                ExcludedVariant(*(_text(entry[name]) for name in ("item", "perturbation", "reason")))
                 for entry in value["left_out"]
             ),
             items=tuple(map(_scored, value["items"])),
@@ -137,18 +146,20 @@ def read_stress(path: Path) -> tuple[Stress, dict[str, Any]]:
         figures = dict(value["figures"])
         _check(stress)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise UserError(f"{file}: a part is missing or of another kind ({error!r})") from None
+        raise UserError(
+            f"{file}: a part is missing or has the wrong type ({error!r}); run `exam stress` again"
+        ) from None
     return stress, figures
 
 
-def _check(stress: Stress) -> None:
-    """Raises ValueError for a run that nothing can be computed from."""
+def _check(stress: StressRun) -> None:
+    """Raise ValueError if no figures can be computed from the result."""
     if tuple(stress.sides) not in (SIDES[:1], SIDES):
         raise ValueError(f"sides {', '.join(stress.sides)}")
     if stress.scoring not in get_args(Scoring):
         raise ValueError(f"scoring {stress.scoring!r}")
     if not stress.items or len({scored.item for scored in stress.items}) < len(stress.items):
-        raise ValueError("no items, or one of them twice")
+        raise ValueError("no items, or an item twice")
     for scored in stress.items:
         k = scored.options
         if not 0 <= scored.key < k <= len(LETTERS) or k < 2 or not set(scored.fixed) <= set(range(k)):
@@ -158,7 +169,7 @@ def _check(stress: Stress) -> None:
         if names[0] != PUBLISHED or not set(names) <= set(PERTURBATIONS) or len(set(once)) < len(once):
             raise ValueError(f"{scored.item}: variants {', '.join(names)}")
         if any(sorted(variant.order) != list(range(k)) for variant in scored.variants):
-            raise ValueError(f"{scored.item}: an order that is none of {k} options")
+            raise ValueError(f"{scored.item}: an order is not a permutation of {k} options")
         if tuple(scored.scores) != tuple(stress.sides):
             raise ValueError(f"{scored.item}: scores of {', '.join(scored.scores)}")
         for rows in scored.scores.values():
@@ -168,15 +179,16 @@ def _check(stress: Stress) -> None:
                 raise ValueError(f"{scored.item}: not {k} numbers for each of {len(names)} variants")
 
 
-def _scored(value: Mapping[str, Any]) -> Scored:
-    return Scored(
+def _scored(value: Mapping[str, Any]) -> ScoredItem:
+    return ScoredItem(
         item=_text(value["item"]),
-        step=None if value["step"] is None else _whole(value["step"]),
-        key=_whole(value["key"]),
-        fixed=tuple(map(_whole, value["fixed"])),
+        step=None if value["step"] is None else _integer(value["step"]),
+        key=_integer(value["key"]),
+        fixed=tuple(map(_integer, value["fixed"])),
         asked_sha256=_text(value["asked_sha256"]),
         variants=tuple(
-            Variant(_text(one["perturbation"]), tuple(map(_whole, one["order"]))) for one in value["variants"]
+            Variant(_text(one["perturbation"]), tuple(map(_integer, one["order"])))
+            for one in value["variants"]
         ),
         scores={
             side: tuple(tuple(map(_number, row)) for row in rows) for side, rows in value["scores"].items()
@@ -195,17 +207,17 @@ def _side(value: Mapping[str, Any]) -> Side:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{value!r} is not a text")
     return value
 
 
-def _whole(value: Any) -> int:
+def _integer(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{value!r} is no whole number")
+        raise TypeError(f"{value!r} is not an integer")
     return value
 
 
 def _number(value: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{value!r} is no number")
+        raise TypeError(f"{value!r} is not a number")
     return float(value)

@@ -1,11 +1,6 @@
-"""`exam stress`: one exam asked as published and perturbed, of base and tuned, all variants of an item in one tree.
+"""Run `exam stress`: score an exam as published and perturbed, with the base model and the tuned model.
 
-An item's variants share their question, so that an order more costs its options only (`likelihood`). What is done
-stands in `partial-SIDE.jsonl` and is not asked again; `stress.json` appears when everything is done.
-
-What a stress run has done so far, so that it goes on there after a kill. One line per item.
-
-What is seen while an exam is asked: a bar with rate and time left in a terminal, a line now and then in a log.
+All variants of an item share one prefix tree (`model.likelihood`), so that another order only costs its options.
 """
 
 from __future__ import annotations
@@ -35,117 +30,126 @@ from ..model_identity import Examined, examined, with_base
 from ..preflight import refuse_unfit
 from ..task_list import TASKS
 from .figures import stress_figures
-from .perturbations import Perturbed, perturbed, stress_id
-from .result import NAME, Scored, Side, Stress, write_stress
+from .perturbations import PerturbedItem, perturb, stress_id
+from .result import FILE_NAME, ScoredItem, Side, StressRun, write_stress
 
 Scores = tuple[tuple[float, ...], ...]
+# Called with side, number of finished items, total number of items.
+OnProgress = Callable[[str, int, int], None]
 
-
-class Journal:
-    """The items that one model has answered. `key` names the model and the way of asking.
-
-    Raises UserError when the file at `path` is another model's.
-    """
-
-    def __init__(self, path: Path, key: str) -> None:
-        self._path = path
-        self._done: dict[str, Scores] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        whole = self._whole_lines()
-        if whole and whole[0] != {"key": key}:
-            raise UserError(
-                f"{path}: belongs to an unfinished run of another model or with other settings; finish that one, "
-                "remove the file, or give another --out"
-            )
-        if not whole:
-            path.write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
-        for line in whole[1:]:
-            self._done[line["asked"]] = tuple(map(tuple, line["scores"]))
-
-    def _whole_lines(self) -> list[dict[str, Any]]:
-        """The lines of the file; what a kill left of a last one is cut off."""
-        if not self._path.exists():
-            return []
-        content = self._path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            self._path.write_bytes(whole)
-        try:
-            return [dict(json.loads(line)) for line in whole.splitlines()]
-        except (ValueError, TypeError):
-            raise UserError(
-                f"{self._path}: not the journal of a stress run; remove it or give another --out"
-            ) from None
-
-    def get(self, asked: str) -> Scores | None:
-        """The scores of the item whose prompts and choices have the hash `asked`, if it was answered."""
-        return self._done.get(asked)
-
-    def add(self, found: Mapping[str, Scores]) -> None:
-        """Write down answered items, by the hash of what was asked."""
-        with self._path.open("a", encoding="utf-8") as file:
-            for asked, scores in found.items():
-                file.write(json.dumps({"asked": asked, "scores": scores}) + "\n")
-        self._done |= found
-
-    def remove(self) -> None:
-        """When its run stands elsewhere, whole."""
-        self._path.unlink()
-
-
-Tell = Callable[[str, int, int], None]  # side, items done, of how many
-
-CHARACTERS = 4  # in a token of English, about
-BATCHES, DEFAULT_BATCH = 8, 1024  # of tokens, between two lines of the journal
+# Average characters in a token of English text, to size the batches.
+CHARACTERS_PER_TOKEN = 4
+# Model batches between two writes to the file of partial scores.
+BATCHES_PER_SAVE = 8
+DEFAULT_TOKENS_PER_BATCH = 1024
+# Seconds between two progress lines if the output is not a terminal.
+LOG_INTERVAL = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """What is asked of whom. `tuned`: an adapter of `base`, or a model of its own; None when `base` is an adapter,
-    whose base is then found, or when the base is asked alone."""
+class StressConfig:
+    """Settings of `exam stress`.
+
+    `base` is a model directory, a hub id, or an adapter, whose base is then found. `tuned` is an adapter of
+    `base` or another model; None scores `base` alone, or an adapter and its base. `scoring` None selects the
+    scoring of a bundled exam's own task, otherwise "letter".
+    """
 
     base: str
     tuned: str | None = None
     exam: str | None = None
     out: Path
-    scoring: Scoring | None = None  # None: as the exam's own task, if it is a bundled one, else by letter
+    scoring: Scoring | None = None
     images: str = "exclude"
     model_args: dict[str, Any] = field(default_factory=dict)
     device: str | None = None
     limit: int | None = None
 
 
-def stress(config: Config, tell: Tell = lambda *_: None) -> Stress:
-    """Ask everything, or what is missing of it, and write `stress.json` to `config.out`.
+class PartialScores:
+    """File with the scores of finished items, one line per item, from which a stopped run continues.
 
-    Raises UserError for what cannot be asked or loaded, and when `out` holds a result, or parts of another run.
+    `key` identifies the model and the perturbation rules. Raises UserError if the file at `path` has another key.
+    """
+
+    def __init__(self, path: Path, key: str) -> None:
+        self._path = path
+        self._scores: dict[str, Scores] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = self._complete_lines()
+        if lines and lines[0] != {"key": key}:
+            raise UserError(
+                f"{path}: belongs to an unfinished run of another model or with other settings; finish that run, "
+                "remove the file, or give another --out"
+            )
+        if not lines:
+            path.write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
+        for line in lines[1:]:
+            self._scores[line["asked"]] = tuple(map(tuple, line["scores"]))
+
+    def _complete_lines(self) -> list[dict[str, Any]]:
+        """Return the lines of the file, after removing a last line that a kill left incomplete."""
+        if not self._path.exists():
+            return []
+        content = self._path.read_bytes()
+        complete = content[: content.rfind(b"\n") + 1]
+        if len(complete) < len(content):
+            self._path.write_bytes(complete)
+        try:
+            return [dict(json.loads(line)) for line in complete.splitlines()]
+        except (ValueError, TypeError):
+            raise UserError(
+                f"{self._path}: not a file of partial scores of `exam stress`; remove it, or give another --out"
+            ) from None
+
+    def get(self, prompts_sha256: str) -> Scores | None:
+        """Return the scores of the item whose prompts and options have that hash; None if it is not finished."""
+        return self._scores.get(prompts_sha256)
+
+    def add(self, scores: Mapping[str, Scores]) -> None:
+        """Append the scores of finished items, by the hash of their prompts and options."""
+        with self._path.open("a", encoding="utf-8") as file:
+            for prompts_sha256, rows in scores.items():
+                file.write(json.dumps({"asked": prompts_sha256, "scores": rows}) + "\n")
+        self._scores |= scores
+
+    def remove(self) -> None:
+        """Delete the file, after the complete result is written."""
+        self._path.unlink()
+
+
+def run_stress(config: StressConfig, on_progress: OnProgress = lambda *_: None) -> StressRun:
+    """Score every variant of every item, continuing a stopped run, and write `stress.json` to `config.out`.
+
+    Finished items are kept in `partial-SIDE.jsonl` until all are finished. Raises UserError for an exam or model
+    that cannot be used, and if `config.out` holds a result, or partial scores of another run.
     """
     if is_sealed():
         seal()
-    if (file := config.out / NAME).exists():
-        raise UserError(f"{file}: is there already; give another --out, or remove it")
+    if (file := config.out / FILE_NAME).exists():
+        raise UserError(f"{file}: already exists; give another --out, or remove the file")
     if config.limit is not None and config.limit < 1:
-        raise UserError(f"--limit {config.limit}: 1 or more")
-    exam = _exam(config)
-    scoring = config.scoring or _own_scoring(exam.name)
-    models = _models(config)
-    # Before anything is loaded, so that a wrong adapter is not found an hour later.
-    identities = {side: examined(named | config.model_args) for side, named in models.items()}
-    asked = [perturbed(item, scoring) for item in exam.items[: config.limit]]
+        raise UserError(f"--limit {config.limit}: must be 1 or more")
+    exam = _load_exam(config)
+    scoring = config.scoring or _default_scoring(exam.name)
+    models = _model_arguments(config)
+    # Before any model is loaded, so that a wrong adapter is found at once.
+    identities = {side: examined(arguments | config.model_args) for side, arguments in models.items()}
+    items = [perturb(item, scoring) for item in exam.items[: config.limit]]
     sides: dict[str, Side] = {}
-    answered: dict[str, list[Scores]] = {}
-    journals = []
-    for side, named in models.items():
-        lm = _load(named, config)
-        refuse_unfit("exam stress", lm, _rows(asked))
-        journals.append(
-            Journal(config.out / f"partial-{side}.jsonl", sha256_json([lm.identity(), stress_id(scoring)]))
-        )
-        answered[side] = ask(lm, asked, journals[-1], partial(tell, side))
+    scores: dict[str, list[Scores]] = {}
+    partial_files = []
+    for side, arguments in models.items():
+        lm = _load_model(arguments, config)
+        refuse_unfit("exam stress", lm, _length_check_rows(items))
+        key = sha256_json([lm.identity(), stress_id(scoring)])
+        partial_files.append(PartialScores(config.out / f"partial-{side}.jsonl", key))
+        scores[side] = score_items(lm, items, partial_files[-1], partial(on_progress, side))
         sides[side] = _side(identities[side], str(lm.model.dtype))
-        del lm  # before the next is loaded: two whole models need not fit
+        # Free this model before the next is loaded: the memory may not hold two.
+        del lm
         gc.collect()
-    made = Stress(
+    result = StressRun(
         version=version("medalpaca-evalharness"),
         exam=exam.name,
         exam_sha256=exam.sha256,
@@ -154,156 +158,170 @@ def stress(config: Config, tell: Tell = lambda *_: None) -> Stress:
         prompt_id=exam_prompt_id(scoring),
         stress_id=stress_id(scoring),
         sides=sides,
-        left_out=tuple(entry for one in asked for entry in one.left_out),
+        excluded=tuple(entry for item in items for entry in item.excluded),
         items=tuple(
-            _scored(one, {side: scores[index] for side, scores in answered.items()})
-            for index, one in enumerate(asked)
+            _scored_item(item, {side: rows[index] for side, rows in scores.items()})
+            for index, item in enumerate(items)
         ),
     )
-    write_stress(file, made, stress_figures(made).as_json())
-    for journal in journals:
-        journal.remove()
-    return made
+    write_stress(file, result, stress_figures(result).as_json())
+    for partial_file in partial_files:
+        partial_file.remove()
+    return result
 
 
-def ask(
-    lm: Any, asked: Sequence[Perturbed], journal: Journal, tell: Callable[[int, int], None]
+def score_items(
+    lm: Any,
+    items: Sequence[PerturbedItem],
+    partial_scores: PartialScores,
+    on_progress: Callable[[int, int], None],
 ) -> list[Scores]:
-    """What each option of each variant scored, of every item: what is in the journal, and the rest from `lm`.
+    """Return the scores of each option of each variant, per item: from `partial_scores`, the rest from `lm`.
 
-    `lm`: any model of lm-eval. Raises UserError when it gives no numbers.
+    `lm` is any model of lm-eval. Raises UserError if its log-likelihoods are not finite.
     """
-    names = [one.asked_sha256 for one in asked]
-    missing = [(name, one) for name, one in zip(names, asked, strict=True) if journal.get(name) is None]
-    done = len(asked) - len(missing)
-    tell(done, len(asked))
-    for chunk in _chunks(missing, BATCHES * getattr(lm, "tokens_per_batch", DEFAULT_BATCH) * CHARACTERS):
-        journal.add(_answers(lm, chunk))
-        done += len(chunk)
-        tell(done, len(asked))
-    return [found for name in names if (found := journal.get(name)) is not None]
+    hashes = [item.prompts_sha256 for item in items]
+    missing = [
+        (name, item) for name, item in zip(hashes, items, strict=True) if partial_scores.get(name) is None
+    ]
+    done = len(items) - len(missing)
+    on_progress(done, len(items))
+    tokens = BATCHES_PER_SAVE * getattr(lm, "tokens_per_batch", DEFAULT_TOKENS_PER_BATCH)
+    for batch in _batches(missing, tokens * CHARACTERS_PER_TOKEN):
+        partial_scores.add(_score_batch(lm, batch))
+        done += len(batch)
+        on_progress(done, len(items))
+    return [scores for name in hashes if (scores := partial_scores.get(name)) is not None]
 
 
-def _answers(lm: Any, chunk: Sequence[tuple[str, Perturbed]]) -> dict[str, Scores]:
-    """By the hash of what was asked."""
+def _score_batch(lm: Any, batch: Sequence[tuple[str, PerturbedItem]]) -> dict[str, Scores]:
     from lm_eval.api.instance import Instance
 
     requests = [
-        Instance("loglikelihood", {}, (asked.prompt, choice), index)
-        for _, one in chunk
-        for asked in one.asked
-        for index, choice in enumerate(asked.choices)
+        Instance("loglikelihood", {}, (prompt.prompt, choice), index)
+        for _, item in batch
+        for prompt in item.prompts
+        for index, choice in enumerate(prompt.choices)
     ]
-    likelihoods = iter([float(found[0]) for found in lm.loglikelihood(requests, disable_tqdm=True)])
+    likelihoods = iter([float(answer[0]) for answer in lm.loglikelihood(requests, disable_tqdm=True)])
     scores = {}
-    for name, one in chunk:
+    for name, item in batch:
         scores[name] = tuple(
             tuple(
-                next(likelihoods) / (len(choice) if one.scoring == "text" else 1) for choice in asked.choices
+                next(likelihoods) / (len(choice) if item.scoring == "text" else 1)
+                for choice in prompt.choices
             )
-            for asked in one.asked
+            for prompt in item.prompts
         )
         if not all(isfinite(score) for row in scores[name] for score in row):
             raise UserError(
-                f"item {one.item.id}: the model's log-likelihoods are not finite numbers; its scores mean nothing"
+                f"item {item.item.id}: the model's log-likelihoods are not finite numbers, so its scores have no "
+                "meaning; load the model with --model_args dtype=float32, or check its weights"
             )
     return scores
 
 
-def _chunks(
-    missing: Sequence[tuple[str, Perturbed]], characters: int
-) -> Iterator[list[tuple[str, Perturbed]]]:
-    """Items with about so many characters to encode, and one at least."""
-    chunk: list[tuple[str, Perturbed]] = []
+def _batches(
+    missing: Sequence[tuple[str, PerturbedItem]], characters: int
+) -> Iterator[list[tuple[str, PerturbedItem]]]:
+    """Group items into batches of about `characters` characters to encode, at least one item each."""
+    batch: list[tuple[str, PerturbedItem]] = []
     filled = 0
-    for name, one in missing:
-        shared = len(one.item.question)  # encoded once
-        size = shared + sum(max(0, len(asked.prompt) - shared) for asked in one.asked)
-        if chunk and filled + size > characters:
-            yield chunk
-            chunk, filled = [], 0
-        chunk.append((name, one))
+    for name, item in missing:
+        # The variants of an item share its question, which is encoded once.
+        shared = len(item.item.question)
+        size = shared + sum(max(0, len(prompt.prompt) - shared) for prompt in item.prompts)
+        if batch and filled + size > characters:
+            yield batch
+            batch, filled = [], 0
+        batch.append((name, item))
         filled += size
-    if chunk:
-        yield chunk
+    if batch:
+        yield batch
 
 
-def _exam(config: Config) -> Exam:
-    named = find_exam(config.exam)
-    if named is None:
+def _load_exam(config: StressConfig) -> Exam:
+    exam = find_exam(config.exam)
+    if exam is None:
         raise UserError(
-            f"no exam named; pass --exam PATH or set MEDALPACA_EXAM=PATH (bundled: {', '.join(BUNDLED)})"
+            f"no exam given; pass --exam PATH or set MEDALPACA_EXAM=PATH (bundled: {', '.join(BUNDLED)})"
         )
-    return load_exam(named if named in BUNDLED else Path(named).expanduser(), images=config.images)
+    return load_exam(exam if exam in BUNDLED else Path(exam).expanduser(), images=config.images)
 
 
-def _own_scoring(name: str) -> Scoring:
-    own = next((task.scoring for task in TASKS.values() if task.bundled == name), "letter")
-    return "text" if own == "text" else "letter"
+def _default_scoring(exam: str) -> Scoring:
+    scoring = next((task.scoring for task in TASKS.values() if task.bundled == exam), "letter")
+    return "text" if scoring == "text" else "letter"
 
 
-def _models(config: Config) -> dict[str, dict[str, Any]]:
-    """Model arguments of each side."""
-    if named := {"pretrained", "peft"} & set(config.model_args):
-        raise UserError(f"--model_args {min(named)}=: base and tuned model are named by themselves")
-    given = with_base({"pretrained": config.base})
-    base = {"pretrained": given["pretrained"]}
+def _model_arguments(config: StressConfig) -> dict[str, dict[str, Any]]:
+    """Return the model arguments of each side."""
+    if given := {"pretrained", "peft"} & set(config.model_args):
+        raise UserError(f"--model_args {min(given)}=: give base and tuned model as BASE and TUNED instead")
+    arguments = with_base({"pretrained": config.base})
+    base = {"pretrained": arguments["pretrained"]}
     if config.tuned is None:
-        return {"base": base} | ({"tuned": given} if "peft" in given else {})
-    if "peft" in given:
-        raise UserError(f"{config.base}: is an adapter; name its base first, or the adapter alone")
-    whole = (Path(config.tuned).expanduser() / "config.json").is_file()
-    return {"base": base, "tuned": {"pretrained": config.tuned} if whole else base | {"peft": config.tuned}}
+        return {"base": base} | ({"tuned": arguments} if "peft" in arguments else {})
+    if "peft" in arguments:
+        raise UserError(f"{config.base}: is an adapter; give its base first, or the adapter alone")
+    is_model = (Path(config.tuned).expanduser() / "config.json").is_file()
+    return {
+        "base": base,
+        "tuned": {"pretrained": config.tuned} if is_model else base | {"peft": config.tuned},
+    }
 
 
-def _load(named: Mapping[str, Any], config: Config) -> Any:
+def _load_model(arguments: Mapping[str, Any], config: StressConfig) -> Any:
     from transformers.utils.logging import disable_progress_bar
 
     from ..model.model_type import MedAlpacaLM, loading
 
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # there is one for the questions
+    # `StressProgress` shows the items; a second bar would disturb it.
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     with loading():
-        return MedAlpacaLM(**named, **config.model_args, device=config.device)
+        return MedAlpacaLM(**arguments, **config.model_args, device=config.device)
 
 
-def _rows(asked: Sequence[Perturbed]) -> list[dict[str, Any]]:
-    """As the check of lengths reads them: one per variant."""
+def _length_check_rows(items: Sequence[PerturbedItem]) -> list[dict[str, Any]]:
+    """Return one row per variant, as `refuse_unfit` reads them."""
     return [
-        {"item_id": one.item.id, "prompt": shown.prompt, "choices": shown.choices, "scoring": one.scoring}
-        for one in asked
-        for shown in one.asked
+        {
+            "item_id": item.item.id,
+            "prompt": prompt.prompt,
+            "choices": prompt.choices,
+            "scoring": item.scoring,
+        }
+        for item in items
+        for prompt in item.prompts
     ]
 
 
-def _side(found: Examined, dtype: str) -> Side:
-    names = [Path(name).name for name in (found.base, found.adapter) if name]
+def _side(identity: Examined, dtype: str) -> Side:
+    names = [Path(name).name for name in (identity.base, identity.adapter) if name]
     return Side(
         model=" + ".join(names),
-        base=found.base,
-        base_sha256=found.base_sha256,
-        adapter=found.adapter,
-        adapter_sha256=found.adapter_sha256,
+        base=identity.base,
+        base_sha256=identity.base_sha256,
+        adapter=identity.adapter,
+        adapter_sha256=identity.adapter_sha256,
         dtype=dtype,
     )
 
 
-def _scored(one: Perturbed, scores: Mapping[str, Scores]) -> Scored:
-    return Scored(
-        item=one.item.id,
-        step=one.item.step,
-        key=one.key,
-        fixed=one.fixed,
-        asked_sha256=one.asked_sha256,
-        variants=one.variants,
+def _scored_item(item: PerturbedItem, scores: Mapping[str, Scores]) -> ScoredItem:
+    return ScoredItem(
+        item=item.item.id,
+        step=item.item.step,
+        key=item.key,
+        fixed=item.fixed,
+        asked_sha256=item.prompts_sha256,
+        variants=item.variants,
         scores=scores,
     )
 
 
-LOG_EVERY = 30.0  # seconds between lines where there is no terminal
-
-
-class Watched:
-    """`with Watched(console) as watched`: `watched.tell(side, done, of)` counts items; one bar per side."""
+class StressProgress:
+    """Context manager that shows progress: one bar per side in a terminal, otherwise a line now and then."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -317,31 +335,34 @@ class Watched:
             console=console,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._began: dict[str, tuple[float, int]] = {}
-        self._spoke = 0.0
+        # Per side: time of the first update, and items that were finished then.
+        self._started: dict[str, tuple[float, int]] = {}
+        self._last_line = 0.0
 
-    def tell(self, side: str, done: int, of: int) -> None:
-        """`done` of `of` items of a side are answered; what the first call finds done was done before."""
+    def update(self, side: str, done: int, total: int) -> None:
+        """Show that `done` of `total` items of a side are finished; the first call counts those of an earlier run."""
         now = time.monotonic()
-        if side not in self._began:
-            self._began[side] = (now, done)
-            self._spoke = now
+        if side not in self._started:
+            self._started[side] = (now, done)
+            self._last_line = now
             if self._console.is_terminal:
-                self._tasks[side] = self._bar.add_task(f"{side:<5}", total=of, completed=done, rate="")
+                self._tasks[side] = self._bar.add_task(f"{side:<5}", total=total, completed=done, rate="")
             elif done:
-                self._console.print(f"{side}: {done} of {of} items were answered before", highlight=False)
+                self._console.print(
+                    f"{side}: {done} of {total} items finished in an earlier run", highlight=False
+                )
             return
-        began, before = self._began[side]
-        rate = (done - before) / max(now - began, 1e-9)
-        said = f"{rate:.1f}/s" if rate >= 0.1 else f"{1 / rate:.0f} s each"
+        start, before = self._started[side]
+        rate = (done - before) / max(now - start, 1e-9)
+        speed = f"{rate:.1f}/s" if rate >= 0.1 else f"{1 / rate:.0f} s each"
         if side in self._tasks:
-            self._bar.update(self._tasks[side], completed=done, rate=said)
-        elif now - self._spoke >= LOG_EVERY or done == of:
-            self._spoke = now
-            left = f", {(of - done) / rate:.0f} s left" if done < of else ""
-            self._console.print(f"{side}: {done} of {of} items, {said}{left}", highlight=False)
+            self._bar.update(self._tasks[side], completed=done, rate=speed)
+        elif now - self._last_line >= LOG_INTERVAL or done == total:
+            self._last_line = now
+            left = f", {(total - done) / rate:.0f} s left" if done < total else ""
+            self._console.print(f"{side}: {done} of {total} items, {speed}{left}", highlight=False)
 
-    def __enter__(self) -> Watched:
+    def __enter__(self) -> StressProgress:
         if self._console.is_terminal:
             self._bar.start()
         return self
