@@ -314,7 +314,7 @@ def test_a_chat_template_is_rendered_in_a_sandbox(pair, tmp_path, template):
     """transformers renders them, in jinja2's sandbox; the check before a run reports what that refuses in one line."""
     from transformers import AutoTokenizer
 
-    from medalpaca_evalharness.preflight import _context
+    from medalpaca_evalharness.preflight import _render_context
 
     tokenizer = AutoTokenizer.from_pretrained(pair.base)
     tokenizer.chat_template = template
@@ -324,7 +324,7 @@ def test_a_chat_template_is_rendered_in_a_sandbox(pair, tmp_path, template):
             return tokenizer.apply_chat_template(chat, tokenize=False)
 
     with pytest.raises(UserError, match="chat template cannot be rendered"):
-        _context(Model(), "a prompt", True)
+        _render_context(Model(), "a prompt", True)
     assert not (tmp_path / "exploded").exists()
 
 

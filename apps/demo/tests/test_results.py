@@ -12,7 +12,7 @@ from medalpaca_demo.models import Pair, check_pair
 from medalpaca_demo.results import KIND_LABELS, Filter, Results, filter_items, list_items, load_results
 from medalpaca_demo.tabs.browse import as_csv, controls, filter_name, table
 from medalpaca_demo.tabs.leaderboard import count_subjects, leaderboard, summary_text
-from medalpaca_evalharness.compare import compare
+from medalpaca_evalharness.comparison import compare
 from medalpaca_evalharness.results import read_run
 
 

@@ -154,7 +154,7 @@ def test_an_invalid_switch_ends_a_run_whose_check_breaks(monkeypatch):
     monkeypatch.setattr(preflight, "before_model", lambda call: 1 / 0)
     monkeypatch.setenv("MEDALPACA_SEALED", "01")
     with pytest.raises(UserError, match="MEDALPACA_SEALED='01' is not allowed"):
-        lm_eval_plugin._checked(lambda tasks: "ran", "before_model")(["t"])
+        lm_eval_plugin._run_check_before(lambda tasks: "ran", "before_model")(["t"])
 
 
 @pytest.mark.parametrize("value", ["1", "yes", "01"])
@@ -162,19 +162,19 @@ def test_a_seal_that_cannot_be_put_on_ends_lm_eval(value, monkeypatch):
     monkeypatch.setitem(sys.modules, "medalpaca_data.core.offline", None)
     monkeypatch.setenv("MEDALPACA_SEALED", value)
     with pytest.raises(ImportError):
-        lm_eval_plugin._seal_if_asked("lm_eval.tasks.manager")
+        lm_eval_plugin._seal_if_enabled("lm_eval.tasks.manager")
     monkeypatch.setenv("MEDALPACA_SEALED", "")
-    lm_eval_plugin._seal_if_asked("lm_eval.tasks.manager")
+    lm_eval_plugin._seal_if_enabled("lm_eval.tasks.manager")
 
 
 def test_installing_twice_installs_once(monkeypatch):
     monkeypatch.setattr(
-        sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, lm_eval_plugin.Finder)]
+        sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, lm_eval_plugin.LmEvalFinder)]
     )
     monkeypatch.setattr(lm_eval_plugin, "PATCHES", {})
     lm_eval_plugin.install()
     lm_eval_plugin.install()
-    assert [type(finder) for finder in sys.meta_path].count(lm_eval_plugin.Finder) == 1
+    assert [type(finder) for finder in sys.meta_path].count(lm_eval_plugin.LmEvalFinder) == 1
 
 
 def test_two_finders_that_ask_each_other_come_to_an_end(tmp_path, monkeypatch):
@@ -183,14 +183,16 @@ def test_two_finders_that_ask_each_other_come_to_an_end(tmp_path, monkeypatch):
     seen = []
     patch = {"patched_module_of_the_test": lambda module: seen.append(module.value)}
     monkeypatch.setattr(lm_eval_plugin, "PATCHES", patch)
-    monkeypatch.setattr(sys, "meta_path", [lm_eval_plugin.Finder(), lm_eval_plugin.Finder(), *sys.meta_path])
+    monkeypatch.setattr(
+        sys, "meta_path", [lm_eval_plugin.LmEvalFinder(), lm_eval_plugin.LmEvalFinder(), *sys.meta_path]
+    )
     module = __import__("patched_module_of_the_test")
     assert module.value == 1
     assert set(seen) == {1}
 
 
 def test_a_patch_that_fails_is_logged_and_nothing_more(caplog):
-    lm_eval_plugin._apply(lambda module: 1 / 0, types.ModuleType("some_module"))
+    lm_eval_plugin._apply_patch(lambda module: 1 / 0, types.ModuleType("some_module"))
     assert "some_module could not be extended" in caplog.text or caplog.records == []
 
 
@@ -218,7 +220,7 @@ OURS = Path(lm_eval_plugin.__file__).parent / "tasks"
     [(None, []), ("mine", ["mine"]), (["mine", "other"], ["mine", "other"]), (str(OURS), [])],
 )
 def test_plugins_are_searched_before_what_the_user_names(manager, include, searched):
-    lm_eval_plugin._search_entry_points(manager)
+    lm_eval_plugin._patch_task_manager(manager)
     made = manager.TaskManager(include_path=include, metadata={"exam": "x"})
     assert made.metadata == {"exam": "x"}
     assert made.include_path == include
@@ -230,7 +232,7 @@ def test_plugins_are_searched_before_what_the_user_names(manager, include, searc
 
 def test_it_stands_aside_when_lm_eval_reads_entry_points_itself(manager):
     manager.discover_plugin_task_paths = list
-    lm_eval_plugin._search_entry_points(manager)
+    lm_eval_plugin._patch_task_manager(manager)
     assert manager.TaskManager().given is None
 
 
@@ -251,7 +253,7 @@ def test_a_check_that_breaks_does_not_break_the_run(monkeypatch):
     from medalpaca_evalharness import preflight
 
     monkeypatch.setattr(preflight, "before_model", lambda call: 1 / 0)
-    assert lm_eval_plugin._checked(lambda tasks: "ran", "before_model")(["t"]) == "ran"
+    assert lm_eval_plugin._run_check_before(lambda tasks: "ran", "before_model")(["t"]) == "ran"
 
 
 @pytest.mark.parametrize(("error", "code"), [(UserError("wrong\nhere"), 2), (CheckFailed("no"), 1)])
@@ -262,7 +264,7 @@ def test_user_errors_end_the_command_line_in_one_line(error, code, capsys):
 
     harness = types.ModuleType("lm_eval._cli.harness")
     harness.HarnessCLI = HarnessCLI
-    lm_eval_plugin._report_in_one_line(harness)
+    lm_eval_plugin._patch_command_line(harness)
     with pytest.raises(SystemExit) as ended:
         HarnessCLI().execute(None)
     assert ended.value.code == code
@@ -276,7 +278,7 @@ def test_other_errors_stay_what_they_are():
 
     harness = types.ModuleType("lm_eval._cli.harness")
     harness.HarnessCLI = HarnessCLI
-    lm_eval_plugin._report_in_one_line(harness)
+    lm_eval_plugin._patch_command_line(harness)
     with pytest.raises(ValueError, match="own"):
         HarnessCLI().execute(None)
 

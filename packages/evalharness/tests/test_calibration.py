@@ -13,24 +13,26 @@ from hypothesis import strategies as st
 
 from medalpaca_data.core.errors import CheckFailed
 from medalpaca_evalharness.calibration import (
-    Forecast,
-    answer_sets,
-    at_coverage,
-    brier,
-    calibration,
+    Prediction,
+    brier_score,
+    conformal_sets,
     conformal_threshold,
     equal_mass_bins,
+    evaluate_split,
+    measure_calibration,
+    selective_accuracy,
     softmax,
-    split,
-    try_sets,
+    split_halves,
 )
 
 
-def forecast(name: object, shares: list[float], key: int) -> Forecast:
-    return Forecast(item_id=str(name), shares=tuple(shares), key=key, right=shares.index(max(shares)) == key)
+def forecast(name: object, shares: list[float], key: int) -> Prediction:
+    return Prediction(
+        item_id=str(name), shares=tuple(shares), key=key, right=shares.index(max(shares)) == key
+    )
 
 
-def drawn(n: int, seed: int, *, boast: float = 1.0) -> list[Forecast]:
+def drawn(n: int, seed: int, *, boast: float = 1.0) -> list[Prediction]:
     """Items with 2 to 6 options whose key is drawn from the model's own shares; `boast` then sharpens those."""
     rng = random.Random(seed)
     found = []
@@ -56,7 +58,7 @@ def test_by_hand():
     # Twenty items in two bins: ten at 0.6 with 3 right, ten at 0.9 with 9 right.
     items = [forecast(f"a{i}", [0.6, 0.4], 0 if i < 3 else 1) for i in range(10)]
     items += [forecast(f"b{i}", [0.1, 0.9], 1 if i < 9 else 0) for i in range(10)]
-    found = calibration(items)
+    found = measure_calibration(items)
     assert [(b.n, b.right, round(b.confidence, 10)) for b in found.bins] == [(10, 3, 0.6), (10, 9, 0.9)]
     assert found.ece == pytest.approx((10 * 0.3 + 10 * 0) / 20, abs=1e-12)
     # 3 * 2 * 0.4^2 + 7 * 2 * 0.6^2 + 9 * 2 * 0.1^2 + 1 * 2 * 0.9^2 = 0.96 + 5.04 + 0.18 + 1.62
@@ -68,13 +70,15 @@ def test_by_hand():
 
 def test_a_share_that_is_no_whole_number_of_items_is_rounded_up():
     items = [forecast(i, [share, 1 - share], 0) for i, share in enumerate((0.6, 0.7, 0.8))]
-    assert [at_coverage(items, share).n for share in (0.1, 0.5, 2 / 3, 1.0)] == [1, 2, 2, 3]
+    assert [selective_accuracy(items, share).n for share in (0.1, 0.5, 2 / 3, 1.0)] == [1, 2, 2, 3]
 
 
 def test_brier_against_numpy_for_any_number_of_options():
     for item in drawn(200, 3):
         outcome = np.eye(len(item.shares))[item.key]
-        assert brier(item) == pytest.approx(float(((np.array(item.shares) - outcome) ** 2).sum()), abs=1e-12)
+        assert brier_score(item) == pytest.approx(
+            float(((np.array(item.shares) - outcome) ** 2).sum()), abs=1e-12
+        )
 
 
 @given(st.integers(1, 400))
@@ -88,18 +92,18 @@ def test_bins_have_equal_mass(n):
 def test_figures_do_not_depend_on_the_order_of_samples():
     items = [forecast(i, [0.5, 0.5], i % 2) for i in range(60)]
     turned = items[::-1]
-    assert calibration(items) == calibration(turned)
-    assert answer_sets(items) == answer_sets(turned)
-    assert at_coverage(items, 0.5) == at_coverage(turned, 0.5)
+    assert measure_calibration(items) == measure_calibration(turned)
+    assert conformal_sets(items) == conformal_sets(turned)
+    assert selective_accuracy(items, 0.5) == selective_accuracy(turned, 0.5)
 
 
 def test_the_error_of_a_perfect_model_is_what_is_expected():
     # Simulated: 60 exams of 400 items whose keys are drawn from the model's own shares.
-    found = [calibration(drawn(400, seed)) for seed in range(60)]
+    found = [measure_calibration(drawn(400, seed)) for seed in range(60)]
     mean = sum(c.ece for c in found) / 60
     expected = sum(c.ece_of_perfect for c in found) / 60
     assert mean == pytest.approx(expected, rel=0.1)
-    boasting = calibration(drawn(400, 0, boast=3.0))
+    boasting = measure_calibration(drawn(400, 0, boast=3.0))
     assert boasting.ece > 2 * boasting.ece_of_perfect
 
 
@@ -121,7 +125,7 @@ def test_the_calibration_error_against_numpy():
         abs(float(confidence[order[low:high]].mean() - right[order[low:high]].mean())) * (high - low)
         for low, high in pairwise(edges)
     ]
-    found = calibration(items)
+    found = measure_calibration(items)
     assert found.ece == pytest.approx(sum(gaps) / 325, abs=1e-10)
     shares = [sum(b.confidence * b.n for b in found.bins), sum(b.right for b in found.bins)]
     assert shares == pytest.approx([confidence.sum(), right.sum()], abs=1e-9)
@@ -137,13 +141,15 @@ def test_the_threshold_by_hand():
 @pytest.mark.parametrize("boast", [1.0, 3.0])
 def test_answer_sets_cover_even_when_the_model_boasts(boast):
     # Simulated: 400 exams of 120 items; split conformal promises 90 % at least, and 90 % + 1/61 at most.
-    held = [try_sets(*split(drawn(120, seed, boast=boast), seed), 0.9).held for seed in range(400)]
+    held = [
+        evaluate_split(*split_halves(drawn(120, seed, boast=boast), seed), 0.9).held for seed in range(400)
+    ]
     assert 0.895 < sum(held) / 400 < 0.92
 
 
 def test_answer_sets_are_for_exams_of_some_size():
-    assert answer_sets(drawn(39, 0)) is None
-    found = answer_sets(drawn(300, 0))
+    assert conformal_sets(drawn(39, 0)) is None
+    found = conformal_sets(drawn(300, 0))
     assert found is not None
     assert (found.calibrated_on, found.n, found.splits) == (150, 150, 50)
     assert 0.85 < found.held < 0.95

@@ -12,7 +12,7 @@ import pytest
 
 from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_evalharness.cli import main
-from medalpaca_evalharness.compare import as_json, compare
+from medalpaca_evalharness.comparison import as_json, compare
 from medalpaca_evalharness.results import read_run
 
 Choose = Callable[[dict[str, Any]], int]

@@ -12,36 +12,36 @@ import pytest
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.prompt import PROMPT_ID
 from medalpaca_data.core.weights import weights_sha256
-from medalpaca_evalharness.model_identity import REFUSED, examined
+from medalpaca_evalharness.model_identity import REFUSED_ARGUMENTS, identify_model
 
 
 def test_base_and_adapter_are_hashed(tiny, adapter):
-    found = examined({"pretrained": str(tiny), "peft": str(adapter), "dtype": "float32"})
+    found = identify_model({"pretrained": str(tiny), "peft": str(adapter), "dtype": "float32"})
     assert (found.base_sha256, found.adapter_sha256) == (weights_sha256(tiny), weights_sha256(adapter))
     assert found.base_sha256 != found.adapter_sha256
 
 
 def test_the_adapter_of_vllm_has_another_name(tiny, adapter):
-    assert examined({"pretrained": str(tiny), "lora_local_path": str(adapter)}).adapter == str(adapter)
+    assert identify_model({"pretrained": str(tiny), "lora_local_path": str(adapter)}).adapter == str(adapter)
 
 
 def test_changed_weights_change_the_name(tiny, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(tiny, copy)
-    before = examined({"pretrained": str(copy)})
+    before = identify_model({"pretrained": str(copy)})
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.5}))
-    assert examined({"pretrained": str(copy)}).base_sha256 != before.base_sha256
+    assert identify_model({"pretrained": str(copy)}).base_sha256 != before.base_sha256
 
 
 def test_nothing_named_nothing_recorded():
-    assert examined({}).base is None
-    assert examined({"pretrained": object()}).base is None
+    assert identify_model({}).base is None
+    assert identify_model({"pretrained": object()}).base is None
 
 
 def test_an_adapter_of_another_base_is_refused(adapter, tiny_of_other_size):
     with pytest.raises(UserError, match="another base"):
-        examined({"pretrained": str(tiny_of_other_size), "peft": str(adapter)})
+        identify_model({"pretrained": str(tiny_of_other_size), "peft": str(adapter)})
 
 
 def test_an_adapter_whose_manifest_names_another_base_is_refused(tiny, adapter, tmp_path):
@@ -49,7 +49,7 @@ def test_an_adapter_whose_manifest_names_another_base_is_refused(tiny, adapter, 
     shutil.copytree(adapter, copy)
     (copy / "manifest.json").write_text(json.dumps({"base": {"path": "elsewhere", "sha256": "0" * 64}}))
     with pytest.raises(UserError, match="another base: trained on elsewhere"):
-        examined({"pretrained": str(tiny), "peft": str(copy)})
+        identify_model({"pretrained": str(tiny), "peft": str(copy)})
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "extra.pkl", "model.pt"])
@@ -58,7 +58,7 @@ def test_pickles_are_refused(tiny, tmp_path, name):
     shutil.copytree(tiny, copy)
     (copy / name).write_bytes(b"\x80\x04.")
     with pytest.raises(UserError, match=name):
-        examined({"pretrained": str(copy)})
+        identify_model({"pretrained": str(copy)})
 
 
 @pytest.mark.parametrize(
@@ -79,12 +79,12 @@ def test_pickles_are_refused(tiny, tmp_path, name):
 )
 def test_what_is_not_there_is_said(arguments, said):
     with pytest.raises(UserError, match=said):
-        examined(arguments)
+        identify_model(arguments)
 
 
 def test_an_adapter_given_as_the_model(adapter):
     with pytest.raises(UserError, match="this is an adapter"):
-        examined({"pretrained": str(adapter)})
+        identify_model({"pretrained": str(adapter)})
 
 
 @pytest.mark.parametrize(("trained", "warned"), [(PROMPT_ID, False), ("meadow-000000000000", True)])
@@ -92,20 +92,20 @@ def test_another_prompt_in_training_is_said(tiny, adapter, tmp_path, trained, wa
     copy = tmp_path / "run"
     shutil.copytree(adapter, copy)
     (copy / "manifest.json").write_text(json.dumps({"prompt_id": trained}))
-    warnings = examined({"pretrained": str(tiny), "peft": str(copy)}).warnings
+    warnings = identify_model({"pretrained": str(tiny), "peft": str(copy)}).warnings
     assert bool(warnings) is warned
     assert all(trained in warning for warning in warnings)
 
 
 def test_switched_off_is_not_asked_for(tiny):
     off = {"trust_remote_code": False, "gguf_file": None, "autogptq": False, "use_safetensors": True}
-    assert examined({"pretrained": str(tiny)} | off).base_sha256 == weights_sha256(tiny)
+    assert identify_model({"pretrained": str(tiny)} | off).base_sha256 == weights_sha256(tiny)
 
 
 def test_the_readme_names_the_refused_arguments_in_one_sentence():
     text = " ".join((Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").split())
     [sentence] = [part for part in text.split(". ") if part.endswith("pickle formats are refused")]
-    assert set(re.findall(r"`(\w+)=`", sentence)) == set(REFUSED)
+    assert set(re.findall(r"`(\w+)=`", sentence)) == set(REFUSED_ARGUMENTS)
 
 
 def test_an_adapter_without_a_manifest_on_another_architecture(adapter, tmp_path):
@@ -114,4 +114,4 @@ def test_an_adapter_without_a_manifest_on_another_architecture(adapter, tmp_path
     size = {"vocab_size": 258, "n_positions": 64, "n_embd": 16, "n_layer": 1, "n_head": 2}
     GPT2LMHeadModel(GPT2Config(**size)).save_pretrained(tmp_path)
     with pytest.raises(UserError, match="another base"):
-        examined({"pretrained": str(tmp_path), "peft": str(adapter)})
+        identify_model({"pretrained": str(tmp_path), "peft": str(adapter)})

@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medalpaca_evalharness.answer_extraction import (
-    NONE,
-    TWO,
-    find_flexible,
-    find_strict,
-    flexible,
-    strict,
-    why_none,
+    NO_ANSWER,
+    TWO_ANSWERS,
+    classify_no_answer,
+    extract_flexible,
+    extract_strict,
+    flexible_filter,
+    strict_filter,
 )
-from medalpaca_evalharness.scoring import OUTCOMES, by_answer
+from medalpaca_evalharness.scoring import OUTCOMES, process_generated
 
 LETTERS = "ABCDE"
 OPTIONS = (
@@ -91,20 +91,23 @@ STATED = {
 
 @pytest.mark.parametrize(("text", "letter"), [*OF_THE_GATE.items(), *STATED.items()])
 def test_every_vector(text, letter):
-    assert flexible(text, LETTERS, OPTIONS).letter == letter
+    assert extract_flexible(text, LETTERS, OPTIONS).letter == letter
 
 
 def test_nine_options_have_an_i_and_the_pronoun_is_none():
     nine = "ABCDEFGHI"
-    assert flexible("Answer: I", nine).letter == "I"
-    assert flexible("I: Sarcoidosis", nine).letter == "I"
+    assert extract_flexible("Answer: I", nine).letter == "I"
+    assert extract_flexible("I: Sarcoidosis", nine).letter == "I"
     for text in ("I am not sure", "The answer is I think B", "I think so.", "H. pylori", "I, too, think so"):
-        assert flexible(text, nine).letter is None
+        assert extract_flexible(text, nine).letter is None
 
 
 def test_a_text_that_two_options_share_names_neither():
-    assert flexible("The answer is measles", "ABC", ("Measles", "Mumps", "measles")) == (None, NONE)
-    assert flexible("The answer is mumps", "ABC", ("Measles", "Mumps", "measles")).letter == "B"
+    assert extract_flexible("The answer is measles", "ABC", ("Measles", "Mumps", "measles")) == (
+        None,
+        NO_ANSWER,
+    )
+    assert extract_flexible("The answer is mumps", "ABC", ("Measles", "Mumps", "measles")).letter == "B"
 
 
 def test_the_rule_is_told():
@@ -118,9 +121,9 @@ def test_the_rule_is_told():
         "Hmm.\nB": "last line",
         "The answer is hepatitis": "option's text stated",
     }
-    assert {text: flexible(text, LETTERS, OPTIONS).rule for text in rules} == rules
-    assert flexible("The answer is A or C", LETTERS, OPTIONS) == (None, TWO)
-    assert flexible("No idea", LETTERS, OPTIONS) == (None, NONE)
+    assert {text: extract_flexible(text, LETTERS, OPTIONS).rule for text in rules} == rules
+    assert extract_flexible("The answer is A or C", LETTERS, OPTIONS) == (None, TWO_ANSWERS)
+    assert extract_flexible("No idea", LETTERS, OPTIONS) == (None, NO_ANSWER)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +142,7 @@ def test_the_rule_is_told():
     ],
 )
 def test_strict_takes_only_what_was_asked_for(text, letter):
-    assert strict(text, LETTERS, OPTIONS).letter == letter
+    assert extract_strict(text, LETTERS, OPTIONS).letter == letter
 
 
 SHORT = "The patient has had fever for six days, which together with the rash, the red eyes,"  # just short of long
@@ -149,8 +152,8 @@ def doc(key: int = 1) -> dict:
     return {"letters": list(LETTERS), "options": list(OPTIONS), "gold": key}
 
 
-def outcome(text: str, key: int = 1, find=find_flexible) -> str:
-    metrics = by_answer(doc(key), find([[text]], [doc(key)]))
+def outcome(text: str, key: int = 1, find=flexible_filter) -> str:
+    metrics = process_generated(doc(key), find([[text]], [doc(key)]))
     assert metrics["acc"] == metrics["correct"]
     return next(name for name in OUTCOMES if metrics[name] == 1)
 
@@ -174,10 +177,10 @@ class TestBugsSeenElsewhere:
 
     def test_3_nothing_is_asked_again(self):
         # One text, one verdict: what does not fit the format is not drawn anew until it does.
-        assert find_flexible([["no idea", "Answer: B"]], [doc()]) == [["", "unparsed"]]
+        assert flexible_filter([["no idea", "Answer: B"]], [doc()]) == [["", "unparsed"]]
 
     def test_4_what_is_not_parsed_is_wrong_not_left_out(self):
-        metrics = by_answer(doc(), find_flexible([["no idea"]], [doc()]))
+        metrics = process_generated(doc(), flexible_filter([["no idea"]], [doc()]))
         assert (metrics["acc"], metrics["unparsed"], metrics["wrong"]) == (0.0, 1.0, 0.0)
 
     def test_5_failures_to_parse_are_metrics_of_their_own(self):
@@ -215,9 +218,9 @@ class TestBugsSeenElsewhere:
         ],
     )
     def test_7_thinking_is_no_answer(self, text, said):
-        for find in (find_flexible, find_strict):
+        for find in (flexible_filter, strict_filter):
             found = find([[text]], [doc()])[0]
-            if find is find_flexible or "Answer: B" in text or not said:
+            if find is flexible_filter or "Answer: B" in text or not said:
                 assert found[0] == said
         if not said:
             assert outcome(text) == "truncated"
@@ -236,12 +239,12 @@ class TestBugsSeenElsewhere:
         ],
     )
     def test_8_letters_in_disguise(self, text, letter):
-        assert find_flexible([[text]], [doc()])[0][0] == letter
+        assert flexible_filter([[text]], [doc()])[0][0] == letter
 
 
 @given(st.text())
 def test_no_text_crashes_it(text):
-    for find in (find_flexible, find_strict):
+    for find in (flexible_filter, strict_filter):
         letter, rule = find([[text]], [doc()])[0]
         assert letter in (*LETTERS, "")
         assert rule
@@ -267,7 +270,7 @@ PIECES = [
 
 @given(st.lists(st.sampled_from(PIECES), max_size=60).map("".join))
 def test_no_mixture_of_its_own_patterns_crashes_it(text):
-    assert flexible(text, LETTERS, OPTIONS).letter in (*LETTERS, None)
+    assert extract_flexible(text, LETTERS, OPTIONS).letter in (*LETTERS, None)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +278,7 @@ def test_no_mixture_of_its_own_patterns_crashes_it(text):
 )
 def test_long_texts_are_quick(piece):
     # Patterns that try a run of marks in every way would take hours here; the whole suite has a time limit.
-    assert flexible(piece * 4000 + "x", LETTERS, OPTIONS).letter in (*LETTERS, None)
+    assert extract_flexible(piece * 4000 + "x", LETTERS, OPTIONS).letter in (*LETTERS, None)
 
 
 NOUNS = ["man", "fever", "viral infection", "rash of the trunk", "week of rest", "test", "53-year-old woman"]
@@ -299,8 +302,8 @@ VERBS = ["was found.", "may explain it.", "is rare", "did not help,", "should be
 )
 def test_prose_is_never_a_letter(sentences, between):
     text = between.join(f"{subject.format(noun)} {verb}" for subject, noun, verb in sentences)
-    assert flexible(text, "ABCDEFGHI").letter is None
-    assert strict(text, "ABCDEFGHI").letter is None
+    assert extract_flexible(text, "ABCDEFGHI").letter is None
+    assert extract_strict(text, "ABCDEFGHI").letter is None
 
 
 @given(
@@ -309,11 +312,11 @@ def test_prose_is_never_a_letter(sentences, between):
 )
 def test_what_is_an_answer_after_prose_is_found(letter, form):
     thought = "A fever points to B cells. I doubt it."
-    assert find_flexible([[f"<think>{thought}</think>{form.format(letter)}"]], [doc()])[0][0] == letter
+    assert flexible_filter([[f"<think>{thought}</think>{form.format(letter)}"]], [doc()])[0][0] == letter
 
 
 @pytest.mark.parametrize(
     "text", ["I am not able to diagnose.", "I don't know", "we decline to answer", "I won't choose one"]
 )
 def test_refusals(text):
-    assert why_none(text) == "refused"
+    assert classify_no_answer(text) == "refused"

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from medalpaca_data.core.errors import CheckFailed, UserError
-from medalpaca_evalharness.answer_extraction import LONG, find_flexible
+from medalpaca_evalharness.answer_extraction import MIN_TRUNCATED_CHARS, flexible_filter
 from medalpaca_evalharness.cli import main
-from medalpaca_evalharness.compare import compare
+from medalpaca_evalharness.comparison import compare
 from medalpaca_evalharness.report.verify import Locations, verify
-from medalpaca_evalharness.results import read_run, summary
-from medalpaca_evalharness.scoring import OUTCOMES, by_letter, by_text
+from medalpaca_evalharness.results import read_run, summarize_run
+from medalpaca_evalharness.scoring import OUTCOMES, process_letter, process_text
 
 GEN = "medalpaca_usmle_gen"
 
@@ -79,7 +79,7 @@ def test_two_runs_are_compared_by_the_answers_found(run, write_exam, capsys):
 
 def test_show_counts_every_item_once(run, write_exam, capsys):
     directory = run("base", mixed, write_exam())
-    parts = summary(read_run(directory))
+    parts = summarize_run(read_run(directory))
     assert [part.label for part in parts] == ["Step 1", "Step 2", "Step 3", "All"]
     assert [part.n for part in parts] == [4, 3, 5, 12]
     # Numbers 1-4, 1-3 and 1-5: number 1 and 5 say nothing, 2 is cut off, 3 answers wrongly, 4 refuses.
@@ -95,7 +95,7 @@ def test_show_counts_every_item_once(run, write_exam, capsys):
 
 def test_show_of_likelihoods(pair, capsys):
     base, tuned = pair()
-    assert [part.right for part in summary(read_run(base))] == [1, 1, 1, 3]
+    assert [part.right for part in summarize_run(read_run(base))] == [1, 1, 1, 3]
     assert main(["show", str(tuned)]) == 0
     assert "All" in capsys.readouterr().out
 
@@ -117,7 +117,7 @@ def test_a_report_of_written_answers(run, write_exam, tmp_path, task, capsys):
     assert main(["report", str(base), str(tuned), "--out", str(out)]) == 0
     report = json.loads(out.with_suffix(".json").read_text())
     found = report["sides"]["base"]["scores"][-1]
-    counted = dict(summary(read_run(base))[-1].outcomes)
+    counted = dict(summarize_run(read_run(base))[-1].outcomes)
     assert {name: found[name] for name in OUTCOMES} == counted
     assert sum(counted.values()) == found["n"] == 12
     assert report["sides"]["base"]["calibration"] is None
@@ -229,7 +229,9 @@ def test_a_tiny_model_with_and_without_a_chat_template(tiny, write_exam, evaluat
     )
     result = found["results"]["medalpaca_exam_gen"]
     # Random words never end, and eight tokens are no sentence: it is the count that tells.
-    assert all(len(sample["resps"][0][0]) < LONG for sample in found["samples"]["medalpaca_exam_gen"])
+    assert all(
+        len(sample["resps"][0][0]) < MIN_TRUNCATED_CHARS for sample in found["samples"]["medalpaca_exam_gen"]
+    )
     for name in ("flexible", "strict"):
         assert result[f"truncated,{name}"] == 1.0
         assert sum(result[f"{outcome},{name}"] for outcome in OUTCOMES) == 1.0
@@ -241,7 +243,7 @@ def test_a_tiny_model_with_and_without_a_chat_template(tiny, write_exam, evaluat
 def test_a_text_that_was_cut_is_truncated_unless_it_answers():
     doc = {"letters": ["A", "B"], "options": ["x", "y"], "gold": 0}
     said = [["Hm"], ["Hm."], ["Answer: A"], ["I cannot answer"], ["<think>"]]
-    found = find_flexible(said, [doc] * 5, cut=lambda text: text != "Hm.")
+    found = flexible_filter(said, [doc] * 5, cut=lambda text: text != "Hm.")
     assert [letter or rule for letter, rule in found] == [
         "truncated",
         "unparsed",
@@ -274,10 +276,10 @@ def test_an_exam_without_steps_is_pointed_to_the_task_that_asks_the_same_way(tmp
 
 def test_what_is_no_number_answers_nothing():
     doc = {"letters": ["A", "B"], "choices": ["x", "yy"], "gold": 0}
-    for score in (by_letter, by_text):
+    for score in (process_letter, process_text):
         metrics = score(doc, [(float("nan"), False), (-1.0, False)])
         assert (metrics["acc"], metrics["unparsed"], metrics["wrong"]) == (0.0, 1.0, 0.0)
     # The first of equals, as in lm-eval; and texts by their length.
-    assert by_letter(doc, [(-1.0, False), (-1.0, False)])["acc"] == 1.0
-    metrics = by_text(doc, [(-1.0, False), (-1.5, False)])
+    assert process_letter(doc, [(-1.0, False), (-1.0, False)])["acc"] == 1.0
+    metrics = process_text(doc, [(-1.0, False), (-1.5, False)])
     assert (metrics["acc"], metrics["acc_norm"], metrics["wrong"]) == (1.0, 0.0, 1.0)

@@ -9,7 +9,7 @@ import pytest
 from medalpaca_data.core.paths import shared
 from medalpaca_data.exams.exam import Exam, load_exam
 from medalpaca_evalharness.cli import main
-from medalpaca_evalharness.inspect import inspect
+from medalpaca_evalharness.inspect import inspect_exam
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def exam_of(tmp_path):
 def test_swallowed_options(exam_of):
     swallowed = ["x\n\nAnswer E: yes", "x\nC: yes", "x Option D) no", "x\n(Questions follow)", "word " * 100]
     fine = ["Vitamin C: none", "E. coli", "one\ntwo", "Hepatitis A. and B", "A question of time"]
-    report = inspect(exam_of(*({"options": ["w", text]} for text in (*swallowed, *fine))))
+    report = inspect_exam(exam_of(*({"options": ["w", text]} for text in (*swallowed, *fine))))
     assert report["swallowed"] == [f"i{n}" for n in range(len(swallowed))]
 
 
@@ -46,12 +46,12 @@ def test_suspected_images(exam_of):
         "He was shown how to inhale. What else?",
         "What image has she of it?",
     ]
-    report = inspect(exam_of(*({"question": text} for text in (*shown, *told))))
+    report = inspect_exam(exam_of(*({"question": text} for text in (*shown, *told))))
     assert report["suspected_images"] == [f"i{n}" for n in range(len(shown))]
 
 
 def test_balance_and_lengths(exam_of):
-    report = inspect(
+    report = inspect_exam(
         exam_of({"answer": "B"}, {"answer": "B"}, {"answer": "A"}, {"answer": "C", "options": list("wxyz")})
     )
     assert report["key"] == {"A": 1, "B": 2, "C": 1}
@@ -66,10 +66,10 @@ def test_overlap(exam_of):
         exam_of({"question": f"{stem}. What now?"}, {}),
         exam_of({}, {}, {"question": f"{stem}. Why?"}, name="other"),
     )
-    overlap = inspect(one, two)["overlap"]
+    overlap = inspect_exam(one, two)["overlap"]
     assert overlap["exam"] == "other"
     assert [(entry["item"], entry["in"]) for entry in overlap["items"]] == [("i0", "i2"), ("i1", "i1")]
-    assert inspect(one)["overlap"] is None
+    assert inspect_exam(one)["overlap"] is None
 
 
 def test_the_command(write_exam, capsys):
@@ -88,10 +88,10 @@ def test_the_real_exam():
     root = shared()
     if root is None:
         pytest.skip("no real USMLE sample exam: set MEDALPACA_SHARED")
-    report = inspect(load_exam(root / "data" / "usmle_sample" / "medalpaca_format"))
+    report = inspect_exam(load_exam(root / "data" / "usmle_sample" / "medalpaca_format"))
     # Known by hand: four whose options hold other texts, and one with an "option" of 444 words.
     assert report["swallowed"] == ["step2-91", "step2-104", "step2-118", "step3-11", "step3-24"]
     assert report["suspected_images"] == []  # with the list applied
-    kept = inspect(load_exam(root / "data" / "usmle_sample" / "medalpaca_format", images="keep"))
+    kept = inspect_exam(load_exam(root / "data" / "usmle_sample" / "medalpaca_format", images="keep"))
     assert len(kept["suspected_images"]) >= 30
     assert (report["read"], report["scorable"]) == (376, 324)

@@ -8,11 +8,11 @@ import pytest
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_evalharness import task_list
-from medalpaca_evalharness.compare import compare
-from medalpaca_evalharness.contamination_split import contamination
-from medalpaca_evalharness.results import read_run, summary
-from medalpaca_evalharness.task_data import documents, prepare
-from medalpaca_evalharness.task_list import EXAM_KEYS, GROUPS, TASKS, tasks_in
+from medalpaca_evalharness.comparison import compare
+from medalpaca_evalharness.contamination_split import measure_contamination
+from medalpaca_evalharness.results import read_run, summarize_run
+from medalpaca_evalharness.task_data import build_documents, prepare_task
+from medalpaca_evalharness.task_list import EXAM_KEYS, GROUPS, TASKS, find_tasks
 
 
 @pytest.fixture(autouse=True)
@@ -57,10 +57,10 @@ def test_the_whole_group(exams, evaluate, answering):
 
 def test_the_slices_of_medqa(exams):
     for name, part in (("medalpaca_medqa_step1", "step1"), ("medalpaca_medqa_step2_3", "step2&3")):
-        rows = documents(name, prepare(name, {"exams": exams}))
+        rows = build_documents(name, prepare_task(name, {"exams": exams}))
         assert {row["subject"] for row in rows} == {part}
     with pytest.raises(UserError, match=r"has no item of part step1 .it has 4 of no part"):
-        prepare("medalpaca_medqa_step1", {"exams": {"medqa": exams["medmcqa"]}})
+        prepare_task("medalpaca_medqa_step1", {"exams": {"medqa": exams["medmcqa"]}})
 
 
 def test_the_parts_have_names_and_the_exam_is_found_again(exams, evaluate, answering, save, tmp_path):
@@ -69,17 +69,17 @@ def test_the_parts_have_names_and_the_exam_is_found_again(exams, evaluate, answe
         for name, choose in (("base", lambda doc: 0), ("tuned", lambda doc: doc["gold"]))
     ]
     base, tuned = map(read_run, saved)
-    assert [part.label for part in summary(base)] == ["Step 1", "Step 2&3", "All"]
+    assert [part.label for part in summarize_run(base)] == ["Step 1", "Step 2&3", "All"]
     found = compare(base, tuned)
     assert [(row.label, row.fixed) for row in found.steps] == [("Step 1", 1), ("Step 2&3", 3)]
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"instruction": "Case 1?", "input": "", "output": "B"}))
-    covered = contamination(found, rows)
+    covered = measure_contamination(found, rows)
     assert (covered.exam, len(covered.covered)) == (exams["medqa"], 1)
 
 
 def test_pubmedqa_is_asked_with_its_abstract(exams):
-    row = documents("medalpaca_pubmedqa", prepare("medalpaca_pubmedqa", {"exams": exams}))[0]
+    row = build_documents("medalpaca_pubmedqa", prepare_task("medalpaca_pubmedqa", {"exams": exams}))[0]
     assert "We looked.\n\nDoes it help?\nA: yes\nB: no\nC: maybe" in row["prompt"]
     assert row["letters"][row["gold"]] == "C"
 
@@ -96,7 +96,7 @@ def test_pubmedqa_is_asked_with_its_abstract(exams):
 )
 def test_a_bad_name_is_one_clear_line(metadata, said):
     with pytest.raises(UserError) as caught:
-        prepare("medalpaca_medqa_step1", metadata)
+        prepare_task("medalpaca_medqa_step1", metadata)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -105,25 +105,25 @@ def test_a_subject_that_is_not_there(exams, tmp_path):
     file = tmp_path / "mmlu" / "test" / "anatomy_test.csv"
     file.unlink()
     with pytest.raises(UserError, match=r"mmlu/anatomy_test.csv: no such exam"):
-        prepare("medalpaca_mmlu_anatomy", {"exams": exams})
+        prepare_task("medalpaca_mmlu_anatomy", {"exams": exams})
 
 
 def test_never_the_hub_when_sealed(monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setattr(task_list, "why_not", lambda: "MEDALPACA_SEALED=1")
-    monkeypatch.setattr(task_list, "fetch", lambda repository: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(task_list, "hub_disabled_reason", lambda: "MEDALPACA_SEALED=1")
+    monkeypatch.setattr(task_list, "fetch_hub_exam", lambda repository: pytest.fail("the hub was asked"))
     for name in GROUPS["medalpaca_medical"]:
         with pytest.raises(UserError, match="the hub was not asked because MEDALPACA_SEALED=1"):
-            prepare(name, {})
+            prepare_task(name, {})
 
 
 def test_usmle_tasks_do_not_take_the_medical_exams_nor_the_other_way(exams):
     with pytest.raises(UserError, match="no exam named"):
-        prepare("medalpaca_usmle_step1", {"exams": exams})
+        prepare_task("medalpaca_usmle_step1", {"exams": exams})
 
 
 def test_groups_are_resolved_to_tasks():
-    assert tasks_in(["medalpaca_medical", "hellaswag", {"task": "x"}, "medalpaca_medqa_step1"]) == list(
+    assert find_tasks(["medalpaca_medical", "hellaswag", {"task": "x"}, "medalpaca_medqa_step1"]) == list(
         GROUPS["medalpaca_medical"]
     )
-    assert tasks_in(None) == []
+    assert find_tasks(None) == []

@@ -12,7 +12,7 @@ import pytest
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.weights import weights_sha256
 from medalpaca_evalharness import model_identity, task_list
-from medalpaca_evalharness.model_identity import examined
+from medalpaca_evalharness.model_identity import identify_model
 
 COMMIT = "c" * 40
 GOOD = ("config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json")
@@ -25,9 +25,9 @@ def cache(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: pytest.fail("the hub was asked"))
-    model_identity._listed.cache_clear()
+    model_identity._list_hub_files.cache_clear()
     yield tmp_path / "hub"
-    model_identity._listed.cache_clear()
+    model_identity._list_hub_files.cache_clear()
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_offline_the_cached_files_are_checked_and_hashed(tiny, adapter, put, mon
     monkeypatch.setenv(switch, "1")
     put("owner/model", tiny)
     put("owner/adapter", adapter)
-    found = examined({"pretrained": "owner/model", "peft": "owner/adapter"})
+    found = identify_model({"pretrained": "owner/model", "peft": "owner/adapter"})
     assert (found.base, found.base_sha256) == ("owner/model", weights_sha256(tiny))
     assert (found.adapter, found.adapter_sha256) == ("owner/adapter", weights_sha256(adapter))
 
@@ -72,21 +72,21 @@ def test_offline_the_cached_files_are_checked_and_hashed(tiny, adapter, put, mon
 def test_a_revision_is_looked_for_and_recorded(tiny, put, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     put("owner/model", tiny)
-    assert examined({"pretrained": "owner/model", "revision": COMMIT}).base == f"owner/model@{COMMIT}"
+    assert identify_model({"pretrained": "owner/model", "revision": COMMIT}).base == f"owner/model@{COMMIT}"
     with pytest.raises(UserError, match=r"owner/model: no such model.*HF_HUB_OFFLINE is set"):
-        examined({"pretrained": "owner/model", "revision": "another"})
+        identify_model({"pretrained": "owner/model", "revision": "another"})
 
 
 def test_the_commit_that_was_checked_is_the_one_that_is_loaded(tiny, adapter, put, on_hub, monkeypatch):
-    from medalpaca_evalharness.model.model_type import _pinned
+    from medalpaca_evalharness.model.model_type import _pin_revision
 
     on_hub("config.json", "model.safetensors")
-    assert _pinned({"pretrained": "owner/model", "peft": str(adapter)}, {}) == {"revision": COMMIT}
-    assert _pinned({"pretrained": str(tiny), "peft": None}, {}) == {}
-    assert _pinned({"pretrained": "owner/model", "peft": "owner/adapter"}, {}) == {}
+    assert _pin_revision({"pretrained": "owner/model", "peft": str(adapter)}, {}) == {"revision": COMMIT}
+    assert _pin_revision({"pretrained": str(tiny), "peft": None}, {}) == {}
+    assert _pin_revision({"pretrained": "owner/model", "peft": "owner/adapter"}, {}) == {}
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     put("owner/cached", tiny)
-    assert _pinned({"pretrained": "owner/cached", "peft": None}, {}) == {"revision": COMMIT}
+    assert _pin_revision({"pretrained": "owner/cached", "peft": None}, {}) == {"revision": COMMIT}
 
 
 def test_pickles_and_code_in_the_cache_are_refused(tiny, adapter, tiny_of_other_size, put, monkeypatch):
@@ -94,14 +94,14 @@ def test_pickles_and_code_in_the_cache_are_refused(tiny, adapter, tiny_of_other_
     pickled = put("owner/pickled", tiny)
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
     with pytest.raises(UserError, match=r"pytorch_model\.bin"):
-        examined({"pretrained": "owner/pickled"})
+        identify_model({"pretrained": "owner/pickled"})
     coded = put("owner/coded", tiny)
     (coded / "config.json").write_text(json.dumps({"auto_map": {"AutoConfig": "x.X"}}))
     with pytest.raises(UserError, match="auto_map"):
-        examined({"pretrained": "owner/coded"})
+        identify_model({"pretrained": "owner/coded"})
     put("owner/other", tiny_of_other_size)
     with pytest.raises(UserError, match="another base"):
-        examined({"pretrained": "owner/other", "peft": str(adapter)})
+        identify_model({"pretrained": "owner/other", "peft": str(adapter)})
 
 
 @pytest.mark.parametrize(
@@ -117,27 +117,27 @@ def test_pickles_and_code_in_the_cache_are_refused(tiny, adapter, tiny_of_other_
 def test_what_would_be_downloaded_is_judged_by_its_names(on_hub, tiny, files, arguments, said):
     on_hub(*files, config=tiny / "config.json")
     with pytest.raises(UserError, match=said):
-        examined({"pretrained": "owner/model"} | arguments)
+        identify_model({"pretrained": "owner/model"} | arguments)
 
 
 def test_safetensors_may_be_downloaded_and_have_no_hash_until_they_are(on_hub, put, tiny, adapter):
     on_hub(*GOOD, config=tiny / "config.json")
-    assert examined({"pretrained": "owner/model"}).base_sha256 is None
+    assert identify_model({"pretrained": "owner/model"}).base_sha256 is None
     put("owner/model", tiny)  # as loading the model does, before the documents are made
-    assert examined({"pretrained": "owner/model"}).base_sha256 == weights_sha256(tiny)
+    assert identify_model({"pretrained": "owner/model"}).base_sha256 == weights_sha256(tiny)
 
 
 def test_a_cached_revision_that_the_hub_has_left_behind_is_not_what_is_loaded(on_hub, put, tiny):
     put("owner/model", tiny, commit="a" * 40)
     on_hub(*GOOD, config=tiny / "config.json")
-    assert examined({"pretrained": "owner/model"}).base_sha256 is None
+    assert identify_model({"pretrained": "owner/model"}).base_sha256 is None
 
 
 def test_half_a_download_is_no_download(on_hub, put, tiny):
     index = put("owner/model", tiny) / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "model.safetensors", "b": "missing.safetensors"}}))
     on_hub(*GOOD, config=tiny / "config.json")
-    assert examined({"pretrained": "owner/model"}).base_sha256 is None
+    assert identify_model({"pretrained": "owner/model"}).base_sha256 is None
 
 
 def test_code_on_the_hub_is_refused(on_hub, tmp_path):
@@ -145,20 +145,20 @@ def test_code_on_the_hub_is_refused(on_hub, tmp_path):
     config.write_text(json.dumps({"auto_map": {"AutoConfig": "x.X"}}))
     on_hub(*GOOD, config=config)
     with pytest.raises(UserError, match="auto_map"):
-        examined({"pretrained": "owner/model"})
+        identify_model({"pretrained": "owner/model"})
 
 
 def test_an_adapter_on_the_hub(on_hub, tiny):
     on_hub("adapter_config.json", "adapter_model.bin")
     with pytest.raises(UserError, match=r"adapter_model\.bin can run code"):
-        examined({"pretrained": str(tiny), "peft": "owner/pickled"})
+        identify_model({"pretrained": str(tiny), "peft": "owner/pickled"})
     on_hub("adapter_config.json", "adapter_model.safetensors", "training_args.bin")
-    assert examined({"pretrained": str(tiny), "peft": "owner/adapter"}).adapter == "owner/adapter"
+    assert identify_model({"pretrained": str(tiny), "peft": "owner/adapter"}).adapter == "owner/adapter"
 
 
 def test_a_hub_that_does_not_answer(on_hub, put, tiny):
     on_hub(error=TimeoutError("too slow"))
     with pytest.raises(UserError, match=r"neither a directory here nor in the hub's cache.*too slow"):
-        examined({"pretrained": "owner/model"})
+        identify_model({"pretrained": "owner/model"})
     put("owner/model", tiny)
-    assert examined({"pretrained": "owner/model"}).base_sha256 == weights_sha256(tiny)
+    assert identify_model({"pretrained": "owner/model"}).base_sha256 == weights_sha256(tiny)

@@ -15,7 +15,7 @@ from lm_eval.api.model import CachingLM
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.weights import weights_sha256
 from medalpaca_evalharness.model.model_type import MedAlpacaLM
-from medalpaca_evalharness.model_identity import complete, quantisation, with_base
+from medalpaca_evalharness.model_identity import pop_quantization_config, split_adapter, split_adapter_in_call
 
 GIVEN = [Instance("loglikelihood", {}, ("Which?\n", text), 0) for text in ("rest", "ice", "surgery")]
 
@@ -41,7 +41,7 @@ def edited(adapter: Any, directory: Any, **changes: Any) -> Any:
 
 
 def test_an_adapter_names_its_base(tiny, adapter):
-    found = with_base({"pretrained": str(adapter), "dtype": "float32"})
+    found = split_adapter({"pretrained": str(adapter), "dtype": "float32"})
     assert found == {"pretrained": str(tiny), "peft": str(adapter), "dtype": "float32"}
     assert ask(model(pretrained=str(adapter))) == ask(model(pretrained=str(tiny), peft=str(adapter)))
     assert ask(model(pretrained=str(adapter))) != ask(model(pretrained=str(tiny)))
@@ -49,15 +49,15 @@ def test_an_adapter_names_its_base(tiny, adapter):
 
 def test_a_model_and_a_hub_id_stay_what_they_are(tiny):
     for name in (str(tiny), "owner/model"):
-        assert with_base({"pretrained": name}) == {"pretrained": name}
+        assert split_adapter({"pretrained": name}) == {"pretrained": name}
 
 
 def test_a_base_beside_the_adapter_and_one_on_the_hub(tiny, adapter, tmp_path):
     shutil.copytree(tiny, tmp_path / "base")
     beside = edited(adapter, tmp_path / "beside", base_model_name_or_path="../base")
-    assert weights_sha256(with_base({"pretrained": str(beside)})["pretrained"]) == weights_sha256(tiny)
+    assert weights_sha256(split_adapter({"pretrained": str(beside)})["pretrained"]) == weights_sha256(tiny)
     on_hub = edited(adapter, tmp_path / "hub", base_model_name_or_path="owner/model")
-    assert with_base({"pretrained": str(on_hub)})["pretrained"] == "owner/model"
+    assert split_adapter({"pretrained": str(on_hub)})["pretrained"] == "owner/model"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_the_tasks_are_told_base_and_adapter(adapter, tiny, as_text):
         "task_manager": SimpleNamespace(metadata=told),
         "metadata": None,
     }
-    complete(call)
+    split_adapter_in_call(call)
     both = {"pretrained": str(tiny), "peft": str(adapter), "dtype": "float32"}
     assert call["model_args"] == both
     assert told == both | {"exam": "somewhere"}
@@ -147,23 +147,23 @@ def test_the_flags_become_a_configuration(monkeypatch):
     made: list[dict[str, Any]] = []
     monkeypatch.setattr(transformers, "BitsAndBytesConfig", lambda **given: made.append(given) or "made")
     arguments = {"load_in_4bit": "True", "bnb_4bit_quant_type": "nf4", "dtype": "bfloat16"}
-    assert quantisation(arguments) == "made"
+    assert pop_quantization_config(arguments) == "made"
     assert made == [{"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}]
     assert arguments == {"dtype": "bfloat16"}
-    assert quantisation({"load_in_8bit": True, "load_in_4bit": False}) == "made"
+    assert pop_quantization_config({"load_in_8bit": True, "load_in_4bit": False}) == "made"
 
 
 def test_flags_that_say_no_are_taken_out(tiny):
     arguments = {"load_in_8bit": False, "load_in_4bit": "False"}
-    assert quantisation(dict(arguments)) is None
+    assert pop_quantization_config(dict(arguments)) is None
     assert ask(model(pretrained=str(tiny), **arguments)) == ask(model(pretrained=str(tiny)))
 
 
 def test_both_flags_or_details_of_neither():
     with pytest.raises(UserError, match="exclude each other"):
-        quantisation({"load_in_8bit": True, "load_in_4bit": True})
+        pop_quantization_config({"load_in_8bit": True, "load_in_4bit": True})
     with pytest.raises(UserError, match="bnb_4bit_quant_type= has no meaning"):
-        quantisation({"bnb_4bit_quant_type": "nf4"})
+        pop_quantization_config({"bnb_4bit_quant_type": "nf4"})
 
 
 @pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")

@@ -13,8 +13,8 @@ from lm_eval.api.instance import Instance
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_evalharness import cli
-from medalpaca_evalharness.compare import compare
-from medalpaca_evalharness.model.both_sides import TwoSidedLM, ask_both
+from medalpaca_evalharness.comparison import compare
+from medalpaca_evalharness.model.both_sides import TwoSidedLM, evaluate_both
 from medalpaca_evalharness.model.model_type import MedAlpacaLM
 from medalpaca_evalharness.results import read_run
 
@@ -115,15 +115,15 @@ def test_a_tokenizer_with_more_tokens_than_the_base(tiny, adapter, tmp_path):
 def test_what_is_wrong_is_said_before_anything_is_loaded(tiny, adapter, tmp_path):
     ask = {"base": str(tiny), "adapter": str(adapter), "out": tmp_path}
     with pytest.raises(UserError, match="no task of this package; did you mean medalpaca_pocket"):
-        ask_both(**ask, tasks=["medalpaca_poket"])
+        evaluate_both(**ask, tasks=["medalpaca_poket"])
     with pytest.raises(UserError, match="/no/such/exam"):
-        ask_both(**ask, tasks=["medalpaca_exam"], metadata={"exam": "/no/such/exam"})
+        evaluate_both(**ask, tasks=["medalpaca_exam"], metadata={"exam": "/no/such/exam"})
     with pytest.raises(UserError, match="peft=: base and adapter are named by themselves"):
-        ask_both(**ask, tasks=["medalpaca_pocket"], model_args={"peft": "x"})
+        evaluate_both(**ask, tasks=["medalpaca_pocket"], model_args={"peft": "x"})
     (tmp_path / "base" / "model").mkdir(parents=True)
     (tmp_path / "base" / "model" / "results_old.json").write_text("{}")
     with pytest.raises(UserError, match="holds results already"):
-        ask_both(**ask, tasks=["medalpaca_pocket"])
+        evaluate_both(**ask, tasks=["medalpaca_pocket"])
 
 
 def test_the_command_line_loads_nothing_heavy():

@@ -10,7 +10,7 @@ import torch
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from medalpaca_evalharness.model import likelihood
-from medalpaca_evalharness.model.likelihood import answers, score
+from medalpaca_evalharness.model.likelihood import score, score_batches
 
 VOCABULARY = 50
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
@@ -92,7 +92,7 @@ def test_a_common_beginning_is_encoded_once_for_many_rows(model):
         lambda _, __, given: passes.append(given["input_ids"].numel()), with_kwargs=True
     )
     try:
-        batches = list(answers(model, requests, tokens=100))
+        batches = list(score_batches(model, requests, tokens=100))
     finally:
         hook.remove()
     assert any("prefix" in batch.ways for batch in batches)
@@ -144,7 +144,7 @@ def test_batches_are_halved_when_memory_runs_out(model):
 
 
 def test_logits_have_a_budget_of_their_own(model, monkeypatch):
-    monkeypatch.setattr(likelihood, "LOGITS", 20 * VOCABULARY)
+    monkeypatch.setattr(likelihood, "MAX_LOGITS", 20 * VOCABULARY)
     requests = questions(seed=8)
     rows: list[int] = []
     hook = model.lm_head.register_forward_hook(lambda _, __, output: rows.append(output.shape[1]))

@@ -6,14 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medalpaca_evalharness.model.prefix_tree import Cost, Row, batches, common_prefix, families, rows_of
+from medalpaca_evalharness.model.prefix_tree import (
+    AttentionCost,
+    TreeRow,
+    common_prefix,
+    group_by_prefix,
+    make_batches,
+    pack_rows,
+)
 
-FREE = Cost(width=1 << 40)  # attention costs nothing beside the rest: whatever shares a token shares a row
+FREE = AttentionCost(
+    width=1 << 40
+)  # attention costs nothing beside the rest: whatever shares a token shares a row
 
 sequences = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12), min_size=1, max_size=20)
 
 
-def seen_by(row: Row, place: int) -> list[int]:
+def seen_by(row: TreeRow, place: int) -> list[int]:
     """The tokens that the one at `place` attends to, by the rule that the mask is made from."""
     return [row.tokens[j] for j in range(len(row)) if j <= place < row.ends[j]]
 
@@ -21,7 +30,7 @@ def seen_by(row: Row, place: int) -> list[int]:
 @given(sequences, st.sampled_from([1, 30, 1 << 40]), st.integers(1, 60))
 def test_a_sequence_sees_its_own_beginning_and_nothing_else(given, width, longest):
     found = {}
-    for row in rows_of(given, Cost(width), longest):
+    for row in pack_rows(given, AttentionCost(width), longest):
         assert len(row) == len(row.depths) == len(row.ends)
         for index, places in row.places.items():
             assert index not in found
@@ -35,7 +44,7 @@ def test_a_sequence_sees_its_own_beginning_and_nothing_else(given, width, longes
 
 @given(sequences)
 def test_where_attention_is_free_nothing_stands_twice(given):
-    rows = rows_of(given, FREE, 10_000)
+    rows = pack_rows(given, FREE, 10_000)
     beginnings = {tuple(one[: n + 1]) for one in given for n in range(len(one))}
     assert sum(len(row) for row in rows) == len(beginnings)
 
@@ -44,30 +53,30 @@ def test_options_share_a_row_and_questions_do_not():
     """At the width of a small model: 6 h with h = 512."""
     questions = [[q] * 300 for q in range(4)]
     texts = [question + [9, option] * 5 for question in questions for option in range(5)]
-    rows = rows_of(texts, Cost(3072), 4096)
+    rows = pack_rows(texts, AttentionCost(3072), 4096)
     assert sorted(len(row) for row in rows) == [300 + 1 + 5 * 9] * 4
     assert all(row.branches and row.trunk == 301 for row in rows)
 
 
 def test_letters_are_one_plain_row():
     """The last token of an option is never an input, so that one-token options all ask the same position."""
-    (row,) = rows_of([[1, 2, 3]] * 26, Cost(3072), 4096)
+    (row,) = pack_rows([[1, 2, 3]] * 26, AttentionCost(3072), 4096)
     assert (row.tokens, row.branches, len(row.places)) == ([1, 2, 3], False, 26)
 
 
 def test_an_option_that_goes_on_where_another_ends_stays_one_chain():
-    (row,) = rows_of([[1, 2, 3, 4], [1, 2], [1, 2, 3]], Cost(3072), 4096)
+    (row,) = pack_rows([[1, 2, 3, 4], [1, 2], [1, 2, 3]], AttentionCost(3072), 4096)
     assert (row.tokens, row.branches) == ([1, 2, 3, 4], False)
     assert row.places == {0: [0, 1, 2, 3], 1: [0, 1], 2: [0, 1, 2]}
 
 
 def test_a_row_stays_below_the_longest():
-    rows = rows_of([[1] * 20 + [i] * 10 for i in range(2, 12)], FREE, 100)
+    rows = pack_rows([[1] * 20 + [i] * 10 for i in range(2, 12)], FREE, 100)
     assert [len(row) for row in rows] == [100, 40]
 
 
 def test_the_options_of_a_very_long_question_share_a_row_all_the_same():
-    (row,) = rows_of([[1] * 300 + [i] * 10 for i in range(2, 12)], FREE, 100)
+    (row,) = pack_rows([[1] * 300 + [i] * 10 for i in range(2, 12)], FREE, 100)
     assert len(row) == 400
 
 
@@ -79,7 +88,7 @@ def test_examples_before_every_question_are_a_prefix():
     stems = [
         [1, subject, *FEW_SHOT, question] + [question] * 50 for subject in (7, 8) for question in range(30)
     ]
-    *prefixed, rest = families([*stems, [], []], tokens=1024)
+    *prefixed, rest = group_by_prefix([*stems, [], []], tokens=1024)
     assert [(family.prefix, family.members) for family in prefixed] == [
         (402, tuple(range(30))),
         (402, tuple(range(30, 60))),
@@ -89,22 +98,22 @@ def test_examples_before_every_question_are_a_prefix():
 
 def test_a_short_instruction_before_every_question_is_not_worth_a_prefix():
     stems = [[1] * 20 + [question] * 280 for question in range(2, 100)]
-    assert [family.prefix for family in families(stems, tokens=1024)] == [0]
+    assert [family.prefix for family in group_by_prefix(stems, tokens=1024)] == [0]
 
 
 def test_what_fits_into_a_batch_needs_no_prefix():
     stems = [[*FEW_SHOT, question] for question in range(30)]
-    assert [family.prefix for family in families(stems, tokens=1024)] == [0]
+    assert [family.prefix for family in group_by_prefix(stems, tokens=1024)] == [0]
 
 
 def test_options_do_not_count_as_sharing():
     stems = [question * 100 for question in ([1, 2], [3, 4]) for _ in range(26)]
-    assert [family.prefix for family in families(stems, tokens=100)] == [0]
+    assert [family.prefix for family in group_by_prefix(stems, tokens=100)] == [0]
 
 
 @given(st.lists(st.lists(st.integers(0, 2), max_size=12), max_size=20), st.integers(0, 30))
 def test_every_sequence_is_in_one_family_and_begins_like_it(stems, tokens):
-    found = families(stems, tokens)
+    found = group_by_prefix(stems, tokens)
     assert sorted(index for family in found for index in family.members) == list(range(len(stems)))
     for family in found:
         assert len({tuple(stems[index][: family.prefix]) for index in family.members}) == 1
@@ -113,8 +122,8 @@ def test_every_sequence_is_in_one_family_and_begins_like_it(stems, tokens):
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 120))
 def test_batches_keep_to_their_tokens_with_the_padding(lengths, tokens):
-    rows = rows_of([[i] * n for i, n in enumerate(lengths)], Cost(1), 1)
-    found = list(batches(rows, tokens))
+    rows = pack_rows([[i] * n for i, n in enumerate(lengths)], AttentionCost(1), 1)
+    found = list(make_batches(rows, tokens))
     assert sorted(len(row) for batch in found for row in batch) == sorted(lengths)
     for batch in found:
         assert len(batch) == 1 or len(batch) * max(map(len, batch)) <= tokens
@@ -122,7 +131,7 @@ def test_batches_keep_to_their_tokens_with_the_padding(lengths, tokens):
 
 def test_a_sequence_without_tokens_is_refused():
     with pytest.raises(ValueError, match="without tokens"):
-        rows_of([[1], []], FREE, 10)
+        pack_rows([[1], []], FREE, 10)
 
 
 def test_common_prefix():

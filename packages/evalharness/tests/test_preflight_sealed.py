@@ -9,7 +9,7 @@ import pytest
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_evalharness import lm_eval_plugin, preflight
-from medalpaca_evalharness.model_identity import examined
+from medalpaca_evalharness.model_identity import identify_model
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_a_task_of_somebody_else(monkeypatch, spoilt):
 
 def test_a_tokenizer_of_its_own(tiny, spoilt):
     with pytest.raises(UserError, match=r"extra\.pkl.*refused"):
-        examined({"pretrained": str(tiny), "tokenizer": str(spoilt)})
+        identify_model({"pretrained": str(tiny), "tokenizer": str(spoilt)})
 
 
 def test_code_for_the_tokenizer(tiny, tmp_path):
@@ -40,7 +40,7 @@ def test_code_for_the_tokenizer(tiny, tmp_path):
     known = json.loads(file.read_text()) if file.is_file() else {}
     file.write_text(json.dumps(known | {"auto_map": {"AutoTokenizer": ["evil.T", None]}}))
     with pytest.raises(UserError, match="auto_map"):
-        examined({"pretrained": str(tmp_path / "copy")})
+        identify_model({"pretrained": str(tmp_path / "copy")})
 
 
 def test_the_model_type_checks_by_itself(spoilt):
@@ -52,7 +52,7 @@ def test_the_model_type_checks_by_itself(spoilt):
 
 def test_a_check_that_breaks_ends_a_sealed_run(monkeypatch):
     monkeypatch.setattr(preflight, "before_model", lambda call: 1 / 0)
-    ask = lm_eval_plugin._checked(lambda tasks: "ran", "before_model")
+    ask = lm_eval_plugin._run_check_before(lambda tasks: "ran", "before_model")
     monkeypatch.delenv("MEDALPACA_SEALED", raising=False)
     assert ask(["t"]) == "ran"
     monkeypatch.setenv("MEDALPACA_SEALED", "1")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.item import Item
 from medalpaca_data.exams.prompts import exam_prompt
-from medalpaca_evalharness.scoring import accepted, first_accepted, last_kept, trimmed
+from medalpaca_evalharness.scoring import first_accepted, is_accepted, last_kept, strip_punctuation
 
 ALPHANUMERIC = string.ascii_letters + string.digits
 
@@ -79,7 +79,7 @@ def test_the_prompt():
     ],
 )
 def test_the_gate(text, taken):
-    assert accepted(text) is taken
+    assert is_accepted(text) is taken
     assert reference([text])[0] is taken
 
 
@@ -97,8 +97,8 @@ def test_every_five_texts_are_judged_as_by_the_reference(texts):
 
 
 def test_trimming():
-    assert trimmed("\u00e4\u00e4 **B: x!**") == "B: x"
-    assert trimmed("!!") == ""
+    assert strip_punctuation("\u00e4\u00e4 **B: x!**") == "B: x"
+    assert strip_punctuation("!!") == ""
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from medalpaca_data.core.paths import shared
 from medalpaca_data.exams.contamination import words
 from medalpaca_data.exams.exam import load_exam, raw_exam
 from medalpaca_data.exams.prompts import exam_prompt
-from medalpaca_evalharness.task_data import dataset, prepare
+from medalpaca_evalharness.task_data import build_dataset, prepare_task
 
 CONTEXT = 2048  # tokens of the first Llama, the shortest context the exam is meant for
 
@@ -68,13 +68,13 @@ def test_the_second_copy_gives_the_same_keys(real):
 @pytest.mark.parametrize(("images", "counts"), [("exclude", [92, 108, 124]), ("keep", [116, 118, 137])])
 def test_the_tasks_ask_them_all(real, images, counts):
     tasks = [f"medalpaca_usmle_step{n}" for n in (1, 2, 3)]
-    found = [dataset(medalpaca_task=task, exam=str(real), images=images)["test"] for task in tasks]
+    found = [build_dataset(medalpaca_task=task, exam=str(real), images=images)["test"] for task in tasks]
     assert [len(rows) for rows in found] == counts
 
 
 def test_what_is_kept_changes_the_exams_name(real):
     names = {
-        prepare("medalpaca_usmle_step1", {"exam": str(real), "images": i}).exam.sha256
+        prepare_task("medalpaca_usmle_step1", {"exam": str(real), "images": i}).exam.sha256
         for i in ("exclude", "keep")
     }
     assert len(names) == 2

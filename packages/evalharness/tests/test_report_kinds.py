@@ -14,7 +14,7 @@ from statsmodels.stats.multitest import multipletests
 
 from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_evalharness.cli import main
-from medalpaca_evalharness.compare import compare
+from medalpaca_evalharness.comparison import compare
 from medalpaca_evalharness.report.verify import Locations, verify
 from medalpaca_evalharness.results import read_run
 from medalpaca_evalharness.statistics import mcnemar_exact

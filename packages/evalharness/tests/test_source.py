@@ -16,7 +16,7 @@ import pytest
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_evalharness import task_list
-from medalpaca_evalharness.task_data import documents, exam_of, prepare
+from medalpaca_evalharness.task_data import build_documents, load_task_exam, prepare_task
 from medalpaca_evalharness.task_list import TASKS
 
 STEP, LOCAL = TASKS["medalpaca_usmle_step1"], TASKS["medalpaca_exam"]
@@ -31,20 +31,20 @@ def nothing_set(monkeypatch):
 def test_metadata_goes_before_the_environment(write_exam, monkeypatch):
     named, other = write_exam("named"), write_exam("other", texts=" (other)")
     monkeypatch.setenv("MEDALPACA_EXAM", str(other))
-    assert exam_of("t", LOCAL, {"exam": str(named)}).name == "named"
-    assert exam_of("t", LOCAL, {}).name == "other"
+    assert load_task_exam("t", LOCAL, {"exam": str(named)}).name == "named"
+    assert load_task_exam("t", LOCAL, {}).name == "other"
 
 
 def test_the_environment_goes_before_the_hub(write_exam, monkeypatch):
     monkeypatch.setenv("MEDALPACA_EXAM", str(write_exam()))
-    monkeypatch.setattr(task_list, "fetch", lambda repository: pytest.fail("the hub was asked"))
-    assert exam_of("t", STEP, {}).name == "exam"
+    monkeypatch.setattr(task_list, "fetch_hub_exam", lambda repository: pytest.fail("the hub was asked"))
+    assert load_task_exam("t", STEP, {}).name == "exam"
 
 
 def test_a_bundled_exam_ignores_both(write_exam, monkeypatch):
     monkeypatch.setenv("MEDALPACA_EXAM", str(write_exam()))
     for name in ("medalpaca_pocket", "medalpaca_vignettes"):
-        assert exam_of("t", TASKS[name], {"exam": "/nowhere"}).name == name
+        assert load_task_exam("t", TASKS[name], {"exam": "/nowhere"}).name == name
 
 
 @pytest.mark.parametrize(
@@ -58,9 +58,9 @@ def test_a_bundled_exam_ignores_both(write_exam, monkeypatch):
 )
 def test_the_hub_is_never_asked_when_sealed_or_offline(monkeypatch, switch, value):
     monkeypatch.setenv(switch, value)
-    monkeypatch.setattr(task_list, "fetch", lambda repository: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(task_list, "fetch_hub_exam", lambda repository: pytest.fail("the hub was asked"))
     with pytest.raises(UserError, match=f"not asked because {switch}.*--metadata .*MEDALPACA_EXAM"):
-        exam_of("medalpaca_usmle_step1", STEP, {})
+        load_task_exam("medalpaca_usmle_step1", STEP, {})
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ def test_the_hub_is_never_asked_when_sealed_or_offline(monkeypatch, switch, valu
 )
 def test_a_bad_name_is_one_clear_line(metadata, said):
     with pytest.raises(UserError, match=said) as caught:
-        exam_of("t", STEP, metadata)
+        load_task_exam("t", STEP, metadata)
     assert "\n" not in str(caught.value)
 
 
 def test_a_step_the_exam_does_not_have(write_exam):
     exam = str(write_exam(steps={1: 2, 3: 4}))
     with pytest.raises(UserError, match=r"no scorable item of step 2 .it has 2 of step 1, 4 of step 3"):
-        prepare("medalpaca_usmle_step2", {"exam": exam})
+        prepare_task("medalpaca_usmle_step2", {"exam": exam})
 
 
 def test_an_exam_without_steps_is_asked_whole(tmp_path):
@@ -88,8 +88,8 @@ def test_an_exam_without_steps_is_asked_whole(tmp_path):
     item = {"question": "Which?", "options": ["x", "y", "z"], "answer": "B"}
     file.write_text("\n".join(json.dumps(item | {"question": f"Which {i}?"}) for i in range(3)))
     with pytest.raises(UserError, match="medalpaca_exam for all its items"):
-        prepare("medalpaca_usmle_step1", {"exam": str(file)})
-    rows = documents("medalpaca_exam", prepare("medalpaca_exam", {"exam": str(file)}))
+        prepare_task("medalpaca_usmle_step1", {"exam": str(file)})
+    rows = build_documents("medalpaca_exam", prepare_task("medalpaca_exam", {"exam": str(file)}))
     assert [row["step"] for row in rows] == [None] * 3
 
 

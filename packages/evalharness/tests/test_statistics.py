@@ -11,14 +11,14 @@ from scipy.stats import binom, binomtest, norm
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from medalpaca_evalharness.compare import Row
+from medalpaca_evalharness.comparison import Row
 from medalpaca_evalharness.statistics import (
     Stratum,
     detectable_difference,
     holm,
     mcnemar_exact,
     paired_bootstrap,
-    power,
+    power_analysis,
     wilson,
 )
 
@@ -126,7 +126,7 @@ def test_impossible_counts_are_refused(pair):
     ],
 )
 def test_the_power_table(n, half_width, paired, unpaired):
-    row = power(n)
+    row = power_analysis(n)
     assert round(100 * row.half_width, 1) == half_width
     assert [round(100 * value, 1) for value in row.paired] == paired
     assert round(100 * row.unpaired, 1) == unpaired
@@ -256,7 +256,7 @@ def test_detectable_differences_are_those_of_scipy(pair):
     assert detectable_difference(n, discordant) == pytest.approx(
         size * (discordant / n / n) ** 0.5, abs=1e-10
     )
-    row = power(n)
+    row = power_analysis(n)
     error = (0.6 * 0.4 / n) ** 0.5
     assert row.half_width == pytest.approx(norm.ppf(0.975) * error, abs=1e-10)
     assert row.unpaired == pytest.approx(size * 2**0.5 * error, abs=1e-10)

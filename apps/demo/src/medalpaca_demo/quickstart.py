@@ -128,7 +128,7 @@ class QuickstartRun:
 
     def _write_chart(self) -> Path:
         """Write the chart of both results, unless the file is up to date."""
-        from medalpaca_evalharness.compare import compare
+        from medalpaca_evalharness.comparison import compare
         from medalpaca_evalharness.results import read_run
 
         from .result_chart import draw_chart, figures

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from html import escape, unescape
 
-from medalpaca_evalharness.compare import Comparison
+from medalpaca_evalharness.comparison import Comparison
 from medalpaca_evalharness.statistics import mcnemar_exact, wilson
 
 # Horizontal position of 0 % and 100 %, in pixels.

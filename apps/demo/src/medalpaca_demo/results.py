@@ -12,7 +12,7 @@ from medalpaca_data.exams.exam import Exam
 from medalpaca_data.exams.item import Item
 from medalpaca_data.exams.prompts import exam_prompt_id
 from medalpaca_evalharness.calibration import softmax
-from medalpaca_evalharness.compare import Comparison, compare
+from medalpaca_evalharness.comparison import Comparison, compare
 from medalpaca_evalharness.results import Run, read_run
 from medalpaca_evalharness.samples import Answer
 

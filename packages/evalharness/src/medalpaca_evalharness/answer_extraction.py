@@ -23,82 +23,82 @@ class Extracted(NamedTuple):
     rule: str
 
 
-TWO = "two answers"
-NONE = "no answer found"
-_MARK = r"[*_`\"'\[({$\s]*"  # what may be put around a letter
-_UNMARK = r"[*_`\"'\])}$]*"
+TWO_ANSWERS = "two answers"
+NO_ANSWER = "no answer found"
+_OPENING = r"[*_`\"'\[({$\s]*"  # what may be put around a letter
+_CLOSING = r"[*_`\"'\])}$]*"
 # After an answer's letter: the end of the line or sentence, a delimiter, or a reason. Never just a further word:
 # "The answer is A viral infection" answers nothing.
 _END = r"(?=\s*(?:$|[,;:!?)(\n]|\.(?!\s*[a-z])|[-\u2013\u2014]\s)|\s+(?:because|since|as|due|which|given)\b)"
-_ALSO = re.compile(
-    rf"\s*(?:,|/|&|\band\b|\bor\b)+\s*(?:option\s+)?{_MARK}([A-Z]){_UNMARK}(?![\w'-])", re.IGNORECASE
+_SECOND_LETTER = re.compile(
+    rf"\s*(?:,|/|&|\band\b|\bor\b)+\s*(?:option\s+)?{_OPENING}([A-Z]){_CLOSING}(?![\w'-])", re.IGNORECASE
 )
 _STATED = re.compile(
     rf"""
     (?: \b(?:final|correct|best|right)?\s*(?:answer|choice|option|response)
-        (?:\s+(?:to|for)\s+(?:the|this)\s+question)?{_UNMARK}
+        (?:\s+(?:to|for)\s+(?:the|this)\s+question)?{_CLOSING}
         \s*(?:is|was|would\s+be|should\s+be|must\s+be|will\s+be|:|=)[\s:]*
       | \bi\s+(?:would\s+|will\s+|'d\s+|'ll\s+)?(?:choose|select|pick|go\s+with|answer)
       | \btherefore,?\s+(?:it\s+is\s+)?(?=(?:option|choice|answer)\s)
     )
     \s*(?:definitely|clearly|most\s+likely|therefore|thus)?
-    \s*(?:the\s+)?(?:letter|option|choice|answer)?\s*:?{_MARK}
-    (?-i:(?P<letter>[A-Z])){_UNMARK}(?![\w'-])
+    \s*(?:the\s+)?(?:letter|option|choice|answer)?\s*:?{_OPENING}
+    (?-i:(?P<letter>[A-Z])){_CLOSING}(?![\w'-])
     """,
     re.IGNORECASE | re.VERBOSE,
 )
 _IS_RIGHT = re.compile(
-    rf"""(?:\b(?:option|choice|answer)\s+|(?:^|\n){_MARK}){_MARK}(?-i:(?P<letter>[A-Z])){_UNMARK}
+    rf"""(?:\b(?:option|choice|answer)\s+|(?:^|\n){_OPENING}){_OPENING}(?-i:(?P<letter>[A-Z])){_CLOSING}
     \s+is\s+(?:therefore\s+|thus\s+|clearly\s+)?(?:the\s+)?(?:single\s+)?
     (?:correct|right|best|most\s+likely|most\s+appropriate)\b""",
     re.IGNORECASE | re.VERBOSE,
 )
-_LINE = re.compile(
-    rf"(?im)^{_MARK}(?:final\s+)?answer{_UNMARK}\s*:{_UNMARK}{_MARK}(?-i:([A-Z])){_UNMARK}(?![\w'-])(?P<rest>.*)$"
+_ANSWER_LINE = re.compile(
+    rf"(?im)^{_OPENING}(?:final\s+)?answer{_CLOSING}\s*:{_CLOSING}{_OPENING}(?-i:([A-Z])){_CLOSING}(?![\w'-])(?P<rest>.*)$"
 )
-_ASKED = re.compile(r"(?m)^[ \t]*Answer: ?\(?([A-Z])\)?\.?[ \t]*$")
+_REQUESTED_LINE = re.compile(r"(?m)^[ \t]*Answer: ?\(?([A-Z])\)?\.?[ \t]*$")
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _MATHS = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
 _TAG = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.IGNORECASE | re.DOTALL)
-_ALONE = re.compile(
-    rf"{_MARK}(?:option\s+|answer\s+)?{_MARK}([A-Za-z]){_UNMARK}[.:)\]]*{_UNMARK}", re.IGNORECASE
+_LETTER_ALONE = re.compile(
+    rf"{_OPENING}(?:option\s+|answer\s+)?{_OPENING}([A-Za-z]){_CLOSING}[.:)\]]*{_CLOSING}", re.IGNORECASE
 )
 _LEADING = re.compile(
-    rf"^{_MARK}(?:option\s+)?{_MARK}(?P<letter>[A-Za-z])[*_`\"'}}$]*"
-    rf"(?P<mark>[.:,]|[)\]][.:]?|\s[-\u2013\u2014]\s|){_UNMARK}(?P<rest>.*)$",
+    rf"^{_OPENING}(?:option\s+)?{_OPENING}(?P<letter>[A-Za-z])[*_`\"'}}$]*"
+    rf"(?P<mark>[.:,]|[)\]][.:]?|\s[-\u2013\u2014]\s|){_CLOSING}(?P<rest>.*)$",
     re.DOTALL,
 )
-_DENIED = re.compile(
+_NEGATION_AFTER = re.compile(
     r"\s*(?:is|was|are|would be)?\s*(?:not\b|n't|incorrect|wrong|false|unlikely|excluded|ruled out)", re.I
 )
-_OTHERWISE = re.compile(r"\b(?:wrong|incorrect|false|worst|not\s+(?:the|an?))\s*$", re.IGNORECASE)
+_NEGATION_BEFORE = re.compile(r"\b(?:wrong|incorrect|false|worst|not\s+(?:the|an?))\s*$", re.IGNORECASE)
 _LISTED = re.compile(r"(?<![\w-])([A-Z])[):]\s*\w")
-_RUN = re.compile(r"[*_`\"'\[\](){}$\s]{9,}")
-_SPECIAL = re.compile(r"(?:</?s>|<\|[\w ]+\|>|<eos>|<end_of_turn>)\s*$")
+_MARK_RUN = re.compile(r"[*_`\"'\[\](){}$\s]{9,}")
+_SPECIAL_TOKEN = re.compile(r"(?:</?s>|<\|[\w ]+\|>|<eos>|<end_of_turn>)\s*$")
 _PHRASE_TEXT = re.compile(
     r"\b(?:answer|choice|option)\s*(?:is|:)[\s:]*(?:the\s+)?(?P<text>[^\n]+)", re.IGNORECASE
 )
 
 
-def strict(text: str, letters: Sequence[str], options: Sequence[str] = ()) -> Extracted:
+def extract_strict(text: str, letters: Sequence[str], options: Sequence[str] = ()) -> Extracted:
     """Only what was asked for: a line that says "Answer: X" and nothing else; the last one."""
-    found = [letter for letter in _ASKED.findall(text) if letter in letters]
-    return Extracted(found[-1], "answer line") if found else Extracted(None, NONE)
+    found = [letter for letter in _REQUESTED_LINE.findall(text) if letter in letters]
+    return Extracted(found[-1], "answer line") if found else Extracted(None, NO_ANSWER)
 
 
-def flexible(text: str, letters: Sequence[str], options: Sequence[str] = ()) -> Extracted:
+def extract_flexible(text: str, letters: Sequence[str], options: Sequence[str] = ()) -> Extracted:
     """Any clear statement of one letter, or of one option's text. `options` are the texts in the letters' order.
 
     The text may be anything; nothing raises.
     """
-    text = _tidy(text)
+    text = _clean(text)
     known = set(letters)
     for name, rule in RULES:
         found = [letter.upper() for letter in rule(text, dict(zip(letters, options, strict=False)), known)]
         if found:
             last = found[-1]
-            return Extracted(None, TWO) if last == "?" else Extracted(last, name)
-    return Extracted(None, NONE)
+            return Extracted(None, TWO_ANSWERS) if last == "?" else Extracted(last, name)
+    return Extracted(None, NO_ANSWER)
 
 
 # Each yields the letters that it finds, in order; "?" for a statement of two.
@@ -106,25 +106,25 @@ Rule = Callable[[str, dict[str, str], set[str]], Iterator[str]]
 
 
 def _answer_line(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
-    for match in _LINE.finditer(text):
+    for match in _ANSWER_LINE.finditer(text):
         letter, rest = match[1], match["rest"]
         if letter not in known:
             continue
-        if _two(rest, letter, known):
+        if _names_second_letter(rest, letter, known):
             yield "?"
-        elif re.match(_END, rest) or _names(rest, options.get(letter, "")):
+        elif re.match(_END, rest) or _starts_with_option(rest, options.get(letter, "")):
             yield letter
 
 
 def _boxed(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
     for inner in _BOXED.findall(text):
         plain = _MATHS.sub(r"\1", inner)
-        yield from _whole(plain, options, known) or _first(plain, options, known)
+        yield from _match_exact(plain, options, known) or _match_leading_letter(plain, options, known)
 
 
 def _tagged(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
     for inner in _TAG.findall(text):
-        yield from _whole(inner, options, known) or _first(inner, options, known)
+        yield from _match_exact(inner, options, known) or _match_leading_letter(inner, options, known)
 
 
 def _stated(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
@@ -133,13 +133,13 @@ def _stated(text: str, options: dict[str, str], known: set[str]) -> Iterator[str
         rest, letter = text[match.end() :], match["letter"]
         if (
             letter not in known
-            or _DENIED.match(rest)
-            or _OTHERWISE.search(text[max(0, match.start() - 40) : match.start()])
+            or _NEGATION_AFTER.match(rest)
+            or _NEGATION_BEFORE.search(text[max(0, match.start() - 40) : match.start()])
         ):
             continue
-        if _two(rest, letter, known):
+        if _names_second_letter(rest, letter, known):
             found.append((match.start(), "?"))
-        elif re.match(_END, rest, re.MULTILINE) or _names(rest, options.get(letter, "")):
+        elif re.match(_END, rest, re.MULTILINE) or _starts_with_option(rest, options.get(letter, "")):
             found.append((match.start(), letter))
     found += [
         (match.start(), match["letter"]) for match in _IS_RIGHT.finditer(text) if match["letter"] in known
@@ -148,13 +148,13 @@ def _stated(text: str, options: dict[str, str], known: set[str]) -> Iterator[str
 
 
 def _whole_text(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
-    yield from _whole(text, options, known)
+    yield from _match_exact(text, options, known)
 
 
 def _first_line(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
-    leading = [found for line in text.splitlines() for found in _first(line, options, known)]
+    leading = [found for line in text.splitlines() for found in _match_leading_letter(line, options, known)]
     first = next((line for line in text.splitlines() if line.strip()), "")
-    if found := _first(first, options, known):
+    if found := _match_leading_letter(first, options, known):
         # A list of the options, in lines or in one, answers nothing.
         listed = set(leading) | (known & set(_LISTED.findall(first)))
         yield "?" if listed - set(found) else found[0]
@@ -162,12 +162,12 @@ def _first_line(text: str, options: dict[str, str], known: set[str]) -> Iterator
 
 def _last_line(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
     last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
-    yield from _whole(last, options, known)
+    yield from _match_exact(last, options, known)
 
 
 def _text_stated(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
     for match in _PHRASE_TEXT.finditer(text):
-        yield from _is_option(match["text"], options)
+        yield from _match_option_text(match["text"], options)
 
 
 RULES: tuple[tuple[str, Rule], ...] = (
@@ -185,24 +185,24 @@ RULES: tuple[tuple[str, Rule], ...] = (
 # Parts ------------------------------------------------------------------------------------------------------------
 
 
-def _whole(text: str, options: dict[str, str], known: set[str]) -> list[str]:
+def _match_exact(text: str, options: dict[str, str], known: set[str]) -> list[str]:
     """The letter that `text` is, or the only option whose text it is."""
-    match = _ALONE.fullmatch(text.strip())
+    match = _LETTER_ALONE.fullmatch(text.strip())
     if match and match[1].upper() in known and (match[1].isupper() or ")" in text):
         return [match[1].upper()]
-    return _is_option(text, options)
+    return _match_option_text(text, options)
 
 
-def _first(text: str, options: dict[str, str], known: set[str]) -> list[str]:
+def _match_leading_letter(text: str, options: dict[str, str], known: set[str]) -> list[str]:
     """The letter at the start of a line, where what follows shows that it is one and not a word."""
     match = _LEADING.match(text.strip())
     if match is None or match["letter"].upper() not in known:
         return []
     letter, rest = match["letter"].upper(), match["rest"]
     mark = match["mark"].strip()
-    if _DENIED.match(rest) or _two(mark.strip(")]:.") + rest, letter, known):
+    if _NEGATION_AFTER.match(rest) or _names_second_letter(mark.strip(")]:.") + rest, letter, known):
         return []
-    if _names(rest, options.get(letter, "")):
+    if _starts_with_option(rest, options.get(letter, "")):
         return [letter]
     lower = match["letter"] != letter
     match mark[:1]:
@@ -216,66 +216,68 @@ def _first(text: str, options: dict[str, str], known: set[str]) -> list[str]:
     return []
 
 
-def _two(rest: str, letter: str, known: set[str]) -> bool:
+def _names_second_letter(rest: str, letter: str, known: set[str]) -> bool:
     """Whether another letter is named in the same breath: "A and C", "B or D"."""
-    match = _ALSO.match(rest)
+    match = _SECOND_LETTER.match(rest)
     return bool(match and match[1].upper() in known and match[1].upper() != letter and match[1] != "a")
 
 
-def _names(rest: str, option: str) -> bool:
+def _starts_with_option(rest: str, option: str) -> bool:
     """Whether `rest` begins with the option's text."""
-    said, meant = _plain(rest[: 2 * len(option) + 20]), _plain(option)
+    said, meant = _normalize(rest[: 2 * len(option) + 20]), _normalize(option)
     return bool(meant) and f"{said} ".startswith(f"{meant} ")
 
 
-def _is_option(text: str, options: dict[str, str]) -> list[str]:
-    said = _plain(text)
-    found = [letter for letter, option in options.items() if said and said == _plain(option)]
+def _match_option_text(text: str, options: dict[str, str]) -> list[str]:
+    said = _normalize(text)
+    found = [letter for letter, option in options.items() if said and said == _normalize(option)]
     return found if len(found) == 1 else []
 
 
-def _plain(text: str) -> str:
+def _normalize(text: str) -> str:
     """Words and figures only, for comparing."""
     return " ".join(re.findall(r"\w+(?:[.,]\d+)*%?", unicodedata.normalize("NFKC", text).lower()))
 
 
-def _tidy(text: str) -> str:
+def _clean(text: str) -> str:
     """Without the special tokens that a tokenizer may leave at the end, and without long runs of spaces and marks.
 
     The patterns allow marks in many places, so that a long run of them would be tried in very many ways.
     """
-    text = _RUN.sub(lambda run: "\n" if "\n" in run[0] else " ", text.replace("\r", "\n"))
-    while (cut := _SPECIAL.sub("", text)) != text:
+    text = _MARK_RUN.sub(lambda run: "\n" if "\n" in run[0] else " ", text.replace("\r", "\n"))
+    while (cut := _SPECIAL_TOKEN.sub("", text)) != text:
         text = cut
     return text.strip()
 
 
-_NAMES = "think|thinking|thought|reasoning|reflection"
-_OPEN = re.compile(rf"<({_NAMES})>", re.IGNORECASE)
-_CLOSE = re.compile(rf"</({_NAMES})>", re.IGNORECASE)
+_THINKING_TAGS = "think|thinking|thought|reasoning|reflection"
+_THINKING_START = re.compile(rf"<({_THINKING_TAGS})>", re.IGNORECASE)
+_THINKING_END = re.compile(rf"</({_THINKING_TAGS})>", re.IGNORECASE)
 
 
-class Spoken(NamedTuple):
+class FinalText(NamedTuple):
     """A generated text without its thinking. `unfinished`: the thinking never ended, so there is no answer."""
 
     text: str
     unfinished: bool
 
 
-def spoken(text: str) -> Spoken:
+def strip_thinking(text: str) -> FinalText:
     """What comes after the last thinking block; the opening tag may stand in the prompt and be missing here."""
     after = text
-    for close in _CLOSE.finditer(text):
+    for close in _THINKING_END.finditer(text):
         after = text[close.end() :]
-    if opened := _OPEN.search(after):
-        return Spoken(after[: opened.start()], True)
-    return Spoken(after, False)
+    if opened := _THINKING_START.search(after):
+        return FinalText(after[: opened.start()], True)
+    return FinalText(after, False)
 
 
 Extractor = Callable[[str, Sequence[str], Sequence[str]], Extracted]
-Silence = Literal["refused", "truncated", "unparsed"]
+NoAnswerReason = Literal["refused", "truncated", "unparsed"]
 
-LONG = 100  # characters from which on a text that ends in the middle of a sentence counts as cut off
+MIN_TRUNCATED_CHARS = (
+    100  # characters from which on a text that ends in the middle of a sentence counts as cut off
+)
 _REFUSAL = re.compile(
     r"\b(?:"
     r"(?:i|we)(?:\s+am|'m|\s+are|'re)?\s+(?:sorry|unable\s+to|not\s+(?:able|allowed|permitted|qualified)\s+to)"
@@ -286,46 +288,50 @@ _REFUSAL = re.compile(
     r")",
     re.IGNORECASE,
 )
-_FINISHED = tuple(".!?)]}\"'*`\u201d\u2019\u2026")
+_SENTENCE_ENDS = tuple(".!?)]}\"'*`\u201d\u2019\u2026")
 
 
-class Cut(Protocol):
+class LengthCheck(Protocol):
     """Whether a text is as long as the model was allowed to write."""
 
     def __call__(self, text: str) -> bool: ...
 
 
-def find_strict(
-    responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], cut: Cut | None = None
+def strict_filter(
+    responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], cut: LengthCheck | None = None
 ) -> list[list[str]]:
     """Filter "strict": [letter, rule] per document; the letter is "" where there is none, and the rule says why.
 
     `cut` is known where the model's tokenizer is.
     """
-    return [_find(strict, texts[0], doc, cut) for texts, doc in zip(responses, docs, strict=True)]
+    return [
+        _filter_text(extract_strict, texts[0], doc, cut) for texts, doc in zip(responses, docs, strict=True)
+    ]
 
 
-def find_flexible(
-    responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], cut: Cut | None = None
+def flexible_filter(
+    responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], cut: LengthCheck | None = None
 ) -> list[list[str]]:
     """Filter "flexible": the same by all rules."""
-    return [_find(flexible, texts[0], doc, cut) for texts, doc in zip(responses, docs, strict=True)]
+    return [
+        _filter_text(extract_flexible, texts[0], doc, cut) for texts, doc in zip(responses, docs, strict=True)
+    ]
 
 
-def _find(extract: Extractor, text: str, doc: Mapping[str, Any], cut: Cut | None) -> list[str]:
-    said = spoken(text)
+def _filter_text(extract: Extractor, text: str, doc: Mapping[str, Any], cut: LengthCheck | None) -> list[str]:
+    said = strip_thinking(text)
     if said.unfinished:
         return ["", "truncated"]
     found = extract(said.text, doc["letters"], doc.get("options") or ())
     if found.letter is not None:
         return [found.letter, found.rule]
-    return ["", why_none(said.text, cut=cut is not None and cut(text))]
+    return ["", classify_no_answer(said.text, cut=cut is not None and cut(text))]
 
 
-def why_none(text: str, *, cut: bool = False) -> Silence:
+def classify_no_answer(text: str, *, cut: bool = False) -> NoAnswerReason:
     """Why a text without an answer has none: it refuses, breaks off, or says something else."""
     if _REFUSAL.search(text.replace("\u2019", "'")):
         return "refused"
-    if cut or (len(text.strip()) >= LONG and not text.rstrip().endswith(_FINISHED)):
+    if cut or (len(text.strip()) >= MIN_TRUNCATED_CHARS and not text.rstrip().endswith(_SENTENCE_ENDS)):
         return "truncated"
     return "unparsed"

@@ -21,7 +21,7 @@ from .statistics import Interval, wilson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
+class Prediction:
     """One item as the model saw it: how likely each option is, and which one is right."""
 
     item_id: str
@@ -35,7 +35,7 @@ class Forecast:
         return max(self.shares)
 
 
-def forecasts(answers: Iterable[Answer]) -> list[Forecast]:
+def make_predictions(answers: Iterable[Answer]) -> list[Prediction]:
     """The softmax of what the task compares, per item.
 
     For `acc` these are the model's own probabilities, given that one of the options follows. For `acc_norm`
@@ -43,7 +43,7 @@ def forecasts(answers: Iterable[Answer]) -> list[Forecast]:
     Raises CheckFailed for an item whose options are all impossible.
     """
     return [
-        Forecast(
+        Prediction(
             item_id=answer.item_id,
             shares=softmax(answer.scores, answer.item_id),
             key=answer.key,
@@ -63,9 +63,9 @@ def softmax(scores: Sequence[float], item_id: str) -> tuple[float, ...]:
     return tuple(weight / total for weight in weights)
 
 
-BINS = 10
-PER_BIN = 10  # fewer items than this in a bin, and it says nothing
-SMALL = 300  # items below which HELM calls a calibration error unreliable
+MAX_BINS = 10
+MIN_PER_BIN = 10  # fewer items than this in a bin, and it says nothing
+MIN_RELIABLE = 300  # items below which HELM calls a calibration error unreliable
 COVERAGES = (0.5, 0.8, 1.0)
 
 
@@ -80,7 +80,7 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
-class Covered:
+class SelectiveAccuracy:
     """Only the most confident share of items answered."""
 
     coverage: float
@@ -99,29 +99,29 @@ class Calibration:
     ece_of_perfect: float  # what the formula gives, about, for a perfectly calibrated model at this n
     brier: float
     brier_of_guessing: float  # of equal probabilities
-    covered: tuple[Covered, ...]
+    covered: tuple[SelectiveAccuracy, ...]
 
     @property
     def small(self) -> bool:
         """Too few items for the calibration error to be worth much."""
-        return self.n < SMALL
+        return self.n < MIN_RELIABLE
 
 
-def calibration(forecasts: Sequence[Forecast]) -> Calibration:
+def measure_calibration(forecasts: Sequence[Prediction]) -> Calibration:
     """All of it. Raises ValueError without items."""
     bins = equal_mass_bins(forecasts)
     return Calibration(
         n=len(forecasts),
-        bins=tuple(_bin(members) for members in bins),
-        ece=ece(bins),
-        ece_of_perfect=ece_of_perfect(bins),
-        brier=sum(map(brier, forecasts)) / len(forecasts),
+        bins=tuple(_make_bin(members) for members in bins),
+        ece=expected_calibration_error(bins),
+        ece_of_perfect=ece_if_calibrated(bins),
+        brier=sum(map(brier_score, forecasts)) / len(forecasts),
         brier_of_guessing=sum(1 - 1 / len(forecast.shares) for forecast in forecasts) / len(forecasts),
-        covered=tuple(at_coverage(forecasts, coverage) for coverage in COVERAGES),
+        covered=tuple(selective_accuracy(forecasts, coverage) for coverage in COVERAGES),
     )
 
 
-def equal_mass_bins(forecasts: Sequence[Forecast]) -> list[list[Forecast]]:
+def equal_mass_bins(forecasts: Sequence[Prediction]) -> list[list[Prediction]]:
     """Up to ten bins of as equal numbers as possible, by rising confidence.
 
     Nguyen, K. and O'Connor, B. (2015), "Posterior calibration and exploratory analysis for natural language
@@ -130,13 +130,13 @@ def equal_mass_bins(forecasts: Sequence[Forecast]) -> list[list[Forecast]]:
     n = len(forecasts)
     if not n:
         raise ValueError("no items")
-    ordered = sorted(forecasts, key=_by_confidence)
-    count = min(BINS, max(1, n // PER_BIN))
+    ordered = sorted(forecasts, key=_confidence_key)
+    count = min(MAX_BINS, max(1, n // MIN_PER_BIN))
     edges = [i * n // count for i in range(count + 1)]
     return [ordered[low:high] for low, high in pairwise(edges)]
 
 
-def ece(bins: Sequence[Sequence[Forecast]]) -> float:
+def expected_calibration_error(bins: Sequence[Sequence[Prediction]]) -> float:
     """Expected calibration error: mean gap between confidence and accuracy of a bin, weighted by its size.
 
     Naeini, M., Cooper, G. and Hauskrecht, M. (2015), "Obtaining well calibrated probabilities using Bayesian
@@ -146,7 +146,7 @@ def ece(bins: Sequence[Sequence[Forecast]]) -> float:
     return sum(abs(sum(f.confidence - f.right for f in members)) for members in bins) / n
 
 
-def ece_of_perfect(bins: Sequence[Sequence[Forecast]]) -> float:
+def ece_if_calibrated(bins: Sequence[Sequence[Prediction]]) -> float:
     """The ECE to be expected, about, if every confidence were exactly right.
 
     A bin's gap is then close to normal around zero with variance sum p(1-p), and its mean size is that normal's
@@ -157,7 +157,7 @@ def ece_of_perfect(bins: Sequence[Sequence[Forecast]]) -> float:
     return sum(sqrt(2 * variance / pi) for variance in variances) / n
 
 
-def brier(forecast: Forecast) -> float:
+def brier_score(forecast: Prediction) -> float:
     """Sum over the options of (probability - outcome)^2: 0 is perfect, 2 is certain of a wrong option.
 
     Brier, G. (1950), "Verification of forecasts expressed in terms of probability", Monthly Weather Review
@@ -166,20 +166,20 @@ def brier(forecast: Forecast) -> float:
     return sum((share - (i == forecast.key)) ** 2 for i, share in enumerate(forecast.shares))
 
 
-def at_coverage(forecasts: Sequence[Forecast], coverage: float) -> Covered:
+def selective_accuracy(forecasts: Sequence[Prediction], coverage: float) -> SelectiveAccuracy:
     """Accuracy on the most confident share of items: selective prediction (El-Yaniv and Wiener 2010, JMLR 11)."""
-    ordered = sorted(forecasts, key=_by_confidence, reverse=True)
+    ordered = sorted(forecasts, key=_confidence_key, reverse=True)
     answered = ordered[: ceil(coverage * len(ordered))]
     right = sum(forecast.right for forecast in answered)
-    return Covered(coverage, len(answered), right, wilson(right, len(answered)))
+    return SelectiveAccuracy(coverage, len(answered), right, wilson(right, len(answered)))
 
 
-def _by_confidence(forecast: Forecast) -> tuple[float, str]:
+def _confidence_key(forecast: Prediction) -> tuple[float, str]:
     # Equal confidences are ordered by id, so that the same samples in another order give the same figures.
     return forecast.confidence, forecast.item_id
 
 
-def _bin(members: Sequence[Forecast]) -> Bin:
+def _make_bin(members: Sequence[Prediction]) -> Bin:
     right = sum(forecast.right for forecast in members)
     confidence = sum(forecast.confidence for forecast in members) / len(members)
     return Bin(len(members), confidence, right, wilson(right, len(members)))
@@ -187,10 +187,10 @@ def _bin(members: Sequence[Forecast]) -> Bin:
 
 TARGET = 0.9
 SPLITS = 50
-FEWEST = 20  # items on each side of a split below which nothing is said
+MIN_PER_HALF = 20  # items on each side of a split below which nothing is said
 
 
-class Trial(NamedTuple):
+class SplitResult(NamedTuple):
     """How sets made from some items did on others."""
 
     held: float  # share of sets with the right option in them
@@ -198,7 +198,7 @@ class Trial(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerSets:
+class ConformalSets:
     """How answer sets, made from one half of the items, did on the other half; mean over many splits.
 
     One split is luck: with 160 items in each half its share can lie 7 points from the target.
@@ -213,23 +213,23 @@ class AnswerSets:
     mean_size: float
 
 
-def answer_sets(
-    forecasts: Sequence[Forecast], target: float = TARGET, splits: int = SPLITS
-) -> AnswerSets | None:
+def conformal_sets(
+    forecasts: Sequence[Prediction], target: float = TARGET, splits: int = SPLITS
+) -> ConformalSets | None:
     """Make and try the sets, or None with too few items.
 
     Vovk, V., Gammerman, A. and Shafer, G. (2005), "Algorithmic Learning in a Random World", chapter 4; the
     score is one minus the right option's probability (Sadinle, Lei and Wasserman 2019, JASA 114:223-234).
     For items drawn like the calibration items, sets hold the right option with at least `target`.
     """
-    halves = [split(forecasts, seed) for seed in range(splits)]
+    halves = [split_halves(forecasts, seed) for seed in range(splits)]
     calibrating, tried = map(len, halves[0])
-    if min(calibrating, tried) < FEWEST:
+    if min(calibrating, tried) < MIN_PER_HALF:
         return None
-    trials = [try_sets(*half, target) for half in halves]
+    trials = [evaluate_split(*half, target) for half in halves]
     held = sorted(trial.held for trial in trials)
     cut = splits // 20
-    return AnswerSets(
+    return ConformalSets(
         target=target,
         splits=splits,
         calibrated_on=calibrating,
@@ -240,15 +240,17 @@ def answer_sets(
     )
 
 
-def try_sets(calibrating: Sequence[Forecast], tried: Sequence[Forecast], target: float) -> Trial:
+def evaluate_split(
+    calibrating: Sequence[Prediction], tried: Sequence[Prediction], target: float
+) -> SplitResult:
     """Sets hold every option whose probability is no smaller than what `calibrating` says is needed."""
     threshold = conformal_threshold([1 - f.shares[f.key] for f in calibrating], target)
     sets = [[i for i, share in enumerate(f.shares) if 1 - share <= threshold] for f in tried]
     held = sum(f.key in options for f, options in zip(tried, sets, strict=True))
-    return Trial(held / len(tried), sum(map(len, sets)) / len(tried))
+    return SplitResult(held / len(tried), sum(map(len, sets)) / len(tried))
 
 
-def split(forecasts: Sequence[Forecast], seed: int) -> tuple[list[Forecast], list[Forecast]]:
+def split_halves(forecasts: Sequence[Prediction], seed: int) -> tuple[list[Prediction], list[Prediction]]:
     """Two halves, at random for a reader of the exam, and the same wherever and whenever they are made.
 
     By a hash of seed and id instead of a random generator, whose draws a new version may change.

@@ -272,10 +272,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from .results import as_json, as_text, read_run, summary
+    from .results import as_json, as_text, read_run, summarize_run
 
     found = read_run(arguments.result, arguments.task)
-    parts = summary(found)
+    parts = summarize_run(found)
     if arguments.json:
         print_json(as_json(found, parts))
     else:
@@ -283,23 +283,23 @@ def _show(arguments: argparse.Namespace) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from .compare import as_json, compare
+    from .comparison import as_json, compare
     from .results import read_run
 
     comparison = compare(read_run(arguments.base, arguments.task), read_run(arguments.tuned, arguments.task))
     found = None
     if arguments.meadow:
-        from .contamination_split import contamination
+        from .contamination_split import measure_contamination
 
-        found = contamination(comparison, arguments.meadow, arguments.exam)
+        found = measure_contamination(comparison, arguments.meadow, arguments.exam)
     if arguments.json:
         from .contamination_split import as_json as clean_json
 
         print_json(as_json(comparison) | ({"contamination": clean_json(found)} if found else {}))
     else:
-        from .compare_table import show
+        from .compare_table import print_comparison
 
-        show(comparison, contamination=found, items=arguments.items)
+        print_comparison(comparison, contamination=found, items=arguments.items)
 
 
 def _report(arguments: argparse.Namespace) -> None:
@@ -350,10 +350,10 @@ def _verify(arguments: argparse.Namespace) -> None:
 def _inspect(arguments: argparse.Namespace) -> None:
     from medalpaca_data.exams.exam import load_exam
 
-    from .inspect import inspect, inspection_as_text
+    from .inspect import inspect_exam, inspection_as_text
 
     other = load_exam(arguments.overlap, images="keep") if arguments.overlap else None
-    report = inspect(load_exam(arguments.exam, images=arguments.images), other)
+    report = inspect_exam(load_exam(arguments.exam, images=arguments.images), other)
     if arguments.json:
         print_json(report)
     else:
@@ -373,9 +373,9 @@ def _import(arguments: argparse.Namespace) -> None:
 def _ask(arguments: argparse.Namespace) -> None:
     from lm_eval.utils import simple_parse_args_string
 
-    from .model.both_sides import ask_both
+    from .model.both_sides import evaluate_both
 
-    places = ask_both(
+    places = evaluate_both(
         arguments.base,
         arguments.adapter,
         arguments.tasks.split(","),

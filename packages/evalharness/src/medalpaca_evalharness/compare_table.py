@@ -12,7 +12,7 @@ from rich.table import Table
 
 from medalpaca_data.core.cli import screen
 
-from .compare import Comparison, Flip, Row
+from .comparison import Comparison, Flip, Row
 from .contamination_split import Contamination
 from .statistics import Interval
 
@@ -26,7 +26,7 @@ CAPTION = (
 )
 
 
-def show(
+def print_comparison(
     comparison: Comparison,
     console: Console | None = None,
     *,
@@ -48,20 +48,20 @@ def show(
         soft_wrap=True,
     )
     console.print(
-        _table([*comparison.steps, None, comparison.pooled] if comparison.steps else [comparison.pooled])
+        _make_table([*comparison.steps, None, comparison.pooled] if comparison.steps else [comparison.pooled])
     )
     console.print(CAPTION, highlight=False, markup=False)
     console.print(comparison.sentence, highlight=False, markup=False)
     for note in comparison.notes:
         console.print(f"Note: {note}.", highlight=False, markup=False)
     if contamination:
-        _show_clean(console, contamination)
+        _print_contamination(console, contamination)
     if items:
         for label, fixed in (("Fixed", True), ("Broken", False)):
-            _show_flips(console, label, [flip for flip in comparison.flips if flip.fixed is fixed])
+            _print_flips(console, label, [flip for flip in comparison.flips if flip.fixed is fixed])
 
 
-def _show_flips(console: Console, label: str, flips: list[Flip]) -> None:
+def _print_flips(console: Console, label: str, flips: list[Flip]) -> None:
     console.print(f"\n{label} ({len(flips)}): item, base -> tuned" + (", key" if label == "Broken" else ""))
     for flip in flips:
         key = "" if flip.fixed else f"  key {flip.key}"
@@ -73,7 +73,7 @@ def _show_flips(console: Console, label: str, flips: list[Flip]) -> None:
         )
 
 
-def _show_clean(console: Console, found: Contamination) -> None:
+def _print_contamination(console: Console, found: Contamination) -> None:
     console.print(
         f"\n{len(found.covered)} of {found.full.n} items have half or more of their question's word 13-grams in one of "
         f"{found.rows_read} rows of {found.rows.name}:",
@@ -81,10 +81,10 @@ def _show_clean(console: Console, found: Contamination) -> None:
         markup=False,
     )
     labelled = (("Full", found.full), ("Clean", found.clean), ("Covered", found.touched))
-    console.print(_table([replace(row, label=label) for label, row in labelled if row]))
+    console.print(_make_table([replace(row, label=label) for label, row in labelled if row]))
 
 
-def _table(rows: Iterable[Row | None]) -> Table:
+def _make_table(rows: Iterable[Row | None]) -> Table:
     """None is a line between rows."""
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -98,27 +98,27 @@ def _table(rows: Iterable[Row | None]) -> Table:
         if row is None:
             table.add_section()
         else:
-            table.add_row(*_cells(row))
+            table.add_row(*_format_row(row))
     return table
 
 
-def _cells(row: Row) -> list[str]:
+def _format_row(row: Row) -> list[str]:
     return [
         escape(row.label),
         str(row.n),
-        _share(row.base_right, row.n, row.base_interval),
-        _share(row.tuned_right, row.n, row.tuned_interval),
+        _format_share(row.base_right, row.n, row.base_interval),
+        _format_share(row.tuned_right, row.n, row.tuned_interval),
         f"{row.both_right}\n{row.both_wrong}",
         f"{row.fixed}\n{row.broken}",
         f"{100 * row.difference:+.1f}\n{100 * row.interval.low:+.1f} {100 * row.interval.high:+.1f}",
-        _p(row.p) + ("" if row.p_holm is None else f"\n{_p(row.p_holm)}"),
+        _format_p(row.p) + ("" if row.p_holm is None else f"\n{_format_p(row.p_holm)}"),
         f"{100 * row.chance:.1f}",
     ]
 
 
-def _share(right: int, n: int, interval: Interval) -> str:
+def _format_share(right: int, n: int, interval: Interval) -> str:
     return f"{100 * right / n:.1f}\n{100 * interval.low:.1f}-{100 * interval.high:.1f}"
 
 
-def _p(value: float) -> str:
+def _format_p(value: float) -> str:
     return f"{value:.4f}" if value >= 0.0001 else "<0.0001"

@@ -13,7 +13,7 @@ from medalpaca_data.core.records import read_all_rows, rows_sha256
 from medalpaca_data.exams.contamination import ItemCoverage, coverage
 from medalpaca_data.exams.exam import BUNDLED, Exam, find_exam, load_exam
 
-from .compare import Comparison, Row, compare, row_json
+from .comparison import Comparison, Row, compare, row_json
 from .results import Run
 
 
@@ -42,10 +42,10 @@ class Contamination(Overlap):
     touched: Row | None  # None when every item is
 
 
-def contamination(comparison: Comparison, rows: Path, exam: str | None = None) -> Contamination:
+def measure_contamination(comparison: Comparison, rows: Path, exam: str | None = None) -> Contamination:
     """Hold every item that was asked against the rows of a Meadow directory or a file; `overlap` says how."""
-    found = overlap(comparison.base, rows, exam)
-    clean, touched = split(comparison, found.ids)
+    found = find_overlap(comparison.base, rows, exam)
+    clean, touched = split_rows(comparison, found.ids)
     return Contamination(
         rows=found.rows,
         rows_sha256=found.rows_sha256,
@@ -58,13 +58,13 @@ def contamination(comparison: Comparison, rows: Path, exam: str | None = None) -
     )
 
 
-def overlap(run: Run, rows: Path, exam: str | None = None) -> Overlap:
+def find_overlap(run: Run, rows: Path, exam: str | None = None) -> Overlap:
     """Find the items of `run` that stand in `rows`.
 
     The exam is `exam`, else what the run was told. Raises CheckFailed when that is not the exam that the
     results are of, by SHA-256, and UserError when nothing is there.
     """
-    place, found = exam_asked(run, exam)
+    place, found = find_run_exam(run, exam)
     known = read_all_rows(rows)
     everything = coverage(found, (row.text() for row in known))
     return Overlap(
@@ -76,16 +76,16 @@ def overlap(run: Run, rows: Path, exam: str | None = None) -> Overlap:
     )
 
 
-def split(comparison: Comparison, covered: Container[str]) -> tuple[Row | None, Row | None]:
+def split_rows(comparison: Comparison, covered: Container[str]) -> tuple[Row | None, Row | None]:
     """The comparison on the clean and on the covered items; None where there are none."""
     base, tuned = comparison.base, comparison.tuned
     clean = {item for item in base.answers if item not in covered}
-    return _pooled(base, tuned, clean), _pooled(base, tuned, base.answers.keys() - clean)
+    return _compare_items(base, tuned, clean), _compare_items(base, tuned, base.answers.keys() - clean)
 
 
-def exam_asked(run: Run, named: str | None) -> tuple[str | None, Exam]:
+def find_run_exam(run: Run, named: str | None) -> tuple[str | None, Exam]:
     """The exam with the SHA-256 that the run's samples carry, and where it is (None: bundled)."""
-    if named is None and is_bundled(run):
+    if named is None and has_bundled_exam(run):
         return None, load_exam(run.exam)
     place = find_exam(named or run.exam_path)
     if place is None:
@@ -101,7 +101,7 @@ def exam_asked(run: Run, named: str | None) -> tuple[str | None, Exam]:
     )
 
 
-def is_bundled(run: Run) -> bool:
+def has_bundled_exam(run: Run) -> bool:
     """Whether the run's exam is one that comes with the package, whose texts anybody may see: by hash."""
     return run.exam in BUNDLED and load_exam(run.exam).sha256 == run.exam_sha256
 
@@ -128,7 +128,7 @@ def overlap_json(found: Overlap) -> dict[str, Any]:
     }
 
 
-def _pooled(base: Run, tuned: Run, ids: Container[str]) -> Row | None:
+def _compare_items(base: Run, tuned: Run, ids: Container[str]) -> Row | None:
     sides = [
         replace(run, answers={item: answer for item, answer in run.answers.items() if item in ids})
         for run in (base, tuned)

@@ -20,10 +20,10 @@ from medalpaca_data.exams.exam import BUNDLED, Exam, exclude_unscorable, raw_exa
 from medalpaca_data.exams.item import Item
 
 # An option's letter in the middle of a text, as files have it whose options were not told apart.
-_SWALLOWED = re.compile(
+_OTHER_OPTION = re.compile(
     r"(?:\banswer\s+|\boption\s+|\n\s*\(?)[A-Z]\s*[:.)]\s*\S|\n.*\bquestions?\b", re.IGNORECASE
 )
-_PICTURE = re.compile(
+_REFERS_TO_IMAGE = re.compile(
     r"\b(?:(?:shown|seen|depicted|marked|labell?ed|indicated|displayed)\b[^.?]{0,60}\b(?:image|figure|photograph|picture|"
     r"diagram|graph|drawing|tracing|pedigree|micrograph|arrows?|radiograph|scan|letter)"
     r"|(?:image|figure|photograph|photomicrograph|picture|diagram|graph|drawing|tracing|pedigree|arrow|exhibit|"
@@ -34,7 +34,7 @@ _PICTURE = re.compile(
 LONG_OPTION = 400  # characters: more than an option ever has
 
 
-def inspect(exam: Exam, other: Exam | None = None) -> dict[str, Any]:
+def inspect_exam(exam: Exam, other: Exam | None = None) -> dict[str, Any]:
     """Counts by name. `read` is `scorable` plus all `excluded`; `chance` the mean of 1/k over items.
 
     With `other`, the items of which half or more of the question's word 13-grams stand in one item of it.
@@ -59,9 +59,11 @@ def inspect(exam: Exam, other: Exam | None = None) -> dict[str, Any]:
         "chance": sum(item.chance for item in exam.items) / len(exam.items),
         "key": dict(sorted(Counter(item.answer for item in exam.items).items())),
         "key_is_longest": len(longest) / len(exam.items),
-        "swallowed": [item.id for item in exam.items if _swallows(item)],
-        "suspected_images": [item.id for item in exam.items if item.image or _PICTURE.search(item.question)],
-        "overlap": _overlap(exam, other) if other else None,
+        "swallowed": [item.id for item in exam.items if _holds_other_options(item)],
+        "suspected_images": [
+            item.id for item in exam.items if item.image or _REFERS_TO_IMAGE.search(item.question)
+        ],
+        "overlap": _find_overlap(exam, other) if other else None,
         "warnings": list(exam.warnings),
     }
 
@@ -103,7 +105,7 @@ def inspection_as_text(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _overlap(exam: Exam, other: Exam) -> dict[str, Any]:
+def _find_overlap(exam: Exam, other: Exam) -> dict[str, Any]:
     found = coverage(exam, (item.question for item in other.items))
     return {
         "exam": other.name,
@@ -122,15 +124,15 @@ def _key_is_longest(item: Item) -> bool:
     return all(len(text) < key for letter, text in item.options.items() if letter != item.answer)
 
 
-def _swallows(item: Item) -> bool:
-    return any(_SWALLOWED.search(text) or len(text) > LONG_OPTION for text in item.options.values())
+def _holds_other_options(item: Item) -> bool:
+    return any(_OTHER_OPTION.search(text) or len(text) > LONG_OPTION for text in item.options.values())
 
 
-SHOWN = 20  # ids of one reason in the text
+MAX_LISTED = 20  # ids of one reason in the text
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class ImportResult:
     """The exam as written, and what was left out: (id or place, step or None, reason)."""
 
     exam: Exam
@@ -139,7 +141,7 @@ class Imported:
     rejects_file: Path
 
 
-def import_exam(source: str, out: Path, *, images: str = "exclude") -> Imported:
+def import_exam(source: str, out: Path, *, images: str = "exclude") -> ImportResult:
     """Write the scorable items of `source` to `out`, which is the same exam with the same SHA-256.
 
     Rejects go to a file beside it. Raises UserError when nothing can be scored, or `out` is there already.
@@ -157,12 +159,12 @@ def import_exam(source: str, out: Path, *, images: str = "exclude") -> Imported:
         *((entry.id, entry.step, entry.reason) for entry in exam.excluded),
         *((place, None, reason) for place, reason in broken),
     )
-    write_text(out, _lines(_record(item, raw.images) for item in exam.items))
-    write_text(beside, _lines({"id": name, "step": step, "reason": why} for name, step, why in rejects))
-    return Imported(exam, rejects, out, beside)
+    write_text(out, _json_lines(_record(item, raw.images) for item in exam.items))
+    write_text(beside, _json_lines({"id": name, "step": step, "reason": why} for name, step, why in rejects))
+    return ImportResult(exam, rejects, out, beside)
 
 
-def import_as_json(found: Imported) -> dict[str, Any]:
+def import_as_json(found: ImportResult) -> dict[str, Any]:
     """For programs."""
     return {
         "out": str(found.out),
@@ -174,7 +176,7 @@ def import_as_json(found: Imported) -> dict[str, Any]:
     }
 
 
-def import_as_text(found: Imported) -> str:
+def import_as_text(found: ImportResult) -> str:
     """For people; no item's text."""
     lines = [
         f"written   {found.out}",
@@ -186,8 +188,8 @@ def import_as_text(found: Imported) -> str:
     for name, _, why in found.rejects:
         reasons.setdefault(why, []).append(name)
     for why, names in reasons.items():
-        more = ", ..." if len(names) > SHOWN else ""
-        lines.append(f"  {len(names)} ({why}): {', '.join(names[:SHOWN])}{more}")
+        more = ", ..." if len(names) > MAX_LISTED else ""
+        lines.append(f"  {len(names)} ({why}): {', '.join(names[:MAX_LISTED])}{more}")
     lines += [f"warning   {warning}" for warning in found.exam.warnings]
     return "\n".join(lines)
 
@@ -200,5 +202,5 @@ def _record(item: Item, images: frozenset[str]) -> dict[str, Any]:
     return {name: value for name, value in record.items() if value is not None}
 
 
-def _lines(records: Any) -> str:
+def _json_lines(records: Any) -> str:
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-GROUP = "lm_eval.tasks"
-MODELS = "lm_eval.models"
+TASK_GROUP = "lm_eval.tasks"
+MODEL_GROUP = "lm_eval.models"
 COMMAND_LINE = "lm_eval._cli.harness"
 
 
@@ -42,15 +42,15 @@ def install() -> None:
     """Put the finder in place, once. Called at interpreter start; by hand where .pth files are not read."""
     if os.environ.get("MEDALPACA_NO_AUTOLOAD") == "1":
         return
-    if any(isinstance(finder, Finder) for finder in sys.meta_path):
+    if any(isinstance(finder, LmEvalFinder) for finder in sys.meta_path):
         return
-    sys.meta_path.insert(0, Finder())
+    sys.meta_path.insert(0, LmEvalFinder())
     for name, patch in PATCHES.items():
         if name in sys.modules:
-            _apply(patch, sys.modules[name])
+            _apply_patch(patch, sys.modules[name])
 
 
-class Finder:
+class LmEvalFinder:
     """Lets the other finders find a module of lm-eval, and patches it once it has been executed."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Finder:
         patch = PATCHES.get(name)
         if patch is None or name in self._asking:
             return None
-        _seal_if_asked(name)
+        _seal_if_enabled(name)
         self._asking.add(name)
         try:
             spec = self._spec_of_others(name, path, target)
@@ -87,12 +87,12 @@ def _patch_after(loader: Any, patch: Callable[[ModuleType], None]) -> None:
 
     def exec_module(module: ModuleType) -> None:
         execute(module)
-        _apply(patch, module)
+        _apply_patch(patch, module)
 
     loader.exec_module = exec_module
 
 
-def _apply(patch: Callable[[ModuleType], None], module: ModuleType) -> None:
+def _apply_patch(patch: Callable[[ModuleType], None], module: ModuleType) -> None:
     try:
         patch(module)
     except Exception as error:
@@ -102,7 +102,7 @@ def _apply(patch: Callable[[ModuleType], None], module: ModuleType) -> None:
 # What is patched --------------------------------------------------------------------------------------------
 
 
-def _search_entry_points(manager: ModuleType) -> None:
+def _patch_task_manager(manager: ModuleType) -> None:
     if hasattr(manager, "discover_plugin_task_paths"):
         return  # this lm-eval reads the entry points itself
     import functools
@@ -113,7 +113,7 @@ def _search_entry_points(manager: ModuleType) -> None:
     def with_plugins(
         self: Any, verbosity: Any = None, include_path: Any = None, *args: Any, **kwargs: Any
     ) -> None:
-        original(self, verbosity, _searched(include_path), *args, **kwargs)
+        original(self, verbosity, _search_paths(include_path), *args, **kwargs)
         self.include_path = include_path
 
     manager.TaskManager.__init__ = with_plugins
@@ -126,17 +126,17 @@ def _register_models(models: ModuleType) -> None:
 
     if hasattr(registry, "load_plugins"):
         return  # this lm-eval reads the entry points itself
-    for point in importlib.metadata.entry_points(group=MODELS):
+    for point in importlib.metadata.entry_points(group=MODEL_GROUP):
         if point.name not in registry.model_registry:
             registry.model_registry.register(point.name, target=point.value)
 
 
-def _check_first(evaluator: ModuleType) -> None:
-    evaluator.simple_evaluate = _checked(evaluator.simple_evaluate, "before_model")  # type: ignore[attr-defined]
-    evaluator.evaluate = _checked(evaluator.evaluate, "before_inference")  # type: ignore[attr-defined]
+def _patch_evaluator(evaluator: ModuleType) -> None:
+    evaluator.simple_evaluate = _run_check_before(evaluator.simple_evaluate, "before_model")  # type: ignore[attr-defined]
+    evaluator.evaluate = _run_check_before(evaluator.evaluate, "before_inference")  # type: ignore[attr-defined]
 
 
-def _report_in_one_line(harness: ModuleType) -> None:
+def _patch_command_line(harness: ModuleType) -> None:
     import functools
 
     original = harness.HarnessCLI.execute
@@ -149,16 +149,16 @@ def _report_in_one_line(harness: ModuleType) -> None:
             if not _is_user_error(error):
                 raise
             message = error
-        _end(message)
+        _exit_with_error(message)
 
     harness.HarnessCLI.execute = execute
 
 
 PATCHES: dict[str, Callable[[ModuleType], None]] = {
-    "lm_eval.tasks.manager": _search_entry_points,
+    "lm_eval.tasks.manager": _patch_task_manager,
     "lm_eval.models": _register_models,
-    "lm_eval.evaluator": _check_first,
-    COMMAND_LINE: _report_in_one_line,
+    "lm_eval.evaluator": _patch_evaluator,
+    COMMAND_LINE: _patch_command_line,
 }
 
 
@@ -172,7 +172,7 @@ def task_directories() -> list[Path]:
     from pathlib import Path
 
     found: dict[Path, None] = {}
-    for point in importlib.metadata.entry_points(group=GROUP):
+    for point in importlib.metadata.entry_points(group=TASK_GROUP):
         try:
             spec = importlib.util.find_spec(point.value.partition(":")[0].strip())
             if spec is None:
@@ -186,7 +186,7 @@ def task_directories() -> list[Path]:
     return list(found)
 
 
-def _searched(include_path: Any) -> list[Any]:
+def _search_paths(include_path: Any) -> list[Any]:
     """Plugins first, so that what the user names with --include_path still overrides them."""
     from pathlib import Path
 
@@ -200,7 +200,7 @@ def _searched(include_path: Any) -> list[Any]:
         return given
 
 
-def _checked(function: Any, check: str) -> Any:
+def _run_check_before(function: Any, check: str) -> Any:
     import functools
 
     @functools.wraps(function)
@@ -212,8 +212,8 @@ def _checked(function: Any, check: str) -> Any:
             from . import preflight
 
             bound = inspect.signature(function).bind_partial(*args, **kwargs)
-            if bound.arguments.get("model") == model_arguments.MODEL:
-                model_arguments.complete(bound.arguments)
+            if bound.arguments.get("model") == model_arguments.MODEL_TYPE:
+                model_arguments.split_adapter_in_call(bound.arguments)
                 args, kwargs = (), dict(bound.arguments)
             getattr(preflight, check)(bound.arguments)
         except Exception as error:
@@ -226,7 +226,7 @@ def _checked(function: Any, check: str) -> Any:
     return call
 
 
-def _seal_if_asked(name: str) -> None:
+def _seal_if_enabled(name: str) -> None:
     """With `MEDALPACA_SEALED=1` nothing leaves the machine, not even lm-eval's look-ups of the model's name; without
     it, libraries are at least told to report nothing.
 
@@ -247,7 +247,7 @@ def _seal_if_asked(name: str) -> None:
         message = error
     else:
         return
-    _end(message)
+    _exit_with_error(message)
 
 
 def _is_sealed() -> bool:
@@ -260,7 +260,7 @@ def _is_sealed() -> bool:
     return is_sealed()
 
 
-def _end(error: Exception) -> None:
+def _exit_with_error(error: Exception) -> None:
     """End the command line with a user error, in one line and with its exit code."""
     sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
     raise SystemExit(error.exit_code)  # type: ignore[attr-defined]

@@ -32,14 +32,14 @@ from medalpaca_data.core.weights import (
 
 from . import task_list
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
+COMMIT_SHA = re.compile(r"[0-9a-f]{40}")
 Kind = Literal["model", "adapter"]
-CONFIG = {"model": "config.json", "adapter": "adapter_config.json"}
+CONFIG_FILES = {"model": "config.json", "adapter": "adapter_config.json"}
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-INDEX = "model.safetensors.index.json"
+SHARD_INDEX = "model.safetensors.index.json"
 
 
-def locate(
+def find_cached_model(
     name: str, kind: Kind, *, revision: str = "main", subfolder: str = "", variant: str = "", cache: str = ""
 ) -> Path | None:
     """The cached directory that `name` will be loaded from; None when it has still to be downloaded.
@@ -47,12 +47,12 @@ def locate(
     Raises UserError when it is neither cached nor to be had, and when what would be downloaded holds no
     safetensors weights or asks to run code.
     """
-    reason = f"was not asked because {switch}" if (switch := task_list.why_not()) else None
+    reason = f"was not asked because {switch}" if (switch := task_list.hub_disabled_reason()) else None
     if reason is None:
         from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
         try:
-            commit, files = _listed(name, revision)
+            commit, files = _list_hub_files(name, revision)
         except (HFValidationError, RepositoryNotFoundError, RevisionNotFoundError):
             raise UserError(
                 f"{name}: no such {kind}: neither a directory here nor, at revision {revision}, on the hub"
@@ -60,12 +60,12 @@ def locate(
         except Exception as error:  # the network stack's errors have no common base
             reason = f"did not answer ({one_line(error)[:80]})"
         else:
-            directory = _cached(name, kind, commit, subfolder, cache)
-            if directory is not None and _settled(directory, kind):
+            directory = _find_in_cache(name, kind, commit, subfolder, cache)
+            if directory is not None and _is_complete(directory, kind):
                 return directory
-            _check_listed(name, kind, commit, files, subfolder, variant)
+            _check_hub_files(name, kind, commit, files, subfolder, variant)
             return None
-    directory = _cached(name, kind, revision, subfolder, cache)
+    directory = _find_in_cache(name, kind, revision, subfolder, cache)
     if directory is None:
         raise UserError(
             f"{name}: no such {kind}: neither a directory here nor in the hub's cache, and the hub {reason}"
@@ -73,18 +73,18 @@ def locate(
     return directory
 
 
-def commit_of(name: str, *, revision: str = "main", subfolder: str = "", cache: str = "") -> str:
+def resolve_commit(name: str, *, revision: str = "main", subfolder: str = "", cache: str = "") -> str:
     """The commit that `revision` of the model `name` is now, on the hub or in its cache; else `revision` itself."""
-    if task_list.why_not() is None:
+    if task_list.hub_disabled_reason() is None:
         with suppress(Exception):  # as in `locate`; the cache answers instead
-            return _listed(name, revision)[0]
-    directory = _cached(name, "model", revision, subfolder, cache)
+            return _list_hub_files(name, revision)[0]
+    directory = _find_in_cache(name, "model", revision, subfolder, cache)
     parts = directory.parts if directory else ()
-    return next((part for part in reversed(parts) if COMMIT.fullmatch(part)), revision)
+    return next((part for part in reversed(parts) if COMMIT_SHA.fullmatch(part)), revision)
 
 
 @lru_cache(maxsize=8)  # one revision for all tasks of a run
-def _listed(name: str, revision: str) -> tuple[str, tuple[str, ...]]:
+def _list_hub_files(name: str, revision: str) -> tuple[str, tuple[str, ...]]:
     """The commit that `revision` is now, and its files."""
     from huggingface_hub import HfApi
 
@@ -92,10 +92,10 @@ def _listed(name: str, revision: str) -> tuple[str, tuple[str, ...]]:
     return found.sha or revision, tuple(file.rfilename for file in found.siblings or ())
 
 
-def _cached(name: str, kind: Kind, revision: str, subfolder: str, cache: str) -> Path | None:
+def _find_in_cache(name: str, kind: Kind, revision: str, subfolder: str, cache: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    file = str(PurePosixPath(subfolder, CONFIG[kind]))
+    file = str(PurePosixPath(subfolder, CONFIG_FILES[kind]))
     try:
         found = try_to_load_from_cache(name, file, cache_dir=cache or None, revision=revision)
     except ValueError:  # no name that the hub could know
@@ -103,27 +103,27 @@ def _cached(name: str, kind: Kind, revision: str, subfolder: str, cache: str) ->
     return Path(found).parent if isinstance(found, str) else None
 
 
-def _settled(directory: Path, kind: Kind) -> bool:
+def _is_complete(directory: Path, kind: Kind) -> bool:
     """Whether the cached files say all: the weights are there, or something that must not be."""
     if any(file.suffix.lower() in REFUSED_SUFFIXES for file in directory.iterdir()):
         return True
     if kind == "adapter":
         return (directory / ADAPTER_WEIGHTS).is_file()
-    if (directory / INDEX).is_file():
-        index = read_json(directory / INDEX)
+    if (directory / SHARD_INDEX).is_file():
+        index = read_json(directory / SHARD_INDEX)
         shards = index.get("weight_map") if isinstance(index, dict) else None
         return isinstance(shards, dict) and all((directory / str(file)).is_file() for file in shards.values())
     return any(directory.glob("*.safetensors"))
 
 
-def _check_listed(
+def _check_hub_files(
     name: str, kind: Kind, commit: str, files: tuple[str, ...], subfolder: str, variant: str
 ) -> None:
     folder = PurePosixPath(subfolder)
     present = {path.name for file in files if (path := PurePosixPath(file)).parent == folder}
     where = f"{name} on the hub" + (f", {subfolder}" if subfolder else "")
-    if CONFIG[kind] not in present:
-        raise UserError(f"{where}: no {CONFIG[kind]}, so this is no {kind}")
+    if CONFIG_FILES[kind] not in present:
+        raise UserError(f"{where}: no {CONFIG_FILES[kind]}, so this is no {kind}")
     weights = [file for file in present if file.endswith(".safetensors")]
     if kind == "adapter":
         weights = [file for file in weights if file == ADAPTER_WEIGHTS]
@@ -133,11 +133,11 @@ def _check_listed(
         refused = sorted(file for file in present if PurePosixPath(file).suffix.lower() in REFUSED_SUFFIXES)
         instead = f" ({refused[0]} can run code when loaded)" if refused else ""
         raise UserError(f"{where}: no *.safetensors weights; only safetensors is loaded{instead}")
-    if kind == "model" and "auto_map" in _config(name, commit, str(folder / CONFIG[kind])):
+    if kind == "model" and "auto_map" in _read_hub_config(name, commit, str(folder / CONFIG_FILES[kind])):
         raise UserError(f"{where}: 'auto_map' asks to run code from the model's own files; refused")
 
 
-def _config(name: str, commit: str, file: str) -> dict[str, object]:
+def _read_hub_config(name: str, commit: str, file: str) -> dict[str, object]:
     from huggingface_hub import hf_hub_download
 
     try:
@@ -153,7 +153,7 @@ def _config(name: str, commit: str, file: str) -> dict[str, object]:
 ADAPTER_KEYS = ("peft", "lora_local_path")
 
 # Arguments that add weights or load something else than the checked safetensors files.
-REFUSED = {
+REFUSED_ARGUMENTS = {
     "delta": "weights added to the base would not be in the result's hashes",
     "trust_remote_code": "code from model repositories never runs here",
     "gguf_file": "only safetensors is loaded",
@@ -164,7 +164,7 @@ LOAD_FORMATS = (None, "auto", "safetensors")  # of vllm; the others read pickles
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
+class ModelIdentity:
     """Names as given, and hashes of directories; a hub id has none until its weights are in the cache."""
 
     base: str | None = None
@@ -174,59 +174,59 @@ class Examined:
     warnings: tuple[str, ...] = ()
 
 
-def examined(model_args: Mapping[str, Any]) -> Examined:
+def identify_model(model_args: Mapping[str, Any]) -> ModelIdentity:
     """Identify and check what `model_args` load.
 
     Raises UserError for what can run code or would load other files than those checked, for damaged weights,
     and for an adapter made for another base.
     """
-    for key, reason in REFUSED.items():
+    for key, reason in REFUSED_ARGUMENTS.items():
         if model_args.get(key):
             raise UserError(f"{key}= is not supported: {reason}")
     if not model_args.get("use_safetensors", True) or model_args.get("load_format") not in LOAD_FORMATS:
         raise UserError("use_safetensors= and load_format= are not supported: only safetensors is loaded")
-    base = _name(model_args.get("pretrained"))
-    adapter = next((name for key in ADAPTER_KEYS if (name := _name(model_args.get(key)))), None)
+    base = _as_name(model_args.get("pretrained"))
+    adapter = next((name for key in ADAPTER_KEYS if (name := _as_name(model_args.get(key)))), None)
     revision = str(model_args.get("revision") or "") or None
-    base_local, adapter_local = _directory(base, "model"), _directory(adapter, "adapter")
+    base_local, adapter_local = _local_directory(base, "model"), _local_directory(adapter, "adapter")
     base_dir, adapter_dir = base_local, adapter_local
     subfolder = str(model_args.get("subfolder") or "")
     if base_local is not None:
         base_dir = base_local / subfolder
     elif base is not None:
-        base_dir = locate(
+        base_dir = find_cached_model(
             base,
             "model",
             revision=revision or "main",
             subfolder=subfolder,
-            variant=_name(model_args.get("variant")) or "",
-            cache=_name(model_args.get("cache_dir")) or "",
+            variant=_as_name(model_args.get("variant")) or "",
+            cache=_as_name(model_args.get("cache_dir")) or "",
         )
     if adapter is not None and adapter_local is None:
         # lm-eval asks for the adapter at the base's revision.
-        adapter_dir = locate(adapter, "adapter", revision=revision or "main")
-    tokenizer = _name(model_args.get("tokenizer"))
+        adapter_dir = find_cached_model(adapter, "adapter", revision=revision or "main")
+    tokenizer = _as_name(model_args.get("tokenizer"))
     if tokenizer is not None and Path(tokenizer).expanduser().is_dir():
         refuse_unsafe(Path(tokenizer).expanduser())
     if base_dir is not None:
         check_model_dir(base_dir)
-    base_sha256 = _sha256(base_dir)
+    base_sha256 = _weights_sha256(base_dir)
     if adapter_dir is not None:
         check_adapter_dir(adapter_dir, base_dir, base_sha256)
-    return Examined(
+    return ModelIdentity(
         base=f"{base}@{revision}" if base and revision and base_local is None else base,
         base_sha256=base_sha256,
         adapter=adapter,
-        adapter_sha256=_sha256(adapter_dir),
-        warnings=_other_prompt(adapter_dir or base_dir),
+        adapter_sha256=_weights_sha256(adapter_dir),
+        warnings=_prompt_warnings(adapter_dir or base_dir),
     )
 
 
-def _name(value: Any) -> str | None:
+def _as_name(value: Any) -> str | None:
     return str(value) if isinstance(value, str | Path) and str(value) else None
 
 
-def _directory(name: str | None, what: str) -> Path | None:
+def _local_directory(name: str | None, what: str) -> Path | None:
     """The local directory that `name` is, or None for a hub id, which has the form "owner/name" or "name"."""
     if name is None:
         return None
@@ -238,11 +238,11 @@ def _directory(name: str | None, what: str) -> Path | None:
     return None
 
 
-def _sha256(directory: Path | None) -> str | None:
+def _weights_sha256(directory: Path | None) -> str | None:
     return None if directory is None else weights_sha256(directory)
 
 
-def _other_prompt(directory: Path | None) -> tuple[str, ...]:
+def _prompt_warnings(directory: Path | None) -> tuple[str, ...]:
     """A run directory says which prompt it was trained with; asked in another way it is worth less."""
     manifest = directory / "manifest.json" if directory else None
     if manifest is None or not manifest.is_file():
@@ -254,13 +254,13 @@ def _other_prompt(directory: Path | None) -> tuple[str, ...]:
     return (f"{directory}: trained with prompt {trained}, asked with {PROMPT_ID}",)
 
 
-MODEL = "medalpaca"  # as `--model` names it
+MODEL_TYPE = "medalpaca"  # as `--model` names it
 
-QUANTISED = ("load_in_8bit", "load_in_4bit")
-QUANTISATION = ("bnb_4bit_", "llm_int8_")  # how arguments about it begin
+QUANTIZATION_FLAGS = ("load_in_8bit", "load_in_4bit")
+QUANTIZATION_PREFIXES = ("bnb_4bit_", "llm_int8_")  # how arguments about it begin
 
 
-def complete(call: dict[str, Any]) -> None:
+def split_adapter_in_call(call: dict[str, Any]) -> None:
     """Name base and adapter apart in a `simple_evaluate` call, for the model and for what its tasks are told.
 
     `call` holds the arguments by name and is changed in place. Raises UserError.
@@ -269,7 +269,7 @@ def complete(call: dict[str, Any]) -> None:
 
     given = call.get("model_args") or {}
     named = simple_parse_args_string(given) if isinstance(given, str) else dict(given)
-    if (whole := with_base(named)) == named:
+    if (whole := split_adapter(named)) == named:
         return
     call["model_args"] = whole
     told = getattr(call.get("task_manager"), "metadata", None)
@@ -278,7 +278,7 @@ def complete(call: dict[str, Any]) -> None:
             metadata.update({key: whole[key] for key in ("pretrained", "peft")})
 
 
-def with_base(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def split_adapter(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """`arguments`, with `pretrained=ADAPTER` taken apart into the base that the adapter names, and `peft=ADAPTER`.
 
     Raises UserError when it names none, or one that is not there, or when `peft` is given as well.
@@ -305,14 +305,14 @@ def with_base(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return arguments | {"pretrained": str(found) if found else base, "peft": str(directory)}
 
 
-def quantisation(arguments: dict[str, Any]) -> Any:
+def pop_quantization_config(arguments: dict[str, Any]) -> Any:
     """Take what concerns 8-bit or 4-bit loading out of `arguments`; its BitsAndBytesConfig, or None.
 
     transformers 5 knows no `load_in_8bit=` any more, and lm-eval 0.4.13 still hands it on. Raises UserError when
     both are asked for, or bitsandbytes is not installed.
     """
-    asked = {key: _flag(arguments.pop(key)) for key in QUANTISED if key in arguments}
-    details = {key: arguments.pop(key) for key in list(arguments) if key.startswith(QUANTISATION)}
+    asked = {key: _as_bool(arguments.pop(key)) for key in QUANTIZATION_FLAGS if key in arguments}
+    details = {key: arguments.pop(key) for key in list(arguments) if key.startswith(QUANTIZATION_PREFIXES)}
     wanted = [key for key, value in asked.items() if value]
     if not wanted:
         if details:
@@ -334,5 +334,5 @@ def quantisation(arguments: dict[str, Any]) -> Any:
         raise UserError(f"{wanted[0]}=: {one_line(error)}") from None
 
 
-def _flag(value: Any) -> bool:
+def _as_bool(value: Any) -> bool:
     return value.lower() == "true" if isinstance(value, str) else bool(value)

@@ -13,11 +13,11 @@ from typing import Any
 from medalpaca_data.core.errors import UserError, one_line
 from medalpaca_data.core.offline import is_sealed
 
-from .model_identity import examined
-from .task_data import prepare
-from .task_list import TASKS, tasks_in
+from .model_identity import identify_model
+from .task_data import prepare_task
+from .task_list import TASKS, find_tasks
 
-SHOWN = 5  # item ids named in an error
+MAX_LISTED = 5  # item ids named in an error
 
 
 def before_model(call: Mapping[str, Any]) -> None:
@@ -26,12 +26,12 @@ def before_model(call: Mapping[str, Any]) -> None:
     Sealed, model and adapter are checked whatever is asked of them. `call` holds the call's arguments by name. Raises
     UserError.
     """
-    if ours := tasks_in(call.get("tasks")):
+    if ours := find_tasks(call.get("tasks")):
         metadata = _metadata(call)
         for name in ours:
-            prepare(name, metadata)
+            prepare_task(name, metadata)
     elif is_sealed():
-        examined(_metadata(call))
+        identify_model(_metadata(call))
 
 
 def before_inference(call: Mapping[str, Any]) -> None:
@@ -49,14 +49,14 @@ def before_inference(call: Mapping[str, Any]) -> None:
     if not isinstance(limit, int) or not hasattr(lm, "tok_encode"):
         return
     for name, task in ours.items():
-        rows = _rows(task, call.get("limit"))
-        room = _to_generate(task) if TASKS[name].generates else 0
-        refuse_unfit(name, lm, rows, room=room, templated=templated)
+        rows = _task_docs(task, call.get("limit"))
+        room = _max_new_tokens(task) if TASKS[name].generates else 0
+        check_prompts(name, lm, rows, room=room, templated=templated)
         if room:
-            _tell_limit(lm, task, room)
+            _pass_limit_to_filters(lm, task, room)
 
 
-def refuse_unfit(
+def check_prompts(
     name: str,
     lm: Any,
     rows: Sequence[Mapping[str, Any]],
@@ -74,7 +74,7 @@ def refuse_unfit(
     fits = limit - room if room else limit + 1
     lengths: dict[str, int] = {}
     for row in rows:
-        length = _longest(lm, row, limit - room, templated, bool(room))
+        length = _longest_input(lm, row, limit - room, templated, bool(room))
         lengths[row["item_id"]] = max(lengths.get(row["item_id"], 0), length)
     too_long = {item: n for item, n in lengths.items() if n > fits}
     if too_long:
@@ -82,11 +82,11 @@ def refuse_unfit(
         advice = ", or --gen_kwargs max_gen_toks= for a shorter answer" if room else ""
         raise UserError(
             f"{name}: {len(too_long)} of {len(lengths)} items do not fit the model's {limit} tokens{kept} "
-            f"(longest {max(too_long.values())}: {', '.join(list(too_long)[:SHOWN])}"
-            f"{', ...' if len(too_long) > SHOWN else ''}); lm-eval would cut their beginnings off; "
+            f"(longest {max(too_long.values())}: {', '.join(list(too_long)[:MAX_LISTED])}"
+            f"{', ...' if len(too_long) > MAX_LISTED else ''}); lm-eval would cut their beginnings off; "
             f"use a model with a longer context, or give max_length= in --model_args if it allows more{advice}"
         )
-    _refuse_marks(name, lm, rows[0], templated)
+    _check_special_tokens(name, lm, rows[0], templated)
 
 
 def _metadata(call: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -101,7 +101,7 @@ def _metadata(call: Mapping[str, Any]) -> Mapping[str, Any]:
     return parsed | (call.get("metadata") or {})
 
 
-def _rows(task: Any, limit: float | None) -> list[dict[str, Any]]:
+def _task_docs(task: Any, limit: float | None) -> list[dict[str, Any]]:
     from lm_eval.evaluator_utils import get_sample_size
 
     size = get_sample_size(task, limit)
@@ -109,20 +109,20 @@ def _rows(task: Any, limit: float | None) -> list[dict[str, Any]]:
     return rows[: int(size)] if size else rows
 
 
-def _to_generate(task: Any) -> int:
+def _max_new_tokens(task: Any) -> int:
     """How many tokens lm-eval lets the model write."""
     from lm_eval.models.utils import normalize_gen_kwargs
 
     return int(normalize_gen_kwargs(task.config.generation_kwargs)["max_gen_toks"])
 
 
-def _tell_limit(lm: Any, task: Any, room: int) -> None:
+def _pass_limit_to_filters(lm: Any, task: Any, room: int) -> None:
     """Let the task's filters know which texts are as long as they could be: lm-eval itself tells nobody."""
-    marks = len(_tokens(lm, ""))
+    marks = len(_encode(lm, ""))
 
     def cut(text: str) -> bool:
         # The last token may have been merged with, or split from, its neighbour by writing it as text.
-        return len(_tokens(lm, text)) - marks >= room - 1
+        return len(_encode(lm, text)) - marks >= room - 1
 
     for ensemble in task._filters:  # there is no other way to a task's filters
         ensemble.filters = [
@@ -133,22 +133,22 @@ def _tell_limit(lm: Any, task: Any, room: int) -> None:
         ]
 
 
-def _longest(lm: Any, row: Mapping[str, Any], limit: int, templated: bool, generates: bool) -> int:
+def _longest_input(lm: Any, row: Mapping[str, Any], limit: int, templated: bool, generates: bool) -> int:
     """Tokens of the prompt, with its longest option if one follows; less where it cannot possibly matter."""
     # Letters are one token each, so one stands for all.
     choices = row["choices"][-1:] if row["scoring"] == "letter" else row["choices"]
     if generates:
         choices = [""]
-    texts = [_context(lm, row["prompt"], templated) + choice for choice in choices]
+    texts = [_render_context(lm, row["prompt"], templated) + choice for choice in choices]
     # No tokenizer makes more tokens than bytes; 8 is room for start and end tokens.
-    return max(len(_tokens(lm, text)) if len(text.encode()) + 8 > limit else 0 for text in texts)
+    return max(len(_encode(lm, text)) if len(text.encode()) + 8 > limit else 0 for text in texts)
 
 
-def _refuse_marks(name: str, lm: Any, row: Mapping[str, Any], templated: bool) -> None:
+def _check_special_tokens(name: str, lm: Any, row: Mapping[str, Any], templated: bool) -> None:
     """One start token at most, and no end token: with one, lm-eval would take the wrong tokens for the answer."""
     start = getattr(getattr(lm, "tokenizer", None), "bos_token_id", None)
     end = getattr(getattr(lm, "tokenizer", None), "eos_token_id", None)
-    tokens = _tokens(lm, _context(lm, row["prompt"], templated))
+    tokens = _encode(lm, _render_context(lm, row["prompt"], templated))
     if end is not None and tokens[-1:] == [end]:
         raise UserError(
             f"{name}: the tokenizer ends every text with an end token, so lm-eval would score the wrong tokens; "
@@ -161,7 +161,7 @@ def _refuse_marks(name: str, lm: Any, row: Mapping[str, Any], templated: bool) -
         )
 
 
-def _context(lm: Any, prompt: str, templated: bool) -> str:
+def _render_context(lm: Any, prompt: str, templated: bool) -> str:
     from jinja2 import TemplateError
 
     if not templated:
@@ -175,6 +175,6 @@ def _context(lm: Any, prompt: str, templated: bool) -> str:
         ) from None
 
 
-def _tokens(lm: Any, text: str) -> list[int]:
+def _encode(lm: Any, text: str) -> list[int]:
     encoded = lm.tok_encode(text)
     return list(encoded[0]) if encoded and isinstance(encoded[0], list) else list(encoded)

@@ -18,17 +18,17 @@ from typing import Any
 from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_data.core.files import existing, read_json, sha256_bytes
 
-from .model_identity import ADAPTER_KEYS, MODEL
-from .samples import HASHES, Answer, broken_hashes, generated, read_answer, records
+from .model_identity import ADAPTER_KEYS, MODEL_TYPE
+from .samples import HASHES, Answer, find_changed_fields, is_generated, read_answer, read_samples
 from .scoring import OUTCOMES
 from .statistics import Interval, wilson
-from .task_data import told
+from .task_data import configured_exam_path
 from .task_list import TASKS
 
 # lm-eval names a run's files after one moment: results_MOMENT.json (or what the user called it) and
 # samples_TASK_MOMENT.jsonl, with MOMENT like 2026-11-22T13-39-42.379641.
 RESULTS_FILE = re.compile(r"(?!samples_).+_(?P<moment>\d{4}-\d\d-\d\dT[\d.-]+)\.json")
-STEP = re.compile(r"_step\d+(_\d+)?$")
+STEP_SUFFIX = re.compile(r"_step\d+(_\d+)?$")
 NO_FILTER = "none"  # what lm-eval calls it
 
 
@@ -90,55 +90,55 @@ def read_run(path: Path, task: str | None = None) -> Run:
     """
     file = find_results(path)
     results = read_json(file)
-    if not all(isinstance(_mapping(results).get(part), dict) for part in ("configs", "results")):
+    if not all(isinstance(_as_mapping(results).get(part), dict) for part in ("configs", "results")):
         raise UserError(f"{file}: not a results file of lm-eval")
     asked: dict[str, list[str]] = {}
     for name, config in results["configs"].items():
-        if _headline(config) is not None and name.startswith("medalpaca_"):
-            asked.setdefault(STEP.sub("", name), []).append(name)
-    chosen = _chosen(file, asked, task)
+        if _headline_metric(config) is not None and name.startswith("medalpaca_"):
+            asked.setdefault(STEP_SUFFIX.sub("", name), []).append(name)
+    chosen = _choose_task(file, asked, task)
     answers: dict[str, Answer] = {}
     docs: list[Mapping[str, Any]] = []
     metrics = set()
     names = asked.get(chosen, [chosen])
     for name in names:
-        metric = str(_headline(results["configs"][name]))
-        rows = _read_task(file, name, results["configs"][name], _mapping(results["results"].get(name)))
+        metric = str(_headline_metric(results["configs"][name]))
+        rows = _read_task(file, name, results["configs"][name], _as_mapping(results["results"].get(name)))
         metrics.add(metric)
         for doc, answer in rows:
             if answer.item_id in answers:
                 raise UserError(f"{file}: item {answer.item_id} is answered twice")
             answers[answer.item_id] = answer
             docs.append(doc)
-    settings = _mapping(results.get("config"))
+    settings = _as_mapping(results.get("config"))
     return Run(
         file=file,
         samples=tuple(samples_file(file, name) for name in names),
         task=chosen,
-        metric=_one(file, "metric", metrics),
-        exam=_one(file, "exam", {doc["exam"] for doc in docs}),
-        exam_path=told(names[0], TASKS[names[0]], results["configs"][names[0]]["metadata"])
+        metric=_single_value(file, "metric", metrics),
+        exam=_single_value(file, "exam", {doc["exam"] for doc in docs}),
+        exam_path=configured_exam_path(names[0], TASKS[names[0]], results["configs"][names[0]]["metadata"])
         if names[0] in TASKS
         else None,
-        exam_sha256=_one(file, "exam", {doc["exam_sha256"] for doc in docs}),
-        prompt_id=_one(file, "prompt", {doc["prompt_id"] for doc in docs}),
-        scoring=_one(file, "scoring", {doc["scoring"] for doc in docs}),
+        exam_sha256=_single_value(file, "exam", {doc["exam_sha256"] for doc in docs}),
+        prompt_id=_single_value(file, "prompt", {doc["prompt_id"] for doc in docs}),
+        scoring=_single_value(file, "scoring", {doc["scoring"] for doc in docs}),
         **{
-            key: _one(file, key, {doc.get(key) for doc in docs})
+            key: _single_value(file, key, {doc.get(key) for doc in docs})
             for key in ("base", "base_sha256", "adapter", "adapter_sha256")
         },
         answers=answers,
-        generated=generated(docs[0]),
-        sampled=bool(_mapping(results["configs"][names[0]].get("generation_kwargs")).get("do_sample")),
-        limited=settings.get("limit") is not None or _partial(results, names),
-        cached=bool(settings.get("use_cache")) and settings.get("model") != MODEL,
+        generated=is_generated(docs[0]),
+        sampled=bool(_as_mapping(results["configs"][names[0]].get("generation_kwargs")).get("do_sample")),
+        limited=settings.get("limit") is not None or _is_partial(results, names),
+        cached=bool(settings.get("use_cache")) and settings.get("model") != MODEL_TYPE,
         tasks=tuple(names),
-        filter=_filter(results["configs"][names[0]]),
-        setup=_setup(settings),
+        filter=_headline_filter(results["configs"][names[0]]),
+        setup=_model_settings(settings),
     )
 
 
-def _chosen(file: Path, asked: Mapping[str, list[str]], task: str | None) -> str:
+def _choose_task(file: Path, asked: Mapping[str, list[str]], task: str | None) -> str:
     if not asked:
         raise UserError(f"{file}: none of its tasks is a MedAlpaca exam")
     if task is None and len(asked) > 1:
@@ -153,13 +153,13 @@ def _read_task(
     file: Path, name: str, config: Mapping[str, Any], reported: Mapping[str, Any]
 ) -> list[tuple[Mapping[str, Any], Answer]]:
     samples = samples_file(file, name)
-    metric = str(_headline(config))
+    metric = str(_headline_metric(config))
     # Every filter logs every item; only one's answers are the task's.
-    chosen = _filter(config)
+    chosen = _headline_filter(config)
     rows = [
         read_answer(record, metric, name, f"{samples} line {line}")
-        for line, record in records(samples)
-        if _mapping(record).get("filter", chosen) == chosen
+        for line, record in read_samples(samples)
+        if _as_mapping(record).get("filter", chosen) == chosen
     ]
     if not rows:
         raise UserError(f"{samples}: no samples in it")
@@ -171,7 +171,7 @@ def _read_task(
         if answer.right != (answer.chosen == answer.key):
             raise CheckFailed(
                 f"{samples}: item {answer.item_id} counts as {'right' if answer.right else 'wrong'}, "
-                f"but {'its answer says' if generated(doc) else 'its log-likelihoods say'} otherwise"
+                f"but {'its answer says' if is_generated(doc) else 'its log-likelihoods say'} otherwise"
             )
     return rows
 
@@ -188,7 +188,7 @@ def samples_file(file: Path, name: str) -> Path:
     return samples
 
 
-def _one(file: Path, what: str, values: set[Any]) -> Any:
+def _single_value(file: Path, what: str, values: set[Any]) -> Any:
     if len(values) != 1:
         raise UserError(
             f"{file}: its samples name {len(values)} different values of {what}, one was expected"
@@ -196,76 +196,76 @@ def _one(file: Path, what: str, values: set[Any]) -> Any:
     return next(iter(values))
 
 
-def _partial(results: Mapping[str, Any], names: list[str]) -> bool:
-    counts = _mapping(results.get("n-samples"))
-    pairs = [(_mapping(counts.get(name)).get(key) for key in ("effective", "original")) for name in names]
+def _is_partial(results: Mapping[str, Any], names: list[str]) -> bool:
+    counts = _as_mapping(results.get("n-samples"))
+    pairs = [(_as_mapping(counts.get(name)).get(key) for key in ("effective", "original")) for name in names]
     return any(isinstance(asked, int) and isinstance(held, int) and asked < held for asked, held in pairs)
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def _as_mapping(value: Any) -> Mapping[str, Any]:
     """`value` where it is an object; what a damaged file has in its place counts as missing."""
     return value if isinstance(value, Mapping) else {}
 
 
-def _filter(config: Any) -> str:
-    return str(_mapping(_mapping(config).get("metadata")).get("headline_filter", NO_FILTER))
+def _headline_filter(config: Any) -> str:
+    return str(_as_mapping(_as_mapping(config).get("metadata")).get("headline_filter", NO_FILTER))
 
 
-def _headline(config: Any) -> Any:
-    return _mapping(_mapping(config).get("metadata")).get("headline_metric")
+def _headline_metric(config: Any) -> Any:
+    return _as_mapping(_as_mapping(config).get("metadata")).get("headline_metric")
 
 
-def _setup(settings: Mapping[str, Any]) -> dict[str, str]:
+def _model_settings(settings: Mapping[str, Any]) -> dict[str, str]:
     """Backend, dtype and the model's arguments, but for those that name base and adapter."""
     given = settings.get("model_args")
     if isinstance(given, str):
         given = dict(part.partition("=")[::2] for part in given.split(",") if part)
-    rest = {key: str(value) for key, value in _mapping(given).items()}
+    rest = {key: str(value) for key, value in _as_mapping(given).items()}
     dtype = settings.get("model_dtype") or rest.get("dtype")
     setup = {key: value for key, value in rest.items() if key not in ("pretrained", "dtype", *ADAPTER_KEYS)}
     named = {"model": settings.get("model"), "dtype": dtype}
     return setup | {key: str(value) for key, value in named.items() if value}
 
 
-SHOWN = 10
+MAX_LISTED = 10
 
 
-def changed_samples(run: Run) -> Iterator[str]:
+def find_changed_samples(run: Run) -> Iterator[str]:
     """What was changed after the run, item by item; and whether samples were added, removed or reordered."""
     results = read_json(run.file)
     hashes = results.get("task_hashes") or {}
     for samples in run.samples:
         logged = ""
-        for line, record in records(samples):
+        for line, record in read_samples(samples):
             try:
-                broken = broken_hashes(record)
+                broken = find_changed_fields(record)
                 logged += "".join(record[name] for name in HASHES)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 yield f"{samples} line {line}: not a logged sample ({error!r})"
                 continue
             if broken:
                 what = " and ".join(broken)
-                yield f"{samples.name}: item {_item(record)}: {what} changed since it was logged"
+                yield f"{samples.name}: item {_item_id(record)}: {what} changed since it was logged"
         task = samples.name.removeprefix("samples_")
         named = next((name for name in hashes if task.startswith(f"{name}_20")), None)
         if named and sha256_bytes(logged.encode()) != hashes[named]:
             yield f"{samples.name}: its samples are not those that lm-eval hashed as {named}"
 
 
-def refuse_changed(run: Run) -> None:
+def check_samples_unchanged(run: Run) -> None:
     """Raises CheckFailed, one line, when any sample was changed."""
-    found = list(changed_samples(run))
+    found = list(find_changed_samples(run))
     if found:
-        more = f" (and {len(found) - SHOWN} more)" if len(found) > SHOWN else ""
-        raise CheckFailed("; ".join(found[:SHOWN]) + more)
+        more = f" (and {len(found) - MAX_LISTED} more)" if len(found) > MAX_LISTED else ""
+        raise CheckFailed("; ".join(found[:MAX_LISTED]) + more)
 
 
-def _item(record: dict[str, Any]) -> str:
+def _item_id(record: dict[str, Any]) -> str:
     return str(record["doc"].get("item_id", "without an id"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class ItemSummary:
     """One step, or all items. `outcomes` sum to `n`."""
 
     label: str
@@ -291,16 +291,16 @@ class Part:
         return wilson(self.right, self.n)
 
 
-def summary(run: Run) -> tuple[Part, ...]:
+def summarize_run(run: Run) -> tuple[ItemSummary, ...]:
     """One part per step where there are several, and all items last."""
     answers = list(run.answers.values())
     steps = sorted({answer.step for answer in answers}, key=lambda step: (step is None, step or 0))
     by_step = [[answer for answer in answers if answer.step == step] for step in steps]
-    parts = [some(members[0].label, members) for members in by_step]
-    return (*(parts if len(parts) > 1 else ()), some("All", answers))
+    parts = [summarize_items(members[0].label, members) for members in by_step]
+    return (*(parts if len(parts) > 1 else ()), summarize_items("All", answers))
 
 
-def as_json(run: Run, parts: Sequence[Part]) -> dict[str, Any]:
+def as_json(run: Run, parts: Sequence[ItemSummary]) -> dict[str, Any]:
     """For programs; shares of 1."""
     return {
         "task": run.task,
@@ -309,11 +309,11 @@ def as_json(run: Run, parts: Sequence[Part]) -> dict[str, Any]:
         "exam_sha256": run.exam_sha256,
         "prompt_id": run.prompt_id,
         "model": run.model,
-        "parts": [part_json(part) for part in parts],
+        "parts": [summary_json(part) for part in parts],
     }
 
 
-def part_json(part: Part) -> dict[str, Any]:
+def summary_json(part: ItemSummary) -> dict[str, Any]:
     """One step, or some items, for programs."""
     return {
         "label": part.label,
@@ -326,7 +326,7 @@ def part_json(part: Part) -> dict[str, Any]:
     }
 
 
-def as_text(run: Run, parts: Sequence[Part]) -> str:
+def as_text(run: Run, parts: Sequence[ItemSummary]) -> str:
     """A table for the terminal, within 80 columns."""
     heading = f"{'':8}{'n':>5}{'right %':>8}{'95 %':>11}{'chance':>7}"
     heading += "".join(f"{name:>{len(name) + 1}}" for name in OUTCOMES[2:]) + f"{'of answered':>12}"
@@ -346,10 +346,10 @@ def as_text(run: Run, parts: Sequence[Part]) -> str:
     return "\n".join(lines)
 
 
-def some(label: str, answers: Sequence[Answer]) -> Part:
+def summarize_items(label: str, answers: Sequence[Answer]) -> ItemSummary:
     """What became of some items. Raises ZeroDivisionError without any."""
     counts = Counter(answer.outcome for answer in answers)
-    return Part(
+    return ItemSummary(
         label=label,
         outcomes={name: counts[name] for name in OUTCOMES},
         chance=sum(1 / answer.options for answer in answers) / len(answers),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from medalpaca_data.core.errors import CheckFailed, UserError
 
-from .compare import Comparison, Row, compare
+from .comparison import Comparison, Row, compare
 from .results import Run
 from .statistics import holm
 
@@ -25,7 +25,7 @@ class Family:
         return next(iter(self.runs.values()))
 
 
-def family(runs: Sequence[Run]) -> Family:
+def compare_runs(runs: Sequence[Run]) -> Family:
     """Compare every run to the first. Raises CheckFailed when one may not be compared, UserError without runs.
 
     With several comparisons, the p-values of the whole exam are adjusted for their number, and those of the

@@ -13,14 +13,14 @@ from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_data.core.files import parse_json, read_text, sha256_bytes, sha256_json
 from medalpaca_data.exams.prompts import Generated
 
-from .answer_extraction import find_flexible, find_strict
+from .answer_extraction import flexible_filter, strict_filter
 from .scoring import OUTCOMES, first_accepted, last_kept
 from .task_list import MEDQA_PARTS
 
 # As the tasks' YAML names them.
 FILTERS = {
-    "flexible": find_flexible,
-    "strict": find_strict,
+    "flexible": flexible_filter,
+    "strict": strict_filter,
     "first_accepted": first_accepted,
     "last_kept": last_kept,
 }
@@ -52,7 +52,7 @@ class Answer:
         return len(self.letters)
 
 
-def records(samples: Path) -> Iterator[tuple[int, Any]]:
+def read_samples(samples: Path) -> Iterator[tuple[int, Any]]:
     """(line number, value) of every sample in a file."""
     # Not splitlines: texts may hold other line separators, which JSON leaves as they are.
     for number, line in enumerate(read_text(samples).split("\n"), 1):
@@ -66,22 +66,22 @@ def records(samples: Path) -> Iterator[tuple[int, Any]]:
 def read_answer(record: Any, metric: str, name: str, where: str) -> tuple[Mapping[str, Any], Answer]:
     """The document and the answer in a logged sample of the task `name`, scored by `metric`."""
     try:
-        doc = _receipt(record["doc"])
+        doc = _check_document(record["doc"])
         score = record[metric]
         letters = tuple(map(str, doc["letters"]))
         scores: tuple[float, ...] = ()
-        if generated(doc):
-            chosen, outcome = _written(record["filtered_resps"], letters, score)
+        if is_generated(doc):
+            chosen, outcome = _generated_answer(record["filtered_resps"], letters, score)
         else:
             likelihoods = [float(response[0]) for response in record["filtered_resps"]]
-            scores = tuple(_compared(likelihoods, doc["choices"], metric))
+            scores = tuple(_option_scores(likelihoods, doc["choices"], metric))
             chosen, outcome = scores.index(max(scores)), "correct" if score == 1 else "wrong"
         answer = Answer(
             item_id=str(doc["item_id"]),
             step=doc["step"],
-            label=_label(doc),
+            label=_step_label(doc),
             right=score == 1,
-            asked=_asked(record, doc),
+            asked=_input_hash(record, doc),
             letters=letters,
             choices=tuple(map(str, doc["choices"])),
             key=int(doc["gold"]),
@@ -105,7 +105,9 @@ def read_answer(record: Any, metric: str, name: str, where: str) -> tuple[Mappin
     return doc, answer
 
 
-def _written(found: Sequence[Sequence[str]], letters: Sequence[str], score: Any) -> tuple[int | None, str]:
+def _generated_answer(
+    found: Sequence[Sequence[str]], letters: Sequence[str], score: Any
+) -> tuple[int | None, str]:
     """Index and outcome of the answer in what a model wrote. Raises ValueError."""
     ((said, rule),) = found
     if not said and rule not in OUTCOMES:
@@ -115,7 +117,7 @@ def _written(found: Sequence[Sequence[str]], letters: Sequence[str], score: Any)
     return letters.index(said) if said in letters else None, outcome
 
 
-def _label(doc: Mapping[str, Any]) -> str:
+def _step_label(doc: Mapping[str, Any]) -> str:
     if doc["step"] is not None:
         return f"Step {doc['step']}"
     return next(
@@ -123,20 +125,20 @@ def _label(doc: Mapping[str, Any]) -> str:
     )
 
 
-def generated(doc: Mapping[str, Any]) -> bool:
+def is_generated(doc: Mapping[str, Any]) -> bool:
     """Whether the model wrote its answer, so that there are no log-likelihoods."""
     return doc.get("scoring") in get_args(Generated)
 
 
-def _asked(record: Mapping[str, Any], doc: Mapping[str, Any]) -> str:
+def _input_hash(record: Mapping[str, Any], doc: Mapping[str, Any]) -> str:
     """The hash of what was shown and of the key, and of how the model was to write where it wrote."""
     shown = f"{record['prompt_hash']} {record['target_hash']}"
-    if not generated(doc):
+    if not is_generated(doc):
         return shown
     return f"{shown} {sha256_json([arguments['arg_1'] for arguments in record['arguments'].values()])}"
 
 
-def _receipt(doc: Any) -> Mapping[str, Any]:
+def _check_document(doc: Any) -> Mapping[str, Any]:
     """`doc` if it says what a sample of ours says. Raises ValueError or KeyError."""
     texts = [doc[key] for key in ("exam", "exam_sha256", "prompt_id")]
     names = [doc.get(key) for key in ("base", "base_sha256", "adapter", "adapter_sha256")]
@@ -147,14 +149,14 @@ def _receipt(doc: Any) -> Mapping[str, Any]:
     return doc  # type: ignore[no-any-return]
 
 
-def _compared(likelihoods: list[float], choices: list[str], metric: str) -> list[float]:
+def _option_scores(likelihoods: list[float], choices: list[str], metric: str) -> list[float]:
     """`acc` compares log-likelihoods, `acc_norm` log-likelihoods per character of the option's text."""
     if metric == "acc_norm":
         return [value / len(text) for value, text in zip(likelihoods, choices, strict=True)]
     return likelihoods
 
 
-def broken_hashes(record: Mapping[str, Any]) -> list[str]:
+def find_changed_fields(record: Mapping[str, Any]) -> list[str]:
     """What of a sample is not what lm-eval hashed when it was logged: the item, the prompt, the key.
 
     lm-eval writes these hashes for every sample; nothing in it ever checks them. Of a written answer: also
@@ -170,8 +172,8 @@ def broken_hashes(record: Mapping[str, Any]) -> list[str]:
         found.append("its prompt")
     if _hash(str(record["target"])) != record["target_hash"] or str(doc["gold"]) != str(record["target"]):
         found.append("its key")
-    if generated(doc):
-        return found if found_again(record) else [*found, "its answer"]
+    if is_generated(doc):
+        return found if is_answer_reproduced(record) else [*found, "its answer"]
     if [value["arg_1"] for value in arguments.values()] != list(doc["choices"]):
         found.append("its options")
     if record["resps"] != [[response] for response in record["filtered_resps"]]:
@@ -179,7 +181,7 @@ def broken_hashes(record: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def found_again(record: Mapping[str, Any]) -> bool:
+def is_answer_reproduced(record: Mapping[str, Any]) -> bool:
     """Whether the answer that was logged is what its filter finds, once more, in what the model wrote.
 
     Whether a text is as long as the model was allowed to write is known only where its tokenizer is, so that

@@ -13,30 +13,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import isnan
 from typing import Any
 
-from .answer_extraction import Cut, why_none
+from .answer_extraction import LengthCheck, classify_no_answer
 from .statistics import wilson
 
 # What becomes of an item: exactly one of these is 1.
 OUTCOMES = ("correct", "wrong", "unparsed", "refused", "truncated")
 
 
-def by_letter(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:
+def process_letter(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:
     """Metrics of an item whose letters were compared by log-likelihood."""
     scores = [score for score, _ in results]
-    right = largest(scores) == doc["gold"]
+    right = argmax(scores) == doc["gold"]
     return {"acc": float(right)} | _metrics(doc, _outcome(scores, right))
 
 
-def by_text(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:
+def process_text(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:
     """Metrics of an item whose options' texts were compared; the outcome is that of `acc_norm`."""
     scores = [score for score, _ in results]
     normed = [score / len(text) for score, text in zip(scores, doc["choices"], strict=True)]
-    right = largest(normed) == doc["gold"]
-    raw = largest(scores) == doc["gold"]
+    right = argmax(normed) == doc["gold"]
+    raw = argmax(scores) == doc["gold"]
     return {"acc_norm": float(right), "acc": float(raw)} | _metrics(doc, _outcome(scores, right))
 
 
-def by_answer(doc: Mapping[str, Any], results: Sequence[Sequence[str]]) -> dict[str, float]:
+def process_generated(doc: Mapping[str, Any], results: Sequence[Sequence[str]]) -> dict[str, float]:
     """Metrics of an item whose answer was found in what the model wrote. What is no answer is wrong in `acc`."""
     letter, rule = results[0]
     right = letter == doc["letters"][doc["gold"]]
@@ -44,7 +44,7 @@ def by_answer(doc: Mapping[str, Any], results: Sequence[Sequence[str]]) -> dict[
     return {"acc": float(right)} | _metrics(doc, outcome)
 
 
-def largest(scores: Sequence[float]) -> int | None:
+def argmax(scores: Sequence[float]) -> int | None:
     """Index of the largest score, the first of equals; None when a score is no number, which answers nothing."""
     return None if any(map(isnan, scores)) else scores.index(max(scores))
 
@@ -76,18 +76,18 @@ _ACCEPTED = re.compile(r"^[A-Z](:|\.|) .+")
 _EDGES = re.compile(r"^[^A-Za-z0-9]+|[^A-Za-z0-9]+$")
 
 
-def trimmed(text: str) -> str:
+def strip_punctuation(text: str) -> str:
     """Without what is neither letter nor digit at both ends."""
     return _EDGES.sub("", text)
 
 
-def accepted(text: str) -> bool:
+def is_accepted(text: str) -> bool:
     """Whether the reference would have taken `text`, and not asked again."""
-    return _ACCEPTED.match(trimmed(text)) is not None
+    return _ACCEPTED.match(strip_punctuation(text)) is not None
 
 
 def first_accepted(
-    responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], cut: Cut | None = None
+    responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], cut: LengthCheck | None = None
 ) -> list[list[str]]:
     """Filter "first_accepted": the letter of the first accepted try; none where all were rejected.
 
@@ -95,14 +95,14 @@ def first_accepted(
     """
     found = []
     for texts in responses:
-        n, text = next(((n, text) for n, text in enumerate(texts, 1) if accepted(text)), (0, texts[-1]))
-        why = why_none(text, cut=cut is not None and cut(text))
-        found.append([trimmed(text)[0], f"try {n}"] if n else ["", why])
+        n, text = next(((n, text) for n, text in enumerate(texts, 1) if is_accepted(text)), (0, texts[-1]))
+        why = classify_no_answer(text, cut=cut is not None and cut(text))
+        found.append([strip_punctuation(text)[0], f"try {n}"] if n else ["", why])
     return found
 
 
 def last_kept(
-    responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], cut: Cut | None = None
+    responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], cut: LengthCheck | None = None
 ) -> list[list[str]]:
     """Filter "last_kept": the same, but after five rejections the last text's first letter counts after all.
 
@@ -110,6 +110,6 @@ def last_kept(
     """
     found = first_accepted(responses, docs, cut)
     for answer, texts in zip(found, responses, strict=True):
-        if not answer[0] and (first := trimmed(texts[-1])[:1]).isupper() and first.isascii():
+        if not answer[0] and (first := strip_punctuation(texts[-1])[:1]).isupper() and first.isascii():
             answer[:] = [first, "kept"]
     return found

@@ -119,7 +119,7 @@ def paired_bootstrap(strata: Iterable[Stratum], confidence: float = CONFIDENCE) 
         if n <= 0 or fixed < 0 or broken < 0 or fixed + broken > n:
             raise ValueError(f"{fixed} fixed and {broken} broken of {n}")
         one = np.array([broken, n - fixed - broken, fixed]) / n
-        chances = np.convolve(chances, _sum_of(one, n))
+        chances = np.convolve(chances, _sum_distribution(one, n))
     below = np.cumsum(chances)
     tail = (1 - confidence) / 2
     # chances[i] is that of the sum i - total. The last bit of the sum is not to decide a bound.
@@ -128,7 +128,7 @@ def paired_bootstrap(strata: Iterable[Stratum], confidence: float = CONFIDENCE) 
     return Interval(low / total, high / total)
 
 
-def _sum_of(one: NDArray[float64], n: int) -> NDArray[float64]:
+def _sum_distribution(one: NDArray[float64], n: int) -> NDArray[float64]:
     """The distribution of the sum of `n` draws from `one`, by squaring."""
     import numpy as np
 
@@ -155,7 +155,7 @@ class Power(NamedTuple):
     unpaired: float  # the same for two models on two sets of items
 
 
-def power(n: int, share: float = TYPICAL) -> Power:
+def power_analysis(n: int, share: float = TYPICAL) -> Power:
     """What `n` items show around an accuracy of `share`.
 
     Normal approximations, as in Miller, E. (2024), "Adding Error Bars to Evals", arXiv 2411.00640, section 5.

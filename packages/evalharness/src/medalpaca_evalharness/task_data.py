@@ -21,28 +21,28 @@ from medalpaca_data.exams.item import Item
 from medalpaca_data.exams.prompts import exam_prompt, exam_prompt_id
 
 from . import task_list
-from .model_identity import Examined, examined
-from .task_list import EXAM_KEYS, TASKS, Task, whole_exam
+from .model_identity import ModelIdentity, identify_model
+from .task_list import EXAM_KEYS, TASKS, Task, all_items_task
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
 
-HOW = (
+EXAM_ADVICE = (
     """pass --metadata '{"exam": "PATH"}' or set MEDALPACA_EXAM=PATH """
     "(a directory with step1.json and step1_solutions.json, or an exam file)"
 )
 
 
-def exam_of(name: str, task: Task, metadata: Mapping[str, Any]) -> Exam:
+def load_task_exam(name: str, task: Task, metadata: Mapping[str, Any]) -> Exam:
     """The exam that the task `name` asks. A bundled one ignores `metadata`; the hub comes last.
 
     Raises UserError, one line that says what to do, when there is none or it cannot be read.
     """
     if task.bundled is not None:
         return load_exam(task.bundled)
-    images = _text(name, metadata, "images") or "exclude"
-    named, how = told(name, task, metadata), HOW
+    images = _metadata_text(name, metadata, "images") or "exclude"
+    named, how = configured_exam_path(name, task, metadata), EXAM_ADVICE
     if task.key is None:
         named = find_exam(named)
     else:
@@ -51,28 +51,30 @@ def exam_of(name: str, task: Task, metadata: Mapping[str, Any]) -> Exam:
         return load_exam(Path(named).expanduser(), images=images)
     if task.hub is None:
         raise UserError(f"{name}: no exam named; {how}")
-    if reason := task_list.why_not():
+    if reason := task_list.hub_disabled_reason():
         raise UserError(f"{name}: no exam named, and the hub was not asked because {reason}; {how}")
     try:
-        place = task_list.fetch(task.hub)
+        place = task_list.fetch_hub_exam(task.hub)
     except UserError as error:
         raise UserError(f"{name}: no exam named, and {error}; {how}") from None
     return load_exam(place, images=images)
 
 
-def told(name: str, task: Task, metadata: Mapping[str, Any]) -> str | None:
+def configured_exam_path(name: str, task: Task, metadata: Mapping[str, Any]) -> str | None:
     """Where `metadata` says that the exam is; None when it says nothing."""
-    return _text(name, metadata, "exam") if task.key is None else _among(name, metadata, task)
+    return (
+        _metadata_text(name, metadata, "exam") if task.key is None else _path_in_exams(name, metadata, task)
+    )
 
 
-def _among(name: str, metadata: Mapping[str, Any], task: Task) -> str | None:
+def _path_in_exams(name: str, metadata: Mapping[str, Any], task: Task) -> str | None:
     """The task's exam among those in the metadata's "exams"; of several files in a directory, the task's own."""
     exams = metadata.get("exams") or {}
     if not isinstance(exams, Mapping):
         raise UserError(f"{name}: metadata 'exams' is {exams!r}, an object of names to paths was expected")
     if unknown := [key for key in exams if key not in EXAM_KEYS]:
         raise UserError(f"{name}: metadata 'exams' names {unknown[0]!r}, known are {', '.join(EXAM_KEYS)}")
-    named = _text(name, exams, str(task.key))
+    named = _metadata_text(name, exams, str(task.key))
     if named is None or task.file is None:
         return named
     directory = Path(named).expanduser()
@@ -80,7 +82,7 @@ def _among(name: str, metadata: Mapping[str, Any], task: Task) -> str | None:
     return str(next((place for place in places if place.is_file()), places[0]))
 
 
-def _text(name: str, metadata: Mapping[str, Any], key: str) -> str | None:
+def _metadata_text(name: str, metadata: Mapping[str, Any], key: str) -> str | None:
     value = metadata.get(key)
     if value is not None and not isinstance(value, str):
         raise UserError(f"{name}: metadata {key!r} is {value!r}, text was expected")
@@ -88,43 +90,43 @@ def _text(name: str, metadata: Mapping[str, Any], key: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class TaskInputs:
     """All a task needs, found and checked, before any of it is asked."""
 
     exam: Exam
     items: tuple[Item, ...]
-    examined: Examined
+    examined: ModelIdentity
 
 
-def dataset(*, medalpaca_task: str, **metadata: Any) -> DatasetDict:
+def build_dataset(*, medalpaca_task: str, **metadata: Any) -> DatasetDict:
     """The documents of one task, as the split `test`."""
     from datasets import Dataset, DatasetDict
 
-    prepared = prepare(medalpaca_task, metadata)
-    _say(medalpaca_task, prepared)
-    return DatasetDict({"test": Dataset.from_list(documents(medalpaca_task, prepared))})
+    prepared = prepare_task(medalpaca_task, metadata)
+    _log_exclusions(medalpaca_task, prepared)
+    return DatasetDict({"test": Dataset.from_list(build_documents(medalpaca_task, prepared))})
 
 
-def prepare(name: str, metadata: Mapping[str, Any]) -> Prepared:
+def prepare_task(name: str, metadata: Mapping[str, Any]) -> TaskInputs:
     """Find and check exam, base and adapter of the task `name`. Raises UserError, one line."""
     if is_sealed():
         seal()  # the bootstrap may be switched off
     task = TASKS[name]
-    found = exam_of(name, task, metadata)
+    found = load_task_exam(name, task, metadata)
     items = tuple(item for item in found.items if task.asks(item))
     if not items:
-        held = ", ".join(_parts(found, task))
+        held = ", ".join(_count_parts(found, task))
         if task.part is not None:
             raise UserError(f"{name}: {found.name} has no item of part {task.part} (it has {held})")
         raise UserError(
             f"{name}: exam {found.name} has no scorable item of step {task.step} (it has {held}); "
-            f"run the tasks of the steps it has, or {whole_exam(name)} for all its items"
+            f"run the tasks of the steps it has, or {all_items_task(name)} for all its items"
         )
     # Last: the hash of a large model takes half a minute.
-    return Prepared(found, items, examined(metadata))
+    return TaskInputs(found, items, identify_model(metadata))
 
 
-def documents(name: str, prepared: Prepared) -> list[dict[str, Any]]:
+def build_documents(name: str, prepared: TaskInputs) -> list[dict[str, Any]]:
     """One document per item: the columns that the task's YAML reads, and the receipt for the samples."""
     scoring = TASKS[name].scoring
     identity = prepared.examined
@@ -157,7 +159,7 @@ def documents(name: str, prepared: Prepared) -> list[dict[str, Any]]:
     return rows
 
 
-def _say(name: str, prepared: Prepared) -> None:
+def _log_exclusions(name: str, prepared: TaskInputs) -> None:
     """What is not scored and why, by id: never silently, and never with an item's text."""
     # lm-eval gives only its own loggers a handler; as a child of them this one is shown like the rest.
     log = logging.getLogger("lm_eval.medalpaca")
@@ -171,13 +173,17 @@ def _say(name: str, prepared: Prepared) -> None:
         log.warning("%s: %d of %d items not scored (%s): %s", name, len(ids), read, reason, ", ".join(ids))
     if task.step is not None and (stepless := sum(item.step is None for item in exam.items)):
         log.warning(
-            "%s: %d items of %s name no step; only %s asks them", name, stepless, exam.name, whole_exam(name)
+            "%s: %d items of %s name no step; only %s asks them",
+            name,
+            stepless,
+            exam.name,
+            all_items_task(name),
         )
     for warning in (*exam.warnings, *prepared.examined.warnings):
         log.warning("%s: %s", name, warning)
 
 
-def _parts(exam: Exam, task: Task) -> list[str]:
+def _count_parts(exam: Exam, task: Task) -> list[str]:
     """How many items the exam has of each step, or of each part where the task asks one."""
     if task.part is not None:
         parts = [item.subject for item in exam.items]

@@ -23,7 +23,7 @@ OFFLINE_SWITCHES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLI
 
 
 @dataclass(frozen=True, slots=True)
-class Repository:
+class HubDataset:
     """A dataset of the hub and the files of it that make an exam."""
 
     name: str
@@ -31,16 +31,16 @@ class Repository:
     optional: tuple[str, ...] = ()
 
 
-USMLE = Repository(
+USMLE = HubDataset(
     "medalpaca/medical_meadow_usmle_self_assessment",
     tuple(f"step{step}{part}.json" for step in (1, 2, 3) for part in ("", "_solutions")),
     ("question_with_images.json",),  # load_exam knows the list of the known copy
 )
-MEDQA = Repository("GBaker/MedQA-USMLE-4-options", ("phrases_no_exclude_test.jsonl",))
-MEDMCQA = Repository("openlifescienceai/medmcqa", ("data/validation-00000-of-00001.parquet",))
-PUBMEDQA = Repository("qiaojin/PubMedQA", ("pqa_labeled/train-00000-of-00001.parquet",))
+MEDQA = HubDataset("GBaker/MedQA-USMLE-4-options", ("phrases_no_exclude_test.jsonl",))
+MEDMCQA = HubDataset("openlifescienceai/medmcqa", ("data/validation-00000-of-00001.parquet",))
+PUBMEDQA = HubDataset("qiaojin/PubMedQA", ("pqa_labeled/train-00000-of-00001.parquet",))
 MMLU = {
-    subject: Repository("cais/mmlu", (f"{subject}/test-00000-of-00001.parquet",))
+    subject: HubDataset("cais/mmlu", (f"{subject}/test-00000-of-00001.parquet",))
     for subject in (
         "anatomy",
         "clinical_knowledge",
@@ -52,7 +52,7 @@ MMLU = {
 }
 
 
-def why_not() -> str | None:
+def hub_disabled_reason() -> str | None:
     """The switch that forbids asking the hub, or None when it may be asked."""
     if is_sealed():
         return sealed_setting()
@@ -63,7 +63,7 @@ def why_not() -> str | None:
 
 
 @lru_cache(maxsize=16)
-def fetch(repository: Repository) -> Path:
+def fetch_hub_exam(repository: HubDataset) -> Path:
     """Where the exam lies in the hub cache, all files of one revision. Raises UserError.
 
     The file, where there is but one; else the directory.
@@ -89,7 +89,12 @@ def fetch(repository: Repository) -> Path:
 
 
 STEPS = (1, 2, 3)
-HOW: dict[str, PromptStyle] = {"": "letter", "_text": "text", "_gen": "reasoning", "_2023": "protocol_2023"}
+SCORING_SUFFIXES: dict[str, PromptStyle] = {
+    "": "letter",
+    "_text": "text",
+    "_gen": "reasoning",
+    "_2023": "protocol_2023",
+}
 MEDQA_PARTS = {"step1": "step1", "step2_3": "step2&3"}  # in a task's name, and in MedQA's `meta_info`
 
 
@@ -103,7 +108,7 @@ class Task:
     bundled: str | None = None  # the exam that comes with the package
     key: str | None = None  # the exam's name under "exams" in --metadata, of a task of `medalpaca_medical`
     file: str | None = None  # of an exam that has one file per subject
-    hub: Repository | None = None  # where the exam is fetched from when nobody named one
+    hub: HubDataset | None = None  # where the exam is fetched from when nobody named one
 
     @property
     def generates(self) -> bool:
@@ -120,12 +125,12 @@ class Task:
 TASKS: dict[str, Task] = {
     **{
         f"medalpaca_usmle{how}_step{step}": Task(scoring=scoring, step=step, hub=USMLE)
-        for how, scoring in HOW.items()
+        for how, scoring in SCORING_SUFFIXES.items()
         for step in STEPS
     },
     **{
         f"medalpaca_exam{how}": Task(scoring=scoring)
-        for how, scoring in HOW.items()
+        for how, scoring in SCORING_SUFFIXES.items()
         if scoring != "protocol_2023"
     },
     "medalpaca_pocket": Task(scoring="text", bundled=POCKET),
@@ -147,7 +152,10 @@ _MEDQA = tuple(f"medalpaca_medqa_{name}" for name in MEDQA_PARTS)
 _MMLU = tuple(f"medalpaca_mmlu_{subject}" for subject in MMLU)
 # Groups, with the tasks in them however deep they lie.
 GROUPS: dict[str, tuple[str, ...]] = {
-    **{f"medalpaca_usmle{how}": tuple(f"medalpaca_usmle{how}_step{step}" for step in STEPS) for how in HOW},
+    **{
+        f"medalpaca_usmle{how}": tuple(f"medalpaca_usmle{how}_step{step}" for step in STEPS)
+        for how in SCORING_SUFFIXES
+    },
     "medalpaca_medqa": _MEDQA,
     "medalpaca_mmlu": _MMLU,
     "medalpaca_medical": (*_MEDQA, "medalpaca_medmcqa", "medalpaca_pubmedqa", *_MMLU),
@@ -155,15 +163,15 @@ GROUPS: dict[str, tuple[str, ...]] = {
 EXAM_KEYS = tuple(dict.fromkeys(task.key for task in TASKS.values() if task.key))
 
 
-def tasks_in(names: object) -> list[str]:
+def find_tasks(names: object) -> list[str]:
     """Our tasks among `names` as lm-eval is given them, groups resolved; everybody else's are left out."""
     given = [name for name in names if isinstance(name, str)] if isinstance(names, list | tuple) else []
     resolved = chain.from_iterable(GROUPS.get(name, (name,)) for name in given)
     return [name for name in dict.fromkeys(resolved) if name in TASKS]
 
 
-def whole_exam(name: str) -> str:
+def all_items_task(name: str) -> str:
     """The task that asks all items of any exam in the way in which `name` asks."""
-    how = next(how for how, scoring in HOW.items() if scoring == TASKS[name].scoring)
+    how = next(how for how, scoring in SCORING_SUFFIXES.items() if scoring == TASKS[name].scoring)
     found = f"medalpaca_exam{how}"
     return found if found in TASKS else "medalpaca_exam"

@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from medalpaca_evalharness.compare import Comparison, Row, points
+from medalpaca_evalharness.comparison import Comparison, Row, format_interval
 from medalpaca_evalharness.statistics import Interval
 
 from ..context import Context
@@ -127,7 +127,7 @@ def _row(row: Row) -> str:
         f"{row.n:,}",
         _share(row.base_right, row.n, row.base_interval),
         _share(row.tuned_right, row.n, row.tuned_interval),
-        f"<b>{100 * row.difference:+.1f}</b><small>{points(row.interval)}</small>",
+        f"<b>{100 * row.difference:+.1f}</b><small>{format_interval(row.interval)}</small>",
         str(row.both_right),
         str(row.fixed),
         str(row.broken),

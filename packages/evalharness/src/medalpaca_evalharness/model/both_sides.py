@@ -18,15 +18,15 @@ from peft import PeftModel
 from medalpaca_data.core.errors import UserError, nearest
 
 from .. import preflight
-from ..model_identity import MODEL
+from ..model_identity import MODEL_TYPE
 from ..task_list import GROUPS, TASKS
-from .likelihood import Answer
-from .model_type import Encoded, MedAlpacaLM, loading
+from .likelihood import LogLikelihood
+from .model_type import Encoded, MedAlpacaLM, ignore_future_warnings
 
 SIDES = ("tuned", "base")  # in this order: the tuned side asks for both
 
 
-def ask_both(
+def evaluate_both(
     base: str,
     adapter: str,
     tasks: Sequence[str],
@@ -59,7 +59,7 @@ def ask_both(
     told = {side: models[side] | given | dict(metadata or {}) for side in SIDES}
     for side in SIDES:
         preflight.before_model({"tasks": list(tasks), "metadata": told[side]})
-    with loading():
+    with ignore_future_warnings():
         lm = TwoSidedLM(**models["tuned"], **given, device=device, batch_size=batch_size)
     for side in SIDES:
         lm.adapted = side == "tuned"
@@ -68,13 +68,13 @@ def ask_both(
             model=lm,
             model_args=models[side] | given,
             tasks=list(tasks),
-            task_manager=_manager(told[side]),
+            task_manager=_make_task_manager(told[side]),
             evaluation_tracker=tracker,
             device=device,
             batch_size=batch_size,
             **options,
         )
-        results["config"]["model"] = MODEL
+        results["config"]["model"] = MODEL_TYPE
         samples = results.pop("samples")
         tracker.save_results_aggregated(results=results, samples=samples)
         for name in results["configs"]:
@@ -92,7 +92,7 @@ class TwoSidedLM(MedAlpacaLM):
 
     def __init__(self, pretrained: str, peft: str, **arguments: Any) -> None:
         self.adapted = True
-        self._of_base: dict[tuple[str, str], Answer] = {}
+        self._of_base: dict[tuple[str, str], LogLikelihood] = {}
         super().__init__(pretrained, peft=peft, **arguments)
 
     def _create_model(self, *args: Any, peft: str, **kwargs: Any) -> None:
@@ -107,16 +107,16 @@ class TwoSidedLM(MedAlpacaLM):
             )
         self._model = PeftModel.from_pretrained(self._model, peft, revision=kwargs.get("revision"))
 
-    def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> list[Answer]:
+    def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> list[LogLikelihood]:
         """As in `hf`; of the base, what was asked of the adapted side is known."""
         if not self.adapted and all(one.args in self._of_base for one in requests):
             return [self._of_base[one.args] for one in requests]
-        found: list[Answer] = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+        found: list[LogLikelihood] = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
         return found
 
     def _loglikelihood_tokens(
         self, requests: Sequence[Encoded], disable_tqdm: bool = False, override_bs: int | None = None
-    ) -> list[Answer]:
+    ) -> list[LogLikelihood]:
         with self._side():
             found = super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
         if self.adapted and all(names is not None for names, _, _ in requests):
@@ -143,7 +143,7 @@ class TwoSidedLM(MedAlpacaLM):
         return nullcontext() if self.adapted else self.model.disable_adapter()
 
 
-def _manager(metadata: Mapping[str, Any]) -> TaskManager:
+def _make_task_manager(metadata: Mapping[str, Any]) -> TaskManager:
     """Our tasks alone (listing lm-eval's own takes ten seconds)."""
     from .. import tasks
 

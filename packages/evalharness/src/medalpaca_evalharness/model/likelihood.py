@@ -16,44 +16,46 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from .prefix_tree import Cost, Row, batches, families, rows_of
+from .prefix_tree import AttentionCost, TreeRow, group_by_prefix, make_batches, pack_rows
 
 Request = tuple[Sequence[int], Sequence[int]]
-Answer = tuple[float, bool]
+LogLikelihood = tuple[float, bool]
 
 Prefix = list[tuple[Tensor, Tensor]]
 
-LOGITS = 1 << 27  # elements in one tensor of logits: half a gibibyte in fp32
-ROW = 4096  # tokens that a tree may have where a batch has fewer
+MAX_LOGITS = 1 << 27  # elements in one tensor of logits: half a gibibyte in fp32
+MIN_ROW_TOKENS = 4096  # tokens that a tree may have where a batch has fewer
 
 
-def score(model: Any, requests: Sequence[Request], **options: Any) -> list[Answer]:
+def score(model: Any, requests: Sequence[Request], **options: Any) -> list[LogLikelihood]:
     """(log-probability of the continuation, whether greedy decoding gives it) of each (context, continuation).
 
     See `answers` for `options` and errors.
     """
     found = {
-        index: one for batch in answers(model, requests, **options) for index, one in batch.answers.items()
+        index: one
+        for batch in score_batches(model, requests, **options)
+        for index, one in batch.answers.items()
     }
     return [found[index] for index in range(len(requests))]
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class ScoredBatch:
     """Answers by their requests' indices, and what they took besides rows of text: "tree", "prefix"."""
 
-    answers: dict[int, Answer]
+    answers: dict[int, LogLikelihood]
     ways: frozenset[str]
 
 
-def answers(
+def score_batches(
     model: Any,
     requests: Sequence[Request],
     *,
     tokens: int = 4096,
     longest: int | None = None,
     softmax_dtype: torch.dtype | None = None,
-) -> Iterator[Batch]:
+) -> Iterator[ScoredBatch]:
     """The answers as they come, batch by batch, the longest first.
 
     `model`: a causal language model of transformers, with an adapter or without. `tokens`: of one batch, padding
@@ -61,44 +63,46 @@ def answers(
     lm-eval. `softmax_dtype`: None for the logits' own. Raises ValueError for a request without a context or
     without a continuation.
     """
-    asked = [_Asked.of(context, continuation, longest) for context, continuation in requests]
+    asked = [_Input.of(context, continuation, longest) for context, continuation in requests]
     if not asked:
         return
     config = model.config.get_text_config()
-    for family in families([one.stem for one in asked], tokens):
+    for family in group_by_prefix([one.stem for one in asked], tokens):
         own = [asked[index] for index in family.members]
-        prefix = _prefix(model, own[0].sequence[: family.prefix])
+        prefix = _encode_prefix(model, own[0].sequence[: family.prefix])
         sequences = [one.sequence[family.prefix :] for one in own]
-        rows = rows_of(sequences, Cost(6 * config.hidden_size + family.prefix), max(tokens, ROW))
-        waiting = list(batches(rows, tokens))[::-1]
+        rows = pack_rows(
+            sequences, AttentionCost(6 * config.hidden_size + family.prefix), max(tokens, MIN_ROW_TOKENS)
+        )
+        waiting = list(make_batches(rows, tokens))[::-1]
         while waiting:
             batch = waiting.pop()
             half = len(batch) // 2
             predictions = sum(len(own[index].targets) for row in batch for index in row.places)
-            if not half or predictions * config.vocab_size <= LOGITS:
+            if not half or predictions * config.vocab_size <= MAX_LOGITS:
                 try:
-                    found = _score(model, batch, own, prefix, softmax_dtype)
+                    found = _score_batch(model, batch, own, prefix, softmax_dtype)
                 except torch.OutOfMemoryError:
                     if not half:
                         raise
                 else:
                     ways = frozenset(
-                        way for way, taken in (("tree", _tree(batch)), ("prefix", prefix)) if taken
+                        way for way, taken in (("tree", _has_branches(batch)), ("prefix", prefix)) if taken
                     )
-                    yield Batch({family.members[index]: one for index, one in found.items()}, ways)
+                    yield ScoredBatch({family.members[index]: one for index, one in found.items()}, ways)
                     continue
             waiting += [batch[half:], batch[:half]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Input:
     """One request as the model sees it: its input, and what the last `len(targets)` predictions should be."""
 
     sequence: list[int]
     targets: list[int]
 
     @classmethod
-    def of(cls, context: Sequence[int], continuation: Sequence[int], longest: int | None) -> _Asked:
+    def of(cls, context: Sequence[int], continuation: Sequence[int], longest: int | None) -> _Input:
         if not context or not continuation:
             raise ValueError("a request needs a context and a continuation of a token at least")
         whole = [*context, *continuation]
@@ -118,9 +122,13 @@ class _Asked:
 
 
 @torch.no_grad()
-def _score(
-    model: Any, batch: list[Row], asked: Sequence[_Asked], prefix: Prefix, softmax_dtype: torch.dtype | None
-) -> dict[int, Answer]:
+def _score_batch(
+    model: Any,
+    batch: list[TreeRow],
+    asked: Sequence[_Input],
+    prefix: Prefix,
+    softmax_dtype: torch.dtype | None,
+) -> dict[int, LogLikelihood]:
     device = _device(model)
     length = len(batch[0])
     # Each position whose prediction is asked, once, however many ask it.
@@ -133,16 +141,16 @@ def _score(
         for number, row in enumerate(batch)
         for index in row.places
     }
-    given: dict[str, Any] = {"input_ids": _padded([row.tokens for row in batch], length, device)}
+    given: dict[str, Any] = {"input_ids": _pad([row.tokens for row in batch], length, device)}
     seen = prefix[0][0].shape[-2] if prefix else 0
-    if seen or _tree(batch):
-        given["position_ids"] = seen + _padded([row.depths for row in batch], length, device)
+    if seen or _has_branches(batch):
+        given["position_ids"] = seen + _pad([row.depths for row in batch], length, device)
         mixed = torch.is_autocast_enabled(device.type)
         dtype = torch.get_autocast_dtype(device.type) if mixed else model.dtype
-        given["attention_mask"] = _mask(batch, seen, device, dtype)
+        given["attention_mask"] = _attention_mask(batch, seen, device, dtype)
     if seen:
-        given["past_key_values"] = _cache(prefix, len(batch))
-    with _only(model, torch.tensor(list(order), device=device)):
+        given["past_key_values"] = _expand_prefix(prefix, len(batch))
+    with _logits_only_at(model, torch.tensor(list(order), device=device)):
         logits = model(**given, use_cache=bool(seen)).logits[0]
     scores = torch.log_softmax(logits, dim=-1, dtype=softmax_dtype)
     at = torch.tensor([place for places in predicted.values() for place in places], device=scores.device)
@@ -158,7 +166,7 @@ def _score(
     }
 
 
-def _tree(batch: list[Row]) -> bool:
+def _has_branches(batch: list[TreeRow]) -> bool:
     return any(row.branches for row in batch)
 
 
@@ -167,11 +175,11 @@ def _device(model: Any) -> torch.device:
     return device
 
 
-def _padded(rows: list[list[int]], length: int, device: torch.device) -> Tensor:
+def _pad(rows: list[list[int]], length: int, device: torch.device) -> Tensor:
     return torch.tensor([row + [0] * (length - len(row)) for row in rows], device=device)
 
 
-def _mask(batch: list[Row], seen: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+def _attention_mask(batch: list[TreeRow], seen: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """What is added to attention's scores, [rows, 1, tokens, seen + tokens]: nothing, or as good as -infinity."""
     length = len(batch[0])
     # Padding sees itself, so that no row of the softmax is empty.
@@ -184,19 +192,19 @@ def _mask(batch: list[Row], seen: int, device: torch.device, dtype: torch.dtype)
 
 
 @torch.no_grad()
-def _prefix(model: Any, tokens: list[int]) -> Prefix:
+def _encode_prefix(model: Any, tokens: list[int]) -> Prefix:
     """Keys and values of each layer, [1, heads, tokens, width]; none for no tokens."""
     if not tokens:
         return []
     cache = DynamicCache()
     device = _device(model)
-    with _only(model, torch.tensor([len(tokens) - 1], device=device)):
+    with _logits_only_at(model, torch.tensor([len(tokens) - 1], device=device)):
         model(input_ids=torch.tensor([tokens], device=device), past_key_values=cache, use_cache=True)
     layers: list[Any] = cache.layers
     return [(layer.keys, layer.values) for layer in layers]
 
 
-def _cache(prefix: Prefix, rows: int) -> Any:
+def _expand_prefix(prefix: Prefix, rows: int) -> Any:
     return DynamicCache(
         [
             (keys.expand(rows, *keys.shape[1:]), values.expand(rows, *values.shape[1:]))
@@ -209,7 +217,7 @@ def _cache(prefix: Prefix, rows: int) -> Any:
 
 
 @contextmanager
-def _only(model: Any, positions: Tensor) -> Iterator[None]:
+def _logits_only_at(model: Any, positions: Tensor) -> Iterator[None]:
     """Within it, logits are computed at `positions` of the flattened batch alone: [1, positions, vocabulary].
 
     Done from outside, by hooks, so that the model's own scaling and capping of logits stay what they are.

@@ -21,24 +21,24 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from medalpaca_data.core.errors import UserError, one_line
 from medalpaca_data.core.files import sha256_json
 
-from ..model_identity import commit_of, examined, quantisation, with_base
-from .likelihood import Answer, Batch, answers
+from ..model_identity import identify_model, pop_quantization_config, resolve_commit, split_adapter
+from .likelihood import LogLikelihood, ScoredBatch, score_batches
 
-TOKENS = {"cpu": 1024, "cuda": 16384}  # of a batch: what a core's caches hold; what a GPU is busy with
-OTHER_TOKENS = 4096
+BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}  # of a batch: what a core's caches hold; what a GPU is busy with
+DEFAULT_BATCH_TOKENS = 4096
 FULL, HALF = 1e-3, 0.1  # how far from hf's a log-likelihood per token may be, in 32 bits and in fewer
 ROUNDINGS = 8  # and its sum besides, in last digits
-ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
+ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 
 # Arguments that say where and how fast, not what the answers are.
-PLACES = {"device", "batch_size", "max_batch_size", "tokens_per_batch", "parallelize"}
+NOT_IN_IDENTITY = {"device", "batch_size", "max_batch_size", "tokens_per_batch", "parallelize"}
 
 Encoded = tuple[tuple[str, str], list[int], list[int]]
 log = logging.getLogger("lm_eval.medalpaca")
 
 
 @contextmanager
-def loading() -> Iterator[None]:
+def ignore_future_warnings() -> Iterator[None]:
     """Around the loading of a model by a command of ours: what lm-eval and peft call is theirs to put right."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -61,29 +61,33 @@ class MedAlpacaLM(HFLM):  # type: ignore[misc]
         tokens_per_batch: int | None = None,
         **arguments: Any,
     ) -> None:
-        self._quantisation = quantisation(arguments)
+        self._quantisation = pop_quantization_config(arguments)
         named = {"pretrained": pretrained, "peft": peft}
         if isinstance(pretrained, str):
-            named = {"peft": None} | with_base({key: value for key, value in named.items() if value})
-            examined(named | arguments)
-            arguments |= _pinned(named, arguments)
+            named = {"peft": None} | split_adapter({key: value for key, value in named.items() if value})
+            identify_model(named | arguments)
+            arguments |= _pin_revision(named, arguments)
             if not arguments.get("device"):
                 arguments["device"] = "cuda" if torch.cuda.is_available() else "cpu"
             arguments = {"use_safetensors": True} | arguments
         super().__init__(**named, **arguments)
-        self.tokens_per_batch = int(tokens_per_batch or TOKENS.get(self.device.type, OTHER_TOKENS))
+        self.tokens_per_batch = int(
+            tokens_per_batch or BATCH_TOKENS.get(self.device.type, DEFAULT_BATCH_TOKENS)
+        )
         self._model_name = " + ".join(
             Path(str(name)).name for name in named.values() if isinstance(name, str)
         )
-        self._window = _window(self.config.get_text_config())
+        self._window = _attention_window(self.config.get_text_config())
         self._agreed: set[str] = set()  # ways of encoding that gave hf's answers
         self._plain: str | None = None
-        if reason := _unfit(self):
+        if reason := _unsupported_reason(self):
             self._fall_back(reason)
         # A question is asked with each of its options, one after the other.
         self._encode_lately = lru_cache(maxsize=8)(super().tok_encode)
         self._settings = {
-            key: str(value) for key, value in sorted((named | arguments).items()) if key not in PLACES
+            key: str(value)
+            for key, value in sorted((named | arguments).items())
+            if key not in NOT_IN_IDENTITY
         }
         self._named = named | {key: arguments.get(key) for key in ("revision", "subfolder")}
 
@@ -106,9 +110,9 @@ class MedAlpacaLM(HFLM):  # type: ignore[misc]
 
     def _loglikelihood_tokens(
         self, requests: Sequence[Encoded], disable_tqdm: bool = False, override_bs: int | None = None
-    ) -> list[Answer]:
+    ) -> list[LogLikelihood]:
         self._check(requests)
-        found: dict[int, Answer] = {}
+        found: dict[int, LogLikelihood] = {}
         fast = [index for index, one in enumerate(requests) if self._fits(one)]
         if self._plain is None:
             if len(fast) < len(requests):
@@ -123,9 +127,11 @@ class MedAlpacaLM(HFLM):  # type: ignore[misc]
             found |= zip(rest, plain, strict=True)
         return [found[index] for index in range(len(requests))]
 
-    def _fast(self, requests: Sequence[Encoded], chosen: list[int], disable_tqdm: bool) -> dict[int, Answer]:
+    def _fast(
+        self, requests: Sequence[Encoded], chosen: list[int], disable_tqdm: bool
+    ) -> dict[int, LogLikelihood]:
         """The answers by index; what is missing has to be asked in hf's own way."""
-        found: dict[int, Answer] = {}
+        found: dict[int, LogLikelihood] = {}
         hidden = disable_tqdm or self.rank != 0
         with tqdm(total=len(chosen), disable=hidden, desc="Running loglikelihood requests") as bar:
             for batch in self._batches([requests[index][1:] for index in chosen]):
@@ -141,9 +147,9 @@ class MedAlpacaLM(HFLM):  # type: ignore[misc]
                 bar.update(len(answered))
         return found
 
-    def _batches(self, requests: Sequence[tuple[list[int], list[int]]]) -> Iterator[Batch]:
+    def _batches(self, requests: Sequence[tuple[list[int], list[int]]]) -> Iterator[ScoredBatch]:
         mixed = self.mixed_precision_dtype
-        batches = answers(
+        batches = score_batches(
             self.model,
             requests,
             tokens=self.tokens_per_batch,
@@ -165,7 +171,7 @@ class MedAlpacaLM(HFLM):  # type: ignore[misc]
             yield batch
 
     def _agrees(
-        self, requests: Sequence[Encoded], answered: Mapping[int, Answer], ways: frozenset[str]
+        self, requests: Sequence[Encoded], answered: Mapping[int, LogLikelihood], ways: frozenset[str]
     ) -> bool:
         """Ask the last request of a batch, the last branch of a row with padding, in hf's own way as well."""
         index, (found, _) = list(answered.items())[-1]
@@ -217,7 +223,7 @@ class MedAlpacaLM(HFLM):  # type: ignore[misc]
 
     def identity(self) -> str:
         """SHA-256 over weights, tokenizer and all settings that answers depend on."""
-        found = examined(self._named) if isinstance(self.pretrained, str) else None
+        found = identify_model(self._named) if isinstance(self.pretrained, str) else None
         weights = (
             [found.base, found.base_sha256, found.adapter, found.adapter_sha256] if found else [id(self)]
         )
@@ -226,7 +232,7 @@ class MedAlpacaLM(HFLM):  # type: ignore[misc]
         return sha256_json([weights, words, self._settings, str(self.model.dtype), self.max_length])
 
 
-def _pinned(named: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _pin_revision(named: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The commit that was checked, for a model of a hub: a branch may move between the check and the loading.
 
     An adapter of a hub would be asked for at the same commit, and has none of that name.
@@ -235,22 +241,24 @@ def _pinned(named: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str,
     if Path(named["pretrained"]).expanduser().is_dir() or (peft and not Path(peft).expanduser().is_dir()):
         return {}
     where = {"subfolder": arguments.get("subfolder") or "", "cache": arguments.get("cache_dir") or ""}
-    return {"revision": commit_of(named["pretrained"], revision=arguments.get("revision") or "main", **where)}
+    return {
+        "revision": resolve_commit(named["pretrained"], revision=arguments.get("revision") or "main", **where)
+    }
 
 
-def _unfit(lm: HFLM) -> str | None:
+def _unsupported_reason(lm: HFLM) -> str | None:
     """Why a model cannot be asked in trees of text at all, where its configuration says so."""
     config = lm.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
     if lm.backend != "causal":
         return "not a causal language model"
-    if recurrent := kinds - ATTENTION:
+    if recurrent := kinds - ATTENTION_LAYERS:
         return f"layers that are not attention: {', '.join(sorted(recurrent))}"
     attention = getattr(config, "_attn_implementation", None) or "eager"
     return None if attention in ("sdpa", "eager") else f"attention by {attention}"
 
 
-def _window(config: Any) -> int | None:
+def _attention_window(config: Any) -> int | None:
     """The longest text that no layer of the model sees only a part of; None when all see everything."""
     kinds = getattr(config, "layer_types", None)
     if kinds and not set(kinds) - {"full_attention"}:

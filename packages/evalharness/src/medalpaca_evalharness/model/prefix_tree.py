@@ -14,7 +14,7 @@ Tokens = list[int]
 
 
 @dataclass(slots=True)
-class Row:
+class TreeRow:
     """One tree. `places[k]` are the positions in the row, one per token, of the sequence whose index is k."""
 
     tokens: list[int] = field(default_factory=list)
@@ -43,22 +43,22 @@ class Row:
         new = range(start, start + len(sequence) - shared)
         self.tokens.extend(sequence[shared:])
         self.depths.extend(range(shared, len(sequence)))
-        self.ends.extend([UNENDED] * len(new))
+        self.ends.extend([OPEN_END] * len(new))
         self.places[index] = [*path[:shared], *new]
         return self.places[index]
 
-    def close(self) -> Row:
+    def close(self) -> TreeRow:
         """Give every token that is still open the row's length as its end."""
         self.ends = [min(end, len(self.tokens)) for end in self.ends]
         return self
 
 
-UNENDED = 1 << 60
-SHARED = 0.15  # of a family's tokens: attention by a mask, which a prefix needs, costs about half of that
+OPEN_END = 1 << 60
+MIN_SHARED = 0.15  # of a family's tokens: attention by a mask, which a prefix needs, costs about half of that
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class AttentionCost:
     """What encoding costs, in units of one token's pass over one other in attention.
 
     `width` is what everything else costs per token: for a transformer block 12 h^2 multiplications against the
@@ -73,7 +73,7 @@ class Cost:
         return length * (self.width + (length / 2 if causal else length))
 
 
-def rows_of(sequences: Sequence[Tokens], cost: Cost, longest: int) -> list[Row]:
+def pack_rows(sequences: Sequence[Tokens], cost: AttentionCost, longest: int) -> list[TreeRow]:
     """Put every sequence into a row, sharing beginnings where that costs less than a row of its own.
 
     No row grows beyond `longest` tokens, or twice a sequence that is longer than half of that. Raises ValueError for
@@ -81,22 +81,24 @@ def rows_of(sequences: Sequence[Tokens], cost: Cost, longest: int) -> list[Row]:
     """
     if not all(sequences):
         raise ValueError("a sequence without tokens cannot be scored")
-    rows: list[Row] = []
+    rows: list[TreeRow] = []
     path: list[int] = []
     before: Tokens = []
     # Sorted, the one before is the one with which a sequence shares most.
     for index in sorted(range(len(sequences)), key=lambda index: sequences[index]):
         sequence = sequences[index]
         shared = common_prefix(before, sequence)
-        if not rows or not _joins(rows[-1], len(sequence), shared, cost, max(longest, 2 * len(sequence))):
-            rows.append(Row())
+        if not rows or not _fits_in_row(
+            rows[-1], len(sequence), shared, cost, max(longest, 2 * len(sequence))
+        ):
+            rows.append(TreeRow())
             path, shared = [], 0
         path = rows[-1].add(index, sequence, shared, path)
         before = sequence
     return [row.close() for row in rows]
 
 
-def _joins(row: Row, length: int, shared: int, cost: Cost, longest: int) -> bool:
+def _fits_in_row(row: TreeRow, length: int, shared: int, cost: AttentionCost, longest: int) -> bool:
     joined = len(row) + length - shared
     if shared == length:
         return True
@@ -106,26 +108,26 @@ def _joins(row: Row, length: int, shared: int, cost: Cost, longest: int) -> bool
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class PrefixGroup:
     """Sequences, by index, whose first `prefix` tokens are the same."""
 
     prefix: int
     members: tuple[int, ...]
 
 
-def families(stems: Sequence[Tokens], tokens: int) -> list[Family]:
+def group_by_prefix(stems: Sequence[Tokens], tokens: int) -> list[PrefixGroup]:
     """Which sequences to encode after a common prefix, given what of each may be in one.
 
     What fits into one batch of `tokens`, or shares less than `SHARED` of its tokens, needs no prefix; all such
     sequences are one family, the last, with a prefix of 0.
     """
-    found: list[Family] = []
+    found: list[PrefixGroup] = []
     rest: list[int] = []
 
     def close(prefix: int, members: list[int], different: int, whole: int) -> None:
         saved = prefix * (different - 1)
-        if saved >= SHARED * whole and whole - saved > tokens:
-            found.append(Family(prefix, tuple(members)))
+        if saved >= MIN_SHARED * whole and whole - saved > tokens:
+            found.append(PrefixGroup(prefix, tuple(members)))
         else:
             rest.extend(members)
 
@@ -147,7 +149,7 @@ def families(stems: Sequence[Tokens], tokens: int) -> list[Family]:
         before = stem
     if members:
         close(prefix, members, different, whole)
-    return [*found, *([Family(0, tuple(rest))] if rest else [])]
+    return [*found, *([PrefixGroup(0, tuple(rest))] if rest else [])]
 
 
 def common_prefix(first: Tokens, second: Tokens) -> int:
@@ -156,9 +158,9 @@ def common_prefix(first: Tokens, second: Tokens) -> int:
     return next((i for i, (one, other) in enumerate(pairs) if one != other), min(len(first), len(second)))
 
 
-def batches(rows: Sequence[Row], tokens: int) -> Iterator[list[Row]]:
+def make_batches(rows: Sequence[TreeRow], tokens: int) -> Iterator[list[TreeRow]]:
     """Rows of like length together, longest first, each batch at most `tokens` with its padding (or one row)."""
-    batch: list[Row] = []
+    batch: list[TreeRow] = []
     for row in sorted(rows, key=len, reverse=True):
         if batch and (len(batch) + 1) * len(batch[0]) > tokens:
             yield batch

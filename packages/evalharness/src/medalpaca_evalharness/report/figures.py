@@ -16,13 +16,13 @@ from medalpaca_data.exams.item import Item
 from medalpaca_data.exams.prompts import Generated, PromptStyle, Scoring, exam_prompt, exam_prompt_id
 
 from .. import contamination_split
-from ..calibration import answer_sets, calibration, forecasts
-from ..compare import Comparison, as_json, picked, row_json
-from ..contamination_split import Overlap, is_bundled
-from ..results import Run, part_json, some, summary
+from ..calibration import conformal_sets, make_predictions, measure_calibration
+from ..comparison import Comparison, as_json, describe_choice, row_json
+from ..contamination_split import Overlap, has_bundled_exam
+from ..results import Run, summarize_items, summarize_run, summary_json
 from ..runs import Family
-from ..samples import Answer, records
-from ..statistics import power
+from ..samples import Answer, read_samples
+from ..statistics import power_analysis
 from ..stress.figures import stress_figures
 from ..stress.result import FILE_NAME, PUBLISHED, Side, StressRun, read_stress
 from ..task_list import TASKS
@@ -198,9 +198,9 @@ def prompt_excerpt(run: Run) -> dict[str, Any]:
     An exam that is not bundled may be confidential, so none of its texts is shown. Raises CheckFailed if the
     logged prompt does not follow the template that its prompt_id names.
     """
-    _, record = next(records(run.samples[0]))
+    _, record = next(read_samples(run.samples[0]))
     doc, prompt = record["doc"], record["arguments"]["gen_args_0"]["arg_0"]
-    bundled = is_bundled(run)
+    bundled = has_bundled_exam(run)
     excerpt = {
         "item": str(doc["item_id"]),
         "verbatim": bundled,
@@ -239,17 +239,17 @@ def report_figures(
 ) -> dict[str, Any]:
     """Return all data of a report except the locations of its files."""
     first = family.first
-    bundled = is_bundled(first)
+    bundled = has_bundled_exam(first)
     value = {
         "format": FORMAT,
         "exam": run_metadata.exam_metadata(first) | {"bundled": bundled},
         "sides": {
             name: run_metadata.side_metadata(run)
-            | {"scores": [part_json(part) for part in summary(run)], "calibration": _validity(run)}
+            | {"scores": [summary_json(part) for part in summarize_run(run)], "calibration": _validity(run)}
             for name, run in family.runs.items()
         },
         "comparisons": [_comparison_json(one, bundled) for one in family.comparisons],
-        "power": power(len(first.answers))._asdict(),
+        "power": power_analysis(len(first.answers))._asdict(),
         "contamination": _contamination(family, overlap) if overlap else None,
         "left_out": item_account_json(account) if account else None,
         "stress": [stress_json(one, family.runs) for one in stress],
@@ -282,9 +282,9 @@ def _validity(run: Run) -> dict[str, Any] | None:
     """Return the calibration figures; None for generated answers, which have no option probabilities."""
     if run.generated:
         return None
-    predictions = forecasts(run.answers.values())
-    measured = calibration(predictions)
-    sets = answer_sets(predictions)
+    predictions = make_predictions(run.answers.values())
+    measured = measure_calibration(predictions)
+    sets = conformal_sets(predictions)
     return asdict(measured) | {"small": measured.small, "answer_sets": asdict(sets) if sets else None}
 
 
@@ -293,7 +293,9 @@ def _contamination(family: Family, overlap: Overlap) -> dict[str, Any]:
     comparisons = []
     for one in family.comparisons:
         parts = zip(
-            ("full", "clean", "covered"), (one.pooled, *contamination_split.split(one, covered)), strict=True
+            ("full", "clean", "covered"),
+            (one.pooled, *contamination_split.split_rows(one, covered)),
+            strict=True,
         )
         comparisons.append({"name": one.name} | {name: row_json(row) if row else None for name, row in parts})
     sides = {}
@@ -308,7 +310,7 @@ def _contamination(family: Family, overlap: Overlap) -> dict[str, Any]:
 
 
 def _part_or_none(label: str, answers: list[Answer]) -> dict[str, Any] | None:
-    return part_json(some(label, answers)) if answers else None
+    return summary_json(summarize_items(label, answers)) if answers else None
 
 
 def _items(runs: Mapping[str, Run]) -> list[dict[str, Any]]:
@@ -320,7 +322,10 @@ def _items(runs: Mapping[str, Run]) -> list[dict[str, Any]]:
             "key": answer.letters[answer.key],
             "prompt_sha256": answer.asked.split()[0],
             "answers": {
-                name: {"answer": picked(run.answers[item]), "sample_sha256": run.answers[item].sha256}
+                name: {
+                    "answer": describe_choice(run.answers[item]),
+                    "sample_sha256": run.answers[item].sha256,
+                }
                 for name, run in runs.items()
             },
         }

@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from medalpaca_data.core.errors import UserError
 
-from ..compare import PART_OF_IT
+from ..comparison import LIMITED_NOTE
 from ..scoring import OUTCOMES
 from . import plots
 
@@ -179,7 +179,7 @@ def _dates(report: dict[str, Any]) -> str:
 def _notes(report: dict[str, Any]) -> list[tuple[str, str]]:
     """Return warnings about a comparison or the only model's score, each with the model it concerns ("": all)."""
     if not report["comparisons"]:
-        return [("", PART_OF_IT)] if next(iter(report["sides"].values()))["limited"] else []
+        return [("", LIMITED_NOTE)] if next(iter(report["sides"].values()))["limited"] else []
     several = len(report["comparisons"]) > 1
     return [(one["name"] if several else "", note) for one in report["comparisons"] for note in one["notes"]]
 

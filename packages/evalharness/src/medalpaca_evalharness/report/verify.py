@@ -14,10 +14,10 @@ from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.files import parse_json, read_text, sha256_bytes, sha256_file, sha256_json
 from medalpaca_data.core.weights import weights_sha256
 
-from ..contamination_split import Overlap, exam_asked, overlap
-from ..results import Run, changed_samples, find_results, read_run
-from ..runs import family
-from ..samples import records
+from ..contamination_split import Overlap, find_overlap, find_run_exam
+from ..results import Run, find_changed_samples, find_results, read_run
+from ..runs import compare_runs
+from ..samples import read_samples
 from ..stress.figures import find_differences, find_problems
 from .figures import (
     FORMAT,
@@ -200,7 +200,7 @@ def _check_side(report: dict[str, Any], side: str, file: Path, task: str, result
     result.checked.append(f"{side}: {len(names)} files and {len(report['items'])} items by SHA-256")
     try:
         run = read_run(file, task)
-        result.problems += (f"{side}: {problem}" for problem in changed_samples(run))
+        result.problems += (f"{side}: {problem}" for problem in find_changed_samples(run))
     except UserError as error:
         result.problems.append(f"{side}: {error}")
         return None
@@ -223,7 +223,7 @@ def find_changed_items(
     seen: Counter[str] = Counter()
     for file in samples:
         try:
-            for line, record in records(file):
+            for line, record in read_samples(file):
                 item = _item_id(record)
                 if item is None:
                     yield f"{file.name} line {line}: not a logged sample"
@@ -286,7 +286,7 @@ def _check_figures(
     report: dict[str, Any], start: Path, runs: list[Run], locations: Locations, result: Verification
 ) -> None:
     try:
-        compared = family(runs)
+        compared = compare_runs(runs)
         covered = _overlap(report, start, compared.first, locations)
         account = _item_account(report, start, compared.first, locations, result)
         matches = _check_stress(report, start, compared.runs, locations, result)
@@ -324,7 +324,7 @@ def _overlap(report: dict[str, Any], start: Path, run: Run, locations: Locations
     rows = locations.meadow or start / (report["rows"] or "unnamed")
     if not rows.exists():
         raise UserError(f"no training data at {rows}; pass their location with --meadow PATH")
-    return overlap(run, rows, _exam_location(report, start, locations))
+    return find_overlap(run, rows, _exam_location(report, start, locations))
 
 
 def _item_account(
@@ -334,7 +334,7 @@ def _item_account(
     if not report["left_out"]:
         return None
     try:
-        location, exam = exam_asked(run, _exam_location(report, start, locations))
+        location, exam = find_run_exam(run, _exam_location(report, start, locations))
     except UserError as error:
         result.unchecked.append(f"which items of the exam have no score ({error})")
         return None
@@ -353,7 +353,7 @@ def _check_stress(
         )
     matches = match_stress_results(locations.stress or recorded, runs)
     try:
-        _, exam = exam_asked(next(iter(runs.values())), _exam_location(report, start, locations))
+        _, exam = find_run_exam(next(iter(runs.values())), _exam_location(report, start, locations))
     except UserError:
         exam = None
     for match, stored in zip(matches, report["stress"], strict=True):

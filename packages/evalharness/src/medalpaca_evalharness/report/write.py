@@ -12,9 +12,9 @@ from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_data.core.files import sha256_file, write_json, write_text
 from medalpaca_data.exams.exam import Exam
 
-from ..contamination_split import exam_asked, overlap
-from ..results import Run, read_run, refuse_changed
-from ..runs import family
+from ..contamination_split import find_overlap, find_run_exam
+from ..results import Run, check_samples_unchanged, read_run
+from ..runs import compare_runs
 from ..stress.figures import find_problems
 from .figures import account_for_items, match_stress_results, report_figures
 from .page import render_page
@@ -38,10 +38,10 @@ def write_report(
         raise UserError(f"--out {out}: name a .html file; the JSON is written beside it")
     runs = [read_run(path, task) for path in results]
     for run in runs:
-        refuse_changed(run)
-    compared = family(runs)
+        check_samples_unchanged(run)
+    compared = compare_runs(runs)
     exam_location, loaded_exam = _find_exam(compared.first, exam)
-    covered = overlap(compared.first, meadow, exam) if meadow else None
+    covered = find_overlap(compared.first, meadow, exam) if meadow else None
     account = account_for_items(compared.first, loaded_exam, exam_location) if loaded_exam else None
     matches = match_stress_results(stress, compared.runs)
     for match in matches:
@@ -63,7 +63,7 @@ def write_report(
 def _find_exam(run: Run, named: str | None) -> tuple[str | None, Exam | None]:
     """Return the exam and its location; neither if `named` is None and the run's own exam path is gone."""
     try:
-        return exam_asked(run, named)
+        return find_run_exam(run, named)
     except UserError:
         if named is not None:
             raise

@@ -10,7 +10,7 @@ from statistics import NormalDist, fmean
 
 from medalpaca_data.exams.item import LETTERS
 
-from ..scoring import largest
+from ..scoring import argmax
 from ..statistics import CONFIDENCE, Interval, Stratum, paired_bootstrap, wilson
 from .result import ORDER, PUBLISHED, ScoredItem
 
@@ -40,7 +40,7 @@ def is_robust(item: ScoredItem, side: str) -> bool:
 
 def _chosen_position(scores: Sequence[float]) -> int:
     # As the tasks choose: the first of equal scores.
-    position = largest(scores)
+    position = argmax(scores)
     if position is None:
         raise ValueError("a score is not a number")
     return position

@@ -26,8 +26,8 @@ from medalpaca_data.core.offline import is_sealed, seal
 from medalpaca_data.exams.exam import BUNDLED, Exam, find_exam, load_exam
 from medalpaca_data.exams.prompts import Scoring, exam_prompt_id
 
-from ..model_identity import Examined, examined, with_base
-from ..preflight import refuse_unfit
+from ..model_identity import ModelIdentity, identify_model, split_adapter
+from ..preflight import check_prompts
 from ..task_list import TASKS
 from .figures import stress_figures
 from .perturbations import PerturbedItem, perturb, stress_id
@@ -134,14 +134,14 @@ def run_stress(config: StressConfig, on_progress: OnProgress = lambda *_: None) 
     scoring = config.scoring or _default_scoring(exam.name)
     models = _model_arguments(config)
     # Before any model is loaded, so that a wrong adapter is found at once.
-    identities = {side: examined(arguments | config.model_args) for side, arguments in models.items()}
+    identities = {side: identify_model(arguments | config.model_args) for side, arguments in models.items()}
     items = [perturb(item, scoring) for item in exam.items[: config.limit]]
     sides: dict[str, Side] = {}
     scores: dict[str, list[Scores]] = {}
     partial_files = []
     for side, arguments in models.items():
         lm = _load_model(arguments, config)
-        refuse_unfit("exam stress", lm, _length_check_rows(items))
+        check_prompts("exam stress", lm, _length_check_rows(items))
         key = sha256_json([lm.identity(), stress_id(scoring)])
         partial_files.append(PartialScores(config.out / f"partial-{side}.jsonl", key))
         scores[side] = score_items(lm, items, partial_files[-1], partial(on_progress, side))
@@ -258,7 +258,7 @@ def _model_arguments(config: StressConfig) -> dict[str, dict[str, Any]]:
     """Return the model arguments of each side."""
     if given := {"pretrained", "peft"} & set(config.model_args):
         raise UserError(f"--model_args {min(given)}=: give base and tuned model as BASE and TUNED instead")
-    arguments = with_base({"pretrained": config.base})
+    arguments = split_adapter({"pretrained": config.base})
     base = {"pretrained": arguments["pretrained"]}
     if config.tuned is None:
         return {"base": base} | ({"tuned": arguments} if "peft" in arguments else {})
@@ -274,11 +274,11 @@ def _model_arguments(config: StressConfig) -> dict[str, dict[str, Any]]:
 def _load_model(arguments: Mapping[str, Any], config: StressConfig) -> Any:
     from transformers.utils.logging import disable_progress_bar
 
-    from ..model.model_type import MedAlpacaLM, loading
+    from ..model.model_type import MedAlpacaLM, ignore_future_warnings
 
     # `StressProgress` shows the items; a second bar would disturb it.
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    with loading():
+    with ignore_future_warnings():
         return MedAlpacaLM(**arguments, **config.model_args, device=config.device)
 
 
@@ -296,7 +296,7 @@ def _length_check_rows(items: Sequence[PerturbedItem]) -> list[dict[str, Any]]:
     ]
 
 
-def _side(identity: Examined, dtype: str) -> Side:
+def _side(identity: ModelIdentity, dtype: str) -> Side:
     names = [Path(name).name for name in (identity.base, identity.adapter) if name]
     return Side(
         model=" + ".join(names),

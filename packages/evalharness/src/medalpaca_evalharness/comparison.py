@@ -40,30 +40,30 @@ class Flip:
         return self.tuned == self.key
 
 
-def flips(pairs: Iterable[tuple[Answer, Answer]]) -> tuple[Flip, ...]:
+def find_flips(pairs: Iterable[tuple[Answer, Answer]]) -> tuple[Flip, ...]:
     """All flipped items, in the order of the exam."""
     return tuple(
         Flip(
             item_id=before.item_id,
             step=before.step,
-            key=option(before, before.key),
-            base=option(before, before.chosen),
-            tuned=option(after, after.chosen),
+            key=describe_option(before, before.key),
+            base=describe_option(before, before.chosen),
+            tuned=describe_option(after, after.chosen),
         )
         for before, after in pairs
         if before.right != after.right
     )
 
 
-def option(answer: Answer, index: int | None) -> str:
+def describe_option(answer: Answer, index: int | None) -> str:
     """An option as it was compared: its letter, and its text where the task compares texts. Without one, why."""
     if index is None:
-        return picked(answer)
+        return describe_choice(answer)
     letter, text = answer.letters[index], answer.choices[index]
     return letter if text == letter else f"{letter} {text}"
 
 
-def picked(answer: Answer) -> str:
+def describe_choice(answer: Answer) -> str:
     """The letter that was answered, or why there is none of this item's."""
     if answer.chosen is not None:
         return answer.letters[answer.chosen]
@@ -84,8 +84,8 @@ def flip_json(flip: Flip) -> dict[str, Any]:
 Verdict = Literal["better", "worse", "no difference detectable at this n"]
 
 ALPHA = 0.05
-PART_OF_IT = "only part of the exam was asked (--limit or --samples)"
-SHOWN = 5  # item ids named in a refusal
+LIMITED_NOTE = "only part of the exam was asked (--limit or --samples)"
+MAX_LISTED = 5  # item ids named in a refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,15 +157,15 @@ class Comparison:
     def sentence(self) -> str:
         """The verdict, with the numbers it rests on."""
         row = self.pooled
-        adjusted = "" if row.p_holm is None else f" (adjusted by Holm {_p(row.p_holm)})"
+        adjusted = "" if row.p_holm is None else f" (adjusted by Holm {_format_p(row.p_holm)})"
         counts = (
-            f"{_points(row.difference)} points (95 % interval {points(row.interval)}) on {_items(row.n)}, "
-            f"{row.fixed} fixed and {row.broken} broken, exact McNemar {_p(row.p)}{adjusted}"
+            f"{_format_points(row.difference)} points (95 % interval {format_interval(row.interval)}) on {_count_items(row.n)}, "
+            f"{row.fixed} fixed and {row.broken} broken, exact McNemar {_format_p(row.p)}{adjusted}"
         )
         if row.verdict != "no difference detectable at this n":
             return f"{self.name.capitalize()} is {row.verdict} than base: {counts}."
         if not row.fixed + row.broken:
-            alike = f"they have the same {row.both_right} of {_items(row.n)} right"
+            alike = f"they have the same {row.both_right} of {_count_items(row.n)} right"
             return f"Between base and {self.name}, {row.verdict}: {alike}."
         smallest = 100 * detectable_difference(row.n, row.fixed + row.broken)
         return (
@@ -174,39 +174,39 @@ class Comparison:
         )
 
 
-def _p(value: float) -> str:
+def _format_p(value: float) -> str:
     return f"p = {value:.4f}" if value >= 0.0001 else "p < 0.0001"
 
 
-def points(interval: Interval) -> str:
+def format_interval(interval: Interval) -> str:
     """An interval of a difference, in points."""
-    return f"{_points(interval.low)} to {_points(interval.high)}"
+    return f"{_format_points(interval.low)} to {_format_points(interval.high)}"
 
 
-def _points(share: float) -> str:
+def _format_points(share: float) -> str:
     return f"{round(100 * share, 1) + 0.0:+.1f}"  # never -0.0
 
 
-def _items(n: int) -> str:
+def _count_items(n: int) -> str:
     return f"{n} item{'' if n == 1 else 's'}"
 
 
 def compare(base: Run, tuned: Run) -> Comparison:
     """Compare two runs. Raises CheckFailed, saying which, when exam, prompt, items or metric differ."""
-    _refuse_different(base, tuned)
+    _check_comparable(base, tuned)
     pairs = [(answer, tuned.answers[item]) for item, answer in base.answers.items()]
     steps = sorted({before.step for before, _ in pairs}, key=lambda step: (step is None, step or 0))
     by_step = {step: [pair for pair in pairs if pair[0].step == step] for step in steps}
-    rows = [_row(by_step[step][0][0].label, [by_step[step]]) for step in steps]
+    rows = [_make_row(by_step[step][0][0].label, [by_step[step]]) for step in steps]
     adjusted = holm([row.p for row in rows])
     rows = [replace(row, p_holm=p) for row, p in zip(rows, adjusted, strict=True)]
     return Comparison(
         base=base,
         tuned=tuned,
         steps=tuple(rows) if len(rows) > 1 else (),
-        pooled=_row("All", list(by_step.values())),
-        flips=flips(pairs),
-        notes=tuple(_notes(base, tuned)),
+        pooled=_make_row("All", list(by_step.values())),
+        flips=find_flips(pairs),
+        notes=tuple(_list_notes(base, tuned)),
     )
 
 
@@ -258,7 +258,7 @@ def row_json(row: Row) -> dict[str, Any]:
     }
 
 
-def _row(label: str, strata: Sequence[Sequence[tuple[Answer, Answer]]]) -> Row:
+def _make_row(label: str, strata: Sequence[Sequence[tuple[Answer, Answer]]]) -> Row:
     pairs = [pair for stratum in strata for pair in stratum]
     outcomes = [(before.right, after.right) for before, after in pairs]
     return Row(
@@ -279,7 +279,7 @@ def _row(label: str, strata: Sequence[Sequence[tuple[Answer, Answer]]]) -> Row:
     )
 
 
-def _refuse_different(base: Run, tuned: Run) -> None:
+def _check_comparable(base: Run, tuned: Run) -> None:
     if base.exam_sha256 != tuned.exam_sha256:
         raise CheckFailed(
             f"different exams: base was asked {base.exam} ({base.exam_sha256[:12]}), "
@@ -295,7 +295,7 @@ def _refuse_different(base: Run, tuned: Run) -> None:
         )
     if base.answers.keys() != tuned.answers.keys():
         only = [
-            f"{len(ids)} only in {side} ({_ids(ids)})"
+            f"{len(ids)} only in {side} ({_list_ids(ids)})"
             for side, ids in (
                 ("base", base.answers.keys() - tuned.answers.keys()),
                 ("tuned", tuned.answers.keys() - base.answers.keys()),
@@ -308,7 +308,7 @@ def _refuse_different(base: Run, tuned: Run) -> None:
     changed = [item for item, answer in base.answers.items() if answer.asked != tuned.answers[item].asked]
     if changed:
         raise CheckFailed(
-            f"different texts shown for {len(changed)} items ({_ids(changed)}): use --apply_chat_template "
+            f"different texts shown for {len(changed)} items ({_list_ids(changed)}): use --apply_chat_template "
             "on both sides or on neither, with the same tokenizer="
             + (" and the same --gen_kwargs" if base.generated else "")
         )
@@ -328,16 +328,16 @@ def _is_hub_id(name: str | None) -> bool:
     return name is not None and name.count("/") == 1 and not name.startswith((".", "~", "/"))
 
 
-def _ids(ids: Iterable[str]) -> str:
+def _list_ids(ids: Iterable[str]) -> str:
     shown = sorted(ids)
-    return ", ".join(shown[:SHOWN]) + (", ..." if len(shown) > SHOWN else "")
+    return ", ".join(shown[:MAX_LISTED]) + (", ..." if len(shown) > MAX_LISTED else "")
 
 
-def _notes(base: Run, tuned: Run) -> list[str]:
+def _list_notes(base: Run, tuned: Run) -> list[str]:
     """What a reader should know before believing the verdict."""
     notes = []
     if base.limited or tuned.limited:
-        notes.append(PART_OF_IT)
+        notes.append(LIMITED_NOTE)
     if base.sampled or tuned.sampled:
         notes.append(
             "answers were drawn at random: another seed gives others, which the test does not know of"
@@ -350,11 +350,11 @@ def _notes(base: Run, tuned: Run) -> list[str]:
         notes.append("both runs examined the same weights")
     elif tuned.adapter and not same_base:
         notes.append("the tuned side's base is not the base side's model")
-    if base.setup and tuned.setup and (differing := _differing(base.setup, tuned.setup)):
+    if base.setup and tuned.setup and (differing := _describe_differences(base.setup, tuned.setup)):
         notes.append(f"the sides were run differently (base / tuned): {differing}")
     return notes
 
 
-def _differing(base: Mapping[str, str], tuned: Mapping[str, str]) -> str:
+def _describe_differences(base: Mapping[str, str], tuned: Mapping[str, str]) -> str:
     keys = [key for key in sorted(base.keys() | tuned.keys()) if base.get(key) != tuned.get(key)]
     return ", ".join(f"{key} {base.get(key, 'not given')} / {tuned.get(key, 'not given')}" for key in keys)
