@@ -1,4 +1,4 @@
-"""What the tests share: a small exam in the reference layout, models that answer as told, and runs of them."""
+"""Shared fixtures: a small exam in the reference layout, models with known answers, and saved runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FLAGS = [
 
 @pytest.fixture
 def write_exam(tmp_path: Path) -> Callable[..., Path]:
-    """Writes an exam in the reference layout; `texts` goes into every question, so that two exams can differ."""
+    """Return a function that writes an exam; `texts` is added to every question, so that exams can differ."""
 
     def write(name: str = "exam", texts: str = "", steps: dict[int, int] | None = None) -> Path:
         directory = tmp_path / name
@@ -54,7 +54,7 @@ def write_exam(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def evaluate() -> Callable[..., dict[str, Any]]:
-    """`simple_evaluate` with our tasks only (the built-in ones take ten seconds to list)."""
+    """Return `simple_evaluate` with the tasks of this package only; listing those of lm-eval takes ten seconds."""
 
     def call(model: Any, task: str, metadata: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
         from lm_eval import simple_evaluate
@@ -70,14 +70,14 @@ def evaluate() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 def answering() -> Callable[[Callable[[dict[str, Any]], int]], Any]:
-    """A model of lm-eval that picks the option whose index `choose(document)` gives."""
+    """Return a function that makes an lm-eval model that chooses the option with index `choose(document)`."""
 
     def make(choose: Callable[[dict[str, Any]], int]) -> Any:
         from lm_eval.api.model import LM
 
         class Answering(LM):
             def loglikelihood(self, requests: Any) -> list[tuple[float, bool]]:
-                # So far apart that dividing by a length changes nothing.
+                # The gap is so large that dividing by a length changes nothing.
                 return [(-1.0, True) if r.idx == choose(r.doc) else (-1000.0, False) for r in requests]
 
             def loglikelihood_rolling(self, requests: Any) -> Any:
@@ -93,7 +93,7 @@ def answering() -> Callable[[Callable[[dict[str, Any]], int]], Any]:
 
 @pytest.fixture
 def save() -> Callable[[dict[str, Any], Path], Path]:
-    """Write results as the command line of lm-eval does, with its own code."""
+    """Return a function that writes results with the code of lm-eval's command line."""
 
     def write(results: dict[str, Any], directory: Path) -> Path:
         from lm_eval.loggers import EvaluationTracker
@@ -111,7 +111,7 @@ def save() -> Callable[[dict[str, Any], Path], Path]:
 
 @pytest.fixture
 def pair(evaluate, answering, save, write_exam, tmp_path) -> Callable[..., tuple[Path, Path]]:
-    """Two saved runs of one exam: a model that always answers B, and one that knows the key."""
+    """Return a function that saves two runs of one exam: a model that answers B, and one that is always right."""
 
     def make(
         task: str = "medalpaca_usmle",
@@ -177,14 +177,31 @@ def browse() -> Callable[[Path, int, str], SimpleNamespace]:
 
 
 @pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Directory of the real exams, which are not part of the repository."""
+    from medalpaca_data.core.paths import shared
+
+    root = shared()
+    if root is None:
+        pytest.skip("no real exams: set MEDALPACA_SHARED")
+    return root / "data"
+
+
+@pytest.fixture(scope="session")
+def usmle(real_data: Path) -> Path:
+    """Directory of the real USMLE sample exam."""
+    return real_data / "usmle_sample" / "medalpaca_format"
+
+
+@pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Llama and a byte-level tokenizer that starts every text with BOS, as real Llamas' do."""
+    """A random Llama with a byte-level tokenizer that adds BOS, as those of real Llamas do."""
     return _tiny(tmp_path_factory.mktemp("tiny"), seed=1, width=16)
 
 
 @pytest.fixture(scope="session")
 def tiny_of_other_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base that the adapter of `tiny` does not fit."""
+    """A base model of another size, which the adapter of `tiny` does not fit."""
     return _tiny(tmp_path_factory.mktemp("other"), seed=2, width=32)
 
 

@@ -26,9 +26,9 @@ from medalpaca_evalharness.calibration import (
 )
 
 
-def forecast(name: object, shares: list[float], key: int) -> Prediction:
+def prediction(name: object, shares: list[float], key: int) -> Prediction:
     return Prediction(
-        item_id=str(name), shares=tuple(shares), key=key, right=shares.index(max(shares)) == key
+        item_id=str(name), probabilities=tuple(shares), key=key, right=shares.index(max(shares)) == key
     )
 
 
@@ -39,25 +39,25 @@ def drawn(n: int, seed: int, *, boast: float = 1.0) -> list[Prediction]:
     for i in range(n):
         scores = [rng.gauss(0, 1.2) for _ in range(rng.randint(2, 6))]
         key = rng.choices(range(len(scores)), softmax(scores, ""))[0]
-        found.append(forecast(i, list(softmax([boast * score for score in scores], "")), key))
+        found.append(prediction(i, list(softmax([boast * score for score in scores], "")), key))
     return found
 
 
 @given(st.lists(st.floats(-900, 0), min_size=2, max_size=26))
-def test_softmax_is_that_of_scipy(scores):
+def test_softmax_against_scipy(scores):
     assert softmax(scores, "x") == pytest.approx(scipy.special.softmax(scores), abs=1e-12)
 
 
-def test_an_item_without_a_possible_option_is_refused():
+def test_infinite_scores_are_refused():
     assert softmax([float("-inf"), 0.0], "x") == (0.0, 1.0)
     with pytest.raises(CheckFailed, match=r"item x: log-likelihoods .* not finite"):
         softmax([float("-inf")] * 2, "x")
 
 
-def test_by_hand():
+def test_calibration_by_hand():
     # Twenty items in two bins: ten at 0.6 with 3 right, ten at 0.9 with 9 right.
-    items = [forecast(f"a{i}", [0.6, 0.4], 0 if i < 3 else 1) for i in range(10)]
-    items += [forecast(f"b{i}", [0.1, 0.9], 1 if i < 9 else 0) for i in range(10)]
+    items = [prediction(f"a{i}", [0.6, 0.4], 0 if i < 3 else 1) for i in range(10)]
+    items += [prediction(f"b{i}", [0.1, 0.9], 1 if i < 9 else 0) for i in range(10)]
     found = measure_calibration(items)
     assert [(b.n, b.right, round(b.confidence, 10)) for b in found.bins] == [(10, 3, 0.6), (10, 9, 0.9)]
     assert found.ece == pytest.approx((10 * 0.3 + 10 * 0) / 20, abs=1e-12)
@@ -68,16 +68,16 @@ def test_by_hand():
     assert found.small
 
 
-def test_a_share_that_is_no_whole_number_of_items_is_rounded_up():
-    items = [forecast(i, [share, 1 - share], 0) for i, share in enumerate((0.6, 0.7, 0.8))]
+def test_coverage_is_rounded_up_to_whole_items():
+    items = [prediction(i, [share, 1 - share], 0) for i, share in enumerate((0.6, 0.7, 0.8))]
     assert [selective_accuracy(items, share).n for share in (0.1, 0.5, 2 / 3, 1.0)] == [1, 2, 2, 3]
 
 
 def test_brier_against_numpy_for_any_number_of_options():
     for item in drawn(200, 3):
-        outcome = np.eye(len(item.shares))[item.key]
+        outcome = np.eye(len(item.probabilities))[item.key]
         assert brier_score(item) == pytest.approx(
-            float(((np.array(item.shares) - outcome) ** 2).sum()), abs=1e-12
+            float(((np.array(item.probabilities) - outcome) ** 2).sum()), abs=1e-12
         )
 
 
@@ -89,15 +89,15 @@ def test_bins_have_equal_mass(n):
     assert len(sizes) == min(10, max(1, n // 10))
 
 
-def test_figures_do_not_depend_on_the_order_of_samples():
-    items = [forecast(i, [0.5, 0.5], i % 2) for i in range(60)]
+def test_figures_are_independent_of_sample_order():
+    items = [prediction(i, [0.5, 0.5], i % 2) for i in range(60)]
     turned = items[::-1]
     assert measure_calibration(items) == measure_calibration(turned)
     assert conformal_sets(items) == conformal_sets(turned)
     assert selective_accuracy(items, 0.5) == selective_accuracy(turned, 0.5)
 
 
-def test_the_error_of_a_perfect_model_is_what_is_expected():
+def test_ece_of_a_calibrated_model_is_as_expected():
     # Simulated: 60 exams of 400 items whose keys are drawn from the model's own shares.
     found = [measure_calibration(drawn(400, seed)) for seed in range(60)]
     mean = sum(c.ece for c in found) / 60
@@ -108,17 +108,17 @@ def test_the_error_of_a_perfect_model_is_what_is_expected():
 
 
 @given(st.lists(st.floats(0, 1), min_size=20, max_size=200), st.sampled_from([0.5, 0.8, 0.9]))
-def test_the_threshold_is_the_quantile_of_numpy(scores, target):
+def test_conformal_threshold_against_numpy(scores, target):
     n = len(scores)
     rank = int(np.ceil((n + 1) * target - 1e-12))
     expected = np.quantile(scores, (rank - 1) / (n - 1), method="nearest") if rank <= n else 1.0
     assert conformal_threshold(scores, target) == pytest.approx(float(expected), abs=1e-10)
 
 
-def test_the_calibration_error_against_numpy():
+def test_ece_against_numpy():
     items = drawn(325, 5)
-    confidence = np.array([max(item.shares) for item in items])
-    right = np.array([int(np.argmax(item.shares)) == item.key for item in items], dtype=float)
+    confidence = np.array([max(item.probabilities) for item in items])
+    right = np.array([int(np.argmax(item.probabilities)) == item.key for item in items], dtype=float)
     order = np.lexsort((np.array([item.item_id for item in items]), confidence))
     edges = np.floor(np.arange(11) * 325 / 10).astype(int)
     gaps = [
@@ -131,7 +131,7 @@ def test_the_calibration_error_against_numpy():
     assert shares == pytest.approx([confidence.sum(), right.sum()], abs=1e-9)
 
 
-def test_the_threshold_by_hand():
+def test_conformal_threshold_by_hand():
     scores = [i / 10 for i in range(1, 10)]  # nine: ceil(10 * 0.9) = 9th, ceil(10 * 0.8) = 8th
     assert conformal_threshold(scores, 0.9) == 0.9
     assert conformal_threshold(scores, 0.8) == 0.8
@@ -139,7 +139,7 @@ def test_the_threshold_by_hand():
 
 
 @pytest.mark.parametrize("boast", [1.0, 3.0])
-def test_answer_sets_cover_even_when_the_model_boasts(boast):
+def test_conformal_sets_cover_for_an_overconfident_model(boast):
     # Simulated: 400 exams of 120 items; split conformal promises 90 % at least, and 90 % + 1/61 at most.
     held = [
         evaluate_split(*split_halves(drawn(120, seed, boast=boast), seed), 0.9).held for seed in range(400)
@@ -147,7 +147,7 @@ def test_answer_sets_cover_even_when_the_model_boasts(boast):
     assert 0.895 < sum(held) / 400 < 0.92
 
 
-def test_answer_sets_are_for_exams_of_some_size():
+def test_conformal_sets_need_enough_items():
     assert conformal_sets(drawn(39, 0)) is None
     found = conformal_sets(drawn(300, 0))
     assert found is not None

@@ -33,9 +33,9 @@ def _seconds(arguments: list[str]) -> float:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        ([], "exam compare BASE TUNED"),
+        ([], "no command given; choose one of show, compare"),
         (["mark"], "invalid choice: 'mark'"),
         (["compare", "a"], "required: TUNED"),
         (["compare", "/no/a", "/no/b"], "/no/a: no such result"),
@@ -46,12 +46,12 @@ def _seconds(arguments: list[str]) -> float:
         (["stress", "/no/model", "--exam", "/no/exam", "--out", "x"], "/no/exam: no such exam"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(arguments, said):
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message):
     done = exam(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 def test_inspect(write_exam):

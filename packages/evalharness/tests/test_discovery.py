@@ -102,7 +102,7 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path, wheels: list[Pat
     return made
 
 
-def test_found(environment: Environment):
+def test_tasks_are_found(environment: Environment):
     assert environment.run("-c", FOUND).stdout == f"found {KNOWN} True\n"
     assert environment.run("-I", "-c", FOUND).stdout == f"found {KNOWN} True\n"
     assert environment.run("-c", FOUND, MEDALPACA_NO_AUTOLOAD="1").stdout == "found 0 False\n"
@@ -112,7 +112,7 @@ def test_found(environment: Environment):
     assert evaluated.stdout.endswith("asked True\n"), evaluated.stderr
 
 
-def test_start_up_is_silent_and_leaves_with_the_package(environment: Environment):
+def test_start_up_is_silent_and_uninstall_removes_the_hook(environment: Environment):
     done = environment.run("-c", "pass")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     uv("pip", "uninstall", "--python", environment.python, "medalpaca-evalharness")

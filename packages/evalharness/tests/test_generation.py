@@ -64,7 +64,7 @@ def mixed(doc: dict[str, Any]) -> str:
     return texts[number % 4]
 
 
-def test_two_runs_are_compared_by_the_answers_found(run, write_exam, capsys):
+def test_generated_answers_are_compared(run, write_exam, capsys):
     exam = write_exam()
     base, tuned = run("base", mixed, exam), run("tuned", knows, exam)
     found = compare(read_run(base), read_run(tuned))
@@ -77,7 +77,7 @@ def test_two_runs_are_compared_by_the_answers_found(run, write_exam, capsys):
     assert "truncated -> " in capsys.readouterr().out
 
 
-def test_show_counts_every_item_once(run, write_exam, capsys):
+def test_show_counts_outcomes(run, write_exam, capsys):
     directory = run("base", mixed, write_exam())
     parts = summarize_run(read_run(directory))
     assert [part.label for part in parts] == ["Step 1", "Step 2", "Step 3", "All"]
@@ -100,7 +100,7 @@ def test_show_of_likelihoods(pair, capsys):
     assert "All" in capsys.readouterr().out
 
 
-def test_an_answer_beyond_the_options_is_wrong(run, write_exam):
+def test_a_letter_beyond_the_options_is_wrong(run, write_exam):
     # The 2023 rule takes "I am not sure" for the answer I, which none of these items has.
     directory = run("base", lambda doc: "I am not sure", write_exam(), "medalpaca_usmle_2023")
     answers = read_run(directory).answers.values()
@@ -110,7 +110,7 @@ def test_an_answer_beyond_the_options_is_wrong(run, write_exam):
 
 
 @pytest.mark.parametrize("task", [GEN, "medalpaca_usmle_2023"])
-def test_a_report_of_written_answers(run, write_exam, tmp_path, task, capsys):
+def test_report_of_generated_answers(run, write_exam, tmp_path, task, capsys):
     exam = write_exam()
     base, tuned = run("base", mixed, exam, task), run("tuned", knows, exam, task)
     out = tmp_path / "r.html"
@@ -132,14 +132,14 @@ def test_a_report_of_written_answers(run, write_exam, tmp_path, task, capsys):
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_written_answers_in_a_browser(run, write_exam, tmp_path, browse):
+def test_report_of_generated_answers_in_a_browser(run, write_exam, tmp_path, browse):
     out, exam = tmp_path / "r.html", write_exam()
     main(["report", str(run("base", mixed, exam)), str(run("tuned", knows, exam)), "--out", str(out)])
     for width, scheme in ((390, "dark"), (1100, "light")):
         assert "no answer found" in browse(out, width, scheme).text
 
 
-def test_verification_finds_an_answer_that_was_not_written(run, write_exam, tmp_path):
+def test_verification_finds_an_invented_answer(run, write_exam, tmp_path):
     exam = write_exam()
     base, tuned = run("base", mixed, exam), run("tuned", knows, exam)
     out = tmp_path / "r.html"
@@ -171,7 +171,7 @@ def test_verification_finds_an_answer_that_was_not_written(run, write_exam, tmp_
         main(["report", str(base), str(tuned), "--out", str(out)])
 
 
-def test_other_settings_of_writing_are_refused(run, write_exam):
+def test_different_generation_settings_are_refused(run, write_exam):
     exam = write_exam()
     base = run("base", knows, exam)
     tuned = run("tuned", knows, exam, gen_kwargs="max_gen_toks=64")
@@ -179,13 +179,13 @@ def test_other_settings_of_writing_are_refused(run, write_exam):
         compare(read_run(base), read_run(tuned))
 
 
-def test_ways_of_asking_are_not_compared(run, pair, write_exam):
+def test_different_scoring_is_refused(run, pair, write_exam):
     exam = write_exam()
     with pytest.raises(CheckFailed, match="different tasks"):
         compare(read_run(pair(exam=exam)[0]), read_run(run("gen", knows, exam)))
 
 
-def test_a_changed_answer_is_found_out(run, write_exam):
+def test_a_changed_answer_is_refused(run, write_exam):
     directory = run("base", knows, write_exam())
     file = next(directory.rglob("samples_*step2*"))
     rows = [json.loads(line) for line in file.read_text().splitlines()]
@@ -193,7 +193,7 @@ def test_a_changed_answer_is_found_out(run, write_exam):
         if row["filter"] == "flexible":
             row["filtered_resps"] = [["A" if row["doc"]["gold"] else "B", "answer line"]]
     file.write_text("\n".join(map(json.dumps, rows)))
-    with pytest.raises(CheckFailed, match="counts as right, but its answer says otherwise"):
+    with pytest.raises(CheckFailed, match="is logged as right, which contradicts its logged answer"):
         read_run(directory)
     for row in rows:
         row["filtered_resps"] = [["", "tired"]]
@@ -202,7 +202,7 @@ def test_a_changed_answer_is_found_out(run, write_exam):
         read_run(directory)
 
 
-def test_greedy_by_default_and_room_to_think(evaluate, writing, write_exam):
+def test_generation_defaults(evaluate, writing, write_exam):
     found = evaluate(writing(knows), GEN, {"exam": str(write_exam())}, num_fewshot=3)
     sample = found["samples"][f"{GEN}_step1"][0]
     assert sample["arguments"][0][1] == {
@@ -240,10 +240,10 @@ def test_a_tiny_model_with_and_without_a_chat_template(tiny, write_exam, evaluat
     assert sample["arguments"][0][0] == ("<s>" if templated else "") + sample["doc"]["prompt"]
 
 
-def test_a_text_that_was_cut_is_truncated_unless_it_answers():
+def test_a_full_text_without_an_answer_is_truncated():
     doc = {"letters": ["A", "B"], "options": ["x", "y"], "gold": 0}
-    said = [["Hm"], ["Hm."], ["Answer: A"], ["I cannot answer"], ["<think>"]]
-    found = flexible_filter(said, [doc] * 5, cut=lambda text: text != "Hm.")
+    message = [["Hm"], ["Hm."], ["Answer: A"], ["I cannot answer"], ["<think>"]]
+    found = flexible_filter(message, [doc] * 5, is_full=lambda text: text != "Hm.")
     assert [letter or rule for letter, rule in found] == [
         "truncated",
         "unparsed",
@@ -253,15 +253,15 @@ def test_a_text_that_was_cut_is_truncated_unless_it_answers():
     ]
 
 
-def test_no_room_for_the_answer_is_one_line(tiny, write_exam, evaluate):
+def test_no_space_for_the_answer_is_one_line(tiny, write_exam, evaluate):
     exam = {"exam": str(write_exam())}
     with pytest.raises(
-        UserError, match=r"items do not fit the model's 1024 tokens less 1024 for the answer .*max_gen_toks="
+        UserError, match=r"items do not fit the model's 1024 tokens minus 1024 for the answer .*max_gen_toks="
     ):
         evaluate("hf", "medalpaca_exam_gen", exam, model_args={"pretrained": str(tiny)}, device="cpu")
 
 
-def test_an_exam_without_steps_is_pointed_to_the_task_that_asks_the_same_way(tmp_path, evaluate, writing):
+def test_a_missing_step_names_the_task_with_the_same_scoring(tmp_path, evaluate, writing):
     file = tmp_path / "mine.jsonl"
     file.write_text(json.dumps({"question": "Which?", "options": ["x", "y"], "answer": "B"}))
     for task, whole in (
@@ -270,11 +270,11 @@ def test_an_exam_without_steps_is_pointed_to_the_task_that_asks_the_same_way(tmp
         (GEN, "medalpaca_exam_gen"),
         ("medalpaca_usmle_2023", "medalpaca_exam"),
     ):
-        with pytest.raises(UserError, match=rf"or {whole} for all its items"):
+        with pytest.raises(UserError, match=rf"or {whole} for all items"):
             evaluate(writing(knows), task, {"exam": str(file)})
 
 
-def test_what_is_no_number_answers_nothing():
+def test_nan_is_no_answer():
     doc = {"letters": ["A", "B"], "choices": ["x", "yy"], "gold": 0}
     for score in (process_letter, process_text):
         metrics = score(doc, [(float("nan"), False), (-1.0, False)])

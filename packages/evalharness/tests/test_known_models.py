@@ -1,4 +1,4 @@
-"""Models whose answers are known score what arithmetic says, in every task, through lm-eval itself."""
+"""Models with known answers get the scores that arithmetic predicts, in every task, through lm-eval."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import random
 from collections.abc import Callable
 from math import sqrt
-from pathlib import Path
 from typing import Any
 
 import lm_eval.models  # noqa: F401 - lm-eval registers its own models only while there are no others
@@ -16,7 +15,6 @@ from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 from statsmodels.stats.proportion import proportion_confint
 
-from medalpaca_data.core.paths import shared
 from medalpaca_data.exams.exam import load_exam
 from medalpaca_data.exams.item import Item
 from medalpaca_evalharness.scoring import OUTCOMES
@@ -41,7 +39,7 @@ def chosen(how: str, item_id: str, key: int, options: int) -> int:
 
 @register_model("medalpaca_test_known")
 class Known(LM):
-    """Knows the key, and answers as it was told."""
+    """Model that knows the correct options and answers by the rule `how`."""
 
     def __init__(self, how: str) -> None:
         super().__init__()
@@ -168,21 +166,10 @@ def test_two_to_26_options(tmp_path, examine):
             check(examine(how, task, {"exam": str(file)}), task, list(load_exam(file).items), how)
 
 
-# The real exams ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def data() -> Path:
-    root = shared()
-    if root is None:
-        pytest.skip("no real exams: set MEDALPACA_SHARED")
-    return root / "data"
-
-
 @pytest.mark.parametrize("how", HOWS)
 @pytest.mark.parametrize("way", ["", "_text", "_gen", "_2023"])
-def test_the_usmle_sample(data, examine, how, way):
-    exam = data / "usmle_sample" / "medalpaca_format"
+def test_the_usmle_sample(real_data, examine, how, way):
+    exam = real_data / "usmle_sample" / "medalpaca_format"
     items = load_exam(exam).items
     group = f"medalpaca_usmle{way}"
     parts = {task: [item for item in items if item.step == TASKS[task].step] for task in GROUPS[group]}
@@ -192,14 +179,14 @@ def test_the_usmle_sample(data, examine, how, way):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", HOWS)
-def test_the_usmle_sample_as_anybodys_exam(data, examine, how):
-    exam = data / "usmle_sample" / "medalpaca_format"
+def test_the_usmle_sample_as_a_user_exam(real_data, examine, how):
+    exam = real_data / "usmle_sample" / "medalpaca_format"
     for task in ("medalpaca_exam", "medalpaca_exam_text", "medalpaca_exam_gen"):
         check(examine(how, task, {"exam": str(exam)}), task, list(load_exam(exam).items), how)
 
 
-def test_medqa_and_its_slices(data, examine):
-    file = data / "medqa" / "5opt" / "test.jsonl"
+def test_medqa_and_its_slices(real_data, examine):
+    file = real_data / "medqa" / "5opt" / "test.jsonl"
     items = load_exam(file).items
     parts = {
         task: [item for item in items if item.subject == TASKS[task].part]
@@ -216,19 +203,19 @@ def test_medqa_and_its_slices(data, examine):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", HOWS)
-def test_the_other_medical_exams(data, examine, tmp_path, how):
+def test_the_other_medical_exams(real_data, examine, tmp_path, how):
     medmcqa = tmp_path / "medmcqa.json"
-    medmcqa.write_bytes(gzip.decompress((data / "medmcqa" / "dev.json.gz").read_bytes()))
+    medmcqa.write_bytes(gzip.decompress((real_data / "medmcqa" / "dev.json.gz").read_bytes()))
     exams = {
-        "medqa": str(data / "medqa" / "5opt" / "test.jsonl"),
+        "medqa": str(real_data / "medqa" / "5opt" / "test.jsonl"),
         "medmcqa": str(medmcqa),
-        "pubmedqa": str(data / "pubmedqa" / "ori_pqal.json"),
-        "mmlu": str(data / "mmlu"),
+        "pubmedqa": str(real_data / "pubmedqa" / "ori_pqal.json"),
+        "mmlu": str(real_data / "mmlu"),
     }
     places = {"medqa": exams["medqa"], "medmcqa": medmcqa, "pubmedqa": exams["pubmedqa"]}
     parts = {}
     for task in GROUPS["medalpaca_medical"]:
-        place = places.get(str(TASKS[task].key), data / "mmlu" / "test" / str(TASKS[task].file))
+        place = places.get(str(TASKS[task].key), real_data / "mmlu" / "test" / str(TASKS[task].file))
         exam, part = load_exam(place), TASKS[task].part
         parts[task] = [item for item in exam.items if part in (None, item.subject)]
     counts = {task: len(items) for task, items in parts.items()}

@@ -21,13 +21,13 @@ def run(*command: object, **environment: str) -> subprocess.CompletedProcess[str
     )
 
 
-def assert_one_line(done: subprocess.CompletedProcess[str], said: str) -> None:
+def assert_one_line(done: subprocess.CompletedProcess[str], message: str) -> None:
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert [
         line for line in done.stderr.splitlines() if line.startswith("error: ")
     ] == done.stderr.splitlines()[-1:]
-    assert said in done.stderr.splitlines()[-1]
+    assert message in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.slow
@@ -39,7 +39,7 @@ def test_no_exam_is_one_line(tiny):
 
 
 @pytest.mark.slow
-def test_code_of_a_model_repository_never_runs(tiny):
+def test_trust_remote_code_is_refused(tiny):
     models = ("--model", "hf", "--model_args", f"pretrained={tiny}")
     done = run(BIN / "lm_eval", *models, "--tasks", "medalpaca_pocket", "--trust_remote_code")
     assert_one_line(done, "trust_remote_code= is not supported")
@@ -101,14 +101,14 @@ def test_an_exam_that_does_not_fit_the_model_is_one_line(tiny, write_exam):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["tasks", "groups"])
-def test_the_lists_name_the_tasks(what):
+def test_lm_eval_lists_the_tasks(what):
     done = run(BIN / "lm_eval", "ls", what)
     assert "medalpaca_usmle" in done.stdout
     assert ("medalpaca_pocket" in done.stdout) == (what == "tasks")
 
 
 @pytest.mark.slow
-def test_from_stock_lm_eval_to_a_verdict(tiny, adapter, write_exam, tmp_path):
+def test_two_lm_eval_runs_and_a_comparison(tiny, adapter, write_exam, tmp_path):
     exam = write_exam()
     before = (exam / "step1.json").read_text()
     for name, models in (("base", f"pretrained={tiny}"), ("tuned", f"pretrained={tiny},peft={adapter}")):

@@ -59,11 +59,11 @@ def test_the_slices_of_medqa(exams):
     for name, part in (("medalpaca_medqa_step1", "step1"), ("medalpaca_medqa_step2_3", "step2&3")):
         rows = build_documents(name, prepare_task(name, {"exams": exams}))
         assert {row["subject"] for row in rows} == {part}
-    with pytest.raises(UserError, match=r"has no item of part step1 .it has 4 of no part"):
+    with pytest.raises(UserError, match=r"has no item of part step1; it has 4 of no part"):
         prepare_task("medalpaca_medqa_step1", {"exams": {"medqa": exams["medmcqa"]}})
 
 
-def test_the_parts_have_names_and_the_exam_is_found_again(exams, evaluate, answering, save, tmp_path):
+def test_parts_have_names_and_the_exam_path_is_recorded(exams, evaluate, answering, save, tmp_path):
     saved = [
         save(evaluate(answering(choose), "medalpaca_medqa", {"exams": exams}), tmp_path / name)
         for name, choose in (("base", lambda doc: 0), ("tuned", lambda doc: doc["gold"]))
@@ -78,51 +78,51 @@ def test_the_parts_have_names_and_the_exam_is_found_again(exams, evaluate, answe
     assert (covered.exam, len(covered.covered)) == (exams["medqa"], 1)
 
 
-def test_pubmedqa_is_asked_with_its_abstract(exams):
+def test_pubmedqa_prompts_contain_the_abstract(exams):
     row = build_documents("medalpaca_pubmedqa", prepare_task("medalpaca_pubmedqa", {"exams": exams}))[0]
     assert "We looked.\n\nDoes it help?\nA: yes\nB: no\nC: maybe" in row["prompt"]
     assert row["letters"][row["gold"]] == "C"
 
 
 @pytest.mark.parametrize(
-    ("metadata", "said"),
+    ("metadata", "message"),
     [
-        ({"exams": "x"}, "metadata 'exams' is 'x', an object of names to paths was expected"),
-        ({"exams": {"medqs": "x"}}, "names 'medqs', known are medqa, medmcqa, pubmedqa, mmlu"),
-        ({"exams": {"medqa": 3}}, "metadata 'medqa' is 3, text was expected"),
+        ({"exams": "x"}, "metadata 'exams' is 'x'; expected an object that maps names to paths"),
+        ({"exams": {"medqs": "x"}}, "has 'medqs'; allowed: medqa, medmcqa, pubmedqa, mmlu"),
+        ({"exams": {"medqa": 3}}, "metadata 'medqa' is 3; expected a string"),
         ({"exams": {"medqa": "/no/where"}}, "/no/where: no such exam"),
         ({"exam": "/no/where"}, """HF_HUB_OFFLINE is set; pass --metadata '{"exams": {"medqa": "PATH"}}'"""),
     ],
 )
-def test_a_bad_name_is_one_clear_line(metadata, said):
+def test_invalid_metadata_is_one_line(metadata, message):
     with pytest.raises(UserError) as caught:
         prepare_task("medalpaca_medqa_step1", metadata)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_subject_that_is_not_there(exams, tmp_path):
+def test_a_missing_subject(exams, tmp_path):
     file = tmp_path / "mmlu" / "test" / "anatomy_test.csv"
     file.unlink()
     with pytest.raises(UserError, match=r"mmlu/anatomy_test.csv: no such exam"):
         prepare_task("medalpaca_mmlu_anatomy", {"exams": exams})
 
 
-def test_never_the_hub_when_sealed(monkeypatch):
+def test_no_hub_request_for_medical_exams_in_sealed_mode(monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr(task_list, "hub_disabled_reason", lambda: "MEDALPACA_SEALED=1")
     monkeypatch.setattr(task_list, "fetch_hub_exam", lambda repository: pytest.fail("the hub was asked"))
     for name in GROUPS["medalpaca_medical"]:
-        with pytest.raises(UserError, match="the hub was not asked because MEDALPACA_SEALED=1"):
+        with pytest.raises(UserError, match="the hub is disabled because MEDALPACA_SEALED=1"):
             prepare_task(name, {})
 
 
-def test_usmle_tasks_do_not_take_the_medical_exams_nor_the_other_way(exams):
-    with pytest.raises(UserError, match="no exam named"):
+def test_usmle_and_medical_tasks_have_separate_exams(exams):
+    with pytest.raises(UserError, match="no exam given"):
         prepare_task("medalpaca_usmle_step1", {"exams": exams})
 
 
-def test_groups_are_resolved_to_tasks():
+def test_groups_are_expanded():
     assert find_tasks(["medalpaca_medical", "hellaswag", {"task": "x"}, "medalpaca_medqa_step1"]) == list(
         GROUPS["medalpaca_medical"]
     )

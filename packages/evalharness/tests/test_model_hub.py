@@ -69,7 +69,7 @@ def test_offline_the_cached_files_are_checked_and_hashed(tiny, adapter, put, mon
     assert (found.adapter, found.adapter_sha256) == ("owner/adapter", weights_sha256(adapter))
 
 
-def test_a_revision_is_looked_for_and_recorded(tiny, put, monkeypatch):
+def test_the_revision_is_used_and_recorded(tiny, put, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     put("owner/model", tiny)
     assert identify_model({"pretrained": "owner/model", "revision": COMMIT}).base == f"owner/model@{COMMIT}"
@@ -77,7 +77,7 @@ def test_a_revision_is_looked_for_and_recorded(tiny, put, monkeypatch):
         identify_model({"pretrained": "owner/model", "revision": "another"})
 
 
-def test_the_commit_that_was_checked_is_the_one_that_is_loaded(tiny, adapter, put, on_hub, monkeypatch):
+def test_the_checked_commit_is_loaded(tiny, adapter, put, on_hub, monkeypatch):
     from medalpaca_evalharness.model.model_type import _pin_revision
 
     on_hub("config.json", "model.safetensors")
@@ -105,35 +105,35 @@ def test_pickles_and_code_in_the_cache_are_refused(tiny, adapter, tiny_of_other_
 
 
 @pytest.mark.parametrize(
-    ("files", "arguments", "said"),
+    ("files", "arguments", "message"),
     [
         (("config.json", "pytorch_model.bin"), {}, "no .*safetensors.*pytorch_model.bin can run code"),
-        (("README.md",), {}, "no config.json, so this is no model"),
+        (("README.md",), {}, "no config.json, so this is not a valid model"),
         (GOOD, {"subfolder": "unet"}, "unet: no config.json"),
         (GOOD, {"variant": "fp16"}, "no .*safetensors"),
         (("config.json", "old/model.safetensors"), {}, "no .*safetensors"),
     ],
 )
-def test_what_would_be_downloaded_is_judged_by_its_names(on_hub, tiny, files, arguments, said):
+def test_the_file_list_is_checked_before_a_download(on_hub, tiny, files, arguments, message):
     on_hub(*files, config=tiny / "config.json")
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         identify_model({"pretrained": "owner/model"} | arguments)
 
 
-def test_safetensors_may_be_downloaded_and_have_no_hash_until_they_are(on_hub, put, tiny, adapter):
+def test_safetensors_are_allowed_and_hashed_after_the_download(on_hub, put, tiny, adapter):
     on_hub(*GOOD, config=tiny / "config.json")
     assert identify_model({"pretrained": "owner/model"}).base_sha256 is None
     put("owner/model", tiny)  # as loading the model does, before the documents are made
     assert identify_model({"pretrained": "owner/model"}).base_sha256 == weights_sha256(tiny)
 
 
-def test_a_cached_revision_that_the_hub_has_left_behind_is_not_what_is_loaded(on_hub, put, tiny):
+def test_an_outdated_cached_revision_is_not_used(on_hub, put, tiny):
     put("owner/model", tiny, commit="a" * 40)
     on_hub(*GOOD, config=tiny / "config.json")
     assert identify_model({"pretrained": "owner/model"}).base_sha256 is None
 
 
-def test_half_a_download_is_no_download(on_hub, put, tiny):
+def test_an_incomplete_download_is_ignored(on_hub, put, tiny):
     index = put("owner/model", tiny) / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "model.safetensors", "b": "missing.safetensors"}}))
     on_hub(*GOOD, config=tiny / "config.json")
@@ -156,9 +156,9 @@ def test_an_adapter_on_the_hub(on_hub, tiny):
     assert identify_model({"pretrained": str(tiny), "peft": "owner/adapter"}).adapter == "owner/adapter"
 
 
-def test_a_hub_that_does_not_answer(on_hub, put, tiny):
+def test_an_unresponsive_hub(on_hub, put, tiny):
     on_hub(error=TimeoutError("too slow"))
-    with pytest.raises(UserError, match=r"neither a directory here nor in the hub's cache.*too slow"):
+    with pytest.raises(UserError, match=r"not a local directory, not in the hub's cache.*too slow"):
         identify_model({"pretrained": "owner/model"})
     put("owner/model", tiny)
     assert identify_model({"pretrained": "owner/model"}).base_sha256 == weights_sha256(tiny)

@@ -147,7 +147,7 @@ def ask(kind: type[HFLM], model: Path, given: list[Instance], **arguments: Any) 
     lm = kind(pretrained=str(model), device="cpu", batch_size=8, **arguments)
     found: list[tuple[float, bool]] = lm.loglikelihood(given, disable_tqdm=True)
     if kind is MedAlpacaLM:
-        assert lm._plain is None
+        assert lm._fallback_reason is None
     return found
 
 
@@ -176,7 +176,7 @@ def assert_same(found: Any, stock: Any, given: list[Instance], dtype: str = "flo
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("adapted", [False, True], ids=["base", "lora"])
 @pytest.mark.parametrize("name", FIVE)
-def test_answers_are_those_of_hf(architecture, lora, name, adapted, dtype):
+def test_results_equal_hf(architecture, lora, name, adapted, dtype):
     arguments = {"dtype": dtype} | ({"peft": str(lora(name))} if adapted else {})
     given = requests()
     stock = ask(HFLM, architecture(name), given, **arguments)
@@ -184,12 +184,12 @@ def test_answers_are_those_of_hf(architecture, lora, name, adapted, dtype):
 
 
 @pytest.mark.parametrize("name", sorted(set(CONFIGS) - set(FIVE)))
-def test_answers_of_architectures_with_ways_of_their_own(architecture, name):
+def test_results_equal_hf_for_other_architectures(architecture, name):
     given = requests()
     assert_same(ask(MedAlpacaLM, architecture(name), given), ask(HFLM, architecture(name), given), given)
 
 
-def test_an_adapter_changes_the_answers(architecture, lora):
+def test_an_adapter_changes_the_results(architecture, lora):
     given = requests()
     base = ask(MedAlpacaLM, architecture("llama"), given)
     tuned = ask(MedAlpacaLM, architecture("llama"), given, peft=str(lora("llama")))
@@ -204,7 +204,7 @@ def test_both_kinds_of_masked_attention(architecture, attention):
 
 
 @pytest.mark.parametrize("arguments", [{"mixed_precision_dtype": "bfloat16"}, {"softmax_dtype": "float32"}])
-def test_precision_is_what_hf_makes_of_it(architecture, arguments):
+def test_precision_equals_hf(architecture, arguments):
     given = requests()
     dtypes = {"dtype": "bfloat16"} if "softmax_dtype" in arguments else {}
     found, stock = (
@@ -218,14 +218,14 @@ def test_precision_is_what_hf_makes_of_it(architecture, arguments):
 
 @pytest.mark.parametrize("bos", [True, False])
 @pytest.mark.parametrize("add_bos_token", [None, True])
-def test_with_a_start_token_and_without(tmp_path, bos, add_bos_token):
+def test_start_token(tmp_path, bos, add_bos_token):
     model = make(CONFIGS["llama"], tokenizer(tmp_path, bos=bos))
     given = requests()
     found = ask(MedAlpacaLM, model, given, add_bos_token=add_bos_token)
     assert_same(found, ask(HFLM, model, given, add_bos_token=add_bos_token), given)
 
 
-def test_tokens_that_merge_at_the_seam(tmp_path):
+def test_tokens_that_merge_across_prompt_and_option(tmp_path):
     """ "feve" + "r": the tokens of the whole are not those of the parts one after the other."""
     model = make(CONFIGS["llama"], tokenizer(tmp_path, merges=("e r", "s t")), BYTES + 2)
     given = instances(("He has feve", "r now"), ("He has feve", "rish"), ("the we", "re"), ("the we", "st"))
@@ -241,8 +241,8 @@ def test_contexts_longer_than_the_model(architecture, caplog):
     stock = ask(HFLM, architecture("llama"), given, max_length=100)
     with caplog.at_level(logging.WARNING, logger="lm_eval.medalpaca"):
         assert_same(ask(MedAlpacaLM, architecture("llama"), given, max_length=100), stock, given)
-    assert "6 requests are longer than 100 tokens and lose their beginnings" in caplog.text
-    with pytest.raises(UserError, match="an option of 101 tokens; the model sees 100"):
+    assert "6 requests are longer than 100 tokens; their beginnings are truncated" in caplog.text
+    with pytest.raises(UserError, match="an option has 101 tokens, more than the 100 tokens"):
         ask(MedAlpacaLM, architecture("llama"), instances(("a", "b" * 101)), max_length=100)
 
 
@@ -255,13 +255,13 @@ def test_one_request(architecture):
 
 
 @pytest.mark.parametrize("tokens", [1, 300, 100_000])
-def test_the_size_of_a_batch_changes_nothing(architecture, tokens):
+def test_batch_size_does_not_change_results(architecture, tokens):
     given = requests()
     found = ask(MedAlpacaLM, architecture("llama"), given, tokens_per_batch=tokens)
     assert_same(found, ask(HFLM, architecture("llama"), given), given)
 
 
-def test_rolling_and_generation_are_those_of_hf(architecture):
+def test_rolling_and_generation_equal_hf(architecture):
     texts = [Instance("loglikelihood_rolling", {}, (question(n, letters=True) * 8,), n) for n in range(3)]
     written = [
         Instance("generate_until", {}, (question(n, letters=True), {"until": ["\n"], "max_gen_toks": 8}), n)
@@ -275,7 +275,7 @@ def test_rolling_and_generation_are_those_of_hf(architecture):
     assert ours.generate_until(written) == stock.generate_until(written)
 
 
-def test_examples_before_every_question(architecture):
+def test_few_shot_examples(architecture):
     """Few-shot: what all questions begin with is encoded once, in every batch the same."""
     shots = "".join(question(n, letters=True) + "B\n\n" for n in range(4))
     given = instances(*((shots + question(n, letters=True), letter) for n in range(9) for letter in "ABC"))
@@ -286,7 +286,7 @@ def test_examples_before_every_question(architecture):
     )
     found = lm.loglikelihood(given, disable_tqdm=True)
     hook.remove()
-    assert "prefix" in lm._agreed
+    assert "prefix" in lm._verified
     assert sum(passed) < 9 * len(shots)
     assert_same(found, ask(HFLM, architecture("llama"), given), given)
 
@@ -308,24 +308,24 @@ def fallen_back(model: Path, given: list[Instance], caplog: Any, **arguments: An
 
 def test_recurrent_layers(tmp_path, caplog):
     config = transformers.MambaConfig(hidden_size=32, num_hidden_layers=2, state_size=4)
-    said = fallen_back(make(config, tokenizer(tmp_path)), requests(), caplog)
-    assert "layers that are not attention" in said
-    assert "--model hf" in said
+    message = fallen_back(make(config, tokenizer(tmp_path)), requests(), caplog)
+    assert "layers that are not attention" in message
+    assert "--model hf" in message
 
 
-def test_positions_that_are_not_told(tmp_path, caplog):
+def test_models_without_position_ids(tmp_path, caplog):
     """Bloom derives distances from the mask and takes no position ids."""
     config = transformers.BloomConfig(hidden_size=32, n_layer=2, n_head=4)
     assert "as by --model hf" in fallen_back(make(config, tokenizer(tmp_path)), requests(), caplog)
 
 
-def test_a_window_shorter_than_some_texts(tmp_path, caplog):
+def test_attention_window(tmp_path, caplog):
     model = make(transformers.MistralConfig(**SIZES, **GROUPED, sliding_window=120), tokenizer(tmp_path))
-    said = fallen_back(model, requests(), caplog)
-    assert "longer than the model's window of 120 tokens" in said
+    message = fallen_back(model, requests(), caplog)
+    assert "exceed the attention window of 120 tokens" in message
 
 
-def test_a_model_whose_layers_look_the_other_way(architecture, caplog, monkeypatch):
+def test_a_wrong_result_triggers_the_fallback(architecture, caplog, monkeypatch):
     """Whatever makes the answers differ is found on the first batch, before any of them counts."""
     from transformers.models.llama import modeling_llama
 
@@ -339,14 +339,14 @@ def test_a_model_whose_layers_look_the_other_way(architecture, caplog, monkeypat
         return attention(module, query, key, value, causal, *rest, **others)
 
     monkeypatch.setattr(modeling_llama, "eager_attention_forward", blind_to_masks)
-    said = fallen_back(architecture("llama"), requests(), caplog, attn_implementation="eager")
-    assert "a log-likelihood of" in said
+    message = fallen_back(architecture("llama"), requests(), caplog, attn_implementation="eager")
+    assert "log-likelihood " in message
 
 
 # Through lm-eval --------------------------------------------------------------------------------------------
 
 
-def test_through_lm_eval_with_the_receipt_and_without_a_difference(architecture, lora, evaluate, write_exam):
+def test_lm_eval_run_equals_hf(architecture, lora, evaluate, write_exam):
     exam = {"exam": str(write_exam())}
     models = {"pretrained": str(architecture("llama")), "peft": str(lora("llama"))}
     stock, ours = (
@@ -361,7 +361,7 @@ def test_through_lm_eval_with_the_receipt_and_without_a_difference(architecture,
         assert one["doc_hash"] == other["doc_hash"]
 
 
-def test_a_prompt_that_does_not_fit_is_refused_before_anything_is_asked(architecture, evaluate, write_exam):
+def test_a_long_prompt_is_refused_before_inference(architecture, evaluate, write_exam):
     models = {"pretrained": str(architecture("llama")), "max_length": 60}
     with pytest.raises(UserError, match="do not fit the model's 60 tokens"):
         evaluate(

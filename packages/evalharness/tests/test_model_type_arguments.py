@@ -47,35 +47,40 @@ def test_an_adapter_names_its_base(tiny, adapter):
     assert ask(model(pretrained=str(adapter))) != ask(model(pretrained=str(tiny)))
 
 
-def test_a_model_and_a_hub_id_stay_what_they_are(tiny):
+def test_models_and_hub_ids_are_not_changed(tiny):
     for name in (str(tiny), "owner/model"):
         assert split_adapter({"pretrained": name}) == {"pretrained": name}
 
 
 def test_a_base_beside_the_adapter_and_one_on_the_hub(tiny, adapter, tmp_path):
-    shutil.copytree(tiny, tmp_path / "base")
-    beside = edited(adapter, tmp_path / "beside", base_model_name_or_path="../base")
+    shutil.copytree(tiny, tmp_path / "base_of_the_adapter")
+    beside = edited(adapter, tmp_path / "beside", base_model_name_or_path="../base_of_the_adapter")
     assert weights_sha256(split_adapter({"pretrained": str(beside)})["pretrained"]) == weights_sha256(tiny)
     on_hub = edited(adapter, tmp_path / "hub", base_model_name_or_path="owner/model")
     assert split_adapter({"pretrained": str(on_hub)})["pretrained"] == "owner/model"
 
 
 @pytest.mark.parametrize(
-    ("base", "said"), [("/no/such/base", "is not there"), (None, "names no base"), ("", "names no base")]
+    ("base", "message"),
+    [
+        ("/no/such/base", "no such base model directory"),
+        (None, "no base_model"),
+        ("", "no base_model"),
+    ],
 )
-def test_an_adapter_without_its_base(adapter, tmp_path, base, said):
+def test_an_adapter_without_its_base(adapter, tmp_path, base, message):
     copy = edited(adapter, tmp_path / "copy", base_model_name_or_path=base)
-    with pytest.raises(UserError, match=f"{said}.*give both: pretrained=BASE,peft="):
+    with pytest.raises(UserError, match=f"{message}.*give both: pretrained=BASE,peft="):
         model(pretrained=str(copy))
 
 
 def test_two_adapters_are_refused(adapter):
-    with pytest.raises(UserError, match="peft= names another"):
+    with pytest.raises(UserError, match="is an adapter, and peft="):
         model(pretrained=str(adapter), peft=str(adapter))
 
 
 @pytest.mark.parametrize("as_text", [True, False])
-def test_the_tasks_are_told_base_and_adapter(adapter, tiny, as_text):
+def test_tasks_receive_base_and_adapter(adapter, tiny, as_text):
     named = {"pretrained": str(adapter), "dtype": "float32"}
     told = {**named, "exam": "somewhere"}
     call = {
@@ -108,7 +113,7 @@ def test_an_adapter_as_the_model_through_lm_eval(adapter, tiny, evaluate, write_
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"trust_remote_code": True}, "trust_remote_code= is not supported"),
         ({"delta": "/some/where"}, "delta= is not supported"),
@@ -117,12 +122,12 @@ def test_an_adapter_as_the_model_through_lm_eval(adapter, tiny, evaluate, write_
         ({"use_safetensors": False}, "only safetensors is loaded"),
     ],
 )
-def test_what_could_run_code_is_refused_whatever_the_task(tiny, arguments, said):
-    with pytest.raises(UserError, match=said):
+def test_unsafe_arguments_are_refused_for_every_task(tiny, arguments, message):
+    with pytest.raises(UserError, match=message):
         model(pretrained=str(tiny), **arguments)
 
 
-def test_pickles_are_refused_whatever_the_task(tiny, adapter, tmp_path):
+def test_pickles_are_refused_for_every_task(tiny, adapter, tmp_path):
     for source, name in ((tiny, "model"), (adapter, "adapter")):
         shutil.copytree(source, tmp_path / name)
         (tmp_path / name / "old.bin").write_bytes(b"\x80\x04.")
@@ -140,7 +145,7 @@ def test_an_adapter_of_another_base_is_refused(adapter, tiny_of_other_size):
 # 8 and 4 bits -----------------------------------------------------------------------------------------------
 
 
-def test_the_flags_become_a_configuration(monkeypatch):
+def test_flags_become_a_quantization_config(monkeypatch):
     import transformers
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
@@ -153,16 +158,16 @@ def test_the_flags_become_a_configuration(monkeypatch):
     assert pop_quantization_config({"load_in_8bit": True, "load_in_4bit": False}) == "made"
 
 
-def test_flags_that_say_no_are_taken_out(tiny):
+def test_false_flags_are_removed(tiny):
     arguments = {"load_in_8bit": False, "load_in_4bit": "False"}
     assert pop_quantization_config(dict(arguments)) is None
     assert ask(model(pretrained=str(tiny), **arguments)) == ask(model(pretrained=str(tiny)))
 
 
 def test_both_flags_or_details_of_neither():
-    with pytest.raises(UserError, match="exclude each other"):
+    with pytest.raises(UserError, match="are both set; choose one"):
         pop_quantization_config({"load_in_8bit": True, "load_in_4bit": True})
-    with pytest.raises(UserError, match="bnb_4bit_quant_type= has no meaning"):
+    with pytest.raises(UserError, match="bnb_4bit_quant_type= has no effect"):
         pop_quantization_config({"bnb_4bit_quant_type": "nf4"})
 
 
@@ -173,7 +178,7 @@ def test_without_bitsandbytes_it_is_one_line(tiny):
 
 
 @pytest.mark.parametrize("flag", ["load_in_8bit", "load_in_4bit"])
-def test_quantised_models_answer(tiny, tmp_path, flag):
+def test_quantized_models_run(tiny, tmp_path, flag):
     """Layers of 128, since bitsandbytes packs 4 bits in blocks of 64."""
     pytest.importorskip("bitsandbytes")
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -185,7 +190,7 @@ def test_quantised_models_answer(tiny, tmp_path, flag):
     assert any("bitsandbytes" in type(module).__module__ for module in lm.model.modules())
     exact = ask(model(pretrained=str(tmp_path / "wide")))
     found = ask(lm)
-    assert lm._plain is None
+    assert lm._fallback_reason is None
     assert found != exact
     assert [one[0] for one in found] == pytest.approx([one[0] for one in exact], rel=0.1)
 
@@ -193,7 +198,7 @@ def test_quantised_models_answer(tiny, tmp_path, flag):
 # The cache --------------------------------------------------------------------------------------------------
 
 
-def test_a_cache_gives_each_model_its_own_answers(tiny, adapter, tmp_path):
+def test_the_cache_is_separate_for_each_model(tiny, adapter, tmp_path):
     """With lm-eval's own keys, base and adapter on one cache get the same answers."""
     file = str(tmp_path / "cache.db")
     base, tuned = {"pretrained": str(tiny)}, {"pretrained": str(tiny), "peft": str(adapter)}
@@ -203,7 +208,7 @@ def test_a_cache_gives_each_model_its_own_answers(tiny, adapter, tmp_path):
         assert [ask(CachingLM(model(**side), file)) for side in (base, tuned)] == expected
 
 
-def test_a_cache_spares_the_model_what_it_knows(tiny, tmp_path, monkeypatch):
+def test_the_cache_avoids_inference(tiny, tmp_path, monkeypatch):
     file = str(tmp_path / "cache.db")
     first = ask(CachingLM(model(pretrained=str(tiny)), file))
     again = CachingLM(model(pretrained=str(tiny), batch_size=7, tokens_per_batch=99), file)
@@ -211,7 +216,7 @@ def test_a_cache_spares_the_model_what_it_knows(tiny, tmp_path, monkeypatch):
     assert ask(again) == first
 
 
-def test_what_changes_answers_changes_the_name_in_the_cache(tiny, adapter, tmp_path):
+def test_settings_that_change_results_change_the_cache_key(tiny, adapter, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(tiny, other)
     words = json.loads((other / "tokenizer.json").read_text())

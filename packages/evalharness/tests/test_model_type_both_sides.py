@@ -31,7 +31,7 @@ def results(directory: Path) -> dict[str, Any]:
     return found
 
 
-def test_two_ordinary_results_from_one_command(tiny, adapter, evaluate, write_exam, tmp_path, capsys):
+def test_exam_ask_writes_two_ordinary_results(tiny, adapter, evaluate, write_exam, tmp_path, capsys):
     exam = write_exam()
     command = ["ask", str(tiny), str(adapter), "--tasks", "medalpaca_usmle", "--exam", str(exam)]
     assert cli.main([*command, "--device", "cpu", "--out", str(tmp_path / "out")]) == 0
@@ -65,7 +65,7 @@ def test_two_ordinary_results_from_one_command(tiny, adapter, evaluate, write_ex
                 )
 
 
-def test_each_side_answers_as_it_does_alone(tiny, adapter):
+def test_each_side_equals_a_separate_model(tiny, adapter):
     both = TwoSidedLM(str(tiny), str(adapter), device="cpu")
     alone = {
         True: MedAlpacaLM(pretrained=str(tiny), peft=str(adapter), device="cpu").loglikelihood(GIVEN),
@@ -77,7 +77,7 @@ def test_each_side_answers_as_it_does_alone(tiny, adapter):
         assert [one[0] for one in found] == pytest.approx([one[0] for one in alone[both.adapted]], abs=1e-4)
 
 
-def test_the_base_is_asked_once(tiny, adapter):
+def test_the_base_is_computed_once(tiny, adapter):
     both = TwoSidedLM(str(tiny), str(adapter), device="cpu")
     both.loglikelihood(GIVEN)
     both.adapted = False
@@ -90,7 +90,7 @@ def test_the_base_is_asked_once(tiny, adapter):
     hook.remove()
 
 
-def test_each_side_writes_as_it_does_alone(tiny, adapter):
+def test_each_side_generates_like_a_separate_model(tiny, adapter):
     asked = [Instance("generate_until", {}, ("Which?\n", {"until": ["\n"], "max_gen_toks": 12}), 0)]
     rolling = [Instance("loglikelihood_rolling", {}, ("A text to be read as a whole.",), 0)]
     both = TwoSidedLM(str(tiny), str(adapter), device="cpu")
@@ -108,25 +108,27 @@ def test_a_tokenizer_with_more_tokens_than_the_base(tiny, adapter, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(tiny)
     tokenizer.add_tokens(["<another>"])
     tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="259 tokens and the base 258"):
+    with pytest.raises(UserError, match="259 tokens, the base model 258"):
         TwoSidedLM(str(tiny), str(adapter), tokenizer=str(tmp_path), device="cpu")
 
 
-def test_what_is_wrong_is_said_before_anything_is_loaded(tiny, adapter, tmp_path):
+def test_bad_input_is_reported_before_loading(tiny, adapter, tmp_path):
     ask = {"base": str(tiny), "adapter": str(adapter), "out": tmp_path}
-    with pytest.raises(UserError, match="no task of this package; did you mean medalpaca_pocket"):
+    with pytest.raises(
+        UserError, match=r"medalpaca_poket: not a MedAlpaca task.*did you mean medalpaca_pocket"
+    ):
         evaluate_both(**ask, tasks=["medalpaca_poket"])
     with pytest.raises(UserError, match="/no/such/exam"):
         evaluate_both(**ask, tasks=["medalpaca_exam"], metadata={"exam": "/no/such/exam"})
-    with pytest.raises(UserError, match="peft=: base and adapter are named by themselves"):
+    with pytest.raises(UserError, match="peft=: not allowed; BASE and ADAPTER name the models"):
         evaluate_both(**ask, tasks=["medalpaca_pocket"], model_args={"peft": "x"})
     (tmp_path / "base" / "model").mkdir(parents=True)
     (tmp_path / "base" / "model" / "results_old.json").write_text("{}")
-    with pytest.raises(UserError, match="holds results already"):
+    with pytest.raises(UserError, match="already holds results"):
         evaluate_both(**ask, tasks=["medalpaca_pocket"])
 
 
-def test_the_command_line_loads_nothing_heavy():
+def test_the_command_line_imports_no_torch():
     code = (
         "import sys\nfrom medalpaca_evalharness import cli\ncli.parser()\n"
         "print(sorted({'torch', 'transformers', 'lm_eval', 'peft'} & set(sys.modules)))"

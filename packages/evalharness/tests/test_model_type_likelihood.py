@@ -59,12 +59,12 @@ def questions(seed: int, beginning: int = 0, n: int = 8) -> list[tuple[list[int]
 
 
 @pytest.mark.parametrize("tokens", [1, 100, 4096])
-def test_against_one_pass_for_each(model, tokens):
+def test_scores_equal_separate_passes(model, tokens):
     requests = questions(seed=1)
     same(score(model, requests, tokens=tokens), one_by_one(model, requests))
 
 
-def test_greedy_continuations_are_known_as_such(model):
+def test_greedy_flag(model):
     context = [3, 1, 4, 1, 5]
     greedy = model.generate(torch.tensor([context]), max_new_tokens=4, do_sample=False, pad_token_id=0)
     continuation = greedy[0, len(context) :].tolist()
@@ -79,7 +79,7 @@ def test_an_option_that_is_the_beginning_of_another(model):
     same(score(model, requests), one_by_one(model, requests))
 
 
-def test_what_is_too_long_loses_its_beginning_as_in_lm_eval(model):
+def test_long_sequences_are_truncated_from_the_left(model):
     requests = [([*words(random.Random(2), 90)], [5] * n) for n in (1, 3, 39, 40)]
     same(score(model, requests, longest=40), one_by_one(model, requests, longest=40))
 
@@ -95,20 +95,20 @@ def test_a_common_beginning_is_encoded_once_for_many_rows(model):
         batches = list(score_batches(model, requests, tokens=100))
     finally:
         hook.remove()
-    assert any("prefix" in batch.ways for batch in batches)
+    assert any("prefix" in batch.methods for batch in batches)
     assert passes.count(123) == 1
     assert sum(passes) < 0.75 * whole
     same(score(model, requests, tokens=100), one_by_one(model, requests))
 
 
-def test_a_beginning_that_is_itself_asked_is_no_prefix(model):
+def test_a_scored_beginning_is_no_prefix(model):
     """Unconditional requests of acc_mutual_info have nothing but the start token before them."""
     requests = [*questions(seed=4, beginning=120), ([7], [1, 2, 3]), ([7], [1])]
     requests += [(context[:100], context[100:110]) for context, _ in requests[:3]]
     same(score(model, requests, tokens=100), one_by_one(model, requests))
 
 
-def test_the_head_sees_only_what_is_asked(model):
+def test_the_output_layer_sees_only_needed_positions(model):
     requests = [(words(random.Random(5), 100), [option]) for option in range(26)]
     seen: list[tuple[int, ...]] = []
     hook = model.lm_head.register_forward_hook(lambda _, __, output: seen.append(tuple(output.shape)))
@@ -119,10 +119,10 @@ def test_the_head_sees_only_what_is_asked(model):
     assert seen == [(1, 1, VOCABULARY)]
 
 
-def test_nothing_stays_behind_on_the_model(model):
+def test_hooks_are_removed(model):
     before = model(torch.tensor([[1, 2, 3]])).logits
     score(model, questions(seed=6))
-    with pytest.raises(ValueError, match="a context and a continuation"):
+    with pytest.raises(ValueError, match="context and continuation"):
         score(model, [([1], [])])
     assert torch.equal(model(torch.tensor([[1, 2, 3]])).logits, before)
     assert not model.lm_head._forward_pre_hooks
@@ -143,7 +143,7 @@ def test_batches_are_halved_when_memory_runs_out(model):
         hook.remove()
 
 
-def test_logits_have_a_budget_of_their_own(model, monkeypatch):
+def test_logits_are_limited(model, monkeypatch):
     monkeypatch.setattr(likelihood, "MAX_LOGITS", 20 * VOCABULARY)
     requests = questions(seed=8)
     rows: list[int] = []

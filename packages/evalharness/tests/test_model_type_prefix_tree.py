@@ -22,28 +22,28 @@ FREE = AttentionCost(
 sequences = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12), min_size=1, max_size=20)
 
 
-def seen_by(row: TreeRow, place: int) -> list[int]:
-    """The tokens that the one at `place` attends to, by the rule that the mask is made from."""
-    return [row.tokens[j] for j in range(len(row)) if j <= place < row.ends[j]]
+def seen_by(row: TreeRow, position: int) -> list[int]:
+    """The tokens that the one at `position` attends to, by the rule that the mask is made from."""
+    return [row.tokens[j] for j in range(len(row)) if j <= position < row.ends[j]]
 
 
 @given(sequences, st.sampled_from([1, 30, 1 << 40]), st.integers(1, 60))
-def test_a_sequence_sees_its_own_beginning_and_nothing_else(given, width, longest):
+def test_attention_covers_exactly_the_own_sequence(given, width, longest):
     found = {}
     for row in pack_rows(given, AttentionCost(width), longest):
         assert len(row) == len(row.depths) == len(row.ends)
-        for index, places in row.places.items():
+        for index, positions in row.positions.items():
             assert index not in found
-            found[index] = [seen_by(row, place) for place in places]
-            assert [row.depths[place] for place in places] == list(range(len(places)))
-        assert row.branches == (max(len(places) for places in row.places.values()) < len(row))
-        shared = [len(set(column)) == 1 for column in zip(*row.places.values(), strict=False)]
+            found[index] = [seen_by(row, position) for position in positions]
+            assert [row.depths[position] for position in positions] == list(range(len(positions)))
+        assert row.branches == (max(len(positions) for positions in row.positions.values()) < len(row))
+        shared = [len(set(column)) == 1 for column in zip(*row.positions.values(), strict=False)]
         assert all(shared[: row.trunk])
     assert found == {i: [one[: n + 1] for n in range(len(one))] for i, one in enumerate(given)}
 
 
 @given(sequences)
-def test_where_attention_is_free_nothing_stands_twice(given):
+def test_no_duplicates_if_attention_costs_nothing(given):
     rows = pack_rows(given, FREE, 10_000)
     beginnings = {tuple(one[: n + 1]) for one in given for n in range(len(one))}
     assert sum(len(row) for row in rows) == len(beginnings)
@@ -61,13 +61,13 @@ def test_options_share_a_row_and_questions_do_not():
 def test_letters_are_one_plain_row():
     """The last token of an option is never an input, so that one-token options all ask the same position."""
     (row,) = pack_rows([[1, 2, 3]] * 26, AttentionCost(3072), 4096)
-    assert (row.tokens, row.branches, len(row.places)) == ([1, 2, 3], False, 26)
+    assert (row.tokens, row.branches, len(row.positions)) == ([1, 2, 3], False, 26)
 
 
-def test_an_option_that_goes_on_where_another_ends_stays_one_chain():
+def test_an_option_that_extends_another_is_one_chain():
     (row,) = pack_rows([[1, 2, 3, 4], [1, 2], [1, 2, 3]], AttentionCost(3072), 4096)
     assert (row.tokens, row.branches) == ([1, 2, 3, 4], False)
-    assert row.places == {0: [0, 1, 2, 3], 1: [0, 1], 2: [0, 1, 2]}
+    assert row.positions == {0: [0, 1, 2, 3], 1: [0, 1], 2: [0, 1, 2]}
 
 
 def test_a_row_stays_below_the_longest():
@@ -75,7 +75,7 @@ def test_a_row_stays_below_the_longest():
     assert [len(row) for row in rows] == [100, 40]
 
 
-def test_the_options_of_a_very_long_question_share_a_row_all_the_same():
+def test_options_of_a_very_long_question_share_a_row():
     (row,) = pack_rows([[1] * 300 + [i] * 10 for i in range(2, 12)], FREE, 100)
     assert len(row) == 400
 
@@ -112,7 +112,7 @@ def test_options_do_not_count_as_sharing():
 
 
 @given(st.lists(st.lists(st.integers(0, 2), max_size=12), max_size=20), st.integers(0, 30))
-def test_every_sequence_is_in_one_family_and_begins_like_it(stems, tokens):
+def test_every_sequence_is_in_one_group_with_its_prefix(stems, tokens):
     found = group_by_prefix(stems, tokens)
     assert sorted(index for family in found for index in family.members) == list(range(len(stems)))
     for family in found:
@@ -121,7 +121,7 @@ def test_every_sequence_is_in_one_family_and_begins_like_it(stems, tokens):
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 120))
-def test_batches_keep_to_their_tokens_with_the_padding(lengths, tokens):
+def test_batches_respect_the_token_limit(lengths, tokens):
     rows = pack_rows([[i] * n for i, n in enumerate(lengths)], AttentionCost(1), 1)
     found = list(make_batches(rows, tokens))
     assert sorted(len(row) for batch in found for row in batch) == sorted(lengths)

@@ -20,7 +20,7 @@ def spoilt(tiny, tmp_path):
     return copy
 
 
-def test_a_task_of_somebody_else(monkeypatch, spoilt):
+def test_sealed_mode_checks_models_of_other_tasks(monkeypatch, spoilt):
     call = {"tasks": ["arc_easy"], "model": "hf", "model_args": f"pretrained={spoilt}"}
     monkeypatch.delenv("MEDALPACA_SEALED", raising=False)
     preflight.before_model(call)  # lm-eval's own business
@@ -29,7 +29,7 @@ def test_a_task_of_somebody_else(monkeypatch, spoilt):
         preflight.before_model(call)
 
 
-def test_a_tokenizer_of_its_own(tiny, spoilt):
+def test_the_tokenizer_directory_is_checked(tiny, spoilt):
     with pytest.raises(UserError, match=r"extra\.pkl.*refused"):
         identify_model({"pretrained": str(tiny), "tokenizer": str(spoilt)})
 
@@ -43,14 +43,14 @@ def test_code_for_the_tokenizer(tiny, tmp_path):
         identify_model({"pretrained": str(tmp_path / "copy")})
 
 
-def test_the_model_type_checks_by_itself(spoilt):
+def test_the_model_type_checks_the_weights(spoilt):
     from medalpaca_evalharness.model.model_type import MedAlpacaLM
 
     with pytest.raises(UserError, match=r"extra\.pkl.*refused"):
         MedAlpacaLM(pretrained=str(spoilt))
 
 
-def test_a_check_that_breaks_ends_a_sealed_run(monkeypatch):
+def test_a_failing_check_ends_a_sealed_run(monkeypatch):
     monkeypatch.setattr(preflight, "before_model", lambda call: 1 / 0)
     ask = lm_eval_plugin._run_check_before(lambda tasks: "ran", "before_model")
     monkeypatch.delenv("MEDALPACA_SEALED", raising=False)

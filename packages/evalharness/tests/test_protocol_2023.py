@@ -78,7 +78,7 @@ def test_the_prompt():
         ("B:\nHepatitis", False),
     ],
 )
-def test_the_gate(text, taken):
+def test_acceptance_rule(text, taken):
     assert is_accepted(text) is taken
     assert reference([text])[0] is taken
 
@@ -89,7 +89,7 @@ tries = st.lists(st.one_of(near, st.text(max_size=20)), min_size=5, max_size=5)
 
 
 @given(tries)
-def test_every_five_texts_are_judged_as_by_the_reference(texts):
+def test_five_texts_against_the_reference(texts):
     taken, kept = reference(texts)
     assert ours(texts) == (taken, kept[0] if taken else "")
     letter = last_kept([texts], [{}])[0][0]
@@ -185,7 +185,7 @@ def test_the_sampling(write_exam, evaluate):
 
 
 def test_a_chat_template_is_refused(tiny, write_exam, evaluate):
-    with pytest.raises(UserError, match="the protocol of 2023 had no chat template"):
+    with pytest.raises(UserError, match="the protocol of 2023 has no chat template"):
         evaluate(
             "hf",
             "medalpaca_usmle_2023",

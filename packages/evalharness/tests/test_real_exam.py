@@ -1,4 +1,4 @@
-"""The real USMLE sample exam, where it is to be had: counts, and that no prompt is cut."""
+"""The real USMLE sample exam, where available: counts, prompt lengths, contamination."""
 
 from __future__ import annotations
 
@@ -8,22 +8,13 @@ import re
 
 import pytest
 
-from medalpaca_data.core.paths import shared
 from medalpaca_data.exams.contamination import words
 from medalpaca_data.exams.exam import load_exam, raw_exam
 from medalpaca_data.exams.prompts import exam_prompt
 from medalpaca_evalharness.task_data import build_dataset, prepare_task
 
-CONTEXT = 2048  # tokens of the first Llama, the shortest context the exam is meant for
-
-
-@pytest.fixture(scope="module")
-def real():
-    root = shared()
-    directory = root / "data" / "usmle_sample" / "medalpaca_format" if root else None
-    if directory is None or not directory.is_dir():
-        pytest.skip("no real USMLE sample exam: set MEDALPACA_SHARED")
-    return directory
+# Context length of the first Llama, the shortest that the exam must fit.
+CONTEXT = 2048
 
 
 def by_step(entries) -> list[int]:
@@ -31,19 +22,19 @@ def by_step(entries) -> list[int]:
     return [counts[step] for step in (1, 2, 3)]
 
 
-def test_counts(real):
-    exam = load_exam(real)
+def test_counts(usmle):
+    exam = load_exam(usmle)
     assert by_step((*exam.items, *exam.excluded)) == [119, 120, 137]
     assert by_step(exam.items) == [92, 108, 124]
-    assert by_step(load_exam(real, images="keep").items) == [116, 118, 137]
+    assert by_step(load_exam(usmle, images="keep").items) == [116, 118, 137]
 
 
-def test_the_second_copy_gives_the_same_keys(real):
+def test_the_second_copy_gives_the_same_keys(usmle):
     """All but one: in Step 3 #78 the copies disagree, and this one's carbamazepine is what MMLU says too."""
-    copy = real.parent / "clinical_camel" / "step_exams.jsonl"
+    copy = usmle.parent / "clinical_camel" / "step_exams.jsonl"
     theirs = [json.loads(line) for line in copy.read_text().splitlines()]
     steps = {"one": 1, "two": 2, "three": 3}
-    ours = raw_exam(real).items
+    ours = raw_exam(usmle).items
     sets = [frozenset(words(" ".join((item.question, *item.options.values())))) for item in ours]
     others = [frozenset(words(entry["text"])) for entry in theirs]
     shares = {
@@ -66,21 +57,21 @@ def test_the_second_copy_gives_the_same_keys(real):
 
 
 @pytest.mark.parametrize(("images", "counts"), [("exclude", [92, 108, 124]), ("keep", [116, 118, 137])])
-def test_the_tasks_ask_them_all(real, images, counts):
+def test_the_tasks_cover_all_items(usmle, images, counts):
     tasks = [f"medalpaca_usmle_step{n}" for n in (1, 2, 3)]
-    found = [build_dataset(medalpaca_task=task, exam=str(real), images=images)["test"] for task in tasks]
+    found = [build_dataset(medalpaca_task=task, exam=str(usmle), images=images)["test"] for task in tasks]
     assert [len(rows) for rows in found] == counts
 
 
-def test_what_is_kept_changes_the_exams_name(real):
+def test_kept_images_change_the_hash(usmle):
     names = {
-        prepare_task("medalpaca_usmle_step1", {"exam": str(real), "images": i}).exam.sha256
+        prepare_task("medalpaca_usmle_step1", {"exam": str(usmle), "images": i}).exam.sha256
         for i in ("exclude", "keep")
     }
     assert len(names) == 2
 
 
-def test_no_prompt_is_cut(real):
+def test_prompts_fit_the_context(usmle):
     """With a byte-pair tokenizer of 32,000 pieces or more an English word costs well under two tokens.
 
     Here the words and marks themselves are counted, times one and a half: an upper bound that needs no tokenizer file.
@@ -88,36 +79,36 @@ def test_no_prompt_is_cut(real):
     import re
 
     longest = 0
-    for item in load_exam(real, images="keep").items:
+    for item in load_exam(usmle, images="keep").items:
         asked = exam_prompt(item, "letter")
         pieces = re.findall(r"\w+|[^\w\s]|\n", asked.prompt + max(asked.choices, key=len))
         longest = max(longest, int(1.5 * len(pieces)))
     assert longest < CONTEXT
 
 
-def test_no_prompt_is_cut_with_a_real_tokenizer(real):
+def test_prompts_fit_the_context_with_a_real_tokenizer(usmle):
     from tokenizers import ByteLevelBPETokenizer
 
-    directory = shared() / "data" / "weights" / "gpt2_tokenizer"
+    directory = usmle.parents[1] / "weights" / "gpt2_tokenizer"
     if not directory.is_dir():
         pytest.skip("no GPT-2 tokenizer among the shared data")
     tokenizer = ByteLevelBPETokenizer(str(directory / "encoder.json"), str(directory / "vocab.bpe"))
-    exams = {images: load_exam(real, images=images).items for images in ("exclude", "keep")}
+    exams = {images: load_exam(usmle, images=images).items for images in ("exclude", "keep")}
     assert [len(items) for items in exams.values()] == [324, 371]
     for items in exams.values():
         texts = [(asked := exam_prompt(item, "letter")).prompt + asked.choices[-1] for item in items]
         assert max(len(encoding.ids) for encoding in tokenizer.encode_batch(texts)) < CONTEXT
 
 
-def test_full_and_clean_score_of_step_3_are_37_items_apart(real, evaluate, answering, save, tmp_path):
+def test_full_and_clean_score_of_step_3_are_37_items_apart(usmle, evaluate, answering, save, tmp_path):
     """The published training component that holds MMLU's professional medicine, and with it part of Step 3."""
     from medalpaca_evalharness.cli import main
     from medalpaca_evalharness.report.verify import Locations, verify
 
-    leaking = shared() / "data" / "medical_meadow_original" / "medical_meadow_mmmlu.json"
+    leaking = usmle.parents[1] / "medical_meadow_original" / "medical_meadow_mmmlu.json"
     if not leaking.is_file():
         pytest.skip("no published MMLU component among the shared data")
-    told = {"exam": str(real), "images": "keep"}
+    told = {"exam": str(usmle), "images": "keep"}
     places = [
         str(save(evaluate(answering(choose), "medalpaca_usmle_step3", told), tmp_path / name))
         for name, choose in (("base", lambda doc: 0), ("tuned", lambda doc: doc["gold"]))
@@ -138,7 +129,7 @@ def test_full_and_clean_score_of_step_3_are_37_items_apart(real, evaluate, answe
     # No text of the exam stands on the page: no run of eight of its words does.
     page = words(out.read_text().partition("<main>")[2].partition("</main>")[0])
     held = {tuple(page[i : i + 8]) for i in range(len(page) - 7)}
-    for item in load_exam(real, images="keep").items:
+    for item in load_exam(usmle, images="keep").items:
         asked = words(item.question)
         assert not held & {tuple(asked[i : i + 8]) for i in range(len(asked) - 7)}
     assert verify(out, Locations()).problems == []

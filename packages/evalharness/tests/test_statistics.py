@@ -42,14 +42,14 @@ def test_wilson_of_newcombe():
         assert tuple(round(bound, 4) for bound in wilson(right, n)) == bounds
 
 
-def test_wilson_never_leaves_zero_to_one():
+def test_wilson_stays_between_zero_and_one():
     assert wilson(0, 5).low == 0.0
     assert wilson(5, 5).high == 1.0
 
 
 @settings(deadline=None)  # scipy's own time varies
 @given(counts)
-def test_wilson_is_that_of_scipy(pair):
+def test_wilson_against_scipy(pair):
     right, n = pair
     reference = binomtest(right, n).proportion_ci(confidence_level=0.95, method="wilson")
     assert wilson(right, n) == pytest.approx((reference.low, reference.high), abs=1e-10)
@@ -70,7 +70,7 @@ def test_mcnemar_at_the_edges():
 
 @settings(deadline=None)  # scipy's own time varies
 @given(st.integers(0, 1500), st.integers(0, 1500))
-def test_mcnemar_is_the_binomial_test_of_scipy(fixed, broken):
+def test_mcnemar_against_scipy(fixed, broken):
     if fixed + broken:
         reference = binomtest(fixed, fixed + broken, 0.5).pvalue
         assert mcnemar_exact(fixed, broken) == pytest.approx(reference, abs=1e-10)
@@ -90,7 +90,7 @@ def test_detectable_difference_of_the_power_table(n, discordance, points):
     assert 100 * detectable_difference(n, discordant) == pytest.approx(expected, abs=1e-4)
 
 
-def test_detectable_difference_is_found_with_its_power():
+def test_detectable_difference_has_its_power():
     # Simulated: 1,000 pairs of exams of 325 items, 20 % discordant, the true difference as computed.
     import random
 
@@ -133,11 +133,11 @@ def test_the_power_table(n, half_width, paired, unpaired):
 
 
 @pytest.mark.parametrize("values", [[0.3], [0.01, 0.04, 0.03], [0.02, 0.02, 1.0, 0.0], [0.9, 0.6, 0.001]])
-def test_holm_is_that_of_statsmodels(values):
+def test_holm_against_statsmodels(values):
     assert holm(values) == pytest.approx(multipletests(values, method="holm")[1], abs=1e-10)
 
 
-def test_holm_keeps_the_chance_of_a_false_alarm():
+def test_holm_bounds_the_family_wise_error():
     # Simulated: 4,000 exams of three steps without any effect; one or more below 5 % in 5 % of them, as p is uniform.
     import random
 
@@ -146,7 +146,7 @@ def test_holm_keeps_the_chance_of_a_false_alarm():
     assert 0.038 < alarms / 4000 < 0.062  # 1 - (1 - 0.05/3)^3 = 4.9 %, within 3.5 standard errors
 
 
-def test_a_family_of_models_against_one_base_keeps_the_chance_of_a_false_alarm():
+def test_holm_bounds_the_error_for_models_with_one_base():
     # Simulated: 3,000 exams of 200 items, a base and four models as good as it; the comparisons share the base, so
     # that their p-values hang together. The exact test is conservative, so fewer than 5 % is right; four tests that
     # nobody adjusts give more than that.
@@ -163,13 +163,13 @@ def test_a_family_of_models_against_one_base_keeps_the_chance_of_a_false_alarm()
 
 
 @pytest.mark.parametrize("n", [1, 12, 325])
-def test_the_bootstrap_without_broken_items_is_binomial(n):
+def test_bootstrap_without_broken_items_is_binomial(n):
     fixed = (n + 2) // 3
     low, high = paired_bootstrap([Stratum(n, fixed, 0)])
     assert (low, high) == tuple(binom.ppf([0.025, 0.975], n, fixed / n) / n)
 
 
-def test_the_bootstrap_is_that_of_scipy():
+def test_bootstrap_against_scipy():
     import numpy as np
     from scipy.stats import bootstrap
 
@@ -195,7 +195,7 @@ def test_strata_keep_their_size():
     assert paired_bootstrap([Stratum(5, 5, 0)]) == (1.0, 1.0)
 
 
-def test_the_bootstrap_covers():
+def test_bootstrap_coverage():
     # Simulated: 2,000 exams of 150 items in two steps, true difference 0.09; 95 % intervals hold it in about 94 %.
     import numpy as np
 
@@ -218,7 +218,7 @@ def test_impossible_strata_are_refused(counts):
 @pytest.mark.parametrize(
     "counts", [[(7, 3, 1)], [(12, 2, 5), (5, 0, 2)], [(6, 6, 0)], [(9, 4, 4), (3, 1, 0), (2, 0, 0)]]
 )
-def test_the_bootstrap_is_the_multinomial_of_scipy(counts):
+def test_bootstrap_against_the_multinomial_of_scipy(counts):
     # Every way in which a resampled stratum can come out, with its probability.
     from itertools import product
 
@@ -250,7 +250,7 @@ def test_the_bootstrap_is_the_multinomial_of_scipy(counts):
 
 
 @given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))))
-def test_detectable_differences_are_those_of_scipy(pair):
+def test_detectable_difference_against_scipy(pair):
     n, discordant = pair
     size = norm.ppf(0.975) + norm.ppf(0.8)
     assert detectable_difference(n, discordant) == pytest.approx(

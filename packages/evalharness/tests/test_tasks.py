@@ -8,6 +8,7 @@ import pytest
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.exam import load_exam
+from medalpaca_evalharness import scoring
 from medalpaca_evalharness.task_list import GROUPS, TASKS
 
 USMLE = ["medalpaca_usmle"] + [f"medalpaca_usmle_step{n}" for n in (1, 2, 3)]
@@ -21,7 +22,7 @@ def test_the_tasks_are_found():
     assert sorted(manager.all_groups) == sorted(GROUPS)
 
 
-def test_a_model_that_is_always_right(write_exam, evaluate, answering):
+def test_an_always_correct_model_scores_one(write_exam, evaluate, answering):
     found = evaluate(answering(lambda doc: doc["gold"]), "medalpaca_usmle", {"exam": str(write_exam())})
     assert {found["results"][task]["acc,none"] for task in USMLE} == {1.0}
 
@@ -42,25 +43,25 @@ def test_the_pocket_exam_by_text(evaluate, answering):
     assert found["sample_len"] == len(load_exam("medalpaca_pocket").items)
 
 
-def test_few_shots_are_locked_out(write_exam, evaluate, answering):
+def test_num_fewshot_is_ignored(write_exam, evaluate, answering):
     found = evaluate(answering(lambda doc: 0), "medalpaca_exam", {"exam": str(write_exam())}, num_fewshot=5)
     assert found["n-shot"]["medalpaca_exam"] == 0
 
 
-def test_a_user_error_comes_through_the_python_interface(evaluate, answering, monkeypatch):
+def test_the_python_interface_raises_user_errors(evaluate, answering, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("MEDALPACA_EXAM", raising=False)
-    with pytest.raises(UserError, match="no exam named"):
+    with pytest.raises(UserError, match="no exam given"):
         evaluate(answering(lambda doc: 0), "medalpaca_usmle")
 
 
-def test_the_exam_is_looked_for_before_the_model_is_loaded(evaluate, monkeypatch):
+def test_the_exam_is_checked_before_the_model_is_loaded(evaluate, monkeypatch):
     from lm_eval.api import registry
 
     monkeypatch.setattr(registry, "get_model", lambda name: pytest.fail("the model was loaded"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("MEDALPACA_EXAM", raising=False)
-    with pytest.raises(UserError, match="no exam named"):
+    with pytest.raises(UserError, match="no exam given"):
         evaluate("hf", "medalpaca_usmle_step1", model_args="pretrained=owner/name")
 
 
@@ -75,7 +76,7 @@ def test_model_arguments_as_a_string_are_checked_before_the_model_is_loaded(
         simple_evaluate("hf", f"pretrained={tiny_of_other_size},peft={adapter}", tasks=["medalpaca_pocket"])
 
 
-def test_other_peoples_tasks_are_left_alone():
+def test_tasks_of_other_packages_are_not_checked():
     from medalpaca_evalharness import preflight
 
     preflight.before_model({"tasks": ["hellaswag", {"task": "inline"}], "model_args": "pretrained=/no/where"})
@@ -101,7 +102,7 @@ def test_an_adapter_changes_scores_and_is_recorded(tiny, adapter, evaluate):
     assert doc["adapter_sha256"] is not None
 
 
-def test_an_exam_that_the_model_would_not_see_whole_is_refused(tiny, write_exam, evaluate):
+def test_prompts_beyond_the_context_are_refused(tiny, write_exam, evaluate):
     given = {"exam": str(write_exam(texts=" x" * 300)), "pretrained": str(tiny), "max_length": 500}
     with pytest.raises(UserError, match=r"12 of 12 items do not fit the model's 500 tokens .longest 8"):
         evaluate(
@@ -113,7 +114,7 @@ def test_an_exam_that_the_model_would_not_see_whole_is_refused(tiny, write_exam,
         )
 
 
-def test_the_longest_item_that_just_fits_is_asked(tiny, write_exam, evaluate):
+def test_the_context_limit_is_exact(tiny, write_exam, evaluate):
     exam = write_exam(steps={1: 1})
     found = evaluate(
         "hf", "medalpaca_exam", {"exam": str(exam)}, model_args={"pretrained": str(tiny)}, device="cpu"
@@ -148,3 +149,52 @@ def test_a_tokenizer_that_ends_every_text_is_refused(tiny, write_exam, evaluate,
             model_args={"pretrained": str(copy)},
             device="cpu",
         )
+
+
+@pytest.mark.parametrize("task", ["medalpaca_pocket", "medalpaca_vignettes"])
+def test_a_new_line_in_the_table_is_a_new_metric(task, evaluate, answering, monkeypatch):
+    extra = scoring.Metric("two_thirds", lambda item: 2 / 3, "mean", None)
+    monkeypatch.setattr(scoring, "METRICS", (*scoring.METRICS, extra))
+    monkeypatch.setattr(scoring, "METRIC_LIST", scoring.task_metrics())
+    monkeypatch.setattr(scoring, "TEXT_METRIC_LIST", scoring.task_metrics(text=True))
+    results = evaluate(answering(lambda doc: doc["gold"]), task, limit=3)["results"][task]
+    assert results["two_thirds,none"] == pytest.approx(2 / 3)
+
+
+def test_task_files_contain_no_metric_list_of_their_own():
+    from pathlib import Path
+
+    import medalpaca_evalharness.tasks as tasks
+
+    for file in Path(tasks.__path__[0]).glob("*yaml"):
+        lines = [line for line in file.read_text().splitlines() if "metric_list:" in line]
+        assert all("!function medalpaca_evalharness.scoring." in line for line in lines), file
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_every_task_has_the_metrics_of_the_table(name):
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    import medalpaca_evalharness.tasks as tasks
+
+    config = load_yaml(f"{tasks.__path__[0]}/{name}.yaml")
+    text = TASKS[name].scoring == "text"
+    expected = [metric.name for metric in scoring.METRICS if text or not metric.text_only]
+    assert [entry["metric"] for entry in config["metric_list"]] == expected
+    doc = {"letters": ["A", "B"], "choices": ["A", "B"], "gold": 0}
+    generated = [["A", "rule"]] if TASKS[name].generates else [(-1.0, True), (-2.0, False)]
+    assert list(config["process_results"](doc, generated)) == expected
+
+
+@pytest.mark.parametrize("name", sorted(GROUPS))
+def test_groups_average_the_metrics_of_their_tasks(name):
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    import medalpaca_evalharness.tasks as tasks
+
+    text = TASKS[GROUPS[name][0]].scoring == "text"
+    config = load_yaml(f"{tasks.__path__[0]}/{name}.yaml")
+    assert config["aggregate_metric_list"] == scoring.group_metrics(text=text)
+    averaged = [entry["metric"] for entry in config["aggregate_metric_list"]]
+    assert ("acc_norm" in averaged) is text
+    assert not {"wilson_low", "wilson_high"} & set(averaged)

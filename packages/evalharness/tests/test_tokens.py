@@ -21,7 +21,7 @@ def scored(model, prompt: str, answer: str) -> list[int]:
 
 
 @pytest.mark.parametrize("scoring", ["letter", "text"])
-def test_plain(model, scoring):
+def test_tokens_equal_training(model, scoring):
     for item in load_exam("medalpaca_pocket").items:
         asked = exam_prompt(item, scoring)
         for choice in asked.choices:
@@ -31,7 +31,7 @@ def test_plain(model, scoring):
 
 
 @pytest.mark.parametrize("scoring", ["letter", "text"])
-def test_with_the_chat_template_of_the_run(model, scoring):
+def test_tokens_equal_training_with_the_chat_template(model, scoring):
     for item in load_exam("medalpaca_pocket").items[:50]:
         asked = exam_prompt(item, scoring)
         templated = model.apply_chat_template([{"role": "user", "content": asked.prompt}])
@@ -46,7 +46,7 @@ def test_a_letter_costs_one_forward_pass_per_question(model):
     assert len(heads) == 1
 
 
-def test_lm_eval_hands_over_prompt_and_answer_unchanged(write_exam, evaluate, answering):
+def test_lm_eval_passes_prompt_and_option_unchanged(write_exam, evaluate, answering):
     directory = write_exam()
     found = evaluate(answering(lambda doc: 0), "medalpaca_usmle_step1", {"exam": str(directory)})
     items = [item for item in load_exam(directory).items if item.step == 1]

@@ -1,5 +1,39 @@
-"""Medical exams as tasks of lm-evaluation-harness, and the comparison of two results.
+"""Medical exams as tasks of lm-evaluation-harness, and statistics that compare the results.
 
-This file stays empty of imports: the start-up file in site-packages imports the package in every Python
-process.
+    from medalpaca_evalharness import compare
+
+    print(compare("results/base", "results/tuned").sentence)
+
+The public functions are imported on first use (PEP 562). This module imports nothing itself: the start-up file
+in site-packages imports it at every start of Python.
 """
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .comparison import Comparison, compare
+    from .results import Run, read_run, summarize_run
+
+__all__ = ["Comparison", "Run", "compare", "read_run", "summarize_run"]
+
+_MODULES = {
+    "Comparison": "comparison",
+    "Run": "results",
+    "compare": "comparison",
+    "read_run": "results",
+    "summarize_run": "results",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public function or class on first use."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES])

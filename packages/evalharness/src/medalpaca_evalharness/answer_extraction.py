@@ -1,11 +1,8 @@
-"""The letter that a generated text answers with, and by which rule it was told. Prose is never a letter.
+"""Extraction of the answer letter from generated text, and the lm-eval filters that use it.
 
-Rules are tried in order and the first that says anything decides. A rule that finds two answers decides that
-there is none. Where a rule can match often, the last statement counts: reasoning comes before its conclusion.
-
-What a model thought before it answered: cut off, or found to be all there is.
-
-Filters of the tasks that let the model write: from its texts to a letter, or to the reason why there is none.
+The rules are tried in order, and the first one that matches decides. If it matches two different answers, there is
+no answer. If a rule matches several times, the last match counts, because reasoning precedes its conclusion. Text
+in <think> and similar tags is removed first.
 """
 
 from __future__ import annotations
@@ -17,7 +14,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 
 class Extracted(NamedTuple):
-    """`letter` is one of the item's letters, or None; `rule` says how it was told, or why it was not."""
+    """A letter of the item, or None; and the name of the rule that matched, or why none did."""
 
     letter: str | None
     rule: str
@@ -25,10 +22,11 @@ class Extracted(NamedTuple):
 
 TWO_ANSWERS = "two answers"
 NO_ANSWER = "no answer found"
-_OPENING = r"[*_`\"'\[({$\s]*"  # what may be put around a letter
+# Marks that may surround a letter.
+_OPENING = r"[*_`\"'\[({$\s]*"
 _CLOSING = r"[*_`\"'\])}$]*"
-# After an answer's letter: the end of the line or sentence, a delimiter, or a reason. Never just a further word:
-# "The answer is A viral infection" answers nothing.
+# What may follow the letter of an answer: the end of the line or sentence, a delimiter, or a reason. A further word
+# may not: "The answer is A viral infection" names no letter.
 _END = r"(?=\s*(?:$|[,;:!?)(\n]|\.(?!\s*[a-z])|[-\u2013\u2014]\s)|\s+(?:because|since|as|due|which|given)\b)"
 _SECOND_LETTER = re.compile(
     rf"\s*(?:,|/|&|\band\b|\bor\b)+\s*(?:option\s+)?{_OPENING}([A-Z]){_CLOSING}(?![\w'-])", re.IGNORECASE
@@ -81,15 +79,15 @@ _PHRASE_TEXT = re.compile(
 
 
 def extract_strict(text: str, letters: Sequence[str], options: Sequence[str] = ()) -> Extracted:
-    """Only what was asked for: a line that says "Answer: X" and nothing else; the last one."""
+    """Extract the last line that is exactly "Answer: X", the requested form."""
     found = [letter for letter in _REQUESTED_LINE.findall(text) if letter in letters]
     return Extracted(found[-1], "answer line") if found else Extracted(None, NO_ANSWER)
 
 
 def extract_flexible(text: str, letters: Sequence[str], options: Sequence[str] = ()) -> Extracted:
-    """Any clear statement of one letter, or of one option's text. `options` are the texts in the letters' order.
+    """Extract any clear statement of one letter, or of one option's text.
 
-    The text may be anything; nothing raises.
+    `options` holds the texts in the order of `letters`. Never raises, whatever the text.
     """
     text = _clean(text)
     known = set(letters)
@@ -101,7 +99,7 @@ def extract_flexible(text: str, letters: Sequence[str], options: Sequence[str] =
     return Extracted(None, NO_ANSWER)
 
 
-# Each yields the letters that it finds, in order; "?" for a statement of two.
+# A rule yields the letters that it finds, in order, and "?" for a statement that names two.
 Rule = Callable[[str, dict[str, str], set[str]], Iterator[str]]
 
 
@@ -155,7 +153,7 @@ def _first_line(text: str, options: dict[str, str], known: set[str]) -> Iterator
     leading = [found for line in text.splitlines() for found in _match_leading_letter(line, options, known)]
     first = next((line for line in text.splitlines() if line.strip()), "")
     if found := _match_leading_letter(first, options, known):
-        # A list of the options, in lines or in one, answers nothing.
+        # A list of the options, in one line or several, is not an answer.
         listed = set(leading) | (known & set(_LISTED.findall(first)))
         yield "?" if listed - set(found) else found[0]
 
@@ -182,11 +180,8 @@ RULES: tuple[tuple[str, Rule], ...] = (
 )
 
 
-# Parts ------------------------------------------------------------------------------------------------------------
-
-
 def _match_exact(text: str, options: dict[str, str], known: set[str]) -> list[str]:
-    """The letter that `text` is, or the only option whose text it is."""
+    """Return the letter that `text` consists of, or that of the only option with this text."""
     match = _LETTER_ALONE.fullmatch(text.strip())
     if match and match[1].upper() in known and (match[1].isupper() or ")" in text):
         return [match[1].upper()]
@@ -194,7 +189,7 @@ def _match_exact(text: str, options: dict[str, str], known: set[str]) -> list[st
 
 
 def _match_leading_letter(text: str, options: dict[str, str], known: set[str]) -> list[str]:
-    """The letter at the start of a line, where what follows shows that it is one and not a word."""
+    """Return the letter at the start of a line, if the text after it shows that it is not a word."""
     match = _LEADING.match(text.strip())
     if match is None or match["letter"].upper() not in known:
         return []
@@ -211,42 +206,42 @@ def _match_leading_letter(text: str, options: dict[str, str], known: set[str]) -
         case "-" | "\u2013" | "\u2014":
             return [] if lower else [letter]
         case ".":
-            # "E. coli" is a bacterium; an answer's words begin with a capital, as "C. Difficile" hardly ever does.
+            # "E. coli" is a bacterium. The text of an option begins with a capital; that of a species name does not.
             return [letter] if not lower and re.match(r"[*_\s]+[A-Z0-9]", rest) else []
     return []
 
 
 def _names_second_letter(rest: str, letter: str, known: set[str]) -> bool:
-    """Whether another letter is named in the same breath: "A and C", "B or D"."""
+    """Return whether the statement continues with another letter: "A and C", "B or D"."""
     match = _SECOND_LETTER.match(rest)
     return bool(match and match[1].upper() in known and match[1].upper() != letter and match[1] != "a")
 
 
 def _starts_with_option(rest: str, option: str) -> bool:
-    """Whether `rest` begins with the option's text."""
-    said, meant = _normalize(rest[: 2 * len(option) + 20]), _normalize(option)
-    return bool(meant) and f"{said} ".startswith(f"{meant} ")
+    """Return whether `rest` begins with the text of the option."""
+    start, expected = _normalize(rest[: 2 * len(option) + 20]), _normalize(option)
+    return bool(expected) and f"{start} ".startswith(f"{expected} ")
 
 
 def _match_option_text(text: str, options: dict[str, str]) -> list[str]:
-    said = _normalize(text)
-    found = [letter for letter, option in options.items() if said and said == _normalize(option)]
+    normal = _normalize(text)
+    found = [letter for letter, option in options.items() if normal and normal == _normalize(option)]
     return found if len(found) == 1 else []
 
 
 def _normalize(text: str) -> str:
-    """Words and figures only, for comparing."""
+    """Reduce `text` to its words and numbers in lower case, for comparison."""
     return " ".join(re.findall(r"\w+(?:[.,]\d+)*%?", unicodedata.normalize("NFKC", text).lower()))
 
 
 def _clean(text: str) -> str:
-    """Without the special tokens that a tokenizer may leave at the end, and without long runs of spaces and marks.
+    """Remove special tokens at the end, and shorten long runs of spaces and marks.
 
-    The patterns allow marks in many places, so that a long run of them would be tried in very many ways.
+    The patterns allow marks in many places, so a long run would make them backtrack very often.
     """
     text = _MARK_RUN.sub(lambda run: "\n" if "\n" in run[0] else " ", text.replace("\r", "\n"))
-    while (cut := _SPECIAL_TOKEN.sub("", text)) != text:
-        text = cut
+    while (shorter := _SPECIAL_TOKEN.sub("", text)) != text:
+        text = shorter
     return text.strip()
 
 
@@ -256,14 +251,14 @@ _THINKING_END = re.compile(rf"</({_THINKING_TAGS})>", re.IGNORECASE)
 
 
 class FinalText(NamedTuple):
-    """A generated text without its thinking. `unfinished`: the thinking never ended, so there is no answer."""
+    """A generated text without its thinking block; `unfinished` if the block has no end, so there is no answer."""
 
     text: str
     unfinished: bool
 
 
 def strip_thinking(text: str) -> FinalText:
-    """What comes after the last thinking block; the opening tag may stand in the prompt and be missing here."""
+    """Return the text after the last thinking block. Its opening tag may be part of the prompt and missing here."""
     after = text
     for close in _THINKING_END.finditer(text):
         after = text[close.end() :]
@@ -275,9 +270,8 @@ def strip_thinking(text: str) -> FinalText:
 Extractor = Callable[[str, Sequence[str], Sequence[str]], Extracted]
 NoAnswerReason = Literal["refused", "truncated", "unparsed"]
 
-MIN_TRUNCATED_CHARS = (
-    100  # characters from which on a text that ends in the middle of a sentence counts as cut off
-)
+# A text of at least this many characters that ends within a sentence counts as truncated.
+MIN_TRUNCATED_CHARS = 100
 _REFUSAL = re.compile(
     r"\b(?:"
     r"(?:i|we)(?:\s+am|'m|\s+are|'re)?\s+(?:sorry|unable\s+to|not\s+(?:able|allowed|permitted|qualified)\s+to)"
@@ -292,46 +286,50 @@ _SENTENCE_ENDS = tuple(".!?)]}\"'*`\u201d\u2019\u2026")
 
 
 class LengthCheck(Protocol):
-    """Whether a text is as long as the model was allowed to write."""
+    """Function that returns whether a text has the maximal number of generated tokens."""
 
     def __call__(self, text: str) -> bool: ...
 
 
 def strict_filter(
-    responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], cut: LengthCheck | None = None
+    responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], is_full: LengthCheck | None = None
 ) -> list[list[str]]:
-    """Filter "strict": [letter, rule] per document; the letter is "" where there is none, and the rule says why.
+    """Return [letter, rule] per document by `extract_strict`; without an answer, ["", reason] (filter "strict").
 
-    `cut` is known where the model's tokenizer is.
+    `is_full` is given where the tokenizer is available.
     """
     return [
-        _filter_text(extract_strict, texts[0], doc, cut) for texts, doc in zip(responses, docs, strict=True)
+        _filter_text(extract_strict, texts[0], doc, is_full)
+        for texts, doc in zip(responses, docs, strict=True)
     ]
 
 
 def flexible_filter(
-    responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], cut: LengthCheck | None = None
+    responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], is_full: LengthCheck | None = None
 ) -> list[list[str]]:
-    """Filter "flexible": the same by all rules."""
+    """Return the same by `extract_flexible` (filter "flexible")."""
     return [
-        _filter_text(extract_flexible, texts[0], doc, cut) for texts, doc in zip(responses, docs, strict=True)
+        _filter_text(extract_flexible, texts[0], doc, is_full)
+        for texts, doc in zip(responses, docs, strict=True)
     ]
 
 
-def _filter_text(extract: Extractor, text: str, doc: Mapping[str, Any], cut: LengthCheck | None) -> list[str]:
-    said = strip_thinking(text)
-    if said.unfinished:
+def _filter_text(
+    extract: Extractor, text: str, doc: Mapping[str, Any], is_full: LengthCheck | None
+) -> list[str]:
+    final = strip_thinking(text)
+    if final.unfinished:
         return ["", "truncated"]
-    found = extract(said.text, doc["letters"], doc.get("options") or ())
+    found = extract(final.text, doc["letters"], doc.get("options") or ())
     if found.letter is not None:
         return [found.letter, found.rule]
-    return ["", classify_no_answer(said.text, cut=cut is not None and cut(text))]
+    return ["", classify_no_answer(final.text, is_full=is_full is not None and is_full(text))]
 
 
-def classify_no_answer(text: str, *, cut: bool = False) -> NoAnswerReason:
-    """Why a text without an answer has none: it refuses, breaks off, or says something else."""
+def classify_no_answer(text: str, *, is_full: bool = False) -> NoAnswerReason:
+    """Return why a text has no answer: it refuses, it is truncated, or it matches no rule."""
     if _REFUSAL.search(text.replace("\u2019", "'")):
         return "refused"
-    if cut or (len(text.strip()) >= MIN_TRUNCATED_CHARS and not text.rstrip().endswith(_SENTENCE_ENDS)):
+    if is_full or (len(text.strip()) >= MIN_TRUNCATED_CHARS and not text.rstrip().endswith(_SENTENCE_ENDS)):
         return "truncated"
     return "unparsed"

@@ -1,9 +1,4 @@
-"""Calibration: whether a model that says 70 % is right in 70 %, and what is gained by its holding back.
-
-Answer sets that hold the right option with a chosen probability: split conformal prediction.
-
-From the scores that a task compares to the probability a model gives each option.
-"""
+"""Calibration of the option probabilities, selective accuracy, and conformal answer sets."""
 
 from __future__ import annotations
 
@@ -22,30 +17,30 @@ from .statistics import Interval, wilson
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """One item as the model saw it: how likely each option is, and which one is right."""
+    """A model's probability of each option of one item, in option order, and the index of the correct option."""
 
     item_id: str
-    shares: tuple[float, ...]  # sum to 1, in option order
+    probabilities: tuple[float, ...]
     key: int
     right: bool
 
     @property
     def confidence(self) -> float:
-        """The probability of the option that was chosen."""
-        return max(self.shares)
+        """Probability of the chosen option."""
+        return max(self.probabilities)
 
 
 def make_predictions(answers: Iterable[Answer]) -> list[Prediction]:
-    """The softmax of what the task compares, per item.
+    """Return the softmax of the option scores of each item.
 
-    For `acc` these are the model's own probabilities, given that one of the options follows. For `acc_norm`
-    the scores are means per character, so that the probabilities are flatter than the model's own.
-    Raises CheckFailed for an item whose options are all impossible.
+    For `acc` these are the model's probabilities, given that one of the options follows. For `acc_norm` the scores
+    are means per character, so the probabilities are closer to uniform than the model's. Raises CheckFailed if a
+    score is infinite.
     """
     return [
         Prediction(
             item_id=answer.item_id,
-            shares=softmax(answer.scores, answer.item_id),
+            probabilities=softmax(answer.scores, answer.item_id),
             key=answer.key,
             right=answer.right,
         )
@@ -54,7 +49,7 @@ def make_predictions(answers: Iterable[Answer]) -> list[Prediction]:
 
 
 def softmax(scores: Sequence[float], item_id: str) -> tuple[float, ...]:
-    """Shares that sum to 1, in proportion to exp(score)."""
+    """Return probabilities proportional to exp(score)."""
     largest = max(scores)
     if largest in (inf, -inf):
         raise CheckFailed(f"item {item_id}: log-likelihoods {scores} are not finite")
@@ -64,24 +59,25 @@ def softmax(scores: Sequence[float], item_id: str) -> tuple[float, ...]:
 
 
 MAX_BINS = 10
-MIN_PER_BIN = 10  # fewer items than this in a bin, and it says nothing
-MIN_RELIABLE = 300  # items below which HELM calls a calibration error unreliable
+MIN_PER_BIN = 10
+# HELM calls a calibration error on fewer items unreliable.
+MIN_RELIABLE = 300
 COVERAGES = (0.5, 0.8, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Items of similar confidence."""
+    """Items of similar confidence: mean confidence, and number and interval of right answers."""
 
     n: int
-    confidence: float  # mean
+    confidence: float
     right: int
-    interval: Interval  # of the share that is right
+    interval: Interval
 
 
 @dataclass(frozen=True, slots=True)
 class SelectiveAccuracy:
-    """Only the most confident share of items answered."""
+    """Accuracy on the share `coverage` of items with the highest confidence."""
 
     coverage: float
     n: int
@@ -91,176 +87,188 @@ class SelectiveAccuracy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """One model's probabilities against what was right."""
+    """Calibration figures of one model.
+
+    `ece`: expected calibration error. `ece_of_perfect`: its approximate value for a perfectly calibrated model with
+    `n` items. `brier_of_guessing`: the Brier score of equal probabilities.
+    """
 
     n: int
     bins: tuple[Bin, ...]
     ece: float
-    ece_of_perfect: float  # what the formula gives, about, for a perfectly calibrated model at this n
+    ece_of_perfect: float
     brier: float
-    brier_of_guessing: float  # of equal probabilities
+    brier_of_guessing: float
     covered: tuple[SelectiveAccuracy, ...]
 
     @property
     def small(self) -> bool:
-        """Too few items for the calibration error to be worth much."""
+        """Whether there are too few items for a reliable calibration error."""
         return self.n < MIN_RELIABLE
 
 
-def measure_calibration(forecasts: Sequence[Prediction]) -> Calibration:
-    """All of it. Raises ValueError without items."""
-    bins = equal_mass_bins(forecasts)
+def measure_calibration(predictions: Sequence[Prediction]) -> Calibration:
+    """Compute all calibration figures. Raises ValueError without items."""
+    bins = equal_mass_bins(predictions)
     return Calibration(
-        n=len(forecasts),
+        n=len(predictions),
         bins=tuple(_make_bin(members) for members in bins),
         ece=expected_calibration_error(bins),
         ece_of_perfect=ece_if_calibrated(bins),
-        brier=sum(map(brier_score, forecasts)) / len(forecasts),
-        brier_of_guessing=sum(1 - 1 / len(forecast.shares) for forecast in forecasts) / len(forecasts),
-        covered=tuple(selective_accuracy(forecasts, coverage) for coverage in COVERAGES),
+        brier=sum(map(brier_score, predictions)) / len(predictions),
+        brier_of_guessing=sum(1 - 1 / len(prediction.probabilities) for prediction in predictions)
+        / len(predictions),
+        covered=tuple(selective_accuracy(predictions, coverage) for coverage in COVERAGES),
     )
 
 
-def equal_mass_bins(forecasts: Sequence[Prediction]) -> list[list[Prediction]]:
-    """Up to ten bins of as equal numbers as possible, by rising confidence.
+def equal_mass_bins(predictions: Sequence[Prediction]) -> list[list[Prediction]]:
+    """Split into up to ten bins of nearly equal size, by rising confidence.
 
     Nguyen, K. and O'Connor, B. (2015), "Posterior calibration and exploratory analysis for natural language
-    processing models", EMNLP: adaptive bins, since most of a model's confidences lie close together.
+    processing models", EMNLP: adaptive bins, because most confidences of a model are similar.
     """
-    n = len(forecasts)
+    n = len(predictions)
     if not n:
         raise ValueError("no items")
-    ordered = sorted(forecasts, key=_confidence_key)
+    ordered = sorted(predictions, key=_confidence_key)
     count = min(MAX_BINS, max(1, n // MIN_PER_BIN))
     edges = [i * n // count for i in range(count + 1)]
     return [ordered[low:high] for low, high in pairwise(edges)]
 
 
 def expected_calibration_error(bins: Sequence[Sequence[Prediction]]) -> float:
-    """Expected calibration error: mean gap between confidence and accuracy of a bin, weighted by its size.
+    """Return the expected calibration error: the mean gap between confidence and accuracy, weighted by bin size.
 
     Naeini, M., Cooper, G. and Hauskrecht, M. (2015), "Obtaining well calibrated probabilities using Bayesian
-    binning", AAAI. Never below zero, so that chance alone makes it positive: see `ece_of_perfect`.
+    binning", AAAI. Never negative, so chance alone makes it positive: see `ece_if_calibrated`.
     """
     n = sum(map(len, bins))
     return sum(abs(sum(f.confidence - f.right for f in members)) for members in bins) / n
 
 
 def ece_if_calibrated(bins: Sequence[Sequence[Prediction]]) -> float:
-    """The ECE to be expected, about, if every confidence were exactly right.
+    """Return the approximate ECE of a perfectly calibrated model.
 
-    A bin's gap is then close to normal around zero with variance sum p(1-p), and its mean size is that normal's
-    mean absolute value, sqrt(2 variance / pi).
+    The gap of a bin is then nearly normal with mean zero and variance sum p(1-p). Its mean absolute value is
+    sqrt(2 variance / pi).
     """
     n = sum(map(len, bins))
     variances = [sum(f.confidence * (1 - f.confidence) for f in members) for members in bins]
     return sum(sqrt(2 * variance / pi) for variance in variances) / n
 
 
-def brier_score(forecast: Prediction) -> float:
-    """Sum over the options of (probability - outcome)^2: 0 is perfect, 2 is certain of a wrong option.
+def brier_score(prediction: Prediction) -> float:
+    """Return the sum over options of (probability - outcome)^2, from 0 (perfect) to 2 (certain and wrong).
 
     Brier, G. (1950), "Verification of forecasts expressed in terms of probability", Monthly Weather Review
     78:1-3, in its original form for any number of options.
     """
-    return sum((share - (i == forecast.key)) ** 2 for i, share in enumerate(forecast.shares))
+    return sum((share - (i == prediction.key)) ** 2 for i, share in enumerate(prediction.probabilities))
 
 
-def selective_accuracy(forecasts: Sequence[Prediction], coverage: float) -> SelectiveAccuracy:
-    """Accuracy on the most confident share of items: selective prediction (El-Yaniv and Wiener 2010, JMLR 11)."""
-    ordered = sorted(forecasts, key=_confidence_key, reverse=True)
+def selective_accuracy(predictions: Sequence[Prediction], coverage: float) -> SelectiveAccuracy:
+    """Return the accuracy on the most confident share of items.
+
+    Selective prediction: El-Yaniv, R. and Wiener, Y. (2010), JMLR 11:1605-1641.
+    """
+    ordered = sorted(predictions, key=_confidence_key, reverse=True)
     answered = ordered[: ceil(coverage * len(ordered))]
-    right = sum(forecast.right for forecast in answered)
+    right = sum(prediction.right for prediction in answered)
     return SelectiveAccuracy(coverage, len(answered), right, wilson(right, len(answered)))
 
 
-def _confidence_key(forecast: Prediction) -> tuple[float, str]:
-    # Equal confidences are ordered by id, so that the same samples in another order give the same figures.
-    return forecast.confidence, forecast.item_id
+def _confidence_key(prediction: Prediction) -> tuple[float, str]:
+    # Ties are ordered by id, so that the order of the samples does not change the figures.
+    return prediction.confidence, prediction.item_id
 
 
 def _make_bin(members: Sequence[Prediction]) -> Bin:
-    right = sum(forecast.right for forecast in members)
-    confidence = sum(forecast.confidence for forecast in members) / len(members)
+    right = sum(prediction.right for prediction in members)
+    confidence = sum(prediction.confidence for prediction in members) / len(members)
     return Bin(len(members), confidence, right, wilson(right, len(members)))
 
 
 TARGET = 0.9
 SPLITS = 50
-MIN_PER_HALF = 20  # items on each side of a split below which nothing is said
+# Conformal sets need at least this many items in each half of a split.
+MIN_PER_HALF = 20
 
 
 class SplitResult(NamedTuple):
-    """How sets made from some items did on others."""
+    """Result of one split: share of sets that contain the correct option, and mean number of options in a set."""
 
-    held: float  # share of sets with the right option in them
-    size: float  # mean number of options in a set
+    held: float
+    size: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConformalSets:
-    """How answer sets, made from one half of the items, did on the other half; mean over many splits.
+    """Answer sets calibrated on one half of the items and evaluated on the other; means over many splits.
 
-    One split is luck: with 160 items in each half its share can lie 7 points from the target.
+    A single split depends on chance: with 160 items per half, its share can differ from the target by 7 points.
+    `calibrated_on` and `n` are the sizes of the two halves. `held` is the share of sets that contain the correct
+    option. `spread` is the range of that share over the middle nine tenths of the splits.
     """
 
     target: float
     splits: int
     calibrated_on: int
-    n: int  # items of the other half
+    n: int
     held: float
-    spread: Interval  # smallest and largest share among nine tenths of the splits
+    spread: Interval
     mean_size: float
 
 
 def conformal_sets(
-    forecasts: Sequence[Prediction], target: float = TARGET, splits: int = SPLITS
+    predictions: Sequence[Prediction], target: float = TARGET, splits: int = SPLITS
 ) -> ConformalSets | None:
-    """Make and try the sets, or None with too few items.
+    """Evaluate split conformal prediction sets; return None with too few items.
 
     Vovk, V., Gammerman, A. and Shafer, G. (2005), "Algorithmic Learning in a Random World", chapter 4; the
-    score is one minus the right option's probability (Sadinle, Lei and Wasserman 2019, JASA 114:223-234).
-    For items drawn like the calibration items, sets hold the right option with at least `target`.
+    score is one minus the probability of the correct option (Sadinle, Lei and Wasserman 2019, JASA 114:223-234).
+    For exchangeable items, a set contains the correct option with a probability of at least `target`.
     """
-    halves = [split_halves(forecasts, seed) for seed in range(splits)]
-    calibrating, tried = map(len, halves[0])
-    if min(calibrating, tried) < MIN_PER_HALF:
+    halves = [split_halves(predictions, seed) for seed in range(splits)]
+    calibrating, evaluated = map(len, halves[0])
+    if min(calibrating, evaluated) < MIN_PER_HALF:
         return None
-    trials = [evaluate_split(*half, target) for half in halves]
-    held = sorted(trial.held for trial in trials)
+    results = [evaluate_split(*half, target) for half in halves]
+    shares = sorted(result.held for result in results)
+    # One twentieth of the splits on each side is ignored.
     cut = splits // 20
     return ConformalSets(
         target=target,
         splits=splits,
         calibrated_on=calibrating,
-        n=tried,
-        held=sum(held) / splits,
-        spread=Interval(held[cut], held[-1 - cut]),
-        mean_size=sum(trial.size for trial in trials) / splits,
+        n=evaluated,
+        held=sum(shares) / splits,
+        spread=Interval(shares[cut], shares[-1 - cut]),
+        mean_size=sum(result.size for result in results) / splits,
     )
 
 
 def evaluate_split(
-    calibrating: Sequence[Prediction], tried: Sequence[Prediction], target: float
+    calibration: Sequence[Prediction], evaluation: Sequence[Prediction], target: float
 ) -> SplitResult:
-    """Sets hold every option whose probability is no smaller than what `calibrating` says is needed."""
-    threshold = conformal_threshold([1 - f.shares[f.key] for f in calibrating], target)
-    sets = [[i for i, share in enumerate(f.shares) if 1 - share <= threshold] for f in tried]
-    held = sum(f.key in options for f, options in zip(tried, sets, strict=True))
-    return SplitResult(held / len(tried), sum(map(len, sets)) / len(tried))
+    """Calibrate the threshold on one half, and evaluate the sets on the other."""
+    threshold = conformal_threshold([1 - f.probabilities[f.key] for f in calibration], target)
+    sets = [[i for i, share in enumerate(f.probabilities) if 1 - share <= threshold] for f in evaluation]
+    held = sum(f.key in options for f, options in zip(evaluation, sets, strict=True))
+    return SplitResult(held / len(evaluation), sum(map(len, sets)) / len(evaluation))
 
 
-def split_halves(forecasts: Sequence[Prediction], seed: int) -> tuple[list[Prediction], list[Prediction]]:
-    """Two halves, at random for a reader of the exam, and the same wherever and whenever they are made.
+def split_halves(predictions: Sequence[Prediction], seed: int) -> tuple[list[Prediction], list[Prediction]]:
+    """Split into two halves that look random and are the same on every machine.
 
-    By a hash of seed and id instead of a random generator, whose draws a new version may change.
+    The order is a hash of seed and id, because a random generator may change with its version.
     """
-    ordered = sorted(forecasts, key=lambda f: sha256_bytes(f"{seed} {f.item_id}".encode()))
+    ordered = sorted(predictions, key=lambda f: sha256_bytes(f"{seed} {f.item_id}".encode()))
     half = len(ordered) // 2
     return ordered[:half], ordered[half:]
 
 
 def conformal_threshold(scores: Sequence[float], target: float) -> float:
-    """The ceil((n + 1) target)-th smallest score; 1, which lets every option in, when there are too few."""
+    """Return the ceil((n + 1) target)-th smallest score; 1, which admits every option, if there are too few."""
     rank = ceil((len(scores) + 1) * target - 1e-12)
     return sorted(scores)[rank - 1] if rank <= len(scores) else 1.0

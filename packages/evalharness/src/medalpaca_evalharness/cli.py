@@ -1,227 +1,41 @@
-"""The `exam` command: results shown, compared, reported and verified, exams inspected and imported.
+"""The command line `exam`: evaluate, compare, report and verify exam results; inspect and import exams.
 
-Only `exam ask` and `exam stress` load a model.
-
-What `exam` can be told: its commands, their arguments, an example of each.
+Each command's arguments stand beside its function. Heavy imports are inside the functions, so that `--help` is
+fast. Only `exam ask` and `exam stress` load a model.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from medalpaca_data.core.cli import Command, CompletedArgument, add_command, print_json, run, screen, wrapped
+from medalpaca_data.core.cli import (
+    Command,
+    Commands,
+    CompletedArgument,
+    add_command,
+    print_json,
+    run,
+    screen,
+    wrapped,
+)
 from medalpaca_data.core.errors import CheckFailed, UserError
 
 EXAMPLES = (
-    "exam show results/tuned                    one result, step by step",
-    "exam compare results/base results/tuned    did training change anything?",
-    "exam report results/* --out report.html    the same as a page, for others",
-    "exam verify report.html                    is the page what the results say?",
-    "exam inspect medalpaca_pocket              what an exam holds",
-    "exam import exam_dir --out exam.jsonl      any layout as one file",
+    "exam show results/tuned                    accuracy per exam step",
+    "exam compare results/base results/tuned    did fine-tuning change the score?",
+    "exam report results/* --out report.html    the comparison as an HTML page",
+    "exam verify report.html                    recompute the page from its results",
+    "exam inspect medalpaca_pocket              statistics of an exam",
+    "exam import exam_dir --out exam.jsonl      convert an exam to JSONL",
     "exam ask BASE RUN --tasks medalpaca_usmle --exam exam.jsonl --out results",
     "exam stress BASE RUN --exam exam.jsonl --out stress",
-    "exam compare --help                        more of one command",
+    "exam compare --help                        help for one command",
 )
-RESULT = "a results_*.json of lm_eval, or a directory with exactly one run"
-EXAM = "an exam file or directory, or a bundled name"
-MODEL = "a model directory or hub id"
-
-
-def parser() -> Command:
-    """All of `exam`: nothing is imported for it that is not needed to print its help."""
-    main = Command("exam", "Show, compare, report and verify exam results; look into exams.", EXAMPLES)
-    main.add_common("medalpaca-evalharness")
-    commands = main.add_subparsers(dest="command", metavar="COMMAND")
-    task_help = "which exam, when the runs asked several, or which step of it"
-    show = add_command(
-        commands,
-        "show",
-        "one result per step: score, interval, chance, unanswered items",
-        ("exam show results/tuned", "exam show results/tuned --task medalpaca_usmle_step3 --json"),
-    )
-    show.add_argument("result", metavar="RESULT", type=Path, help=RESULT)
-    compare = add_command(
-        commands,
-        "compare",
-        "base against tuned, with exact statistics and a verdict",
-        (
-            "exam compare results/base results/tuned",
-            "exam compare results/base results/tuned --items    every fixed and broken item",
-            "exam compare results/base results/tuned --meadow meadow --exam exam.jsonl",
-        ),
-        "Exit code 0 whatever the verdict; 1 if the two cannot be compared.",
-    )
-    compare.add_argument("base", metavar="BASE", type=Path, help=RESULT)
-    compare.add_argument("tuned", metavar="TUNED", type=Path, help="the same for the tuned model")
-    compare.add_argument("--items", action="store_true", help="print every fixed and broken item")
-    report = add_command(
-        commands,
-        "report",
-        "one model, or several against the first, as one HTML page, and JSON",
-        (
-            "exam report results/base results/tuned --out report.html",
-            "exam report results/base results/a results/b --out family.html --stress stress",
-        ),
-    )
-    report.add_argument("results", metavar="RESULT", type=Path, nargs="+", help=f"{RESULT}; the base first")
-    report.add_argument(
-        "--out", metavar="FILE", type=Path, required=True, help="the .html file; .json goes beside it"
-    )
-    verify = add_command(
-        commands,
-        "verify",
-        "compute a report again from its samples, check every hash",
-        (
-            "exam verify report.html",
-            "exam verify report.html moved/base moved/tuned --weights",
-        ),
-        "Exit code 1 if anything does not match.",
-    )
-    verify.add_argument("report", metavar="REPORT", type=Path, help="the .html or .json of `exam report`")
-    verify.add_argument(
-        "results",
-        metavar="RESULT",
-        type=Path,
-        nargs="*",
-        help="where the results are now, if they moved: all of them, in the report's order",
-    )
-    verify.add_argument("--weights", action="store_true", help="hash base and adapter again too")
-    for command in (show, compare, report):
-        command.add_argument("--task", metavar="TASK", help=task_help)
-    for command in (report, verify):
-        command.add_argument(
-            "--stress",
-            type=Path,
-            nargs="+",
-            default=(),
-            metavar="STRESS",
-            help="results of `exam stress` on these models: stress.json, or the directory that holds it",
-        )
-    for command in (compare, report, verify):
-        command.add_argument(
-            "--meadow", metavar="ROWS", type=Path, help="the training data: rows or a Meadow directory"
-        )
-        command.add_argument(
-            "--exam",
-            metavar="EXAM",
-            type=CompletedArgument(_exams),
-            help="where the exam is, if not where lm_eval was told",
-        )
-    inspect = add_command(
-        commands,
-        "inspect",
-        "what an exam holds and what of it can be scored",
-        ("exam inspect medalpaca_pocket", "exam inspect exam_dir --images keep --json"),
-    )
-    convert = add_command(
-        commands,
-        "import",
-        "an exam in any layout as one JSONL file, with rejects listed",
-        ("exam import exam_dir --out exam.jsonl",),
-    )
-    for command in (inspect, convert):
-        command.add_argument("exam", metavar="EXAM", type=CompletedArgument(_exams), help=EXAM)
-    inspect.add_argument(
-        "--overlap",
-        metavar="EXAM",
-        type=CompletedArgument(_exams),
-        help="another exam: which questions stand in it too",
-    )
-    convert.add_argument(
-        "--out", metavar="FILE", type=Path, required=True, help="the .jsonl file; rejects go beside it"
-    )
-    ask = add_command(
-        commands,
-        "ask",
-        "base and tuned asked an exam in one pass, as lm_eval would twice",
-        (
-            "exam ask models/base runs/mine --tasks medalpaca_usmle \\\n      --exam exam.jsonl --out results",
-            "exam compare results/base results/tuned    then",
-        ),
-    )
-    ask.add_argument("base", metavar="BASE", type=CompletedArgument(), help=MODEL)
-    ask.add_argument(
-        "adapter",
-        metavar="ADAPTER",
-        type=CompletedArgument(),
-        help="an adapter of it, such as a run directory",
-    )
-    ask.add_argument(
-        "--tasks",
-        metavar="TASK,...",
-        type=CompletedArgument(_tasks),
-        required=True,
-        help="tasks of this package, separated by commas",
-    )
-    ask.add_argument(
-        "--out",
-        metavar="DIR",
-        type=Path,
-        required=True,
-        help="gets base/ and tuned/ with a result of lm_eval each",
-    )
-    ask.add_argument(
-        "--exam",
-        metavar="EXAM",
-        type=CompletedArgument(_exams),
-        help="where the exam is, if not where lm_eval looks for it",
-    )
-    stress = add_command(
-        commands,
-        "stress",
-        "an exam in other orders, without its key, its question, its options: what holds",
-        (
-            "exam stress models/base runs/mine --exam exam.jsonl --out stress",
-            "exam stress runs/mine --exam exam.jsonl --out stress    one model alone",
-            "exam report results/* --out report.html --stress stress",
-        ),
-    )
-    stress.add_argument(
-        "base", metavar="BASE", type=CompletedArgument(), help=f"{MODEL}; or an adapter, which names its base"
-    )
-    stress.add_argument(
-        "tuned",
-        metavar="TUNED",
-        type=CompletedArgument(),
-        nargs="?",
-        help="an adapter of BASE, or another model",
-    )
-    stress.add_argument(
-        "--exam", metavar="EXAM", type=CompletedArgument(_exams), help=f"{EXAM} (or MEDALPACA_EXAM)"
-    )
-    stress.add_argument(
-        "--out",
-        metavar="DIR",
-        type=Path,
-        required=True,
-        help="gets stress.json; run again to go on after a stop",
-    )
-    stress.add_argument(
-        "--scoring",
-        choices=("letter", "text"),
-        help="how options are scored (default: letter, or text for medalpaca_pocket)",
-    )
-    for command in (inspect, convert, stress):
-        command.add_argument(
-            "--images", choices=("exclude", "keep"), default="exclude", help="items that need a picture"
-        )
-    for command in (ask, stress):
-        command.add_argument(
-            "--model_args", default="", metavar="KEY=VALUE,...", help="as lm_eval's, for both sides"
-        )
-        command.add_argument("--device", metavar="DEVICE", help="cuda where there is a GPU, else cpu")
-    ask.add_argument("--batch_size", metavar="N", default="1", help="of what is generated (default: 1)")
-    ask.add_argument("--limit", metavar="N", type=float, help="only so many items per task, for a test")
-    ask.add_argument("--apply_chat_template", action="store_true", help="as lm_eval's")
-    stress.add_argument("--limit", metavar="N", type=int, help="only the first so many items, for a test")
-    for command in (show, compare, report, verify, inspect, convert, stress):
-        command.add_json()
-    return main
 
 
 def _exams() -> tuple[str, ...]:
@@ -236,115 +50,204 @@ def _tasks() -> list[str]:
     return [*GROUPS, *TASKS]
 
 
+# A type that completes file names and, in a shell, the names of the bundled exams.
+EXAMS = CompletedArgument(_exams)
+
+# Help texts of arguments that several commands have.
+RESULT = "an lm_eval result with --log_samples: the results_*.json, or a directory that holds one run"
+EXAM = "an exam file or directory, or the name of a bundled exam"
+EXAM_OF_RESULT = f"{EXAM} (default: the path in the results, else MEDALPACA_EXAM)"
+MODEL = "a model directory or a Hugging Face hub id"
+TASK = "task to read, if the results hold several exams; or one step, such as medalpaca_usmle_step1"
+STRESS = "results of `exam stress` for the same models: stress.json or its directory"
+MEADOW = (
+    "the training data, a Meadow directory or a file of rows: also measure contamination, "
+    "with the score on clean items"
+)
+
+
+def parser() -> Command:
+    """Return the parser of `exam` with all its commands."""
+    description = "Evaluate models on medical exams, compare and report the results, and inspect exams."
+    main = Command("exam", description, EXAMPLES)
+    main.add_common("medalpaca-evalharness")
+    main.set_defaults(run=None)
+    commands = main.add_subparsers(dest="command", metavar="COMMAND")
+    results = (_add_show, _add_compare, _add_report, _add_verify)
+    for add in (*results, _add_inspect, _add_import, _add_ask, _add_stress):
+        add(commands)
+    return main
+
+
 def entry() -> None:
-    """The console script."""
+    """Run the console script `exam`."""
     run(main)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code 0 when done, whatever the verdict; 1 when a comparison is refused, 2 on bad input."""
+    """Run one command and return 0, whatever a comparison finds. Raises CheckFailed (1) and UserError (2)."""
     arguments = parser().parse_args(argv)
-    match arguments.command:
-        case "show":
-            _show(arguments)
-        case "compare":
-            _compare(arguments)
-        case "report":
-            _report(arguments)
-        case "verify":
-            _verify(arguments)
-        case "inspect":
-            _inspect(arguments)
-        case "import":
-            _import(arguments)
-        case "ask":
-            _ask(arguments)
-        case "stress":
-            _stress(arguments)
-        case _:
-            raise UserError(
-                "exam: say what to do: `exam show RESULT`, `exam compare BASE TUNED`, "
-                "`exam report RESULTS --out report.html`, `exam verify report.html`, `exam inspect EXAM`, "
-                "`exam import EXAM --out exam.jsonl`, `exam ask BASE ADAPTER --tasks TASK --out results` or "
-                "`exam stress BASE TUNED --exam EXAM --out DIR`"
-            )
+    if arguments.run is None:
+        raise UserError(
+            "exam: no command given; choose one of show, compare, report, verify, inspect, import, ask, stress "
+            "(see `exam --help`)"
+        )
+    arguments.run(arguments)
     return 0
+
+
+def _add_show(commands: Commands[Command]) -> None:
+    command = add_command(
+        commands,
+        "show",
+        "print the accuracy of one result per exam step",
+        ("exam show results/tuned", "exam show results/tuned --task medalpaca_usmle_step3 --json"),
+        "Columns: 95 % Wilson interval, accuracy of guessing (chance), and the number of items without an answer.",
+    )
+    _add(command, "result RESULT", RESULT, Path)
+    _add(command, "--task TASK", TASK)
+    command.add_json()
+    command.set_defaults(run=_show)
 
 
 def _show(arguments: argparse.Namespace) -> None:
     from .results import as_json, as_text, read_run, summarize_run
 
-    found = read_run(arguments.result, arguments.task)
-    parts = summarize_run(found)
-    if arguments.json:
-        print_json(as_json(found, parts))
-    else:
-        sys.stdout.write(as_text(found, parts) + "\n")
+    result = read_run(arguments.result, arguments.task)
+    summaries = summarize_run(result)
+    _write(arguments, as_json(result, summaries), as_text(result, summaries))
+
+
+def _add_compare(commands: Commands[Command]) -> None:
+    command = add_command(
+        commands,
+        "compare",
+        "compare the base model with the fine-tuned model, item by item",
+        (
+            "exam compare results/base results/tuned",
+            "exam compare results/base results/tuned --items    also list each changed item",
+            "exam compare results/base results/tuned --meadow meadow --exam exam.jsonl",
+        ),
+        "Prints accuracies with 95 % intervals, the exact McNemar test, and a verdict on statistical significance. "
+        "The exit code is 0 for every verdict, and 1 if the two results are not comparable.",
+    )
+    _add(command, "base BASE", f"result of the base model: {RESULT}", Path)
+    _add(command, "tuned TUNED", "result of the fine-tuned model, in the same form", Path)
+    changed = "also list each item that only one of the two models answers correctly"
+    command.add_argument("--items", action="store_true", help=changed)
+    _add(command, "--task TASK", TASK)
+    _add(command, "--meadow ROWS", MEADOW, Path)
+    _add(command, "--exam EXAM", EXAM_OF_RESULT, EXAMS)
+    command.add_json()
+    command.set_defaults(run=_compare)
 
 
 def _compare(arguments: argparse.Namespace) -> None:
+    from . import contamination_split
+    from .compare_table import print_comparison
     from .comparison import as_json, compare
     from .results import read_run
 
     comparison = compare(read_run(arguments.base, arguments.task), read_run(arguments.tuned, arguments.task))
     found = None
     if arguments.meadow:
-        from .contamination_split import measure_contamination
-
-        found = measure_contamination(comparison, arguments.meadow, arguments.exam)
+        found = contamination_split.measure_contamination(comparison, arguments.meadow, arguments.exam)
     if arguments.json:
-        from .contamination_split import as_json as clean_json
-
-        print_json(as_json(comparison) | ({"contamination": clean_json(found)} if found else {}))
+        print_json(
+            as_json(comparison) | ({"contamination": contamination_split.as_json(found)} if found else {})
+        )
     else:
-        from .compare_table import print_comparison
-
         print_comparison(comparison, contamination=found, items=arguments.items)
+
+
+def _add_report(commands: Commands[Command]) -> None:
+    command = add_command(
+        commands,
+        "report",
+        "write an HTML report, and the same data as JSON",
+        (
+            "exam report results/base results/tuned --out report.html",
+            "exam report results/base results/a results/b --out family.html --stress stress",
+        ),
+        "One result: a description of that model. Several results: each one is compared with the first.",
+    )
+    _add(command, "results RESULT", f"the base model first; each is {RESULT}", Path, nargs="+")
+    _add(
+        command,
+        "--out FILE",
+        "the .html file to write; a .json file is written beside it",
+        Path,
+        required=True,
+    )
+    _add(command, "--task TASK", TASK)
+    _add(command, "--stress STRESS", STRESS, Path, nargs="+", default=())
+    _add(command, "--meadow ROWS", MEADOW, Path)
+    _add(command, "--exam EXAM", EXAM_OF_RESULT, EXAMS)
+    command.add_json()
+    command.set_defaults(run=_report)
 
 
 def _report(arguments: argparse.Namespace) -> None:
     from .report.write import write_report
 
-    written = write_report(
-        arguments.results,
-        arguments.out,
-        task=arguments.task,
-        meadow=arguments.meadow,
-        exam=arguments.exam,
-        stress=arguments.stress,
+    options = {name: getattr(arguments, name) for name in ("task", "meadow", "exam", "stress")}
+    files = [str(file) for file in write_report(arguments.results, arguments.out, **options)]
+    _write(arguments, {"files": files}, "\n".join(files))
+
+
+def _add_verify(commands: Commands[Command]) -> None:
+    command = add_command(
+        commands,
+        "verify",
+        "recompute a report from its results and compare every figure and hash",
+        ("exam verify report.html", "exam verify report.html moved/base moved/tuned --weights"),
+        "The exit code is 1 if anything differs.",
     )
-    if arguments.json:
-        print_json({"files": [str(file) for file in written]})
-    else:
-        sys.stdout.write("".join(f"{file}\n" for file in written))
+    _add(command, "report REPORT", "the .html or .json file that `exam report` wrote", Path)
+    moved = "all results, in the order of the report, if they were moved (default: as named in the report)"
+    _add(command, "results RESULT", moved, Path, nargs="*")
+    weights = "also recompute the SHA-256 of base model and adapter (half a minute for a large model)"
+    command.add_argument("--weights", action="store_true", help=weights)
+    _add(command, "--stress STRESS", STRESS, Path, nargs="+", default=())
+    _add(command, "--meadow ROWS", MEADOW, Path)
+    _add(command, "--exam EXAM", EXAM_OF_RESULT, EXAMS)
+    command.add_json()
+    command.set_defaults(run=_verify)
 
 
 def _verify(arguments: argparse.Namespace) -> None:
     from .report.verify import Locations, verify
 
-    found = verify(
-        arguments.report,
-        Locations(
-            results=arguments.results,
-            stress=arguments.stress,
-            meadow=arguments.meadow,
-            exam=arguments.exam,
-            weights=arguments.weights,
-        ),
-    )
+    names = ("results", "stress", "meadow", "exam", "weights")
+    checks = verify(arguments.report, Locations(**{name: getattr(arguments, name) for name in names}))
     if arguments.json:
-        print_json({"report": str(arguments.report), "matches": not found.problems, **asdict(found)})
+        print_json({"report": str(arguments.report), "matches": not checks.problems, **asdict(checks)})
     else:
-        sys.stdout.write("".join(f"does not match: {problem}\n" for problem in found.problems))
-    if found.problems:
-        things = "1 thing does" if len(found.problems) == 1 else f"{len(found.problems)} things do"
-        raise CheckFailed(f"{arguments.report}: {things} not match")
+        sys.stdout.write("".join(f"does not match: {problem}\n" for problem in checks.problems))
+    if checks.problems:
+        n = len(checks.problems)
+        raise CheckFailed(f"{arguments.report}: {n} mismatch{'' if n == 1 else 'es'}")
     if arguments.json:
         return
-    sys.stdout.write("".join(f"checked: {line}\n" for line in found.checked))
-    sys.stdout.write("".join(f"not checked: {line}\n" for line in found.unchecked))
-    all_of_it = "what was checked" if found.unchecked else "all of it"
-    sys.stdout.write(f"{arguments.report}: {all_of_it} matches\n")
+    sys.stdout.write("".join(f"checked: {line}\n" for line in checks.checked))
+    sys.stdout.write("".join(f"not checked: {line}\n" for line in checks.unchecked))
+    left = f", {len(checks.unchecked)} not checked" if checks.unchecked else ""
+    sys.stdout.write(f"{arguments.report}: verified, no mismatch{left}\n")
+
+
+def _add_inspect(commands: Commands[Command]) -> None:
+    command = add_command(
+        commands,
+        "inspect",
+        "print statistics of an exam: items, exclusions with reasons, answer key, suspicious items",
+        ("exam inspect medalpaca_pocket", "exam inspect exam_dir --images keep --json"),
+        "Needs no model, and prints no text of an item.",
+    )
+    _add(command, "exam EXAM", EXAM, EXAMS)
+    _add(command, "--overlap EXAM", "another exam: also list the questions of EXAM that it contains", EXAMS)
+    _add_images(command)
+    command.add_json()
+    command.set_defaults(run=_inspect)
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
@@ -353,21 +256,62 @@ def _inspect(arguments: argparse.Namespace) -> None:
     from .inspect import inspect_exam, inspection_as_text
 
     other = load_exam(arguments.overlap, images="keep") if arguments.overlap else None
-    report = inspect_exam(load_exam(arguments.exam, images=arguments.images), other)
-    if arguments.json:
-        print_json(report)
-    else:
-        sys.stdout.write(wrapped(inspection_as_text(report), hang=10) + "\n")
+    inspection = inspect_exam(load_exam(arguments.exam, images=arguments.images), other)
+    _write(arguments, inspection, wrapped(inspection_as_text(inspection), hang=10))
+
+
+def _add_import(commands: Commands[Command]) -> None:
+    command = add_command(
+        commands,
+        "import",
+        "convert an exam in any known layout to one JSONL file",
+        ("exam import exam_dir --out exam.jsonl",),
+        "The converted exam has the same SHA-256. Items that cannot be scored are listed in a second file, "
+        "NAME.rejects.jsonl, with reasons.",
+    )
+    _add(command, "exam EXAM", EXAM, EXAMS)
+    _add(command, "--out FILE", "the .jsonl file to write; it must not exist", Path, required=True)
+    _add_images(command)
+    command.add_json()
+    command.set_defaults(run=_import)
 
 
 def _import(arguments: argparse.Namespace) -> None:
     from .inspect import import_as_json, import_as_text, import_exam
 
-    found = import_exam(arguments.exam, arguments.out, images=arguments.images)
-    if arguments.json:
-        print_json(import_as_json(found))
-    else:
-        sys.stdout.write(wrapped(import_as_text(found), hang=10) + "\n")
+    result = import_exam(arguments.exam, arguments.out, images=arguments.images)
+    _write(arguments, import_as_json(result), wrapped(import_as_text(result), hang=10))
+
+
+def _add_ask(commands: Commands[Command]) -> None:
+    command = add_command(
+        commands,
+        "ask",
+        "evaluate the base model and its adapter on an exam in one pass",
+        (
+            "exam ask models/base runs/mine --tasks medalpaca_usmle \\\n      --exam exam.jsonl --out results",
+            "exam compare results/base results/tuned    next step",
+        ),
+        "Writes the same results as two lm_eval runs.",
+    )
+    _add(command, "base BASE", MODEL, CompletedArgument())
+    _add(command, "adapter ADAPTER", "a LoRA adapter of BASE, such as a run of `train`", CompletedArgument())
+    _add(
+        command,
+        "--tasks TASK,...",
+        "tasks or groups, separated by commas",
+        CompletedArgument(_tasks),
+        required=True,
+    )
+    _add(command, "--out DIR", "directory for the two results, DIR/base and DIR/tuned", Path, required=True)
+    default = "(default: MEDALPACA_EXAM, else the hub dataset of the task)"
+    _add(command, "--exam EXAM", f"{EXAM} {default}", EXAMS)
+    _add_model_options(command)
+    _add(command, "--batch_size N", "batch size for generated answers (default: 1)", default="1")
+    _add(command, "--limit N", "evaluate only the first N items of each task, for a test", float)
+    template = "apply the tokenizer's chat template, as in lm_eval"
+    command.add_argument("--apply_chat_template", action="store_true", help=template)
+    command.set_defaults(run=_ask)
 
 
 def _ask(arguments: argparse.Namespace) -> None:
@@ -375,19 +319,49 @@ def _ask(arguments: argparse.Namespace) -> None:
 
     from .model.both_sides import evaluate_both
 
-    places = evaluate_both(
+    names = ("device", "batch_size", "limit", "apply_chat_template")
+    directories = evaluate_both(
         arguments.base,
         arguments.adapter,
         arguments.tasks.split(","),
         arguments.out,
         model_args=simple_parse_args_string(arguments.model_args),
-        device=arguments.device,
-        batch_size=arguments.batch_size,
         metadata={"exam": arguments.exam} if arguments.exam else {},
-        limit=arguments.limit,
-        apply_chat_template=arguments.apply_chat_template,
+        **{name: getattr(arguments, name) for name in names},
     )
-    sys.stdout.write("".join(f"{place}\n" for place in places))
+    sys.stdout.write("".join(f"{directory}\n" for directory in directories))
+
+
+def _add_stress(commands: Commands[Command]) -> None:
+    command = add_command(
+        commands,
+        "stress",
+        "measure robustness: re-score each item with permuted options, without the correct option, "
+        "without the question, and without the options",
+        (
+            "exam stress models/base runs/mine --exam exam.jsonl --out stress",
+            "exam stress runs/mine --exam exam.jsonl --out stress    one model alone",
+            "exam report results/* --out report.html --stress stress",
+        ),
+        "If it is interrupted, run the same command again: it continues where it stopped.",
+    )
+    _add(
+        command,
+        "base BASE",
+        f"{MODEL}, or an adapter, which is loaded with its base model",
+        CompletedArgument(),
+    )
+    tuned = "an adapter of BASE, or another model, to compare with BASE (default: measure BASE only)"
+    _add(command, "tuned TUNED", tuned, CompletedArgument(), nargs="?")
+    _add(command, "--exam EXAM", f"{EXAM} (default: MEDALPACA_EXAM)", EXAMS)
+    _add(command, "--out DIR", "directory for the result, DIR/stress.json", Path, required=True)
+    scoring = "score the letter or the text of each option (default: letter; text for medalpaca_pocket)"
+    command.add_argument("--scoring", choices=("letter", "text"), help=scoring)
+    _add_images(command)
+    _add_model_options(command)
+    _add(command, "--limit N", "measure only the first N items, for a test", int)
+    command.add_json()
+    command.set_defaults(run=_stress)
 
 
 def _stress(arguments: argparse.Namespace) -> None:
@@ -398,22 +372,39 @@ def _stress(arguments: argparse.Namespace) -> None:
     from .stress.run import StressConfig, StressProgress, run_stress
     from .stress.table import print_figures
 
-    config = StressConfig(
-        base=arguments.base,
-        tuned=arguments.tuned,
-        exam=arguments.exam,
-        out=arguments.out,
-        scoring=arguments.scoring,
-        images=arguments.images,
-        model_args=simple_parse_args_string(arguments.model_args),
-        device=arguments.device,
-        limit=arguments.limit,
-    )
-    with StressProgress(screen(stderr=True)) as watched:
-        made = run_stress(config, watched.update)
-    found = stress_figures(made)
+    names = ("base", "tuned", "exam", "out", "scoring", "images", "device", "limit")
+    options = {name: getattr(arguments, name) for name in names}
+    config = StressConfig(**options, model_args=simple_parse_args_string(arguments.model_args))
+    with StressProgress(screen(stderr=True)) as progress:
+        result = run_stress(config, progress.update)
+    figures = stress_figures(result)
     if arguments.json:
-        print_json(found.as_json())
+        print_json(figures.as_json())
     else:
-        print_figures(made, found)
+        print_figures(result, figures)
         sys.stdout.write(f"{arguments.out / FILE_NAME}\n")
+
+
+def _add(command: Command, name: str, help: str, type: Callable[[str], Any] = str, **settings: Any) -> None:
+    """Add one argument; `name` is "argument METAVAR" or "--option METAVAR"."""
+    argument, metavar = name.split()
+    command.add_argument(argument, metavar=metavar, help=help, type=type, **settings)
+
+
+def _add_images(command: Command) -> None:
+    choice = "exclude or keep items that need an image (default: exclude)"
+    command.add_argument("--images", choices=("exclude", "keep"), default="exclude", help=choice)
+
+
+def _add_model_options(command: Command) -> None:
+    model_args = "model arguments of lm_eval, such as dtype=float16, for both models"
+    _add(command, "--model_args KEY=VALUE,...", model_args, default="")
+    _add(command, "--device DEVICE", "cuda or cpu (default: cuda if there is a GPU)")
+
+
+def _write(arguments: argparse.Namespace, value: Any, text: str) -> None:
+    """Print `value` as JSON with `--json`, else `text`."""
+    if arguments.json:
+        print_json(value)
+    else:
+        sys.stdout.write(text + "\n")

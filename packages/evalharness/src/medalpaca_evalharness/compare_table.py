@@ -1,4 +1,4 @@
-"""The comparison as a table for the terminal."""
+"""Table of a comparison for the terminal."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .comparison import Comparison, Flip, Row
 from .contamination_split import Contamination
 from .statistics import Interval
 
-# Headings and cells are broken by hand so that all of it fits 80 columns.
+# Headings and cells have fixed line breaks so that the table fits 80 columns.
 COLUMNS = (
     "n", "base\n95 %", "tuned\n95 %", "both right\nboth wrong", "fixed\nbroken", "points\n95 %", "p\nHolm", "chance",
 )  # fmt: skip
 CAPTION = (
-    "Accuracy in % with Wilson interval, points with paired bootstrap interval (95 %);\n"
-    "p: exact McNemar, two-sided; under a step's, adjusted for the steps (Holm)."
+    "Accuracy in % with Wilson interval, difference in points with paired bootstrap\n"
+    "interval (95 %); p: exact McNemar test, two-sided; Holm: p adjusted for all steps."
 )
 
 
@@ -33,9 +33,9 @@ def print_comparison(
     contamination: Contamination | None = None,
     items: bool = False,
 ) -> None:
-    """Print the comparison: the two sides, one row per step and one for all, the verdict, and the notes.
+    """Print the two models, one row per step and one for all items, the verdict, and the notes.
 
-    With `contamination`, full and clean score; with `items`, every fixed and every broken item too.
+    `contamination` adds the scores on clean and covered items; `items` adds a list of the changed items.
     """
     console = console or screen(markup=True)
     base, tuned = comparison.base, comparison.tuned
@@ -44,7 +44,8 @@ def print_comparison(
     console.print(
         f"{base.task} by {base.metric}, exam {base.exam} {base.exam_sha256[:12]}, prompt {base.prompt_id}",
         highlight=False,
-        markup=False,  # an exam's name may hold what rich takes for markup
+        # The name of an exam may look like rich markup.
+        markup=False,
         soft_wrap=True,
     )
     console.print(
@@ -73,19 +74,24 @@ def _print_flips(console: Console, label: str, flips: list[Flip]) -> None:
         )
 
 
-def _print_contamination(console: Console, found: Contamination) -> None:
+def _print_contamination(console: Console, contamination: Contamination) -> None:
     console.print(
-        f"\n{len(found.covered)} of {found.full.n} items have half or more of their question's word 13-grams in one of "
-        f"{found.rows_read} rows of {found.rows.name}:",
+        f"\n{len(contamination.covered)} of {contamination.full.n} items are covered: one of the "
+        f"{contamination.rows_read} rows of {contamination.rows.name} contains half or more of the "
+        "question's word 13-grams:",
         highlight=False,
         markup=False,
     )
-    labelled = (("Full", found.full), ("Clean", found.clean), ("Covered", found.touched))
+    labelled = (
+        ("Full", contamination.full),
+        ("Clean", contamination.clean),
+        ("Covered", contamination.touched),
+    )
     console.print(_make_table([replace(row, label=label) for label, row in labelled if row]))
 
 
 def _make_table(rows: Iterable[Row | None]) -> Table:
-    """None is a line between rows."""
+    """Return a table; None in `rows` becomes a line between rows."""
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=0,

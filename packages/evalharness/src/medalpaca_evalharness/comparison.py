@@ -1,17 +1,15 @@
-"""Base against tuned, item by item: whether two runs may be compared, the counts, and the verdict.
-
-The items on which tuning changed right to wrong or wrong to right, with both answers.
-"""
+"""Paired comparison of two runs on one exam: counts, significance tests, and a verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from medalpaca_data.core.errors import CheckFailed
 
-from .results import Run
+from .results import Run, read_run
 from .samples import Answer
 from .statistics import (
     Interval,
@@ -26,7 +24,10 @@ from .statistics import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flip:
-    """One item that both sides answered, one of them rightly. Letters, with the text where texts were compared."""
+    """One item that only one of the two models answers correctly.
+
+    `key`, `base` and `tuned` are option letters, followed by the text where texts were scored.
+    """
 
     item_id: str
     step: int | None
@@ -36,12 +37,12 @@ class Flip:
 
     @property
     def fixed(self) -> bool:
-        """Wrong before, right after."""
+        """True if the base model is wrong and the tuned model is right."""
         return self.tuned == self.key
 
 
 def find_flips(pairs: Iterable[tuple[Answer, Answer]]) -> tuple[Flip, ...]:
-    """All flipped items, in the order of the exam."""
+    """Return the items that only one side answers correctly, in the order of the exam."""
     return tuple(
         Flip(
             item_id=before.item_id,
@@ -56,7 +57,7 @@ def find_flips(pairs: Iterable[tuple[Answer, Answer]]) -> tuple[Flip, ...]:
 
 
 def describe_option(answer: Answer, index: int | None) -> str:
-    """An option as it was compared: its letter, and its text where the task compares texts. Without one, why."""
+    """Return an option's letter, and its text where texts are scored; for no option, the reason."""
     if index is None:
         return describe_choice(answer)
     letter, text = answer.letters[index], answer.choices[index]
@@ -64,14 +65,13 @@ def describe_option(answer: Answer, index: int | None) -> str:
 
 
 def describe_choice(answer: Answer) -> str:
-    """The letter that was answered, or why there is none of this item's."""
+    """Return the chosen letter, or the reason why there is none."""
     if answer.chosen is not None:
         return answer.letters[answer.chosen]
     return "no option's letter" if answer.outcome == "wrong" else answer.outcome
 
 
 def flip_json(flip: Flip) -> dict[str, Any]:
-    """For programs."""
     return {
         "item": flip.item_id,
         "step": flip.step,
@@ -84,22 +84,28 @@ def flip_json(flip: Flip) -> dict[str, Any]:
 Verdict = Literal["better", "worse", "no difference detectable at this n"]
 
 ALPHA = 0.05
-LIMITED_NOTE = "only part of the exam was asked (--limit or --samples)"
-MAX_LISTED = 5  # item ids named in a refusal
+LIMITED_NOTE = "only part of the exam was evaluated (--limit or --samples)"
+# Number of item ids that an error lists.
+MAX_LISTED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One step, or all items. The four counts sum to `n`."""
+    """Paired counts of one step, or of all items. The four counts sum to `n`.
+
+    `fixed`: wrong in the base run, right in the tuned run. `broken`: the reverse. `chance`: the accuracy of
+    guessing, the mean of 1/k. `interval`: 95 % paired bootstrap interval of the difference, resampled within steps.
+    `p_holm`: p-value adjusted for the number of steps, or of models.
+    """
 
     label: str
     both_right: int
-    fixed: int  # wrong before, right after
-    broken: int  # right before, wrong after
+    fixed: int
+    broken: int
     both_wrong: int
-    chance: float  # mean of 1/k over the items: what guessing gets
-    interval: Interval  # of the difference: paired bootstrap, within steps
-    p_holm: float | None = None  # p adjusted for what else was looked at: steps, or other models
+    chance: float
+    interval: Interval
+    p_holm: float | None = None
 
     @property
     def n(self) -> int:
@@ -123,7 +129,7 @@ class Row:
 
     @property
     def difference(self) -> float:
-        """Tuned minus base, as a share of 1."""
+        """Accuracy of tuned minus base, as a share of 1."""
         return (self.fixed - self.broken) / self.n
 
     @property
@@ -132,7 +138,7 @@ class Row:
 
     @property
     def verdict(self) -> Verdict:
-        """Of a step, by the adjusted p-value."""
+        """Verdict at 5 % significance, by the adjusted p-value where there is one."""
         if (self.p if self.p_holm is None else self.p_holm) >= ALPHA:
             return "no difference detectable at this n"
         return "better" if self.fixed > self.broken else "worse"
@@ -140,9 +146,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two runs on the same exam. `steps` is empty when the exam has none, or only one.
+    """Comparison of two runs on the same exam.
 
-    Of a family of comparisons, `name` says which model is meant, and p-values are adjusted for all of them.
+    `steps` is empty if the exam has fewer than two. `name` is the label of the second model. If several models are
+    compared with one base, their p-values are adjusted together.
     """
 
     base: Run
@@ -155,22 +162,23 @@ class Comparison:
 
     @property
     def sentence(self) -> str:
-        """The verdict, with the numbers it rests on."""
+        """The verdict as one sentence, with its figures."""
         row = self.pooled
         adjusted = "" if row.p_holm is None else f" (adjusted by Holm {_format_p(row.p_holm)})"
         counts = (
-            f"{_format_points(row.difference)} points (95 % interval {format_interval(row.interval)}) on {_count_items(row.n)}, "
-            f"{row.fixed} fixed and {row.broken} broken, exact McNemar {_format_p(row.p)}{adjusted}"
+            f"{_format_points(row.difference)} points (95 % interval {format_interval(row.interval)}) "
+            f"on {_count_items(row.n)}, {row.fixed} fixed and {row.broken} broken, "
+            f"exact McNemar {_format_p(row.p)}{adjusted}"
         )
         if row.verdict != "no difference detectable at this n":
             return f"{self.name.capitalize()} is {row.verdict} than base: {counts}."
         if not row.fixed + row.broken:
-            alike = f"they have the same {row.both_right} of {_count_items(row.n)} right"
+            alike = f"both answer the same {row.both_right} of {_count_items(row.n)} correctly"
             return f"Between base and {self.name}, {row.verdict}: {alike}."
         smallest = 100 * detectable_difference(row.n, row.fixed + row.broken)
         return (
-            f"Between base and {self.name}, {row.verdict}: {counts}; with this much disagreement the exam shows "
-            f"differences from about {smallest:.1f} points on (80 % power)."
+            f"Between base and {self.name}, {row.verdict}: {counts}; at this number of changed items the exam "
+            f"detects a difference of about {smallest:.1f} points or more (80 % power)."
         )
 
 
@@ -179,20 +187,31 @@ def _format_p(value: float) -> str:
 
 
 def format_interval(interval: Interval) -> str:
-    """An interval of a difference, in points."""
+    """Format an interval of a difference in percentage points."""
     return f"{_format_points(interval.low)} to {_format_points(interval.high)}"
 
 
 def _format_points(share: float) -> str:
-    return f"{round(100 * share, 1) + 0.0:+.1f}"  # never -0.0
+    # Adding 0.0 turns -0.0 into 0.0.
+    return f"{round(100 * share, 1) + 0.0:+.1f}"
 
 
 def _count_items(n: int) -> str:
     return f"{n} item{'' if n == 1 else 's'}"
 
 
-def compare(base: Run, tuned: Run) -> Comparison:
-    """Compare two runs. Raises CheckFailed, saying which, when exam, prompt, items or metric differ."""
+def compare(base: Run | Path | str, tuned: Run | Path | str, task: str | None = None) -> Comparison:
+    """Compare two runs, given as `Run` objects or as paths of lm-eval results.
+
+    `task` selects one exam if the results hold several. Raises CheckFailed if exam, task, prompt, items or texts of
+    the two differ, and UserError if a path is not a result.
+    """
+    return _compare_runs(
+        *(run if isinstance(run, Run) else read_run(Path(run), task) for run in (base, tuned))
+    )
+
+
+def _compare_runs(base: Run, tuned: Run) -> Comparison:
     _check_comparable(base, tuned)
     pairs = [(answer, tuned.answers[item]) for item, answer in base.answers.items()]
     steps = sorted({before.step for before, _ in pairs}, key=lambda step: (step is None, step or 0))
@@ -211,7 +230,7 @@ def compare(base: Run, tuned: Run) -> Comparison:
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """All of it for programs; shares of 1, not percent."""
+    """Return the comparison for `--json`; shares are of 1, not percent."""
     return {
         "task": comparison.base.task,
         "metric": comparison.base.metric,
@@ -236,7 +255,7 @@ def _run_json(run: Run) -> dict[str, Any]:
 
 
 def row_json(row: Row) -> dict[str, Any]:
-    """A row of counts with everything computed from it."""
+    """Return the counts of a row and the figures computed from them."""
     return {
         "label": row.label,
         "n": row.n,
@@ -282,16 +301,18 @@ def _make_row(label: str, strata: Sequence[Sequence[tuple[Answer, Answer]]]) -> 
 def _check_comparable(base: Run, tuned: Run) -> None:
     if base.exam_sha256 != tuned.exam_sha256:
         raise CheckFailed(
-            f"different exams: base was asked {base.exam} ({base.exam_sha256[:12]}), "
-            f"tuned {tuned.exam} ({tuned.exam_sha256[:12]})"
+            f"different exams: base ran exam {base.exam} ({base.exam_sha256[:12]}), "
+            f"tuned {tuned.exam} ({tuned.exam_sha256[:12]}); evaluate both on the same exam"
         )
     if base.task != tuned.task or base.metric != tuned.metric:
         raise CheckFailed(
-            f"different tasks: base ran {base.task} ({base.metric}), tuned {tuned.task} ({tuned.metric})"
+            f"different tasks: base ran {base.task} ({base.metric}), tuned {tuned.task} ({tuned.metric}); "
+            "choose the same task with --task"
         )
     if base.prompt_id != tuned.prompt_id:
         raise CheckFailed(
-            f"different prompts: base was asked with {base.prompt_id}, tuned with {tuned.prompt_id}"
+            f"different prompts: base ran with prompt {base.prompt_id}, tuned with {tuned.prompt_id}; "
+            "evaluate both with the same version of this package"
         )
     if base.answers.keys() != tuned.answers.keys():
         only = [
@@ -303,22 +324,27 @@ def _check_comparable(base: Run, tuned: Run) -> None:
             if ids
         ]
         raise CheckFailed(
-            f"different item sets: {', '.join(only)}; ask both sides the same steps, without --limit"
+            f"different item sets: {', '.join(only)}; evaluate both models on the same steps, without --limit"
         )
-    changed = [item for item, answer in base.answers.items() if answer.asked != tuned.answers[item].asked]
+    changed = [
+        item for item, answer in base.answers.items() if answer.input_hash != tuned.answers[item].input_hash
+    ]
     if changed:
         raise CheckFailed(
-            f"different texts shown for {len(changed)} items ({_list_ids(changed)}): use --apply_chat_template "
-            "on both sides or on neither, with the same tokenizer="
+            f"different texts shown for {len(changed)} items ({_list_ids(changed)}); use --apply_chat_template "
+            "for both models or for neither, with the same tokenizer="
             + (" and the same --gen_kwargs" if base.generated else "")
         )
 
     if tuned.adapter and not _same_base(base, tuned) and _is_hub_id(base.base) and _is_hub_id(tuned.base):
-        raise CheckFailed(f"different bases: base ran {base.base}, the tuned side's adapter on {tuned.base}")
+        raise CheckFailed(
+            f"different bases: base ran {base.base}, the adapter of tuned ran on {tuned.base}; "
+            "evaluate the adapter and its own base model"
+        )
 
 
 def _same_base(base: Run, tuned: Run) -> bool:
-    """By hash where both have one, else by name."""
+    """Compare base models by SHA-256 if both runs have one, else by name."""
     if base.base_sha256 and tuned.base_sha256:
         return base.base_sha256 == tuned.base_sha256
     return (base.base or "").removesuffix("@main") == (tuned.base or "").removesuffix("@main")
@@ -334,27 +360,29 @@ def _list_ids(ids: Iterable[str]) -> str:
 
 
 def _list_notes(base: Run, tuned: Run) -> list[str]:
-    """What a reader should know before believing the verdict."""
+    """Return the notes that limit the verdict."""
     notes = []
     if base.limited or tuned.limited:
         notes.append(LIMITED_NOTE)
     if base.sampled or tuned.sampled:
         notes.append(
-            "answers were drawn at random: another seed gives others, which the test does not know of"
+            "answers were drawn at random; the test does not account for the variation between seeds"
         )
     if base.cached or tuned.cached:
-        notes.append("a run used --use_cache, whose entries name no model: be sure that the two shared none")
+        notes.append(
+            "a run used --use_cache, whose entries do not name the model; make sure that the two runs shared no cache"
+        )
     same_base = _same_base(base, tuned)
     adapters = [(run.adapter_sha256 or run.adapter) for run in (base, tuned)]
     if same_base and base.base and adapters[0] == adapters[1]:
-        notes.append("both runs examined the same weights")
+        notes.append("both runs evaluated the same weights")
     elif tuned.adapter and not same_base:
-        notes.append("the tuned side's base is not the base side's model")
+        notes.append("the base model of the tuned run is not the model of the base run")
     if base.setup and tuned.setup and (differing := _describe_differences(base.setup, tuned.setup)):
-        notes.append(f"the sides were run differently (base / tuned): {differing}")
+        notes.append(f"the two runs have different settings (base / tuned): {differing}")
     return notes
 
 
 def _describe_differences(base: Mapping[str, str], tuned: Mapping[str, str]) -> str:
     keys = [key for key in sorted(base.keys() | tuned.keys()) if base.get(key) != tuned.get(key)]
-    return ", ".join(f"{key} {base.get(key, 'not given')} / {tuned.get(key, 'not given')}" for key in keys)
+    return ", ".join(f"{key} {base.get(key, 'not set')} / {tuned.get(key, 'not set')}" for key in keys)

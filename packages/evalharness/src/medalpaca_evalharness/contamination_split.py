@@ -1,4 +1,4 @@
-"""Contamination: the score on all items beside the score on items that do not stand in the training data."""
+"""Contamination: the score on all items, on clean items, and on items whose question is in the training data."""
 
 from __future__ import annotations
 
@@ -19,39 +19,46 @@ from .results import Run
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overlap:
-    """What of the items that were asked stands in some training data."""
+    """Items of a run whose question is in the training data.
+
+    `exam` is the path from which the exam was read, or None for a bundled exam. `covered` holds the items with half
+    or more of the question's word 13-grams in one row.
+    """
 
     rows: Path
     rows_sha256: str
     rows_read: int
-    exam: str | None  # where it was read from; None: bundled
-    covered: tuple[ItemCoverage, ...]  # items with half or more of their stem in one row
+    exam: str | None
+    covered: tuple[ItemCoverage, ...]
 
     @property
     def ids(self) -> frozenset[str]:
-        """Of the covered items."""
+        """Ids of the covered items."""
         return frozenset(item.item_id for item in self.covered)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contamination(Overlap):
-    """The same with the comparison on all items, on those that are clean, and on the others."""
+    """Overlap with the comparison on all items, on the clean items, and on the covered items.
+
+    `clean` or `touched` (covered) is None if there are no such items.
+    """
 
     full: Row
-    clean: Row | None  # None when no item is clean
-    touched: Row | None  # None when every item is
+    clean: Row | None
+    touched: Row | None
 
 
 def measure_contamination(comparison: Comparison, rows: Path, exam: str | None = None) -> Contamination:
-    """Hold every item that was asked against the rows of a Meadow directory or a file; `overlap` says how."""
-    found = find_overlap(comparison.base, rows, exam)
-    clean, touched = split_rows(comparison, found.ids)
+    """Split a comparison by overlap with the rows of a Meadow directory or file; see `find_overlap`."""
+    overlap = find_overlap(comparison.base, rows, exam)
+    clean, touched = split_rows(comparison, overlap.ids)
     return Contamination(
-        rows=found.rows,
-        rows_sha256=found.rows_sha256,
-        rows_read=found.rows_read,
-        exam=found.exam,
-        covered=found.covered,
+        rows=overlap.rows,
+        rows_sha256=overlap.rows_sha256,
+        rows_read=overlap.rows_read,
+        exam=overlap.exam,
+        covered=overlap.covered,
         full=comparison.pooled,
         clean=clean,
         touched=touched,
@@ -59,78 +66,78 @@ def measure_contamination(comparison: Comparison, rows: Path, exam: str | None =
 
 
 def find_overlap(run: Run, rows: Path, exam: str | None = None) -> Overlap:
-    """Find the items of `run` that stand in `rows`.
+    """Find the items of `run` whose question is in `rows`.
 
-    The exam is `exam`, else what the run was told. Raises CheckFailed when that is not the exam that the
-    results are of, by SHA-256, and UserError when nothing is there.
+    The exam is read from `exam`, else from the path in the results, else from MEDALPACA_EXAM. Raises CheckFailed if
+    its SHA-256 is not that of the results, and UserError if there is no exam.
     """
-    place, found = find_run_exam(run, exam)
-    known = read_all_rows(rows)
-    everything = coverage(found, (row.text() for row in known))
+    path, exam_items = find_run_exam(run, exam)
+    rows_read = read_all_rows(rows)
+    coverages = coverage(exam_items, (row.text() for row in rows_read))
     return Overlap(
         rows=rows,
         rows_sha256=rows_sha256(rows),
-        rows_read=len(known),
-        exam=place,
-        covered=tuple(item for item in everything if item.coverage >= HALF and item.item_id in run.answers),
+        rows_read=len(rows_read),
+        exam=path,
+        covered=tuple(item for item in coverages if item.coverage >= HALF and item.item_id in run.answers),
     )
 
 
 def split_rows(comparison: Comparison, covered: Container[str]) -> tuple[Row | None, Row | None]:
-    """The comparison on the clean and on the covered items; None where there are none."""
+    """Return the comparison on the clean and on the covered items; None if there are none."""
     base, tuned = comparison.base, comparison.tuned
     clean = {item for item in base.answers if item not in covered}
     return _compare_items(base, tuned, clean), _compare_items(base, tuned, base.answers.keys() - clean)
 
 
 def find_run_exam(run: Run, named: str | None) -> tuple[str | None, Exam]:
-    """The exam with the SHA-256 that the run's samples carry, and where it is (None: bundled)."""
+    """Return the path of the run's exam (None if bundled) and the exam, checked by SHA-256."""
     if named is None and has_bundled_exam(run):
         return None, load_exam(run.exam)
-    place = find_exam(named or run.exam_path)
-    if place is None:
-        raise UserError(f"{run.file}: does not say where its exam {run.exam} lies; name it with --exam PATH")
-    # Whether items with pictures were asked is part of what the hash names.
+    path = find_exam(named or run.exam_path)
+    if path is None:
+        raise UserError(f"{run.file}: holds no path of its exam {run.exam}; pass --exam PATH")
+    # The hash depends on whether items with images were included.
     for images in ("exclude", "keep"):
-        exam = load_exam(Path(place).expanduser(), images=images)
+        exam = load_exam(Path(path).expanduser(), images=images)
         if exam.sha256 == run.exam_sha256:
-            return place, exam
+            return path, exam
     raise CheckFailed(
-        f"{place}: is exam {exam.sha256[:12]}, but the results are of {run.exam} {run.exam_sha256[:12]}; "
-        "name the right one with --exam PATH"
+        f"{path}: exam {exam.sha256[:12]}, but {run.file} was evaluated on {run.exam} {run.exam_sha256[:12]}; "
+        "pass the exam of the results with --exam PATH"
     )
 
 
 def has_bundled_exam(run: Run) -> bool:
-    """Whether the run's exam is one that comes with the package, whose texts anybody may see: by hash."""
+    """Return whether the run's exam is bundled, by SHA-256. The texts of bundled exams are public."""
     return run.exam in BUNDLED and load_exam(run.exam).sha256 == run.exam_sha256
 
 
-def as_json(found: Contamination) -> dict[str, Any]:
-    """Without the places, which differ from machine to machine."""
-    return overlap_json(found) | {
-        "full": row_json(found.full),
-        "clean": row_json(found.clean) if found.clean else None,
-        "touched": row_json(found.touched) if found.touched else None,
+def as_json(contamination: Contamination) -> dict[str, Any]:
+    """Return the contamination for `--json`, without paths, which differ between machines."""
+    return overlap_json(contamination) | {
+        "full": row_json(contamination.full),
+        "clean": row_json(contamination.clean) if contamination.clean else None,
+        "touched": row_json(contamination.touched) if contamination.touched else None,
     }
 
 
-def overlap_json(found: Overlap) -> dict[str, Any]:
-    """What was found, without scores."""
+def overlap_json(overlap: Overlap) -> dict[str, Any]:
+    """Return the covered items for `--json`, without scores."""
     return {
-        "rows_name": found.rows.name,
-        "rows_sha256": found.rows_sha256,
-        "rows": found.rows_read,
+        "rows_name": overlap.rows.name,
+        "rows_sha256": overlap.rows_sha256,
+        "rows": overlap.rows_read,
         "threshold": HALF,
         "covered": [
-            {"item": item.item_id, "step": item.step, "coverage": item.coverage} for item in found.covered
+            {"item": item.item_id, "step": item.step, "coverage": item.coverage} for item in overlap.covered
         ],
     }
 
 
 def _compare_items(base: Run, tuned: Run, ids: Container[str]) -> Row | None:
-    sides = [
+    base, tuned = (
         replace(run, answers={item: answer for item, answer in run.answers.items() if item in ids})
         for run in (base, tuned)
-    ]
-    return compare(*sides).pooled if sides[0].answers else None
+    )
+    return compare(base, tuned).pooled if base.answers else None

@@ -1,7 +1,4 @@
-"""What an exam holds, before anybody is asked: counts, exclusions, chance, balance of the key, and what looks wrong.
-
-`exam import`: an exam in any layout becomes the project's own JSONL, and what cannot be scored is listed.
-"""
+"""Statistics of an exam before it is used (`exam inspect`), and conversion to JSONL (`exam import`)."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from medalpaca_data.exams.contamination import coverage
 from medalpaca_data.exams.exam import BUNDLED, Exam, exclude_unscorable, raw_exam
 from medalpaca_data.exams.item import Item
 
-# An option's letter in the middle of a text, as files have it whose options were not told apart.
+# The letter of an option inside the text of another one, as in files whose options were not separated.
 _OTHER_OPTION = re.compile(
     r"(?:\banswer\s+|\boption\s+|\n\s*\(?)[A-Z]\s*[:.)]\s*\S|\n.*\bquestions?\b", re.IGNORECASE
 )
@@ -31,13 +28,15 @@ _REFERS_TO_IMAGE = re.compile(
     r"|\b(?:following|accompanying)\s+(?:image|figure|photograph|picture|diagram|graph|exhibit))\b",
     re.IGNORECASE,
 )
-LONG_OPTION = 400  # characters: more than an option ever has
+# An option with more characters than this probably contains another text.
+LONG_OPTION = 400
 
 
 def inspect_exam(exam: Exam, other: Exam | None = None) -> dict[str, Any]:
-    """Counts by name. `read` is `scorable` plus all `excluded`; `chance` the mean of 1/k over items.
+    """Return the statistics of an exam by name, for `--json`.
 
-    With `other`, the items of which half or more of the question's word 13-grams stand in one item of it.
+    `read` is `scorable` plus all `excluded`; `chance` is the mean of 1/k over items. With `other`, `overlap` lists the
+    items with half or more of the question's word 13-grams in one item of `other`.
     """
     excluded: dict[str, list[str]] = {}
     for entry in exam.excluded:
@@ -69,7 +68,7 @@ def inspect_exam(exam: Exam, other: Exam | None = None) -> dict[str, Any]:
 
 
 def inspection_as_text(report: dict[str, Any]) -> str:
-    """The report for people, ids of excluded items included, item texts never."""
+    """Return the statistics as text, with ids of excluded items, without any text of an item."""
     lines = [
         f"exam      {report['exam']}",
         f"sha256    {report['sha256']}",
@@ -90,11 +89,11 @@ def inspection_as_text(report: dict[str, Any]) -> str:
         f"          the longest option in {100 * report['key_is_longest']:.1f} %",
     ]
     for name, what in (
-        ("swallowed", "options may hold other options' texts"),
-        ("suspected_images", "scored, but may need a picture"),
+        ("swallowed", "options may contain the texts of other options"),
+        ("suspected_images", "scored, but may need an image"),
     ):
         if ids := report[name]:
-            lines.append(f"look at   {len(ids)} ({what}): {', '.join(ids)}")
+            lines.append(f"suspect   {len(ids)} ({what}): {', '.join(ids)}")
     if (overlap := report["overlap"]) is not None:
         lines.append(f"overlap   {len(overlap['items'])} of {report['scorable']} with {overlap['exam']}")
         lines += [
@@ -106,14 +105,14 @@ def inspection_as_text(report: dict[str, Any]) -> str:
 
 
 def _find_overlap(exam: Exam, other: Exam) -> dict[str, Any]:
-    found = coverage(exam, (item.question for item in other.items))
+    coverages = coverage(exam, (item.question for item in other.items))
     return {
         "exam": other.name,
         "sha256": other.sha256,
         "threshold": HALF,
         "items": [
             {"item": entry.item_id, "coverage": entry.coverage, "in": other.items[entry.text_index].id}
-            for entry in found
+            for entry in coverages
             if entry.text_index is not None and entry.coverage >= HALF
         ],
     }
@@ -128,12 +127,13 @@ def _holds_other_options(item: Item) -> bool:
     return any(_OTHER_OPTION.search(text) or len(text) > LONG_OPTION for text in item.options.values())
 
 
-MAX_LISTED = 20  # ids of one reason in the text
+# Number of ids per reason in the text.
+MAX_LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """The exam as written, and what was left out: (id or place, step or None, reason)."""
+    """The written exam, and the rejected records as (id or location, step or None, reason)."""
 
     exam: Exam
     rejects: tuple[tuple[str, int | None, str], ...]
@@ -142,62 +142,67 @@ class ImportResult:
 
 
 def import_exam(source: str, out: Path, *, images: str = "exclude") -> ImportResult:
-    """Write the scorable items of `source` to `out`, which is the same exam with the same SHA-256.
+    """Write the scorable items of `source` to the JSONL file `out`; the SHA-256 of the exam stays the same.
 
-    Rejects go to a file beside it. Raises UserError when nothing can be scored, or `out` is there already.
+    Rejected records are listed in NAME.rejects.jsonl beside it. Raises UserError if nothing can be scored, or if one
+    of the files exists.
     """
     if out.suffix.lower() != ".jsonl":
-        raise UserError(f"{out}: name a .jsonl file; what cannot be scored is listed beside it")
-    beside = out.with_name(f"{out.stem}.rejects.jsonl")
-    for file in (out, beside):
+        raise UserError(f"--out {out}: the file name must end in .jsonl")
+    rejects_file = out.with_name(f"{out.stem}.rejects.jsonl")
+    for file in (out, rejects_file):
         if file.exists():
-            raise UserError(f"{file}: is there already; choose another --out or remove it first")
+            raise UserError(f"{file}: file exists; choose another --out or remove the file")
     broken: list[tuple[str, str]] = []
     raw = raw_exam(source if source in BUNDLED else Path(source).expanduser(), broken)
     exam = exclude_unscorable(raw, images=images)
     rejects = (
         *((entry.id, entry.step, entry.reason) for entry in exam.excluded),
-        *((place, None, reason) for place, reason in broken),
+        *((location, None, reason) for location, reason in broken),
     )
     write_text(out, _json_lines(_record(item, raw.images) for item in exam.items))
-    write_text(beside, _json_lines({"id": name, "step": step, "reason": why} for name, step, why in rejects))
-    return ImportResult(exam, rejects, out, beside)
+    write_text(
+        rejects_file,
+        _json_lines({"id": name, "step": step, "reason": reason} for name, step, reason in rejects),
+    )
+    return ImportResult(exam, rejects, out, rejects_file)
 
 
-def import_as_json(found: ImportResult) -> dict[str, Any]:
-    """For programs."""
+def import_as_json(result: ImportResult) -> dict[str, Any]:
+    """Return the result of an import for `--json`."""
     return {
-        "out": str(found.out),
-        "items": len(found.exam.items),
-        "sha256": found.exam.sha256,
-        "source_sha256": found.exam.source_sha256,
-        "rejects": [{"id": name, "step": step, "reason": why} for name, step, why in found.rejects],
-        "warnings": list(found.exam.warnings),
+        "out": str(result.out),
+        "items": len(result.exam.items),
+        "sha256": result.exam.sha256,
+        "source_sha256": result.exam.source_sha256,
+        "rejects": [{"id": name, "step": step, "reason": reason} for name, step, reason in result.rejects],
+        "warnings": list(result.exam.warnings),
     }
 
 
-def import_as_text(found: ImportResult) -> str:
-    """For people; no item's text."""
+def import_as_text(result: ImportResult) -> str:
+    """Return the result of an import as text, without any text of an item."""
     lines = [
-        f"written   {found.out}",
-        f"items     {len(found.exam.items)}",
-        f"sha256    {found.exam.sha256}",
-        f"rejected  {len(found.rejects)} (listed in {found.rejects_file})",
+        f"written   {result.out}",
+        f"items     {len(result.exam.items)}",
+        f"sha256    {result.exam.sha256}",
+        f"rejected  {len(result.rejects)} (listed in {result.rejects_file})",
     ]
     reasons: dict[str, list[str]] = {}
-    for name, _, why in found.rejects:
-        reasons.setdefault(why, []).append(name)
-    for why, names in reasons.items():
+    for name, _, reason in result.rejects:
+        reasons.setdefault(reason, []).append(name)
+    for reason, names in reasons.items():
         more = ", ..." if len(names) > MAX_LISTED else ""
-        lines.append(f"  {len(names)} ({why}): {', '.join(names[:MAX_LISTED])}{more}")
-    lines += [f"warning   {warning}" for warning in found.exam.warnings]
+        lines.append(f"  {len(names)} ({reason}): {', '.join(names[:MAX_LISTED])}{more}")
+    lines += [f"warning   {warning}" for warning in result.exam.warnings]
     return "\n".join(lines)
 
 
 def _record(item: Item, images: frozenset[str]) -> dict[str, Any]:
     record: dict[str, Any] = {"id": item.id, "step": item.step, "subject": item.subject}
     record |= {"question": item.question, "options": dict(item.options), "answer": item.answer}
-    if item.id in images:  # kept on request: read back, it needs a picture still
+    # Items with images were kept on request; the mark makes later reads exclude or keep them likewise.
+    if item.id in images:
         record["image"] = item.image or "listed"
     return {name: value for name, value in record.items() if value is not None}
 

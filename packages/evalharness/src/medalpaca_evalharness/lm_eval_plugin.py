@@ -1,22 +1,22 @@
-"""The bootstrap: lets stock lm-evaluation-harness find the tasks of this package by itself.
+"""Bootstrap that registers this package's tasks and model type in an unmodified lm-evaluation-harness.
 
-lm-eval reads no entry points yet (its pull requests 4013 and 4015 add them). Until a release does, one line
-in `medalpaca_evalharness_autoload.pth` calls `install()` whenever Python starts. That puts one finder on
-`sys.meta_path` which wakes up only when lm-eval itself is imported, and then
+lm-eval reads no entry points yet; its pull requests 4013 and 4015 add them. Until a release contains them, the
+file `medalpaca_evalharness_autoload.pth` in site-packages calls `install()` at every start of Python. It adds one
+import hook to `sys.meta_path`, which acts only when lm-eval is imported. The hook then
 
-- adds the directories of the entry points in group "lm_eval.tasks" to what `TaskManager` searches, exactly as
-  pull request 4015 does, and not at all once lm-eval does it itself;
-- registers the entry points in group "lm_eval.models" as names for `--model`, as pull request 4013 does, and
-  not once lm-eval does; nothing of them is imported before it is asked for;
-- has our tasks' exam, model and adapter checked before the model is loaded, and the prompts' lengths before
-  it is asked;
-- lets lm-eval's command line report our own user errors in one line;
-- with `MEDALPACA_SEALED=1`, refuses lm-eval any connection to another machine, and has the model and adapter of
-  every run checked, whatever its tasks; an invalid value of the switch ends lm-eval. The switch is not read before
-  lm-eval is imported, so the start of other programs cannot fail because of it.
+- adds the directories of the entry points in group "lm_eval.tasks" to the search path of `TaskManager`;
+- registers the entry points in group "lm_eval.models" as names for `--model`, without importing them;
+- checks exam, model and adapter of MedAlpaca tasks before the model is loaded, and the lengths of the prompts
+  before inference;
+- makes lm-eval's command line report a `UserError` in one line;
+- with `MEDALPACA_SEALED=1`, blocks connections to other machines, and checks model and adapter of every run,
+  whatever its tasks.
 
-Standard library only, under a millisecond, and nothing else here may break a program: whatever goes wrong is
-logged and lm-eval runs as it would without us. `MEDALPACA_NO_AUTOLOAD=1` switches it off.
+The first two steps are skipped when lm-eval reads the entry points itself. `MEDALPACA_SEALED` is read only when
+lm-eval is imported, so an invalid value ends lm-eval, but no other program.
+
+The module imports the standard library only and takes under a millisecond. Errors of the hook are logged, and
+lm-eval then runs without the extensions. `MEDALPACA_NO_AUTOLOAD=1` disables the hook.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from __future__ import annotations
 import os
 import sys
 
-# Not imported from typing, which would be most of this file's cost at every start of Python.
+# Not imported from typing: that import would take most of the time of this module at every start of Python.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +39,10 @@ COMMAND_LINE = "lm_eval._cli.harness"
 
 
 def install() -> None:
-    """Put the finder in place, once. Called at interpreter start; by hand where .pth files are not read."""
+    """Add the import hook to `sys.meta_path`, once.
+
+    Python calls it at its start. Call it before importing lm-eval where Python does not read .pth files.
+    """
     if os.environ.get("MEDALPACA_NO_AUTOLOAD") == "1":
         return
     if any(isinstance(finder, LmEvalFinder) for finder in sys.meta_path):
@@ -51,29 +54,29 @@ def install() -> None:
 
 
 class LmEvalFinder:
-    """Lets the other finders find a module of lm-eval, and patches it once it has been executed."""
+    """Import hook that patches modules of lm-eval after they have been executed."""
 
     def __init__(self) -> None:
-        # Another package may ship the same kind of finder: each would ask the other for ever.
-        self._asking: set[str] = set()
+        # Another package may install a hook of the same kind; the two would call each other without end.
+        self._in_progress: set[str] = set()
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: Any = None
     ) -> ModuleSpec | None:
         patch = PATCHES.get(name)
-        if patch is None or name in self._asking:
+        if patch is None or name in self._in_progress:
             return None
         _seal_if_enabled(name)
-        self._asking.add(name)
+        self._in_progress.add(name)
         try:
-            spec = self._spec_of_others(name, path, target)
+            spec = self._find_spec_of_others(name, path, target)
             if spec is not None and spec.loader is not None:
-                _patch_after(spec.loader, patch)
+                _patch_after_import(spec.loader, patch)
         finally:
-            self._asking.discard(name)
+            self._in_progress.discard(name)
         return spec
 
-    def _spec_of_others(self, name: str, path: Sequence[str] | None, target: Any) -> ModuleSpec | None:
+    def _find_spec_of_others(self, name: str, path: Sequence[str] | None, target: Any) -> ModuleSpec | None:
         for finder in sys.meta_path:
             if finder is self or not hasattr(finder, "find_spec"):
                 continue
@@ -82,7 +85,7 @@ class LmEvalFinder:
         return None
 
 
-def _patch_after(loader: Any, patch: Callable[[ModuleType], None]) -> None:
+def _patch_after_import(loader: Any, patch: Callable[[ModuleType], None]) -> None:
     execute = loader.exec_module
 
     def exec_module(module: ModuleType) -> None:
@@ -96,27 +99,27 @@ def _apply_patch(patch: Callable[[ModuleType], None], module: ModuleType) -> Non
     try:
         patch(module)
     except Exception as error:
-        _log(f"{module.__name__} could not be extended ({error!r}); MedAlpaca tasks need --include_path")
-
-
-# What is patched --------------------------------------------------------------------------------------------
+        _log(
+            f"{module.__name__} could not be patched ({error!r}); pass --include_path to use the MedAlpaca tasks"
+        )
 
 
 def _patch_task_manager(manager: ModuleType) -> None:
     if hasattr(manager, "discover_plugin_task_paths"):
-        return  # this lm-eval reads the entry points itself
+        # This version of lm-eval reads the entry points.
+        return
     import functools
 
     original = manager.TaskManager.__init__
 
     @functools.wraps(original)
-    def with_plugins(
+    def init_with_plugins(
         self: Any, verbosity: Any = None, include_path: Any = None, *args: Any, **kwargs: Any
     ) -> None:
         original(self, verbosity, _search_paths(include_path), *args, **kwargs)
         self.include_path = include_path
 
-    manager.TaskManager.__init__ = with_plugins
+    manager.TaskManager.__init__ = init_with_plugins
 
 
 def _register_models(models: ModuleType) -> None:
@@ -125,7 +128,8 @@ def _register_models(models: ModuleType) -> None:
     from lm_eval.api import registry
 
     if hasattr(registry, "load_plugins"):
-        return  # this lm-eval reads the entry points itself
+        # This version of lm-eval reads the entry points.
+        return
     for point in importlib.metadata.entry_points(group=MODEL_GROUP):
         if point.name not in registry.model_registry:
             registry.model_registry.register(point.name, target=point.value)
@@ -162,11 +166,8 @@ PATCHES: dict[str, Callable[[ModuleType], None]] = {
 }
 
 
-# Parts ------------------------------------------------------------------------------------------------------
-
-
 def task_directories() -> list[Path]:
-    """The directories that entry points in group "lm_eval.tasks" name, resolved as pull request 4015 does."""
+    """Return the directories that entry points in group "lm_eval.tasks" name, as pull request 4015 does."""
     import importlib.metadata
     import importlib.util
     from pathlib import Path
@@ -181,26 +182,28 @@ def task_directories() -> list[Path]:
                 found[Path(next(iter(spec.submodule_search_locations))).resolve()] = None
             elif spec.origin:
                 found[Path(spec.origin).resolve().parent] = None
-        except Exception as error:  # somebody else's broken plugin must not stop ours
+        # A broken plugin of another package must not disable this one.
+        except Exception as error:
             _log(f"task plugin {point.name!r} ({point.value}) skipped: {error!r}")
     return list(found)
 
 
 def _search_paths(include_path: Any) -> list[Any]:
-    """Plugins first, so that what the user names with --include_path still overrides them."""
+    """Return the plugin directories, then those of `include_path`, which override them."""
     from pathlib import Path
 
-    listed = include_path if isinstance(include_path, list | tuple) else [include_path]
-    given = [path for path in listed if path]
+    paths = include_path if isinstance(include_path, list | tuple) else [include_path]
+    given = [path for path in paths if path]
     try:
-        named = {Path(path).resolve() for path in given}
-        return [path for path in task_directories() if path not in named] + given
+        resolved = {Path(path).resolve() for path in given}
+        return [path for path in task_directories() if path not in resolved] + given
     except Exception as error:
         _log(f"task plugins could not be listed: {error!r}")
         return given
 
 
 def _run_check_before(function: Any, check: str) -> Any:
+    """Wrap `function` so that `preflight.CHECK` runs first, with the call's arguments by name."""
     import functools
 
     @functools.wraps(function)
@@ -208,30 +211,29 @@ def _run_check_before(function: Any, check: str) -> Any:
         try:
             import inspect
 
-            from . import model_identity as model_arguments
-            from . import preflight
+            from . import model_identity, preflight
 
             bound = inspect.signature(function).bind_partial(*args, **kwargs)
-            if bound.arguments.get("model") == model_arguments.MODEL_TYPE:
-                model_arguments.split_adapter_in_call(bound.arguments)
+            if bound.arguments.get("model") == model_identity.MODEL_TYPE:
+                model_identity.split_adapter_in_call(bound.arguments)
                 args, kwargs = (), dict(bound.arguments)
             getattr(preflight, check)(bound.arguments)
         except Exception as error:
-            # Sealed, what could not be checked is not run.
+            # In sealed mode, a run that cannot be checked does not start.
             if _is_user_error(error) or _is_sealed():
                 raise
-            _log(f"the check before the run could not be made: {error!r}")
+            _log(f"the check before the run failed and was skipped: {error!r}")
         return function(*args, **kwargs)
 
     return call
 
 
 def _seal_if_enabled(name: str) -> None:
-    """With `MEDALPACA_SEALED=1` nothing leaves the machine, not even lm-eval's look-ups of the model's name; without
-    it, libraries are at least told to report nothing.
+    """Block connections if `MEDALPACA_SEALED` is on, and disable telemetry in any case.
 
-    The one thing here that may raise: a seal that cannot be put on must not be taken for one. `name` is the module of
-    lm-eval that is imported. Its command line ends with one line for an invalid switch; a program gets the UserError.
+    `name` is the module of lm-eval that is being imported. Unlike the other functions of the hook, this one may
+    raise: a run that should be sealed must not continue unsealed. For an invalid value of the switch, lm-eval's
+    command line exits with one line, and other programs get the UserError.
     """
     try:
         from medalpaca_data.core.offline import seal_if_asked
@@ -251,17 +253,17 @@ def _seal_if_enabled(name: str) -> None:
 
 
 def _is_sealed() -> bool:
-    """Return whether the process is to be sealed. Raises UserError for an invalid value of the switch."""
+    """Return whether `MEDALPACA_SEALED` is on. Raises UserError for an invalid value."""
     try:
         from medalpaca_data.core.offline import is_sealed
     except ImportError:
-        # The value cannot be read without the package, and any value may mean yes.
+        # Without the data package the value cannot be interpreted, so any value counts as on.
         return bool(os.environ.get("MEDALPACA_SEALED"))
     return is_sealed()
 
 
 def _exit_with_error(error: Exception) -> None:
-    """End the command line with a user error, in one line and with its exit code."""
+    """Print the error in one line and exit with its exit code."""
     sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
     raise SystemExit(error.exit_code)  # type: ignore[attr-defined]
 

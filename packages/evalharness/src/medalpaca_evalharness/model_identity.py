@@ -1,12 +1,8 @@
-"""What is examined: base and adapter as the model arguments name them, checked and hashed at run time.
+"""Base model and adapter of a run: found from the model arguments, checked, and identified by SHA-256.
 
-Models and adapters named by a hub id: their files are held to the same rules as a local directory's.
-
-What is in the hub's cache is checked and hashed there. What has still to be downloaded is judged by the list of
-its files, and again from the cache when the documents are made.
-
-Arguments of `--model medalpaca` that lm-eval does not understand by itself: an adapter as the model, and
-quantised loading.
+A model on the hub follows the same rules as a local directory: in the hub's cache it is checked and hashed; before
+a download, the list of its files is checked. The module also handles two arguments of `--model medalpaca` that
+lm-eval does not support: an adapter as the model, and loading in 8 or 4 bits.
 """
 
 from __future__ import annotations
@@ -42,12 +38,12 @@ SHARD_INDEX = "model.safetensors.index.json"
 def find_cached_model(
     name: str, kind: Kind, *, revision: str = "main", subfolder: str = "", variant: str = "", cache: str = ""
 ) -> Path | None:
-    """The cached directory that `name` will be loaded from; None when it has still to be downloaded.
+    """Return the cached directory of a model of the hub, or None if it must still be downloaded.
 
-    Raises UserError when it is neither cached nor to be had, and when what would be downloaded holds no
-    safetensors weights or asks to run code.
+    Raises UserError if the model is neither cached nor on the hub, and if the files on the hub hold no safetensors
+    weights or need code from the repository.
     """
-    reason = f"was not asked because {switch}" if (switch := task_list.hub_disabled_reason()) else None
+    reason = f"is disabled because {switch}" if (switch := task_list.hub_disabled_reason()) else None
     if reason is None:
         from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -55,9 +51,10 @@ def find_cached_model(
             commit, files = _list_hub_files(name, revision)
         except (HFValidationError, RepositoryNotFoundError, RevisionNotFoundError):
             raise UserError(
-                f"{name}: no such {kind}: neither a directory here nor, at revision {revision}, on the hub"
+                f"{name}: no such {kind}: not a local directory, and not on the hub at revision {revision}"
             ) from None
-        except Exception as error:  # the network stack's errors have no common base
+        # The errors of the network libraries have no common base class.
+        except Exception as error:
             reason = f"did not answer ({one_line(error)[:80]})"
         else:
             directory = _find_in_cache(name, kind, commit, subfolder, cache)
@@ -68,28 +65,30 @@ def find_cached_model(
     directory = _find_in_cache(name, kind, revision, subfolder, cache)
     if directory is None:
         raise UserError(
-            f"{name}: no such {kind}: neither a directory here nor in the hub's cache, and the hub {reason}"
+            f"{name}: no such {kind}: not a local directory, not in the hub's cache, and the hub {reason}"
         )
     return directory
 
 
 def resolve_commit(name: str, *, revision: str = "main", subfolder: str = "", cache: str = "") -> str:
-    """The commit that `revision` of the model `name` is now, on the hub or in its cache; else `revision` itself."""
+    """Return the commit of `revision` of a model, on the hub or in its cache; else `revision`."""
     if task_list.hub_disabled_reason() is None:
-        with suppress(Exception):  # as in `locate`; the cache answers instead
+        # On an error, as in `find_cached_model`, the cache is used.
+        with suppress(Exception):
             return _list_hub_files(name, revision)[0]
     directory = _find_in_cache(name, "model", revision, subfolder, cache)
     parts = directory.parts if directory else ()
     return next((part for part in reversed(parts) if COMMIT_SHA.fullmatch(part)), revision)
 
 
-@lru_cache(maxsize=8)  # one revision for all tasks of a run
+# Cached, so that all tasks of a run use one revision.
+@lru_cache(maxsize=8)
 def _list_hub_files(name: str, revision: str) -> tuple[str, tuple[str, ...]]:
-    """The commit that `revision` is now, and its files."""
+    """Return the commit of `revision` and the names of its files."""
     from huggingface_hub import HfApi
 
-    found = HfApi().model_info(name, revision=revision, timeout=task_list.TIMEOUT)
-    return found.sha or revision, tuple(file.rfilename for file in found.siblings or ())
+    info = HfApi().model_info(name, revision=revision, timeout=task_list.TIMEOUT)
+    return info.sha or revision, tuple(file.rfilename for file in info.siblings or ())
 
 
 def _find_in_cache(name: str, kind: Kind, revision: str, subfolder: str, cache: str) -> Path | None:
@@ -97,14 +96,15 @@ def _find_in_cache(name: str, kind: Kind, revision: str, subfolder: str, cache: 
 
     file = str(PurePosixPath(subfolder, CONFIG_FILES[kind]))
     try:
-        found = try_to_load_from_cache(name, file, cache_dir=cache or None, revision=revision)
-    except ValueError:  # no name that the hub could know
+        cached = try_to_load_from_cache(name, file, cache_dir=cache or None, revision=revision)
+    # Not a valid hub id.
+    except ValueError:
         return None
-    return Path(found).parent if isinstance(found, str) else None
+    return Path(cached).parent if isinstance(cached, str) else None
 
 
 def _is_complete(directory: Path, kind: Kind) -> bool:
-    """Whether the cached files say all: the weights are there, or something that must not be."""
+    """Return whether the cached files suffice for a check: all weights, or a file that is refused."""
     if any(file.suffix.lower() in REFUSED_SUFFIXES for file in directory.iterdir()):
         return True
     if kind == "adapter":
@@ -123,7 +123,7 @@ def _check_hub_files(
     present = {path.name for file in files if (path := PurePosixPath(file)).parent == folder}
     where = f"{name} on the hub" + (f", {subfolder}" if subfolder else "")
     if CONFIG_FILES[kind] not in present:
-        raise UserError(f"{where}: no {CONFIG_FILES[kind]}, so this is no {kind}")
+        raise UserError(f"{where}: no {CONFIG_FILES[kind]}, so this is not a valid {kind}")
     weights = [file for file in present if file.endswith(".safetensors")]
     if kind == "adapter":
         weights = [file for file in weights if file == ADAPTER_WEIGHTS]
@@ -131,10 +131,12 @@ def _check_hub_files(
         weights = [file for file in weights if f".{variant}." in file or f".{variant}-" in file]
     if not weights:
         refused = sorted(file for file in present if PurePosixPath(file).suffix.lower() in REFUSED_SUFFIXES)
-        instead = f" ({refused[0]} can run code when loaded)" if refused else ""
-        raise UserError(f"{where}: no *.safetensors weights; only safetensors is loaded{instead}")
+        unsafe = f" ({refused[0]} can run code when loaded)" if refused else ""
+        raise UserError(f"{where}: no *.safetensors weights; only safetensors is loaded{unsafe}")
     if kind == "model" and "auto_map" in _read_hub_config(name, commit, str(folder / CONFIG_FILES[kind])):
-        raise UserError(f"{where}: 'auto_map' asks to run code from the model's own files; refused")
+        raise UserError(
+            f"{where}: 'auto_map' in config.json needs code from the model repository, which is refused"
+        )
 
 
 def _read_hub_config(name: str, commit: str, file: str) -> dict[str, object]:
@@ -145,27 +147,31 @@ def _read_hub_config(name: str, commit: str, file: str) -> dict[str, object]:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{name}: {file} could not be fetched ({one_line(error)[:120]})") from None
+        raise UserError(f"{name}: {file} could not be downloaded ({one_line(error)[:120]})") from None
     return content if isinstance(content, dict) else {}
 
 
-# What lm-eval's backends call an adapter: `peft` in hf, `lora_local_path` in vllm.
+# The argument for an adapter in the backends of lm-eval: `peft` in hf, `lora_local_path` in vllm.
 ADAPTER_KEYS = ("peft", "lora_local_path")
 
-# Arguments that add weights or load something else than the checked safetensors files.
+# Arguments that load something other than the checked safetensors files, with the reason for the refusal.
 REFUSED_ARGUMENTS = {
-    "delta": "weights added to the base would not be in the result's hashes",
-    "trust_remote_code": "code from model repositories never runs here",
+    "delta": "weights added to the base model would be missing from the hashes in the result",
+    "trust_remote_code": "code from model repositories is never run",
     "gguf_file": "only safetensors is loaded",
-    "autogptq": "only safetensors is loaded, by transformers itself",
-    "gptqmodel": "only safetensors is loaded, by transformers itself",
+    "autogptq": "only safetensors is loaded, by transformers",
+    "gptqmodel": "only safetensors is loaded, by transformers",
 }
-LOAD_FORMATS = (None, "auto", "safetensors")  # of vllm; the others read pickles or skip the weights
+# Allowed values of load_format in vllm; the others read pickles or do not load the weights.
+LOAD_FORMATS = (None, "auto", "safetensors")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """Names as given, and hashes of directories; a hub id has none until its weights are in the cache."""
+    """Names of base model and adapter as given, and SHA-256 of their files.
+
+    The SHA-256 of a model of the hub is None until its weights are in the cache.
+    """
 
     base: str | None = None
     base_sha256: str | None = None
@@ -175,16 +181,19 @@ class ModelIdentity:
 
 
 def identify_model(model_args: Mapping[str, Any]) -> ModelIdentity:
-    """Identify and check what `model_args` load.
+    """Check and identify base model and adapter in the model arguments of lm-eval.
 
-    Raises UserError for what can run code or would load other files than those checked, for damaged weights,
-    and for an adapter made for another base.
+    Raises UserError for arguments and files that can run code or that bypass the check, for damaged weights, and for
+    an adapter of another base model.
     """
     for key, reason in REFUSED_ARGUMENTS.items():
         if model_args.get(key):
             raise UserError(f"{key}= is not supported: {reason}")
     if not model_args.get("use_safetensors", True) or model_args.get("load_format") not in LOAD_FORMATS:
-        raise UserError("use_safetensors= and load_format= are not supported: only safetensors is loaded")
+        raise UserError(
+            "use_safetensors=False and load_format= other than auto or safetensors are not supported: "
+            "only safetensors is loaded"
+        )
     base = _as_name(model_args.get("pretrained"))
     adapter = next((name for key in ADAPTER_KEYS if (name := _as_name(model_args.get(key)))), None)
     revision = str(model_args.get("revision") or "") or None
@@ -203,7 +212,7 @@ def identify_model(model_args: Mapping[str, Any]) -> ModelIdentity:
             cache=_as_name(model_args.get("cache_dir")) or "",
         )
     if adapter is not None and adapter_local is None:
-        # lm-eval asks for the adapter at the base's revision.
+        # lm-eval loads the adapter at the revision of the base model.
         adapter_dir = find_cached_model(adapter, "adapter", revision=revision or "main")
     tokenizer = _as_name(model_args.get("tokenizer"))
     if tokenizer is not None and Path(tokenizer).expanduser().is_dir():
@@ -227,14 +236,17 @@ def _as_name(value: Any) -> str | None:
 
 
 def _local_directory(name: str | None, what: str) -> Path | None:
-    """The local directory that `name` is, or None for a hub id, which has the form "owner/name" or "name"."""
+    """Return the local directory `name`, or None for a hub id ("owner/name" or "name").
+
+    Raises UserError if `name` is a path that does not exist.
+    """
     if name is None:
         return None
     path = Path(name).expanduser()
     if path.is_dir():
         return path
     if path.exists() or path.is_absolute() or name.startswith(".") or name.count("/") > 1:
-        raise UserError(f"{name}: no such {what} directory")
+        raise UserError(f"{name}: no such {what} directory; give a directory or a hub id")
     return None
 
 
@@ -243,7 +255,7 @@ def _weights_sha256(directory: Path | None) -> str | None:
 
 
 def _prompt_warnings(directory: Path | None) -> tuple[str, ...]:
-    """A run directory says which prompt it was trained with; asked in another way it is worth less."""
+    """Return a warning if the run directory was trained with another prompt."""
     manifest = directory / "manifest.json" if directory else None
     if manifest is None or not manifest.is_file():
         return ()
@@ -251,37 +263,40 @@ def _prompt_warnings(directory: Path | None) -> tuple[str, ...]:
     trained = content.get("prompt_id") if isinstance(content, dict) else None
     if trained in (None, PROMPT_ID):
         return ()
-    return (f"{directory}: trained with prompt {trained}, asked with {PROMPT_ID}",)
+    return (
+        f"{directory}: trained with prompt {trained}, evaluated with prompt {PROMPT_ID}; its score may be lower",
+    )
 
 
-MODEL_TYPE = "medalpaca"  # as `--model` names it
+# The name for `--model`.
+MODEL_TYPE = "medalpaca"
 
 QUANTIZATION_FLAGS = ("load_in_8bit", "load_in_4bit")
-QUANTIZATION_PREFIXES = ("bnb_4bit_", "llm_int8_")  # how arguments about it begin
+QUANTIZATION_PREFIXES = ("bnb_4bit_", "llm_int8_")
 
 
 def split_adapter_in_call(call: dict[str, Any]) -> None:
-    """Name base and adapter apart in a `simple_evaluate` call, for the model and for what its tasks are told.
+    """Apply `split_adapter` to the model arguments of a `simple_evaluate` call and to the metadata of its tasks.
 
-    `call` holds the arguments by name and is changed in place. Raises UserError.
+    `call` holds the arguments by name and is changed in place. Raises UserError as `split_adapter` does.
     """
     from lm_eval.utils import simple_parse_args_string
 
     given = call.get("model_args") or {}
-    named = simple_parse_args_string(given) if isinstance(given, str) else dict(given)
-    if (whole := split_adapter(named)) == named:
+    parsed = simple_parse_args_string(given) if isinstance(given, str) else dict(given)
+    if (complete := split_adapter(parsed)) == parsed:
         return
-    call["model_args"] = whole
-    told = getattr(call.get("task_manager"), "metadata", None)
-    for metadata in (told, call.get("metadata")):
-        if isinstance(metadata, dict) and metadata.get("pretrained") == named["pretrained"]:
-            metadata.update({key: whole[key] for key in ("pretrained", "peft")})
+    call["model_args"] = complete
+    manager_metadata = getattr(call.get("task_manager"), "metadata", None)
+    for metadata in (manager_metadata, call.get("metadata")):
+        if isinstance(metadata, dict) and metadata.get("pretrained") == parsed["pretrained"]:
+            metadata.update({key: complete[key] for key in ("pretrained", "peft")})
 
 
 def split_adapter(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """`arguments`, with `pretrained=ADAPTER` taken apart into the base that the adapter names, and `peft=ADAPTER`.
+    """Replace `pretrained=ADAPTER` by `pretrained=BASE` and `peft=ADAPTER`, with the base that the adapter names.
 
-    Raises UserError when it names none, or one that is not there, or when `peft` is given as well.
+    Raises UserError if the adapter names no base model or a missing one, and if `peft` is given as well.
     """
     arguments = dict(arguments)
     given = arguments.get("pretrained")
@@ -292,46 +307,51 @@ def split_adapter(arguments: Mapping[str, Any]) -> dict[str, Any]:
     if not file.is_file():
         return arguments
     if arguments.get("peft"):
-        raise UserError(f"{directory}: is an adapter, and peft= names another; give the base as pretrained=")
+        raise UserError(
+            f"pretrained={directory} is an adapter, and peft={arguments['peft']} names another; "
+            "give the base model as pretrained="
+        )
     config = read_json(file)
     base = config.get("base_model_name_or_path") if isinstance(config, dict) else None
     advice = f"give both: pretrained=BASE,peft={directory}"
     if not isinstance(base, str) or not base:
-        raise UserError(f"{file}: names no base_model_name_or_path; {advice}")
-    # As PEFT wrote it down: a hub id, or a path seen from where the training ran.
-    found = next((path for path in (Path(base).expanduser(), directory / base) if path.is_dir()), None)
-    if found is None and (Path(base).is_absolute() or base.startswith((".", "~"))):
-        raise UserError(f"{file}: its base {base} is not there; {advice}")
-    return arguments | {"pretrained": str(found) if found else base, "peft": str(directory)}
+        raise UserError(f"{file}: no base_model_name_or_path; {advice}")
+    # PEFT writes a hub id, or a path relative to the directory in which the training ran.
+    local = next((path for path in (Path(base).expanduser(), directory / base) if path.is_dir()), None)
+    if local is None and (Path(base).is_absolute() or base.startswith((".", "~"))):
+        raise UserError(f"{file}: no such base model directory: {base}; {advice}")
+    return arguments | {"pretrained": str(local) if local else base, "peft": str(directory)}
 
 
 def pop_quantization_config(arguments: dict[str, Any]) -> Any:
-    """Take what concerns 8-bit or 4-bit loading out of `arguments`; its BitsAndBytesConfig, or None.
+    """Remove the arguments for 8-bit or 4-bit loading; return their BitsAndBytesConfig, or None.
 
-    transformers 5 knows no `load_in_8bit=` any more, and lm-eval 0.4.13 still hands it on. Raises UserError when
-    both are asked for, or bitsandbytes is not installed.
+    transformers 5 no longer accepts `load_in_8bit=`, which lm-eval 0.4.13 still passes on. Raises UserError if both
+    are given, if a value is invalid, or if bitsandbytes is not installed.
     """
-    asked = {key: _as_bool(arguments.pop(key)) for key in QUANTIZATION_FLAGS if key in arguments}
+    flags = {key: _as_bool(arguments.pop(key)) for key in QUANTIZATION_FLAGS if key in arguments}
     details = {key: arguments.pop(key) for key in list(arguments) if key.startswith(QUANTIZATION_PREFIXES)}
-    wanted = [key for key, value in asked.items() if value]
-    if not wanted:
+    enabled = [key for key, value in flags.items() if value]
+    if not enabled:
         if details:
-            raise UserError(f"{next(iter(details))}= has no meaning without load_in_8bit= or load_in_4bit=")
+            raise UserError(
+                f"{next(iter(details))}= has no effect without load_in_8bit=True or load_in_4bit=True"
+            )
         return None
-    if len(wanted) > 1:
-        raise UserError("load_in_8bit= and load_in_4bit= exclude each other")
+    if len(enabled) > 1:
+        raise UserError("load_in_8bit= and load_in_4bit= are both set; choose one")
     from importlib.util import find_spec
 
     if find_spec("bitsandbytes") is None:
         raise UserError(
-            f"{wanted[0]}= needs bitsandbytes, which is not installed: uv pip install bitsandbytes"
+            f"{enabled[0]}= needs bitsandbytes, which is not installed: uv pip install bitsandbytes"
         )
     from transformers import BitsAndBytesConfig
 
     try:
-        return BitsAndBytesConfig(**{wanted[0]: True}, **details)  # type: ignore[no-untyped-call]
+        return BitsAndBytesConfig(**{enabled[0]: True}, **details)  # type: ignore[no-untyped-call]
     except (TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{wanted[0]}=: {one_line(error)}") from None
+        raise UserError(f"{enabled[0]}=: {one_line(error)}") from None
 
 
 def _as_bool(value: Any) -> bool:

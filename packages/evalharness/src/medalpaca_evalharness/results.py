@@ -1,9 +1,4 @@
-"""Read a run: lm-eval's own output with `--log_samples`, from which everything else is computed.
-
-Whether a run's samples are what lm-eval logged, by the hashes that it wrote beside them.
-
-`exam show`: one result per step and over all items, with what became of every item.
-"""
+"""Runs of the exam tasks, read from lm-eval's output with `--log_samples`, and the table of `exam show`."""
 
 from __future__ import annotations
 
@@ -25,23 +20,31 @@ from .statistics import Interval, wilson
 from .task_data import configured_exam_path
 from .task_list import TASKS
 
-# lm-eval names a run's files after one moment: results_MOMENT.json (or what the user called it) and
-# samples_TASK_MOMENT.jsonl, with MOMENT like 2026-11-22T13-39-42.379641.
-RESULTS_FILE = re.compile(r"(?!samples_).+_(?P<moment>\d{4}-\d\d-\d\dT[\d.-]+)\.json")
+# lm-eval names the files of a run by one time stamp: results_TIME.json (or a name of the user's choice) and
+# samples_TASK_TIME.jsonl, with TIME like 2026-11-22T13-39-42.379641.
+RESULTS_FILE = re.compile(r"(?!samples_).+_(?P<time>\d{4}-\d\d-\d\dT[\d.-]+)\.json")
 STEP_SUFFIX = re.compile(r"_step\d+(_\d+)?$")
-NO_FILTER = "none"  # what lm-eval calls it
+# The name of lm-eval for answers without a filter.
+NO_FILTER = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One model's answers to one exam, with what lm-eval recorded about how they came about."""
+    """One model's answers to one exam, with the settings that lm-eval recorded.
+
+    `task`: of a group, its name without the step, unless one step was selected. `exam_path`: the path in
+    `--metadata`; None for a bundled exam and for an exam from MEDALPACA_EXAM or the hub. `generated`: answers were
+    extracted from generated text, so there are no log-likelihoods. `sampled`: that text was drawn at random.
+    `limited`: only part of the exam was evaluated. `cached`: the run used `--use_cache`. `tasks`: the lm-eval tasks
+    of the run. `filter`: the lm-eval filter whose answers count. `setup`: backend, dtype and other model arguments.
+    """
 
     file: Path
     samples: tuple[Path, ...]
-    task: str  # of a group: its name without the step, unless one step was asked for
+    task: str
     metric: str
     exam: str
-    exam_path: str | None  # as the run was told; None for a bundled exam and for one named elsewhere
+    exam_path: str | None
     exam_sha256: str
     prompt_id: str
     scoring: str
@@ -50,64 +53,65 @@ class Run:
     adapter: str | None
     adapter_sha256: str | None
     answers: Mapping[str, Answer]
-    generated: bool  # the model wrote its answers, so that there are no log-likelihoods
-    sampled: bool  # and drew the words at random
+    generated: bool
+    sampled: bool
     limited: bool
     cached: bool
-    tasks: tuple[str, ...] = ()  # of lm-eval: one, or those of a group that were asked
-    filter: str = NO_FILTER  # whose answers count, of those that every item is logged with
-    setup: Mapping[str, str] = field(default_factory=dict)  # how the model was run, but for its name
+    tasks: tuple[str, ...] = ()
+    filter: str = NO_FILTER
+    setup: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
-        """What was examined, for people."""
+        """Name of the model for display: the last path parts of base and adapter."""
         return " + ".join(Path(name).name for name in (self.base, self.adapter) if name) or "unnamed model"
 
 
 def find_results(path: Path) -> Path:
-    """The run's results file: `path` itself, or the only one anywhere in the directory `path`.
+    """Return the results file of the run at `path`: the file itself, or the only one below the directory.
 
-    Raises UserError when there is none, or several (they are listed).
+    Raises UserError if there is none, or more than one.
     """
     if existing(path, "result").is_file():
         return path
-    found = sorted(file for file in path.rglob("*.json") if RESULTS_FILE.fullmatch(file.name))
-    if not found:
+    files = sorted(file for file in path.rglob("*.json") if RESULTS_FILE.fullmatch(file.name))
+    if not files:
         raise UserError(
-            f"{path}: no results_*.json in it; run lm_eval with --output_path {path} --log_samples"
+            f"{path}: no results_*.json in this directory; run lm_eval with --output_path {path} --log_samples"
         )
-    if len(found) > 1:
-        listed = ", ".join(str(file.relative_to(path)) for file in found)
-        raise UserError(f"{path}: holds {len(found)} runs, name one of them: {listed}")
-    return found[0]
+    if len(files) > 1:
+        listed = ", ".join(str(file.relative_to(path)) for file in files)
+        raise UserError(f"{path}: {len(files)} runs in this directory; name one of them: {listed}")
+    return files[0]
 
 
-def read_run(path: Path, task: str | None = None) -> Run:
-    """Read the run at `path`. `task` (a group's name, or a task's) chooses when the run asked several exams.
+def read_run(path: Path | str, task: str | None = None) -> Run:
+    """Read the run at `path`, a results file or a directory that holds one run.
 
-    Raises UserError when it is no run of a MedAlpaca task with logged samples, and CheckFailed when its
-    samples do not give the accuracy it reports or the model gave no numbers.
+    `task`, a task or a group, selects one exam if the run holds several. Raises UserError if the file is not a run
+    of a MedAlpaca task with logged samples. Raises CheckFailed if its samples do not give the accuracy that it
+    reports, or if a log-likelihood is nan.
     """
-    file = find_results(path)
+    file = find_results(Path(path))
     results = read_json(file)
     if not all(isinstance(_as_mapping(results).get(part), dict) for part in ("configs", "results")):
-        raise UserError(f"{file}: not a results file of lm-eval")
-    asked: dict[str, list[str]] = {}
+        raise UserError(f"{file}: not a results file of lm-eval ('configs' or 'results' is missing)")
+    by_exam: dict[str, list[str]] = {}
     for name, config in results["configs"].items():
         if _headline_metric(config) is not None and name.startswith("medalpaca_"):
-            asked.setdefault(STEP_SUFFIX.sub("", name), []).append(name)
-    chosen = _choose_task(file, asked, task)
+            by_exam.setdefault(STEP_SUFFIX.sub("", name), []).append(name)
+    chosen = _choose_task(file, by_exam, task)
     answers: dict[str, Answer] = {}
     docs: list[Mapping[str, Any]] = []
     metrics = set()
-    names = asked.get(chosen, [chosen])
+    names = by_exam.get(chosen, [chosen])
     for name in names:
         metric = str(_headline_metric(results["configs"][name]))
         rows = _read_task(file, name, results["configs"][name], _as_mapping(results["results"].get(name)))
         metrics.add(metric)
         for doc, answer in rows:
             if answer.item_id in answers:
-                raise UserError(f"{file}: item {answer.item_id} is answered twice")
+                raise UserError(f"{file}: item {answer.item_id} occurs twice; pass the results of one run")
             answers[answer.item_id] = answer
             docs.append(doc)
     settings = _as_mapping(results.get("config"))
@@ -138,14 +142,14 @@ def read_run(path: Path, task: str | None = None) -> Run:
     )
 
 
-def _choose_task(file: Path, asked: Mapping[str, list[str]], task: str | None) -> str:
-    if not asked:
-        raise UserError(f"{file}: none of its tasks is a MedAlpaca exam")
-    if task is None and len(asked) > 1:
-        raise UserError(f"{file}: asked several exams, choose one with --task: {', '.join(asked)}")
-    chosen = task or next(iter(asked))
-    if chosen not in asked and not any(chosen in names for names in asked.values()):
-        raise UserError(f"{file}: no task {chosen!r} in it, only {', '.join(asked)}")
+def _choose_task(file: Path, by_exam: Mapping[str, list[str]], task: str | None) -> str:
+    if not by_exam:
+        raise UserError(f"{file}: none of its tasks is a MedAlpaca exam (medalpaca_*)")
+    if task is None and len(by_exam) > 1:
+        raise UserError(f"{file}: results of several exams; choose one with --task: {', '.join(by_exam)}")
+    chosen = task or next(iter(by_exam))
+    if chosen not in by_exam and not any(chosen in names for names in by_exam.values()):
+        raise UserError(f"{file}: no task {chosen!r}; the file has: {', '.join(by_exam)}")
     return chosen
 
 
@@ -154,7 +158,7 @@ def _read_task(
 ) -> list[tuple[Mapping[str, Any], Answer]]:
     samples = samples_file(file, name)
     metric = str(_headline_metric(config))
-    # Every filter logs every item; only one's answers are the task's.
+    # Every filter logs every item; the answers of one filter are the task's.
     chosen = _headline_filter(config)
     rows = [
         read_answer(record, metric, name, f"{samples} line {line}")
@@ -162,48 +166,46 @@ def _read_task(
         if _as_mapping(record).get("filter", chosen) == chosen
     ]
     if not rows:
-        raise UserError(f"{samples}: no samples in it")
+        raise UserError(f"{samples}: no samples; run lm_eval with --log_samples")
     mean = sum(answer.right for _, answer in rows) / len(rows)
-    stated = reported.get(f"{metric},{chosen}")
-    if not isinstance(stated, int | float) or not isclose(stated, mean, abs_tol=1e-9):
-        raise CheckFailed(f"{file}: reports {metric} {stated} for {name}, but its samples give {mean:.4f}")
+    value = reported.get(f"{metric},{chosen}")
+    if not isinstance(value, int | float) or not isclose(value, mean, abs_tol=1e-9):
+        raise CheckFailed(f"{file}: reports {metric} {value} for {name}, but its samples give {mean:.4f}")
     for doc, answer in rows:
         if answer.right != (answer.chosen == answer.key):
             raise CheckFailed(
-                f"{samples}: item {answer.item_id} counts as {'right' if answer.right else 'wrong'}, "
-                f"but {'its answer says' if is_generated(doc) else 'its log-likelihoods say'} otherwise"
+                f"{samples}: item {answer.item_id} is logged as {'right' if answer.right else 'wrong'}, "
+                f"which contradicts its logged {'answer' if is_generated(doc) else 'log-likelihoods'}"
             )
     return rows
 
 
 def samples_file(file: Path, name: str) -> Path:
-    """The logged samples of the task `name` in the run whose results are in `file`."""
+    """Return the file of logged samples of task `name` beside the results file. Raises UserError if missing."""
     match = RESULTS_FILE.fullmatch(file.name)
-    moment = match["moment"] if match else file.stem.removeprefix("results_")
-    samples = file.with_name(f"samples_{name}_{moment}.jsonl")
+    time = match["time"] if match else file.stem.removeprefix("results_")
+    samples = file.with_name(f"samples_{name}_{time}.jsonl")
     if not samples.is_file():
         raise UserError(
-            f"{samples}: missing; run lm_eval with --log_samples, and keep a run's files together"
+            f"{samples}: no such file; run lm_eval with --log_samples, and keep the files of a run together"
         )
     return samples
 
 
 def _single_value(file: Path, what: str, values: set[Any]) -> Any:
     if len(values) != 1:
-        raise UserError(
-            f"{file}: its samples name {len(values)} different values of {what}, one was expected"
-        )
+        raise UserError(f"{file}: its samples have {len(values)} different values of {what}; expected one")
     return next(iter(values))
 
 
 def _is_partial(results: Mapping[str, Any], names: list[str]) -> bool:
     counts = _as_mapping(results.get("n-samples"))
     pairs = [(_as_mapping(counts.get(name)).get(key) for key in ("effective", "original")) for name in names]
-    return any(isinstance(asked, int) and isinstance(held, int) and asked < held for asked, held in pairs)
+    return any(isinstance(used, int) and isinstance(total, int) and used < total for used, total in pairs)
 
 
 def _as_mapping(value: Any) -> Mapping[str, Any]:
-    """`value` where it is an object; what a damaged file has in its place counts as missing."""
+    """Return `value` if it is an object, else an empty one, as for a key that is missing."""
     return value if isinstance(value, Mapping) else {}
 
 
@@ -216,7 +218,7 @@ def _headline_metric(config: Any) -> Any:
 
 
 def _model_settings(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Backend, dtype and the model's arguments, but for those that name base and adapter."""
+    """Return backend, dtype and model arguments, without those that name base and adapter."""
     given = settings.get("model_args")
     if isinstance(given, str):
         given = dict(part.partition("=")[::2] for part in given.split(",") if part)
@@ -227,50 +229,51 @@ def _model_settings(settings: Mapping[str, Any]) -> dict[str, str]:
     return setup | {key: str(value) for key, value in named.items() if value}
 
 
+# Number of changed samples that an error lists.
 MAX_LISTED = 10
 
 
 def find_changed_samples(run: Run) -> Iterator[str]:
-    """What was changed after the run, item by item; and whether samples were added, removed or reordered."""
+    """Yield one line per sample that was changed after the run, and one if samples were added or removed."""
     results = read_json(run.file)
     hashes = results.get("task_hashes") or {}
     for samples in run.samples:
         logged = ""
         for line, record in read_samples(samples):
             try:
-                broken = find_changed_fields(record)
+                changed = find_changed_fields(record)
                 logged += "".join(record[name] for name in HASHES)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 yield f"{samples} line {line}: not a logged sample ({error!r})"
                 continue
-            if broken:
-                what = " and ".join(broken)
+            if changed:
+                what = " and ".join(changed)
                 yield f"{samples.name}: item {_item_id(record)}: {what} changed since it was logged"
         task = samples.name.removeprefix("samples_")
         named = next((name for name in hashes if task.startswith(f"{name}_20")), None)
         if named and sha256_bytes(logged.encode()) != hashes[named]:
-            yield f"{samples.name}: its samples are not those that lm-eval hashed as {named}"
+            yield f"{samples.name}: the samples differ from those that lm-eval logged, by the hash of task {named}"
 
 
 def check_samples_unchanged(run: Run) -> None:
-    """Raises CheckFailed, one line, when any sample was changed."""
-    found = list(find_changed_samples(run))
-    if found:
-        more = f" (and {len(found) - MAX_LISTED} more)" if len(found) > MAX_LISTED else ""
-        raise CheckFailed("; ".join(found[:MAX_LISTED]) + more)
+    """Raise CheckFailed, in one line, if a sample was changed after the run."""
+    lines = list(find_changed_samples(run))
+    if lines:
+        more = f" (and {len(lines) - MAX_LISTED} more)" if len(lines) > MAX_LISTED else ""
+        raise CheckFailed("; ".join(lines[:MAX_LISTED]) + more)
 
 
 def _item_id(record: dict[str, Any]) -> str:
-    return str(record["doc"].get("item_id", "without an id"))
+    return str(record["doc"].get("item_id", "without id"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemSummary:
-    """One step, or all items. `outcomes` sum to `n`."""
+    """Number of items per outcome, of one step or of all items. `chance` is the mean of 1/k."""
 
     label: str
     outcomes: Mapping[str, int]
-    chance: float  # mean of 1/k over the items
+    chance: float
 
     @property
     def n(self) -> int:
@@ -282,26 +285,26 @@ class ItemSummary:
 
     @property
     def answered(self) -> int:
-        """Items with an answer, right or wrong."""
+        """Number of items with an answer, right or wrong."""
         return self.right + self.outcomes["wrong"]
 
     @property
     def interval(self) -> Interval:
-        """Of the share that is right among all items."""
+        """95 % Wilson interval of the share of right answers among all items."""
         return wilson(self.right, self.n)
 
 
 def summarize_run(run: Run) -> tuple[ItemSummary, ...]:
-    """One part per step where there are several, and all items last."""
+    """Return one summary per step if there are several, and one of all items last."""
     answers = list(run.answers.values())
     steps = sorted({answer.step for answer in answers}, key=lambda step: (step is None, step or 0))
     by_step = [[answer for answer in answers if answer.step == step] for step in steps]
-    parts = [summarize_items(members[0].label, members) for members in by_step]
-    return (*(parts if len(parts) > 1 else ()), summarize_items("All", answers))
+    summaries = [summarize_items(members[0].label, members) for members in by_step]
+    return (*(summaries if len(summaries) > 1 else ()), summarize_items("All", answers))
 
 
 def as_json(run: Run, parts: Sequence[ItemSummary]) -> dict[str, Any]:
-    """For programs; shares of 1."""
+    """Return the summaries of a run for `--json`; shares are of 1, not percent."""
     return {
         "task": run.task,
         "metric": run.metric,
@@ -314,7 +317,7 @@ def as_json(run: Run, parts: Sequence[ItemSummary]) -> dict[str, Any]:
 
 
 def summary_json(part: ItemSummary) -> dict[str, Any]:
-    """One step, or some items, for programs."""
+    """Return one summary for `--json`."""
     return {
         "label": part.label,
         "n": part.n,
@@ -327,7 +330,7 @@ def summary_json(part: ItemSummary) -> dict[str, Any]:
 
 
 def as_text(run: Run, parts: Sequence[ItemSummary]) -> str:
-    """A table for the terminal, within 80 columns."""
+    """Return the table for the terminal, at most 80 columns wide."""
     heading = f"{'':8}{'n':>5}{'right %':>8}{'95 %':>11}{'chance':>7}"
     heading += "".join(f"{name:>{len(name) + 1}}" for name in OUTCOMES[2:]) + f"{'of answered':>12}"
     lines = [
@@ -342,12 +345,12 @@ def as_text(run: Run, parts: Sequence[ItemSummary]) -> str:
         line += "".join(f"{part.outcomes[name]:>{len(name) + 1}}" for name in OUTCOMES[2:])
         share = f"{100 * part.right / part.answered:.1f}" if part.answered else "-"
         lines.append(f"{line}{share:>12}")
-    lines.append("Right: of all items, with Wilson interval; what is no answer counts as wrong.")
+    lines.append("Right: share of all items, with Wilson interval. No answer counts as wrong.")
     return "\n".join(lines)
 
 
 def summarize_items(label: str, answers: Sequence[Answer]) -> ItemSummary:
-    """What became of some items. Raises ZeroDivisionError without any."""
+    """Count the outcomes of the items. Raises ZeroDivisionError without items."""
     counts = Counter(answer.outcome for answer in answers)
     return ItemSummary(
         label=label,

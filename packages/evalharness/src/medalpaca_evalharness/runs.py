@@ -1,4 +1,4 @@
-"""Several runs of one exam: each compared to the first, with one error rate for all of them together."""
+"""Comparison of several runs with the first one, with p-values adjusted for their number."""
 
 from __future__ import annotations
 
@@ -14,48 +14,49 @@ from .statistics import holm
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Runs by the names that a report gives them. The first is the base; there is one comparison per other run."""
+    """Runs by label, and one comparison with the first run for each other run."""
 
     runs: Mapping[str, Run]
     comparisons: tuple[Comparison, ...]
 
     @property
     def first(self) -> Run:
-        """The base, or the only run there is."""
+        """The base run, or the only run."""
         return next(iter(self.runs.values()))
 
 
 def compare_runs(runs: Sequence[Run]) -> Family:
-    """Compare every run to the first. Raises CheckFailed when one may not be compared, UserError without runs.
+    """Compare every run with the first.
 
-    With several comparisons, the p-values of the whole exam are adjusted for their number, and those of the
-    steps for all steps of all comparisons (Holm).
+    With several comparisons, the p-values of all items are adjusted for the number of comparisons, and those of
+    steps for all steps of all comparisons (Holm). Raises CheckFailed if a run is not comparable, and UserError
+    without runs.
     """
     if not runs:
-        raise UserError("no results named")
+        raise UserError("no results given; pass at least one RESULT")
     names = side_names(len(runs))
-    found = []
+    comparisons = []
     for name, run in zip(names[1:], runs[1:], strict=True):
         try:
-            found.append(replace(compare(runs[0], run), name=name))
+            comparisons.append(replace(compare(runs[0], run), name=name))
         except CheckFailed as error:
             raise CheckFailed(f"{name} ({run.file}): {error}" if len(runs) > 2 else str(error)) from None
-    if len(found) > 1:
-        steps = iter(holm([row.p for one in found for row in one.steps]))
-        pooled = iter(holm([one.pooled.p for one in found]))
-        found = [
+    if len(comparisons) > 1:
+        steps = iter(holm([row.p for one in comparisons for row in one.steps]))
+        pooled = iter(holm([one.pooled.p for one in comparisons]))
+        comparisons = [
             replace(
                 one,
                 steps=tuple(_adjusted(row, next(steps)) for row in one.steps),
                 pooled=_adjusted(one.pooled, next(pooled)),
             )
-            for one in found
+            for one in comparisons
         ]
-    return Family(dict(zip(names, runs, strict=True)), tuple(found))
+    return Family(dict(zip(names, runs, strict=True)), tuple(comparisons))
 
 
 def side_names(n: int) -> tuple[str, ...]:
-    """What `n` examined models are called: one is the model, two are base and tuned, more are numbered."""
+    """Return the labels of `n` models: "model"; "base" and "tuned"; or "base", "model 2", "model 3", ..."""
     if n == 1:
         return ("model",)
     return ("base", "tuned") if n == 2 else ("base", *(f"model {i}" for i in range(2, n + 1)))

@@ -1,4 +1,4 @@
-"""One logged sample of lm-eval: what was asked, what the options scored, whether it is what it says it is."""
+"""One logged sample of lm-eval: the answer to an item, and the check of its hashes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .answer_extraction import flexible_filter, strict_filter
 from .scoring import OUTCOMES, first_accepted, last_kept
 from .task_list import MEDQA_PARTS
 
-# As the tasks' YAML names them.
+# Filter functions by the names in the task YAML files.
 FILTERS = {
     "flexible": flexible_filter,
     "strict": strict_filter,
@@ -29,42 +29,53 @@ HASHES = ("doc_hash", "prompt_hash", "target_hash")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """How one item went. `asked` is the hash of exactly what the model was shown, and of the key."""
+    """One model's answer to one item.
+
+    `label`: name of the step, or of the part of MedQA. `input_hash`: hashes of the prompt, of the correct answer and,
+    for generated answers, of the generation settings. `choices`: the scored continuations, letters or option texts.
+    `key`: index of the correct option. `chosen`: index of the option with the largest score (the first of equals),
+    or of the extracted letter; None without one. `outcome`: one of scoring.OUTCOMES. `scores`: the compared value
+    per option; empty for generated answers. `sha256`: of the complete logged sample.
+    """
 
     item_id: str
     step: int | None
-    label: str  # of the step or, in MedQA, of the part of the exam
+    label: str
     right: bool
-    asked: str
+    input_hash: str
     letters: tuple[str, ...]
-    choices: tuple[str, ...]  # what followed the prompt: letters, or the options' texts
-    key: int  # index of the right option
-    chosen: (
-        int | None
-    )  # index of the answer: the largest score, the first of equals, or the letter that was found
-    outcome: str  # one of scoring.OUTCOMES
-    scores: tuple[float, ...]  # what the task compares, per option; empty when the model wrote its answer
-    sha256: str  # of the whole logged sample
+    choices: tuple[str, ...]
+    key: int
+    chosen: int | None
+    outcome: str
+    scores: tuple[float, ...]
+    sha256: str
 
     @property
     def options(self) -> int:
-        """How many options the item has."""
+        """Number of options of the item."""
         return len(self.letters)
 
 
 def read_samples(samples: Path) -> Iterator[tuple[int, Any]]:
-    """(line number, value) of every sample in a file."""
-    # Not splitlines: texts may hold other line separators, which JSON leaves as they are.
+    """Yield (line number, value) of each sample in a file. Raises UserError for a line that is not JSON."""
+    # Not splitlines: JSON strings may contain other line separators unescaped.
     for number, line in enumerate(read_text(samples).split("\n"), 1):
         if line.strip():
             try:
                 yield number, parse_json(line, "")
             except UserError:
-                raise UserError(f"{samples} line {number}: not valid JSON; was the run cut off?") from None
+                raise UserError(
+                    f"{samples} line {number}: not valid JSON; the run may have been interrupted: run lm_eval again"
+                ) from None
 
 
 def read_answer(record: Any, metric: str, name: str, where: str) -> tuple[Mapping[str, Any], Answer]:
-    """The document and the answer in a logged sample of the task `name`, scored by `metric`."""
+    """Return the document and the answer of a logged sample of task `name`, scored by `metric`.
+
+    `where` names file and line in errors. Raises UserError if `record` is not such a sample, and CheckFailed if a
+    log-likelihood is nan.
+    """
     try:
         doc = _check_document(record["doc"])
         score = record[metric]
@@ -81,7 +92,7 @@ def read_answer(record: Any, metric: str, name: str, where: str) -> tuple[Mappin
             step=doc["step"],
             label=_step_label(doc),
             right=score == 1,
-            asked=_input_hash(record, doc),
+            input_hash=_input_hash(record, doc),
             letters=letters,
             choices=tuple(map(str, doc["choices"])),
             key=int(doc["gold"]),
@@ -93,10 +104,10 @@ def read_answer(record: Any, metric: str, name: str, where: str) -> tuple[Mappin
     except (KeyError, TypeError, IndexError, ValueError, ZeroDivisionError, AttributeError) as error:
         raise UserError(f"{where}: not a scored sample of {name} ({error!r})") from None
     if score not in (0, 1):
-        raise UserError(f"{where}: {metric} is {score!r}, 0 or 1 was expected")
+        raise UserError(f"{where}: {metric} is {score!r}; expected 0 or 1")
     if any(map(isnan, scores)):
         raise CheckFailed(
-            f"{where}: the model's log-likelihoods are not numbers (nan); its scores mean nothing"
+            f"{where}: log-likelihood is nan, so the scores of this model are meaningless; check its dtype and weights"
         )
     if len(scores or letters) != answer.options or not 0 <= answer.key < answer.options:
         raise UserError(
@@ -106,15 +117,15 @@ def read_answer(record: Any, metric: str, name: str, where: str) -> tuple[Mappin
 
 
 def _generated_answer(
-    found: Sequence[Sequence[str]], letters: Sequence[str], score: Any
+    filtered: Sequence[Sequence[str]], letters: Sequence[str], score: Any
 ) -> tuple[int | None, str]:
-    """Index and outcome of the answer in what a model wrote. Raises ValueError."""
-    ((said, rule),) = found
-    if not said and rule not in OUTCOMES:
-        raise ValueError(f"{rule!r} is no reason to have no answer")
-    # A letter that is none of the options' is an answer, and a wrong one.
-    outcome = ("correct" if score == 1 else "wrong") if said else rule
-    return letters.index(said) if said in letters else None, outcome
+    """Return index and outcome of an extracted answer. Raises ValueError for an unknown outcome."""
+    ((letter, rule),) = filtered
+    if not letter and rule not in OUTCOMES:
+        raise ValueError(f"{rule!r} is not an outcome")
+    # A letter that is not one of the options counts as a wrong answer.
+    outcome = ("correct" if score == 1 else "wrong") if letter else rule
+    return letters.index(letter) if letter in letters else None, outcome
 
 
 def _step_label(doc: Mapping[str, Any]) -> str:
@@ -126,70 +137,69 @@ def _step_label(doc: Mapping[str, Any]) -> str:
 
 
 def is_generated(doc: Mapping[str, Any]) -> bool:
-    """Whether the model wrote its answer, so that there are no log-likelihoods."""
+    """Return whether the answer was extracted from generated text, so that there are no log-likelihoods."""
     return doc.get("scoring") in get_args(Generated)
 
 
 def _input_hash(record: Mapping[str, Any], doc: Mapping[str, Any]) -> str:
-    """The hash of what was shown and of the key, and of how the model was to write where it wrote."""
-    shown = f"{record['prompt_hash']} {record['target_hash']}"
+    hashes = f"{record['prompt_hash']} {record['target_hash']}"
     if not is_generated(doc):
-        return shown
-    return f"{shown} {sha256_json([arguments['arg_1'] for arguments in record['arguments'].values()])}"
+        return hashes
+    return f"{hashes} {sha256_json([arguments['arg_1'] for arguments in record['arguments'].values()])}"
 
 
 def _check_document(doc: Any) -> Mapping[str, Any]:
-    """`doc` if it says what a sample of ours says. Raises ValueError or KeyError."""
+    """Return `doc` if it has the fields of this package's tasks. Raises ValueError or KeyError."""
     texts = [doc[key] for key in ("exam", "exam_sha256", "prompt_id")]
     names = [doc.get(key) for key in ("base", "base_sha256", "adapter", "adapter_sha256")]
     if not all(isinstance(text, str) for text in (*texts, *(name for name in names if name is not None))):
-        raise ValueError("exam, prompt or model is not named by a text")
+        raise ValueError("the name of exam, prompt or model is not a string")
     if not isinstance(doc["step"], int | None) or not doc["choices"]:
-        raise ValueError("no number of a step, or no choices")
+        raise ValueError("the step is not a number, or there are no choices")
     return doc  # type: ignore[no-any-return]
 
 
 def _option_scores(likelihoods: list[float], choices: list[str], metric: str) -> list[float]:
-    """`acc` compares log-likelihoods, `acc_norm` log-likelihoods per character of the option's text."""
+    """Return the compared values: log-likelihoods, or for `acc_norm` log-likelihoods per character."""
     if metric == "acc_norm":
         return [value / len(text) for value, text in zip(likelihoods, choices, strict=True)]
     return likelihoods
 
 
 def find_changed_fields(record: Mapping[str, Any]) -> list[str]:
-    """What of a sample is not what lm-eval hashed when it was logged: the item, the prompt, the key.
+    """Return the parts of a sample that differ from what lm-eval hashed when it logged the sample.
 
-    lm-eval writes these hashes for every sample; nothing in it ever checks them. Of a written answer: also
-    whether it stands in the text that was logged with it.
+    lm-eval writes these hashes but never checks them. A generated answer is also extracted again from its logged
+    text.
     """
     doc, arguments = record["doc"], record["arguments"]
-    shown = [value["arg_0"] for value in arguments.values()]
-    # lm-eval's own way to write a document before it hashes it.
-    found = []
+    prompts = [value["arg_0"] for value in arguments.values()]
+    changed = []
+    # lm-eval serialises a document in this way before it hashes it.
     if _hash(json.dumps(doc, indent=2, ensure_ascii=False)) != record["doc_hash"]:
-        found.append("its document")
-    if any(_hash(text) != record["prompt_hash"] for text in shown):
-        found.append("its prompt")
+        changed.append("its document")
+    if any(_hash(text) != record["prompt_hash"] for text in prompts):
+        changed.append("its prompt")
     if _hash(str(record["target"])) != record["target_hash"] or str(doc["gold"]) != str(record["target"]):
-        found.append("its key")
+        changed.append("its key")
     if is_generated(doc):
-        return found if is_answer_reproduced(record) else [*found, "its answer"]
+        return changed if is_answer_reproduced(record) else [*changed, "its answer"]
     if [value["arg_1"] for value in arguments.values()] != list(doc["choices"]):
-        found.append("its options")
+        changed.append("its options")
     if record["resps"] != [[response] for response in record["filtered_resps"]]:
-        found.append("its log-likelihoods")
-    return found
+        changed.append("its log-likelihoods")
+    return changed
 
 
 def is_answer_reproduced(record: Mapping[str, Any]) -> bool:
-    """Whether the answer that was logged is what its filter finds, once more, in what the model wrote.
+    """Return whether the filter extracts the logged answer again from the logged text.
 
-    Whether a text is as long as the model was allowed to write is known only where its tokenizer is, so that
-    "truncated" may have been logged where "unparsed" is found.
+    Without the tokenizer, it is not known whether a text has the maximal number of tokens. So "unparsed" is accepted
+    where "truncated" was logged.
     """
     (texts,), (logged,) = record["resps"], record["filtered_resps"]
-    ((letter, why),) = FILTERS[record["filter"]]([texts], [record["doc"]])
-    return [letter, why] == list(logged) or (why == "unparsed" and list(logged) == ["", "truncated"])
+    ((letter, rule),) = FILTERS[record["filter"]]([texts], [record["doc"]])
+    return [letter, rule] == list(logged) or (rule == "unparsed" and list(logged) == ["", "truncated"])
 
 
 def _hash(text: str) -> str:

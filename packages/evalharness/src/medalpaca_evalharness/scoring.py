@@ -1,114 +1,194 @@
-"""The tasks' `process_results` and aggregations: one item's metrics, and one task's.
+"""Metrics of the lm-eval tasks: the table `METRICS`, the `process_results` functions, and the filters of 2023.
 
-How the reference implementation of 2023 told an answer, for parity and nothing else.
-
-Ask up to five times until an answer starts with a capital letter and ": ", ". " or a space; then that letter
-is the answer. It takes "A 53-year-old man" and "I am not sure" for answers and a bare "B" for none.
+The task YAML files take `metric_list` and `aggregate_metric_list` from this module, so a metric is one line of
+`METRICS` and nothing else.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import isnan
-from typing import Any
+from typing import Any, NamedTuple
 
 from .answer_extraction import LengthCheck, classify_no_answer
 from .statistics import wilson
 
-# What becomes of an item: exactly one of these is 1.
+# The outcome of an item is exactly one of these.
 OUTCOMES = ("correct", "wrong", "unparsed", "refused", "truncated")
 
 
-def process_letter(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:
-    """Metrics of an item whose letters were compared by log-likelihood."""
-    scores = [score for score, _ in results]
-    right = argmax(scores) == doc["gold"]
-    return {"acc": float(right)} | _metrics(doc, _outcome(scores, right))
+@dataclass(frozen=True, slots=True)
+class ScoredItem:
+    """The answer to one item, from which every metric is computed.
 
+    `correct_raw` differs from `correct` only where the options' texts are scored: `correct` compares
+    log-likelihoods per character, `correct_raw` the log-likelihoods themselves.
+    """
 
-def process_text(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:
-    """Metrics of an item whose options' texts were compared; the outcome is that of `acc_norm`."""
-    scores = [score for score, _ in results]
-    normed = [score / len(text) for score, text in zip(scores, doc["choices"], strict=True)]
-    right = argmax(normed) == doc["gold"]
-    raw = argmax(scores) == doc["gold"]
-    return {"acc_norm": float(right), "acc": float(raw)} | _metrics(doc, _outcome(scores, right))
-
-
-def process_generated(doc: Mapping[str, Any], results: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Metrics of an item whose answer was found in what the model wrote. What is no answer is wrong in `acc`."""
-    letter, rule = results[0]
-    right = letter == doc["letters"][doc["gold"]]
-    outcome = ("correct" if right else "wrong") if letter else rule
-    return {"acc": float(right)} | _metrics(doc, outcome)
-
-
-def argmax(scores: Sequence[float]) -> int | None:
-    """Index of the largest score, the first of equals; None when a score is no number, which answers nothing."""
-    return None if any(map(isnan, scores)) else scores.index(max(scores))
+    options: int
+    outcome: str
+    correct: bool
+    correct_raw: bool
 
 
 def wilson_low(values: Sequence[float]) -> float:
-    """Lower bound of the 95 % Wilson interval of a task's share."""
+    """Return the lower bound of the 95 % Wilson interval of a share; `values` are 0 or 1."""
     return wilson(round(sum(values)), len(values)).low
 
 
 def wilson_high(values: Sequence[float]) -> float:
-    """Upper bound of the 95 % Wilson interval of a task's share."""
+    """Return the upper bound of the 95 % Wilson interval of a share; `values` are 0 or 1."""
     return wilson(round(sum(values)), len(values)).high
 
 
-def _outcome(scores: Sequence[float], right: bool) -> str:
+Aggregation = str | Callable[[Sequence[float]], float]
+
+
+class Metric(NamedTuple):
+    """One metric: `function` gives the value of one item, `aggregation` that of a task, as in lm-eval.
+
+    Groups of tasks average the metrics whose aggregation is "mean", weighted by the number of items. lm-eval
+    cannot pool the others. `text_only` metrics exist only where the options' texts are scored.
+    """
+
+    name: str
+    function: Callable[[ScoredItem], float]
+    aggregation: Aggregation
+    higher_is_better: bool | None
+    text_only: bool = False
+
+
+METRICS = (
+    Metric("acc_norm", lambda item: item.correct, "mean", True, text_only=True),
+    Metric("acc", lambda item: item.correct_raw, "mean", True),
+    Metric("correct", lambda item: item.outcome == "correct", "mean", True),
+    Metric("wrong", lambda item: item.outcome == "wrong", "mean", False),
+    Metric("unparsed", lambda item: item.outcome == "unparsed", "mean", False),
+    Metric("refused", lambda item: item.outcome == "refused", "mean", False),
+    Metric("truncated", lambda item: item.outcome == "truncated", "mean", False),
+    # Bounds of the interval of `correct`, the share of items that the headline metric counts.
+    Metric("wilson_low", lambda item: item.outcome == "correct", wilson_low, None),
+    Metric("wilson_high", lambda item: item.outcome == "correct", wilson_high, None),
+    # The accuracy of guessing: the mean of 1/k over items with k options.
+    Metric("chance", lambda item: 1 / item.options, "mean", None),
+)
+
+
+def compute_metrics(item: ScoredItem, *, text: bool = False) -> dict[str, float]:
+    """Return the value of each metric for one item; `text` adds the metrics of option texts."""
+    return {metric.name: float(metric.function(item)) for metric in METRICS if text or not metric.text_only}
+
+
+def task_metrics(*, text: bool = False) -> list[dict[str, Any]]:
+    """Return `METRICS` as the `metric_list` of a task; `text` adds the metrics of option texts."""
+    return [
+        {
+            "metric": metric.name,
+            "aggregation": metric.aggregation,
+            "higher_is_better": metric.higher_is_better,
+        }
+        for metric in METRICS
+        if text or not metric.text_only
+    ]
+
+
+def group_metrics(*, text: bool = False) -> list[dict[str, Any]]:
+    """Return the averaged metrics as the `aggregate_metric_list` of a group."""
+    return [
+        {"metric": entry["metric"], "aggregation": "mean", "weight_by_size": True}
+        for entry in task_metrics(text=text)
+        if entry["aggregation"] == "mean"
+    ]
+
+
+# Read by the task YAML files through `!function`, which resolves any attribute of a module.
+METRIC_LIST, TEXT_METRIC_LIST = task_metrics(), task_metrics(text=True)
+GROUP_METRIC_LIST, TEXT_GROUP_METRIC_LIST = group_metrics(), group_metrics(text=True)
+
+
+def process_letter(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:
+    """Return the metrics of an item whose option letters were compared by log-likelihood."""
+    scores = [score for score, _ in results]
+    correct = argmax(scores) == doc["gold"]
+    item = ScoredItem(len(doc["letters"]), _likelihood_outcome(scores, correct), correct, correct)
+    return compute_metrics(item)
+
+
+def process_text(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:
+    """Return the metrics of an item whose option texts were compared by log-likelihood per character."""
+    scores = [score for score, _ in results]
+    normed = [score / len(text) for score, text in zip(scores, doc["choices"], strict=True)]
+    correct, correct_raw = argmax(normed) == doc["gold"], argmax(scores) == doc["gold"]
+    item = ScoredItem(len(doc["letters"]), _likelihood_outcome(scores, correct), correct, correct_raw)
+    return compute_metrics(item, text=True)
+
+
+def process_generated(doc: Mapping[str, Any], results: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Return the metrics of an item whose answer was extracted from generated text.
+
+    `results` holds [letter, rule]; the letter is "" where there is no answer, which counts as incorrect.
+    """
+    letter, rule = results[0]
+    correct = letter == doc["letters"][doc["gold"]]
+    outcome = ("correct" if correct else "wrong") if letter else rule
+    return compute_metrics(ScoredItem(len(doc["letters"]), outcome, correct, correct))
+
+
+def argmax(scores: Sequence[float]) -> int | None:
+    """Return the index of the largest score, the first of equals; None if a score is nan."""
+    return None if any(map(isnan, scores)) else scores.index(max(scores))
+
+
+def _likelihood_outcome(scores: Sequence[float], correct: bool) -> str:
     if any(map(isnan, scores)):
         return "unparsed"
-    return "correct" if right else "wrong"
+    return "correct" if correct else "wrong"
 
 
-def _metrics(doc: Mapping[str, Any], outcome: str) -> dict[str, float]:
-    shares = {name: float(name == outcome) for name in OUTCOMES}
-    # The bounds are of the share that is correct: each task's aggregation makes them from these.
-    bounds = {"wilson_low": shares["correct"], "wilson_high": shares["correct"]}
-    return shares | bounds | {"chance": 1 / len(doc["letters"])}
-
-
+# The answer rule of the reference implementation of 2023, for parity only: repeat a question up to five times until
+# an answer starts with a capital letter and ": ", ". " or a space; that letter is the answer. The rule accepts "A
+# 53-year-old man" and "I am not sure" as answers, and rejects a bare "B".
 _ACCEPTED = re.compile(r"^[A-Z](:|\.|) .+")
 _EDGES = re.compile(r"^[^A-Za-z0-9]+|[^A-Za-z0-9]+$")
 
 
 def strip_punctuation(text: str) -> str:
-    """Without what is neither letter nor digit at both ends."""
+    """Remove what is neither an ASCII letter nor a digit from both ends of `text`."""
     return _EDGES.sub("", text)
 
 
 def is_accepted(text: str) -> bool:
-    """Whether the reference would have taken `text`, and not asked again."""
+    """Return whether the rule of 2023 accepts `text` as an answer."""
     return _ACCEPTED.match(strip_punctuation(text)) is not None
 
 
 def first_accepted(
-    responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], cut: LengthCheck | None = None
+    responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], is_full: LengthCheck | None = None
 ) -> list[list[str]]:
-    """Filter "first_accepted": the letter of the first accepted try; none where all were rejected.
+    """Return the letter of each item's first accepted response, as [letter, rule] (filter "first_accepted").
 
-    All tries are made at once and those after the first accepted one ignored: the same distribution.
+    All five responses are generated at once and those after the first accepted one ignored, which gives the same
+    distribution as repeating the question. The letter is "" where all five are rejected.
     """
     found = []
     for texts in responses:
         n, text = next(((n, text) for n, text in enumerate(texts, 1) if is_accepted(text)), (0, texts[-1]))
-        why = classify_no_answer(text, cut=cut is not None and cut(text))
-        found.append([strip_punctuation(text)[0], f"try {n}"] if n else ["", why])
+        reason = classify_no_answer(text, is_full=is_full is not None and is_full(text))
+        found.append([strip_punctuation(text)[0], f"try {n}"] if n else ["", reason])
     return found
 
 
 def last_kept(
-    responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], cut: LengthCheck | None = None
+    responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], is_full: LengthCheck | None = None
 ) -> list[list[str]]:
-    """Filter "last_kept": the same, but after five rejections the last text's first letter counts after all.
+    """Return the same, but take the first letter of the last response after five rejections (filter "last_kept").
 
-    What the notebook did that computed the published figures: it compared the beginning of whatever was kept.
+    The notebook that computed the published figures did this.
     """
-    found = first_accepted(responses, docs, cut)
+    responses = list(responses)
+    found = first_accepted(responses, docs, is_full)
     for answer, texts in zip(found, responses, strict=True):
         if not answer[0] and (first := strip_punctuation(texts[-1])[:1]).isupper() and first.isascii():
             answer[:] = [first, "kept"]

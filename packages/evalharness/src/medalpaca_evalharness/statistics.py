@@ -1,8 +1,6 @@
-"""The statistics of a paired comparison, from counts alone. Standard library only.
+"""Statistics of a paired comparison, computed from counts: intervals, tests, and power.
 
-The paired bootstrap of a difference in accuracy, without drawing: its exact distribution.
-
-What an exam of a given size can show at all: to be looked at before the model is.
+Needs only the standard library, except for the bootstrap, which needs numpy.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ class Interval(NamedTuple):
 
 
 def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """Score interval for a share of `n` trials.
+    """Return the Wilson score interval for a share of `n` trials.
 
     Wilson, E. B. (1927), "Probable inference, the law of succession, and statistical inference", JASA
     22:209-212; recommended by Brown, Cai and DasGupta (2001), Statistical Science 16:101-133.
@@ -42,23 +40,23 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
     centre = share + z * z / (2 * n)
     margin = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    # At the ends the bound is exactly 0 or 1; the subtraction of two roundings is not.
+    # At the ends the bound is exactly 0 or 1, which rounding errors would miss.
     low = 0.0 if successes == 0 else (centre - margin) / scale
     high = 1.0 if successes == n else (centre + margin) / scale
     return Interval(low, high)
 
 
 def mcnemar_exact(fixed: int, broken: int) -> float:
-    """Two-sided exact p-value that items go either way equally often.
+    """Return the two-sided exact p-value of the hypothesis that fixed and broken items are equally likely.
 
-    McNemar, Q. (1947), Psychometrika 12:153-157, in its exact form: binomial with share 1/2 on the discordant
-    pairs, both tails. Items that both sides answer alike carry no information and do not enter. 1.0 without
-    discordant pairs.
+    McNemar, Q. (1947), Psychometrika 12:153-157, in its exact form: a binomial test with share 1/2 on the
+    discordant pairs, two-sided. Concordant pairs carry no information. Returns 1.0 without discordant pairs.
     """
     n = fixed + broken
     term = tail = 1
     for k in range(min(fixed, broken)):
-        term = term * (n - k) // (k + 1)  # the next binomial coefficient, exactly
+        # The next binomial coefficient, as an exact integer.
+        term = term * (n - k) // (k + 1)
         tail += term
     return min(1.0, 2 * tail / (1 << n))
 
@@ -66,11 +64,11 @@ def mcnemar_exact(fixed: int, broken: int) -> float:
 def detectable_difference(
     n: int, discordant: float, power: float = POWER, confidence: float = CONFIDENCE
 ) -> float:
-    """The smallest difference in accuracy, as a share of 1, that `n` pairs show with `power`.
+    """Return the smallest difference in accuracy, as a share of 1, that `n` pairs detect with `power`.
 
     (z_{1-alpha/2} + z_power) * sqrt(discordance / n): the normal approximation with the variance under the
     null hypothesis, the leading term of Connor, R. J. (1987), Biometrics 43:207-211. `discordant` is the
-    number of pairs seen to differ. Raises ValueError unless 0 <= discordant <= n and n > 0.
+    number of discordant pairs. Raises ValueError unless 0 <= discordant <= n and n > 0.
     """
     if not 0 <= discordant <= n or n == 0:
         raise ValueError(f"{discordant} of {n}")
@@ -79,11 +77,11 @@ def detectable_difference(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values adjusted for being looked at together, in their order.
+    """Return the p-values, in their order, adjusted for multiple comparisons.
 
     Holm, S. (1979), "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
     Statistics 6:65-70: the i-th smallest of m is multiplied by m - i + 1, and none may be below a smaller one's.
-    Calling those below alpha significant keeps the chance of one or more false alarms at alpha.
+    At level alpha, the probability of one or more false positives is at most alpha.
     """
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted = [0.0] * len(p_values)
@@ -95,7 +93,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 class Stratum(NamedTuple):
-    """How `n` pairs went; resampling leaves each stratum its size."""
+    """Counts of `n` pairs; resampling keeps the size of each stratum."""
 
     n: int
     fixed: int
@@ -103,12 +101,12 @@ class Stratum(NamedTuple):
 
 
 def paired_bootstrap(strata: Iterable[Stratum], confidence: float = CONFIDENCE) -> Interval:
-    """Percentile interval of tuned minus base accuracy, resampling items within strata.
+    """Return the percentile interval of tuned minus base accuracy, with items resampled within strata.
 
-    Efron, B. and Tibshirani, R. (1993), "An Introduction to the Bootstrap", chapter 13. A pair can only count
-    +1, 0 or -1, so that a resampled sum is a sum of independent draws whose distribution is found by
-    convolution: what the bootstrap with infinitely many replications gives, the same on every machine, with
-    no seed to choose. Raises ValueError for impossible counts.
+    Efron, B. and Tibshirani, R. (1993), "An Introduction to the Bootstrap", chapter 13. A pair counts
+    +1, 0 or -1, so the exact distribution of a resampled sum follows by convolution. That is the limit of
+    infinitely many replications: it needs no seed and is the same on every machine. Raises ValueError for
+    impossible counts.
     """
     import numpy as np
 
@@ -122,14 +120,14 @@ def paired_bootstrap(strata: Iterable[Stratum], confidence: float = CONFIDENCE) 
         chances = np.convolve(chances, _sum_distribution(one, n))
     below = np.cumsum(chances)
     tail = (1 - confidence) / 2
-    # chances[i] is that of the sum i - total. The last bit of the sum is not to decide a bound.
+    # chances[i] is the probability of the sum i - total. The tolerance keeps rounding errors from moving a bound.
     low = int(np.searchsorted(below, tail - 1e-12)) - total
     high = int(np.searchsorted(below, 1 - tail - 1e-12)) - total
     return Interval(low / total, high / total)
 
 
 def _sum_distribution(one: NDArray[float64], n: int) -> NDArray[float64]:
-    """The distribution of the sum of `n` draws from `one`, by squaring."""
+    """Return the distribution of the sum of `n` draws from `one`, by repeated squaring."""
     import numpy as np
 
     result: NDArray[float64] = np.ones(1)
@@ -142,23 +140,29 @@ def _sum_distribution(one: NDArray[float64], n: int) -> NDArray[float64]:
     return result
 
 
-DISCORDANCES = (0.1, 0.2, 0.3)  # share of items on which two models of one family differ
-TYPICAL = 0.6  # the accuracy for which the table is made
+# Shares of discordant items that are typical for two models of one family.
+DISCORDANCES = (0.1, 0.2, 0.3)
+# The accuracy for which the power table is computed.
+TYPICAL = 0.6
 
 
 class Power(NamedTuple):
-    """One row of the power table, as shares of 1."""
+    """One row of the power table, as shares of 1.
+
+    `half_width`: of the 95 % interval of one accuracy. `paired`: the smallest difference that is detected with 80 %
+    power, one per discordance. `unpaired`: the same for two models on two different sets of items.
+    """
 
     n: int
-    half_width: float  # of the 95 % interval of one accuracy
-    paired: tuple[float, ...]  # smallest difference shown with 80 % power, one per discordance
-    unpaired: float  # the same for two models on two sets of items
+    half_width: float
+    paired: tuple[float, ...]
+    unpaired: float
 
 
 def power_analysis(n: int, share: float = TYPICAL) -> Power:
-    """What `n` items show around an accuracy of `share`.
+    """Return what `n` items can detect around an accuracy of `share`.
 
-    Normal approximations, as in Miller, E. (2024), "Adding Error Bars to Evals", arXiv 2411.00640, section 5.
+    Uses normal approximations, as in Miller, E. (2024), "Adding Error Bars to Evals", arXiv 2411.00640, section 5.
     """
     normal = NormalDist()
     z, z_power = normal.inv_cdf((1 + CONFIDENCE) / 2), normal.inv_cdf(POWER)

@@ -1,9 +1,8 @@
-"""The tasks' `custom_dataset` function: from exam and model arguments to the documents that lm-eval asks.
+"""Documents of the lm-eval tasks: finds the exam, checks the model, and renders one prompt per item.
 
-lm-eval calls it with the task's metadata, what `--metadata` gave, all model arguments, and the task's own
-`dataset_kwargs`, as keywords.
-
-Where a task's exam is found: bundled, else named by --metadata or by MEDALPACA_EXAM, else on the hub.
+lm-eval calls `build_dataset`, the tasks' `custom_dataset`, with the metadata of the task, the value of
+`--metadata`, all model arguments, and the task's own `dataset_kwargs`, as keywords. The exam of a task is bundled,
+else the path in `--metadata`, else MEDALPACA_EXAM, else a dataset of the hub.
 """
 
 from __future__ import annotations
@@ -35,137 +34,139 @@ EXAM_ADVICE = (
 
 
 def load_task_exam(name: str, task: Task, metadata: Mapping[str, Any]) -> Exam:
-    """The exam that the task `name` asks. A bundled one ignores `metadata`; the hub comes last.
+    """Return the exam of the task `name`.
 
-    Raises UserError, one line that says what to do, when there is none or it cannot be read.
+    A bundled exam ignores `metadata`. Raises UserError if no exam is configured or it cannot be read.
     """
     if task.bundled is not None:
         return load_exam(task.bundled)
     images = _metadata_text(name, metadata, "images") or "exclude"
-    named, how = configured_exam_path(name, task, metadata), EXAM_ADVICE
+    path, advice = configured_exam_path(name, task, metadata), EXAM_ADVICE
     if task.key is None:
-        named = find_exam(named)
+        path = find_exam(path)
     else:
-        how = f"""pass --metadata '{{"exams": {{"{task.key}": "PATH"}}}}'"""
-    if named is not None:
-        return load_exam(Path(named).expanduser(), images=images)
+        advice = f"""pass --metadata '{{"exams": {{"{task.key}": "PATH"}}}}'"""
+    if path is not None:
+        return load_exam(Path(path).expanduser(), images=images)
     if task.hub is None:
-        raise UserError(f"{name}: no exam named; {how}")
+        raise UserError(f"{name}: no exam given; {advice}")
     if reason := task_list.hub_disabled_reason():
-        raise UserError(f"{name}: no exam named, and the hub was not asked because {reason}; {how}")
+        raise UserError(f"{name}: no exam given, and the hub is disabled because {reason}; {advice}")
     try:
-        place = task_list.fetch_hub_exam(task.hub)
+        fetched = task_list.fetch_hub_exam(task.hub)
     except UserError as error:
-        raise UserError(f"{name}: no exam named, and {error}; {how}") from None
-    return load_exam(place, images=images)
+        raise UserError(f"{name}: no exam given, and {error}; {advice}") from None
+    return load_exam(fetched, images=images)
 
 
 def configured_exam_path(name: str, task: Task, metadata: Mapping[str, Any]) -> str | None:
-    """Where `metadata` says that the exam is; None when it says nothing."""
+    """Return the path of the task's exam in `metadata`, or None."""
     return (
         _metadata_text(name, metadata, "exam") if task.key is None else _path_in_exams(name, metadata, task)
     )
 
 
 def _path_in_exams(name: str, metadata: Mapping[str, Any], task: Task) -> str | None:
-    """The task's exam among those in the metadata's "exams"; of several files in a directory, the task's own."""
+    """Return the path under the task's key in the metadata's "exams"; in a directory, the file of the task."""
     exams = metadata.get("exams") or {}
     if not isinstance(exams, Mapping):
-        raise UserError(f"{name}: metadata 'exams' is {exams!r}, an object of names to paths was expected")
+        raise UserError(f"{name}: metadata 'exams' is {exams!r}; expected an object that maps names to paths")
     if unknown := [key for key in exams if key not in EXAM_KEYS]:
-        raise UserError(f"{name}: metadata 'exams' names {unknown[0]!r}, known are {', '.join(EXAM_KEYS)}")
-    named = _metadata_text(name, exams, str(task.key))
-    if named is None or task.file is None:
-        return named
-    directory = Path(named).expanduser()
-    places = [directory / task.file, directory / "test" / task.file]
-    return str(next((place for place in places if place.is_file()), places[0]))
+        raise UserError(f"{name}: metadata 'exams' has {unknown[0]!r}; allowed: {', '.join(EXAM_KEYS)}")
+    path = _metadata_text(name, exams, str(task.key))
+    if path is None or task.file is None:
+        return path
+    directory = Path(path).expanduser()
+    files = [directory / task.file, directory / "test" / task.file]
+    return str(next((file for file in files if file.is_file()), files[0]))
 
 
 def _metadata_text(name: str, metadata: Mapping[str, Any], key: str) -> str | None:
     value = metadata.get(key)
     if value is not None and not isinstance(value, str):
-        raise UserError(f"{name}: metadata {key!r} is {value!r}, text was expected")
+        raise UserError(f"{name}: metadata {key!r} is {value!r}; expected a string")
     return value
 
 
 @dataclass(frozen=True, slots=True)
 class TaskInputs:
-    """All a task needs, found and checked, before any of it is asked."""
+    """The checked inputs of a task: its exam, the items of it that it uses, and base model and adapter."""
 
     exam: Exam
     items: tuple[Item, ...]
-    examined: ModelIdentity
+    model: ModelIdentity
 
 
 def build_dataset(*, medalpaca_task: str, **metadata: Any) -> DatasetDict:
-    """The documents of one task, as the split `test`."""
+    """Return the documents of one task as split `test`. Raises UserError as `prepare_task` does."""
     from datasets import Dataset, DatasetDict
 
-    prepared = prepare_task(medalpaca_task, metadata)
-    _log_exclusions(medalpaca_task, prepared)
-    return DatasetDict({"test": Dataset.from_list(build_documents(medalpaca_task, prepared))})
+    inputs = prepare_task(medalpaca_task, metadata)
+    _log_exclusions(medalpaca_task, inputs)
+    return DatasetDict({"test": Dataset.from_list(build_documents(medalpaca_task, inputs))})
 
 
 def prepare_task(name: str, metadata: Mapping[str, Any]) -> TaskInputs:
-    """Find and check exam, base and adapter of the task `name`. Raises UserError, one line."""
+    """Find and check exam, base model and adapter of the task `name`. Raises UserError."""
     if is_sealed():
-        seal()  # the bootstrap may be switched off
+        # The bootstrap may be disabled.
+        seal()
     task = TASKS[name]
-    found = load_task_exam(name, task, metadata)
-    items = tuple(item for item in found.items if task.asks(item))
+    exam = load_task_exam(name, task, metadata)
+    items = tuple(item for item in exam.items if task.includes(item))
     if not items:
-        held = ", ".join(_count_parts(found, task))
+        counts = ", ".join(_count_parts(exam, task))
         if task.part is not None:
-            raise UserError(f"{name}: {found.name} has no item of part {task.part} (it has {held})")
+            raise UserError(f"{name}: exam {exam.name} has no item of part {task.part}; it has {counts}")
         raise UserError(
-            f"{name}: exam {found.name} has no scorable item of step {task.step} (it has {held}); "
-            f"run the tasks of the steps it has, or {all_items_task(name)} for all its items"
+            f"{name}: exam {exam.name} has no scorable item of step {task.step}; it has {counts}; "
+            f"run the tasks of these steps, or {all_items_task(name)} for all items"
         )
-    # Last: the hash of a large model takes half a minute.
-    return TaskInputs(found, items, identify_model(metadata))
+    # Last, because the hash of a large model takes half a minute.
+    return TaskInputs(exam, items, identify_model(metadata))
 
 
-def build_documents(name: str, prepared: TaskInputs) -> list[dict[str, Any]]:
-    """One document per item: the columns that the task's YAML reads, and the receipt for the samples."""
+def build_documents(name: str, inputs: TaskInputs) -> list[dict[str, Any]]:
+    """Return one document per item: the columns that the task YAML reads, and the identity of exam and model."""
     scoring = TASKS[name].scoring
-    identity = prepared.examined
-    receipt = {
-        "exam": prepared.exam.name,
-        "exam_sha256": prepared.exam.sha256,
+    model = inputs.model
+    identity = {
+        "exam": inputs.exam.name,
+        "exam_sha256": inputs.exam.sha256,
         "prompt_id": exam_prompt_id(scoring),
         "scoring": scoring,
-        "base": identity.base,
-        "base_sha256": identity.base_sha256,
-        "adapter": identity.adapter,
-        "adapter_sha256": identity.adapter_sha256,
+        "base": model.base,
+        "base_sha256": model.base_sha256,
+        "adapter": model.adapter,
+        "adapter_sha256": model.adapter_sha256,
     }
     rows = []
-    for item in prepared.items:
-        asked = exam_prompt(item, scoring)
+    for item in inputs.items:
+        rendered = exam_prompt(item, scoring)
         letters = list(item.options)
         row = {
             "item_id": item.id,
             "step": item.step,
             "subject": item.subject,
-            "prompt": asked.prompt,
-            "choices": list(asked.choices),
+            "prompt": rendered.prompt,
+            "choices": list(rendered.choices),
             "letters": letters,
             "gold": letters.index(item.answer),
         }
         if scoring == "reasoning":
-            row["options"] = list(item.options.values())  # an answer may name its option by the text
-        rows.append(row | receipt)
+            # A generated answer may name its option by the text.
+            row["options"] = list(item.options.values())
+        rows.append(row | identity)
     return rows
 
 
-def _log_exclusions(name: str, prepared: TaskInputs) -> None:
-    """What is not scored and why, by id: never silently, and never with an item's text."""
-    # lm-eval gives only its own loggers a handler; as a child of them this one is shown like the rest.
+def _log_exclusions(name: str, inputs: TaskInputs) -> None:
+    """Log the ids of excluded items by reason, never their texts, and the warnings of exam and model."""
+    # lm-eval attaches a handler to its own loggers only, so this one is a child of them.
     log = logging.getLogger("lm_eval.medalpaca")
-    task, exam = TASKS[name], prepared.exam
-    excluded = [entry for entry in exam.excluded if task.asks(entry)]
-    read = len(prepared.items) + len(excluded)
+    task, exam = TASKS[name], inputs.exam
+    excluded = [entry for entry in exam.excluded if task.includes(entry)]
+    read = len(inputs.items) + len(excluded)
     reasons: dict[str, list[str]] = {}
     for entry in excluded:
         reasons.setdefault(entry.reason, []).append(entry.id)
@@ -173,18 +174,18 @@ def _log_exclusions(name: str, prepared: TaskInputs) -> None:
         log.warning("%s: %d of %d items not scored (%s): %s", name, len(ids), read, reason, ", ".join(ids))
     if task.step is not None and (stepless := sum(item.step is None for item in exam.items)):
         log.warning(
-            "%s: %d items of %s name no step; only %s asks them",
+            "%s: %d items of %s have no step; only the task %s includes them",
             name,
             stepless,
             exam.name,
             all_items_task(name),
         )
-    for warning in (*exam.warnings, *prepared.examined.warnings):
+    for warning in (*exam.warnings, *inputs.model.warnings):
         log.warning("%s: %s", name, warning)
 
 
 def _count_parts(exam: Exam, task: Task) -> list[str]:
-    """How many items the exam has of each step, or of each part where the task asks one."""
+    """Return the number of items per step, or per part if the task uses one."""
     if task.part is not None:
         parts = [item.subject for item in exam.items]
         return [f"{parts.count(part)} of {part or 'no part'}" for part in sorted(set(parts), key=str)]

@@ -1,6 +1,6 @@
-"""The tasks: what each asks, of which exam, and how its answer is told.
+"""The tasks by name: the exam, the items, and the scoring of each; and the hub datasets of their exams.
 
-Exams from the hub, file by file: their schemas differ, so no dataset loader reads them.
+Hub datasets are downloaded file by file, because their schemas differ too much for one dataset loader.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from medalpaca_data.exams.exam import Excluded
 from medalpaca_data.exams.item import POCKET, VIGNETTES, Item
 from medalpaca_data.exams.prompts import PromptStyle
 
-TIMEOUT = 10  # seconds to wait for the hub's first answer
+# Seconds to wait for the first response of the hub.
+TIMEOUT = 10
 OFFLINE_SWITCHES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 
 
 @dataclass(frozen=True, slots=True)
 class HubDataset:
-    """A dataset of the hub and the files of it that make an exam."""
+    """A dataset of the hub, and the files of it that make up an exam."""
 
     name: str
     files: tuple[str, ...]
@@ -34,7 +35,8 @@ class HubDataset:
 USMLE = HubDataset(
     "medalpaca/medical_meadow_usmle_self_assessment",
     tuple(f"step{step}{part}.json" for step in (1, 2, 3) for part in ("", "_solutions")),
-    ("question_with_images.json",),  # load_exam knows the list of the known copy
+    # Optional: `load_exam` contains the list for the published copy of this exam.
+    ("question_with_images.json",),
 )
 MEDQA = HubDataset("GBaker/MedQA-USMLE-4-options", ("phrases_no_exclude_test.jsonl",))
 MEDMCQA = HubDataset("openlifescienceai/medmcqa", ("data/validation-00000-of-00001.parquet",))
@@ -53,7 +55,7 @@ MMLU = {
 
 
 def hub_disabled_reason() -> str | None:
-    """The switch that forbids asking the hub, or None when it may be asked."""
+    """Return the setting that disables requests to the hub, or None if they are allowed."""
     if is_sealed():
         return sealed_setting()
     for name in OFFLINE_SWITCHES:
@@ -64,9 +66,10 @@ def hub_disabled_reason() -> str | None:
 
 @lru_cache(maxsize=16)
 def fetch_hub_exam(repository: HubDataset) -> Path:
-    """Where the exam lies in the hub cache, all files of one revision. Raises UserError.
+    """Download the exam, all files from one revision, and return its path in the hub cache.
 
-    The file, where there is but one; else the directory.
+    The path is that of the file if there is only one, else of the directory. Raises UserError if a file cannot be
+    downloaded.
     """
     no_telemetry()
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
@@ -74,7 +77,7 @@ def fetch_hub_exam(repository: HubDataset) -> Path:
 
     name = repository.files[0]
     try:
-        # Asked once and first, because downloads try for half a minute to reach a hub that is not there.
+        # One request with a short timeout first: a download retries for half a minute if the hub is unreachable.
         url = hf_hub_url(repository.name, name, repo_type="dataset")
         revision = get_hf_file_metadata(url, timeout=TIMEOUT).commit_hash
         for name in repository.files:
@@ -82,9 +85,10 @@ def fetch_hub_exam(repository: HubDataset) -> Path:
         for optional in repository.optional:
             with suppress(EntryNotFoundError):
                 hf_hub_download(repository.name, optional, repo_type="dataset", revision=revision)
-    except Exception as error:  # the network stack's errors have no common base
+    # The errors of the network libraries have no common base class.
+    except Exception as error:
         cause = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{repository.name}: {name} could not be fetched ({cause[:120]})") from None
+        raise UserError(f"{repository.name}: {name} could not be downloaded ({cause[:120]})") from None
     return Path(file) if len(repository.files) == 1 else Path(file).parent
 
 
@@ -95,28 +99,34 @@ SCORING_SUFFIXES: dict[str, PromptStyle] = {
     "_gen": "reasoning",
     "_2023": "protocol_2023",
 }
-MEDQA_PARTS = {"step1": "step1", "step2_3": "step2&3"}  # in a task's name, and in MedQA's `meta_info`
+# Part of MedQA: in the name of a task, and in the field `meta_info` of the data.
+MEDQA_PARTS = {"step1": "step1", "step2_3": "step2&3"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What one task asks of which exam."""
+    """One task: which items of which exam it uses, and how they are scored.
+
+    `step` and `part` (the subject) restrict the items. `bundled` names an exam of the package. `key` is the name of
+    the exam under "exams" in `--metadata`, for tasks of `medalpaca_medical`. `file` is the task's file of an exam
+    with one file per subject. `hub` is the dataset that is used if no exam is given.
+    """
 
     scoring: PromptStyle
-    step: int | None = None  # only the items of this step
-    part: str | None = None  # only the items whose subject this is
-    bundled: str | None = None  # the exam that comes with the package
-    key: str | None = None  # the exam's name under "exams" in --metadata, of a task of `medalpaca_medical`
-    file: str | None = None  # of an exam that has one file per subject
-    hub: HubDataset | None = None  # where the exam is fetched from when nobody named one
+    step: int | None = None
+    part: str | None = None
+    bundled: str | None = None
+    key: str | None = None
+    file: str | None = None
+    hub: HubDataset | None = None
 
     @property
     def generates(self) -> bool:
-        """Whether the model writes, and its answer has to be found in that."""
+        """Whether the answer is extracted from generated text."""
         return self.scoring in ("reasoning", "protocol_2023")
 
-    def asks(self, entry: Item | Excluded) -> bool:
-        """Whether this item of its exam is the task's, or would be if it could be scored."""
+    def includes(self, entry: Item | Excluded) -> bool:
+        """Return whether the task uses this item of its exam, or would if the item were not excluded."""
         if self.part is not None:
             return isinstance(entry, Excluded) or entry.subject == self.part
         return self.step is None or entry.step == self.step
@@ -124,13 +134,13 @@ class Task:
 
 TASKS: dict[str, Task] = {
     **{
-        f"medalpaca_usmle{how}_step{step}": Task(scoring=scoring, step=step, hub=USMLE)
-        for how, scoring in SCORING_SUFFIXES.items()
+        f"medalpaca_usmle{suffix}_step{step}": Task(scoring=scoring, step=step, hub=USMLE)
+        for suffix, scoring in SCORING_SUFFIXES.items()
         for step in STEPS
     },
     **{
-        f"medalpaca_exam{how}": Task(scoring=scoring)
-        for how, scoring in SCORING_SUFFIXES.items()
+        f"medalpaca_exam{suffix}": Task(scoring=scoring)
+        for suffix, scoring in SCORING_SUFFIXES.items()
         if scoring != "protocol_2023"
     },
     "medalpaca_pocket": Task(scoring="text", bundled=POCKET),
@@ -150,7 +160,7 @@ TASKS: dict[str, Task] = {
 }
 _MEDQA = tuple(f"medalpaca_medqa_{name}" for name in MEDQA_PARTS)
 _MMLU = tuple(f"medalpaca_mmlu_{subject}" for subject in MMLU)
-# Groups, with the tasks in them however deep they lie.
+# Groups, with all tasks in them, including those of nested groups.
 GROUPS: dict[str, tuple[str, ...]] = {
     **{
         f"medalpaca_usmle{how}": tuple(f"medalpaca_usmle{how}_step{step}" for step in STEPS)
@@ -164,14 +174,14 @@ EXAM_KEYS = tuple(dict.fromkeys(task.key for task in TASKS.values() if task.key)
 
 
 def find_tasks(names: object) -> list[str]:
-    """Our tasks among `names` as lm-eval is given them, groups resolved; everybody else's are left out."""
+    """Return the tasks of this package among `names`, with groups expanded; other names are ignored."""
     given = [name for name in names if isinstance(name, str)] if isinstance(names, list | tuple) else []
     resolved = chain.from_iterable(GROUPS.get(name, (name,)) for name in given)
     return [name for name in dict.fromkeys(resolved) if name in TASKS]
 
 
 def all_items_task(name: str) -> str:
-    """The task that asks all items of any exam in the way in which `name` asks."""
-    how = next(how for how, scoring in SCORING_SUFFIXES.items() if scoring == TASKS[name].scoring)
-    found = f"medalpaca_exam{how}"
-    return found if found in TASKS else "medalpaca_exam"
+    """Return the task for all items of any exam that scores as the task `name` does."""
+    suffix = next(suffix for suffix, scoring in SCORING_SUFFIXES.items() if scoring == TASKS[name].scoring)
+    task = f"medalpaca_exam{suffix}"
+    return task if task in TASKS else "medalpaca_exam"

@@ -5,25 +5,27 @@ A new source is a new module with a subclass of `BaseSource`, and one import lin
 
 from typing import TYPE_CHECKING, TypeAlias, Union
 
-from .alpaca import Alpaca
-from .anki import Anki
-from .base import BaseSource, Refused
-from .chat import Chat
-from .chatdoctor import ChatDoctor
-from .cord19 import CORD19
-from .mediqa import MEDIQA
-from .medmcqa import MedMCQA
-from .medqa import MedQA
-from .medquad import MedQuAD
-from .mmlu import MMLU
-from .patient_dialogues import PatientDialogues
-from .pocket import Pocket
-from .published import Published
-from .pubmed_causal import PubMedCausal
-from .pubmed_health_advice import PubMedHealthAdvice
-from .pubmedqa import PubMedQA
-from .stack_exchange import StackExchange
-from .wikidoc import WikiDoc, WikiDocPatientInfo
+from .alpaca import Alpaca as Alpaca
+from .anki import Anki as Anki
+from .base import BaseSource as BaseSource
+from .base import Refused as Refused
+from .chat import Chat as Chat
+from .chatdoctor import ChatDoctor as ChatDoctor
+from .cord19 import CORD19 as CORD19
+from .mediqa import MEDIQA as MEDIQA
+from .medmcqa import MedMCQA as MedMCQA
+from .medqa import MedQA as MedQA
+from .medquad import MedQuAD as MedQuAD
+from .mmlu import MMLU as MMLU
+from .patient_dialogues import PatientDialogues as PatientDialogues
+from .pocket import Pocket as Pocket
+from .published import Published as Published
+from .pubmed_causal import PubMedCausal as PubMedCausal
+from .pubmed_health_advice import PubMedHealthAdvice as PubMedHealthAdvice
+from .pubmedqa import PubMedQA as PubMedQA
+from .stack_exchange import StackExchange as StackExchange
+from .wikidoc import WikiDoc as WikiDoc
+from .wikidoc import WikiDocPatientInfo as WikiDocPatientInfo
 
 # The type of one source in a recipe: any imported class with a `kind`. Type checkers see the base class.
 if TYPE_CHECKING:

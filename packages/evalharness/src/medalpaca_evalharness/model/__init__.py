@@ -1,1 +1,1 @@
-"""The model type: every question encoded once, and base and tuned in one pass."""
+"""Model type of lm-eval that encodes each question once, and evaluates base and adapter in one pass."""

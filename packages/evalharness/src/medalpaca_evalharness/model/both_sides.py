@@ -1,6 +1,6 @@
-"""Base and tuned examined in one pass: one copy of the weights, every question put to both while it is at hand.
+"""Evaluation of a base model and its adapter in one pass, with one copy of the weights.
 
-What is written are two ordinary results of lm-eval with logged samples, as two runs of it would have written.
+The output is two ordinary lm-eval results with logged samples, the same as from two runs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from ..task_list import GROUPS, TASKS
 from .likelihood import LogLikelihood
 from .model_type import Encoded, MedAlpacaLM, ignore_future_warnings
 
-SIDES = ("tuned", "base")  # in this order: the tuned side asks for both
+# In this order: the pass of the tuned side also computes the log-likelihoods of the base.
+SIDES = ("tuned", "base")
 
 
 def evaluate_both(
@@ -38,37 +39,37 @@ def evaluate_both(
     batch_size: int | str = 1,
     **options: Any,
 ) -> tuple[Path, Path]:
-    """Examine `base`, and `adapter` on it; the directories `out/base` and `out/tuned` with their results.
+    """Evaluate `base`, and `base` with `adapter`; return the result directories `out/base` and `out/tuned`.
 
-    `model_args` as for `--model medalpaca`, `metadata` as for lm_eval's `--metadata`, `options` are arguments of
-    `simple_evaluate` (`limit`, `apply_chat_template`). Raises UserError for what cannot be asked or loaded, and
-    when `out` holds results already.
+    `model_args` are those of `--model medalpaca`, `metadata` is that of lm_eval's `--metadata`, and `options` are
+    arguments of `simple_evaluate` (`limit`, `apply_chat_template`). Raises UserError for an unknown task, for an
+    exam or model that cannot be loaded, and if `out` already holds results.
     """
     for name in tasks:
         if name not in TASKS and name not in GROUPS:
             hint = f"; did you mean {near}?" if (near := nearest(name, [*TASKS, *GROUPS])) else ""
-            raise UserError(f"--tasks {name}: no task of this package{hint}")
-    places = {side: out / side for side in SIDES}
-    for place in places.values():
-        if any(place.rglob("results_*.json")):
-            raise UserError(f"{place}: holds results already; give another --out")
+            raise UserError(f"--tasks {name}: not a MedAlpaca task or group{hint}")
+    directories = {side: out / side for side in SIDES}
+    for directory in directories.values():
+        if any(directory.rglob("results_*.json")):
+            raise UserError(f"{directory}: already holds results; choose another --out")
     given = dict(model_args or {})
     if named := {"pretrained", "peft"} & set(given):
-        raise UserError(f"--model_args {min(named)}=: base and adapter are named by themselves")
+        raise UserError(f"--model_args {min(named)}=: not allowed; BASE and ADAPTER name the models")
     models = {"tuned": {"pretrained": base, "peft": adapter}, "base": {"pretrained": base}}
-    told = {side: models[side] | given | dict(metadata or {}) for side in SIDES}
+    task_metadata = {side: models[side] | given | dict(metadata or {}) for side in SIDES}
     for side in SIDES:
-        preflight.before_model({"tasks": list(tasks), "metadata": told[side]})
+        preflight.before_model({"tasks": list(tasks), "metadata": task_metadata[side]})
     with ignore_future_warnings():
         lm = TwoSidedLM(**models["tuned"], **given, device=device, batch_size=batch_size)
     for side in SIDES:
         lm.adapted = side == "tuned"
-        tracker = EvaluationTracker(output_path=str(places[side]))
+        tracker = EvaluationTracker(output_path=str(directories[side]))
         results = simple_evaluate(
             model=lm,
             model_args=models[side] | given,
             tasks=list(tasks),
-            task_manager=_make_task_manager(told[side]),
+            task_manager=_make_task_manager(task_metadata[side]),
             evaluation_tracker=tracker,
             device=device,
             batch_size=batch_size,
@@ -79,60 +80,61 @@ def evaluate_both(
         tracker.save_results_aggregated(results=results, samples=samples)
         for name in results["configs"]:
             tracker.save_results_samples(task_name=name, samples=samples[name])
-    return places["base"], places["tuned"]
+    return directories["base"], directories["tuned"]
 
 
 class TwoSidedLM(MedAlpacaLM):
-    """A base with an adapter that can be taken off: `adapted` says which of the two answers.
+    """A base model with an adapter that `adapted` switches on and off.
 
-    Log-likelihoods asked of the adapted side are asked of the base at once, and kept until it is asked for them.
+    A request for log-likelihoods with the adapter also computes those of the base model, and stores them until the
+    base model is evaluated.
     """
 
     _model: Any
 
     def __init__(self, pretrained: str, peft: str, **arguments: Any) -> None:
         self.adapted = True
-        self._of_base: dict[tuple[str, str], LogLikelihood] = {}
+        self._base_answers: dict[tuple[str, str], LogLikelihood] = {}
         super().__init__(pretrained, peft=peft, **arguments)
 
     def _create_model(self, *args: Any, peft: str, **kwargs: Any) -> None:
         super()._create_model(*args, peft=None, **kwargs)
         self._base_parameters = self._model.num_parameters()
-        # With an adapter, hf cuts the vocabulary down to the tokenizer's; here the base has to keep its own.
-        held, needed = self._model.get_input_embeddings().num_embeddings, len(self.tokenizer)
-        if needed > held:
+        # With an adapter, hf resizes the vocabulary to the tokenizer; here the base model must keep its own.
+        size, needed = self._model.get_input_embeddings().num_embeddings, len(self.tokenizer)
+        if needed > size:
             raise UserError(
-                f"{peft}: its tokenizer has {needed} tokens and the base {held}, so the two cannot share weights; "
-                "run lm_eval once for each"
+                f"{peft}: its tokenizer has {needed} tokens, the base model {size}, so the two cannot share weights; "
+                "run lm_eval once for each model"
             )
         self._model = PeftModel.from_pretrained(self._model, peft, revision=kwargs.get("revision"))
 
     def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> list[LogLikelihood]:
-        """As in `hf`; of the base, what was asked of the adapted side is known."""
-        if not self.adapted and all(one.args in self._of_base for one in requests):
-            return [self._of_base[one.args] for one in requests]
-        found: list[LogLikelihood] = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
-        return found
+        """Return log-likelihoods as `hf` does; those of the base may be stored already."""
+        if not self.adapted and all(one.args in self._base_answers for one in requests):
+            return [self._base_answers[one.args] for one in requests]
+        answers: list[LogLikelihood] = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+        return answers
 
     def _loglikelihood_tokens(
         self, requests: Sequence[Encoded], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[LogLikelihood]:
         with self._side():
-            found = super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
+            answers = super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
         if self.adapted and all(names is not None for names, _, _ in requests):
             with self.model.disable_adapter():
                 base = super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
-            self._of_base |= zip((names for names, _, _ in requests), base, strict=True)
-        return found
+            self._base_answers |= zip((names for names, _, _ in requests), base, strict=True)
+        return answers
 
     def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
-        """As in `hf`, by the side that is asked."""
+        """Generate text as `hf` does, with or without the adapter."""
         with self._side():
-            found: list[str] = super().generate_until(requests, disable_tqdm=disable_tqdm)
-        return found
+            answers: list[str] = super().generate_until(requests, disable_tqdm=disable_tqdm)
+        return answers
 
     def get_model_info(self) -> dict[str, Any]:
-        """As in `hf`; of the base, without the adapter."""
+        """Return the model info of `hf`; without the adapter for the base."""
         info: dict[str, Any] = super().get_model_info()
         if not self.adapted:
             info.pop("peft_sha", None)
@@ -144,7 +146,7 @@ class TwoSidedLM(MedAlpacaLM):
 
 
 def _make_task_manager(metadata: Mapping[str, Any]) -> TaskManager:
-    """Our tasks alone (listing lm-eval's own takes ten seconds)."""
+    """Return a manager of this package's tasks only; listing all tasks of lm-eval takes ten seconds."""
     from .. import tasks
 
     return TaskManager(

@@ -1,8 +1,8 @@
-"""Log-likelihoods of continuations, with nothing encoded twice and no logits that nobody asked for.
+"""Log-likelihoods of continuations: shared beginnings are encoded once, and only needed logits are computed.
 
-Contexts and continuations go in as token ids. What several of them begin with is encoded once (`prefix_tree`);
-the output embedding, and the feed-forward part of the last layer, see only the positions whose prediction is
-asked. Knows no tokenizer and no harness.
+Input and output are token ids. Common beginnings are encoded once (`prefix_tree`). The output embedding, and the
+feed-forward part of the last layer, run only at the positions whose prediction is needed. Independent of tokenizers
+and of lm-eval.
 """
 
 from __future__ import annotations
@@ -23,29 +23,31 @@ LogLikelihood = tuple[float, bool]
 
 Prefix = list[tuple[Tensor, Tensor]]
 
-MAX_LOGITS = 1 << 27  # elements in one tensor of logits: half a gibibyte in fp32
-MIN_ROW_TOKENS = 4096  # tokens that a tree may have where a batch has fewer
+# Elements in one tensor of logits: half a GiB in fp32.
+MAX_LOGITS = 1 << 27
+# A tree may have this many tokens even if the batch size is smaller.
+MIN_ROW_TOKENS = 4096
 
 
 def score(model: Any, requests: Sequence[Request], **options: Any) -> list[LogLikelihood]:
-    """(log-probability of the continuation, whether greedy decoding gives it) of each (context, continuation).
+    """Return (log-probability, whether greedy decoding gives it) of each continuation after its context.
 
-    See `answers` for `options` and errors.
+    See `score_batches` for `options` and errors.
     """
-    found = {
+    by_index = {
         index: one
         for batch in score_batches(model, requests, **options)
         for index, one in batch.answers.items()
     }
-    return [found[index] for index in range(len(requests))]
+    return [by_index[index] for index in range(len(requests))]
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredBatch:
-    """Answers by their requests' indices, and what they took besides rows of text: "tree", "prefix"."""
+    """Results by index of their request, and the methods that the batch used: "tree", "prefix"."""
 
     answers: dict[int, LogLikelihood]
-    ways: frozenset[str]
+    methods: frozenset[str]
 
 
 def score_batches(
@@ -56,47 +58,47 @@ def score_batches(
     longest: int | None = None,
     softmax_dtype: torch.dtype | None = None,
 ) -> Iterator[ScoredBatch]:
-    """The answers as they come, batch by batch, the longest first.
+    """Yield the results batch by batch, the longest sequences first.
 
-    `model`: a causal language model of transformers, with an adapter or without. `tokens`: of one batch, padding
-    counted; halved where memory runs out. `longest`: of one sequence; what is longer loses its beginning, as in
-    lm-eval. `softmax_dtype`: None for the logits' own. Raises ValueError for a request without a context or
-    without a continuation.
+    `model`: a causal language model of transformers, with or without an adapter. `tokens`: maximal number in one
+    batch, padding included; halved if memory runs out. `longest`: maximal number in one sequence; a longer one loses
+    its beginning, as in lm-eval. `softmax_dtype`: None for the dtype of the logits. Raises ValueError for a request
+    without a context or without a continuation.
     """
-    asked = [_Input.of(context, continuation, longest) for context, continuation in requests]
-    if not asked:
+    inputs = [_Input.of(context, continuation, longest) for context, continuation in requests]
+    if not inputs:
         return
     config = model.config.get_text_config()
-    for family in group_by_prefix([one.stem for one in asked], tokens):
-        own = [asked[index] for index in family.members]
-        prefix = _encode_prefix(model, own[0].sequence[: family.prefix])
-        sequences = [one.sequence[family.prefix :] for one in own]
+    for group in group_by_prefix([one.stem for one in inputs], tokens):
+        own = [inputs[index] for index in group.members]
+        prefix = _encode_prefix(model, own[0].sequence[: group.prefix])
+        sequences = [one.sequence[group.prefix :] for one in own]
         rows = pack_rows(
-            sequences, AttentionCost(6 * config.hidden_size + family.prefix), max(tokens, MIN_ROW_TOKENS)
+            sequences, AttentionCost(6 * config.hidden_size + group.prefix), max(tokens, MIN_ROW_TOKENS)
         )
-        waiting = list(make_batches(rows, tokens))[::-1]
-        while waiting:
-            batch = waiting.pop()
+        pending = list(make_batches(rows, tokens))[::-1]
+        while pending:
+            batch = pending.pop()
             half = len(batch) // 2
-            predictions = sum(len(own[index].targets) for row in batch for index in row.places)
+            predictions = sum(len(own[index].targets) for row in batch for index in row.positions)
             if not half or predictions * config.vocab_size <= MAX_LOGITS:
                 try:
-                    found = _score_batch(model, batch, own, prefix, softmax_dtype)
+                    scored = _score_batch(model, batch, own, prefix, softmax_dtype)
                 except torch.OutOfMemoryError:
                     if not half:
                         raise
                 else:
-                    ways = frozenset(
-                        way for way, taken in (("tree", _has_branches(batch)), ("prefix", prefix)) if taken
+                    methods = frozenset(
+                        name for name, used in (("tree", _has_branches(batch)), ("prefix", prefix)) if used
                     )
-                    yield ScoredBatch({family.members[index]: one for index, one in found.items()}, ways)
+                    yield ScoredBatch({group.members[index]: one for index, one in scored.items()}, methods)
                     continue
-            waiting += [batch[half:], batch[:half]]
+            pending += [batch[half:], batch[:half]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Input:
-    """One request as the model sees it: its input, and what the last `len(targets)` predictions should be."""
+    """Input ids of one request, and the target ids of its last `len(targets)` predictions."""
 
     sequence: list[int]
     targets: list[int]
@@ -104,42 +106,39 @@ class _Input:
     @classmethod
     def of(cls, context: Sequence[int], continuation: Sequence[int], longest: int | None) -> _Input:
         if not context or not continuation:
-            raise ValueError("a request needs a context and a continuation of a token at least")
-        whole = [*context, *continuation]
+            raise ValueError("context and continuation of a request need at least one token each")
+        ids = [*context, *continuation]
         if longest is not None:
             if len(continuation) > longest:
-                raise ValueError(f"a continuation of {len(continuation)} tokens; the model sees {longest}")
-            whole = whole[-(longest + 1) :]
-        return cls(whole[:-1], list(continuation))
+                raise ValueError(f"a continuation of {len(continuation)} tokens; the model allows {longest}")
+            ids = ids[-(longest + 1) :]
+        return cls(ids[:-1], list(continuation))
 
     @property
     def stem(self) -> list[int]:
-        """What comes before the first position whose prediction is asked."""
+        """Input ids before the first position whose prediction is needed."""
         return self.sequence[: -len(self.targets)]
-
-
-# One batch --------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
 def _score_batch(
     model: Any,
     batch: list[TreeRow],
-    asked: Sequence[_Input],
+    inputs: Sequence[_Input],
     prefix: Prefix,
     softmax_dtype: torch.dtype | None,
 ) -> dict[int, LogLikelihood]:
     device = _device(model)
     length = len(batch[0])
-    # Each position whose prediction is asked, once, however many ask it.
+    # Each position whose prediction is needed, once, even if several requests need it.
     order: dict[int, int] = {}
     predicted = {
         index: [
-            order.setdefault(number * length + place, len(order))
-            for place in row.places[index][-len(asked[index].targets) :]
+            order.setdefault(number * length + position, len(order))
+            for position in row.positions[index][-len(inputs[index].targets) :]
         ]
         for number, row in enumerate(batch)
-        for index in row.places
+        for index in row.positions
     }
     given: dict[str, Any] = {"input_ids": _pad([row.tokens for row in batch], length, device)}
     seen = prefix[0][0].shape[-2] if prefix else 0
@@ -153,11 +152,13 @@ def _score_batch(
     with _logits_only_at(model, torch.tensor(list(order), device=device)):
         logits = model(**given, use_cache=bool(seen)).logits[0]
     scores = torch.log_softmax(logits, dim=-1, dtype=softmax_dtype)
-    at = torch.tensor([place for places in predicted.values() for place in places], device=scores.device)
-    targets = [target for index in predicted for target in asked[index].targets]
+    at = torch.tensor(
+        [position for positions in predicted.values() for position in positions], device=scores.device
+    )
+    targets = [target for index in predicted for target in inputs[index].targets]
     target = torch.tensor(targets, device=scores.device)
-    lengths = [len(places) for places in predicted.values()]
-    # On the way out, since a question to a GPU for each request would take longer than the sums.
+    lengths = [len(positions) for positions in predicted.values()]
+    # One transfer from the GPU: a transfer per request would take longer than the sums.
     likelihoods = torch.split(scores[at, target].cpu(), lengths)
     greedy = torch.split((scores.argmax(dim=-1)[at] == target).cpu(), lengths)
     return {
@@ -180,12 +181,12 @@ def _pad(rows: list[list[int]], length: int, device: torch.device) -> Tensor:
 
 
 def _attention_mask(batch: list[TreeRow], seen: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """What is added to attention's scores, [rows, 1, tokens, seen + tokens]: nothing, or as good as -infinity."""
+    """Return the additive attention mask, [rows, 1, tokens, seen + tokens]: 0, or the minimum of the dtype."""
     length = len(batch[0])
-    # Padding sees itself, so that no row of the softmax is empty.
+    # Padding attends to itself, so that no row of the softmax is empty.
     ends = torch.tensor([[*row.ends, *range(len(row) + 1, length + 1)] for row in batch], device=device)
-    place = torch.arange(length, device=device)
-    hidden = (place[:, None] < place) | (place[:, None] >= ends[:, None, :])
+    position = torch.arange(length, device=device)
+    hidden = (position[:, None] < position) | (position[:, None] >= ends[:, None, :])
     mask = torch.zeros(len(batch), 1, length, seen + length, dtype=dtype, device=device)
     mask[:, 0, :, seen:].masked_fill_(hidden, torch.finfo(dtype).min)
     return mask
@@ -193,7 +194,7 @@ def _attention_mask(batch: list[TreeRow], seen: int, device: torch.device, dtype
 
 @torch.no_grad()
 def _encode_prefix(model: Any, tokens: list[int]) -> Prefix:
-    """Keys and values of each layer, [1, heads, tokens, width]; none for no tokens."""
+    """Return keys and values of each layer, [1, heads, tokens, width]; an empty list without tokens."""
     if not tokens:
         return []
     cache = DynamicCache()
@@ -213,14 +214,11 @@ def _expand_prefix(prefix: Prefix, rows: int) -> Any:
     )
 
 
-# Only what is asked -----------------------------------------------------------------------------------------
-
-
 @contextmanager
 def _logits_only_at(model: Any, positions: Tensor) -> Iterator[None]:
-    """Within it, logits are computed at `positions` of the flattened batch alone: [1, positions, vocabulary].
+    """Compute logits only at `positions` of the flattened batch, inside the context: [1, positions, vocabulary].
 
-    Done from outside, by hooks, so that the model's own scaling and capping of logits stay what they are.
+    Hooks do this, so that the model's own scaling and capping of logits stay in effect.
     """
     with ExitStack() as hooks:
         head = model.get_output_embeddings()
@@ -233,9 +231,9 @@ def _logits_only_at(model: Any, positions: Tensor) -> Iterator[None]:
                 return _gather(given, positions)
 
             def scatter(_: Any, __: Any, output: Tensor) -> Tensor:
-                whole = output.new_zeros(shapes.pop())
-                whole.flatten(0, 1)[positions.to(output.device)] = output[0]
-                return whole
+                full = output.new_zeros(shapes.pop())
+                full.flatten(0, 1)[positions.to(output.device)] = output[0]
+                return full
 
             hooks.callback(last.register_forward_pre_hook(gather).remove)
             hooks.callback(last.register_forward_hook(scatter).remove)
@@ -248,7 +246,7 @@ def _gather(given: tuple[Any, ...], positions: Tensor) -> tuple[Any, ...]:
 
 
 def _last_feed_forward(model: Any) -> Any:
-    """The module that works on each position by itself after the last attention; None where it has another name."""
+    """Return the feed-forward module after the last attention; None if it has another name than `mlp`."""
     decoder = model.get_decoder()
     layers = getattr(decoder, "layers", None) or getattr(decoder, "h", None)
     return getattr(layers[-1], "mlp", None) if layers else None

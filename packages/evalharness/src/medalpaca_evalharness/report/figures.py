@@ -62,8 +62,8 @@ class ItemAccount:
 def account_for_items(run: Run, exam: Exam, location: str | None) -> ItemAccount:
     """Compare the run's answers with `exam`, read from `location` (None: a bundled exam)."""
     tasks = [TASKS[name] for name in run.tasks if name in TASKS]
-    excluded = [entry for entry in exam.excluded if not tasks or any(task.asks(entry) for task in tasks)]
-    in_task = [item for item in exam.items if not tasks or any(task.asks(item) for task in tasks)]
+    excluded = [entry for entry in exam.excluded if not tasks or any(task.includes(entry) for task in tasks)]
+    in_task = [item for item in exam.items if not tasks or any(task.includes(item) for task in tasks)]
     # By default, load_exam excludes items that need a picture; a run can have kept them.
     default = load_exam(Path(location).expanduser() if location else run.exam)
     excluded_by_default = {entry.id for entry in default.excluded}
@@ -320,7 +320,7 @@ def _items(runs: Mapping[str, Run]) -> list[dict[str, Any]]:
             "item": item,
             "step": answer.step,
             "key": answer.letters[answer.key],
-            "prompt_sha256": answer.asked.split()[0],
+            "prompt_sha256": answer.input_hash.split()[0],
             "answers": {
                 name: {
                     "answer": describe_choice(run.answers[item]),

@@ -1,1 +1,1 @@
-"""The task definitions, YAML that lm-eval reads; the entry point "lm_eval.tasks" names this package."""
+"""Task definitions in YAML for lm-eval; the entry point group `lm_eval.tasks` names this package."""

@@ -1,47 +1,142 @@
-"""Where a task's exam comes from, in which order, and what is said when there is none."""
+"""Exam and documents of a task: where the exam is read from, which items are used, and what is logged."""
 
 from __future__ import annotations
 
 import http.server
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
 import threading
 import urllib.parse
+from pathlib import Path
 
 import polars
 import pytest
 
 from medalpaca_data.core.errors import UserError
-from medalpaca_evalharness import task_list
-from medalpaca_evalharness.task_data import build_documents, load_task_exam, prepare_task
-from medalpaca_evalharness.task_list import TASKS
+from medalpaca_data.exams.exam import load_exam
+from medalpaca_data.exams.prompts import ask, exam_prompt_id
+from medalpaca_evalharness import task_list, tasks
+from medalpaca_evalharness.task_data import build_dataset, build_documents, load_task_exam, prepare_task
+from medalpaca_evalharness.task_list import GROUPS, TASKS
+
+STEP2, WHOLE, POCKET = "medalpaca_usmle_step2", "medalpaca_exam", "medalpaca_pocket"
+
+
+@pytest.fixture(autouse=True)
+def capture_warnings(caplog):
+    # If another test made lm-eval set up its loggers, their records do not reach the root logger.
+    logging.getLogger("lm_eval").propagate = True
+    caplog.set_level(logging.WARNING)
+
+
+def test_documents_equal_the_prompts_of_the_data_package(write_exam):
+    directory = write_exam()
+    rows = build_documents(
+        "medalpaca_usmle_step2", prepare_task("medalpaca_usmle_step2", {"exam": str(directory)})
+    )
+    items = [item for item in load_exam(directory).items if item.step == 2]
+    assert [row["prompt"] for row in rows] == [ask(item, "letter").prompt for item in items]
+    assert [row["choices"] for row in rows] == [list(item.options) for item in items]
+    assert [row["letters"][row["gold"]] for row in rows] == [item.answer for item in items]
+
+
+def test_any_number_of_options_is_kept(write_exam):
+    rows = list(build_dataset(medalpaca_task=WHOLE, exam=str(write_exam()))["test"])
+    assert sorted({len(row["choices"]) for row in rows}) == [4, 5, 6]
+    assert all(None not in row["choices"] for row in rows)
+
+
+def test_documents_identify_exam_and_model(write_exam, tiny, adapter):
+    directory = write_exam()
+    given = {
+        "exam": str(directory),
+        "pretrained": str(tiny),
+        "peft": str(adapter),
+        "dtype": "float32",
+        "version": 1.0,
+    }
+    rows = list(build_dataset(medalpaca_task=STEP2, **given)["test"])
+    assert len(rows) == 3
+    for row in rows:
+        assert row["exam_sha256"] == load_exam(directory).sha256
+        assert row["prompt_id"] == exam_prompt_id("letter")
+        assert (row["base"], row["adapter"]) == (str(tiny), str(adapter))
+        assert len(row["base_sha256"]) == len(row["adapter_sha256"]) == 64
+        assert row["item_id"].startswith("step2-")
+        assert row["step"] == 2
+
+
+def test_the_pocket_exam_scores_texts():
+    rows = list(build_dataset(medalpaca_task=POCKET)["test"])
+    assert rows[0]["prompt_id"] == exam_prompt_id("text")
+    assert all(len(set(row["choices"])) == len(row["choices"]) for row in rows)
+    assert not any(letter in row["choices"] for row in rows for letter in "ABCD")
+
+
+def test_exclusions_are_logged_by_id_without_texts(write_exam, caplog):
+    directory = write_exam()
+    questions = json.loads((directory / "step2.json").read_text())
+    questions[1]["options"] = {"A": "", "B": ""}
+    (directory / "step2.json").write_text(json.dumps(questions))
+    (directory / "question_with_images.json").write_text('{"step2": [3], "step1": [1]}')
+    assert len(build_dataset(medalpaca_task=STEP2, exam=str(directory))["test"]) == 1
+    message = [record.getMessage() for record in caplog.records if record.name == "lm_eval.medalpaca"]
+    assert message == [
+        "medalpaca_usmle_step2: 1 of 3 items not scored (empty options): step2-2",
+        "medalpaca_usmle_step2: 1 of 3 items not scored (needs an image): step2-3",
+    ]
+    caplog.clear()
+    assert len(build_dataset(medalpaca_task=STEP2, exam=str(directory), images="keep")["test"]) == 2
+    assert "Case" not in caplog.text
+    assert "remedy" not in caplog.text
+
+
+def test_warnings_of_the_exam_are_logged(write_exam, caplog):
+    build_dataset(medalpaca_task=WHOLE, exam=str(write_exam()))
+    assert "need a picture" in caplog.text
+
+
+def test_items_without_a_step_are_logged(tmp_path, caplog):
+    file = tmp_path / "mixed.jsonl"
+    base = {"options": ["x", "y"], "answer": "B"}
+    rows = [base | {"question": "One?", "step": 2}, base | {"question": "Two?"}]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    assert len(build_dataset(medalpaca_task=STEP2, exam=str(file))["test"]) == 1
+    assert "1 items of mixed have no step" in caplog.text
+
+
+def test_every_task_has_a_yaml_file():
+    named = {file.stem for file in Path(tasks.__path__[0]).glob("*.yaml")}
+    assert named == set(TASKS) | set(GROUPS)
+
 
 STEP, LOCAL = TASKS["medalpaca_usmle_step1"], TASKS["medalpaca_exam"]
 
 
 @pytest.fixture(autouse=True)
-def nothing_set(monkeypatch):
+def clear_environment(monkeypatch):
     for name in ("MEDALPACA_EXAM", "MEDALPACA_SEALED", *task_list.OFFLINE_SWITCHES):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_metadata_goes_before_the_environment(write_exam, monkeypatch):
+def test_metadata_precedes_the_environment(write_exam, monkeypatch):
     named, other = write_exam("named"), write_exam("other", texts=" (other)")
     monkeypatch.setenv("MEDALPACA_EXAM", str(other))
     assert load_task_exam("t", LOCAL, {"exam": str(named)}).name == "named"
     assert load_task_exam("t", LOCAL, {}).name == "other"
 
 
-def test_the_environment_goes_before_the_hub(write_exam, monkeypatch):
+def test_the_environment_precedes_the_hub(write_exam, monkeypatch):
     monkeypatch.setenv("MEDALPACA_EXAM", str(write_exam()))
     monkeypatch.setattr(task_list, "fetch_hub_exam", lambda repository: pytest.fail("the hub was asked"))
     assert load_task_exam("t", STEP, {}).name == "exam"
 
 
-def test_a_bundled_exam_ignores_both(write_exam, monkeypatch):
+def test_a_bundled_exam_ignores_metadata_and_environment(write_exam, monkeypatch):
     monkeypatch.setenv("MEDALPACA_EXAM", str(write_exam()))
     for name in ("medalpaca_pocket", "medalpaca_vignettes"):
         assert load_task_exam("t", TASKS[name], {"exam": "/nowhere"}).name == name
@@ -56,38 +151,38 @@ def test_a_bundled_exam_ignores_both(write_exam, monkeypatch):
         ("TRANSFORMERS_OFFLINE", "1"),
     ],
 )
-def test_the_hub_is_never_asked_when_sealed_or_offline(monkeypatch, switch, value):
+def test_no_hub_request_in_sealed_or_offline_mode(monkeypatch, switch, value):
     monkeypatch.setenv(switch, value)
     monkeypatch.setattr(task_list, "fetch_hub_exam", lambda repository: pytest.fail("the hub was asked"))
-    with pytest.raises(UserError, match=f"not asked because {switch}.*--metadata .*MEDALPACA_EXAM"):
+    with pytest.raises(UserError, match=f"the hub is disabled because {switch}.*--metadata .*MEDALPACA_EXAM"):
         load_task_exam("medalpaca_usmle_step1", STEP, {})
 
 
 @pytest.mark.parametrize(
-    ("metadata", "said"),
+    ("metadata", "message"),
     [
-        ({"exam": 3}, "'exam' is 3, text was expected"),
+        ({"exam": 3}, "'exam' is 3; expected a string"),
         ({"exam": "/no/where"}, "/no/where: no such exam"),
         ({"exam": "/", "images": "maybe"}, "images='maybe'"),
     ],
 )
-def test_a_bad_name_is_one_clear_line(metadata, said):
-    with pytest.raises(UserError, match=said) as caught:
+def test_invalid_metadata_is_one_line(metadata, message):
+    with pytest.raises(UserError, match=message) as caught:
         load_task_exam("t", STEP, metadata)
     assert "\n" not in str(caught.value)
 
 
-def test_a_step_the_exam_does_not_have(write_exam):
+def test_a_missing_step_lists_the_existing_ones(write_exam):
     exam = str(write_exam(steps={1: 2, 3: 4}))
-    with pytest.raises(UserError, match=r"no scorable item of step 2 .it has 2 of step 1, 4 of step 3"):
+    with pytest.raises(UserError, match=r"no scorable item of step 2; it has 2 of step 1, 4 of step 3"):
         prepare_task("medalpaca_usmle_step2", {"exam": exam})
 
 
-def test_an_exam_without_steps_is_asked_whole(tmp_path):
+def test_an_exam_without_steps_needs_the_task_for_all_items(tmp_path):
     file = tmp_path / "mine.jsonl"
     item = {"question": "Which?", "options": ["x", "y", "z"], "answer": "B"}
     file.write_text("\n".join(json.dumps(item | {"question": f"Which {i}?"}) for i in range(3)))
-    with pytest.raises(UserError, match="medalpaca_exam for all its items"):
+    with pytest.raises(UserError, match="medalpaca_exam for all items"):
         prepare_task("medalpaca_usmle_step1", {"exam": str(file)})
     rows = build_documents("medalpaca_exam", prepare_task("medalpaca_exam", {"exam": str(file)}))
     assert [row["step"] for row in rows] == [None] * 3
@@ -142,10 +237,10 @@ def fetch_in_new_process(
     # huggingface_hub reads its settings when it is imported.
     code = (
         "from medalpaca_evalharness.task_list import TASKS\n"
-        "from medalpaca_evalharness.task_data import exam_of\n"
+        "from medalpaca_evalharness.task_data import load_task_exam\n"
         "from medalpaca_data.core.errors import UserError\n"
         "try:\n"
-        f"    exam = exam_of('t', TASKS[{task!r}], {{}})\n"
+        f"    exam = load_task_exam('t', TASKS[{task!r}], {{}})\n"
         "    print(exam.read, sorted({item.step for item in exam.items}), exam.warnings)\n"
         "except UserError as error:\n"
         "    print('refused:', error)\n"
@@ -158,7 +253,7 @@ def fetch_in_new_process(
     )
 
 
-def test_the_hub_is_the_last_resort(tmp_path, local_hub):
+def test_exam_from_the_hub(tmp_path, local_hub):
     done = fetch_in_new_process(tmp_path, f"http://127.0.0.1:{local_hub.server_port}")
     assert done.stdout.startswith("12 [1, 2, 3]"), done.stderr
     fetched = {path.rpartition("/")[2] for command, path in local_hub.asked if command == "GET"}
@@ -167,22 +262,22 @@ def test_the_hub_is_the_last_resort(tmp_path, local_hub):
     assert {path.split("/resolve/")[1].split("/")[0] for _, path in local_hub.asked[1:]} == {Hub.COMMIT}
 
 
-def test_the_list_of_image_items_is_used_where_the_hub_has_it(tmp_path, local_hub):
+def test_the_image_list_of_the_hub_is_used(tmp_path, local_hub):
     local_hub.files["question_with_images.json"] = b'{"step1": [1, 2], "step2": [], "step3": []}'
     done = fetch_in_new_process(tmp_path, f"http://127.0.0.1:{local_hub.server_port}")
     assert done.stdout.startswith("12 [1, 2, 3] ()"), done.stderr
 
 
 @pytest.mark.parametrize("missing", ["step1.json", "step3_solutions.json"])
-def test_a_file_the_hub_lacks(tmp_path, local_hub, missing):
+def test_a_file_missing_on_the_hub(tmp_path, local_hub, missing):
     del local_hub.files[missing]
     done = fetch_in_new_process(tmp_path, f"http://127.0.0.1:{local_hub.server_port}")
-    assert done.stdout.startswith("refused: t: no exam named, and medalpaca/"), done.stderr
-    assert f"{missing} could not be fetched" in done.stdout
+    assert done.stdout.startswith("refused: t: no exam given, and medalpaca/"), done.stderr
+    assert f"{missing} could not be downloaded" in done.stdout
     assert "MEDALPACA_EXAM" in done.stdout
 
 
-def test_no_hub_at_all_is_found_out_quickly(tmp_path):
+def test_an_unreachable_hub_fails_quickly(tmp_path):
     done = fetch_in_new_process(tmp_path, "http://127.0.0.1:9")
     assert done.stdout.startswith("refused:"), done.stderr
     assert "Retrying" not in done.stderr
@@ -211,7 +306,7 @@ MEDICAL = {
 
 
 @pytest.mark.parametrize("task", MEDICAL)
-def test_the_medical_exams_come_from_the_hub_too(tmp_path, local_hub, task):
+def test_medical_exams_from_the_hub(tmp_path, local_hub, task):
     repository = TASKS[task].hub
     local_hub.repository, local_hub.files = repository.name, {repository.files[0]: MEDICAL[task]}
     done = fetch_in_new_process(tmp_path, f"http://127.0.0.1:{local_hub.server_port}", task)
@@ -219,4 +314,4 @@ def test_the_medical_exams_come_from_the_hub_too(tmp_path, local_hub, task):
     sealed = fetch_in_new_process(
         tmp_path, f"http://127.0.0.1:{local_hub.server_port}", task, MEDALPACA_SEALED="1"
     )
-    assert "not asked because MEDALPACA_SEALED=1" in sealed.stdout
+    assert "the hub is disabled because MEDALPACA_SEALED=1" in sealed.stdout

@@ -90,11 +90,11 @@ STATED = {
 
 
 @pytest.mark.parametrize(("text", "letter"), [*OF_THE_GATE.items(), *STATED.items()])
-def test_every_vector(text, letter):
+def test_known_answers(text, letter):
     assert extract_flexible(text, LETTERS, OPTIONS).letter == letter
 
 
-def test_nine_options_have_an_i_and_the_pronoun_is_none():
+def test_nine_options_distinguish_the_letter_i_from_the_pronoun():
     nine = "ABCDEFGHI"
     assert extract_flexible("Answer: I", nine).letter == "I"
     assert extract_flexible("I: Sarcoidosis", nine).letter == "I"
@@ -102,7 +102,7 @@ def test_nine_options_have_an_i_and_the_pronoun_is_none():
         assert extract_flexible(text, nine).letter is None
 
 
-def test_a_text_that_two_options_share_names_neither():
+def test_a_text_of_two_options_matches_neither():
     assert extract_flexible("The answer is measles", "ABC", ("Measles", "Mumps", "measles")) == (
         None,
         NO_ANSWER,
@@ -110,7 +110,7 @@ def test_a_text_that_two_options_share_names_neither():
     assert extract_flexible("The answer is mumps", "ABC", ("Measles", "Mumps", "measles")).letter == "B"
 
 
-def test_the_rule_is_told():
+def test_the_matching_rule_is_returned():
     rules = {
         "Answer: B": "answer line",
         r"\boxed{B}": "boxed",
@@ -141,7 +141,7 @@ def test_the_rule_is_told():
         ("Answer: A and B", None),
     ],
 )
-def test_strict_takes_only_what_was_asked_for(text, letter):
+def test_strict_accepts_only_the_requested_line(text, letter):
     assert extract_strict(text, LETTERS, OPTIONS).letter == letter
 
 
@@ -207,7 +207,7 @@ class TestBugsSeenElsewhere:
             assert outcome(text, key=4) == "unparsed"
 
     @pytest.mark.parametrize(
-        ("text", "said"),
+        ("text", "message"),
         [
             ("<think>A? No. The answer is C.</think>\n\nB", "B"),
             ("A? No. The answer is C.</think>Answer: B", "B"),  # the tag was opened by the prompt
@@ -217,12 +217,12 @@ class TestBugsSeenElsewhere:
             ("Answer: C <think>but", ""),
         ],
     )
-    def test_7_thinking_is_no_answer(self, text, said):
+    def test_7_thinking_is_no_answer(self, text, message):
         for find in (flexible_filter, strict_filter):
             found = find([[text]], [doc()])[0]
-            if find is flexible_filter or "Answer: B" in text or not said:
-                assert found[0] == said
-        if not said:
+            if find is flexible_filter or "Answer: B" in text or not message:
+                assert found[0] == message
+        if not message:
             assert outcome(text) == "truncated"
 
     @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ class TestBugsSeenElsewhere:
 
 
 @given(st.text())
-def test_no_text_crashes_it(text):
+def test_any_text_is_accepted(text):
     for find in (flexible_filter, strict_filter):
         letter, rule = find([[text]], [doc()])[0]
         assert letter in (*LETTERS, "")
@@ -269,7 +269,7 @@ PIECES = [
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=60).map("".join))
-def test_no_mixture_of_its_own_patterns_crashes_it(text):
+def test_any_mixture_of_patterns_is_accepted(text):
     assert extract_flexible(text, LETTERS, OPTIONS).letter in (*LETTERS, None)
 
 
@@ -300,7 +300,7 @@ VERBS = ["was found.", "may explain it.", "is rare", "did not help,", "should be
     ),
     st.sampled_from([" ", "\n", "\n\n"]),
 )
-def test_prose_is_never_a_letter(sentences, between):
+def test_prose_is_no_answer(sentences, between):
     text = between.join(f"{subject.format(noun)} {verb}" for subject, noun, verb in sentences)
     assert extract_flexible(text, "ABCDEFGHI").letter is None
     assert extract_strict(text, "ABCDEFGHI").letter is None
@@ -310,7 +310,7 @@ def test_prose_is_never_a_letter(sentences, between):
     st.sampled_from(LETTERS),
     st.sampled_from(["Answer: {}", "The answer is {}.", "({})", "**{}**", "{}: so it is"]),
 )
-def test_what_is_an_answer_after_prose_is_found(letter, form):
+def test_an_answer_after_prose_is_extracted(letter, form):
     thought = "A fever points to B cells. I doubt it."
     assert flexible_filter([[f"<think>{thought}</think>{form.format(letter)}"]], [doc()])[0][0] == letter
 

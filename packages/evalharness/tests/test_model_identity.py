@@ -21,11 +21,11 @@ def test_base_and_adapter_are_hashed(tiny, adapter):
     assert found.base_sha256 != found.adapter_sha256
 
 
-def test_the_adapter_of_vllm_has_another_name(tiny, adapter):
+def test_the_adapter_argument_of_vllm(tiny, adapter):
     assert identify_model({"pretrained": str(tiny), "lora_local_path": str(adapter)}).adapter == str(adapter)
 
 
-def test_changed_weights_change_the_name(tiny, tmp_path):
+def test_another_config_changes_the_hash(tiny, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(tiny, copy)
     before = identify_model({"pretrained": str(copy)})
@@ -34,7 +34,7 @@ def test_changed_weights_change_the_name(tiny, tmp_path):
     assert identify_model({"pretrained": str(copy)}).base_sha256 != before.base_sha256
 
 
-def test_nothing_named_nothing_recorded():
+def test_no_model_argument_gives_no_identity():
     assert identify_model({}).base is None
     assert identify_model({"pretrained": object()}).base is None
 
@@ -62,7 +62,7 @@ def test_pickles_are_refused(tiny, tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"pretrained": "/no/such"}, "/no/such: no such model directory"),
         ({"pretrained": "./runs"}, "no such model directory"),
@@ -77,8 +77,8 @@ def test_pickles_are_refused(tiny, tmp_path, name):
         ({"pretrained": "owner/model", "load_format": "pt"}, "only safetensors is loaded"),
     ],
 )
-def test_what_is_not_there_is_said(arguments, said):
-    with pytest.raises(UserError, match=said):
+def test_refused_arguments(arguments, message):
+    with pytest.raises(UserError, match=message):
         identify_model(arguments)
 
 
@@ -88,7 +88,7 @@ def test_an_adapter_given_as_the_model(adapter):
 
 
 @pytest.mark.parametrize(("trained", "warned"), [(PROMPT_ID, False), ("meadow-000000000000", True)])
-def test_another_prompt_in_training_is_said(tiny, adapter, tmp_path, trained, warned):
+def test_another_training_prompt_is_a_warning(tiny, adapter, tmp_path, trained, warned):
     copy = tmp_path / "run"
     shutil.copytree(adapter, copy)
     (copy / "manifest.json").write_text(json.dumps({"prompt_id": trained}))
@@ -97,12 +97,12 @@ def test_another_prompt_in_training_is_said(tiny, adapter, tmp_path, trained, wa
     assert all(trained in warning for warning in warnings)
 
 
-def test_switched_off_is_not_asked_for(tiny):
+def test_refused_arguments_may_be_false(tiny):
     off = {"trust_remote_code": False, "gguf_file": None, "autogptq": False, "use_safetensors": True}
     assert identify_model({"pretrained": str(tiny)} | off).base_sha256 == weights_sha256(tiny)
 
 
-def test_the_readme_names_the_refused_arguments_in_one_sentence():
+def test_the_readme_lists_the_refused_arguments():
     text = " ".join((Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").split())
     [sentence] = [part for part in text.split(". ") if part.endswith("pickle formats are refused")]
     assert set(re.findall(r"`(\w+)=`", sentence)) == set(REFUSED_ARGUMENTS)

@@ -1,4 +1,4 @@
-"""From two saved runs to a verdict, with models whose answers are known; and what must not be compared."""
+"""Comparison of two saved runs with known answers, and runs that are not comparable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Choose = Callable[[dict[str, Any]], int]
 
 @pytest.fixture
 def run(evaluate, answering, save, tmp_path):
-    """Examine a model that answers as told and save it as lm-eval does."""
+    """Return a function that evaluates a model with known answers and saves the run."""
 
     def make(name: str, choose: Choose, exam: Path, task: str = "medalpaca_usmle", **options: Any) -> Path:
         return save(
@@ -38,7 +38,7 @@ def right(doc: dict[str, Any]) -> int:
     return doc["gold"]
 
 
-def test_the_counts_are_those_of_the_answers(run, write_exam):
+def test_counts_match_the_answers(run, write_exam):
     exam = write_exam()
     found = compare(read_run(run("base", always_b, exam)), read_run(run("tuned", right, exam)))
     # B is the key of 1 of 4, 1 of 3, 1 of 5 items.
@@ -64,14 +64,14 @@ def test_the_counts_are_those_of_the_answers(run, write_exam):
     assert found.pooled.chance == pytest.approx(sum(1 / k for k in options) / 12)
 
 
-def test_the_verdict_is_turned_round_with_the_sides(run, write_exam):
+def test_swapped_runs_reverse_the_verdict(run, write_exam):
     exam = write_exam()
     base, tuned = read_run(run("base", right, exam)), read_run(run("tuned", always_b, exam))
     assert compare(base, tuned).pooled.verdict == "worse"
     assert compare(base, tuned).sentence.startswith("Tuned is worse than base: -75.0 points")
 
 
-def test_no_difference_is_said_with_what_could_have_been_seen(run, write_exam):
+def test_no_difference_states_the_detectable_difference(run, write_exam):
     exam = write_exam()
     base = read_run(run("base", always_b, exam))
 
@@ -81,9 +81,9 @@ def test_no_difference_is_said_with_what_could_have_been_seen(run, write_exam):
     found = compare(base, read_run(run("tuned", little_better, exam)))
     assert found.pooled.verdict == "no difference detectable at this n"
     # 2 of 12 pairs discordant: 280.1585 * sqrt(2) / 12
-    assert "differences from about 33.0 points on (80 % power)" in found.sentence
+    assert "a difference of about 33.0 points or more (80 % power)" in found.sentence
     alike = compare(base, read_run(run("again", always_b, exam)))
-    assert alike.sentence.endswith("they have the same 3 of 12 items right.")
+    assert alike.sentence.endswith("both answer the same 3 of 12 items correctly.")
 
 
 def test_an_exam_without_steps_has_one_row(run, tmp_path):
@@ -98,13 +98,13 @@ def test_an_exam_without_steps_has_one_row(run, tmp_path):
     assert (found.pooled.n, found.pooled.fixed, found.pooled.chance) == (9, 6, pytest.approx(1 / 3))
 
 
-def test_the_pocket_exam_is_judged_by_its_headline_metric(run, write_exam):
+def test_the_pocket_exam_uses_acc_norm(run, write_exam):
     base = read_run(run("base", always_b, write_exam(), "medalpaca_pocket", limit=10))
     assert base.metric == "acc_norm"
     assert base.limited
 
 
-def test_a_run_is_compared_whatever_its_directory_is_called(run, write_exam, tmp_path, capsys, monkeypatch):
+def test_compare_command(run, write_exam, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     exam = write_exam()
     base, tuned = run("base", always_b, exam), run("tuned", right, exam)
@@ -129,20 +129,20 @@ def test_a_run_is_compared_whatever_its_directory_is_called(run, write_exam, tmp
     assert report["broken"] == []
 
 
-def test_what_must_not_be_compared(run, write_exam):
+def test_incomparable_runs_are_refused(run, write_exam):
     exam, other = write_exam(), write_exam("other", texts=" (other)")
     base = read_run(run("base", always_b, exam))
-    for tuned, said in (
-        (run("another-exam", right, other), "different exams: base was asked exam .*, tuned other"),
+    for tuned, message in (
+        (run("another-exam", right, other), "different exams: base ran exam exam .*, tuned other"),
         (run("one-step", right, exam, "medalpaca_usmle_step1"), "different item sets: 8 only in base"),
         (run("part", right, exam, limit=2), "different item sets: 6 only in base"),
         (run("another-task", right, exam, "medalpaca_exam"), "different tasks"),
     ):
-        with pytest.raises(CheckFailed, match=said):
+        with pytest.raises(CheckFailed, match=message):
             compare(base, read_run(tuned))
 
 
-def test_the_same_exam_in_another_file_is_the_same_exam(run, write_exam, tmp_path):
+def test_a_copied_exam_is_the_same_exam(run, write_exam, tmp_path):
     exam = write_exam()
     moved = tmp_path / "elsewhere"
     shutil.copytree(exam, moved)
@@ -160,13 +160,13 @@ def edit(
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "said"),
+    ("change", "error", "message"),
     [
         (lambda row: row.update(prompt_hash="x"), CheckFailed, "different texts shown for 4 items .step1-1"),
         (lambda row: row.update(target_hash="x"), CheckFailed, "different texts shown for 4 items"),
         (lambda row: row.update(acc=1.0), CheckFailed, "reports acc 0.25 .*samples give 1.0000"),
-        (lambda row: row["filtered_resps"][0].__setitem__(0, "nan"), CheckFailed, "not numbers .nan"),
-        (lambda row: row.update(acc=0.5), UserError, "acc is 0.5, 0 or 1 was expected"),
+        (lambda row: row["filtered_resps"][0].__setitem__(0, "nan"), CheckFailed, "log-likelihood is nan"),
+        (lambda row: row.update(acc=0.5), UserError, "acc is 0.5; expected 0 or 1"),
         (lambda row: row.pop("acc"), UserError, "not a scored sample"),
         (lambda row: row["doc"].update(exam_sha256="0"), UserError, "2 different values of exam"),
         (lambda row: row["doc"].pop("exam"), UserError, "not a scored sample of .*'exam'"),
@@ -175,11 +175,11 @@ def edit(
         (lambda row: row["doc"].update(choices=[]), UserError, "not a scored sample"),
     ],
 )
-def test_a_result_that_was_changed_is_noticed(run, write_exam, change, error, said):
+def test_a_changed_result_is_refused(run, write_exam, change, error, message):
     exam = write_exam()
     base, tuned = run("base", always_b, exam), run("tuned", always_b, exam)
     edit(tuned, change)
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         compare(read_run(base), read_run(tuned))
 
 
@@ -192,18 +192,18 @@ def test_another_prompt_is_refused(run, write_exam):
         compare(read_run(base), read_run(tuned))
 
 
-def test_several_runs_in_one_directory_are_refused_with_the_list(run, write_exam):
+def test_several_runs_in_one_directory_are_listed(run, write_exam):
     exam = write_exam()
     both = run("both", always_b, exam)
     run("both", right, exam)
     with pytest.raises(
-        UserError, match=r"holds 2 runs, name one of them: .*results_.*, .*results_"
+        UserError, match=r"2 runs in this directory; name one of them: .*results_.*, .*results_"
     ) as caught:
         read_run(both)
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_no_run_is_said(run, write_exam, tmp_path, capsys):
+def test_invalid_results_are_refused(run, write_exam, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no results_.*--log_samples"):
         read_run(tmp_path / "empty")
@@ -213,38 +213,38 @@ def test_what_is_no_run_is_said(run, write_exam, tmp_path, capsys):
     with pytest.raises(UserError, match="not a results file"):
         read_run(tmp_path / "other.json")
     directory = run("base", always_b, write_exam())
-    with pytest.raises(UserError, match="no task 'mmlu' in it, only medalpaca_usmle"):
+    with pytest.raises(UserError, match="no task 'mmlu'; the file has: medalpaca_usmle"):
         read_run(directory, "mmlu")
     next(directory.rglob("samples_*step2*")).unlink()
     with pytest.raises(
-        UserError, match=r"samples_medalpaca_usmle_step2_.*missing; run lm_eval with --log_samples"
+        UserError, match=r"samples_medalpaca_usmle_step2_.*no such file; run lm_eval with --log_samples"
     ):
         read_run(directory)
 
 
-def test_a_run_that_was_cut_off(run, write_exam):
+def test_an_interrupted_run_is_refused(run, write_exam):
     directory = run("base", always_b, write_exam())
     file = next(directory.rglob("samples_*step3*"))
     file.write_text(file.read_text()[:-30])
     with pytest.raises(
-        UserError, match=r"samples_medalpaca_usmle_step3.* line 5: not valid JSON; was the run cut off"
+        UserError, match=r"samples_medalpaca_usmle_step3.* line 5: not valid JSON.*run lm_eval again"
     ):
         read_run(directory)
 
 
-def test_the_user_may_call_the_file_what_he_likes(run, write_exam, tmp_path):
+def test_the_results_file_may_have_any_name(run, write_exam, tmp_path):
     directory = run("base", always_b, write_exam())
     file = next(directory.rglob("results_*.json"))
     renamed = file.rename(file.with_name(file.name.replace("results_", "my_base_")))
     assert len(read_run(renamed).answers) == len(read_run(directory).answers) == 12
 
 
-def test_half_an_exam_is_noted(run, write_exam):
+def test_a_limited_run_is_noted(run, write_exam):
     base = read_run(run("base", always_b, write_exam(), limit=2))
-    assert compare(base, base).notes == ("only part of the exam was asked (--limit or --samples)",)
+    assert compare(base, base).notes == ("only part of the exam was evaluated (--limit or --samples)",)
 
 
-def test_the_same_weights_on_both_sides_are_noted(
+def test_equal_weights_and_other_bases_are_noted(
     evaluate, answering, save, write_exam, tiny, tiny_of_other_size, adapter, tmp_path
 ):
     exam = str(write_exam())
@@ -258,22 +258,22 @@ def test_the_same_weights_on_both_sides_are_noted(
     tuned = examine("tuned", pretrained=str(tiny), peft=str(adapter))
     other = examine("other", pretrained=str(tiny_of_other_size), peft=str(other_adapter))
     assert compare(base, examine("again", pretrained=str(tiny))).notes == (
-        "both runs examined the same weights",
+        "both runs evaluated the same weights",
     )
     assert compare(base, tuned).notes == ()
-    assert compare(base, other).notes == ("the tuned side's base is not the base side's model",)
+    assert compare(base, other).notes == ("the base model of the tuned run is not the model of the base run",)
     assert tuned.model == f"{tiny.name} + {adapter.name}"
 
 
-def say(directory: Path, **names: str | None) -> Path:
-    """Let the samples name these models."""
+def set_models(directory: Path, **names: str | None) -> Path:
+    """Change the names of the models in the samples."""
     for step in (1, 2, 3):
         edit(directory, lambda row: row["doc"].update(names), f"samples_*step{step}*.jsonl")
     return directory
 
 
 def configure(directory: Path, **config: Any) -> Path:
-    """Let the results name this configuration of the run."""
+    """Change the configuration in the results."""
     file = next(directory.rglob("results_*.json"))
     results = json.loads(file.read_text())
     results["config"] |= config
@@ -281,20 +281,22 @@ def configure(directory: Path, **config: Any) -> Path:
     return directory
 
 
-def test_hub_models_are_told_apart_by_their_names(run, write_exam):
+def test_hub_models_are_compared_by_name(run, write_exam):
     exam = write_exam()
-    base = read_run(say(run("base", always_b, exam), base="owner/one"))
-    same = read_run(say(run("same", always_b, exam), base="owner/one@main"))
-    tuned = read_run(say(run("tuned", right, exam), base="owner/one", adapter="owner/lora"))
-    other = read_run(say(run("other", right, exam), base="owner/two"))
-    foreign = read_run(say(run("foreign", right, exam), base="owner/two", adapter="owner/lora"))
-    assert compare(base, same).notes == ("both runs examined the same weights",)
+    base = read_run(set_models(run("base", always_b, exam), base="owner/one"))
+    same = read_run(set_models(run("same", always_b, exam), base="owner/one@main"))
+    tuned = read_run(set_models(run("tuned", right, exam), base="owner/one", adapter="owner/lora"))
+    other = read_run(set_models(run("other", right, exam), base="owner/two"))
+    foreign = read_run(set_models(run("foreign", right, exam), base="owner/two", adapter="owner/lora"))
+    assert compare(base, same).notes == ("both runs evaluated the same weights",)
     assert compare(base, tuned).notes == compare(base, other).notes == ()
-    with pytest.raises(CheckFailed, match=r"different bases: base ran owner/one, .* adapter on owner/two"):
+    with pytest.raises(
+        CheckFailed, match=r"different bases: base ran owner/one, the adapter of tuned ran on owner/two"
+    ):
         compare(base, foreign)
 
 
-def test_what_else_differed_between_the_sides_is_noted(run, write_exam, capsys):
+def test_different_settings_are_noted(run, write_exam, capsys):
     exam = write_exam()
     base = configure(
         run("base", always_b, exam),
@@ -311,15 +313,15 @@ def test_what_else_differed_between_the_sides_is_noted(run, write_exam, capsys):
     assert compare(read_run(base), read_run(base)).notes == ()
     assert main(["compare", str(base), str(tuned)]) == 0
     assert " ".join(capsys.readouterr().out.split()).endswith(
-        "Note: the sides were run differently (base / tuned): dtype torch.float32 / torch.bfloat16, "
-        "model hf / vllm, tokenizer [bold]t / not given."
+        "Note: the two runs have different settings (base / tuned): dtype torch.float32 / torch.bfloat16, "
+        "model hf / vllm, tokenizer [bold]t / not set."
     )
 
 
-def test_what_looks_like_markup_is_shown_as_it_is(run, write_exam, capsys):
+def test_markup_in_names_is_not_rendered(run, write_exam, capsys):
     exam = write_exam("[red]exam:smile:")
     base, tuned = run("base", always_b, exam), run("tuned", right, exam)
-    assert main(["compare", str(say(base, base="a[/b]:warning:")), str(tuned)]) == 0
+    assert main(["compare", str(set_models(base, base="a[/b]:warning:")), str(tuned)]) == 0
     shown = capsys.readouterr().out
     assert "[red]exam:smile:" in shown
     assert "b]:warning:" in shown
@@ -331,12 +333,12 @@ def test_one_step_of_a_run(run, write_exam, capsys):
     assert main(["compare", str(base), str(step), "--task", "medalpaca_usmle_step1", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["task"], report["all"]["n"], report["all"]["fixed"]) == ("medalpaca_usmle_step1", 4, 3)
-    with pytest.raises(UserError, match="no task 'medalpaca_usmle_step2' in it"):
+    with pytest.raises(UserError, match="no task 'medalpaca_usmle_step2'; the file has"):
         read_run(step, "medalpaca_usmle_step2")
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda results: results.pop("results"), "not a results file"),
         (lambda results: results.update(results=[]), "not a results file"),
@@ -345,16 +347,16 @@ def test_one_step_of_a_run(run, write_exam, capsys):
         (lambda results: results.update({"config": 3, "n-samples": {"medalpaca_usmle_step1": 3}}), None),
     ],
 )
-def test_a_damaged_results_file_is_no_traceback(run, write_exam, change, said):
+def test_a_damaged_results_file_is_a_user_error(run, write_exam, change, message):
     directory = run("base", always_b, write_exam())
     file = next(directory.rglob("results_*.json"))
     results = json.loads(file.read_text())
     change(results)
     file.write_text(json.dumps(results))
-    if said is None:
+    if message is None:
         assert len(read_run(directory).answers) == 12
         return
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         read_run(directory)
 
 

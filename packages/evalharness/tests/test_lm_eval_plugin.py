@@ -1,7 +1,8 @@
-"""The bootstrap: what it patches, when it stands aside, and that it never breaks a program."""
+"""The bootstrap: what it patches, when it does nothing, and that it never breaks a program."""
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import os
 import subprocess
@@ -25,24 +26,67 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_is_on_in_every_interpreter_and_imports_nothing_heavy():
-    done = python(
-        "import sys\n"
-        "print([type(f).__name__ for f in sys.meta_path].count('Finder'))\n"
-        "heavy = {'torch', 'lm_eval', 'datasets', 'medalpaca_data', 'importlib.metadata', 'pathlib'}\n"
-        "print(sorted(name for name in heavy & set(sys.modules) if name.split('.')[0] != 'importlib'))"
+def loaded_modules(code: str) -> list[str]:
+    done = python(f"import sys\n{code}\nprint(*sorted(sys.modules))")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_the_hook_is_installed_at_every_start_of_python():
+    done = python("import sys; print([type(f).__name__ for f in sys.meta_path].count('LmEvalFinder'))")
+    assert done.stdout == "1\n", done.stderr
+
+
+def test_the_start_of_python_loads_only_the_bootstrap():
+    modules = loaded_modules("")
+    project = [name for name in modules if name.startswith("medalpaca")]
+    assert project == ["medalpaca_evalharness", "medalpaca_evalharness.lm_eval_plugin"]
+    # Other packages of the environment may install path files of their own.
+    without = python("import sys; print(*sorted(sys.modules))", MEDALPACA_NO_AUTOLOAD="1").stdout.split()
+    assert modules == without
+    third_party = {
+        "torch",
+        "lm_eval",
+        "datasets",
+        "transformers",
+        "rich",
+        "numpy",
+        "polars",
+        "pydantic",
+        "yaml",
+    }
+    assert not {name.partition(".")[0] for name in modules} & third_party
+
+
+def test_the_bootstrap_imports_the_standard_library_only():
+    tree = ast.parse(Path(lm_eval_plugin.__file__).read_text(encoding="utf-8"))
+    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in imports}
+    assert names == {"__future__", "os", "sys"}
+
+
+def test_the_package_imports_its_public_functions_on_first_use():
+    heavy = {"torch", "lm_eval", "rich", "transformers"}
+    assert not heavy & set(loaded_modules("import medalpaca_evalharness"))
+    assert not heavy & set(
+        loaded_modules("from medalpaca_evalharness import compare, read_run, summarize_run")
     )
-    assert done.stdout.split("\n")[0] == "1", done.stderr
-    assert "torch" not in done.stdout
-    assert "medalpaca_data" not in done.stdout
+    import medalpaca_evalharness
+    from medalpaca_evalharness import comparison, results
+
+    assert medalpaca_evalharness.compare is comparison.compare
+    assert medalpaca_evalharness.read_run is results.read_run
+    assert set(medalpaca_evalharness.__all__) <= set(dir(medalpaca_evalharness))
+    with pytest.raises(AttributeError, match="no attribute 'missing'"):
+        medalpaca_evalharness.missing  # noqa: B018
 
 
-def test_the_switch():
+def test_no_autoload_disables_the_hook():
     done = python("import sys; print([type(f).__name__ for f in sys.meta_path])", MEDALPACA_NO_AUTOLOAD="1")
     assert "Finder" not in done.stdout.replace("PathFinder", "").replace("MetaFinder", "")
 
 
-def test_the_start_up_line_is_short_readable_and_after_the_editable_path_file():
+def test_start_up_files():
     purelib = Path(__file__).parent.parent / "purelib"
     pth, start = sorted(purelib.iterdir(), key=lambda file: file.suffix)
     assert (
@@ -59,7 +103,7 @@ def test_the_start_up_line_is_short_readable_and_after_the_editable_path_file():
     assert sorted([pth.name, "medalpaca_evalharness.pth"])[-1] == pth.name
 
 
-def test_sealed_means_that_lm_eval_reaches_nobody(monkeypatch):
+def test_sealed_mode_blocks_connections_of_lm_eval(monkeypatch):
     code = (
         "import lm_eval.tasks, os, socket\n"
         "from huggingface_hub import constants\n"
@@ -79,11 +123,11 @@ def test_sealed_means_that_lm_eval_reaches_nobody(monkeypatch):
     assert "SealedError" not in open_
 
 
-def test_sealed_without_the_bootstrap_the_tasks_seal():
+def test_tasks_seal_the_process_without_the_hook():
     code = (
         "import socket\n"
-        "from medalpaca_evalharness.task_data import dataset\n"
-        "print(len(dataset(medalpaca_task='medalpaca_pocket')['test']) > 0)\n"
+        "from medalpaca_evalharness.task_data import build_dataset\n"
+        "print(len(build_dataset(medalpaca_task='medalpaca_pocket')['test']) > 0)\n"
         "try:\n"
         "    socket.create_connection(('192.0.2.1', 443), timeout=1)\n"
         "except OSError as error:\n"
@@ -103,7 +147,7 @@ NOT_ALLOWED = "environment variable MEDALPACA_SEALED='01' is not allowed; "
 @pytest.mark.parametrize(
     "start", [[Path(sys.executable).with_name("lm_eval")], [sys.executable, "-m", "lm_eval"]]
 )
-def test_an_invalid_switch_ends_the_command_line_in_one_line(start, words):
+def test_an_invalid_switch_ends_the_command_line_with_one_line(start, words):
     done = subprocess.run(
         [*start, *words],
         env=os.environ | {"MEDALPACA_SEALED": "01"},
@@ -117,7 +161,7 @@ def test_an_invalid_switch_ends_the_command_line_in_one_line(start, words):
 
 
 @pytest.mark.parametrize("module", ["lm_eval.tasks", "lm_eval.models", "lm_eval.evaluator"])
-def test_an_invalid_switch_lets_no_program_import_lm_eval(module):
+def test_an_invalid_switch_prevents_the_import_of_lm_eval(module):
     code = (
         "import importlib\n"
         "for _ in range(2):\n"
@@ -131,11 +175,11 @@ def test_an_invalid_switch_lets_no_program_import_lm_eval(module):
     assert all(line.startswith(f"UserError {NOT_ALLOWED}") for line in lines)
 
 
-def test_an_invalid_switch_without_the_bootstrap_is_an_error_of_the_tasks():
+def test_an_invalid_switch_is_an_error_of_the_tasks_without_the_hook():
     code = (
-        "from medalpaca_evalharness.task_data import dataset\n"
+        "from medalpaca_evalharness.task_data import build_dataset\n"
         "try:\n"
-        "    dataset(medalpaca_task='medalpaca_pocket')\n"
+        "    build_dataset(medalpaca_task='medalpaca_pocket')\n"
         "except Exception as error:\n"
         "    print(type(error).__name__, error)\n"
     )
@@ -143,12 +187,12 @@ def test_an_invalid_switch_without_the_bootstrap_is_an_error_of_the_tasks():
     assert done.stdout.startswith(f"UserError {NOT_ALLOWED}"), done.stderr
 
 
-def test_an_invalid_switch_stops_no_other_program():
+def test_an_invalid_switch_does_not_affect_other_programs():
     done = python("import json; print(json.dumps(1))", MEDALPACA_SEALED="01")
     assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
 
 
-def test_an_invalid_switch_ends_a_run_whose_check_breaks(monkeypatch):
+def test_an_invalid_switch_ends_a_run_whose_check_fails(monkeypatch):
     from medalpaca_evalharness import preflight
 
     monkeypatch.setattr(preflight, "before_model", lambda call: 1 / 0)
@@ -158,7 +202,7 @@ def test_an_invalid_switch_ends_a_run_whose_check_breaks(monkeypatch):
 
 
 @pytest.mark.parametrize("value", ["1", "yes", "01"])
-def test_a_seal_that_cannot_be_put_on_ends_lm_eval(value, monkeypatch):
+def test_lm_eval_ends_if_the_process_cannot_be_sealed(value, monkeypatch):
     monkeypatch.setitem(sys.modules, "medalpaca_data.core.offline", None)
     monkeypatch.setenv("MEDALPACA_SEALED", value)
     with pytest.raises(ImportError):
@@ -167,7 +211,7 @@ def test_a_seal_that_cannot_be_put_on_ends_lm_eval(value, monkeypatch):
     lm_eval_plugin._seal_if_enabled("lm_eval.tasks.manager")
 
 
-def test_installing_twice_installs_once(monkeypatch):
+def test_install_is_idempotent(monkeypatch):
     monkeypatch.setattr(
         sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, lm_eval_plugin.LmEvalFinder)]
     )
@@ -177,7 +221,7 @@ def test_installing_twice_installs_once(monkeypatch):
     assert [type(finder) for finder in sys.meta_path].count(lm_eval_plugin.LmEvalFinder) == 1
 
 
-def test_two_finders_that_ask_each_other_come_to_an_end(tmp_path, monkeypatch):
+def test_two_hooks_do_not_recurse(tmp_path, monkeypatch):
     (tmp_path / "patched_module_of_the_test.py").write_text("value = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     seen = []
@@ -191,9 +235,9 @@ def test_two_finders_that_ask_each_other_come_to_an_end(tmp_path, monkeypatch):
     assert set(seen) == {1}
 
 
-def test_a_patch_that_fails_is_logged_and_nothing_more(caplog):
+def test_a_failing_patch_is_logged(caplog):
     lm_eval_plugin._apply_patch(lambda module: 1 / 0, types.ModuleType("some_module"))
-    assert "some_module could not be extended" in caplog.text or caplog.records == []
+    assert "some_module could not be patched" in caplog.text or caplog.records == []
 
 
 class Manager:
@@ -219,7 +263,7 @@ OURS = Path(lm_eval_plugin.__file__).parent / "tasks"
     ("include", "searched"),
     [(None, []), ("mine", ["mine"]), (["mine", "other"], ["mine", "other"]), (str(OURS), [])],
 )
-def test_plugins_are_searched_before_what_the_user_names(manager, include, searched):
+def test_plugin_directories_come_before_include_path(manager, include, searched):
     lm_eval_plugin._patch_task_manager(manager)
     made = manager.TaskManager(include_path=include, metadata={"exam": "x"})
     assert made.metadata == {"exam": "x"}
@@ -230,13 +274,13 @@ def test_plugins_are_searched_before_what_the_user_names(manager, include, searc
         assert Path(made.given[-1]) == Path("mine")
 
 
-def test_it_stands_aside_when_lm_eval_reads_entry_points_itself(manager):
+def test_no_patch_if_lm_eval_reads_entry_points(manager):
     manager.discover_plugin_task_paths = list
     lm_eval_plugin._patch_task_manager(manager)
     assert manager.TaskManager().given is None
 
 
-def test_somebody_elses_broken_plugin_does_not_stop_ours(monkeypatch):
+def test_a_broken_plugin_of_another_package_is_skipped(monkeypatch):
     real = importlib.metadata.entry_points
 
     def entry_points(group):
@@ -249,7 +293,7 @@ def test_somebody_elses_broken_plugin_does_not_stop_ours(monkeypatch):
     assert OURS in lm_eval_plugin.task_directories()
 
 
-def test_a_check_that_breaks_does_not_break_the_run(monkeypatch):
+def test_a_failing_check_does_not_stop_an_unsealed_run(monkeypatch):
     from medalpaca_evalharness import preflight
 
     monkeypatch.setattr(preflight, "before_model", lambda call: 1 / 0)
@@ -257,7 +301,7 @@ def test_a_check_that_breaks_does_not_break_the_run(monkeypatch):
 
 
 @pytest.mark.parametrize(("error", "code"), [(UserError("wrong\nhere"), 2), (CheckFailed("no"), 1)])
-def test_user_errors_end_the_command_line_in_one_line(error, code, capsys):
+def test_a_user_error_is_one_line(error, code, capsys):
     class HarnessCLI:
         def execute(self, args):
             raise error
@@ -271,7 +315,7 @@ def test_user_errors_end_the_command_line_in_one_line(error, code, capsys):
     assert capsys.readouterr().err == f"error: {' '.join(str(error).split())}\n"
 
 
-def test_other_errors_stay_what_they_are():
+def test_other_errors_are_not_changed():
     class HarnessCLI:
         def execute(self, args):
             raise ValueError("lm-eval's own")
@@ -284,7 +328,7 @@ def test_other_errors_stay_what_they_are():
 
 
 @pytest.mark.parametrize("reads_them_itself", [False, True])
-def test_models_are_registered_unless_lm_eval_does_that_itself(monkeypatch, reads_them_itself):
+def test_models_are_registered_unless_lm_eval_reads_entry_points(monkeypatch, reads_them_itself):
     from lm_eval.api import registry
 
     mine: registry.Registry = registry.Registry("model")

@@ -1,0 +1,181 @@
+"""`exam inspect` and `exam import`: statistics of an exam, and conversion with an unchanged SHA-256."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.exams.exam import Exam, load_exam
+from medalpaca_evalharness.cli import main
+from medalpaca_evalharness.inspect import inspect_exam
+
+
+@pytest.fixture
+def exam_of(tmp_path):
+    def write(*items: dict, name: str = "exam") -> Exam:
+        file = tmp_path / f"{name}.jsonl"
+        whole = [
+            {"question": f"Q{n}?", "options": ["x", "yy", "z"], "answer": "A"} | item
+            for n, item in enumerate(items)
+        ]
+        file.write_text("\n".join(json.dumps(item | {"id": f"i{n}"}) for n, item in enumerate(whole)))
+        return load_exam(file)
+
+    return write
+
+
+def test_swallowed_options(exam_of):
+    swallowed = ["x\n\nAnswer E: yes", "x\nC: yes", "x Option D) no", "x\n(Questions follow)", "word " * 100]
+    fine = ["Vitamin C: none", "E. coli", "one\ntwo", "Hepatitis A. and B", "A question of time"]
+    report = inspect_exam(exam_of(*({"options": ["w", text]} for text in (*swallowed, *fine))))
+    assert report["swallowed"] == [f"i{n}" for n in range(len(swallowed))]
+
+
+def test_suspected_images(exam_of):
+    shown = [
+        "A photograph of the lesion is shown.",
+        "Which point in the graph is shown?",
+        "The tracing shown is his. What now?",
+        "Which of the labelled structures in the diagram is it?",
+        "The ECG is shown.",
+    ]
+    without = [
+        "The chest radiograph shows a mass. What is it?",
+        "He was shown how to inhale. What else?",
+        "What image has she of it?",
+    ]
+    report = inspect_exam(exam_of(*({"question": text} for text in (*shown, *without))))
+    assert report["suspected_images"] == [f"i{n}" for n in range(len(shown))]
+
+
+def test_balance_and_lengths(exam_of):
+    report = inspect_exam(
+        exam_of({"answer": "B"}, {"answer": "B"}, {"answer": "A"}, {"answer": "C", "options": list("wxyz")})
+    )
+    assert report["key"] == {"A": 1, "B": 2, "C": 1}
+    assert report["key_is_longest"] == 0.5
+    assert report["options"] == {3: 3, 4: 1}
+    assert report["chance"] == pytest.approx((3 / 3 + 1 / 4) / 4)
+
+
+def test_overlap(exam_of):
+    stem = "A man of forty who keeps bees is stung twice in the garden and faints before he can call for help"
+    one, two = (
+        exam_of({"question": f"{stem}. What now?"}, {}),
+        exam_of({}, {}, {"question": f"{stem}. Why?"}, name="other"),
+    )
+    overlap = inspect_exam(one, two)["overlap"]
+    assert overlap["exam"] == "other"
+    assert [(entry["item"], entry["in"]) for entry in overlap["items"]] == [("i0", "i2"), ("i1", "i1")]
+    assert inspect_exam(one)["overlap"] is None
+
+
+def test_inspect_command(write_exam, capsys):
+    exam = str(write_exam())
+    assert main(["inspect", exam, "--overlap", exam]) == 0
+    text = capsys.readouterr().out
+    assert "overlap   12 of 12 with exam" in text
+    assert "the longest option in" in text
+    assert main(["inspect", exam, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["read"] == report["scorable"] + sum(map(len, report["excluded"].values()))
+    assert len(report["sha256"]) == 64
+
+
+def test_inspect_the_real_exam(usmle):
+    report = inspect_exam(load_exam(usmle))
+    # Known by hand: four whose options hold other texts, and one with an "option" of 444 words.
+    assert report["swallowed"] == ["step2-91", "step2-104", "step2-118", "step3-11", "step3-24"]
+    assert report["suspected_images"] == []  # with the list applied
+    kept = inspect_exam(load_exam(usmle, images="keep"))
+    assert len(kept["suspected_images"]) >= 30
+    assert (report["read"], report["scorable"]) == (376, 324)
+
+
+def rejects(path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_reference_layout(write_exam, tmp_path, capsys):
+    exam = write_exam()
+    questions = json.loads((exam / "step2.json").read_text())
+    questions[0]["options"] = {}
+    del questions[1]["question"]
+    (exam / "step2.json").write_text(json.dumps(questions))
+    (exam / "question_with_images.json").write_text('{"step1": [2], "step2": [3]}')
+    out = tmp_path / "out.jsonl"
+    assert main(["import", str(exam), "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    # The broken record makes the exam itself unreadable for a run, which is why it is compared by what was written.
+    assert len(load_exam(out).items) == 12 - 4
+    assert load_exam(out).sha256 in text
+    listed = rejects(tmp_path / "out.rejects.jsonl")
+    assert {(entry["id"].removeprefix(str(exam)), entry["reason"]) for entry in listed} == {
+        ("step2-1", "no options"),
+        ("step1-2", "needs an image"),
+        ("step2-3", "needs an image"),
+        ("/step2.json item 2", "no 'question'"),
+    }  # fmt: skip
+    assert "Case" not in text
+    assert "remedy" not in text
+
+
+def test_import_keeps_the_hash(write_exam, tmp_path):
+    exam = write_exam()
+    for name in ("one", "two"):  # a directory first, then what was made of it
+        out = tmp_path / f"{name}.jsonl"
+        assert main(["import", str(exam), "--out", str(out)]) == 0
+        assert load_exam(out).sha256 == load_exam(exam).sha256
+        assert rejects(out.with_name(f"{name}.rejects.jsonl")) == []
+        exam = out
+
+
+def test_kept_images_stay_images(write_exam, tmp_path):
+    exam = write_exam()
+    (exam / "question_with_images.json").write_text('{"step1": [2]}')
+    out = tmp_path / "out.jsonl"
+    assert main(["import", str(exam), "--out", str(out), "--images", "keep"]) == 0
+    for images in ("exclude", "keep"):
+        assert load_exam(out, images=images).sha256 == load_exam(exam, images=images).sha256
+
+
+def test_other_layouts(tmp_path):
+    texts = {
+        "medqa.jsonl": '{"question": "Q1?", "options": {"A": "x", "B": "y"}, "answer_idx": "B", "meta_info": "step1"}',
+        "anatomy_test.csv": "Q1?,w,x,y,z,C",
+        "medmcqa.json": '{"id": "m", "question": "Q1?", "opa": "w", "opb": "x", "opc": "y", "opd": "z", "cop": 4}',
+        "table.csv": "question,A,B,answer\nQ1?,x,y,B",
+        "own.jsonl": '{"question": "Q1?", "options": ["x", "y"], "answer": "y", "subject": "tea"}',
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        out = tmp_path / f"{name}.out.jsonl"
+        assert main(["import", str(tmp_path / name), "--out", str(out)]) == 0
+        assert load_exam(out).sha256 == load_exam(tmp_path / name).sha256, name
+        subjects = [item.subject for item in load_exam(tmp_path / name).items]
+        assert [item.subject for item in load_exam(out).items] == subjects
+
+
+def test_import_as_json(write_exam, tmp_path, capsys):
+    assert main(["import", str(write_exam()), "--out", str(tmp_path / "o.jsonl"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["items"], report["rejects"]) == (12, [])
+    assert len(report["sha256"]) == len(report["source_sha256"]) == 64
+
+
+def test_nothing_is_overwritten(write_exam, tmp_path):
+    exam, out = str(write_exam()), tmp_path / "out.jsonl"
+    with pytest.raises(UserError, match=r"must end in .jsonl"):
+        main(["import", exam, "--out", str(tmp_path / "out.json")])
+    (tmp_path / "out.rejects.jsonl").write_text("")
+    with pytest.raises(UserError, match=r"out.rejects.jsonl: file exists"):
+        main(["import", exam, "--out", str(out)])
+    assert not out.exists()
+
+
+def test_import_of_the_real_exam(usmle, tmp_path):
+    assert main(["import", str(usmle), "--out", str(tmp_path / "usmle.jsonl")]) == 0
+    assert load_exam(tmp_path / "usmle.jsonl").sha256 == load_exam(usmle).sha256
+    assert len(rejects(tmp_path / "usmle.rejects.jsonl")) == 376 - 324
