@@ -179,6 +179,9 @@ def run(test: Path, source: Path, home: Path) -> subprocess.CompletedProcess[str
         "OMP_NUM_THREADS": "1",
         "HYPOTHESIS_STORAGE_DIRECTORY": str(home),
     }
+    # A copy is not what .ci/run measures.
+    environment.pop("COVERAGE_PROCESS_START", None)
+    environment.pop("COVERAGE_PROCESS_CONFIG", None)
     words = ("-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--tb=line", "--hypothesis-seed=0")
     return subprocess.run(
         [sys.executable, "-m", "pytest", *words, test],

