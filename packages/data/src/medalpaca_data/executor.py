@@ -157,22 +157,30 @@ def _ray(workers: int) -> Iterator[Engine]:
 
 FINGERPRINT = 16  # hex digits in a folder's name
 
-OnProgress = Callable[[str, int, int | None], None]  # (what is being done, how much is done, of how much)
+# Called with (name of the step, amount done, total amount or None if unknown).
+OnProgress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageResult:
-    """What a stage says of one shard: the same rows in the same order, perhaps changed, and which of them to drop."""
+    """The result of a stage for one shard.
+
+    frame: all rows in the same order, with their texts changed or not.
+    drops: position -> reason, for the rows to drop.
+    changes: the changed texts, with the columns id, source_id, was, stage, field and before.
+    extra: records that the stage reports besides, such as hits of exam questions.
+    counts: number of changes by kind, in rows that are kept.
+    """
 
     frame: pl.DataFrame
-    drops: Mapping[int, Drop] = field(default_factory=dict)  # by position
-    changes: pl.DataFrame | None = None  # id, source_id, was, stage, field, before
+    drops: Mapping[int, Drop] = field(default_factory=dict)
+    changes: pl.DataFrame | None = None
     extra: Sequence[Mapping[str, Any]] = ()
-    counts: Mapping[str, int] = field(default_factory=dict)  # what was done to rows that stay
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 def no_progress(what: str, done: int, of: int | None) -> None:
-    """Tell nobody."""
+    """Ignore the progress."""
 
 
 class Stage(ABC):
@@ -181,15 +189,15 @@ class Stage(ABC):
     name: ClassVar[str]
 
     def settings(self) -> Any:
-        """Everything its result depends on but the rows; JSON."""
+        """Return everything except the rows that determines the result, as JSON values."""
         return None
 
     def prepare(self, shards: Sequence[Shard], folder: Path, on_progress: OnProgress) -> None:  # noqa: B027 - most need none
-        """What needs all rows at once. Its result goes into `folder`, for `apply` to read."""
+        """Compute what needs the rows of all shards, and write it to `folder`, where `apply` reads it."""
 
     @abstractmethod
     def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
-        """What becomes of one shard's rows. Does nothing else, and may run in any process."""
+        """Return the result for the rows of one shard. It has no side effects and may run in any process."""
 
 
 def fingerprint(*parts: Any) -> str:
