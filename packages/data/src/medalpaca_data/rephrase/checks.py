@@ -81,7 +81,7 @@ def read_amounts(text: str, *, source: bool = False) -> Amounts:
 
 
 def normalize_numbers(text: str) -> str:
-    """Return the text with ASCII digits and signs, no thousands separators, and other numerals, such as fractions, as decimals."""
+    """Return the text with ASCII digits and signs, without thousands separators, and with fractions as decimals."""
     # 10\u00b2 must not become 102.
     text = SUPERSCRIPT_DIGITS.sub(lambda power: f"^{power[0]}", text)
     text = unicodedata.normalize("NFKC", text).translate(SIGN_TABLE)
