@@ -132,7 +132,8 @@ def test_workers_of_a_build_are_sealed_as_it_is():
         "        print(engine.submit(socket.gethostbyname, 'example.org').exception())"
     )
     assert (
-        "sealed mode refused socket.gethostbyname to 'example.org'" in command(code, MEDALPACA_SEALED="1").stdout
+        "sealed mode refused socket.gethostbyname to 'example.org'"
+        in command(code, MEDALPACA_SEALED="1").stdout
     )
 
 
