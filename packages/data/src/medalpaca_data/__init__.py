@@ -6,8 +6,8 @@
     prompt = render(rows[0].instruction, rows[0].input)
     exam = load_exam("questions.csv")
 
-The public functions are imported on first use (PEP 562). This module imports nothing itself: the start-up file
-in site-packages imports it at every start of Python.
+The public functions are imported on first use (PEP 562). This module imports nothing itself: `core.offline` must be
+able to seal a process before any library is loaded.
 """
 
 TYPE_CHECKING = False
