@@ -52,7 +52,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """What `-n auto` means here. Starting two processes takes longer than most single files."""
+    """Return the number of processes for `-n auto`.
+
+    A chosen file is run in this process, because starting two processes takes longer than most files.
+    """
     if config.getoption("--real") is not None or any(".py" in argument for argument in config.args):
         return 0
     return min(4, os.cpu_count() or 1)  # each holds a few GB of models and pages

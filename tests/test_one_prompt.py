@@ -29,7 +29,7 @@ def test_training_and_lm_eval_make_the_same_tokens(pair):
     ids = sample.ids.tolist()
     assert ids == [*context, *continuation, tokenizer.eos_token_id]
     assert ids.count(tokenizer.bos_token_id) == ids.count(tokenizer.eos_token_id) == 1
-    learned = tokenizer.decode(ids[sample.given :])
+    learned = tokenizer.decode(ids[sample.prompt_length :])
     assert learned == item.options["A"] + tokenizer.eos_token
 
 

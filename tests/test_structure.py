@@ -128,6 +128,21 @@ def test_the_lowest_modules_import_the_standard_library_only(file):
     assert {name.partition(".")[0] for name in imports(file)} <= set(sys.stdlib_module_names)
 
 
+@pytest.mark.parametrize("member", MEMBERS)
+def test_no_module_constant_is_bound_twice_and_no_module_is_longer_than_400_lines(member):
+    for file in sources(member):
+        text = file.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 400, file
+        bound = [
+            target.id
+            for node in ast.parse(text).body
+            if isinstance(node, ast.Assign | ast.AnnAssign)
+            for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+            if isinstance(target, ast.Name) and target.id.isupper()
+        ]
+        assert len(bound) == len(set(bound)), f"{file}: {[name for name in bound if bound.count(name) > 1]}"
+
+
 def test_data_pulls_no_torch():
     declared = tomllib.loads((MEMBERS["medalpaca_data"] / "pyproject.toml").read_text())["project"][
         "dependencies"

@@ -111,7 +111,7 @@ def test_audit_verify_finds_changes(log: Path, tmp_path: Path) -> None:
     assert done.stdout == f"unchanged. {log}: 3 entries, head {head.sha256}\n"
     done = check("verify", log, "--head", head.sha256)
     assert done.returncode == 0
-    assert "entries up to 3 are those of the noted head; 0 came later" in done.stdout
+    assert "entries 1 to 3 match the given head; 0 were added later" in done.stdout
     done = check("verify", log, "--json")
     assert json.loads(done.stdout) == {
         "log": str(log), "unchanged": True, "head": {"count": 3, "sha256": head.sha256}, "notes": []
@@ -119,7 +119,7 @@ def test_audit_verify_finds_changes(log: Path, tmp_path: Path) -> None:
     log.write_text(log.read_text().replace('"number": 1', '"number": 7'))
     done = check("verify", log)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {log} line 3: does not continue the entry before it")
+    assert done.stderr.startswith(f"error: {log} line 3: does not continue the previous entry")
     scripted = check("verify", log, "--json")
     assert (scripted.returncode, scripted.stderr) == (1, done.stderr)
     report = json.loads(scripted.stdout)

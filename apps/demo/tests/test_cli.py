@@ -11,10 +11,15 @@ from pathlib import Path
 import pytest
 
 from medalpaca_data.core.errors import UserError
-from medalpaca_demo.cli import PageOptions, parse_options
+from medalpaca_demo import cli
+from medalpaca_demo.cli import PageOptions, check_options
 from medalpaca_demo.models import check_pair
 
 DEMO = Path(sys.executable).with_name("demo")
+
+
+def parse_options(arguments: list[str]) -> PageOptions:
+    return check_options(cli._parse(arguments))
 
 
 def test_help_imports_nothing_heavy_and_offers_no_sharing() -> None:

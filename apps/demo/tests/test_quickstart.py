@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,18 @@ from rich.console import Console
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.paths import quickstart
 from medalpaca_demo.quickstart import QuickstartRun, exclusive_lock, is_evaluated, main
-from medalpaca_demo.result_chart import Counts, Figures, draw_chart, read_figures
+from medalpaca_demo.result_chart import Counts, Figures, draw_chart
 from medalpaca_evalharness.statistics import wilson
 
 CHART = Path(__file__).parents[3] / "docs" / "quickstart.svg"
+
+
+def read_figures(svg: str) -> Figures:
+    """Return the figures in the metadata of a chart."""
+    match = re.search(r"<metadata>(.*?)</metadata>", svg, re.DOTALL)
+    assert match is not None
+    content = json.loads(unescape(match[1]))
+    return Figures(**content | {"rows": tuple(Counts(**row) for row in content["rows"])})
 
 
 @pytest.fixture
@@ -91,8 +100,6 @@ def test_the_chart_shows_its_figures() -> None:
     assert [float(width) for width in widths] == pytest.approx([153, 306, 204, 357])
     low = 190 + 510 * wilson(70, 100).low
     assert f"M{low:.1f} " in svg
-    with pytest.raises(ValueError, match="no <metadata>"):
-        read_figures("<svg></svg>")
 
 
 @pytest.mark.skipif(not CHART.is_file(), reason="outside the repository")

@@ -242,7 +242,7 @@ def test_eight_concurrent_jobs_get_their_own_answers(connect: Callable[..., Engi
     ("text", "message"),
     [
         ("http://127.0.0.1:8000/v1", "names no model"),
-        ("ftp://127.0.0.1/v1#m", "an endpoint is an address such as"),
+        ("ftp://127.0.0.1/v1#m", "an endpoint is a URL such as"),
         ("http://user:pass@127.0.0.1/v1#m", "has no key in it"),
         ("http://127.0.0.1:8000/v1?key=pass#m", "has no key in it"),
     ],

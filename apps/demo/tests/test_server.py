@@ -212,7 +212,7 @@ def test_with_results_a_wrong_adapter_opens_the_page(
     assert cli.main([*arguments, "--results", *map(str, examined)]) == 0
     assert "note: the models cannot answer" in capsys.readouterr().out
     assert b"adapter of another base" in shown[0]
-    assert b"trained on elsewhere (ffffffffffff)" in shown[0]
+    assert b"trained on elsewhere (SHA-256 ffffffffffff)" in shown[0]
 
 
 @pytest.mark.parametrize(

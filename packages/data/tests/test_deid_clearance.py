@@ -54,18 +54,8 @@ def as_format_2(path, *, passed=True):
     file = path / "ledger.json"
     ledger = json.loads(file.read_text())
     keys = (
-        "source",
-        "mode",
-        "rules",
-        "ner",
-        "seed",
-        "rows",
-        "rows_with_hits",
-        "hits",
-        "rows_left",
-        "left",
-        "limit",
-    )
+        "source", "mode", "rules", "ner", "seed", "rows", "rows_with_hits", "hits", "rows_left", "left", "limit",
+    )  # fmt: skip
     records = [
         {**{key: record[key] for key in keys}, "passed": passed} for record in ledger["deidentification"]
     ]

@@ -156,12 +156,6 @@ def test_the_settings_contain_the_hash_of_the_rules():
     )
 
 
-def test_patient_text_without_a_record_is_refused():
-    with pytest.raises(UserError, match="source chat: patient text, but not de-identified"):
-        require_records({"chat": True, "wiki": False}, [])
-    require_records({"wiki": False}, [])
-
-
 @pytest.mark.parametrize("keys", [{"mode": "hide"}, {"limit": -1}, {"limit": float("nan")}, {"seeds": 1}])
 def test_bad_settings_are_refused(keys):
     with pytest.raises(ValueError):

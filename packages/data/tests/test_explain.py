@@ -52,7 +52,7 @@ def meadow(write, tmp_path, row):
 
 
 def told(life) -> dict[str, str]:
-    return {step.stage: step.told for step in life.steps}
+    return {step.stage: step.text for step in life.steps}
 
 
 def test_a_kept_rows_life(meadow, tmp_path):
@@ -66,7 +66,7 @@ def test_a_kept_rows_life(meadow, tmp_path):
     assert "licence: CC0" in steps["raw"]
     assert f"input before: {LONG}<br>More." in steps["clean"]
     assert "raw.json row 2" in steps["near duplicates"]
-    assert steps["split"] == "train, with all of its group 'heart'"
+    assert steps["split"] == "train, with all rows of group 'heart'"
     assert life.row["input"] == f"{LONG}\nMore."
 
 
@@ -82,20 +82,20 @@ def test_a_dropped_rows_life_ends_where_it_was_dropped(meadow):
     held = next(entry["record"]["id"] for entry in rejects if entry["stage"] == "exam questions")
     life = explain(directory, held)
     assert life.where == "exam questions"
-    assert life.steps[-1].told.startswith("dropped: contains a question of exam (exam exam")
-    assert "item q7, coverage 1.0" in life.steps[-1].told
+    assert life.steps[-1].text.startswith("rejected: contains a question of exam (exam exam")
+    assert "item q7, coverage 1.0" in life.steps[-1].text
 
 
 def test_a_contradiction_is_told(meadow):
     directory = meadow()
     one, other = (r for r in read_split(directory, "train") if r.instruction == "Question 2?")
     assert (
-        explain(directory, one.id).steps[-1].told == f"the same question has another answer in row {other.id}"
+        explain(directory, one.id).steps[-1].text == f"the same question has another answer in row {other.id}"
     )
 
 
 def test_an_unknown_row_and_a_wrong_directory(meadow, tmp_path):
-    with pytest.raises(UserError, match=r"no row 'ffff' in it, kept or rejected"):
+    with pytest.raises(UserError, match=r"no kept or rejected row 'ffff'"):
         explain(meadow(), "ffff")
     with pytest.raises(UserError, match="not a Meadow directory"):
         explain(tmp_path, "ffff")

@@ -49,7 +49,7 @@ def test_patient_text_stays_on_this_machine(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"endpoints": ["127.0.0.1:8000"], "model": "m"}, "an endpoint is an address"),
+        ({"endpoints": ["127.0.0.1:8000"], "model": "m"}, "an endpoint is a URL"),
         ({"endpoints": ["http://user:word@host/v1"], "model": "m"}, "api_key_env"),
         ({"endpoints": ["http://127.0.0.1/v1"]}, "endpoints without a model"),
         ({"model": "m"}, "no endpoints"),

@@ -34,8 +34,8 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 def test_everything_but_loopback_is_refused_and_the_caller_named(code):
     done = run(code)
     assert done.returncode == 1
-    assert "sealed: socket." in done.stderr
-    assert "asked for by" in done.stderr
+    assert "sealed mode refused socket." in done.stderr
+    assert "called by" in done.stderr
 
 
 def test_loopback_works():
@@ -111,7 +111,7 @@ def test_every_command_is_sealed_before_it_begins(value):
     code = "socket.create_connection(('192.0.2.1', 443), timeout=1)"
     done = command(code, MEDALPACA_SEALED=value)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: sealed: socket.")
+    assert done.stderr.startswith("error: sealed mode refused socket.")
     assert done.stderr.count("\n") == 1
 
 
@@ -132,7 +132,8 @@ def test_workers_of_a_build_are_sealed_as_it_is():
         "        print(engine.submit(socket.gethostbyname, 'example.org').exception())"
     )
     assert (
-        "sealed: socket.gethostbyname to 'example.org' refused" in command(code, MEDALPACA_SEALED="1").stdout
+        "sealed mode refused socket.gethostbyname to 'example.org'"
+        in command(code, MEDALPACA_SEALED="1").stdout
     )
 
 

@@ -136,7 +136,7 @@ def test_the_audit_refuses_labels_of_no_corpus_and_a_numbering_that_does_not_app
     rows = published(write, ("All patients must be asked.", "This is a strong advice"))
     with pytest.raises(UserError, match="remove --encoding"):
         audit(rows, upstream, encoding="causal-language-use")
-    with pytest.raises(UserError, match="row 2: 'output' is no label of the health advice corpus"):
+    with pytest.raises(UserError, match="row 2: 'output' is not a label of the health advice corpus"):
         audit(published(write, ("a", "no advice"), ("b", "causal")), upstream)
 
 

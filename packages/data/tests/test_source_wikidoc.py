@@ -279,23 +279,10 @@ def test_a_reference_between_digits_of_a_saved_page_is_refused(write, tmp_path):
 
 
 MARKUP = (
-    *("<b>", "</b>", "<sup>", "</sup>", "<ref>a</ref>", "<ref name=a />", "<!-- a -->", "<br>", "<nowiki/>"),
-    *(
-        "{{a}}",
-        "{{{a}}}",
-        "[[File:a.jpg]]",
-        "[[a|",
-        "]]",
-        "[http://a ",
-        "]",
-        "''",
-        "'''",
-        "__NOTOC__",
-        "\r",
-        "\ue000",
-    ),
-    *("\u200b", "&nbsp;", "&#1;", "\ufdd0", " ", "\n", "a", "."),
-)
+    "<b>", "</b>", "<sup>", "</sup>", "<ref>a</ref>", "<ref name=a />", "<!-- a -->", "<br>", "<nowiki/>",
+    "{{a}}", "{{{a}}}", "[[File:a.jpg]]", "[[a|", "]]", "[http://a ", "]", "''", "'''", "__NOTOC__", "\r", "\ue000",
+    "\u200b", "&nbsp;", "&#1;", "\ufdd0", " ", "\n", "a", ".",
+)  # fmt: skip
 
 
 @given(

@@ -35,7 +35,7 @@ def _seconds(arguments: list[str]) -> float:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "no command given; choose one of show, compare"),
+        ([], "exam: the following arguments are required: COMMAND (see `exam --help`)"),
         (["mark"], "invalid choice: 'mark'"),
         (["compare", "a"], "required: TUNED"),
         (["compare", "/no/a", "/no/b"], "/no/a: no such result"),

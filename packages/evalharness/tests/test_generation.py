@@ -160,7 +160,7 @@ def test_verification_finds_an_invented_answer(run, write_exam, tmp_path):
     chosen["resps"] = [["Answer: A"]]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = "\n".join(verify(out, Locations()).problems)
-    assert f"{chosen['doc']['item_id']}: its sample is not the one that the report was made with" in found
+    assert f"{chosen['doc']['item_id']}: its sample differs from the one in the report" in found
     assert f"{chosen['doc']['item_id']}: its answer changed since it was logged" in found
     file.write_text("".join(json.dumps(row) + "\n" for row in rows if row is not chosen))
     assert f"item {chosen['doc']['item_id']} is missing in the samples" in "\n".join(

@@ -116,7 +116,7 @@ def test_the_reference_layout(write_exam, tmp_path, capsys):
         ("step2-1", "no options"),
         ("step1-2", "needs an image"),
         ("step2-3", "needs an image"),
-        ("/step2.json item 2", "no 'question'"),
+        ("/step2.json item 2", "no key 'question'; found: no, options"),
     }  # fmt: skip
     assert "Case" not in text
     assert "remedy" not in text

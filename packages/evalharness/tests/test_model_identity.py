@@ -83,7 +83,7 @@ def test_refused_arguments(arguments, message):
 
 
 def test_an_adapter_given_as_the_model(adapter):
-    with pytest.raises(UserError, match="this is an adapter"):
+    with pytest.raises(UserError, match="it holds an adapter"):
         identify_model({"pretrained": str(adapter)})
 
 

@@ -96,7 +96,7 @@ def test_tasks_receive_base_and_adapter(adapter, tiny, as_text):
 
 def test_hf_still_refuses_an_adapter_as_the_model(adapter, evaluate):
     models = {"pretrained": str(adapter)}
-    with pytest.raises(UserError, match="this is an adapter"):
+    with pytest.raises(UserError, match="it holds an adapter"):
         evaluate("hf", "medalpaca_pocket", models, model_args=models, device="cpu")
 
 

@@ -151,10 +151,10 @@ def test_contamination_needs_the_exam_that_was_asked(pair, write_exam, tmp_path,
     sides = ["compare", str(base), str(tuned), "--meadow", str(rows)]
     assert main(sides) == 0
     # A stem of fewer than eight words is covered by a line that is the question.
-    assert "1 of 12 items have half or more" in capsys.readouterr().out
+    assert "1 of 12 items are covered" in capsys.readouterr().out
     assert main([*sides, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["contamination"]["clean"]["n"] == 11
-    with pytest.raises(CheckFailed, match=r"other: is exam .* but the results are of exam"):
+    with pytest.raises(CheckFailed, match=r"other: exam .*, but .* was evaluated on exam"):
         main([*sides, "--exam", str(write_exam("other", texts=" (another)"))])
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.exam import load_exam
-from medalpaca_data.exams.prompts import ask, exam_prompt_id
+from medalpaca_data.exams.prompts import exam_prompt, exam_prompt_id
 from medalpaca_evalharness import task_list, tasks
 from medalpaca_evalharness.task_data import build_dataset, build_documents, load_task_exam, prepare_task
 from medalpaca_evalharness.task_list import GROUPS, TASKS
@@ -39,7 +39,7 @@ def test_documents_equal_the_prompts_of_the_data_package(write_exam):
         "medalpaca_usmle_step2", prepare_task("medalpaca_usmle_step2", {"exam": str(directory)})
     )
     items = [item for item in load_exam(directory).items if item.step == 2]
-    assert [row["prompt"] for row in rows] == [ask(item, "letter").prompt for item in items]
+    assert [row["prompt"] for row in rows] == [exam_prompt(item, "letter").prompt for item in items]
     assert [row["choices"] for row in rows] == [list(item.options) for item in items]
     assert [row["letters"][row["gold"]] for row in rows] == [item.answer for item in items]
 

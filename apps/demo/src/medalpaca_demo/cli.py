@@ -158,15 +158,11 @@ def _add_page(main: Command) -> None:
         metavar="FILE",
         help="write an audit log: time, user, and hashes of questions and answers, without their texts",
     )
-    main.set_defaults(run=lambda options: open_page(_check_options(options)))
+    main.set_defaults(run=lambda options: open_page(check_options(options)))
 
 
-def parse_options(arguments: Sequence[str]) -> PageOptions:
-    """Parse and check the options of the page. Raises UserError."""
-    return _check_options(_parse(arguments))
-
-
-def _check_options(options: Namespace) -> PageOptions:
+def check_options(options: Namespace) -> PageOptions:
+    """Return the checked options of the page. Raises UserError."""
     if not 1 <= options.port <= 65535:
         raise UserError(f"demo: --port {options.port} is not allowed; use a number from 1 to 65535")
     if (options.base is None) != (options.adapter is None):

@@ -7,10 +7,9 @@ compare a picture with a result.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from html import escape, unescape
+from html import escape
 
 from medalpaca_evalharness.comparison import Comparison
 from medalpaca_evalharness.statistics import mcnemar_exact, wilson
@@ -60,15 +59,6 @@ def figures(comparison: Comparison, seed: int) -> Figures:
         for row in (*comparison.steps, comparison.pooled)
     )
     return Figures(comparison.base.exam, seed, comparison.pooled.chance, rows)
-
-
-def read_figures(svg: str) -> Figures:
-    """Return the figures in a chart's metadata. Raises ValueError if there are none."""
-    match = re.search(r"<metadata>(.*?)</metadata>", svg, re.DOTALL)
-    if match is None:
-        raise ValueError("no <metadata> with figures in this SVG")
-    content = json.loads(unescape(match[1]))
-    return Figures(**content | {"rows": tuple(Counts(**row) for row in content["rows"])})
 
 
 def draw_chart(shown: Figures) -> str:

@@ -1,4 +1,4 @@
-"""`data diff`: what changed between two builds: recipe, raw files, and which rows came, went, changed or moved."""
+"""`data diff`: comparison of two builds: recipe, raw files, and rows added, removed, changed or moved."""
 
 from __future__ import annotations
 
@@ -23,31 +23,43 @@ ABSENT = "-"
 
 @dataclass(frozen=True, slots=True)
 class SourceDiff:
-    """One source in both builds, in rows."""
+    """Numbers of rows of one source in two builds.
+
+    `changed` rows have the same location in the raw file and another text. `went` rows are only in the first build,
+    `came` rows only in the second.
+    """
 
     name: str
     before: int
     after: int
     same: int
-    changed: int  # the same place of the same raw file, another text
+    changed: int
     went: int
     came: int
 
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """Everything that differs between two Meadow directories."""
+    """Differences of two Meadow directories.
 
-    settings: tuple[tuple[str, str, str], ...]  # key, before, after
-    files: tuple[tuple[str, str, str], ...]  # source and file, SHA-256 before, after
-    code: bool  # built by other code
+    Attributes:
+        settings: Recipe keys with their values before and after.
+        files: Raw files with their SHA-256 before and after.
+        code: True if only the code of the builds differs.
+        moved: Number of rows by "train to validation" and the like.
+        why_went: Number of removed rows by the reason in the second build.
+    """
+
+    settings: tuple[tuple[str, str, str], ...]
+    files: tuple[tuple[str, str, str], ...]
+    code: bool
     sources: tuple[SourceDiff, ...]
-    moved: Mapping[str, int]  # "train to validation" -> rows
-    why_went: Mapping[str, int]  # what the second build says of rows that only the first has
+    moved: Mapping[str, int]
+    why_went: Mapping[str, int]
 
 
 def diff(before: Path, after: Path) -> Diff:
-    """Compare two Meadow directories by their ledgers and by the ids and places of their rows."""
+    """Compare two Meadow directories by their ledgers and by ids and locations of their rows."""
     old, new = require_meadow(before), require_meadow(after)
     with reading(before):
         a = _rows(before)
@@ -65,7 +77,7 @@ def _compared(
     moved = same.filter(pl.col("side") != pl.col("side_after")).group_by("side", "side_after").len()
     only_a, only_b = a.join(b, on="id", how="anti"), b.join(a, on="id", how="anti")
     place = ["source", "source_id"]
-    # A place may give several rows (the clozes of a card); as many are changed as stand on both sides.
+    # A location may give several rows (the clozes of a card); the smaller number of both builds is changed.
     changed = (
         only_a.group_by(place)
         .len()
@@ -105,14 +117,14 @@ def _compared(
 
 
 def as_json(found: Diff) -> dict[str, Any]:
-    """The same for scripts."""
+    """Return the differences as JSON."""
     import dataclasses
 
     return dataclasses.asdict(found)
 
 
 def show(found: Diff, console: Console) -> None:
-    """Tables; what did not change is not shown."""
+    """Print tables of the differences."""
     for title, entries in (("Recipe", found.settings), ("Raw files", found.files)):
         if entries:
             table = Table(title=title, title_justify="left")
@@ -124,13 +136,13 @@ def show(found: Diff, console: Console) -> None:
                 )
             console.print(table)
     if found.code:
-        console.print("Recipe, exams and raw files are the same; the builds were made by different code.")
+        console.print("Recipe, exams and raw files are the same; the code of the two builds differs.")
     if not any(source.changed or source.went or source.came for source in found.sources) and not found.moved:
         console.print("The rows are the same.")
         return
     table = Table(title="Rows", title_justify="left")
     table.add_column("source", overflow="fold")
-    for name in ("before", "after", "same", "changed", "gone", "new"):
+    for name in ("before", "after", "same", "changed", "removed", "new"):
         table.add_column(name, justify="right", no_wrap=True)
     for s in found.sources:
         table.add_row(s.name, *(f"{n:,}" for n in (s.before, s.after, s.same, s.changed, s.went, s.came)))
@@ -138,7 +150,7 @@ def show(found: Diff, console: Console) -> None:
     for what, count in found.moved.items():
         console.print(f"{count:,} rows moved from {what}")
     for reason, count in sorted(found.why_went.items(), key=lambda entry: -entry[1]):
-        console.print(f"{count:,} of the rows that are gone were dropped: {reason}")
+        console.print(f"{count:,} of the removed rows were rejected in the second build: {reason}")
 
 
 def _rows(directory: Path) -> pl.DataFrame:
@@ -165,7 +177,7 @@ def _flat(value: Any, key: str = "") -> dict[str, str]:
             for k, v in _flat(inner, f"{key}.{name}".lstrip(".")).items()
         }
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        # Sources by name, so that one put in front does not make all others look new.
+        # Sources are compared by name, so that an inserted source does not change all others.
         named = {str(inner.get("name", n)): inner for n, inner in enumerate(value)}
         return {k: v for name, inner in named.items() for k, v in _flat(inner, f"{key}.{name}").items()}
     return {key: str(value)}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from .core.errors import UserError
 from .core.files import sha256_json
-from .core.offline import is_sealed, no_telemetry, seal_if_asked, sealed_setting
+from .core.offline import is_sealed, no_telemetry, seal_if_requested, sealed_setting
 from .shard import Drop, Shard, dropped_line, is_whole, write_shard
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _begin_worker(parent: int) -> None:
 
     Without the second step, workers of a killed parent would wait for ever.
     """
-    seal_if_asked()
+    seal_if_requested()
     import threading
     import time
 
@@ -196,7 +196,9 @@ class Stage(ABC):
         """Return a JSON value of everything the result depends on except the rows."""
         return None
 
-    def prepare(self, shards: Sequence[Shard], folder: Path, on_progress: OnProgress) -> None:  # noqa: B027 - most need none
+    def prepare(  # noqa: B027 - most stages need no preparation
+        self, shards: Sequence[Shard], folder: Path, on_progress: OnProgress
+    ) -> None:
         """Compute what needs all rows at once, and write it to `folder`, where `apply` reads it."""
 
     @abstractmethod

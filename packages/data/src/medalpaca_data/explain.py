@@ -1,4 +1,4 @@
-"""`data explain`: one row's life, from its raw file to its final text, or to where it was dropped."""
+"""`data explain`: the history of one row, from its raw file to its final text or its rejection."""
 
 from __future__ import annotations
 
@@ -16,69 +16,73 @@ from .core.row import SPLITS, TEXTS
 from .dataset import CHANGES, CONTRADICTIONS, HITS, reading, require_meadow
 from .shard import place_of
 
-MANY = 5  # rows that were dropped in favour of this one, shown by name
+# Rows that were rejected in favour of this one and are listed.
+MAX_LISTED = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What happened to the row at one stage."""
+    """Description of what one stage did with the row."""
 
     stage: str
-    told: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
-    """A row, where it is now, and how it came there."""
+class RowHistory:
+    """A row, its final split or the stage that rejected it (`where`), and the steps before."""
 
     row: Mapping[str, Any]
-    where: str  # train, validation, or the stage that dropped it
+    where: str
     steps: tuple[Step, ...]
 
 
-def explain(directory: Path, row_id: str) -> Life:
-    """The life of the row that is, or once was, called `row_id` in a Meadow directory."""
+def explain(directory: Path, row_id: str) -> RowHistory:
+    """Return the history of a row of a Meadow directory.
+
+    `row_id` is its id, or an id that it had before a stage changed it. Raises UserError for an unknown id.
+    """
     ledger = require_meadow(directory)
     with reading(directory):
-        return _life(directory, row_id, ledger)
+        return _find_history(directory, row_id, ledger)
 
 
-def _life(directory: Path, row_id: str, ledger: Mapping[str, Any]) -> Life:
-    names = _names(directory, row_id)
-    found = _kept(directory, names) or _dropped(directory, names)
-    if found is None:
+def _find_history(directory: Path, row_id: str, ledger: Mapping[str, Any]) -> RowHistory:
+    ids = _all_ids(directory, row_id)
+    match = _find_kept(directory, ids) or _find_rejected(directory, ids)
+    if match is None:
         raise UserError(
-            f"{directory}: no row {row_id!r} in it, kept or rejected; ids are in the column `id` and in rejected/"
+            f"{directory}: no kept or rejected row {row_id!r}; ids are in the column `id` and in rejected/"
         )
-    row, where, drop = found
+    row, where, drop = match
     steps = [_origin(row, ledger), *_history(directory, row)]
     for stage in _stages(ledger, row):
         if stage == where:
-            steps.append(Step(stage, f"dropped: {drop['reason']}{_evidence(drop)}"))
+            steps.append(Step(stage, f"rejected: {drop['reason']}{_evidence(drop)}"))
             break
         steps += _passed(directory, stage, row["id"])
     if where in SPLITS:
-        tied = ", ".join(f"{name} {row[name]!r}" for name in ("group",) if row.get(name))
-        steps.append(Step("split", f"{where}{f', with all of its {tied}' if tied else ''}"))
+        group = f", with all rows of group {row['group']!r}" if row.get("group") else ""
+        steps.append(Step("split", f"{where}{group}"))
         steps += _contradicted(directory, row["id"])
-    return Life(row, where, tuple(steps))
+    return RowHistory(row, where, tuple(steps))
 
 
-def as_json(life: Life) -> dict[str, Any]:
-    """The same for scripts."""
+def as_json(life: RowHistory) -> dict[str, Any]:
+    """Return the history as JSON."""
     return {
         "row": dict(life.row),
         "where": life.where,
-        "steps": [{"stage": step.stage, "told": step.told} for step in life.steps],
+        "steps": [{"stage": step.stage, "told": step.text} for step in life.steps],
     }
 
 
-def show(life: Life, console: Console) -> None:
-    """The steps in order, then the text as it is."""
+def show(life: RowHistory, console: Console) -> None:
+    """Print the steps in order, then the text of the row."""
     width = max(len(step.stage) for step in life.steps)
     console.print(f"row {life.row['id']}: {life.where}\n", highlight=False)
     for step in life.steps:
-        first, *rest = step.told.splitlines() or [""]
+        first, *rest = step.text.splitlines() or [""]
         for name, line in ((step.stage, first), *(("", line) for line in rest)):
             hanging = wrapped(f"{name:<{width}}  {line}", console.width, hang=width + 2)
             console.print(hanging, highlight=False, soft_wrap=True)
@@ -88,7 +92,7 @@ def show(life: Life, console: Console) -> None:
 
 
 def rejected_ids(directory: Path, ids: set[str]) -> dict[str, str]:
-    """id -> reason, for those of `ids` that a stage after reading dropped."""
+    """Return the reason for each of `ids` that a stage after reading rejected."""
     found: dict[str, str] = {}
     for file in sorted((directory / "rejected").glob("*.jsonl")):
         with file.open(encoding="utf-8") as lines:
@@ -99,13 +103,13 @@ def rejected_ids(directory: Path, ids: set[str]) -> dict[str, str]:
     return found
 
 
-def _kept(directory: Path, names: set[str]) -> tuple[dict[str, Any], str, dict[str, Any]] | None:
+def _find_kept(directory: Path, ids: set[str]) -> tuple[dict[str, Any], str, dict[str, Any]] | None:
     import polars as pl
 
     for split in SPLITS:
         rows = (
             pl.scan_parquet(directory / f"{split}.parquet", glob=False)
-            .filter(pl.col("id").is_in(names))
+            .filter(pl.col("id").is_in(ids))
             .collect()
         )
         if rows.height:
@@ -113,41 +117,41 @@ def _kept(directory: Path, names: set[str]) -> tuple[dict[str, Any], str, dict[s
     return None
 
 
-def _dropped(directory: Path, names: set[str]) -> tuple[dict[str, Any], str, dict[str, Any]] | None:
-    for entry in _rejects(directory, names):
+def _find_rejected(directory: Path, ids: set[str]) -> tuple[dict[str, Any], str, dict[str, Any]] | None:
+    for entry in _rejects(directory, ids):
         record = entry["record"]
-        if isinstance(record, dict) and record.get("id") in names and "output" in record:
+        if isinstance(record, dict) and record.get("id") in ids and "output" in record:
             return record, entry["stage"], entry
     return None
 
 
-def _rejects(directory: Path, names: set[str]) -> Iterator[dict[str, Any]]:
+def _rejects(directory: Path, ids: set[str]) -> Iterator[dict[str, Any]]:
     for file in sorted((directory / "rejected").glob("*.jsonl")):
         with file.open(encoding="utf-8") as lines:
-            yield from (json.loads(line) for line in lines if any(name in line for name in names))
+            yield from (json.loads(line) for line in lines if any(row_id in line for row_id in ids))
 
 
-def _names(directory: Path, row_id: str) -> set[str]:
-    """The id, and those that its row was given by the stages that changed it."""
-    names, new = set[str](), {row_id}
+def _all_ids(directory: Path, row_id: str) -> set[str]:
+    """Return `row_id` and the later ids of its row. A stage that changes a text gives the row a new id."""
+    ids, new = set[str](), {row_id}
     while new:
-        names |= new
-        new = {change["id"] for name in new for change in _changes(directory, "was", name)} - names
-    return names
+        ids |= new
+        new = {change["id"] for old in new for change in _changes(directory, "was", old)} - ids
+    return ids
 
 
 def _history(directory: Path, row: Mapping[str, Any]) -> list[Step]:
-    """What was changed of a row, first things first."""
+    """Return the changes of a row, the first one first."""
     steps: list[Step] = []
     now = row["id"]
     while changes := [
         change for change in _changes(directory, "id", now) if change["source_id"] == row.get("source_id")
     ]:
-        told = [f"was row {changes[0]['was']}"]
-        told += [f"{change['field']} before: {change['before']}" for change in changes]
-        steps.insert(0, Step(changes[0]["stage"], "changed; " + "\n".join(told)))
+        lines = [f"was row {changes[0]['was']}"]
+        lines += [f"{change['field']} before: {change['before']}" for change in changes]
+        steps.insert(0, Step(changes[0]["stage"], "changed; " + "\n".join(lines)))
         now = changes[0]["was"]
-    return steps or [Step("read", "as it is now")]
+    return steps or [Step("read", "not changed")]
 
 
 def _changes(directory: Path, column: str, row_id: str) -> list[dict[str, Any]]:
@@ -161,21 +165,24 @@ def _changes(directory: Path, column: str, row_id: str) -> list[dict[str, Any]]:
 
 def _origin(row: Mapping[str, Any], ledger: Mapping[str, Any]) -> Step:
     name, place = place_of(row.get("source_id"))
-    told = [f"{name} {place}".strip() or "no place recorded"]
+    lines = [f"{name} {place}".strip() or "no file recorded"]
     source = _source_of(ledger, row)
-    told += [
+    lines += [
         f"{file['name']}: sha256 {file['sha256']}" for file in source.get("files", ()) if file["name"] == name
     ]
-    told += [
+    lines += [
         f"{key}: {row[key]}"
         for key in ("source", "url", "licence", "attribution", "generator")
         if row.get(key)
     ]
-    return Step("raw", "\n".join(told))
+    return Step("raw", "\n".join(lines))
 
 
 def _source_of(ledger: Mapping[str, Any], row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The ledger's entry of the row's source; one with such a file when the row brought a source's name of its own."""
+    """Return the ledger's entry of the row's source.
+
+    A row may have its own source name; then it is the entry that lists the row's file.
+    """
     sources = ledger.get("sources", ())
     file, _ = place_of(row.get("source_id"))
     named = [source for source in sources if source["name"] == row.get("source")]
@@ -188,15 +195,15 @@ def _stages(ledger: Mapping[str, Any], row: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _passed(directory: Path, stage: str, row_id: str) -> list[Step]:
-    """What a stage that the row passed did on its account, where it did anything."""
+    """Return what a stage did in which the row was kept."""
     if stage in ("read", "clean", "rephrase"):
         return []
     if hits := [hit for hit in _hits(directory) if hit["row"] == row_id] if stage == "exam questions" else []:
-        told = [
+        lines = [
             f"{hit['exam']} item {hit['item']}: coverage {hit['coverage']:.0%}, below the limit"
             for hit in hits
         ]
-        return [Step(stage, "\n".join(told))]
+        return [Step(stage, "\n".join(lines))]
     others = [
         entry
         for entry in _rejects(directory, {row_id})
@@ -204,10 +211,12 @@ def _passed(directory: Path, stage: str, row_id: str) -> list[Step]:
     ]
     if not others:
         return [Step(stage, "passed")]
-    told = [f"{entry['file']} {entry['place']}{_evidence(entry, but='kept')}" for entry in others[:MANY]]
-    if len(others) > MANY:
-        told.append(f"and {len(others) - MANY:,} more")
-    return [Step(stage, "kept; dropped in its favour:\n" + "\n".join(told))]
+    lines = [
+        f"{entry['file']} {entry['place']}{_evidence(entry, but='kept')}" for entry in others[:MAX_LISTED]
+    ]
+    if len(others) > MAX_LISTED:
+        lines.append(f"and {len(others) - MAX_LISTED:,} more")
+    return [Step(stage, "kept; these rows were rejected in its favour:\n" + "\n".join(lines))]
 
 
 def _hits(directory: Path) -> Iterator[dict[str, Any]]:
@@ -233,5 +242,5 @@ def _contradicted(directory: Path, row_id: str) -> list[Step]:
 
 def _evidence(entry: Mapping[str, Any], but: str = "") -> str:
     known = {"file", "place", "stage", "reason", "record", "by_rule", but}
-    told = ", ".join(f"{key} {value}" for key, value in entry.items() if key not in known)
-    return f" ({told})" if told else ""
+    evidence = ", ".join(f"{key} {value}" for key, value in entry.items() if key not in known)
+    return f" ({evidence})" if evidence else ""

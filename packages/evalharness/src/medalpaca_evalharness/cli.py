@@ -1,7 +1,6 @@
-"""The command line `exam`: evaluate, compare, report and verify exam results; inspect and import exams.
+"""The command `exam`: evaluate, compare, report and verify exam results; inspect and import exams.
 
-Each command's arguments stand beside its function. Heavy imports are inside the functions, so that `--help` is
-fast. Only `exam ask` and `exam stress` load a model.
+Heavy imports are inside the functions, so that `--help` is fast. Only `exam ask` and `exam stress` load a model.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ from medalpaca_data.core.cli import (
     add_command,
     print_json,
     run,
-    screen,
     wrapped,
 )
-from medalpaca_data.core.errors import CheckFailed, UserError
+from medalpaca_data.core.cli import screen as make_console
+from medalpaca_data.core.errors import CheckFailed
 
 EXAMPLES = (
     "exam show results/tuned                    accuracy per exam step",
@@ -34,24 +34,11 @@ EXAMPLES = (
     "exam import exam_dir --out exam.jsonl      convert an exam to JSONL",
     "exam ask BASE RUN --tasks medalpaca_usmle --exam exam.jsonl --out results",
     "exam stress BASE RUN --exam exam.jsonl --out stress",
-    "exam compare --help                        help for one command",
 )
 
 
-def _exams() -> tuple[str, ...]:
-    from medalpaca_data.exams.exam import BUNDLED
-
-    return BUNDLED
-
-
-def _tasks() -> list[str]:
-    from .task_list import GROUPS, TASKS
-
-    return [*GROUPS, *TASKS]
-
-
-# A type that completes file names and, in a shell, the names of the bundled exams.
-EXAMS = CompletedArgument(_exams)
+# Completes file names and, in a shell, the names of the bundled exams.
+EXAMS = CompletedArgument(lambda: import_module("medalpaca_data.exams.exam").BUNDLED)
 
 # Help texts of arguments that several commands have.
 RESULT = "an lm_eval result with --log_samples: the results_*.json, or a directory that holds one run"
@@ -60,10 +47,7 @@ EXAM_OF_RESULT = f"{EXAM} (default: the path in the results, else MEDALPACA_EXAM
 MODEL = "a model directory or a Hugging Face hub id"
 TASK = "task to read, if the results hold several exams; or one step, such as medalpaca_usmle_step1"
 STRESS = "results of `exam stress` for the same models: stress.json or its directory"
-MEADOW = (
-    "the training data, a Meadow directory or a file of rows: also measure contamination, "
-    "with the score on clean items"
-)
+MEADOW = "training rows (file or Meadow directory): also measure contamination and the score on clean items"
 
 
 def parser() -> Command:
@@ -71,8 +55,7 @@ def parser() -> Command:
     description = "Evaluate models on medical exams, compare and report the results, and inspect exams."
     main = Command("exam", description, EXAMPLES)
     main.add_common("medalpaca-evalharness")
-    main.set_defaults(run=None)
-    commands = main.add_subparsers(dest="command", metavar="COMMAND")
+    commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True)
     results = (_add_show, _add_compare, _add_report, _add_verify)
     for add in (*results, _add_inspect, _add_import, _add_ask, _add_stress):
         add(commands)
@@ -87,11 +70,6 @@ def entry() -> None:
 def main(argv: Sequence[str]) -> int:
     """Run one command and return 0, whatever a comparison finds. Raises CheckFailed (1) and UserError (2)."""
     arguments = parser().parse_args(argv)
-    if arguments.run is None:
-        raise UserError(
-            "exam: no command given; choose one of show, compare, report, verify, inspect, import, ask, stress "
-            "(see `exam --help`)"
-        )
     arguments.run(arguments)
     return 0
 
@@ -190,7 +168,7 @@ def _add_report(commands: Commands[Command]) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     from .report.write import write_report
 
-    options = {name: getattr(arguments, name) for name in ("task", "meadow", "exam", "stress")}
+    options = _options(arguments, "task", "meadow", "exam", "stress")
     files = [str(file) for file in write_report(arguments.results, arguments.out, **options)]
     _write(arguments, {"files": files}, "\n".join(files))
 
@@ -218,8 +196,8 @@ def _add_verify(commands: Commands[Command]) -> None:
 def _verify(arguments: argparse.Namespace) -> None:
     from .report.verify import Locations, verify
 
-    names = ("results", "stress", "meadow", "exam", "weights")
-    checks = verify(arguments.report, Locations(**{name: getattr(arguments, name) for name in names}))
+    locations = Locations(**_options(arguments, "results", "stress", "meadow", "exam", "weights"))
+    checks = verify(arguments.report, locations)
     if arguments.json:
         print_json({"report": str(arguments.report), "matches": not checks.problems, **asdict(checks)})
     else:
@@ -281,6 +259,12 @@ def _import(arguments: argparse.Namespace) -> None:
 
     result = import_exam(arguments.exam, arguments.out, images=arguments.images)
     _write(arguments, import_as_json(result), wrapped(import_as_text(result), hang=10))
+
+
+def _tasks() -> list[str]:
+    from .task_list import GROUPS, TASKS
+
+    return [*GROUPS, *TASKS]
 
 
 def _add_ask(commands: Commands[Command]) -> None:
@@ -372,10 +356,11 @@ def _stress(arguments: argparse.Namespace) -> None:
     from .stress.run import StressConfig, StressProgress, run_stress
     from .stress.table import print_figures
 
-    names = ("base", "tuned", "exam", "out", "scoring", "images", "device", "limit")
-    options = {name: getattr(arguments, name) for name in names}
-    config = StressConfig(**options, model_args=simple_parse_args_string(arguments.model_args))
-    with StressProgress(screen(stderr=True)) as progress:
+    config = StressConfig(
+        **_options(arguments, "base", "tuned", "exam", "out", "scoring", "images", "device", "limit"),
+        model_args=simple_parse_args_string(arguments.model_args),
+    )
+    with StressProgress(make_console(stderr=True)) as progress:
         result = run_stress(config, progress.update)
     figures = stress_figures(result)
     if arguments.json:
@@ -400,6 +385,10 @@ def _add_model_options(command: Command) -> None:
     model_args = "model arguments of lm_eval, such as dtype=float16, for both models"
     _add(command, "--model_args KEY=VALUE,...", model_args, default="")
     _add(command, "--device DEVICE", "cuda or cpu (default: cuda if there is a GPU)")
+
+
+def _options(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in names}
 
 
 def _write(arguments: argparse.Namespace, value: Any, text: str) -> None:

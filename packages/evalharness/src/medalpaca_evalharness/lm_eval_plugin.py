@@ -236,13 +236,13 @@ def _seal_if_enabled(name: str) -> None:
     command line exits with one line, and other programs get the UserError.
     """
     try:
-        from medalpaca_data.core.offline import seal_if_asked
+        from medalpaca_data.core.offline import seal_if_requested
     except ImportError:
         if _is_sealed():
             raise
         return
     try:
-        seal_if_asked()
+        seal_if_requested()
     except Exception as error:
         if name != COMMAND_LINE or not _is_user_error(error):
             raise

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import shtab
 
 from .errors import UserError, one_line
-from .offline import no_hub_kernels, seal_if_asked
+from .offline import no_hub_kernels, seal_if_requested
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,7 +48,7 @@ def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
     """
     no_hub_kernels()
     try:
-        seal_if_asked()
+        seal_if_requested()
         code = main(sys.argv[1:]) or 0
         sys.stdout.flush()
     except UserError as error:

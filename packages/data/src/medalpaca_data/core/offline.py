@@ -1,6 +1,7 @@
-"""The sealed guard: offline by setting, and refused by the process itself if a library forgets.
+"""Sealed mode, which blocks the network in this process, and checks of addresses of model servers.
 
-Addresses of model servers: whose they are, what is wrong with them, and where their key comes from.
+In sealed mode, libraries get their offline settings. In addition, a Python audit hook refuses every look-up and
+connection except to this machine. Standard library only: the lm-eval bootstrap imports this module.
 """
 
 from __future__ import annotations
@@ -75,35 +76,34 @@ def sealed_setting() -> str:
 
 
 def no_telemetry() -> None:
-    """Switch off what libraries would report by themselves, unless the user's own environment decides otherwise.
+    """Switch off telemetry of libraries, unless the environment already has a value.
 
-    Call before the library is imported: most read it once.
+    Call it before a library is imported; most read the variables once.
     """
     for name, value in NO_TELEMETRY.items():
         os.environ.setdefault(name, value)
 
 
 def go_offline() -> None:
-    """Set every library's offline switch. Call before the library is imported: most read it once."""
+    """Set the offline variables of all libraries. Call it before a library is imported."""
     os.environ.update(OFFLINE)
 
 
 def no_hub_kernels() -> None:
-    """Have libraries find no package that fetches kernels from a hub: they are code, and run when they are loaded.
+    """Hide the package `kernels` from libraries, because it downloads code from a hub and runs it.
 
-    bitsandbytes asks for one as soon as it is imported on some CPUs.
+    On some CPUs, bitsandbytes uses it as soon as it is imported.
     """
-    sys.modules.setdefault("kernels", None)  # type: ignore[arg-type]  # to the import system: not to be had
+    sys.modules.setdefault("kernels", None)  # type: ignore[arg-type]
 
 
-def seal_if_asked() -> None:
-    """Call `seal` where `MEDALPACA_SEALED` is on, else switch telemetry off. Every process of ours begins with it.
+def seal_if_requested() -> None:
+    """Switch on sealed mode if `MEDALPACA_SEALED` is on, else switch off telemetry. Every command calls it first.
 
     Raises UserError for an invalid value of the switch.
     """
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(
-        logging.ERROR
-    )  # announces kernels it did not find
+    # bitsandbytes logs a warning about kernels that it does not find.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     if is_sealed():
         seal()
     else:
@@ -111,10 +111,10 @@ def seal_if_asked() -> None:
 
 
 def seal(but: Collection[str] = ()) -> None:
-    """Go offline and refuse, in this process and for good, any look-up or connection but loopback.
+    """Refuse every look-up and connection of this process except to this machine and to `but`.
 
-    `but` are hosts that the user named as ones to be asked; only the first call of a process can let any in.
-    An audit hook is used because no library can be built around it and none can take it out again.
+    `but` are hosts that the user has named; only the first call in a process can allow hosts. An audit hook is used
+    because Python code cannot bypass or remove it.
     """
     go_offline()
     no_hub_kernels()
@@ -124,27 +124,28 @@ def seal(but: Collection[str] = ()) -> None:
 
 
 def _addresses(hosts: Collection[str]) -> Iterator[str]:
-    """The names, and what they are resolved to now: a name that later leads elsewhere is refused."""
+    # Names are resolved now; a name that resolves to another address later is refused.
     for host in hosts:
         yield host.lower()
         try:
-            found = socket.getaddrinfo(host, None)
+            resolved = socket.getaddrinfo(host, None)
         except OSError as error:
-            raise UserError(f"{host}: no such host ({error.strerror or error})") from None
-        yield from (str(address[0]) for *_, address in found)
+            raise UserError(f"{host}: unknown host ({error.strerror or error})") from None
+        yield from (str(address[0]) for *_, address in resolved)
 
 
-def _refuse_outside(let_in: frozenset[str], event: str, args: tuple[Any, ...]) -> None:
+def _refuse_outside(allowed: frozenset[str], event: str, args: tuple[Any, ...]) -> None:
     if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
         address = args[1]
-        host = address[0] if isinstance(address, tuple) else None  # a str is a Unix socket: local
+        # A string is the path of a Unix socket, which is local.
+        host = address[0] if isinstance(address, tuple) else None
     elif event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
         host = args[0]
     else:
         return
-    if host is not None and not is_loopback(host) and _text(host).lower() not in let_in:
+    if host is not None and not is_loopback(host) and _text(host).lower() not in allowed:
         raise SealedError(
-            f"sealed: {event} to {_text(host)!r} refused, asked for by {_caller()}; "
+            f"sealed mode refused {event} to {_text(host)!r}, called by {_caller()}; "
             "unset MEDALPACA_SEALED to allow the network"
         )
 
@@ -154,7 +155,7 @@ def _text(host: Any) -> str:
 
 
 def is_loopback(host: Any) -> bool:
-    """Whether a host name or address is this machine itself."""
+    """Return whether a host name or address is this machine."""
     name = _text(host).lower()
     if name in LOOPBACK_NAMES:
         return True
@@ -162,25 +163,25 @@ def is_loopback(host: Any) -> bool:
         address = ipaddress.ip_address(name.split("%")[0])
     except ValueError:
         return False
-    # An unspecified address (0.0.0.0) as the target of a connection is this machine.
+    # A connection to the unspecified address (0.0.0.0) reaches this machine.
     return address.is_loopback or address.is_unspecified
 
 
 def _caller() -> str:
-    """The outermost library frame that asked, file and line: enough to find who forgot its switch."""
+    # File and line of the library that opened the connection.
     for frame in reversed(traceback.extract_stack()[:-2]):
         if "socket.py" not in frame.filename and __file__ != frame.filename:
             return f"{frame.filename}:{frame.lineno} ({frame.name})"
     return "an unknown caller"
 
 
-# Where addresses carry keys: before the @, and behind a question mark or a hash.
+# Parts of an address that may contain a key: before the @, and after a question mark or a hash.
 _BEFORE = re.compile(r"""(\w+://)[^\s'"]*@|[^\s'",()\[\]]+:[^\s'"]*@""")
 _BEHIND = re.compile(r"""(\w+://[^\s'"?#]*[?#])[^\s'"]+""")
 
 
 def address_host(address: str) -> str:
-    """The host of an address, lower case; empty where there is none or its port is no number."""
+    """Return the host of a URL in lower case, or an empty string if the URL is invalid."""
     try:
         url = urlsplit(address)
         usable = url.port != 0
@@ -190,24 +191,28 @@ def address_host(address: str) -> str:
 
 
 def address_fault(address: str, key_named_by: str) -> str:
-    """What makes an address unusable, or nothing. A key in an address would end up wherever the address is shown."""
+    """Return the reason why a URL cannot be used, or an empty string.
+
+    A key inside the URL is refused, because URLs are printed and logged.
+    """
     if not address_host(address) or urlsplit(address).scheme not in ("http", "https"):
-        return "an endpoint is an address such as http://127.0.0.1:8000/v1"
+        return "an endpoint is a URL such as http://127.0.0.1:8000/v1"
     url = urlsplit(address)
     if url.username or url.password or url.query or url.fragment:
-        return f"an endpoint has no key in it; put it in a variable and name that: {key_named_by}"
+        return f"the URL of an endpoint must not contain a key; put it in an environment variable: {key_named_by}"
     return ""
 
 
 def masked_address(text: str) -> str:
-    """`text` without what may be a key in the addresses it quotes."""
+    """Return `text` with possible keys in its URLs replaced by ***."""
     return _BEHIND.sub(r"\1***", _BEFORE.sub(lambda found: f"{found[1] or ''}***@", text))
 
 
 def api_key(variable: str, named_by: str, who: str) -> str:
-    """The key that the environment's `variable` holds; it is kept nowhere and shown by nothing.
+    """Return the key in the environment variable `variable`. It is never stored or printed.
 
-    Raises UserError, in the name of `who` and of the switch or key that named the variable, where it holds none.
+    `who` and `named_by`, the option or recipe key with the name of the variable, are for the message. Raises UserError
+    if the variable is empty or has other characters than printable ASCII.
     """
     key = os.environ.get(variable, "").strip()
     if not key:

@@ -76,7 +76,7 @@ def parse_row(value: Any) -> Row:
         if not isinstance(text, str):
             raise ValueError(f"{name!r} is {type(text).__name__}, not text")
         if not is_text(text):
-            raise ValueError(f"{name!r} holds half a surrogate pair, which is no text")
+            raise ValueError(f"{name!r} is not valid Unicode (half a surrogate pair)")
         texts[name] = text
     if not texts["output"].strip():
         raise ValueError("empty 'output'")
@@ -95,5 +95,5 @@ def _provenance(value: Mapping[str, Any]) -> dict[str, str]:
             raise ValueError(f"{name!r} is {type(given).__name__}, not text")
         found[name] = str(given)
         if not is_text(found[name]):
-            raise ValueError(f"{name!r} holds half a surrogate pair, which is no text")
+            raise ValueError(f"{name!r} is not valid Unicode (half a surrogate pair)")
     return found

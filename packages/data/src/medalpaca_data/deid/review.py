@@ -230,9 +230,9 @@ def allocate(n: int, sizes: Mapping[str, int]) -> dict[str, int]:
     if n >= total:
         return dict(sizes)
     parts = {name: divmod(n * size, total) for name, size in sizes.items()}
-    left = n - sum(whole for whole, _ in parts.values())
-    first = sorted(parts, key=lambda name: (-parts[name][1], name))[:left]
-    return {name: whole + (name in first) for name, (whole, _) in parts.items()}
+    unallocated = n - sum(quotient for quotient, _ in parts.values())
+    largest = sorted(parts, key=lambda name: (-parts[name][1], name))[:unallocated]
+    return {name: quotient + (name in largest) for name, (quotient, _) in parts.items()}
 
 
 def sample_as_json(result: Sample) -> dict[str, Any]:

@@ -107,9 +107,9 @@ def _refusal(record: Mapping[str, Any]) -> str:
         f"{kind} {count:,}" for kind, count in sorted(limited.items(), key=lambda entry: -entry[1])[:4]
     )
     problem = (
-        "are left after replacement; report the rows to the maintainers, or raise deidentify.limit to accept them"
+        "are left after replacement; raise deidentify.limit to build without these rows"
         if replaced
-        else "were found; use deidentify.mode=replace, or raise deidentify.limit"
+        else "were found; use deidentify.mode=replace, or raise deidentify.limit to build without these rows"
     )
     return (
         f"source {record['source']!r}: {hits:,} identifiers in {rows:,} rows ({most}), more than "

@@ -3,7 +3,7 @@
 Surrogates have forms that are reserved for examples or never issued, so that the rules recognise them afterwards:
 telephone numbers end in 555-01xx (North American fiction); addresses are in example.org (RFC 2606), 192.0.2.0/24
 (RFC 5737) or 2001:db8::/32 (RFC 3849); social security numbers begin with 000; other numbers are zeros and a counter
-in the layout of the original. Synthetic names are made of syllables that no real name has.
+in the layout of the original. Synthetic names are made of syllables; none of them is in the lists of real names.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def synthetic_name(draw: int) -> str:
     return name + synthetic_name(more - 1).lower() if more else name
 
 
-SHORT_NAMES = len(SYNTHETIC_HEADS) * len(SYNTHETIC_TAILS)
+SHORT_NAME_COUNT = len(SYNTHETIC_HEADS) * len(SYNTHETIC_TAILS)
 
 
 def is_synthetic_name(word: str) -> bool:
@@ -103,9 +103,8 @@ class Surrogates:
     def __init__(self, record: str, seed: int, texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> None:
         self._random = random.Random(sha256_bytes(f"{seed}\x1f{record}".encode()))  # noqa: S311 - not a secret
         self._known: dict[tuple[str, str], str] = {}
-        self._words = {word.lower() for text in texts for word in WORD.findall(text)}
         self._text = "\n".join(texts).lower()
-        self._names = self._random.sample(range(SHORT_NAMES), SHORT_NAMES)
+        self._names = self._random.sample(range(SHORT_NAME_COUNT), SHORT_NAME_COUNT)
         self._count = self._random.randrange(1, 60)
         self._names_used = 0
         dates = [
@@ -186,7 +185,9 @@ class Surrogates:
         while True:
             number = self._names_used
             self._names_used += 1
-            name = synthetic_name(self._names[number % SHORT_NAMES] + SHORT_NAMES * (number // SHORT_NAMES))
+            name = synthetic_name(
+                self._names[number % SHORT_NAME_COUNT] + SHORT_NAME_COUNT * (number // SHORT_NAME_COUNT)
+            )
             if name.lower() not in self._text:
                 return name
 

@@ -107,7 +107,7 @@ def option_texts(value: Any, where: str) -> dict[str, str]:
 def encodable_text(text: str, name: str, where: str) -> str:
     """Return `text`. Raises UserError if UTF-8 cannot encode it."""
     if not is_text(text):
-        raise UserError(f"{where}: {name!r} contains a lone surrogate, which UTF-8 cannot encode")
+        raise UserError(f"{where}: {name!r} is not valid Unicode (half a surrogate pair)")
     return text
 
 

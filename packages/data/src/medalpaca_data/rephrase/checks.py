@@ -69,7 +69,7 @@ class Amounts:
 
 
 def read_amounts(text: str, *, source: bool = False) -> Amounts:
-    """Return the amounts in a text; for a `source`, also those of ambiguous words ("single") and Roman numerals."""
+    """Return the amounts in a text; for a `source`, also those of ambiguous words ("single") and numerals ("IV")."""
     plain = normalize_numbers(text)
     numbers = set(map(normalize_number, NUMBER.findall(plain)))
     for word in re.findall(r"[^\W\d_]+", plain.lower()):
@@ -81,7 +81,7 @@ def read_amounts(text: str, *, source: bool = False) -> Amounts:
 
 
 def normalize_numbers(text: str) -> str:
-    """Return the text with ASCII digits and signs, without thousands separators and with fractions as decimals."""
+    """Return the text with ASCII digits and signs, without thousands separators, and with fractions as decimals."""
     # 10\u00b2 must not become 102.
     text = SUPERSCRIPT_DIGITS.sub(lambda power: f"^{power[0]}", text)
     text = unicodedata.normalize("NFKC", text).translate(SIGN_TABLE)

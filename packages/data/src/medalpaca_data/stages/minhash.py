@@ -29,10 +29,8 @@ from ..core.words import (
 
 # With five words, a copy with one word in twenty changed would hardly be similar.
 SHINGLE_WORDS = 3
-# Minima in a band, and shingles in a part of a long text.
-ROWS_PER_BAND, PART_SIZE = 4, 256
-# The largest probability that a pair exactly at the threshold shares no band.
-MAX_MISS_RATE = 1e-7
+# Minima in a band; shingles in a part of a long text; the largest probability that a pair at the threshold is missed.
+ROWS_PER_BAND, PART_SIZE, MAX_MISS_RATE = 4, 256, 1e-7
 
 
 @dataclass(frozen=True, slots=True)

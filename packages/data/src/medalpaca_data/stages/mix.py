@@ -1,6 +1,6 @@
 """Mix stage: limit the number of rows of each source.
 
-The rows that stay are drawn by a hash of their id, so a larger limit keeps every row that a smaller one keeps.
+The kept rows are drawn by a hash of seed and id, so a larger limit keeps every row that a smaller one keeps.
 """
 
 from __future__ import annotations

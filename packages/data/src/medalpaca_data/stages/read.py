@@ -94,7 +94,7 @@ class _ShardBuilder:
         match record:
             case Row() if not is_text(record.text()):
                 file, location = place_of(record.source_id)
-                reason = "half a surrogate pair, which is no text"
+                reason = "not valid Unicode (half a surrogate pair)"
                 self.add(Reject(file, location, reason, dataclasses.asdict(record)))
             case Row():
                 self.rows.append(record)
