@@ -39,7 +39,10 @@ class Recorder:
         self.write("asked", job=job.id, user=user or None, prompt_sha256=_hash(request.prompt), **facts)
 
     def record_answers(self, job: Job, end: Progress) -> None:
-        """Record both answers, also incomplete ones, before the page shows the end of the job."""
+        """Record the end of a job before the page shows it.
+
+        Each answer that exists is recorded by the SHA-256 of its text and its number of tokens, without the text.
+        """
         answers = {
             side: {"sha256": _hash(answer.text), "tokens": answer.tokens}
             for side, answer in end.answers.items()

@@ -162,7 +162,10 @@ def _add_page(main: Command) -> None:
 
 
 def check_options(options: Namespace) -> PageOptions:
-    """Return the checked options of the page. Raises UserError."""
+    """Return the options of `demo` after a check of ports, files, addresses and their combinations.
+
+    Raises UserError for the first invalid option.
+    """
     if not 1 <= options.port <= 65535:
         raise UserError(f"demo: --port {options.port} is not allowed; use a number from 1 to 65535")
     if (options.base is None) != (options.adapter is None):

@@ -1,8 +1,8 @@
 """Log-likelihoods of the options, equal to lm-eval's, and streaming of the written answers.
 
 Each prompt is read once (`run_prefill`); the scores of the options and the start of the answer come from that pass.
-In letter scoring, the letters' log-likelihoods are in its last logits. In text scoring, one more pass reads the
-options of all rows after the cached prompts (`option_loglikelihoods`).
+In letter scoring, the letters' log-likelihoods are in its last logits. In text scoring, further
+passes read the options after the cached prompts, 32 options per pass (`option_loglikelihoods`).
 
 If an option's tokens do not continue the prompt's tokens, `find_option_tokens` returns None, and `score_options`
 encodes prompt and option together, as lm-eval does. Reasons: the tokenizer merges characters across the boundary, or

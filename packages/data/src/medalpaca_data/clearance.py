@@ -46,7 +46,7 @@ class Clearance:
     notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Return the entry of the manifest."""
+        """Return the entry `patient_text` of the manifest of a training run."""
         return {"basis": self.basis, "said": self.statement, **self.evidence}
 
 

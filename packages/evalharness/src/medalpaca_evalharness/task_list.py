@@ -88,7 +88,10 @@ def fetch_hub_exam(repository: HubDataset) -> Path:
     # The errors of the network libraries have no common base class.
     except Exception as error:
         cause = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{repository.name}: {name} could not be downloaded ({cause[:120]})") from None
+        raise UserError(
+            f"hub dataset {repository.name}: {name} could not be downloaded ({cause[:120]}); "
+            "download it elsewhere and pass its path as the exam"
+        ) from None
     return Path(file) if len(repository.files) == 1 else Path(file).parent
 
 

@@ -268,7 +268,10 @@ COMMANDS = {"chat": _add_chat, "canary": _add_canary, "merge": _add_merge}
 
 
 def _open_run(word: str) -> Path:
-    """Return the absolute run directory, with the network closed unless its base is on the hub."""
+    """Return the absolute run directory.
+
+    If the base model is a local directory, libraries are set to offline mode. Sealed mode applies in any case.
+    """
     from medalpaca_data.core.files import existing, read_json
 
     directory = existing(_absolute(word), "run directory")

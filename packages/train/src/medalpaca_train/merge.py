@@ -151,7 +151,11 @@ def merge_adapter(run: Path, manifest: dict[str, Any], hardware: Hardware) -> An
 
 
 def choose_probe_rows(manifest: dict[str, Any], tokenizer: Any) -> ProbeRows:
-    """Return validation rows of the run if its data is unchanged, else rows of general knowledge."""
+    """Return rows on which the merged model is compared with base and adapter.
+
+    They are validation rows of the run, or training rows if it has no validation rows. If the rows or the prompt have
+    changed, or no row can be encoded, they are sentences of general knowledge.
+    """
     recipe = Recipe(**manifest["recipe"])
     try:
         datasets = read_datasets(recipe)

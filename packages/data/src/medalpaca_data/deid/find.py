@@ -20,7 +20,8 @@ NON_RULE_FILES = frozenset({"__init__.py", "cli.py", "ner.py", "replace.py", "re
 REPEATED_NAME = "name again"
 # Fewer rules in one pattern read each text more often; more outgrow the cache of the engine.
 RULES_PER_PATTERN = 10
-# Kinds whose identifiers contain a digit.
+# Kinds that are searched only in texts with a digit, for speed. An address or number of letters alone, such as the MAC
+# address AA:BB:CC:DD:EE:FF in a text without any digit, is therefore not found.
 KINDS_WITH_DIGITS = frozenset(
     {
         "account", "age", "biometric", "date", "device", "fax", "ip", "licence", "mrn",
@@ -38,7 +39,11 @@ OTHER_RULES = tuple(rule for rule in RULES if rule not in DIGIT_RULES)
 
 @cache
 def prefilter_patterns() -> list[tuple[str, bool]]:
-    """Return (pattern for the Rust engine, whether only texts with a digit can match it) pairs that cover all rules."""
+    """Return pairs of a pattern and whether it is used only for texts with a digit.
+
+    Together, the patterns match every text in which a rule can match. The regular expression engine of polars runs
+    them.
+    """
     patterns = []
     for rules in (DIGIT_RULES, OTHER_RULES):
         alternatives = [f"(?:{rule.prefilter})" for rule in rules]

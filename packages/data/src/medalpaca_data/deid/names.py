@@ -89,7 +89,11 @@ def _main_words(name: str) -> list[str]:
 
 
 def _is_titled_name(match: Match) -> bool:
-    """Accept what follows a title, except ordinary words after titles such as "Doctor" or "Nurse"."""
+    """Return whether the words after a title are a name.
+
+    They are not if they are a medical term ("Dr Parkinson disease") or a function word ("Mr The"). After long titles
+    such as "Doctor" or "Nurse", any common word is refused that is not also a given name or surname.
+    """
     words = _main_words(match["x"]) or [match["x"]]
     short_title = match["t"].rstrip(".") in SHORT_TITLES
     first = words[0]

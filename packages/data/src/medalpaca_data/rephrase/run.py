@@ -35,7 +35,10 @@ class RowOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RowAttempts:
-    """The attempts to rephrase one row with a model."""
+    """The requests for one row, and the choice of the first completion that passes the checks.
+
+    A model is asked up to `settings.tries` times. The completions themselves are kept in the completion store.
+    """
 
     settings: Rephrase
     prompt: Prompt

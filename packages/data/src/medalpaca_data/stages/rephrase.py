@@ -80,7 +80,7 @@ class RephraseStage(Stage):
         return CompletionStore(self._store)
 
     def attempts(self, shards: Sequence[Shard]) -> Iterator[RowAttempts]:
-        """Yield the attempts of every row to rephrase, in order."""
+        """Yield a `RowAttempts` for every row that a model rephrases, in the order of the rows."""
         for shard in shards:
             if prompt := self.prompts.get(shard.source):
                 for texts in shard.read().select(TEXTS).iter_rows(named=True):

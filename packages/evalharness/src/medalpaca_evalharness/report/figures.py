@@ -60,7 +60,11 @@ class ItemAccount:
 
 
 def account_for_items(run: Run, exam: Exam, location: str | None) -> ItemAccount:
-    """Compare the run's answers with `exam`, read from `location` (None: a bundled exam)."""
+    """Count the items of `exam` that the run has evaluated, and list the others with the reason.
+
+    `location` is the path of the exam, from which it is loaded again to find items that need a picture. None means
+    the bundled exam of the run.
+    """
     tasks = [TASKS[name] for name in run.tasks if name in TASKS]
     excluded = [entry for entry in exam.excluded if not tasks or any(task.includes(entry) for task in tasks)]
     in_task = [item for item in exam.items if not tasks or any(task.includes(item) for task in tasks)]
