@@ -165,8 +165,8 @@ def _split_records(file: Path, heading: bytes, start: re.Pattern[bytes]) -> Iter
             chunk += line
             if len(chunk) > MAX_RECORD_SIZE:
                 raise UserError(
-                    f"{file} line {first}: a record of more than {MAX_RECORD_SIZE} bytes; give questions.tsv or answers.tsv "
-                    "of the MedSpider crawl (`data sources stack_exchange`)"
+                    f"{file} line {first}: a record of more than {MAX_RECORD_SIZE} bytes; give questions.tsv or "
+                    "answers.tsv of the MedSpider crawl (`data sources stack_exchange`)"
                 )
         if chunk:
             yield first, _decode(chunk, file, first)
