@@ -243,3 +243,10 @@ def test_twenty_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None
             seen = max([seen, *map(int, writer.stdout.read().splitlines(keepends=False)[:-1])])
     AuditLog(log).append("ended")
     assert verify(log).head.count > seen
+
+
+def test_another_file_is_not_called_a_changed_log(tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_text("instruction,output\nQ,A\n")
+    with pytest.raises(UserError, match="not an audit log"):
+        verify(file)

@@ -106,3 +106,24 @@ class Union(Config):
 def test_the_tag_of_a_union_is_no_key_even_where_a_field_has_its_name(source, key):
     with pytest.raises(UserError, match=key):
         load_config(Union, {"sources": [source]})
+
+
+class Inner(Config):
+    r: int = 1
+
+
+class Outer(Config):
+    lora: Inner = Inner()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("lora_r=8", "unknown key 'lora_r'; did you mean 'lora.r'?"),
+        ("lora=8", "key 'lora' is a group of keys; set them one by one: lora.r"),
+    ],
+)
+def test_a_key_inside_a_group_is_named(override, message):
+    with pytest.raises(UserError) as refusal:
+        load_config(Outer, {}, [override])
+    assert message in str(refusal.value)

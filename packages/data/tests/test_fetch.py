@@ -112,7 +112,7 @@ def test_a_missing_file_and_an_unknown_kind_are_said(server, tmp_path):
     with pytest.raises(UserError, match="404"):
         fetch("x", tmp_path, pinned(server))
     assert len(server.asked) == 1
-    with pytest.raises(UserError, match="did you mean 'pubmedqa'"):
+    with pytest.raises(UserError, match="no download for this kind"):
         fetch("pubmed_qa", tmp_path)
     with pytest.raises(UserError, match="no download for this kind"):
         fetch("anki", tmp_path)

@@ -161,3 +161,8 @@ def test_provenance_is_text_or_a_number(row, value):
     assert parse_row(row(1, source_id=17)).source_id == "17"
     with pytest.raises(ValueError, match="'url' is not valid Unicode"):
         parse_row(row(1, url="\ud800"))
+
+
+def test_a_file_with_other_columns_is_refused_with_its_columns(write):
+    with pytest.raises(UserError, match=r"line 2: no key 'instruction' \(found: instruction;input;output\)"):
+        read_rows(write("rows.csv", "instruction;input;output\nQ;;A\n"))

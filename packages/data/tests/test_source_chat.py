@@ -77,7 +77,7 @@ def test_unknown_and_missing_columns_are_told(write):
     ]
     rows = read(Alpaca(path=path, fields={"input": "ask", "output": "say"}))
     assert texts(rows[0]) == ("", ASKED, ANSWERED)
-    assert rows[1].reason == "no column 'ask', which fields: names"
+    assert rows[1].reason == "no column 'ask', which the recipe names under fields"
     for fields in ({"instruction": "ask"}, {"output": "say"}, {"answer": "say"}, {}):
         with pytest.raises(ValueError, match="fields"):
             Alpaca(path=path, fields=fields)

@@ -272,7 +272,7 @@ def test_the_image_list_of_the_hub_is_used(tmp_path, local_hub):
 def test_a_file_missing_on_the_hub(tmp_path, local_hub, missing):
     del local_hub.files[missing]
     done = fetch_in_new_process(tmp_path, f"http://127.0.0.1:{local_hub.server_port}")
-    assert done.stdout.startswith("refused: t: no exam given, and medalpaca/"), done.stderr
+    assert done.stdout.startswith("refused: t: no exam given, and hub dataset medalpaca/"), done.stderr
     assert f"{missing} could not be downloaded" in done.stdout
     assert "MEDALPACA_EXAM" in done.stdout
 

@@ -236,6 +236,11 @@ def _is_address(text: str) -> bool:
 
 def open_page(options: PageOptions) -> None:
     """Run the quickstart if its models are needed and missing, then serve the page until Ctrl-C."""
+    if options.auth_file:
+        from .access import load_auth_file
+
+        # Checked before minutes of work; the server reads it again.
+        load_auth_file(options.auth_file)
     ensure_quickstart(options)
     with hide_error_texts():
         serve(options)

@@ -204,11 +204,13 @@ def _add_fetch(commands: Commands[Command]) -> None:
 
 def _fetch(args: argparse.Namespace) -> None:
     from .fetch import fetch
-    from .show import ProgressBars, download_columns
+    from .show import ProgressBars, about, download_columns
 
     key, _, directory = args.out.partition("=")
     if key not in ("out", "to") or not directory:
         raise UserError(f"data fetch: {args.out!r} is not allowed; write out=DIR")
+    # Refuses an unknown kind.
+    about(args.name)
     console = screen(stderr=args.json)
     with ProgressBars(console, *download_columns()) as bars:
         fetched = fetch(args.name, Path(directory), on_progress=bars.update)

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from .core.errors import UserError, nearest, one_line
+from .core.errors import UserError, one_line
 from .core.files import sha256_file
 from .core.offline import is_sealed, sealed_setting
 
@@ -61,10 +61,9 @@ def fetch(
     chosen = [download for download in known if download.kind == kind]
     if not chosen:
         kinds = sorted({download.kind for download in known})
-        guess = nearest(kind, kinds)
-        hint = f"did you mean {guess!r}?" if guess else f"allowed: {', '.join(kinds)}"
         raise UserError(
-            f"data fetch {kind}: no download for this kind; `data sources {kind}` prints where to get it; {hint}"
+            f"data fetch {kind}: no download for this kind; `data sources {kind}` prints where to get it; "
+            f"allowed: {', '.join(kinds)}"
         )
     return [_download(download, to / download.file, on_progress or (lambda *_: None)) for download in chosen]
 

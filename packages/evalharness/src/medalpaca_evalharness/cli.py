@@ -18,6 +18,7 @@ from medalpaca_data.core.cli import (
     Commands,
     CompletedArgument,
     add_command,
+    device_name,
     print_json,
     run,
     wrapped,
@@ -384,7 +385,7 @@ def _add_images(command: Command) -> None:
 def _add_model_options(command: Command) -> None:
     model_args = "model arguments of lm_eval, such as dtype=float16, for both models"
     _add(command, "--model_args KEY=VALUE,...", model_args, default="")
-    _add(command, "--device DEVICE", "cuda or cpu (default: cuda if there is a GPU)")
+    _add(command, "--device DEVICE", "cuda or cpu (default: cuda if there is a GPU)", device_name)
 
 
 def _options(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 EXAM_ADVICE = (
-    """pass --metadata '{"exam": "PATH"}' or set MEDALPACA_EXAM=PATH """
+    """pass --metadata '{"exam": "PATH"}' to lm_eval, --exam PATH to `exam ask`, or set MEDALPACA_EXAM=PATH """
     "(a directory with step1.json and step1_solutions.json, or an exam file)"
 )
 

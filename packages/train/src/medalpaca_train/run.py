@@ -216,6 +216,10 @@ def _train_locked(
 
 def preview_recipe(name: str, recipe: Recipe, console: Console) -> None:
     """Print what a run would train on, without loading weights or writing a run directory."""
+    if recipe.model == POCKET_BASE and run_dir.read_manifest(paths.quickstart().base) is None:
+        raise UserError(
+            "--preview: the pocket base does not exist yet, and a preview trains nothing; run `uv run quickstart` first"
+        )
     resolved = resolve(recipe, name)
     datasets = read_datasets(resolved)
     data = prepare_data(resolved, _resolve_base_model(recipe, resolved, console), datasets)

@@ -135,6 +135,8 @@ def verify(path: Path, noted: str | None = None) -> Verified:
         raise UserError(f"{path}: no such file")
     with _locked(path, create=False):
         data, kept = path.read_bytes(), _read_head(path)
+    if data and kept is None and not any(map(_entry, data.splitlines())):
+        raise UserError(f"{path}: not an audit log; give the file that `--audit` has written")
     heads, notes = _chain(path, data)
     if noted is not None:
         at = next((head.count for head in heads if head.sha256 == noted), None)

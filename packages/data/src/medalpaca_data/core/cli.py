@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -128,6 +129,13 @@ def add_command(
     """Add and return a sub-command. `help` is a phrase; `more` is added to the description of its own help."""
     description = f"{help[0].upper()}{help[1:]}." + (f" {more}" if more else "")
     return commands.add_parser(name, help=help, description=description, examples=examples)
+
+
+def device_name(text: str) -> str:
+    """Return the name of a torch device: the type of an argument. Raises ArgumentTypeError for another text."""
+    if re.fullmatch(r"cpu|(?:cuda|mps)(?::\d+)?", text):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is not a device; allowed: cpu, cuda, cuda:N, mps")
 
 
 def split_keys(overrides: Sequence[str], defaults: dict[str, str]) -> tuple[dict[str, str], list[str]]:

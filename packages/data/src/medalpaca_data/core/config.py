@@ -126,16 +126,29 @@ def _explain(cls: type[BaseModel], error: ValidationError) -> str:
     path, known = _follow(cls, first["loc"])
     key = ".".join(path)
     if first["type"] == "extra_forbidden":
-        guess = nearest(path[-1], known)
+        guess = nearest(path[-1], [*known, *_nested_keys(cls)] if len(path) == 1 else known)
         hint = f"did you mean {guess!r}?" if guess else f"allowed: {', '.join(sorted(known))}"
         return f"unknown key {key!r}; {hint}"
     if first["type"] == "missing":
         return f"key {key!r} is missing"
+    if first["type"] == "model_type":
+        return (
+            f"key {key!r} is a group of keys; set one of them: {', '.join(f'{key}.{name}' for name in known)}"
+        )
     message = first["msg"].removeprefix("Value error, ")
     # Users may write a secret where the name of its environment variable belongs; it must not be printed.
     hidden = isinstance(first["input"], Mapping) or path[-1:] == ["api_key_env"]
     shown = "" if hidden else f" (got {masked_address(repr(first['input']))})"
     return f"key {key!r}: {message}{shown}" if key else message
+
+
+def _nested_keys(cls: type[BaseModel]) -> list[str]:
+    return [
+        f"{name}.{inner}"
+        for name, field in cls.model_fields.items()
+        for model in _models_in(field.annotation)
+        for inner in model.model_fields
+    ]
 
 
 def _follow(cls: type[BaseModel], loc: Sequence[int | str]) -> tuple[list[str], list[str]]:

@@ -95,7 +95,10 @@ def read_rows(path: Path | str) -> list[Row]:
         try:
             rows.append(parse_row(value))
         except ValueError as error:
-            raise UserError(f"{path} {location}: {error}; correct the row or remove it") from None
+            keys = f" (found: {', '.join(map(str, value))})" if isinstance(value, Mapping) else ""
+            raise UserError(
+                f"{path} {location}: {error}{keys}; rename the columns, or correct or remove the row"
+            ) from None
     if not rows:
         raise UserError(f"{path}: no rows in the file")
     return rows

@@ -67,6 +67,10 @@ def raw_exam(path_or_name: str | Path, invalid: list[tuple[str, str]] | None = N
     from .pocket import pocket_exam, vignettes
 
     bundled = {POCKET: pocket_exam, VIGNETTES: vignettes}.get(str(path_or_name))
+    if bundled is None and not Path(path_or_name).exists():
+        raise UserError(
+            f"{path_or_name}: no such exam; give a file, a directory, or one of {', '.join(BUNDLED)}"
+        )
     return bundled() if bundled else read_exam(Path(path_or_name), invalid)
 
 

@@ -95,7 +95,7 @@ class Alpaca(FileSource):
         if self.fields:
             if missing := [column for column in self.fields.values() if column not in record]:
                 # `fields` comes from the recipe, so its column name may stand in a reason.
-                raise ValueError(f"no column {missing[0]!r}, which fields: names")
+                raise ValueError(f"no column {missing[0]!r}, which the recipe names under fields")
             named = {field: record[column] for field, column in self.fields.items()}
             # The column `split` is read even if `fields` does not name it, so that test rows are recognized.
             return {"instruction": "", "split": record.get("split"), **named}
