@@ -89,10 +89,10 @@ def test_a_recipe_that_would_send_is_noticed():
 
 def test_no_default_of_the_page(monkeypatch):
     from medalpaca_demo.app import launch_settings
-    from medalpaca_demo.cli import LOOPBACK, parse_options
+    from medalpaca_demo.cli import LOOPBACK, check_options, parser
 
     settings = {key: value for key, value in launch_settings().items() if key not in ("css", "head", "theme")}
     assert_quiet(settings)
     assert settings.keys() >= {"share", "server_name", "run_history", "enable_monitoring"}
-    chosen = parse_options([])
+    chosen = check_options(parser().parse_args([]))
     assert (chosen.host, chosen.auth_file) == (LOOPBACK, None)

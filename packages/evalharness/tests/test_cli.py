@@ -42,8 +42,14 @@ def _seconds(arguments: list[str]) -> float:
         (["report", "/no/a", "/no/b", "--out", "x.html"], "/no/a: no such result"),
         (["report", "/no/a", "/no/b"], "required: --out"),
         (["verify", "/no/report.html"], "/no/report.html: no such file"),
-        (["inspect", "/no/exam"], "/no/exam: no such exam; give a file, a directory, or one of medalpaca_pocket"),
-        (["stress", "m", "--exam", "e", "--out", "x", "--device", "gpu"], "'gpu' is not a device; allowed: cpu, cuda"),
+        (
+            ["inspect", "/no/exam"],
+            "/no/exam: no such exam; give a file, a directory, or one of medalpaca_pocket",
+        ),
+        (
+            ["stress", "m", "--exam", "e", "--out", "x", "--device", "gpu"],
+            "'gpu' is not a device; allowed: cpu, cuda",
+        ),
         (["stress", "/no/model", "--exam", "/no/exam", "--out", "x"], "/no/exam: no such exam"),
     ],
 )

@@ -132,9 +132,8 @@ def _explain(cls: type[BaseModel], error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"key {key!r} is missing"
     if first["type"] == "model_type":
-        return (
-            f"key {key!r} is a group of keys; set one of them: {', '.join(f'{key}.{name}' for name in known)}"
-        )
+        inner = [name for name in _nested_keys(cls) if name.startswith(f"{key}.")]
+        return f"key {key!r} is a group of keys; set them one by one{': ' if inner else ''}{', '.join(inner)}"
     message = first["msg"].removeprefix("Value error, ")
     # Users may write a secret where the name of its environment variable belongs; it must not be printed.
     hidden = isinstance(first["input"], Mapping) or path[-1:] == ["api_key_env"]
