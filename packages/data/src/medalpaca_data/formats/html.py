@@ -19,8 +19,8 @@ MARKUP_END = re.compile(r">(?=[^\s<])")
 def html_text(fragment: str) -> str:
     """Return the visible text of an HTML fragment, with "- " before list items and at most one blank line in a row.
 
-    Plain text is treated in the same way, so its entities are decoded. Raises JoinedDigits if removing markup would join
-    two numbers, as in 10<sup>9</sup>.
+    Plain text is treated in the same way, so its entities are decoded. Raises JoinedDigits if removing markup would
+    join two numbers, as in 10<sup>9</sup>.
     """
     return remove_marks(html_text_with_marks(fragment))
 
