@@ -61,8 +61,8 @@ class Page:
     def sections(self) -> list[Section]:
         """Return the sections of the page, in order, including those without text.
 
-        Raises ValueError with a short reason if the page is too long or cannot be parsed, and JoinedDigits (a
-        ValueError) if removing markup from a heading would join two numbers.
+        Raises ValueError with a short reason if the page is too long or cannot be parsed. Raises JoinedDigits, which
+        is a ValueError, if removing markup from a heading would join two numbers.
         """
         if len(self.text) > MAX_PAGE_LENGTH:
             raise ValueError("page longer than the MediaWiki limit")

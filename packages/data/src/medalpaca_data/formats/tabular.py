@@ -1,7 +1,7 @@
 """Read the first sheet of an Excel workbook (.xlsx) as text, row by row. Formulas are not calculated.
 
-The memory needed grows with the filled cells. polars and fastexcel allocate the rectangle that the cells span, so a
-file of 5 kB with a cell in the last row and column exhausts memory. They also drop empty rows at the top, which changes
+The memory needed grows with the filled cells. polars and fastexcel allocate the rectangle that the cells span. A file
+of 5 kB with a cell in the last row and column then exhausts memory. They also drop empty rows at the top, which changes
 the row numbers.
 """
 

@@ -83,8 +83,8 @@ class Section:
 def wiki_sections(wikitext: str) -> list[Section]:
     """Return the sections of a page in order, including those without text.
 
-    Raises ValueError if the markup cannot be parsed or has too many unclosed openings, and JoinedDigits (a ValueError)
-    if removing markup from a heading would join two numbers.
+    Raises ValueError if the markup cannot be parsed or has too many unclosed openings. Raises JoinedDigits, which is a
+    ValueError, if removing markup from a heading would join two numbers.
     """
     parts: list[tuple[int, str, list[str]]] = [(0, "", [])]
     for line in _source(wikitext).split("\n"):

@@ -234,8 +234,8 @@ def _matches_part(part: str, instruction: str) -> bool:
 def _refuse_known_content(file: Path) -> None:
     """Raise UserError if the file must not be used for training.
 
-    This is so if one of the first `PROBED_ROWS` records has the instruction of the published PubMed Causal, or if more
-    than half of them contain a question of a published test set.
+    The first `PROBED_ROWS` records are checked. The file is refused if one of them has the instruction of the published
+    PubMed Causal, or if more than half of them contain a question of a published test set.
     """
     from ..exams.contamination import KnownQuestions
 

@@ -4,7 +4,7 @@ Reads a site's dump (`Posts.xml`), or the two tables of MedSpider's crawl of the
 TSV: their texts contain line breaks, so a record ends where the next line looks like the start of a record.
 
 Each answer gives a row or a reject. The posts are read twice, and the questions are kept in a temporary database on
-disk, so that the dump of a large site needs little memory.
+disk. So the dump of a large site needs little memory.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def find_exclusion(question: str, answer: str) -> str | None:
 
 
 def find_subject(question: str) -> str | None:
-    """Return the subject of a question in lower case, without article and regular plural s, or None if there is none."""
+    """Return the subject of a question in lower case, without article and regular plural s, or None if it has none."""
     for shape in QUESTION_SHAPES:
         if match := shape.match(question):
             return _normalize_subject(match["x"])

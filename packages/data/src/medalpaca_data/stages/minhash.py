@@ -302,9 +302,9 @@ def near_duplicates(
     MinHash only selects the pairs, and misses a pair at the threshold with a probability of at most 1e-7. The texts are
     read twice, and their shingles are held in memory. Texts of fewer than three words are similar only if equal.
 
-    A text drops a later similar one only if both have the same value in `tasks`, so that one sentence under two
-    instructions stays twice, and `may_drop(kept, dropped)` is true, which is not called for texts with equal words.
-    Clusters link all similar texts, short ones only with equal tasks. Raises ValueError for another threshold.
+    A text drops a later similar one only if both have the same value in `tasks` and `may_drop(kept, dropped)` is true.
+    `may_drop` is not called if the words are equal. Clusters link all similar texts, but those of fewer than three
+    words only with equal `tasks`. Raises ValueError for another threshold.
     """
     if not MIN_THRESHOLD <= threshold <= 1:
         raise ValueError(f"threshold={threshold}: must be from {MIN_THRESHOLD} to 1")

@@ -35,8 +35,9 @@ class RephraseStage(Stage):
     All requests are sent before the first shard is written; each shard then reads the stored completions. Completions
     of earlier builds are in the store of completions and are not requested again.
 
-    The constructor raises UserError if a source or prompt does not exist, if the rows must not be sent to an endpoint,
-    or if the API key is missing. With `sends_requests=False`, for a cost estimate, endpoints and key are not checked.
+    The constructor raises UserError if a source or prompt does not exist. It also does if rows must not be sent to an
+    endpoint, or if the API key is missing. With `sends_requests=False`, for a cost estimate, endpoints and key are not
+    checked.
     """
 
     name: ClassVar[str] = "rephrase"
