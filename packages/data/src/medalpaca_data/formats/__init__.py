@@ -1,1 +1,1 @@
-"""Readers of file formats that several sources share. They depend on neither sources nor rows."""
+"""Readers of file formats, for the sources. They import neither `sources` nor `core.row`."""

@@ -1,11 +1,11 @@
 """Read the notes and cards of an Anki package (.apkg, .colpkg), in all three formats of the collection.
 
 A package is a zip archive with a SQLite database: `collection.anki2`, `collection.anki21`, or `collection.anki21b`.
-The last is compressed with Zstandard and keeps its note types in tables instead of JSON. A newer package also holds
-the oldest format, with one note that says to update Anki; the file `meta` names the valid one.
+The last is compressed with Zstandard and keeps its note types in tables instead of JSON. A newer package also has a
+database in the oldest format, whose one note is a request to update Anki. Then the file `meta` names the valid one.
 
-The database is not trusted. It is read from a private copy, read-only, from plain tables only, and reading stops
-after more steps than a database of its size needs.
+The database is not trusted. It is read from a private copy, read-only, from plain tables only. Reading fails after more
+steps of SQLite's virtual machine than a database of its size needs.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from ..core.files import parse_json
 COLLECTION_NAMES = {1: "collection.anki2", 2: "collection.anki21", 3: "collection.anki21b"}
 # The value of `type` in a cloze note type.
 CLOZE_TYPE = 1
-# Bytes of one value. The JSON of all note types of a large collection is some MB.
+# Largest size of one value of the database, in bytes. The JSON of all note types of a large collection is some MB.
 MAX_VALUE_LENGTH = 64 << 20
-# Limit on the steps of SQLite's virtual machine, and steps between two checks. Reading needs about one step per byte.
+# Limit on the steps of SQLite's virtual machine, and steps between two checks of it. Reading needs about one step for
+# each byte of the database.
 BASE_STEPS, STEPS_PER_BYTE = 1_000_000, 20
 STEPS_PER_CHECK = 10_000
 
@@ -49,9 +50,10 @@ class NoteType:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A note: its field values, and its cards as (number from 0, full deck name).
+    """A note: the values of its fields as HTML, and its cards.
 
-    `type` is None if the package does not contain the note type.
+    A card is (number from 0, full deck name); the name is "" if the deck is unknown. `guid` is the id of the note in
+    all packages. `type` is None if the package does not contain the note type.
     """
 
     id: int
@@ -64,7 +66,7 @@ class Note:
 def read_notes(path: Path) -> Iterator[Note]:
     """Yield all notes of a package, ordered by id. Bytes that are not UTF-8 become lone surrogates.
 
-    Raises UserError for a file that is not an Anki package, is damaged, or unpacks to more than its size allows.
+    Raises UserError for a file that is not an Anki package, is damaged, or unpacks to more than `max_unpacked_size`.
     """
     with tempfile.TemporaryDirectory(prefix="apkg") as folder:
         database = _unpack(path, Path(folder))
@@ -207,9 +209,9 @@ def _decode_text(value: int | bytes | None) -> str:
 
 
 def _parse_protobuf(data: Any) -> Mapping[int, int | bytes]:
-    """Return {field number: last value} of a Protocol Buffers message of numbers and strings.
+    """Return {field number: last value} of a Protocol Buffers message with fields of type varint and bytes.
 
-    Anything after a damaged field is ignored.
+    From a field of another type on, the message is ignored. A value that is not bytes gives {}.
     """
     values: dict[int, int | bytes] = {}
     if not isinstance(data, bytes):

@@ -1,4 +1,7 @@
-"""HTML to plain text: keep the lines of paragraphs and lists, remove scripts and tags, keep digits apart."""
+"""HTML to plain text: keep the lines of paragraphs and lists, and remove scripts and tags.
+
+A mark (`core.joined_digits.MARK`) stands where removed markup separated two digits, so that no two numbers are joined.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,16 @@ MARKUP_END = re.compile(r">(?=[^\s<])")
 
 
 def html_text(fragment: str) -> str:
-    """Return the visible text of an HTML fragment; plain text is returned with its entities decoded.
+    """Return the visible text of an HTML fragment, with "- " before list items and at most one blank line in a row.
 
-    Raises JoinedDigits if removing markup would join two numbers, as in 10<sup>9</sup>.
+    Plain text is treated in the same way, so its entities are decoded. Raises JoinedDigits if removing markup would
+    join two numbers, as in 10<sup>9</sup>.
     """
     return remove_marks(html_text_with_marks(fragment))
 
 
 def html_text_with_marks(fragment: str) -> str:
-    """Return the text like `html_text`, with marks where markup between two digits was removed."""
+    """Return the text like `html_text`, but with a mark where markup between two digits was removed; raise nothing."""
     from resiliparse.extract.html2text import extract_plain_text
 
     # Without a body, the parser may move leading text and comments.
@@ -38,7 +42,7 @@ def html_text_with_marks(fragment: str) -> str:
 
 
 def mark_markup_edges(fragment: str) -> str:
-    """Return the HTML with a mark at both edges of all markup that is adjacent to text."""
+    """Return the HTML with entities of digits decoded, and a mark between each tag and the text beside it."""
     # NUL is the only character that the parser itself deletes.
     text = drop_needless_marks(decode_digits(fragment).replace("\0", MARK))
     return MARKUP_END.sub(f">{MARK}", MARKUP_START.sub(f"{MARK}<", text))

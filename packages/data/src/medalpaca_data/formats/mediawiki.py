@@ -19,7 +19,7 @@ from .xml import read_elements
 
 Kind = Literal["article", "redirect", "disambiguation", "stub"]
 
-# Characters; MediaWiki stores no longer page by default.
+# Characters. By default, MediaWiki refuses to store a longer page.
 MAX_PAGE_LENGTH = 2 << 20
 NAMESPACE = re.compile(
     "talk|user|file|image|mediawiki|template|help|category|special|media|portal|module|wikidoc|project|draft"
@@ -32,7 +32,7 @@ DROPPED_CLASS = re.compile(
     "reference|references|reflist|mw-references-wrap|mw-editsection|toc|thumb|gallery|navbox|noprint|infobox|catlinks|"
     "printfooter|mw-jump-link|metadata|error"
 )
-# Enclose a heading, with its level, while a saved page is read.
+# Characters before and after a heading while a saved page is read; the level follows the first one.
 HEADING_START, HEADING_END = "\ue002", "\ue003"
 HEADING = re.compile(f"{HEADING_START}([1-6])([^{HEADING_START}{HEADING_END}]*){HEADING_END}")
 RESERVED_CHARACTERS = str.maketrans(dict.fromkeys(LINK_START + LINK_END + HEADING_START + HEADING_END, MARK))
@@ -40,9 +40,13 @@ RESERVED_CHARACTERS = str.maketrans(dict.fromkeys(LINK_START + LINK_END + HEADIN
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page. `location` is its line in an export; it is empty for a saved page, which is a file of its own.
+    """One page of a wiki.
 
-    `in_main` is true for pages in the main namespace, which holds the articles.
+    file: name of the export, or path of the saved page in its directory.
+    location: "line N" in an export, "" for a saved page.
+    in_main: true for pages in the main namespace, which contains the articles.
+    revision: id of the newest revision, or None if it is not stated.
+    text: wikitext, or HTML if `saved` is true.
     """
 
     file: str
@@ -55,14 +59,21 @@ class Page:
     saved: bool = False
 
     def sections(self) -> list[Section]:
-        """Return the sections of the page. Raises ValueError with a short reason if the page cannot be parsed."""
+        """Return the sections of the page, in order, including those without text.
+
+        Raises ValueError with a short reason if the page is too long or cannot be parsed. Raises JoinedDigits, which
+        is a ValueError, if removing markup from a heading would join two numbers.
+        """
         if len(self.text) > MAX_PAGE_LENGTH:
             raise ValueError("page longer than the MediaWiki limit")
         return _html_sections(self.text) if self.saved else wiki_sections(self.text)
 
 
 def page_files(path: Path) -> list[Path]:
-    """Return the export file, or the saved pages of a directory and its subdirectories, sorted by name."""
+    """Return `path` if it is a file, else the saved pages in the directory and its subdirectories, sorted by path.
+
+    Raises UserError if the directory has no saved page.
+    """
     if not path.is_dir():
         return [path]
     files = sorted(
@@ -74,7 +85,10 @@ def page_files(path: Path) -> list[Path]:
 
 
 def read_pages(path: Path) -> Iterator[Page]:
-    """Yield the pages of an export (.xml, .xml.gz, .xml.bz2), of a saved page (.html) or of a directory of these."""
+    """Yield the pages of an export (.xml, .xml.gz, .xml.bz2), one saved page, or all saved pages in a directory.
+
+    A saved page has the suffix .html or .htm. Raises UserError if the path does not exist or has no page.
+    """
     existing(path, "MediaWiki export or directory of saved pages")
     if path.is_dir():
         for file in page_files(path):
@@ -96,7 +110,7 @@ def _export_pages(path: Path) -> Iterator[Page]:
 
 
 def _export_page(file: str, location: str, element: Element) -> Page:
-    # A full history has many revisions, oldest first; only the newest one is read.
+    # A page with its full history has many revisions, oldest first; only the newest one is read.
     revision = next(reversed(element.findall("revision")), Element("revision"))
     title = (element.findtext("title") or "").strip()
     text = revision.findtext("text") or ""
@@ -183,7 +197,7 @@ def _html_sections(text: str) -> list[Section]:
 
 
 def _find_nodes(content: Any) -> tuple[list[Any], list[Any], list[Any]]:
-    """Return the nodes to drop, the headings and the links; of the last two, none is inside a node to drop."""
+    """Return the nodes to drop, the headings, and the links; headings and links inside a node to drop are left out."""
     dropped, headings, links = [], [], []
     pending = [content]
     while pending:

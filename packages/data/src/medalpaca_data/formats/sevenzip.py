@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 
 def unpack_7z(path: Path, names: Collection[str], folder: Path) -> dict[str, Path]:
-    """Extract the members with these file names, from any directory of the archive, and return {name: extracted file}.
+    """Extract the members with these file names, from any directory of the archive, to `folder`.
 
-    Raises UserError if py7zr is not installed, and for an archive that is damaged, encrypted, or unpacks to more than
-    its size allows. All members count, because those before the requested ones may have to be unpacked as well.
+    Returns {name: extracted file}; a name that the archive lacks is not in it. Raises UserError if py7zr is not
+    installed, and for an archive that is damaged, encrypted, or unpacks to more than `max_unpacked_size`. All members
+    count for this limit, because those before the requested ones may have to be unpacked as well.
     """
     try:
         import py7zr
@@ -45,7 +46,7 @@ def unpack_7z(path: Path, names: Collection[str], folder: Path) -> dict[str, Pat
                 archive.extract(targets=targets, factory=ToFolder())
         except UserError:
             raise
-        # lzma, struct, the parser of a damaged header and py7zr raise their own types.
+        # For a damaged archive, py7zr, lzma and struct raise exceptions of many types.
         except Exception as error:
             reason = one_line(error) or type(error).__name__
             raise UserError(f"{path}: not a readable 7z archive ({reason})") from None

@@ -1,7 +1,8 @@
 """Read the first sheet of an Excel workbook (.xlsx) as text, row by row. Formulas are not calculated.
 
-Memory follows the filled cells. polars and fastexcel allocate the rectangle that the cells span: 5 kB with one cell in
-the last row and column end the process. They also drop empty rows at the top, which changes the row numbers.
+The memory needed grows with the filled cells. polars and fastexcel allocate the rectangle that the cells span. A file
+of 5 kB with a cell in the last row and column then exhausts memory. They also drop empty rows at the top, which changes
+the row numbers.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ SHEET_NAME = re.compile(r"xl/worksheets/sheet(\d+)\.xml")
 
 
 def read_sheet(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield ("row N", {column letters: text}) for every row of the first sheet with a text, N as Excel numbers it.
+    """Yield ("row N", {column letters: text}) for every row of the first sheet that has a text.
 
-    A mark (`joined_digits.MARK`) separates a number from superscript or subscript digits.
-    Raises UserError for a file that is not a workbook, is damaged, or unpacks to more than its size allows.
+    N is the row number that Excel shows. The first sheet is the file `sheetN.xml` with the smallest number, usually the
+    first tab. A mark (`core.joined_digits.MARK`) separates a number from superscript or subscript digits. Raises
+    UserError for a file that is not a workbook, is damaged, or unpacks to more than `max_unpacked_size`.
     """
     sheets = []
     shared: list[str] = []
@@ -65,7 +67,10 @@ def _cell_text(cell: Element, shared: list[str], where: str) -> str:
 
 
 def _string_text(entry: Element) -> str:
-    """Return the text runs of a string, without the phonetic guides (`rPh`) of Japanese text."""
+    """Return the text of a string, without the phonetic guides (`rPh`) of Japanese text.
+
+    Marks enclose superscripts and subscripts that are beside a digit.
+    """
     runs = []
     for part in entry:
         if part.tag in ("t", "r"):

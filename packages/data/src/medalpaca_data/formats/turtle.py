@@ -1,7 +1,7 @@
 """Parse a subset of RDF Turtle: prefixes, subjects, nested blank nodes, plain and typed strings.
 
 This subset is what programs write for records. Collections, numbers and booleans without quotes, and @base raise
-ValueError.
+ValueError. Types and languages of strings are ignored.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 Node: TypeAlias = "dict[str, list[str | Node]]"
 
-# Nested blank nodes.
+# Largest depth of nested blank nodes.
 MAX_DEPTH = 50
 UNSUPPORTED = "not valid Turtle, or a part of it that is not supported"
 TOKEN = re.compile(
@@ -30,9 +30,10 @@ ESCAPED_CHARACTERS = {"t": "\t", "n": "\n", "r": "\r", "b": "\b", "f": "\f", '"'
 
 
 def read_turtle(text: str) -> dict[str, Node]:
-    """Return subject -> predicate -> list of objects. An object is a string or a blank node (a dictionary).
+    """Return {subject: {predicate: list of objects}}. An object is a string or a blank node.
 
-    Prefixed names stay as written (`pm:text`). Raises ValueError for text outside the supported subset.
+    A blank node is {predicate: list of objects}. Prefixed names stay as written (`pm:text`), and addresses lose their
+    angle brackets. Raises ValueError for text outside the supported subset.
     """
     return _Parser(text).document()
 

@@ -23,7 +23,7 @@ from ..core.joined_digits import (
     substitute,
 )
 
-# Enclose link text while a section is read; a section without other text is a list of links.
+# Characters before and after the text of a link while a section is read, to find sections of links only.
 LINK_START, LINK_END = "\ue000", "\ue001"
 LINK_MARKS = re.compile(f"[{LINK_START}{LINK_END}]")
 LINK_TEXT = re.compile(f"{LINK_START}[^{LINK_START}{LINK_END}]*{LINK_END}")
@@ -33,11 +33,12 @@ DROPPED_TAG = re.compile(
     "googlemap|categorytree|inputbox|dpl|noinclude|includeonly|figure|biblio"
 )
 DROPPED_LINK = re.compile("file|image|media|category|special")
-# [[de:Asthma]] links to the page in another language.
+# The prefix of a link to the page in another language: [[de:Asthma]].
 INTERWIKI = re.compile(r"[a-z]{2,3}(-[a-z]+)*")
 
 PARSE_FAILED = "wikitext that cannot be parsed"
-# Each pattern stays in one line or excludes its own opening, so that the time is linear in the length of the page.
+# Each pattern stays in one line or excludes its own opening, so that the time is linear in the length of the page. The
+# rules match what remains of broken markup.
 LEFTOVERS = (
     re.compile(r"\{\{[^{}]*\}\}"),
     re.compile(r"\[\[(?:file|image|category|media):[^\[\]\n]*(?:\]\])?", re.IGNORECASE),
@@ -53,8 +54,8 @@ LEFTOVERS = (
 CARRIAGE_RETURN = re.compile("\r")
 BULLET = re.compile(r"^[ \t]*([*#:;][*#:; \t]*+)", re.MULTILINE)
 SPACE_RUN = re.compile(r"[ \t\u00a0]+")
-# Largest product of unclosed openings and characters. The parser reads the rest of the page again for each unclosed
-# opening; at this product it takes seconds.
+# Largest product of the number of unclosed openings and of characters in a text. For each unclosed opening, the parser
+# reads the rest of the text again; at this product it takes seconds.
 MAX_PARSE_COST = 10_000_000
 PAIRED_MARKUP = re.compile(
     r"(\{\{|\[\[|\[|\{\||<([a-zA-Z]{1,20})\b)|(\}\}|\]\]|\]|\|\}|/>|</([a-zA-Z]{1,20})\b)"
@@ -68,7 +69,8 @@ EMPTY_BULLET = re.compile(r"^-[ \t]*$", re.MULTILINE)
 class Section:
     """The text between a heading and the next heading of any level; level 0 is the text before the first heading.
 
-    `joined` is "", or the digits that a deletion would join, such as "10|9"; `text` then has bars between them.
+    `links_only` is true if the text has no word outside of links. `joined` is "", or the digits that removing markup
+    would join, such as "10|9"; `text` then has bars between them, and `links_only` is false.
     """
 
     level: int
@@ -81,7 +83,8 @@ class Section:
 def wiki_sections(wikitext: str) -> list[Section]:
     """Return the sections of a page in order, including those without text.
 
-    Raises ValueError if the markup cannot be parsed, and JoinedDigits for a heading, like `wiki_text`.
+    Raises ValueError if the markup cannot be parsed or has too many unclosed openings. Raises JoinedDigits, which is a
+    ValueError, if removing markup from a heading would join two numbers.
     """
     parts: list[tuple[int, str, list[str]]] = [(0, "", [])]
     for line in _source(wikitext).split("\n"):
@@ -103,7 +106,7 @@ def wiki_text(wikitext: str) -> str:
 
 
 def remove_comments(wikitext: str, mark: str = "") -> str:
-    """Return the text with `mark` in place of its comments.
+    """Return the text with `mark` in place of its comments (`<!-- -->`).
 
     An unclosed comment hides the rest of the page, as on the site.
     """
@@ -116,7 +119,7 @@ def remove_comments(wikitext: str, mark: str = "") -> str:
 
 
 def make_section(level: int, heading: str, marked: str) -> Section:
-    """Return a section from text with links between LINK_START and LINK_END."""
+    """Return a section from its text, in which links are between LINK_START and LINK_END and marks separate digits."""
     try:
         text = _tidy(marked)
     except JoinedDigits as error:
@@ -136,7 +139,7 @@ def _level(line: str) -> int:
 
 
 def _source(wikitext: str) -> str:
-    """Return the wikitext without comments and reserved characters, with marks in their place between digits."""
+    """Return the wikitext without comments and LINK_START or LINK_END, with marks in their place between digits."""
     return drop_needless_marks(LINK_MARKS.sub(MARK, remove_comments(decode_digits(wikitext), MARK)))
 
 

@@ -1,7 +1,7 @@
-"""Read an XML file element by element, with memory for one element.
+"""Read an XML file element by element; only the elements of one chunk of 64 kB are in memory.
 
-Document types are refused, because entity bombs need one. The parser is expat itself, because defusedxml refuses the
-same files but loses the line number of an element; docs/architecture.md has the comparison.
+Document type declarations are refused, because an entity bomb needs one. The parser is expat itself. defusedxml refuses
+the same files but loses the line number of an element; docs/architecture.md has the comparison.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from ..core.errors import UserError
 from ..core.joined_digits import MARK, drop_needless_marks
 
 CHUNK_SIZE = 1 << 16
-# Nested elements. The formats that are read here nest less than 20 deep.
+# Largest depth of nested elements. The formats that are read here nest less than 20 deep.
 MAX_DEPTH = 200
 
 
 def read_elements(file: BinaryIO, where: str, tags: Collection[str]) -> Iterator[tuple[str, Element]]:
-    """Yield ("line N", element) for every outermost element named in `tags`, with its content.
+    """Yield ("line N", element) for every element named in `tags`, with its content.
 
-    Namespace prefixes are removed from element names. Raises UserError, with file and line, for XML that is not
-    well-formed, is truncated, nests more than 200 deep, or declares a document type.
+    An element inside another one of them is only part of its content. Namespace prefixes are removed from element
+    names. `where` is the file's name in messages. Raises UserError for XML that is not well-formed, is truncated, has
+    an unknown encoding, nests more than `MAX_DEPTH` deep, or declares a document type.
     """
     builder = _ElementBuilder(where, tags)
     parser = expat.ParserCreate()
@@ -43,14 +44,14 @@ def read_elements(file: BinaryIO, where: str, tags: Collection[str]) -> Iterator
         raise UserError(
             f"{where} line {error.lineno}: not well-formed XML ({expat.errors.messages[error.code]})"
         ) from None
-    # An encoding that Python does not know.
+    # Python does not support the declared encoding.
     except (ValueError, LookupError) as error:
         raise UserError(f"{where}: not readable XML ({error})") from None
     yield from builder.pop_elements()
 
 
 def element_text(element: Element) -> str:
-    """Return all text inside an element, with a mark between two digits that are separated only by a tag."""
+    """Return all text inside an element, with a mark (`MARK`) between two digits that only tags separate."""
     return drop_needless_marks(MARK.join(element.itertext()))
 
 

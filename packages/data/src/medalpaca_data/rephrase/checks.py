@@ -1,9 +1,10 @@
-"""Checks of a model's answer against its source: numbers, units, limits, drug names, negations, options and words.
+"""Checks of a model's answer against the original row: numbers, units, limits, drug names, negations, options, words.
 
-Numbers are compared in a normal form: 1,000 mcg equals 1000 ug. Every run of digits counts, also inside a word (CD4,
-B12), and so do number words, fractions and Roman numerals. Drug names are recognised by their stems and by a list.
+In this module, the source is the three texts of the original row. Numbers are compared in a normal form: 1,000 mcg
+equals 1000 ug. Every run of digits counts, also inside a word (CD4, B12), and so do number words and Roman numerals.
+Drug names are recognised by their stems and by a list.
 
-The checks are heuristics: an accepted answer may still be wrong, and for a refused answer a new one is requested.
+The checks are heuristics: an accepted answer may still be wrong, and a correct one may be refused.
 """
 
 from __future__ import annotations
@@ -61,7 +62,10 @@ SIGN_TABLE = {
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
-    """The numbers of a text, its (number, unit) pairs, and its limits as ("<" or ">", number)."""
+    """The amounts in a text: numbers, (number, unit) pairs, and limits as ("<" or ">", number).
+
+    "<" stands for any upper limit, such as "at most", and ">" for any lower one.
+    """
 
     numbers: frozenset[str]
     measured: frozenset[tuple[str, str]]
@@ -69,7 +73,11 @@ class Amounts:
 
 
 def read_amounts(text: str, *, source: bool = False) -> Amounts:
-    """Return the amounts in a text; for a `source`, also those of ambiguous words ("single") and numerals ("IV")."""
+    """Return the amounts in a text.
+
+    With `source=True`, ambiguous words ("single") and numerals ("IV") count as numbers as well. Otherwise such a
+    numeral counts only after a word such as "type".
+    """
     plain = normalize_numbers(text)
     numbers = set(map(normalize_number, NUMBER.findall(plain)))
     for word in re.findall(r"[^\W\d_]+", plain.lower()):
@@ -81,8 +89,11 @@ def read_amounts(text: str, *, source: bool = False) -> Amounts:
 
 
 def normalize_numbers(text: str) -> str:
-    """Return the text with ASCII digits and signs, without thousands separators, and with fractions as decimals."""
-    # 10\u00b2 must not become 102.
+    """Return the text with ASCII digits and signs, and without thousands separators.
+
+    Superscript digits get a caret (10^2), and fraction characters become digits with a slash (1/2).
+    """
+    # NFKC would turn 10\u00b2 into 102.
     text = SUPERSCRIPT_DIGITS.sub(lambda power: f"^{power[0]}", text)
     text = unicodedata.normalize("NFKC", text).translate(SIGN_TABLE)
     if not text.isascii():
@@ -121,7 +132,7 @@ def _roman(numeral: str) -> int:
 
 
 def _measured(text: str) -> Iterator[tuple[str, str]]:
-    """Yield (number, unit) pairs; both ends of a range get its unit."""
+    """Yield (number, unit) pairs; the lower end of a range gets the unit of the upper end unless it has its own."""
     for match in MEASURED.finditer(text):
         units = [UNITS[match["unit"]]]
         units += [UNITS[unit] for unit in re.findall(rf"(?:/|\s)\s?({_UNIT})", match["per"])]
@@ -152,7 +163,7 @@ DRUG_WORD = re.compile(r"[a-z]+")
 
 
 def find_drug_names(text: str) -> set[str]:
-    """Return the words that are in the list of drug names or have a drug stem, in lower case without a plural s."""
+    """Return the words that are in the list of drug names or have a drug stem, in lower case and without a final s."""
     return {
         word.removesuffix("s")
         for word in set(DRUG_WORD.findall(text.lower()))
@@ -160,19 +171,20 @@ def find_drug_names(text: str) -> set[str]:
     }
 
 
-# Shares of content words that must also occur elsewhere: those of an answer in the source; those of each long sentence
-# of it, so that an added sentence is noticed; those of a question in the source; those of a short original answer in
+# Smallest shares of content words that must also occur elsewhere: words of the new answer in the source; of each of its
+# long sentences, so that an added sentence is noticed; of the new question in the source; of a short original answer in
 # the new row.
 MIN_ANSWER_OVERLAP, MIN_SENTENCE_OVERLAP, MIN_QUESTION_OVERLAP, MIN_KEPT_OVERLAP = 0.75, 0.6, 0.6, 0.5
-# Content words of a sentence that is checked separately.
+# Smallest number of content words of a sentence that is checked on its own.
 LONG_SENTENCE = 4
-# An original answer of at most this many words must be kept.
+# Of an original answer of at most this many words, the share MIN_KEPT_OVERLAP must be kept.
 SHORT_ANSWER = 30
-# At most this many numbers of an original answer must all be kept; of more, those with a unit.
+# An original answer with at most this many different numbers must keep all of them. Numbers with a unit must always be
+# kept.
 FEW_NUMBERS = 3
-# Words of a question; more are allowed if the original question is long.
+# Smallest and largest number of words of a question. MAX_GROWTH times the words of the original one are allowed, too.
 QUESTION_WORDS = (2, 60)
-# An answer may have this many times the characters of its source, and some more.
+# The longest answer has MAX_GROWTH times the characters of its source, and EXTRA_CHARACTERS more.
 MAX_GROWTH, EXTRA_CHARACTERS = 1.5, 80
 
 WORD = re.compile(r"[^\W\d_]{3,}")
@@ -192,14 +204,15 @@ SOURCE_MENTION = re.compile(
 )
 _CONTENT_TABLE = yaml.safe_load(files(__package__).joinpath("content_words.yaml").read_text(encoding="utf-8"))
 STOP_WORDS, ENDINGS = frozenset(_CONTENT_TABLE["stop"].split()), tuple(_CONTENT_TABLE["endings"])
-# Letters that remain of a word without its ending.
+# Fewest letters that remain of a word when its ending is removed.
 MIN_STEM = 4
 
 
 def find_fault(before: Texts, answer: Texts, prompt: Prompt) -> str | None:
-    """Return why an answer (the keys in `prompt.asks`) is refused, or None if it is accepted.
+    """Return why the answer of a model is refused, or None if it is accepted.
 
-    `before` is the original row and the only source. A reason names the kind of fault and quotes no text.
+    `before` has the three texts of the original row, and `answer` the texts that the prompt requests (`prompt.asks`).
+    The reason names the first kind of fault that is found and quotes no text.
     """
     after = prompt.apply(before, answer)
     written = "\n".join(answer[name] for name in prompt.asks)
@@ -229,7 +242,8 @@ def _shape_fault(before: Texts, answer: Texts, after: Texts, prompt: Prompt) -> 
         > MAX_GROWTH * sum(len(before[name]) for name in TEXTS) + EXTRA_CHARACTERS
     ):
         return "an answer too long"
-    # If the input is removed, the instruction was a task: it may mention a card, the new question may not.
+    # If the prompt removes the input, the original instruction is a task that may mention a card. The new question may
+    # not mention one.
     sources = [before[name] for name in TEXTS if name != "instruction" or prompt.keeps_input]
     if _source_mentions(answer.values()) - _source_mentions(sources):
         return "it mentions its source text"
@@ -253,7 +267,7 @@ def _number_fault(source: str, written: str, output: str, row: str) -> str | Non
 
 
 def _letter_fault(before: Texts, after: Texts) -> str | None:
-    """Check that a row whose answer is the letter of an option keeps its letter and its options."""
+    """Return the fault if a row whose answer is the letter of an option changes its letter or options, else None."""
     options = _options("\n".join((before["instruction"], before["input"])))
     correct = OPTION_LETTER.match(before["output"].strip())
     if len(options) < 2 or correct is None or correct[1] not in options:
@@ -289,7 +303,10 @@ def _meaning_fault(source: str, before: Texts, answer: Texts, after: Texts) -> s
 
 
 def content_stems(text: str) -> list[str]:
-    """Return the stems of the content words of a text."""
+    """Return the stems of the content words of a text, in order and with repetitions.
+
+    A content word has three or more letters and is not a stop word.
+    """
     return [_stem(word) for word in WORD.findall(text.lower()) if word not in STOP_WORDS]
 
 

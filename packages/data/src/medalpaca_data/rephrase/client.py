@@ -1,7 +1,7 @@
-"""Client for OpenAI-compatible endpoints: many requests at once, retries, and one request per distinct row.
+"""Client for OpenAI-compatible endpoints: many requests at once, with retries; rows with equal texts share requests.
 
-Every completion is stored before it is parsed, so a restarted run repeats only the requests that were in flight. Texts
-of rows appear in no log and in no message.
+Every completion is stored at once, so a restarted run repeats only requests that failed or were in flight. Texts of
+rows appear in no log and in no message.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .prompts import Rephrase, Request, api_key
 from .run import RowAttempts
 from .store import CompletionStore, parse_response
 
-# These statuses, and all from 500, are temporary.
+# HTTP statuses of a temporary fault; those from 500 are temporary as well.
 RETRY_STATUSES = frozenset((408, 409, 425, 429))
 FATAL_STATUSES = {
     401: "requires another API key; set api_key_env",
@@ -35,7 +35,10 @@ FATAL_STATUSES = {
 
 
 class RequestFailed(Exception):
-    """A request that gets no completion. `reason` is the kind of fault; `row` is true if the row is the cause."""
+    """Raised if a request gets no completion. `reason` is the kind of fault.
+
+    `row` is true if the server refuses this request, and false if all attempts ended with a temporary fault.
+    """
 
     def __init__(self, reason: str, *, row: bool = False) -> None:
         super().__init__(reason)
@@ -45,16 +48,20 @@ class RequestFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """The number of attempts for a request, and the time between them in seconds, doubled after each attempt."""
+    """The number of attempts for a request, and the seconds between them: doubled each time, up to `max_wait`."""
 
     attempts: int = 10
     first_wait: float = 0.5
     max_wait: float = 60
-    # The longest Retry-After of a server that is respected.
+    # A longer Retry-After of a server is cut to this.
     max_retry_after: float = 3600
 
     def wait(self, attempt: int, retry_after: float | None) -> float:
-        """Return the seconds to wait after failed attempt `attempt` (from 0), at least `retry_after`, with jitter."""
+        """Return the seconds to wait after failed attempt `attempt` (from 0), with random jitter.
+
+        With `retry_after`, it is at least this value, or `max_retry_after` if that is less. With None, it is half to
+        all of the time between attempts.
+        """
         backoff = min(self.max_wait, self.first_wait * 2.0**attempt)
         jitter = random.random()  # noqa: S311 - spreads the load, keeps no secret
         if retry_after is None:
@@ -66,7 +73,8 @@ class RetryPolicy:
 class Endpoint:
     """One server: the limit of concurrent requests, and its state.
 
-    structured: whether the server accepts a JSON schema; false after it refused one.
+    in_flight: requests that wait for the limit or for a response.
+    structured: whether requests have a JSON schema; false after the server accepted a request only without it.
     paused_until: time of the monotonic clock before which other servers are preferred.
     """
 
@@ -86,7 +94,7 @@ class _TransientFault:
 
 @dataclass(slots=True)
 class RequestCounts:
-    """Numbers of requests sent and retried, and of temporary faults by reason."""
+    """Numbers of requests sent, of attempts with a temporary fault (`retried`), and of these faults by reason."""
 
     sent: int = 0
     retried: int = 0
@@ -94,7 +102,10 @@ class RequestCounts:
 
 
 class Client:
-    """A client for one or more endpoints: `async with Client(...) as client: body = await client.send(request)`."""
+    """A client for one or more endpoints: `async with Client(...) as client: body = await client.send(request)`.
+
+    `concurrency` limits the requests in flight at each endpoint. `timeout` is in seconds, for one attempt.
+    """
 
     def __init__(
         self,
@@ -134,8 +145,9 @@ class Client:
     async def send(self, request: Request) -> bytes:
         """Return the body of the response, which `parse_response` accepts.
 
-        Raises RequestFailed if this request gets no completion, and UserError if no request would get one, for
-        example because the server does not exist or refuses the API key.
+        A temporary fault is retried, if possible at another server. Raises RequestFailed if this request gets no
+        completion. Raises UserError if no request would get one, for example because the server cannot be reached at
+        the last attempt or refuses the API key.
         """
         fault = _TransientFault("not sent")
         for attempt in range(self._policy.attempts):
@@ -166,7 +178,7 @@ class Client:
         raise RequestFailed(fault.reason)
 
     def _pick(self) -> Endpoint:
-        """Return the least busy server that is not paused, else the one with the shortest pause."""
+        """Return the least busy server that is not paused, or the one with the shortest pause left."""
         if len(self._endpoints) == 1:
             return self._endpoints[0]
         now = time.monotonic()
@@ -178,7 +190,8 @@ class Client:
         structured = endpoint.structured
         result = await self._post(endpoint, request.body if structured else request.plain())
         if isinstance(result, RequestFailed) and structured:
-            # The schema may be the reason. If the server accepts the request without it, no schema is sent any more.
+            # The JSON schema may be the reason. If the server accepts the request without it, later requests to this
+            # server have none.
             result = await self._post(endpoint, request.plain())
             if isinstance(result, bytes):
                 endpoint.structured = False
@@ -187,7 +200,10 @@ class Client:
         return result
 
     async def _post(self, endpoint: Endpoint, body: bytes) -> bytes | _TransientFault | RequestFailed:
-        """Send one request; return the body, a temporary fault, or a permanent refusal."""
+        """Send one request; return the body, a temporary fault, or a permanent refusal (not raised).
+
+        Raises UserError for a status that no request would avoid.
+        """
         self.counts.sent += 1
         try:
             async with self._session.post(endpoint.url, data=body, allow_redirects=False) as response:
@@ -218,7 +234,10 @@ class Client:
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:
-    """Return the seconds to wait by a Retry-After header (RFC 9110, 10.2.3), or None if it is invalid."""
+    """Return the seconds to wait by a Retry-After header (RFC 9110, 10.2.3), or None if it is missing or invalid.
+
+    The header has a number of seconds or a date; `now` is the current time by default.
+    """
     if value is None:
         return None
     text = value.strip()
@@ -238,15 +257,19 @@ def _completions_url(endpoint: str) -> str:
     return base if base.endswith("/chat/completions") else f"{base}/chat/completions"
 
 
-# After this many failed requests in a row, each with all its attempts, the server is the cause, not the row.
+# After this many requests in a row that failed with a temporary fault at every attempt, the server is the cause, not
+# the row.
 MAX_CONSECUTIVE_FAILURES = 5
-# After this many refusals without one completion, the form of the requests is the cause, not the row.
+# After this many refusals without one finished row, the form of the requests is the cause, not the row.
 MAX_REFUSALS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class RequestSummary:
-    """Counts of this run, and the keys of all requests on which the outcomes of the rows depend."""
+    """Counts of the requests of this run, and the keys of all requests on which the outcomes of the rows depend.
+
+    The keys include those of earlier runs and of failed requests.
+    """
 
     counts: RequestCounts
     keys: list[str]
@@ -268,10 +291,11 @@ def request_all(
     on_progress: Callable[[int], None],
     policy: RetryPolicy | None = None,
 ) -> RequestSummary:
-    """Send requests until each row has an accepted completion or no attempt is left.
+    """Send requests until each row has an accepted completion, a failed request, or no attempt left.
 
-    `on_progress` receives the number of finished rows. Rows with the same first request are requested once. Raises
-    UserError if the endpoints do not work at all; the completions received until then are in the store.
+    Completions and failures are saved in `store`; a completion that is in it already is not requested again. Rows with
+    the same first request are requested once. `on_progress` receives the number of finished rows. Raises UserError if
+    the endpoints do not work at all; the completions received until then are in the store.
     """
     return asyncio.run(_request_all(settings, rows, store, on_progress, policy))
 

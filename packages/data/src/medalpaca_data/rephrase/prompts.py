@@ -1,7 +1,7 @@
 """Rephrase settings, prompts, requests and endpoint checks.
 
 A prompt is a Markdown file with a head (what is requested), a system part and a user part. A request is serialised in
-a canonical form; its key in the store is the SHA-256 of exactly the bytes that are sent.
+a canonical form; its key in the store of completions is the SHA-256 of these bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..core.files import read_text, sha256_bytes
 from ..core.offline import address_fault, address_host, is_loopback, is_sealed, sealed_setting
 from ..core.row import TEXTS
 
-# Keys of a request that `parameters` must not set.
+# Keys of a request that `parameters` in the recipe must not set.
 RESERVED_KEYS = frozenset(("model", "messages", "stream", "n"))
 
 
@@ -38,18 +38,21 @@ class Price(Config):
 class Rephrase(Config):
     """The keys under `rephrase` in a recipe. Without endpoints, rows are rephrased by rules and no model is needed.
 
-    prompts: source -> flash_card, wiki_section, general, or the path of a prompt file.
-    endpoints: base addresses with their /v1, for instance http://127.0.0.1:8000/v1; `model` is the model to request.
-    concurrency: requests in flight at each endpoint.
-    tries: completions requested for a row before `on_failure` applies.
-    temperature: of the first attempt; it is higher for later ones.
+    prompts: for each source to rephrase, flash_card, wiki_section, general, or the path of a prompt file.
+    endpoints: base addresses with their /v1, for instance http://127.0.0.1:8000/v1.
+    model: name of the model to request; required with endpoints.
+    concurrency: largest number of requests in flight at each endpoint.
+    tries: largest number of completions requested for a row before `on_failure` applies.
+    temperature: of the first attempt; each later one has 0.3 more, up to 1.0.
+    max_tokens: largest number of tokens of a completion.
     timeout: seconds for one request.
-    parameters: additional keys of the request; null removes a key.
-    api_key_env: name of the environment variable with the API key.
+    parameters: further keys of the request, which replace those above; null removes a key.
+    api_key_env: name of the environment variable with the API key; null: no key is sent.
     trusted_hosts: hosts besides this machine that may receive patient text.
     on_failure: for a row without an accepted completion: reject it, rephrase it by rules, or keep it.
+    price: price per million tokens, for the estimate.
     tokenizer: path of a tokenizer.json, to count tokens for the estimate.
-    store: path of an SQLite file for the completions; null: in MEDALPACA_HOME/cache.
+    store: path of an SQLite file for the completions; null: answers.sqlite in the cache directory of MEDALPACA_HOME.
     """
 
     prompts: dict[str, str] = Field(min_length=1)
@@ -99,15 +102,15 @@ class Rephrase(Config):
 PLACEHOLDER = re.compile(r"\{(" + "|".join(TEXTS) + r")\}")
 SEPARATOR = re.compile(r"^---[ \t]*$", re.MULTILINE)
 
-# The texts of a row: instruction, input, output.
+# The texts of a row by name: instruction, input, output.
 Texts = Mapping[str, str]
 
 
 class PromptHead(Config):
     """The head of a prompt file, between its first two lines of `---`.
 
-    asks: keys of the requested JSON object.
-    keeps_input: whether the input of the row stays below the new question.
+    asks: keys of the JSON object that the model returns.
+    keeps_input: whether the new row keeps the input of the original one; if not, its input is empty.
     """
 
     asks: tuple[Literal["question", "answer"], ...] = Field(min_length=1)
@@ -116,7 +119,11 @@ class PromptHead(Config):
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt; its SHA-256 is recorded in the `generator` of every row that was rephrased with it."""
+    """A prompt. `sha256` is that of its text; `generator` of every row rephrased with it has this hash.
+
+    For `asks` and `keeps_input` see `PromptHead`. `system` and `user` are the texts of the two messages; in `user`,
+    {instruction}, {input} and {output} stand for the texts of a row.
+    """
 
     name: str
     asks: tuple[str, ...]
@@ -141,7 +148,7 @@ class Prompt:
         return {"type": "json_schema", "json_schema": {"name": "row", "strict": True, "schema": schema}}
 
     def apply(self, texts: Texts, answer: Mapping[str, str]) -> dict[str, str]:
-        """Return the three texts of the row with the answer of a model."""
+        """Return the three texts of the new row: those of the answer, and the original ones that it does not have."""
         return {
             "instruction": answer.get("question", texts["instruction"]),
             "input": texts["input"] if self.keeps_input else "",
@@ -150,13 +157,13 @@ class Prompt:
 
 
 def builtin_prompts() -> list[str]:
-    """Return the names of the prompts in this package."""
+    """Return the names of the prompts in this package, sorted."""
     entries = files(__package__).joinpath("prompts").iterdir()
     return sorted(entry.name.removesuffix(".md") for entry in entries if entry.name.endswith(".md"))
 
 
 def load_prompt(name_or_path: str, root: Path) -> Prompt:
-    """Load a built-in prompt by its name, or a prompt file (a relative path starts at `root`).
+    """Load a built-in prompt by its name, or else a prompt file by its path, which is relative to `root`.
 
     Raises UserError if there is no such prompt, or if the file is not a valid one.
     """
@@ -191,14 +198,15 @@ def _parse_prompt(name: str, text: str, where: str) -> Prompt:
     )
 
 
-# Added to the temperature for each further attempt, because at temperature 0 another seed changes nothing.
+# Added to the temperature for each further attempt, up to MAX_TEMPERATURE, because at temperature 0 another seed
+# changes nothing.
 TEMPERATURE_STEP = 0.3
 MAX_TEMPERATURE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The body to send (UTF-8 JSON), and its SHA-256, which is the key in the store."""
+    """A request: `body` is UTF-8 JSON, and `key`, its SHA-256, is the key in the store of completions."""
 
     key: str
     body: bytes
@@ -211,7 +219,10 @@ class Request:
 
 
 def sampling_parameters(settings: Rephrase, n: int, seed: int) -> dict[str, Any]:
-    """Return the parameters of attempt `n` (from 0): seed `seed + n`, and a higher temperature than the one before."""
+    """Return the parameters of attempt `n` (from 0) by name, without those that are null.
+
+    The seed is `seed + n`, and the temperature grows with `n`. `parameters` of the recipe replace these values.
+    """
     temperature = max(settings.temperature, min(MAX_TEMPERATURE, settings.temperature + TEMPERATURE_STEP * n))
     values = {
         "temperature": round(temperature, 3),
@@ -223,7 +234,10 @@ def sampling_parameters(settings: Rephrase, n: int, seed: int) -> dict[str, Any]
 
 
 def make_request(settings: Rephrase, prompt: Prompt, texts: Texts, n: int, seed: int) -> Request:
-    """Return the request of attempt `n` (from 0) for a row."""
+    """Return the request of attempt `n` (from 0) for a row.
+
+    It has the JSON schema of the prompt, unless `parameters` of the recipe have the key `response_format`.
+    """
     values = {
         "model": settings.model,
         "messages": prompt.messages(texts),
@@ -242,8 +256,8 @@ def _canonical_json(value: Any) -> bytes:
 def check_endpoints(settings: Rephrase, patients: Collection[str]) -> None:
     """Raise UserError if the rows must not be sent to an endpoint.
 
-    In sealed mode only this machine is allowed. Patient text may go to this machine and to `trusted_hosts`;
-    `patients` are the sources to rephrase that hold patient text.
+    In sealed mode (MEDALPACA_SEALED), only this machine is allowed. Without it, patient text may be sent to this
+    machine and to `trusted_hosts`. `patients` are the names of the sources to rephrase that contain patient text.
     """
     trusted = {name.lower() for name in settings.trusted_hosts}
     for endpoint in settings.endpoints:
@@ -263,7 +277,10 @@ def check_endpoints(settings: Rephrase, patients: Collection[str]) -> None:
 
 
 def api_key(settings: Rephrase) -> str | None:
-    """Return the API key from the environment variable that the recipe names; it is never stored or shown."""
+    """Return the API key from the environment variable `api_key_env`, or None if the recipe names none.
+
+    The key is never stored or shown. Raises UserError if the variable is not set.
+    """
     if settings.api_key_env is None:
         return None
     return offline.api_key(settings.api_key_env, "api_key_env", "rephrase")

@@ -1,7 +1,8 @@
 """Rephrasing of one row: the attempts with a model and their outcome, or rules without a model.
 
-The outcome depends only on the stored completions, so it is the same during the requests and in the stage. The rules
-turn gaps and known headings into questions. They add no fact, so their result needs no check.
+The outcome depends only on settings, texts and stored completions. So it is the same while requests are sent and when
+the stage writes its shards. The rules turn gaps and known headings into questions. They add no fact, so their result
+needs no check.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from .store import parse_response, parse_texts
 
 @dataclass(frozen=True, slots=True)
 class RowOutcome:
-    """The state of the attempts for one row.
+    """The state of the attempts for one row. If both `texts` and `next` are None, no attempt is left.
 
-    keys: keys of the requests that have a completion.
-    faults: reasons of the completions that were refused, in order.
-    texts: the new texts, if a completion was accepted.
-    next: the next request, if none was accepted and an attempt is left.
+    keys: keys of the requests that have a completion, in order, up to the accepted one.
+    faults: reasons why completions were refused, in order.
+    texts: the new texts, or None if no completion is accepted.
+    next: the next request, or None if a completion is accepted or no attempt is left.
     """
 
     keys: tuple[str, ...]
@@ -37,7 +38,7 @@ class RowOutcome:
 class RowAttempts:
     """The requests for one row, and the choice of the first completion that passes the checks.
 
-    A model is asked up to `settings.tries` times. The completions themselves are kept in the completion store.
+    There are up to `settings.tries` requests. The completions themselves are in the store of completions.
     """
 
     settings: Rephrase
@@ -50,7 +51,7 @@ class RowAttempts:
         return make_request(self.settings, self.prompt, self.texts, n, self.seed)
 
     def outcome(self, completion: Callable[[str], bytes | None]) -> RowOutcome:
-        """Return the outcome; `completion` returns the stored response body for a key, or None."""
+        """Return the outcome; `completion` returns the stored response body for the key of a request, or None."""
         keys: list[str] = []
         faults: list[str] = []
         for n in range(self.settings.tries):
@@ -70,7 +71,10 @@ class RowAttempts:
         return RowOutcome(tuple(keys), tuple(faults))
 
     def generator(self, n: int, before: str | None) -> str:
-        """Return the `generator` of a row from attempt `n` as JSON; `before` is that of the original row, if any."""
+        """Return the `generator` of a row from attempt `n` (from 0) as JSON: model, prompt and parameters.
+
+        `before` is the `generator` of the original row; if it is not None, the JSON contains it.
+        """
         record = {
             "model": self.settings.model,
             "prompt": self.prompt.name,
@@ -81,7 +85,7 @@ class RowAttempts:
         return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
 
 
-# A longer text is a sentence, not a heading.
+# A text of more words is a sentence, not a heading.
 MAX_HEADING_WORDS = 12
 
 SINGULAR_HEADINGS = (
@@ -101,9 +105,12 @@ TOPIC_FIRST = re.compile(rf"(?P<topic>[^:?]+?)(?:: | - ){HEADING_NOUN}", re.IGNO
 
 
 def rephrase_by_rule(texts: Texts) -> dict[str, str] | None:
-    """Return the three texts of the row as question and answer, or None if no rule applies."""
+    """Return the three texts of the row with a question as instruction, or None if no rule applies.
+
+    The answer stays the same. The input of a flash card becomes the question; other rows keep their input.
+    """
     instruction = texts["instruction"]
-    # A card's front is its question; elsewhere an input is context, and the instruction the question.
+    # The input of a flash card is its question. In other rows it is context, and the instruction is the question.
     card = instruction in (CARD_INSTRUCTION, ONE_GAP_INSTRUCTION, SEVERAL_GAPS_INSTRUCTION)
     front = (texts["input"] if card else instruction).strip()
     question = _gap_question(front, instruction) if GAP in front else _heading_question(front)
@@ -122,7 +129,7 @@ def _gap_question(text: str, instruction: str) -> str:
 
 
 def _heading_question(text: str) -> str | None:
-    """Return a known heading as a question, or None for another text."""
+    """Return the question for a known heading, such as "Causes of asthma", or None for another text."""
     plain = text.rstrip(" .:")
     if len(plain.split()) > MAX_HEADING_WORDS or "\n" in plain or text.endswith("?"):
         return None

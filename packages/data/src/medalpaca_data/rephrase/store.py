@@ -1,7 +1,8 @@
-"""Completions: parse the response of a server, and store every response in an SQLite file.
+"""Completions: parse the response of a server, and store every response with a completion in an SQLite file.
 
-A response is stored before it is parsed, under the SHA-256 of its request. So a killed run repeats only the requests
-in flight, and a changed parser needs no new request. Only the user can read the file: it may contain patient text.
+A response is stored whole, under the SHA-256 of its request, as soon as it arrives; `parse_texts` reads the texts from
+it later. So a killed run repeats only the requests in flight, and other checks need no new request. Only the user can
+read the file, because it may contain patient text.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ from ..core.files import is_text
 
 THINKING = re.compile(r"^.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
-# Number of braces in a text at which a JSON object is tried.
+# Largest number of opening braces in a text at which parsing of a JSON object is tried.
 MAX_OBJECT_STARTS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The text of a completion, whether it is cut off at max_tokens, and its tokens (0 if the server omits them)."""
+    """The text of a completion, whether it is cut off at max_tokens, and the token counts of the server.
+
+    A count that the server omits is 0.
+    """
 
     text: str
     cut_off: bool
@@ -39,7 +43,10 @@ class Completion:
 
 
 def parse_response(body: bytes) -> Completion:
-    """Return the completion in the body of a response. Raises ValueError if there is none, which is worth a retry."""
+    """Return the completion in the body of a response. Its text is "" if the message has no text.
+
+    Raises ValueError if the body is not JSON or has no message; such a request is retried.
+    """
     value = _load_json(body)
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
@@ -60,7 +67,11 @@ def parse_response(body: bytes) -> Completion:
 
 
 def parse_texts(completion: Completion, asks: Sequence[str]) -> dict[str, str]:
-    """Return the requested texts by key. Raises ValueError with the kind of fault."""
+    """Return {key: cleaned text} for the keys `asks` of the JSON object in a completion.
+
+    Text around the object, such as reasoning of the model, is ignored. Raises ValueError with the kind of fault if the
+    completion is cut off, has no such object, or has an empty text.
+    """
     if completion.cut_off:
         raise ValueError("cut off at max_tokens")
     text = THINKING.sub("", completion.text)
@@ -81,7 +92,7 @@ def parse_texts(completion: Completion, asks: Sequence[str]) -> dict[str, str]:
 
 
 def _json_objects(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects in a text: the whole text, then code blocks, then what begins at a brace."""
+    """Yield the JSON objects in a text: the whole text, then code blocks, then objects from the first braces on."""
     for part in (text, *FENCE.findall(text)):
         try:
             value = _load_json(part)
@@ -126,13 +137,16 @@ CREATE TABLE IF NOT EXISTS answers (
 ) WITHOUT ROWID
 """
 KEYS_PER_QUERY = 500
-# Seconds to wait while another process writes.
+# Largest number of seconds to wait while another process writes.
 LOCK_TIMEOUT = 60
 
 
 @dataclass(frozen=True, slots=True)
 class TokenTotals:
-    """Sums over completions. `uncounted` is the number of completions whose server gave no token counts."""
+    """Number of completions, and sums of their tokens as the servers counted them.
+
+    `uncounted` is the number of completions without a count of prompt tokens.
+    """
 
     completions: int
     prompt_tokens: int
@@ -141,20 +155,23 @@ class TokenTotals:
 
 
 class CompletionReader:
-    """Read-only access to a copy of completions that is no longer written, on any file system."""
+    """Read-only access to a file of completions that no process writes any more, such as one made by `copy`.
+
+    The file is not locked, so it may be on any file system.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._db = sqlite3.connect(f"file:{quote(str(path))}?immutable=1", uri=True)
 
     def completion(self, key: str) -> bytes | None:
-        """Return the response body of a request, or None if there is none."""
+        """Return the stored response body for the key of a request, or None if there is no completion."""
         with self._sqlite_errors():
             row = self._db.execute("SELECT body FROM answers WHERE key = ?", (key,)).fetchone()
         return row[0] if row else None
 
     def failure(self, key: str) -> str | None:
-        """Return why a request got no completion in the last run that sent it."""
+        """Return why the request with this key got no completion when it was last sent, or None."""
         with self._sqlite_errors():
             row = self._db.execute("SELECT failure FROM answers WHERE key = ?", (key,)).fetchone()
         return row[0] if row else None
@@ -184,13 +201,14 @@ class CompletionReader:
 class CompletionStore(CompletionReader):
     """Read and write access to a store: `with CompletionStore(path) as store`; safe for several processes at once.
 
-    Raises UserError if the file is not a store, or one of another version.
+    A missing file and its directory are created, readable only by the user. Raises UserError if the file is not a
+    store, or one of another version.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Make the file private before SQLite opens it; its two journal files get the same mode.
+        # The file is made private before SQLite opens it; SQLite gives its two journal files the same mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         path.chmod(0o600)
         self._db = sqlite3.connect(path, timeout=LOCK_TIMEOUT, isolation_level=None)
@@ -208,16 +226,19 @@ class CompletionStore(CompletionReader):
             self._db.execute(f"PRAGMA user_version = {VERSION}")
 
     def save(self, key: str, body: bytes) -> None:
-        """Store a response that `parse_response` can read; it is committed when this returns."""
+        """Store the body of a response under the key of its request, and commit it.
+
+        Raises ValueError if `parse_response` cannot read the body.
+        """
         completion = parse_response(body)
         self._put(key, body, None, completion.prompt_tokens, completion.completion_tokens)
 
     def save_failure(self, key: str, failure: str) -> None:
-        """Store why a request got no completion."""
+        """Store why a request got no completion; it replaces a completion under the same key."""
         self._put(key, None, failure, 0, 0)
 
     def totals(self, keys: Iterable[str]) -> TokenTotals:
-        """Return the sums over the completions of these requests, as counted by the servers."""
+        """Return the totals over the stored completions of these requests; a repeated key counts once."""
         sums = [0, 0, 0, 0]
         for part in _key_batches(keys):
             marks = ",".join("?" * len(part))
@@ -231,7 +252,10 @@ class CompletionStore(CompletionReader):
         return TokenTotals(*sums)
 
     def copy(self, keys: Iterable[str], path: Path) -> None:
-        """Copy the completions and failures of these requests into a new file for `CompletionReader`, atomically."""
+        """Copy the completions and failures of these requests to the file `path`, which `CompletionReader` can read.
+
+        The file is complete or does not exist; an older one is replaced.
+        """
         part = path.with_name(f".{path.name}")
         part.unlink(missing_ok=True)
         os.close(os.open(part, os.O_RDWR | os.O_CREAT, 0o600))

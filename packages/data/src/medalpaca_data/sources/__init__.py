@@ -1,6 +1,6 @@
-"""Sources: each module reads one corpus from its raw files and yields rows.
+"""Sources: each module reads one corpus or layout from its raw files and yields rows.
 
-A new source is a new module with a subclass of `BaseSource`, and one import line here.
+A new source is a new module with a subclass of `BaseSource` that has a `kind`, and one import line here.
 """
 
 from typing import TYPE_CHECKING, TypeAlias, Union
@@ -27,7 +27,7 @@ from .stack_exchange import StackExchange as StackExchange
 from .wikidoc import WikiDoc as WikiDoc
 from .wikidoc import WikiDocPatientInfo as WikiDocPatientInfo
 
-# The type of one source in a recipe: any imported class with a `kind`. Type checkers see the base class.
+# The type of one source in a recipe: any class imported here that has a `kind`. Type checkers see the base class.
 if TYPE_CHECKING:
     Source: TypeAlias = BaseSource
 else:

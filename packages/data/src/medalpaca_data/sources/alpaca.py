@@ -14,7 +14,7 @@ from .base import FileSource, Name, SourceInfo, parse_row_split
 
 RowField = Literal["instruction", "input", "output", "url", "licence", "attribution", "split", "group"]
 
-# Columns of well-known layouts, tried in this order. For other column names the recipe sets `fields`.
+# Columns of well-known layouts, tried in this order. `fields` in the recipe replaces them.
 LAYOUTS: tuple[Mapping[str, str], ...] = (
     {"instruction": "instruction", "input": "input", "output": "output"},
     {"instruction": "instruction", "input": "context", "output": "response"},
@@ -30,9 +30,10 @@ WRONG_LABEL_INSTRUCTION = re.compile(r"Is this describing a \(1\) directly corre
 class Alpaca(FileSource):
     """A file of instruction rows.
 
-    `fields` names the columns, for instance {instruction: question, output: answer}; by default well-known layouts are
-    recognized. `group` is a regular expression for the input: rows with the same text in its first group stay in one
-    split.
+    `fields` names the columns, for instance {instruction: question, output: answer}; by default, `LAYOUTS` are
+    recognized. `group` is a regular expression that is searched in the input, or in the instruction if there is no
+    input. Rows with the same text in its first group, apart from case, stay on one side of the validation split. A
+    group in the row itself comes first. `split` applies to rows without a split.
     """
 
     about: ClassVar[SourceInfo] = SourceInfo(
@@ -89,7 +90,10 @@ class Alpaca(FileSource):
         )
 
     def _rename_columns(self, record: Any) -> Any:
-        """Return the record with its columns renamed to instruction, input and output."""
+        """Return the record with its columns renamed by `fields` or by the first layout that fits.
+
+        Another record is returned unchanged. Raises ValueError for a missing column and for a conversation.
+        """
         if not isinstance(record, Mapping):
             return record
         if self.fields:

@@ -1,7 +1,7 @@
 """Anki decks: flash cards as question and answer, cloze deletions as text with gaps. Cards with pictures are excluded.
 
 A record is a card. Its text is what Anki shows: the card template is rendered with the fields of the note. A note with
-several kinds of cards gives a row for each. A card that swaps the sides of another card gives none.
+several kinds of cards gives a row for each. A card that swaps the sides of an earlier card of its note is excluded.
 
 The module also renders card templates (`{{Field}}`, `{{filter:Field}}`, conditional parts) and cloze deletions
 (`{{c1::text::hint}}`).
@@ -28,13 +28,13 @@ from .base import BaseSource, ExcludedError, Name, Record, Reject, SourceInfo
 TAG = re.compile(r"\{{2,3}([^{}]*)\}{2,3}")
 EMPTY_CONTENT = re.compile(r"<(?:br|div|/div|p|/p|span|/span)\b[^<>]{0,200}>|&nbsp;|\s", re.IGNORECASE)
 
-# Fields that Anki fills in itself. Their values are not part of the question.
+# Fields that Anki fills in itself. They are rendered as empty.
 BUILT_IN_FIELDS = frozenset({"FrontSide", "Tags", "Type", "Deck", "Subdeck", "Card", "CardFlag", "CardID"})
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side of a card: its HTML, and the values of the fields that are visible on it."""
+    """One side of a card: its HTML, and the values (HTML) of the fields that are visible on it."""
 
     html: str
     fields: tuple[str, ...]
@@ -45,9 +45,9 @@ def render_side(
 ) -> Side:
     """Render one side of a card from its template and its fields (name -> HTML).
 
-    `cloze` is called for each field with the filter `cloze` and returns the text with gaps. Hints, speech and input
-    boxes are omitted, because they are hidden until the user acts. Raises ValueError for a template with an unknown
-    field or an unclosed conditional part.
+    `back` selects the side. `cloze` is called for each visible field with the filter `cloze`, and returns its text with
+    gaps. Hints and speech are omitted, and on the front also input boxes, because Anki does not show their content.
+    Raises ValueError for a template with an unknown field, or with a conditional part that is not opened or closed.
     """
     shown: list[str] = []
     used: list[str] = []
@@ -89,7 +89,7 @@ def _field_value(name: str, fields: Mapping[str, str]) -> str:
 
 
 def _is_filled(name: str, fields: Mapping[str, str]) -> bool:
-    """Return whether a field is not empty. For `{{#c1}}`, the caller adds the cloze number as a field."""
+    """Return whether a field has content. For `{{#c1}}`, the caller adds the cloze number as a field."""
     return bool(EMPTY_CONTENT.sub("", fields.get(name, "")))
 
 
@@ -100,7 +100,7 @@ def _is_hidden(filters: list[str], *, back: bool) -> bool:
 
 
 GAP = "____"
-# Nested cloze deletions.
+# Largest depth of nested cloze deletions.
 MAX_DEPTH = 20
 
 CLOZE_TOKEN = re.compile(r"\{\{c([0-9]{1,4}(?:,[0-9]{1,4}){0,20})::|\}\}", re.IGNORECASE)
@@ -108,7 +108,10 @@ CLOZE_TOKEN = re.compile(r"\{\{c([0-9]{1,4}(?:,[0-9]{1,4}){0,20})::|\}\}", re.IG
 
 @dataclass(slots=True)
 class _Cloze:
-    """One cloze deletion: its opening mark as written, the cards on which it is a gap, its parts and its hint."""
+    """One cloze deletion: its opening as written, the numbers of its cards, its parts and its hint.
+
+    The whole text is one as well, with an empty opening.
+    """
 
     opening: str = ""
     numbers: frozenset[int] = frozenset()
@@ -124,9 +127,9 @@ class _Cloze:
 
 
 def split_cloze(text: str, number: int) -> tuple[str, list[str]]:
-    """Return the text of card `number` with gaps, and the hidden answers in order.
+    """Return the text of card `number` (from 1) with gaps, and the hidden answers in order.
 
-    Each deletion with this number becomes a gap with its hint; all others are filled in. HTML is not changed.
+    Each deletion with this number becomes a gap, followed by its hint; all others are filled in. HTML is not changed.
     Raises ValueError for deletions nested more than 20 deep, and JoinedDigits if filling in a deletion would join
     digits, as in 10{{c2::9}}.
     """
@@ -182,7 +185,7 @@ SEVERAL_GAPS_INSTRUCTION = (
 
 ANSWER_LINE = re.compile(r"""<hr\b[^<>]{0,200}\bid\s{0,9}=\s{0,9}["']?answer\b[^<>]{0,200}>""", re.IGNORECASE)
 
-# Content that text cannot represent: the reason, and a pattern for the HTML of a field.
+# Content that text cannot represent: the reason to exclude a card, and a pattern for the HTML of its visible fields.
 UNSUPPORTED_CONTENT = (
     ("an image occlusion card", re.compile(r"\{\{c\d{1,4}::image-occlusion:", re.IGNORECASE)),
     ("a card with a picture", re.compile(r"<(?:img|svg|picture|canvas|object|embed)\b", re.IGNORECASE)),
@@ -195,7 +198,10 @@ UNSUPPORTED_CONTENT = (
 
 
 class Anki(BaseSource):
-    """Anki decks: `path` is one deck or a directory of decks, `paths` is a list of these."""
+    """Anki decks: `path` is one deck or a directory of decks, `paths` a list of these.
+
+    A directory is searched with its subdirectories.
+    """
 
     about: ClassVar[SourceInfo] = SourceInfo(
         title="Anki decks: flash cards and cloze deletions",
@@ -265,7 +271,10 @@ class Anki(BaseSource):
 
 
 def _read_card(note: Note, number: int) -> tuple[str, str, str]:
-    """Return instruction, question and answer of a card. Raises ValueError or ExcludedError with the reason."""
+    """Return instruction, question and answer of the card `number` (from 0).
+
+    Raises ValueError with the reason if there is none, or ExcludedError if a rule excludes the card.
+    """
     kind = note.type
     if kind is None:
         raise ValueError("the note type is not in the package")
@@ -308,7 +317,7 @@ def _read_cloze_card(kind: NoteType, fields: dict[str, str], number: int) -> tup
 
     shown = render_side(kind.templates[0][0], {**fields, f"c{number + 1}": "1"}, back=False, cloze=gaps)
     _exclude_unsupported(shown)
-    # The deletion was removed from the text. Anki calls such a card empty and offers to delete it.
+    # The deletion of this card was removed from the note. For Anki the card is empty and can be deleted.
     if not answers:
         raise ExcludedError("an empty card")
     texts = [html_text(answer) for answer in answers]

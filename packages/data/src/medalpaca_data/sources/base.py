@@ -25,13 +25,13 @@ from ..exams.exam import unscorable
 from ..exams.item import Item, content_item_id
 from ..exams.prompts import LETTER_INSTRUCTION, exam_input
 
-# Also a file name in rejected/, so path separators are not allowed.
+# The name is also a file name in the directory `rejected/`, so path separators are not allowed.
 Name = Annotated[str, Field(pattern=r"^[\w.-]*\w[\w.-]*$")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceInfo:
-    """Description of a source, as `data sources` prints it: what it is and how to get the raw files.
+    """Description of a source, which the command `data sources` prints: what it is and how to get the raw files.
 
     Attributes:
         title: Contents, in one line.
@@ -42,8 +42,8 @@ class SourceInfo:
         rows: Number of rows, and for which release.
         default: Whether the `medical_meadow` recipe uses the source.
         remark: Why it is not used by default, or what to know before use.
-        patient_text: Whether patients wrote the text or it is about patients. Training then requires a record of
-            de-identification.
+        patient_text: Whether patients wrote the text or it is about patients. Training on its rows then requires a
+            record of their de-identification.
     """
 
     title: str
@@ -62,8 +62,8 @@ class Reject:
     """A record that did not become a row: its file and location, the reason, and the record itself.
 
     `by_rule` is true for a valid record that a rule excludes (a low score, a test row, a card with a picture). Only the
-    other rejects count towards `max_reject_share`. Rejects are counted by reason, so a reason names a kind of fault
-    and contains no text of the record; `evidence` has the details.
+    other rejects count towards `max_reject_share` of the recipe. Rejects are counted by reason, so a reason names a
+    kind of fault and contains no text of the record; `evidence` has the details. `record` is None if it is not kept.
     """
 
     file: str
@@ -75,7 +75,10 @@ class Reject:
 
     @classmethod
     def of(cls, file: str, location: str, error: ValueError | BadRecord, record: Any = None) -> Reject:
-        """Return the reject for `error`: an excluded record, an invalid record, or an unreadable one."""
+        """Return the reject for the `error` that a record caused.
+
+        An ExcludedError gives a reject by rule. A BadRecord contains its own raw record, so `record` is ignored.
+        """
         if isinstance(error, BadRecord):
             return cls(file, location, error.reason, error.record)
         evidence = {"digits": error.digits} if isinstance(error, JoinedDigits) else {}
@@ -86,7 +89,7 @@ class Reject:
 class Context:
     """A record that only gives context to others and never becomes a row, such as a question with several answers.
 
-    `kind` is a plural noun for the ledger: "questions".
+    `kind` is a plural noun, such as "questions", under which the ledger of the build (ledger.json) counts it.
     """
 
     kind: str
@@ -96,19 +99,20 @@ Record = Row | Reject | Context
 
 
 class ExcludedError(ValueError):
-    """Raised for a valid record that a rule excludes; the message is the reason in the ledger."""
+    """Raised for a valid record that a rule excludes; the message is the reason in the ledger of the build."""
 
 
 class BaseSource(Config):
-    """A source in a recipe. Its fields are its settings, and `records` yields its rows.
+    """A source in a recipe. Its fields are its settings, and `records` yields its rows and rejects.
 
     Attributes:
-        applied_settings: Settings of the mix that `records` applies already.
-        name: Name of the source in the ledger and in each row.
+        about: Description of the source.
+        applied_settings: Settings of the mix, such as `max_rows`, that `records` applies itself.
+        name: Name of the source in the ledger of the build and in each row.
         licence: Licence of its rows, where a record does not state its own.
         attribution: Authors to name, where a record does not name its own.
         url: Address of the corpus, where a record does not have its own.
-        patient_text: Whether patients wrote the text or it is about patients.
+        patient_text: Whether patients wrote the text or it is about patients; `about` may declare it as well.
         published: Number of rows in a published mix, shown for comparison.
         max_rows: Maximum number of rows in the mix.
         weight: Weight of the source when the recipe sets `rows`.
@@ -131,19 +135,25 @@ class BaseSource(Config):
 
     @property
     def private(self) -> bool:
-        """Whether its rows are patient text, which needs a record of de-identification before any use."""
+        """Whether its rows are patient text. Training on them requires a record of their de-identification."""
         return self.about.patient_text or self.patient_text
 
     @abstractmethod
     def files(self, root: Path) -> list[Path]:
-        """Return the raw files, with relative paths resolved against `root`."""
+        """Return the raw files, with relative paths resolved against `root`.
+
+        Raises UserError if one does not exist, or if it is a test split. A file on the hub is downloaded.
+        """
 
     @abstractmethod
     def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
         """Yield a row, reject or context for every record, in file order. `seed` seeds all random choices."""
 
     def resolve(self, root: Path, path: str, what: str = "file") -> Path:
-        """Return `path` relative to `root`. Raises UserError if it does not exist."""
+        """Return `path`, resolved against `root` if it is relative. Raises UserError if it does not exist.
+
+        `what` names the kind of file in the message.
+        """
         return existing(root / Path(path).expanduser(), f"{what} (source {self.name!r})")
 
     def make_row(
@@ -151,7 +161,8 @@ class BaseSource(Config):
     ) -> Row:
         """Return a row of this source.
 
-        `origin` sets url, licence, attribution, split, group or generator; the source's own settings are the default.
+        `origin` sets url, licence, attribution, split, group or generator. If it does not set one, or sets it to None,
+        url, licence and attribution are the settings of the source, and split is "none".
         """
         known = {"url": self.url, "licence": self.licence, "attribution": self.attribution, "split": "none"}
         return Row(
@@ -176,7 +187,10 @@ ROW_SPLITS = {"train": "train", "training": "train"} | dict.fromkeys(DEV_NAMES, 
 
 
 def split_from_name(name: str) -> str | None:
-    """Return `test`, `dev` or `train` if a name contains it ("MyTestSet-2", "x_val.csv"), with `test` first."""
+    """Return "test", "dev" or "train" if a name contains such a word ("MyTestSet-2", "x_val.csv"), else None.
+
+    If it contains several, "test" comes before "dev", and "dev" before "train".
+    """
     words = CAMEL_CASE.sub(" ", name).lower()
     return next((split for split, word in SPLIT_PATTERNS.items() if word.search(words)), None)
 
@@ -191,9 +205,10 @@ def refuse_test_file(file: Path) -> Path:
 
 
 def resolve_split(file: Path, declared: str | None, named: str | None = None) -> str | None:
-    """Return the split from the recipe (`declared`) or the file name, or None.
+    """Return the split from the recipe (`declared`), from a name inside the file (`named`) or from the file name.
 
-    `named` is a second name, from inside the file. Raises UserError if they disagree, and for a test split.
+    Returns None if none of them has a split. Raises UserError if `declared` differs from the name, and for a test
+    split. A split in `named` comes before that in the file name.
     """
     refuse_test_file(file)
     named = split_from_name(named or "") or split_from_name(file.name)
@@ -209,9 +224,10 @@ def resolve_split(file: Path, declared: str | None, named: str | None = None) ->
 
 
 def parse_row_split(value: object, default: str) -> str:
-    """Return a row's split as train or dev, or `default` if the row has none.
+    """Return the split of a row as "train" or "dev", or `default` if the row has none.
 
-    Raises ExcludedError for a test row, and ValueError for an unknown name, because it might mean test.
+    `value` is the text in the row. Raises ExcludedError for a test row, and ValueError for an unknown name, because it
+    may mean test.
     """
     word = SEPARATOR.sub("", "" if value is None else str(value).lower())
     if word in ("", "none"):
@@ -225,7 +241,7 @@ def parse_row_split(value: object, default: str) -> str:
 
 
 def refuse_test_split(value: Any) -> Any:
-    """Validate a setting that names a split: `test` is not allowed."""
+    """Return a setting that names one or more splits. Raises ValueError if one of them is "test"."""
     if value == "test" or (isinstance(value, list | tuple) and "test" in value):
         raise ValueError("test rows are never used for training; allowed are train and dev")
     return value
@@ -245,7 +261,7 @@ Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 class FileSource(BaseSource):
     """A source that is one data file: `path` on disk, or `file` of the dataset `hub` at the commit `revision`.
 
-    The file is read record by record. Only Parquet, and JSON that is not a list, is held in memory.
+    The file is read record by record. Only a Parquet file, and JSON that is not a list, is held in memory.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = DATA_SUFFIXES
@@ -282,12 +298,12 @@ class FileSource(BaseSource):
         yield from self.read_file(self.files(root)[0])
 
     def read_file(self, file: Path) -> Iterator[Record]:
-        """Yield the result of every record of `file`."""
+        """Yield the row or reject of every record of `file`."""
         for location, value in read_records(file):
             yield from self.convert(value, file.name, location)
 
     def convert(self, value: Any, file: str, location: str) -> Iterator[Record]:
-        """Yield the row of one record, or a reject. `value` is a BadRecord if the record cannot be read."""
+        """Yield the row of one record, or a reject if it has none. `value` is a BadRecord if it cannot be read."""
         try:
             if isinstance(value, BadRecord):
                 raise value
@@ -301,10 +317,10 @@ class FileSource(BaseSource):
 
 
 def download_from_hub(hub: str, revision: str, name: str) -> Path:
-    """Return a dataset's file from the local hub cache; download it if it is not there.
+    """Return the path of a dataset's file in the local hub cache; download the file if it is not there.
 
-    Only this file is downloaded, and no code of the dataset is run. Raises UserError if the download fails, and
-    without a download when MEDALPACA_SEALED is on.
+    Only this file is downloaded, and no code of the dataset is run. Raises UserError if the download fails. In sealed
+    mode (MEDALPACA_SEALED), nothing is downloaded, and a file that is not in the cache raises UserError.
     """
     where = f"{hub}: {name} of {revision[:12]}"
     no_telemetry()
@@ -334,9 +350,10 @@ def download_from_hub(hub: str, revision: str, name: str) -> Path:
 
 
 def make_exam_row(source: BaseSource, item: Item, source_id: str, split: str, subject: str = "") -> Row:
-    """Return an exam item as a row with the prompt of the exam; its group is the subject and the question.
+    """Return an exam item as a row with the prompt of the exam and the answer "LETTER: text".
 
-    Raises ValueError if the item cannot be scored.
+    The group consists of the name of the source, the subject and a hash of the question. Raises ValueError if the item
+    cannot be scored or is not valid Unicode.
     """
     if reason := unscorable(item):
         # The letters come from the record, and a reason contains no text of the record.
@@ -357,7 +374,10 @@ def make_exam_row(source: BaseSource, item: Item, source_id: str, split: str, su
 
 
 class Refused(BaseSource):
-    """A part of a published mix that is not used. It is listed in the recipe and the ledger, with the reason `why`."""
+    """A part of a published mix that is not used; it has no rows.
+
+    The recipe and the ledger of the build list it with the reason `why`, so that no part is missing.
+    """
 
     about: ClassVar[SourceInfo] = SourceInfo(
         title="a part of a published mix that must not be used for training; listed to keep the ledger complete",

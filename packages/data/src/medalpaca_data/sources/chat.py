@@ -42,10 +42,11 @@ class Turn:
 
 
 class Chat(FileSource):
-    """A file of conversations. `turns` names the column of the turns if it is not messages or conversations.
+    """A file of conversations. `turns` names the column of the turns.
 
-    With a system turn, the row has it as instruction and the question as input. Without it, the question is the
-    instruction.
+    By default, this is messages, conversations or conversation, or else the lists prompt and completion are joined. If
+    the first turn is a system turn, the row has it as instruction and the question as input. Otherwise the question is
+    the instruction, and the input is empty. `split` applies to conversations without a split.
     """
 
     about: ClassVar[SourceInfo] = SourceInfo(
@@ -66,7 +67,7 @@ class Chat(FileSource):
     turns: str | None = Field(default=None, min_length=1)
 
     def convert(self, value: Any, file: str, location: str) -> Iterator[Record]:
-        """Yield the row of the first exchange, and a reject by rule for every later exchange."""
+        """Yield the row or reject of the first exchange, and a reject by rule for every later answer."""
         yield from super().convert(value, file, location)
         try:
             turns = self._parse_turns(value)
@@ -99,7 +100,7 @@ class Chat(FileSource):
 
 
 def _join_prompt_completion(prompt: Any, completion: Any) -> Any:
-    """Return prompt and completion as one list of turns, or None unless both are lists."""
+    """Return prompt and completion as one list of turns, or None if one of them is not a list."""
     return prompt + completion if isinstance(prompt, list) and isinstance(completion, list) else None
 
 
@@ -122,7 +123,10 @@ def _parse_turn(value: Any) -> Turn:
 
 
 def _first_exchange(turns: list[Turn]) -> tuple[str, str, str]:
-    """Return the system turn or "", the first question and its answer."""
+    """Return the text of the system turn or "", the first question, and its answer.
+
+    Raises ValueError if the conversation does not begin with a question and its answer, or if one of them is empty.
+    """
     system = turns[0].text if turns[0].role == "system" else ""
     exchange = turns[1:3] if turns[0].role == "system" else turns[:2]
     if [turn.role for turn in exchange] != ["user", "assistant"]:

@@ -1,6 +1,6 @@
 """CORD-19: write the title of a paper from its abstract.
 
-Reads the layouts of CORD-19, PubTator and the WHO's database; the layout is recognized from the file.
+Reads the layouts of CORD-19, PubTator and the WHO's database. The layout is recognized from suffix and columns.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ..formats.turtle import Node, read_turtle
 from .base import BaseSource, Name, Record, Reject, SourceInfo
 from .published import TITLE_INSTRUCTION
 
-# Bytes of one paper's file. The largest parsed papers have a tenth of it.
+# Largest size of the file of one paper, in bytes. The largest parsed papers have a tenth of it.
 MAX_PAPER_SIZE = 32 << 20
 PAPER_SUFFIXES = (".json", ".ttl")
 TABLE_SUFFIXES = (".csv", ".csv.gz")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
-# Removed without a space: H<sub>2</sub>O is one word.
+# Tags that are removed without a space: H<sub>2</sub>O is one word.
 INLINE_TAG = re.compile(r"</?(?:jats:)?(?:su[bp]|i|b|em|strong|italic|bold)(?:\s[^<>]*)?/?>")
 BLOCK_TAG = re.compile(
     r"</?(?:jats:)?(?:p|sec|title|list|list-item|br|h\d|div|span)(?:\s[^<>]*)?/?>|<!\[CDATA\[|\]\]>"
@@ -38,14 +38,17 @@ PLACEHOLDER = re.compile(
     r"no abstract(?: is)?(?: available)?)?\W*",
     re.IGNORECASE,
 )
-# Characters.
+# A longer text, in characters, is no placeholder.
 MAX_PLACEHOLDER_LENGTH = 60
 DOI = re.compile(r"10\.\d{4,9}/\S+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paper:
-    """A title and its abstract. `key` is the id of the paper in its corpus; records with one key are one paper."""
+    """A title and its abstract, each "" if it is missing.
+
+    `key` is the id of the paper in its corpus, or its location if it has none. Records with one key are one paper.
+    """
 
     file: str
     location: str
@@ -63,7 +66,10 @@ class Paper:
 
 
 def paper_files(path: Path) -> list[Path]:
-    """Return the file itself, or all .json and .ttl files below a directory, sorted by name."""
+    """Return `path` if it is a file, else all .json and .ttl files below the directory, sorted by path.
+
+    Raises UserError if there is none.
+    """
     existing(path, "file or directory of CORD-19")
     if not path.is_dir():
         return [path]
@@ -79,7 +85,11 @@ def paper_files(path: Path) -> list[Path]:
 
 
 def read_papers(path: Path) -> Iterator[Paper | Reject]:
-    """Yield every paper of metadata.csv, the WHO's CSV, or the .json and .ttl files in a directory or an archive."""
+    """Yield every paper of metadata.csv or the WHO's CSV, or of .json and .ttl files.
+
+    These may be one file, or all files in a directory or an archive. A record that is not valid gives a reject. Raises
+    UserError for another suffix, other columns, and an archive or directory without a paper.
+    """
     name = path.name.lower()
     if path.is_dir():
         for file in paper_files(path):
@@ -169,7 +179,7 @@ def _parse_who_record(file: str, location: str, record: Mapping[str, str]) -> Pa
 
 
 def _read_paper(name: str, data: BinaryIO, archive: str = "") -> Paper | Reject:
-    """Return the paper in a file, or a reject if the file is not valid."""
+    """Return the paper in a file, or a reject if the file is not valid; `archive` is the archive's name, if any."""
     file, location = (archive, name) if archive else (name, "paper")
     raw = data.read(MAX_PAPER_SIZE + 1)
     if len(raw) > MAX_PAPER_SIZE:
@@ -245,7 +255,7 @@ def _valid_text(value: Any) -> str:
 
 
 def _clean_paragraph(text: str) -> str:
-    """Return the text as one paragraph without HTML tags and entities, or "" for a placeholder.
+    """Return the text as one paragraph without HTML tags and entities, or "" for a placeholder or invalid Unicode.
 
     Raises JoinedDigits if a tag is the only separator of two digits: 10<sup>9</sup>.
     """
@@ -258,7 +268,7 @@ def _clean_paragraph(text: str) -> str:
 
 
 def _format_licence(code: str) -> str | None:
-    """Return the licence for a code of CORD-19, in the usual spelling for Creative Commons."""
+    """Return the licence for a code of CORD-19, in the usual spelling for Creative Commons, or None for ""."""
     if not code:
         return None
     return code.upper().replace("CC-", "CC ", 1) if code.startswith("cc") else f"{code} (code of CORD-19)"
@@ -281,8 +291,9 @@ REASONS = {
 class CORD19(BaseSource):
     """Papers of CORD-19, of which at most `max_rows` are sampled by a hash of their keys and the seed.
 
-    The sample does not depend on the order in the file. The file is read twice, first to sample; this needs 16 bytes of
-    memory per paper.
+    Of several records of a paper, and of several papers with one text, only one is used. The sample does not depend on
+    the order in the file, unless papers lack an id. The files are read twice, first to sample. This needs about 25
+    bytes of memory per paper, and about 100 more for each one in the sample.
     """
 
     about: ClassVar[SourceInfo] = SourceInfo(
@@ -305,7 +316,7 @@ class CORD19(BaseSource):
     attribution: str | None = "CORD-19 (L. Lu Wang et al., 2020)"
     url: str | None = "https://github.com/allenai/cord19"
     max_rows: int | None = Field(default=50_000, ge=1)
-    # Length of an abstract. Characters, not words, because some abstracts are Chinese.
+    # Length of the shortest abstract, in characters, not words, because some abstracts are Chinese.
     min_characters: int = Field(default=60, ge=0)
 
     def files(self, root: Path) -> list[Path]:
@@ -342,7 +353,7 @@ class CORD19(BaseSource):
         return "abstract too short" if len(paper.abstract) < self.min_characters else None
 
     def _sample(self, path: Path, seed: int) -> bytearray:
-        """Return for every valid paper, in file order, whether it is selected or why not (a key of `REASONS`)."""
+        """Return one value for every paper without a fault, in file order: SELECTED or a key of `REASONS`."""
         import numpy as np
 
         papers, texts = array("Q"), array("Q")
@@ -350,7 +361,7 @@ class CORD19(BaseSource):
             if not isinstance(paper, Reject) and self._find_fault(paper) is None:
                 papers.append(_hash_number(f"{seed}:{paper.key}"))
                 texts.append(_hash_number(f"{paper.title.lower()}\n{paper.abstract.lower()}"))
-        # Of a repeated paper, the text with the smaller hash is selected, which does not depend on the file order.
+        # Of the records of one paper, the one with the smallest hash of its text comes first, in any file order.
         order = np.lexsort((np.frombuffer(texts, np.uint64), np.frombuffer(papers, np.uint64)))
         results = bytearray([OVER_LIMIT]) * len(papers)
         selected, seen_texts, last = 0, set[int](), -1

@@ -1,8 +1,8 @@
 """MEDIQA: answers to consumers' health questions, and summaries of questions and answers, from three collections.
 
-2019, task 3 (.xml): retrieved answers with a reference score. 2021, task 1 (.xlsx): a question and its short form;
-task 2 (.xlsx and .txt): several answers and their summary. MEDIQA-AnS (.json): answers, with a summary of each and of
-all together.
+MEDIQA 2019, task 3 (.xml): retrieved answers with a reference score. MEDIQA 2021, task 1 (.xlsx): a question and its
+short form; task 2 (.xlsx and .txt): several answers and their summary. MEDIQA-AnS (.json): answers, with a summary of
+each and of all together.
 """
 
 from __future__ import annotations
@@ -46,12 +46,17 @@ JOINT_SUMMARY_INSTRUCTIONS = {
     "abstractive": "Answer the question with one short summary of all the passages in your own words.",
     "extractive": "Answer the question with the sentences of all the passages that matter for it, as they stand.",
 }
-SUMMARY_KEYS = {"abstractive": "abs_summ", "extractive": "ext_summ"}  # how upstream's keys end
+# Ends of the keys of MEDIQA-AnS for each kind of summary.
+SUMMARY_KEYS = {"abstractive": "abs_summ", "extractive": "ext_summ"}
 ROOT_TAG = re.compile(rb"<([A-Za-z][\w.-]*)")
 
 
 class Candidate(NamedTuple):
-    """The texts of a possible row. `question` names its group; an empty text makes it a reject."""
+    """The texts of a possible row. An empty `question` or `output` makes it a reject.
+
+    The group of the row is made from `question`. `url` is None if the record has none. `record` is the raw record,
+    which is stored with a reject.
+    """
 
     file: str
     location: str
@@ -64,9 +69,9 @@ class Candidate(NamedTuple):
 
 
 def read_root_name(file: Path) -> str:
-    """Return the name of the root element of an XML file, or '' if it is not in the first 4 kB.
+    """Return the name of the root element of an XML file, or "" if it is not in the first 4 kB.
 
-    The root element names the split.
+    In the files of MEDIQA 2019, this name contains the split.
     """
     with open_bytes(file) as stream:
         match = ROOT_TAG.search(stream.read(4096))
@@ -76,7 +81,11 @@ def read_root_name(file: Path) -> str:
 def read_scored_answers(
     file: Path, min_score: int, max_rank: int | None
 ) -> Iterator[Candidate | Reject | Context]:
-    """Read 2019, task 3: answers with a reference score of at least `min_score` and a rank of at most `max_rank`."""
+    """Yield a candidate or a reject for each answer of MEDIQA 2019, task 3, and a context record for each question.
+
+    A rule excludes answers with a reference score below `min_score` or a reference rank beyond `max_rank`. If
+    `max_rank` is None, any rank is used. Raises UserError if the file has no question.
+    """
     empty = True
     with open_bytes(file) as stream:
         for location, element in read_elements(stream, str(file), {"Question"}):
@@ -104,7 +113,7 @@ def read_scored_answers(
 
 
 def read_question_summaries(file: Path) -> Iterator[Candidate]:
-    """Read 2021, task 1: a consumer's question and its short form by an expert."""
+    """Yield the pairs of MEDIQA 2021, task 1: a consumer's question and its short form by an expert."""
     for location, row in _read_table(file, "nlmquestion", "summary"):
         question = row["nlmquestion"]
         yield Candidate(
@@ -115,7 +124,11 @@ def read_question_summaries(file: Path) -> Iterator[Candidate]:
 def read_answer_summaries(
     file: Path, questions: Path, summaries: Sequence[Path]
 ) -> Iterator[Candidate | Reject | Context]:
-    """Read 2021, task 2: short questions, their answers (a workbook), and files with summaries of these answers."""
+    """Yield the summaries of MEDIQA 2021, task 2, each with its question and the answers that it summarises.
+
+    `file` is the workbook with the answers, `questions` the file of short questions, and `summaries` the files of
+    summaries. Questions and answers are context records.
+    """
     question_by_number: dict[str, str] = {}
     for _, number, text in _read_numbered_lines(questions):
         question_by_number[number] = text
@@ -138,10 +151,10 @@ def read_answer_summaries(
 
 
 def read_mediqa_ans(file: Path) -> Iterator[Candidate | Reject]:
-    """Read MEDIQA-AnS: an extractive and an abstractive summary for each passage, and for all passages of a question.
+    """Yield the summaries of MEDIQA-AnS: an extractive and an abstractive one for each passage and each question.
 
-    An answer gives four rows (its section and its full page, two summaries each). A question gives two more, for the
-    sections of all its answers.
+    An answer gives four candidates: its section and its full page, with two summaries each. A question gives two more,
+    for the sections of all its answers. A missing passage gives a reject.
     """
     for number, record in read_json_object(file):
         location = (
@@ -176,7 +189,7 @@ def read_mediqa_ans(file: Path) -> Iterator[Candidate | Reject]:
 
 
 def _summary_prompt(kind: str, question: str, passages: Sequence[str]) -> tuple[str, str]:
-    """Return instruction and input: the question, then the passage or the numbered passages."""
+    """Return instruction and input; the input is the question, then the passage or the numbered passages."""
     if len(passages) == 1:
         return SUMMARY_INSTRUCTIONS[kind], f"Question: {question}\n\nPassage: {passages[0]}"
     numbered = (f"Passage {n}: {text}" for n, text in enumerate(passages, 1))
@@ -184,9 +197,9 @@ def _summary_prompt(kind: str, question: str, passages: Sequence[str]) -> tuple[
 
 
 def _read_table(file: Path, *needed: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the rows of a workbook, by heading. Headings are in lower case and contain only letters.
+    """Yield (location, {heading: text}) for the rows of a workbook below the first.
 
-    Raises UserError if a heading in `needed` is missing.
+    Headings are in lower case and contain only letters. Raises UserError if a heading in `needed` is missing.
     """
     rows = read_sheet(file)
     _, top = next(rows, ("", {}))
@@ -201,7 +214,7 @@ def _read_table(file: Path, *needed: str) -> Iterator[tuple[str, dict[str, str]]
 
 
 def _read_numbered_lines(file: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield (location, number, text) for lines of the form `number||text`."""
+    """Yield (location, number, text) for lines of the form `number||text`; raise UserError for another line."""
     for n, line in enumerate(read_text(file).split("\n"), 1):
         if line.strip():
             number, bars, text = line.partition("||")
@@ -211,7 +224,10 @@ def _read_numbered_lines(file: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def _summary_kind(file: Path) -> str:
-    """Return `extractive` or `abstractive` from the file name. Upstream also spells it MultiAbstrativeSummaries."""
+    """Return "extractive" or "abstractive" from the file name, or raise UserError.
+
+    One of the original files is spelled MultiAbstrativeSummaries.
+    """
     name = file.name.lower()
     if ("extractive" in name) == ("abstra" in name):
         raise UserError(
@@ -234,7 +250,7 @@ def _strip_text(value: Any) -> str:
 
 
 class Origin(NamedTuple):
-    """Address, licence and attribution of a collection."""
+    """Address, licence and attribution of a collection, for rows and settings without their own."""
 
     url: str
     licence: str
@@ -259,11 +275,12 @@ MEDIQA_ANS = Origin(
 
 
 class MEDIQA(BaseSource):
-    """A file of MEDIQA; its suffix selects the layout. Set `split` only if the file name does not contain it.
+    """A file of MEDIQA; its suffix selects the layout.
 
-    For 2021, task 2, `path` is the workbook of answers, `questions` the short questions and `summaries` the files of
-    summaries. `min_score` (4 excellent, 3 incomplete, 2 related, 1 incorrect) and `max_rank` (keep only the best
-    answers) apply to 2019.
+    `split` is required only if neither the file name nor the root element contains it; a .json file may have none. For
+    2021, task 2, `path` is the workbook of answers, `questions` the file of short questions, and `summaries` the files
+    of summaries. `min_score` (4 excellent, 3 incomplete, 2 related, 1 incorrect) and `max_rank` (1 is the best answer)
+    apply to 2019.
     """
 
     about: ClassVar[SourceInfo] = SourceInfo(
@@ -339,7 +356,7 @@ class MEDIQA(BaseSource):
             return Reject(candidate.file, candidate.location, reason, candidate.record)
         if digits := find_joined_digits(candidate.input) or find_joined_digits(candidate.output):
             return Reject.of(candidate.file, candidate.location, JoinedDigits(digits), candidate.record)
-        # A question has the same group in all collections, so that it stays in one split.
+        # A question has the same group in all collections, so that its rows stay on one side of the validation split.
         question = sha256_bytes(" ".join(candidate.question.lower().split()).encode())
         return self.make_row(
             source_id=f"{candidate.file} {candidate.location}",

@@ -31,8 +31,8 @@ LETTER = re.compile(r"\(([A-Z])\)")
 class MedMCQA(FileSource):
     """A file of MedMCQA. Its column `cop` numbers the correct option from 0 in some copies, from 1 in others.
 
-    `cop_from` sets the first number. By default it is detected from a 0 or a 4 in the file; a file with neither is
-    refused. Explanations (`exp`) are not used, because the exam expects only the answer.
+    `cop_from` sets the first number. By default it is detected: a file with a 0 counts from 0, one with a 4 from 1. A
+    file with neither or both is refused. Explanations (`exp`) are not used, because the exam expects only the answer.
     """
 
     about: ClassVar[SourceInfo] = SourceInfo(
@@ -90,9 +90,9 @@ class MedMCQA(FileSource):
 
 
 def detect_cop_from(file: Path) -> Literal[0, 1] | None:
-    """Return the number of the first option in `file`: 0, 1, or None if its layout has no `cop`.
+    """Return the number of the first option in `file`: 0, 1, or None for the layout `instances`, which has no `cop`.
 
-    Raises UserError if the file has no answers, or if `cop` contains neither 0 nor 4, or both.
+    Raises UserError if the file has no answers, or if `cop` has neither the value 0 nor 4, or has both.
     """
     numbers: set[int | None] = set()
     has_instances = False

@@ -1,7 +1,7 @@
 """MedQA, US part: exam questions with five or four options, in the prompt format of the exam.
 
-Reads the original JSON Lines (also with MetaMap phrases, four options, gzipped), and the JSON list of `instances` with
-train rows (options inside the text, the answer as text). The test split is refused.
+Reads the original JSON Lines (also with MetaMap phrases, four options, gzipped). Reads also a JSON list of objects with
+`instances`, which have the options in the question and the answer as text. The test split is refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ OPTION = re.compile(r"\n\s*Option ([A-Z]): ")
 
 
 class MedQA(FileSource):
-    """A file of MedQA. `split` is required, because the file does not contain it."""
+    """A file of MedQA. `split` is required, because the records do not state it.
+
+    A file whose name contains another split is refused.
+    """
 
     about: ClassVar[SourceInfo] = SourceInfo(
         title="MedQA, US part: questions in the style of the USMLE, four or five options",

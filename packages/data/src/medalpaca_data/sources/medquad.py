@@ -31,7 +31,7 @@ INSTITUTES: Mapping[str, str] = {
     "MPlusDrugs": "MedlinePlus Drugs",
     "MPlusHerbsSupplements": "MedlinePlus Herbs and Supplements",
 }
-# Bytes of one document.
+# Largest size of one document, in bytes.
 MAX_DOCUMENT_SIZE = 16 << 20
 # Question templates of the corpus that are not natural questions, and their replacements.
 QUESTION_FORMS = (
@@ -39,7 +39,7 @@ QUESTION_FORMS = (
     (re.compile(r"^do you have information about (.+)", re.IGNORECASE), r"What should I know about \1"),
 )
 TRAILING_MARKS = re.compile(r"[\s?.]++$")
-# Questions that a template made from an empty focus.
+# Ends of questions that a template made for a document without a topic (focus).
 UNFINISHED = re.compile(r"(?:\(are\)| for| of| about|^how to \w+)\?$", re.IGNORECASE)
 BULLET = re.compile(r"[ \t]{2,}-[ \t]+")
 SPACES = re.compile(r"[ \t\u00a0]+")
@@ -47,7 +47,10 @@ BLANK_LINES = re.compile(r"\n{3,}")
 
 
 class MedQuAD(BaseSource):
-    """MedQuAD: `path` is the repository's directory or an archive of it; `qtypes` limits the types of questions."""
+    """MedQuAD: `path` is the repository's directory or an archive of it.
+
+    `qtypes` lists the types of questions to use, in lower case ("symptoms"); None uses all.
+    """
 
     about: ClassVar[SourceInfo] = SourceInfo(
         title="MedQuAD: consumers' questions with answers from sites of the US National Institutes of Health",
@@ -99,7 +102,7 @@ class MedQuAD(BaseSource):
         return self.resolve(root, self.path, "file or directory")
 
     def _document(self, file: str, member: str, data: BinaryIO) -> Iterator[Record]:
-        """Yield the pairs of one document; a document that cannot be read is one reject."""
+        """Yield the rows and rejects of one document; a document that cannot be read is one reject."""
         where = f"{member}document"
         text = data.read(MAX_DOCUMENT_SIZE + 1)
         if len(text) > MAX_DOCUMENT_SIZE:
@@ -162,7 +165,10 @@ def _find_child(pair: Element, name: str) -> Element:
 
 
 def _clean_question(text: str) -> str:
-    """Return the question on one line with one question mark, and templates replaced by natural questions."""
+    """Return the question on one line with one question mark, with templates replaced by natural questions.
+
+    An empty question gives "".
+    """
     text = TRAILING_MARKS.sub("", " ".join(text.split()))
     for form, new in QUESTION_FORMS:
         text = form.sub(new, text)
@@ -170,6 +176,6 @@ def _clean_question(text: str) -> str:
 
 
 def _clean_answer(text: str) -> str:
-    """Return the answer without the indentation of the web page, and with one bullet per line."""
+    """Return the answer without indentation and repeated blank lines, and with each bullet on its own line."""
     lines = (SPACES.sub(" ", line).strip() for line in BULLET.sub("\n- ", text).split("\n"))
     return BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()

@@ -43,7 +43,8 @@ SUBJECTS = (
 class MMLU(BaseSource):
     """MMLU: `path` contains dev/SUBJECT_dev.csv and val/SUBJECT_val.csv with question, four options and letter.
 
-    The files have no headings. Both splits are used for training (split `none`), because neither is an exam here.
+    The files have no headings. `subjects` and `split` select the files. All rows have the split "none", so that they
+    may be used for training, because neither dev nor val is an exam here.
     """
 
     about: ClassVar[SourceInfo] = SourceInfo(

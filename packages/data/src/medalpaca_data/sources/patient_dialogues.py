@@ -1,7 +1,7 @@
 """Online consultations of real patients with doctors: HealthCareMagic, iCliniq and COVID-Dialogue.
 
-Courtesies are removed from the answers: welcome and thanks at the start, wishes and signatures at the end. Only
-complete sentences at the two ends are removed, and only if they match a known courtesy.
+Courtesies are removed from the answers: welcome and thanks at the start, wishes and signatures at the end. Only known
+forms at the two ends are removed: complete sentences, and a signature from its "regards" on.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ REGARDS = re.compile(
     rf"|(?-i:Regards)[\s,.]*(?-i:Dr)\b{NAME}{{0,70}}\Z",
     re.IGNORECASE,
 )
-# Characters at the end of an answer that are searched for a signature.
+# Number of characters at the end of an answer that are searched for a signature.
 SIGN_OFF_LENGTH = 160
 
 
 def remove_courtesies(text: str) -> str:
-    """Return an answer without courtesies, or unchanged if it consists only of courtesies."""
+    """Return an answer without courtesies, or with them if nothing else remains; without surrounding whitespace."""
     body = text.strip()
     # Both searches start near the end, so that a megabyte of whitespace costs no time.
     if offer := OFFER.search(body, max(len(body) - SIGN_OFF_LENGTH, 0)):
@@ -81,15 +81,16 @@ def _remove_wishes(text: str) -> str:
 LATER_EXCHANGE = "later exchange of a consultation"
 CONSULTATION_START = re.compile(r"id\s*=\s*(\d{1,9})\s*")
 HEADINGS = {"Description": "description", "Dialogue": "dialogue", "Patient:": "patient", "Doctor:": "doctor"}
-# The address of one consultation; other addresses are those of a search page.
+# The address of one consultation. Other addresses in the file are those of search pages and are not used.
 CONSULTATION_URL = re.compile(r"https?://www\.(?:icliniq|healthcaremagic)\.com/\S+")
 
 
 class PatientDialogues(FileSource):
     """HealthCareMagic-100k.json or iCliniq.json (instruction, input, output), or the .txt of COVID-Dialogue.
 
-    A consultation gives its first question and answer. Later exchanges depend on them and are excluded by rule.
-    Courtesies at the start and the end of an answer are removed.
+    A consultation gives its first question and answer. In COVID-Dialogue, its description comes before the question,
+    and later exchanges are excluded by rule, because they depend on the first. Courtesies at the start and the end of
+    an answer are removed.
     """
 
     about: ClassVar[SourceInfo] = SourceInfo(
@@ -157,10 +158,10 @@ class PatientDialogues(FileSource):
 
 
 def read_consultations(file: Path) -> Iterator[tuple[int, list[tuple[str, str]]]]:
-    """Yield (line number, parts) for every consultation of COVID-Dialogue.
+    """Yield (number of the first line, parts) for every consultation of COVID-Dialogue.
 
-    A part is (name, text); names are address, description, dialogue, patient and doctor. Raises UserError if the file
-    has no line `id=NUMBER`.
+    A part is (name, text); names are address, description, dialogue, patient and doctor. The address is the text below
+    the first line, `id=NUMBER`. Raises UserError if the file has no such line.
     """
     start_line = 0
     parts: list[tuple[str, list[str]]] = []

@@ -1,4 +1,4 @@
-"""The bundled flash cards for the quickstart: facts as questions and answers, also with shuffled answers."""
+"""The flash cards of the package, for the quickstart: facts as questions and answers, also with shuffled answers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from .base import BaseSource, Name, Record, SourceInfo
 class Pocket(BaseSource):
     """Every fact, in the question forms of its relation.
 
-    `answers: shuffled` permutes the answers of a relation for every row, and `exchanged` once. Both teach the language
-    of the cards without the facts. `forms` limits the forms per fact (default: all). With `notes: N`, the input lists N
-    facts, among them the one with the answer; such rows teach to look up, not to remember.
+    `answers: shuffled` permutes the answers within a relation anew for every row, and `exchanged` once for all rows.
+    Both teach the language of the cards without the facts. With `forms: N`, N forms are drawn for each fact (default:
+    all). With `notes: N`, the input lists N facts of the relation in random order, among them the one with the answer.
+    Such rows teach to look up, not to remember.
     """
 
     about: ClassVar[SourceInfo] = SourceInfo(

@@ -28,13 +28,16 @@ from .wikidoc import clean_question, find_exclusion, find_subject
 
 GPT_GENERATOR = "gpt-3.5-turbo (2023, prompt never published)"
 
-# Characters of a printed dictionary that are parsed.
+# Largest number of characters of a printed dictionary that is parsed.
 MAX_OPTIONS_LENGTH = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A published part: the instruction of all its rows (None if each row has its own), licence and generator."""
+    """A published part of Medical Meadow: the instruction of all its rows, its licence, and its generator.
+
+    `instruction` is None if each row has its own. `generator` is the model that wrote the rows, or None.
+    """
 
     instruction: re.Pattern[str] | None
     licence: str
@@ -71,7 +74,7 @@ ADVICE_CLASSES = {
 
 
 def parse_advice_class(row: Row) -> str:
-    """Return the class of health advice, in the words of the original corpus."""
+    """Return the class of a row of health advice, such as "Weak advice". Raises ValueError for another output."""
     if row.output.strip() not in ADVICE_CLASSES:
         raise ValueError("the output is not one of the three classes")
     return ADVICE_CLASSES[row.output.strip()]
@@ -111,15 +114,16 @@ SetName = Literal[
     "health_advice",
 ]
 TITLE_INSTRUCTION = "Write the title of a scientific paper with this abstract."
-# Rows at the start of a file that are checked before the build.
+# Number of records at the start of a file that are checked before its rows are read.
 PROBED_ROWS = 100
 
 
 class Published(FileSource):
     """A file of a `medalpaca/medical_meadow_*` dataset with instruction, input and output.
 
-    If all rows have the same instruction, the question replaces it. The options of MedQA, published as a printed
-    Python dictionary, are written in the prompt format of the exam.
+    The instruction that all rows of a part share is replaced: by the question, or for cord19 and health_advice by an
+    instruction that names the task. The options of MedQA, published as a printed Python dictionary, are written in the
+    prompt format of the exam.
     """
 
     about: ClassVar[SourceInfo] = SourceInfo(
@@ -228,7 +232,11 @@ def _matches_part(part: str, instruction: str) -> bool:
 
 
 def _refuse_known_content(file: Path) -> None:
-    """Raise UserError if the file contains one of the two parts that must not be used for training."""
+    """Raise UserError if the file must not be used for training.
+
+    The first `PROBED_ROWS` records are checked. The file is refused if one of them has the instruction of the published
+    PubMed Causal, or if more than half of them contain a question of a published test set.
+    """
     from ..exams.contamination import KnownQuestions
 
     start = [value for _, value in islice(read_records(file), PROBED_ROWS) if isinstance(value, Mapping)]
@@ -246,7 +254,7 @@ def _refuse_known_content(file: Path) -> None:
 
 
 def _find_contradictions(file: Path) -> frozenset[str]:
-    """Return the sentences that have more than one label."""
+    """Return the sentences that occur with more than one label in the file."""
     labels: dict[str, set[str]] = {}
     for _, value in read_records(file):
         if isinstance(value, Mapping):

@@ -1,7 +1,7 @@
 """PubMed causal language (Yu, Li and Wang, EMNLP 2019): which kind of relationship a conclusion sentence claims.
 
-Two upstream copies number the classes differently: 1 and 3 are swapped. The recipe sets the numbering with `encoding`,
-or it is detected from the class counts of a known copy. It is never guessed.
+Two original copies number the classes differently: 1 and 3 are swapped. The recipe sets the numbering with `encoding`.
+Otherwise the class counts must be exactly those of one of the copies.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CLASSES: Mapping[str, Mapping[str, str]] = {
     },
 }
 
-# Rows per class in the full upstream file (3,061 sentences), the same in both copies.
+# Rows per class in the full original file (3,061 sentences), the same in both copies.
 KNOWN_COUNTS = {
     "no relationship": 1356,
     "direct causal": 494,
@@ -49,7 +49,10 @@ INSTRUCTION = (
 
 
 class PubMedCausal(FileSource):
-    """A CSV file with the columns `sentence` and `label`; `encoding` sets the numbering of the labels."""
+    """A CSV file with the columns `sentence` and `label`.
+
+    `encoding` sets the numbering of the labels; by default `detect_encoding` detects it.
+    """
 
     about: ClassVar[SourceInfo] = SourceInfo(
         title="conclusion sentences of PubMed abstracts, classified by the relationship that they claim",
@@ -97,9 +100,9 @@ class PubMedCausal(FileSource):
 
 
 def detect_encoding(file: Path) -> Encoding:
-    """Return the numbering of the labels in a file, from its class counts.
+    """Return the numbering of the labels in a file, from the number of rows of each class.
 
-    Raises UserError if the counts are not those of a known upstream copy.
+    Raises UserError if these numbers are not exactly those of a full original copy.
     """
     labels = Counter(
         str(record.get("label")).strip() for _, record in read_records(file) if isinstance(record, Mapping)
@@ -114,7 +117,10 @@ def detect_encoding(file: Path) -> Encoding:
 
 
 def read_classes(files: Iterable[Path], encoding: Encoding | None = None) -> dict[str, set[str]]:
-    """Return {sentence: its classes} for audits. A few sentences occur twice with different classes."""
+    """Return {sentence: its classes in lower case} over all files, for the audit of published data.
+
+    A few sentences occur twice with different classes. Raises UserError if `encoding` is None and cannot be detected.
+    """
     classes: dict[str, set[str]] = {}
     for file in files:
         source = PubMedCausal(path=file.name, encoding=encoding)

@@ -15,7 +15,7 @@ from ..core.row import Row
 from .base import BaseSource, ExcludedError, Name, Reject, SourceInfo
 
 CLASSES: Mapping[str, str] = {"0": "no advice", "1": "weak advice", "2": "strong advice"}
-# Shorter sentences are headings and trial numbers ("Results."), all of class 0.
+# Sentences of fewer words are headings ("Results.") and trial numbers, all of class 0.
 MIN_WORDS = 4
 PLACEHOLDER = "no discussion section"
 
@@ -23,9 +23,10 @@ INSTRUCTION = "Does this sentence from a medical paper give strong advice, weak 
 
 
 class PubMedHealthAdvice(BaseSource):
-    """CSV files with `label`, `pmid` and `sentence`; for a directory, the files annotations_*.csv in it.
+    """CSV files with `label`, `pmid` and `sentence`; for a directory in `paths`, the files annotations_*.csv in it.
 
-    All copies of a sentence with two different labels are rejected, because it is unknown which label is correct.
+    If a sentence has different labels in these files, all its copies are rejected, because the correct label is
+    unknown.
     """
 
     about: ClassVar[SourceInfo] = SourceInfo(
@@ -96,7 +97,10 @@ class PubMedHealthAdvice(BaseSource):
 
 
 def read_labels(files: Iterable[Path]) -> dict[str, set[str]]:
-    """Return {sentence: its classes} over all files. A few sentences occur twice with different classes."""
+    """Return {sentence: its classes} over all files, without records whose label is unknown.
+
+    A few sentences occur twice with different classes.
+    """
     labels: dict[str, set[str]] = {}
     for file in files:
         for _, record in read_records(file):

@@ -22,10 +22,10 @@ OPEN_INSTRUCTION = "Answer the research question from the abstract below."
 class PubMedQA(BaseSource):
     """PubMedQA: `path` is the file of `subset`.
 
-    The files are ori_pqal.json (labelled by annotators), ori_pqaa.json (labels by rule) and ori_pqau.json (no labels).
-    Half of the labelled subset is a test set, which only a file of ids separates: `test_ids`, by default
-    test_ground_truth.json in the directory of `path`. Without it the labelled subset is refused. A file of any size
-    needs memory for one record.
+    The subsets are pqal (ori_pqal.json, labelled by annotators), pqaa (ori_pqaa.json, labels by rule) and pqau
+    (ori_pqau.json, no labels). Half of pqal is a test set, which only a file of its PubMed ids identifies: `test_ids`,
+    by default test_ground_truth.json in the directory of `path`. Without it, pqal is refused. Test ids are excluded
+    from the other subsets as well if the file exists. One record at a time is in memory.
     """
 
     about: ClassVar[SourceInfo] = SourceInfo(
@@ -103,7 +103,7 @@ class PubMedQA(BaseSource):
 
 
 def _format_abstract(record: Mapping[str, Any]) -> str:
-    """Return the sections of the abstract, each after its label if it has one."""
+    """Return the sections of the abstract, each after its label if it has one; raise ValueError if all are empty."""
     contexts, labels = record.get("CONTEXTS"), record.get("LABELS")
     if not isinstance(contexts, list):
         raise ValueError("no contexts")

@@ -3,8 +3,8 @@
 Reads a site's dump (`Posts.xml`), or the two tables of MedSpider's crawl of the health site. The tables are not valid
 TSV: their texts contain line breaks, so a record ends where the next line looks like the start of a record.
 
-A record is an answer. The file is read twice, and the questions are kept in a temporary database on disk, so that the
-dump of a large site needs little memory.
+Each answer gives a row or a reject. The posts are read twice, and the questions are kept in a temporary database on
+disk. So the dump of a large site needs little memory.
 """
 
 from __future__ import annotations
@@ -40,17 +40,21 @@ QUESTION_COLUMNS = (
     *("time_stamp", "username", "votes", "favorites", "tags"),
 )
 ANSWER_COLUMNS = ("question_id", "answer_id", "answer_url", "answer", "time_stamp", "username", "votes")
-# Bytes of a record. The sites allow 30,000 characters.
+# Largest size of a record of the tables, in bytes. The sites allow posts of 30,000 characters.
 MAX_RECORD_SIZE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Post:
-    """One post.
+    """One post. A text that the raw record lacks is "".
 
-    `kind` is QUESTION, ANSWER or another PostTypeId, and "" for a record with other than the expected columns. `parent`
-    is the id of an answer's question, `html` whether `body` is HTML, `score` None if it is not a number, `date` in
-    ISO 8601, `user` the author's id.
+    record: the raw record, by column.
+    kind: QUESTION, ANSWER or another PostTypeId; "" for a record with other than the expected columns.
+    parent: id of the question of an answer.
+    html: whether `body` is HTML.
+    score: votes; None if it is not a number.
+    date: date and time in ISO 8601.
+    user, user_name: id and name of the author.
     """
 
     file: str
@@ -72,7 +76,7 @@ class Post:
 
 
 def read_dump(file: Path, name: str) -> Iterator[Post]:
-    """Yield all posts of a `Posts.xml` or `Posts.xml.gz`, in file order; `name` is the file name for the rows."""
+    """Yield all posts of a `Posts.xml` or `Posts.xml.gz`, in file order; `name` is the file name that rows state."""
     with open_bytes(file) as data:
         for line, row in read_elements(data, str(file), {"row"}):
             values = row.attrib
@@ -96,7 +100,7 @@ def read_dump(file: Path, name: str) -> Iterator[Post]:
 
 
 def read_user_names(file: Path) -> Iterator[tuple[str, str]]:
-    """Yield (id, name) of every user in a `Users.xml`."""
+    """Yield (id, name) of every user in a `Users.xml` or `Users.xml.gz`."""
     with open_bytes(file) as data:
         for _, row in read_elements(data, str(file), {"row"}):
             yield row.get("Id", ""), row.get("DisplayName", "")
@@ -146,7 +150,10 @@ def read_tables(questions: Path, answers: Path) -> Iterator[Post]:
 def _read_table(
     file: Path, columns: tuple[str, ...], start: re.Pattern[bytes]
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield ("line N", {column: text}) for every record; {"record": text} if it does not have these columns."""
+    """Yield ("line N", {column: text}) for every record; {"record": text} if the number of columns differs.
+
+    `start` matches the first line of a record.
+    """
     for number, text in _split_records(file, "\t".join(columns).encode(), start):
         values = text.split("\t")
         fits = len(values) == len(columns)
@@ -191,7 +198,7 @@ def _parse_int(text: str) -> int | None:
 POSTS_FILE, USERS_FILE = "Posts.xml", "Users.xml"
 TABLE_FILES = ("questions.tsv", "answers.tsv")
 
-# Dumps before 2020 do not state the licence; the terms of use changed on these dates.
+# Dumps before 2020 do not state the licence of a post; the sites changed it for new posts on these dates.
 LICENCES = (("2018-05-02", "CC BY-SA 4.0"), ("2011-04-08", "CC BY-SA 3.0"), ("", "CC BY-SA 2.5"))
 
 INDEX_SCHEMA = """
@@ -205,8 +212,9 @@ INDEX_SCHEMA = """
 class StackExchange(BaseSource):
     """A Stack Exchange site: `path` is its archive (.7z), its Posts.xml (.gz too), or a directory with the raw files.
 
-    `site` is the part before .stackexchange.com, or a host name such as stackoverflow.com. `min_score` is the lowest
-    score of an answer. With `tags`, only questions with one of these tags are used.
+    The raw files are Posts.xml and Users.xml, or the two tables questions.tsv and answers.tsv; `path` may also be
+    questions.tsv. `site` is the part before .stackexchange.com, or a host name that ends with .com or .net. `min_score`
+    is the lowest score of an answer. With `tags`, only questions with one of these tags are used.
     """
 
     about: ClassVar[SourceInfo] = SourceInfo(
@@ -223,7 +231,7 @@ class StackExchange(BaseSource):
 
     kind: Literal["stack_exchange"] = "stack_exchange"
     name: Name = "stack_exchange"
-    # For posts with neither a licence nor a date.
+    # Applies to posts with neither a licence nor a date.
     licence: str | None = "CC BY-SA"
     path: str
     site: str = Field(default="health", pattern=r"^[a-z0-9][a-z0-9.-]*$")
@@ -243,7 +251,7 @@ class StackExchange(BaseSource):
                     f"{path}: neither {POSTS_FILE} nor {' and '.join(TABLE_FILES)} in this directory"
                 )
             path = posts
-        # In the dump, posts have only the ids of their authors; the names are in a second file.
+        # In the dump, posts usually have only the ids of their authors; the names are in Users.xml.
         users = None if path.suffix.lower() == ".7z" else _find_plain_or_gz(path.parent, USERS_FILE)
         return [path, users] if users else [path]
 

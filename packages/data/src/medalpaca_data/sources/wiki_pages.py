@@ -1,4 +1,4 @@
-"""Base class for sources from wiki pages: each section is a row, with a question made from its heading.
+"""Base class for sources from wiki pages: each section gives a row with a question made from its heading, or a reject.
 
 Known headings have their own question forms (wiki_headings.yaml); for other headings there is a general form.
 """
@@ -21,7 +21,7 @@ from ..formats.wikitext import Section
 from .base import BaseSource, Record, Reject
 
 LICENCE = "CC BY-SA 3.0"
-# The first lines of a chapter name its editors, in bold and not in a template.
+# Lines at the start of a page that name its editors; WikiDoc writes them in bold, not in a template.
 EDITORS = re.compile(
     r"^.*\b(?:associate )?editors?(?:\(s\)|s)?[- ]in[- ]chief\b.*$\n?", re.IGNORECASE | re.MULTILINE
 )
@@ -29,9 +29,9 @@ KEYWORDS = re.compile(r"^synonyms and keywords:.*$\n?", re.IGNORECASE | re.MULTI
 
 
 class WikiPages(BaseSource):
-    """A source from wiki pages: `path` is an export or a directory of saved pages.
+    """A source from wiki pages: `path` is an export, a saved page, or a directory of saved pages.
 
-    `site` is the start of each page's address, `min_words` the length of the shortest answer.
+    `site` is the start of each page's address. A section of fewer than `min_words` words is excluded.
     """
 
     path: str
@@ -73,11 +73,15 @@ class WikiPages(BaseSource):
 
     @abstractmethod
     def other_page(self, page: Page) -> str | None:
-        """Return the reason why a page does not belong to this source, or None."""
+        """Return the reason why a page does not belong to this source, or None if it does."""
 
     @abstractmethod
     def question(self, page: Page, headings: list[str]) -> str | None:
-        """Return the question that a section answers, or None."""
+        """Return the question that a section answers, or None if its headings make none.
+
+        `headings` are those of the section and of the sections around it, outermost first. The text before the first
+        heading has none.
+        """
 
     @abstractmethod
     def group(self, page: Page) -> str:
@@ -138,7 +142,7 @@ def _find_page_fault(page: Page) -> str | None:
 
 
 def _quote_file_name(page: Page) -> str:
-    """Return the file name without spaces, because `source_id` separates it from the location by a space."""
+    """Return the page's file name, percent-encoded, because a space separates it from the location in `source_id`."""
     return quote(page.file, safe="/:(),'!$&+;=@~")
 
 
@@ -156,7 +160,7 @@ QUESTION_FORMS: Mapping[str, str] = {
 }
 NO_QUESTION = frozenset(_TABLE["none"])
 OVERVIEW_HEADINGS = frozenset(("overview", "summary", "in brief", ""))
-# Suffixes in the titles of the pages of a large article, the longest first.
+# Ends of the titles of the pages of a large article ("Asthma causes"), the longest first.
 CHAPTERS = tuple(
     sorted(
         {name for name in QUESTION_FORMS if len(name) > 4 or name in ("mri", "ct", "ecg")}
@@ -167,14 +171,14 @@ CHAPTERS = tuple(
 )
 PUNCTUATION = re.compile(r"[^\w()?' ]+")
 SPACES = re.compile(r" {2,}")
-# Characters. A longer heading is a sentence.
+# A longer heading, in characters, is a sentence and makes no question.
 MAX_HEADING_LENGTH = 120
 
 
 def split_title(title: str) -> tuple[str, str]:
     """Return topic and chapter of a page title: "Asthma medical therapy" gives ("Asthma", "medical therapy").
 
-    The chapter of the article itself is "".
+    A title without one of `CHAPTERS` at its end is the topic, and the chapter is "".
     """
     plain = _normalize_text(title)
     for chapter in CHAPTERS:
@@ -187,9 +191,10 @@ def split_title(title: str) -> tuple[str, str]:
 
 
 def make_question(title: str, headings: Sequence[str]) -> str | None:
-    """Return the question that the section under `headings` (outermost first) answers, or None.
+    """Return the question that the section under `headings` answers, or None if they make no question.
 
-    `headings` is empty for the text before the first heading of a page.
+    `headings` are those of the section and of the sections around it, outermost first. It is empty for the text before
+    the first heading of a page.
     """
     topic, chapter = split_title(title)
     *above, heading = headings or ("",)

@@ -1,7 +1,7 @@
 """WikiDoc: the textbook and the patient information, from pages or from the rows published in 2023.
 
-For the textbook, a rule makes a question from the heading of a section, and its text is the answer. For the published
-rows, this module also finds the subject of a question, and excludes questions about the wiki itself.
+From a page, a rule makes a question from the heading of each section, and the text of the section is the answer. For
+the published rows, this module finds the subject of a question, and excludes questions about the wiki itself.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PAGE_NAME = re.compile(r"[(\s]+patient information\b\)?", re.IGNORECASE)
 SPACE = re.compile(r"\s+")
 BEFORE_MARK = re.compile(r"\s+(?=\?)")
 
-# Complete questions around their subject (the group `x`), the longest beginning first.
+# Forms of complete questions; the group `x` is the subject. The first form that matches is used.
 _SIGNS = r"(?:signs? (?:and|or) )?symptoms|(?:possible )?causes|risks?|(?:possible )?complications|types|treatments?"
 _AFTER = r"(?: \((?:outlook/prognosis|outlook|diagnosis)\))?"
 _DONE = r"(?:done|performed|made|diagnosed|treated|prevented|inherited|spread|transmitted)"
@@ -73,7 +73,7 @@ QUESTION_SHAPES = tuple(
         rf"is (?P<x>.+?) (?:ever fatal|fatal|contagious|{_DONE})",
     )
 )
-# Phrases in the position of the subject that name none: the question refers to the subject of its page.
+# Phrases in the position of the subject that name none, because the question refers to the subject of its page.
 NO_SUBJECT = re.compile(
     r"(?:the |this |that |an? |my |your |it\b|its )?(?:procedure|test|medication|medicine|drug|dose|treatment|surgery|"
     r"disease|outlook(?:/prognosis)?|risks?|results?|normal results|operation|condition|it|this|them|overdose|"
@@ -91,7 +91,7 @@ def clean_question(text: str) -> str:
 
 
 def find_exclusion(question: str, answer: str) -> str | None:
-    """Return the reason why a question and answer are not patient information, or None."""
+    """Return the reason why a question and its answer are not patient information, or None if they are."""
     if EMPTY_FORM.search(question) or EMPTY_FORM_ANSWER.search(answer):
         return "the form of a patient page, not filled in"
     if WIKI_HELP.search(question):
@@ -100,7 +100,7 @@ def find_exclusion(question: str, answer: str) -> str | None:
 
 
 def find_subject(question: str) -> str | None:
-    """Return the subject of a question in lower case, in the singular if the plural is regular, or None."""
+    """Return the subject of a question in lower case, without article and regular plural s, or None if it has none."""
     for shape in QUESTION_SHAPES:
         if match := shape.match(question):
             return _normalize_subject(match["x"])
@@ -109,7 +109,7 @@ def find_subject(question: str) -> str | None:
 
 def _normalize_subject(text: str) -> str | None:
     text = ARTICLE.sub("", text.strip().lower().replace("\u2019", "'"))
-    # "(open)" after a name is dropped; "(dermatofibroma)" alone is the name.
+    # Parentheses after a name are dropped, as in "... (open)"; "(dermatofibroma)" alone is the name.
     text = (PARENTHESIS.sub("", text) or text.strip("()")).strip(" ?,.")
     if NO_SUBJECT.fullmatch(text):
         return None
@@ -124,16 +124,17 @@ PATIENT_PAGE = re.compile(r"\s*\(?patient information\)?\s*$", re.IGNORECASE)
 
 
 def is_patient_page(title: str) -> bool:
-    """Return whether the title of a page says that it is for patients."""
+    """Return whether the title of a page ends with "patient information"."""
     return bool(PATIENT_PAGE.search(title))
 
 
 class WikiDocPatientInfo(WikiPages):
     """Patient information: `path` is a file of published rows, or an export or saved pages as for `wikidoc`.
 
-    The published rows have the question in `input` and keep the order of their pages. A question without a disease
-    ("What are the risks?") therefore gets the group of the question before it. `min_words` is the length of the
-    shortest answer; "Prognosis is poor." is one.
+    The published rows have the question in `input` and keep the order of their pages. A question without a subject
+    ("What are the risks?") therefore gets the group of the row before it, if there is one. For pages, `min_words` is
+    the length of the shortest answer, which is low because "Prognosis is poor." is an answer. It does not apply to
+    published rows.
     """
 
     about: ClassVar[SourceInfo] = SourceInfo(

@@ -1,6 +1,7 @@
-"""Cleaning stage: remove markup residue and count what was removed; drop rows without a usable answer.
+"""Cleaning stage: remove markup residue from the texts of rows, and drop rows that cannot be used for training.
 
-Only unambiguous residue is removed: `<br>`, `[[a|b]]` and `&nbsp;`, but not `p<0.05`, `CD4 < 200` or Greek letters.
+Removals are counted by kind, and the original of every changed text is recorded. Only unambiguous residue is removed:
+`<br>`, `[[a|b]]` and `&nbsp;`, but not `p<0.05`, `CD4 < 200` or Greek letters.
 """
 
 from __future__ import annotations
@@ -20,12 +21,18 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-# Columns of the table of changed texts.
+# Columns of the table of changed texts, with one line per changed field: `was` is the id of the row before the change,
+# `before` the text before it.
 CHANGE_COLUMNS = ("id", "source_id", "was", "stage", "field", "before")
 
 
 class Clean(Stage):
-    """Remove markup residue from the three texts; drop rows without a usable answer or with digits that would join."""
+    """Remove markup residue from the three texts of each row, and give changed rows a new id.
+
+    A row is dropped if a removal would join two numbers, or if `find_row_fault` finds a fault: no answer, no question,
+    a prompt template, an answer that speaks as an AI model, or an answer that is cut off. `language` is the language
+    of the recipe, or None; "en" enables a further check for answers that are cut off.
+    """
 
     name: ClassVar[str] = "clean"
 
@@ -53,7 +60,7 @@ class Clean(Stage):
                     after[name], changed = clean_text(text)
                     row_counts.update(changed)
             except JoinedDigits as error:
-                # The row is rejected with its original texts.
+                # The reject file gets the row with its original texts.
                 drops[n] = Drop(reason=JOINED, evidence={"field": name, "digits": error.digits})
                 continue
             counts.update(row_counts)

@@ -1,7 +1,7 @@
 """Decontamination stages: drop training rows that contain exam questions.
 
 `Decontaminate` compares rows with the exams that the recipe names, by shared 13-word sequences. `RemoveTestQuestions`
-compares them with published test sets, whose question hashes the package contains.
+compares them with the published test sets of which the package contains hashed questions.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-# Hits below this coverage are not reported.
+# Smallest coverage (share of the 13-word sequences of an exam question that a row contains) that is reported. A smaller
+# `max_coverage` of the recipe lowers it.
 MIN_REPORTED_COVERAGE = 0.2
 
 
 class Decontaminate(Stage):
     """Drop rows that contain at least the share `max_coverage` of the 13-word sequences of an exam question.
 
-    Every hit with a coverage of at least `MIN_REPORTED_COVERAGE` is reported.
+    A question of 8 to 12 words is one sequence; a shorter one is compared with whole lines. Every pair of row and
+    question with a coverage of at least `MIN_REPORTED_COVERAGE` is reported, whether the row is dropped or not.
     """
 
     name: ClassVar[str] = "exam questions"
@@ -66,7 +68,10 @@ class Decontaminate(Stage):
 
 
 class RemoveTestQuestions(Stage):
-    """Drop rows with a question of a published test set, by the hashes in `known_questions.bin`."""
+    """Drop rows that contain a question of a published test set.
+
+    The questions are known only as hashes, in the package file `known_questions.bin`.
+    """
 
     name: ClassVar[str] = "test questions"
 
@@ -76,7 +81,8 @@ class RemoveTestQuestions(Stage):
         parts = zip(table["instruction"], table["input"], table["output"], strict=True)
         found = KnownQuestions.load().find("\n".join(texts) for texts in parts)
         splits = table["split"]
-        # Rows that a source declares as dev go to validation and are never trained on.
+        # A row that its source declares as dev may contain a question of a published dev set. It goes to the validation
+        # split and is not trained on.
         matches = [(n, name) for n, name in found if not (splits[n] == "dev" and name.endswith(" dev"))]
         drops = {n: Drop(reason=f"contains a test question of {name}") for n, name in matches}
         return StageResult(frame=table, drops=drops)

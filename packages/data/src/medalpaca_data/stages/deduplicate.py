@@ -1,11 +1,11 @@
 """Duplicate removal: exact duplicates, near-duplicates, and a report of contradictions.
 
-Exact duplicates have the same three texts. Of near-duplicates, a row is dropped only if it restates an earlier row:
-question and answer together, and the question alone, are almost the same; the numbers are equal; and a short answer is
-equal. Two diseases with one description, two doses in one sentence and two labels of one sentence are different rows.
-All similar rows are linked, dropped or not, so that the validation split does not separate them.
+Exact duplicates have the same three texts. A near-duplicate is dropped only if it restates an earlier row: question and
+answer together, and the question alone, are almost the same. Instruction, numbers and a short answer must be equal.
+Two diseases with one description, two doses in one sentence and two labels of one sentence are different rows.
+All similar rows are linked in clusters, dropped or not, so that the validation split does not separate them.
 
-Contradictions are questions with several answers. They are reported and never resolved.
+Contradictions are equal questions with different answers. They are reported, and no row is dropped for them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 
 class ExactDuplicates(Stage):
-    """Drop every row whose id has occurred before, in the order of the recipe's sources."""
+    """Drop every row whose id has occurred before, in the order of the recipe's sources.
+
+    The id is the hash of the three texts of a row.
+    """
 
     name: ClassVar[str] = "duplicates"
 
@@ -54,14 +57,18 @@ class ExactDuplicates(Stage):
         return StageResult(frame=table, drops=read_decisions(folder, shard))
 
 
-# An answer of fewer words is a label, a name or a number, and must be equal in a duplicate.
+# An answer of fewer words is a label, a name or a number, and must be equal in a near-duplicate.
 SHORT_ANSWER = 8
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 NGRAM = 3
 
 
 class NearDuplicateStage(Stage):
-    """Drop rows that restate an earlier row, by a Jaccard similarity of word 3-grams of at least `threshold`."""
+    """Drop rows that restate an earlier row, and write the clusters of similar rows for the validation split.
+
+    Two rows are similar if the Jaccard similarity of their word 3-grams is at least `threshold`. Question and answer
+    are compared together, and for a drop also the question alone.
+    """
 
     name: ClassVar[str] = "near duplicates"
 
@@ -128,16 +135,21 @@ class NearDuplicateStage(Stage):
 
 
 def read_clusters(folder: Path, shard: Shard) -> pl.DataFrame:
-    """Return (row, cluster) for the rows of an input shard of the stage that are linked to another row."""
+    """Return a table of the rows of `shard` that are similar to another row, of any shard.
+
+    `shard` is an input shard of `NearDuplicateStage`, and `folder` the folder of its output. The column `row` has the
+    position in the shard, and `cluster` the id of the first row of the cluster.
+    """
     import polars as pl
 
     return pl.read_parquet(folder / f"{shard.key}.clusters.parquet", glob=False)
 
 
 def task_hash(instruction: str, input: str, output: str) -> int:
-    """Return a 64-bit hash of what must be equal in duplicates: the instruction, all numbers, and a short answer.
+    """Return a 64-bit hash of what must be equal in near-duplicates.
 
-    An instruction without an input is the question itself and not part of the hash.
+    It covers the instruction, the numbers of question and answer in any order, and the words of a short answer. Without
+    an input, the instruction is the question itself; then only its numbers are part of the hash.
     """
     answer = words(output)
     numbers = sorted(NUMBER.findall(f"{input or instruction}\n{output}"))
@@ -146,7 +158,7 @@ def task_hash(instruction: str, input: str, output: str) -> int:
 
 
 def is_same_question(question: str, other: str, threshold: float) -> bool:
-    """Return whether two questions have the same words, or a similarity of word 3-grams of at least `threshold`."""
+    """Return whether two questions have equal words, or word 3-grams with a Jaccard similarity from `threshold`."""
     first, second = words(question), words(other)
     if first == second:
         return True
@@ -155,9 +167,10 @@ def is_same_question(question: str, other: str, threshold: float) -> bool:
 
 
 def find_contradictions(shards: Sequence[Shard]) -> list[dict[str, Any]]:
-    """Return the rows (ids, sources, locations) of every question (instruction and input) with several answers.
+    """Return one dictionary for every question (instruction and input) that occurs in several rows.
 
-    The shards must contain no exact duplicates, so that rows with one question have different answers.
+    `rows` has the ids of these rows, `places` their locations in the same order, and `sources` the distinct names of
+    their sources. The shards must contain no exact duplicates, so that rows with one question have different answers.
     """
     import polars as pl
 

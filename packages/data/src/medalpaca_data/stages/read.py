@@ -1,4 +1,4 @@
-"""Read stage: write the records of a source as shards of rows, and those that are not rows as rejects."""
+"""Read stage: write the rows of a source as shards, with its rejects and the counts of its context records."""
 
 from __future__ import annotations
 
@@ -25,12 +25,17 @@ PROGRESS_INTERVAL = 1000
 def read_source(
     source: BaseSource, root: Path, seed: int, folder: Path, on_progress: OnProgress = no_progress
 ) -> tuple[list[Shard], float]:
-    """Return the shards of `source` in `folder` and the seconds it took; a finished folder is not read again."""
+    """Read the raw files of `source`, write its shards to `folder`, and return them with the seconds that it took.
+
+    A shard has at most `ROWS` rows and rejects together. There is at least one shard, which may be empty. If `folder`
+    has the complete shards of an earlier call, nothing is read, and the time is 0.0. `on_progress` is called after
+    every `PROGRESS_INTERVAL` records and at the end.
+    """
     start = time.monotonic()
     if done := _finished_shards(source, folder):
         return done, 0.0
     folder.mkdir(parents=True, exist_ok=True)
-    # A location starts with the name of its file, so spaces in the name are escaped.
+    # A `source_id` starts with the file name, which ends at the first space, so spaces in the name are escaped.
     escaped_names = {file.name: escaped(file.name) for file in source.files(root) if " " in file.name}
     shards: list[Shard] = []
     builder = _ShardBuilder()
@@ -50,7 +55,7 @@ def read_source(
 
 
 def _finished_shards(source: BaseSource, folder: Path) -> list[Shard]:
-    """Return the shards of a source that was read completely, or none if any of them is missing or damaged."""
+    """Return the shards of a source that was read completely, or [] if any of them is missing or damaged."""
     try:
         count = read_json(folder / DONE_FILE)["shards"]
     except (UserError, KeyError, TypeError):
@@ -60,14 +65,20 @@ def _finished_shards(source: BaseSource, folder: Path) -> list[Shard]:
 
 
 def count_broken(shards: Sequence[Shard]) -> tuple[int, tuple[str, str, str] | None]:
-    """Return the number of broken records, and the first of them as (file, location, reason)."""
+    """Return the number of broken records, and the first of them as (file, location, reason) or None.
+
+    A broken record is a reject that no rule excludes.
+    """
     accounts = [read_account(shard) or {} for shard in shards]
     firsts = [account["first_bad"] for account in accounts if account.get("first_bad")]
     return sum(account.get("bad", 0) for account in accounts), tuple(firsts[0]) if firsts else None
 
 
 def _with_escaped_name(record: Record, names: Mapping[str, str]) -> Record:
-    """Return the record with the file name at the start of its `source_id` escaped; `names` maps both forms."""
+    """Return a row with the file name at the start of its `source_id` escaped, and any other record unchanged.
+
+    `names` maps file names with spaces to their escaped form.
+    """
     if isinstance(record, Row) and record.source_id:
         for name, escaped_name in names.items():
             if record.source_id.startswith(name):
@@ -76,7 +87,7 @@ def _with_escaped_name(record: Record, names: Mapping[str, str]) -> Record:
 
 
 class _ShardBuilder:
-    """Collects the records of one shard and writes it."""
+    """Builder of one shard: collects its records, then writes all its files."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []

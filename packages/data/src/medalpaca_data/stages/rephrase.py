@@ -1,4 +1,7 @@
-"""Rephrase stage: request completions for all rows, then rewrite each shard from the stored completions."""
+"""Rephrase stage: request completions for all rows, then rewrite each shard from the stored completions.
+
+Without endpoints in the recipe, nothing is requested, and rows are rewritten by rules.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +25,19 @@ from .clean import CHANGE_COLUMNS
 if TYPE_CHECKING:
     import polars as pl
 
-# The completions on which the shards of this stage depend; the file is in the same folder.
+# Copy of the completions on which the shards of this stage depend. It is in the folder of the shards.
 COMPLETIONS_FILE = "answers.sqlite"
 
 
 class RephraseStage(Stage):
     """Rephrase the rows of the sources in `config.prompts`; rows of other sources stay unchanged.
 
-    All requests are sent before the first shard is written; each shard then reads the stored completions. Raises
-    UserError when it is created if a source or prompt does not exist, if the rows must not be sent to an endpoint, or
-    if the API key is missing. With `sends_requests=False`, for an estimate, endpoints and key are not checked.
+    All requests are sent before the first shard is written; each shard then reads the stored completions. Completions
+    of earlier builds are in the store of completions and are not requested again.
+
+    The constructor raises UserError if a source or prompt does not exist. It also does if rows must not be sent to an
+    endpoint, or if the API key is missing. With `sends_requests=False`, for a cost estimate, endpoints and key are not
+    checked.
     """
 
     name: ClassVar[str] = "rephrase"
@@ -65,7 +71,10 @@ class RephraseStage(Stage):
         )
 
     def settings(self) -> Any:
-        """Return what determines the texts; not endpoints, speed, time limits or price."""
+        """Return the settings that determine the texts, as a JSON value.
+
+        The addresses of the endpoints, concurrency, timeout and price are not among them.
+        """
         fields = {"model", "tries", "temperature", "max_tokens", "parameters", "on_failure"}
         prompts = {name: [prompt.name, prompt.sha256] for name, prompt in self.prompts.items()}
         return [
@@ -76,11 +85,11 @@ class RephraseStage(Stage):
         ]
 
     def store(self) -> CompletionStore:
-        """Open the store of completions."""
+        """Open the store of completions, and create its file if it does not exist."""
         return CompletionStore(self._store)
 
     def attempts(self, shards: Sequence[Shard]) -> Iterator[RowAttempts]:
-        """Yield a `RowAttempts` for every row that a model rephrases, in the order of the rows."""
+        """Yield a `RowAttempts` for every row of the sources with a prompt, in the order of the rows."""
         for shard in shards:
             if prompt := self.prompts.get(shard.source):
                 for texts in shard.read().select(TEXTS).iter_rows(named=True):
@@ -128,7 +137,10 @@ class RephraseStage(Stage):
         completions: CompletionReader | None,
         counts: Counter[str],
     ) -> dict[str, str] | Drop | None:
-        """Return the new texts of a row, the reason to drop it, or None if it stays; sets `generator` in the row."""
+        """Return the new texts of a row, a `Drop` if it is rejected, or None if its texts stay.
+
+        Adds to `counts`. If a completion of the model is used, `generator` of `row` is set as well.
+        """
         texts = {name: row[name] for name in TEXTS}
         if completions is None:
             return self._by_rule(texts, counts)
@@ -153,7 +165,7 @@ class RephraseStage(Stage):
         return new
 
     def _change(self, row: dict[str, Any], new: dict[str, str]) -> Iterator[dict[str, str]]:
-        """Put the new texts into the row, and yield a record for each text that changed."""
+        """Put the new texts and their id into `row`, and yield a record of `CHANGE_COLUMNS` for each changed text."""
         before, was = {name: row[name] for name in TEXTS}, row["id"]
         row.update(new, id=content_id(**new))
         for name in TEXTS:
@@ -169,7 +181,7 @@ class RephraseStage(Stage):
 
 
 def _reason(outcome: RowOutcome, completions: CompletionReader) -> str:
-    """Return why the last attempt gave no texts."""
+    """Return why the last attempt gave no texts: a failed request, or the fault of its completion."""
     if outcome.next is not None:
         return completions.failure(outcome.next.key) or "no completion"
     return outcome.faults[-1]

@@ -1,4 +1,7 @@
-"""Validation split: rows of one group, near-duplicates and rows with the same question stay on one side."""
+"""Validation split: assign rows to train or validation, so that linked rows stay on one side.
+
+Rows are linked by a common group, as duplicates or near-duplicates, and by the same question.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +18,19 @@ if TYPE_CHECKING:
 
 TRAIN, VALIDATION = "train", "validation"
 
-# A question with fewer words, or in more rows, is a fixed form such as "Write a summary." and links no rows.
+# A question of fewer words, or one that more rows have, is a fixed form such as "Write a summary." and links no rows.
 MIN_QUESTION_WORDS, MAX_SHARED_ROWS = 4, 20
 
-# (stage, its shards), in order.
+# Pairs of the name of a stage and the shards that it wrote, in the order of the stages.
 Trail = Sequence[tuple[str, Sequence[Shard]]]
 
 
 def select_validation(trail: Trail, share: float, seed: int) -> list[pl.Series]:
-    """Return, for each shard of the last stage, which of its rows are for validation.
+    """Return a Boolean series for each shard of the last stage: True for the rows of the validation split.
 
-    Linked are rows of one group; groups that contained the same or almost the same row, even if only one copy was
-    kept; and rows with the same question. Linked rows go to the same side: to validation if the source declares one
-    of them as `dev`, otherwise by a hash that draws the share `share` of all sets of linked rows.
+    Linked are rows of one group, and rows with the same question. Groups are linked as well if they contained the same
+    or a similar row before duplicates were dropped. Linked rows go to the same side: to validation if a source declares
+    one of them as `dev`. Otherwise a hash of `seed` draws about the share `share` of the sets of linked rows.
     """
     import polars as pl
 
@@ -49,7 +52,7 @@ def select_validation(trail: Trail, share: float, seed: int) -> list[pl.Series]:
 
 
 def _read_parts(shard: Shard, *columns: str | pl.Expr) -> pl.DataFrame:
-    """Return the part of each row (its group, or its id if it has none) and the given columns."""
+    """Return the column `part` (the group of each row, or its id if it has none) and the given columns."""
     import polars as pl
 
     group = pl.concat_str(pl.lit("g:"), "group")
@@ -63,13 +66,13 @@ def _input_shards(trail: Trail, stage: str) -> Sequence[Shard]:
 
 
 def _exact_links(trail: Trail) -> Iterator[tuple[str, str]]:
-    """Yield pairs of parts that contained the same row."""
+    """Yield pairs of parts that contained the same row before duplicates were dropped."""
     if tables := [_read_parts(shard, "id") for shard in _input_shards(trail, ExactDuplicates.name)]:
         yield from _links_by_value(tables, "id")
 
 
 def _near_links(trail: Trail) -> Iterator[tuple[str, str]]:
-    """Yield (part, cluster) pairs of rows that are near-duplicates."""
+    """Yield (part, cluster) for every row that was similar to another one, dropped or not."""
     after = next((shards for name, shards in trail if name == NearDuplicateStage.name), ())
     for shard, output in zip(_input_shards(trail, NearDuplicateStage.name), after, strict=True):
         parts = _read_parts(shard)["part"]
@@ -78,7 +81,10 @@ def _near_links(trail: Trail) -> Iterator[tuple[str, str]]:
 
 
 def _question_links(shards: Sequence[Shard]) -> Iterator[tuple[str, str]]:
-    """Yield pairs of parts with the same question, apart from case and punctuation."""
+    """Yield pairs of parts with the same question, apart from case and punctuation.
+
+    Questions of fewer than `MIN_QUESTION_WORDS` words, or in more than `MAX_SHARED_ROWS` rows, are ignored.
+    """
     import polars as pl
 
     question = pl.when(pl.col("input") == "").then("instruction").otherwise("input")
@@ -96,7 +102,10 @@ def _question_links(shards: Sequence[Shard]) -> Iterator[tuple[str, str]]:
 def _links_by_value(
     tables: Sequence[pl.DataFrame], column: str, max_rows: int | None = None
 ) -> Iterator[tuple[str, str]]:
-    """Yield pairs of parts that share a value of a column, if two to `max_rows` rows have it."""
+    """Yield pairs of parts that share a value of `column`, if at least two and at most `max_rows` rows have it.
+
+    If `max_rows` is None, there is no upper limit.
+    """
     import polars as pl
 
     rows = pl.concat(tables)
@@ -107,7 +116,7 @@ def _links_by_value(
 
 
 class _UnionFind:
-    """Union-find over the parts that are linked to others; the root of a set is its smallest name."""
+    """Union-find over names. The root of a set of linked names is the one that sorts first."""
 
     def __init__(self) -> None:
         self._parent: dict[str, str] = {}
