@@ -261,9 +261,9 @@ def build(
     A directory that is up to date is not written again. Stages with a result in the build cache are not run again.
     `engine` and `workers` do not change the result. Paths in the recipe are relative to `root`. With `replace`, a
     directory that is not empty is replaced.
-    Raises UserError if a raw file is missing, more than `max_reject_share` of the records of a source are invalid,
-    no row is kept or none is left for training, or `out` contains other files. Also if patient text is not
-    de-identified, or identifiers exceed the limit.
+    Raises UserError if a raw file is missing, or more than `max_reject_share` of the records of a source are invalid.
+    Also if no row is left for training, or `out` contains other files. Also if patient text is not de-identified, or
+    identifiers exceed the limit.
     """
     # Results also depend on the libraries that parse and filter texts.
     code = fingerprint(package_sha256("medalpaca_data"), versions(*LIBRARIES))

@@ -207,8 +207,8 @@ class Stage(ABC):
     ) -> None:
         """Compute what needs all rows at once, and write it to `folder`, where `apply` reads it.
 
-        `shards` are all shards of the previous stage. Called once in
-        the main process, before any `apply`, unless the stage is already complete.
+        `shards` are all shards of the previous stage. Called once in the main process, before any `apply`, unless
+        the stage is already complete.
         """
 
     @abstractmethod

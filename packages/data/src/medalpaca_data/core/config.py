@@ -38,8 +38,8 @@ def load_config(
 
     A dotted key such as `lora.r=8` sets a nested value, and a number selects an item of a list. `key=` sets null. An
     empty file has no keys. `where` replaces the path in error messages.
-    Raises UserError for a missing file, invalid YAML, an override without "=", an unknown key (with the most similar
-    valid key), a missing key, or a value that is not allowed.
+    Raises UserError for a missing file, invalid YAML, and an override without "=". Also for an unknown key (with the
+    most similar valid key), a missing key, and a value that is not allowed.
     """
     where = where or (str(source) if isinstance(source, Path) else "recipe")
     values = _read_yaml(source) if isinstance(source, Path) else dict(source)

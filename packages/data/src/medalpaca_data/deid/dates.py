@@ -1,4 +1,4 @@
-"""Dates and ages (class C): find every date element except the year, and ages over 89; shift the dates of a record.
+"""Dates and ages (class C): rules that find dates with a day or month, and ages over 89; shift of a record's dates.
 
 All dates of a record move by the same number of days, so that the intervals between them stay (as in MIMIC-III).
 Safe Harbor allows to keep the year. If at least `MIN_SHIFT_CHOICES` shifts keep every date in its year, one of them is

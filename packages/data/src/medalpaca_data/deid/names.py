@@ -1,4 +1,4 @@
-"""Names (class A): find names by their context, such as titles, introductions, form fields, signatures and relatives.
+"""Names (class A): rules that find names by their context, such as titles, form fields, signatures and relatives.
 
 Without such a context, only a listed given name with a surname is found, and names that are found elsewhere in the
 record (see `find`). Other names need NER (see `ner`).
