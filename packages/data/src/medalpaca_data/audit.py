@@ -1,4 +1,4 @@
-"""`data audit`: comparison of published labels with the corpus they were made from.
+"""The command `data audit`: compare published labels with the corpus they were made from.
 
 In the published PubMed causal part of Medical Meadow, every label is wrong.
 """
@@ -25,8 +25,8 @@ from .sources.pubmed_health_advice import read_labels
 class Corpus:
     """A labelled corpus.
 
-    `phrases` maps words of a published label to its class; more specific words come first. `read` returns the classes
-    of every sentence of the corpus.
+    `phrases` are pairs of a word in a published label and its class; the first pair that fits is used. `read` returns
+    the classes of every sentence of the corpus.
     """
 
     name: str
@@ -58,10 +58,11 @@ CAUSAL = Corpus(
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Comparison of published labels with the corpus, joined by sentence.
+    """Numbers of published rows by their agreement with the corpus, joined by sentence.
 
-    `unmatched` sentences are not in the corpus. `contradictory` sentences have several labels in the corpus.
-    `confusion` counts (class in the corpus, published class).
+    `unmatched` rows have a sentence that is not in the corpus. `contradictory` rows have a sentence with several labels
+    in the corpus, and one of these. `confusion` counts (class in the corpus, published class) over all matched rows;
+    several classes of a sentence are joined by "/".
     """
 
     corpus: str
@@ -73,15 +74,16 @@ class Audit:
 
     @property
     def disagree(self) -> int:
-        """Return the number of labels that the corpus does not have for their sentence."""
+        """Return the number of rows whose label the corpus does not have for their sentence."""
         return self.rows - self.unmatched - self.contradictory - self.agree
 
 
 def audit(published: Path, *upstream: Path, encoding: Encoding | None = None) -> Audit:
     """Compare the labels of `published` (Alpaca rows) with those of `upstream` (CSV files), joined by sentence.
 
-    The corpus, health advice or causal language, is recognised by the labels. `encoding` is the numbering of causal
-    labels. Raises UserError for a label of neither corpus.
+    The corpus, health advice or causal language, is recognised by the first label. `encoding` is the numbering of the
+    causal labels in the CSV files. Raises UserError for a label that is not of this corpus, and for an `encoding` of
+    health advice.
     """
     rows = read_rows(published)
     corpus = _corpus(rows, published)
@@ -107,7 +109,7 @@ def audit(published: Path, *upstream: Path, encoding: Encoding | None = None) ->
 
 
 def as_json(result: Audit) -> dict[str, Any]:
-    """Return the counts as JSON."""
+    """Return the result of `data audit` as a JSON object: rows by agreement, and the confusion counts."""
     return {
         "corpus": result.corpus,
         "rows": result.rows,

@@ -1,8 +1,8 @@
 """The build: from a recipe and raw files to a Meadow directory.
 
-Sources are read into shards, and each stage writes new shards to a build cache below MEDALPACA_HOME. An interrupted
-build continues from the cache, and a changed recipe runs only the stages that depend on the change. The cache is
-readable only by its user, because it may contain patient text.
+Sources are read into shards (see `shard`), and each stage writes new ones to a build cache below `paths.cache()`. An
+interrupted build continues from the cache, and a changed recipe runs only the stages that depend on the change. The
+cache is readable only by its user, because it may contain patient text.
 """
 
 from __future__ import annotations
@@ -66,7 +66,10 @@ LOCK = ".lock"
 
 
 class BuildCache:
-    """Context manager of the cache of one recipe. After a successful build, unused folders are removed."""
+    """Context manager of the build cache of the recipe `name`.
+
+    After a successful build, the folders that it did not use are removed, unless another build of the recipe runs.
+    """
 
     def __init__(self, name: str) -> None:
         self.path = paths.cache() / "build" / (re.sub(r"[^\w.-]", "_", name) or "_")
@@ -74,7 +77,7 @@ class BuildCache:
         self._handle = -1
 
     def folder(self, stage: str, fingerprint: str) -> Path:
-        """Return the folder of one result, which may not exist yet."""
+        """Return the folder of one result, which may not exist yet; it then counts as used."""
         path = self.path / f"{stage.replace(' ', '-')}-{fingerprint}"
         self._used.add(path)
         return path
@@ -125,9 +128,9 @@ class Pipeline:
     Attributes:
         inputs: Raw files of each source with their SHA-256.
         code: Hash of the code that the results depend on.
-        at_once: Number of calls that run at a time.
-        seconds: Wall time of each stage.
-        deidentified: One de-identification record per source.
+        at_once: Number of calls that are submitted to the engine at a time.
+        seconds: Wall time of each stage so far, set by `run`.
+        deidentified: De-identification record of each source that was checked, set by `run`.
     """
 
     recipe: Recipe
@@ -143,7 +146,10 @@ class Pipeline:
     deidentified: list[dict[str, Any]] = field(default_factory=list)
 
     def run(self, until: type[Stage] | None = None) -> Trail:
-        """Run all stages and return the shards of each; with `until`, only the stages before that one."""
+        """Run all stages and return the shards of each; with `until`, only the stages before that one.
+
+        Raises UserError if too many records of a source are invalid, or its identifiers exceed the limit.
+        """
         shards, name = self._read()
         trail = [(READ, shards)]
         for stage in self.stages:
@@ -191,7 +197,7 @@ class Pipeline:
 
 
 def stages_of(recipe: Recipe, root: Path, exams: Sequence[Exam]) -> list[Stage]:
-    """Return the stages after reading, in order."""
+    """Return the stages after reading that the recipe needs, in order."""
     caps = {source.name: source.max_rows for source in recipe.used}
     weights = {source.name: source.weight for source in recipe.used}
     private = [source.name for source in recipe.used if source.private]
@@ -230,7 +236,7 @@ class Built:
     """Result of a build.
 
     `seconds` is the wall time of each stage, and of each source under `read NAME`. `usage` is the use of models for
-    rephrasing, if any. `reused` is true if the directory was up to date.
+    rephrasing, None if no model was used. `reused` is true if the directory was up to date; `seconds` is then empty.
     """
 
     path: Path
@@ -253,9 +259,11 @@ def build(
     """Build the Meadow directory `out` from `recipe`, atomically.
 
     A directory that is up to date is not written again. Stages with a result in the build cache are not run again.
-    `engine` and `workers` do not change the result.
-    Raises UserError if a raw file is missing, more than `max_reject_share` of the records of a source are invalid,
-    no row is kept, or `out` contains other files.
+    `engine` and `workers` do not change the result. Paths in the recipe are relative to `root`. With `replace`, a
+    directory that is not empty is replaced.
+    Raises UserError if a raw file is missing, or more than `max_reject_share` of the records of a source are invalid.
+    Also if no row is left for training, or `out` contains other files. Also if patient text is not de-identified, or
+    identifiers exceed the limit.
     """
     # Results also depend on the libraries that parse and filter texts.
     code = fingerprint(package_sha256("medalpaca_data"), versions(*LIBRARIES))
@@ -310,7 +318,8 @@ def build(
 def estimate_rephrasing(recipe: Recipe, root: Path, on_progress: OnProgress = no_progress) -> Estimate:
     """Return the estimated requests, tokens and cost of rephrasing.
 
-    Runs the stages before rephrasing and sends no request. Raises UserError if the recipe has no key `rephrase`.
+    Runs the stages before rephrasing in this process, fills the build cache, and sends no request. Raises UserError if
+    the recipe has no key `rephrase` or no endpoint.
     """
     from .cost import estimate
 
@@ -377,9 +386,9 @@ def _load_exam(name: str, root: Path) -> Exam:
 
 
 def ensure_meadow(name: str, out: Path, seed: int) -> Path:
-    """Build a built-in recipe into `out` and return its path.
+    """Build the built-in recipe `name` into `out` and return its path.
 
-    A directory that is up to date is not written again. An older build of the recipe is replaced.
+    A directory that is up to date is not written again. Any other content of `out` is replaced.
     """
     recipe, root = load_recipe(name, [f"seed={seed}"])
     return build(recipe, root, out, replace=True).path

@@ -20,7 +20,7 @@ HALF, MOST = 0.5, 0.8
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Coverage of every item of an exam by the rows of a file or Meadow directory."""
+    """Coverage of every scorable item of an exam by the rows of a file or Meadow directory."""
 
     path: Path
     exam: Exam
@@ -32,7 +32,7 @@ class Check:
         return sorted({item.step for item in self.items}, key=lambda step: (step is None, step))
 
     def count(self, threshold: float, step: int | None, *, tokens: bool = False) -> int:
-        """Return the number of items of a step with a coverage of at least `threshold`."""
+        """Return the number of items of a step with a coverage of at least `threshold`; with `tokens`, of its words."""
         return sum(
             (item.token_coverage if tokens else item.coverage) >= threshold
             for item in self.items
@@ -41,14 +41,20 @@ class Check:
 
 
 def check(path: Path, exam_path: str) -> Check:
-    """Return the coverage of all items, including those with pictures, by all rows of `path`."""
+    """Return the coverage of all scorable items, including those with pictures, by all rows of `path`.
+
+    `exam_path` is a file, a directory or the name of a bundled exam. A Meadow directory has train and validation rows.
+    """
     exam = load_exam(exam_path, images="keep")
     rows = read_all_rows(path)
     return Check(path, exam, tuple(rows), tuple(coverage(exam, (row.text() for row in rows))))
 
 
 def as_json(result: Check) -> dict[str, Any]:
-    """Return the counts of the table and, per item, the row with the highest coverage."""
+    """Return the result of `data check` as a JSON object: the counts by step, and the most similar row of every item.
+
+    Rows are numbered from 1; the number is null if no row shares an n-gram with the question.
+    """
     return {
         "path": str(result.path),
         "rows": len(result.rows),

@@ -60,7 +60,7 @@ MIN_CUT_OFF_LENGTH = 40
 
 
 def clean_text(text: str) -> tuple[str, list[str]]:
-    """Return the cleaned text, and the kinds of changes that were made.
+    """Return the cleaned text, and the kinds of changes that were made, such as "HTML tags", in order.
 
     Raises JoinedDigits if a deletion would join two numbers.
     """
@@ -87,7 +87,10 @@ def clean_text(text: str) -> tuple[str, list[str]]:
 
 
 def find_row_fault(instruction: str, input: str, output: str, *, english: bool = False) -> str | None:
-    """Return why a cleaned row is not usable for training, or None if it is usable."""
+    """Return why a cleaned row is not usable for training, or None if it is usable.
+
+    With `english`, an answer of 40 characters or more that ends in a word such as "and" also counts as cut off.
+    """
     answer = output.strip()
     if answer.lower() in EMPTY_ANSWERS:
         return "no answer"

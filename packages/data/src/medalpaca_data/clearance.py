@@ -1,7 +1,8 @@
 """The gate before training: whether rows may be used, given what is known about patient text in them.
 
 A model can reproduce text that it was trained on. Therefore rows with patient text are used only if a ledger records
-their de-identification, or if a named person accepts the risk. Rows without a ledger are searched for identifiers.
+their de-identification, or if a named person accepts the risk. Rows without a ledger are searched for identifiers,
+unless the training recipe declares that they have no patient text.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ DIALOGUES = frozenset({"chat", "patient_dialogues"})
 # Kinds that read any file. If not marked, their rows are searched like those of a file without a ledger.
 GENERIC = frozenset({"alpaca"})
 
-# Identifiers per 1,000 rows, as in a build.
+# Largest number of identifiers per 1,000 rows in a search, the default limit of a build.
 LIMIT = Deidentification().limit
 
 Basis = Literal["ledger", "declared", "checked", "accepted"]
@@ -36,8 +37,8 @@ class NotCleared(UserError):
 class Clearance:
     """Reason why rows may be used for training.
 
-    `statement` is a sentence for the model card and `evidence` is for the manifest. `notes` are lines for the screen:
-    rules that have changed since the ledger was written.
+    `statement` is a sentence for the model card, and `evidence` is for the manifest of the training run. `notes` are
+    lines for the screen: rules that have changed since the ledger was written.
     """
 
     basis: Basis
@@ -55,11 +56,12 @@ def clear(
 ) -> Clearance:
     """Return the reason why `rows`, all rows of the file or Meadow directory `path`, may be used for training.
 
-    `patient_text` is the value in the training recipe, or None if it is not set. True adds to the ledger's marks;
-    false never removes them. `accepted` is the person who accepts the risk of a refusal; it is recorded.
+    `patient_text` is the value in the training recipe, or None if it is not set. True marks all sources as patient
+    text. False omits the search for identifiers, and does not change the marks in the ledger. `accepted` is the person
+    who accepts the risk of a refusal; the name is recorded.
 
     Raises NotCleared if a de-identification record is missing or above its limit, or identifiers were found.
-    Raises UserError if the rows are not those of the ledger.
+    Raises UserError if the files of a Meadow directory are not those of its ledger.
     """
     ledger = _ledger(path)
     notes = _notes(path, ledger) if ledger else ()
@@ -76,9 +78,9 @@ def clear(
 
 
 def changed_since(patient_text: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the rules that have changed since the ledgers that a run's manifest names were written, a line each.
+    """Return a line for each older ledger format in the manifest of a training run: the rules changed since.
 
-    `patient_text` is that entry of the manifest. Without `ledger_format` it is from the time of format 2.
+    `patient_text` is the value of this key in the manifest. Without `ledger_format`, the format is 2.
     """
     from .ledger import changed_rules
 
@@ -163,7 +165,7 @@ def _refuse_other_rows(path: Path, files: Mapping[str, str]) -> None:
 
 
 def _search(path: Path, rows: Sequence[Row]) -> Clearance:
-    """Search rows for identifiers by rules, as `data deid check` does."""
+    """Search rows for identifiers by rules, as `data deid check` does. Raises NotCleared above `LIMIT`."""
     from .deid.find import rules_sha256
     from .deid.review import find_in_rows
 

@@ -1,4 +1,7 @@
-"""The command `data`: build training data from raw sources, inspect it, and check it. Imports are made per command."""
+"""The command `data`: build training data from raw sources, inspect it, and check it.
+
+Each sub-command imports its modules when it runs, so that `--help` and completion are fast.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ RECIPE = "recipe: a YAML file, or the name of a built-in recipe"
 
 
 def entry() -> None:
-    """Run the console script."""
+    """Run the command `data` with the command-line arguments and exit."""
     run(main)
 
 
@@ -80,7 +83,7 @@ def _add_recipe(command: Command, *keys: str) -> None:
         nargs="*",
         metavar="key=value",
         type=CompletedArgument(partial(_key_names, *keys, recipe=True)),
-        help=own + "and keys of the recipe, which change the values in its file",
+        help=own + "keys of the recipe with values that replace those in its file",
     )
 
 
@@ -189,7 +192,9 @@ def _add_fetch(commands: Commands[Command]) -> None:
         "Only files with a licence that permits it are offered. Each file is compared with its known SHA-256. An "
         "interrupted download continues with the same command.",
     )
-    command.add_argument("name", metavar="NAME", type=CompletedArgument(names), help="kind of source")
+    command.add_argument(
+        "name", metavar="NAME", type=CompletedArgument(names), help="kind of source with downloads"
+    )
     command.add_argument(
         "out",
         nargs="?",
@@ -232,7 +237,7 @@ def _add_explain(commands: Commands[Command]) -> None:
     command.add_argument(
         "path", type=Path, metavar="MEADOW", help="Meadow directory, written by `data build`"
     )
-    command.add_argument("row", metavar="ROW_ID", help="id of the row, kept or rejected")
+    command.add_argument("row", metavar="ROW_ID", help="id of a kept or rejected row, or an earlier id of it")
     command.add_json()
     command.set_defaults(run=_explain)
 
@@ -301,7 +306,7 @@ def _add_check(commands: Commands[Command]) -> None:
         "--fail-over",
         type=float,
         metavar="SHARE",
-        help="end with exit code 1 if the coverage of a question is SHARE or more (0 to 1; default: never)",
+        help="end with exit code 1 if the coverage of a question is SHARE or more (above 0, up to 1; default: never)",
     )
     command.add_json()
     command.set_defaults(run=_check)
@@ -336,7 +341,9 @@ def _add_audit(commands: Commands[Command]) -> None:
         ),
         "For the PubMed corpora of causal language and of health advice. Exit code 1 if a label differs.",
     )
-    command.add_argument("published", type=Path, metavar="ROWS", help="published instruction rows")
+    command.add_argument(
+        "published", type=Path, metavar="ROWS", help="file of published instruction rows (Alpaca format)"
+    )
     command.add_argument(
         "upstream", type=Path, metavar="UPSTREAM", nargs="+", help="CSV file or files of the corpus"
     )

@@ -1,6 +1,6 @@
 """Cost of rephrasing: an estimate before any request is sent, and the usage of the stored completions.
 
-Both give rows, requests and tokens and, if the recipe has a price, the cost.
+Both have numbers of rows and tokens and, if the recipe has a price, the cost.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from .stages.rephrase import RephraseStage
 
 
-# A rule of thumb for English.
+# Used without a tokenizer: a rule of thumb for English.
 CHARACTERS_PER_TOKEN = 4
-# Tokens of a question and the JSON around it.
+# Estimated tokens of a completion without its answer: a question and the JSON around it.
 QUESTION_TOKENS = 40
 # Prompts whose tokens are counted at once.
 PROMPTS_PER_COUNT = 1_000
@@ -37,11 +37,14 @@ TokenCounter = Callable[[Sequence[str]], list[int]]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Estimated requests and tokens: `first` for one attempt per row, `most` for all attempts of maximal length.
+    """Estimated requests and tokens of rephrasing.
 
-    requests: first requests that differ from each other.
-    completed: those with an accepted completion in the store, or no attempt left; the others are `to_send`.
-    counted: how tokens were counted.
+    rows: rows to rephrase.
+    requests: different first requests of these rows; equal rows have the same.
+    completed: requests with an accepted completion in the store, or with no attempt left; `to_send` are the others.
+    counted: how tokens were counted, as text.
+    first_*: tokens of one attempt for each request in `to_send`.
+    most_*: tokens if all attempts are needed, with completions of maximal length.
     """
 
     rows: int
@@ -127,7 +130,7 @@ def estimate(stage: RephraseStage, shards: Sequence[Shard], root: Path) -> Estim
 
 
 def estimate_as_json(result: Estimate) -> dict[str, Any]:
-    """Return the estimate as JSON."""
+    """Return the result of `data rephrase --estimate` as a JSON object: requests, tokens, price and cost."""
     return {
         "rows": result.rows,
         "requests": result.requests,
@@ -160,7 +163,7 @@ def show_estimate(result: Estimate, console: Console) -> None:
 
 
 def _token_counter(tokenizer: str | None, root: Path) -> tuple[TokenCounter, str]:
-    """Return the function that counts tokens, and its description."""
+    """Return the function that counts tokens, and its description. Raises UserError if the tokenizer cannot be read."""
     if tokenizer is None:
         return (lambda texts: [-(-len(text) // CHARACTERS_PER_TOKEN) for text in texts]), (
             f"one for every {CHARACTERS_PER_TOKEN} characters, a rule of thumb for English"
@@ -186,6 +189,7 @@ def _token_counter(tokenizer: str | None, root: Path) -> tuple[TokenCounter, str
 class Usage:
     """Completions and tokens for all rows of a recipe, from this and earlier runs.
 
+    rows: rows to rephrase, of which `rephrased` have an accepted completion.
     refused: number of completions that were not accepted, by reason.
     """
 
@@ -197,7 +201,7 @@ class Usage:
 
     @property
     def cost(self) -> float | None:
-        """Cost in the currency of the price, None without a price."""
+        """Return the cost in the currency of the price, or None without a price."""
         return token_cost(self.price, self.totals.prompt_tokens, self.totals.completion_tokens)
 
 
@@ -226,7 +230,7 @@ def usage(stage: RephraseStage, shards: Sequence[Shard]) -> Usage:
 
 
 def usage_as_json(result: Usage) -> dict[str, Any]:
-    """Return the usage as JSON."""
+    """Return completions, tokens, refusals and cost of rephrasing as a JSON object, a part of `data build --json`."""
     return {
         "rows": result.rows,
         "rephrased": result.rephrased,

@@ -1,6 +1,6 @@
 """The Meadow directory that a build writes: rows, rejected records, changes, ledger and dataset card.
 
-Rows are written as Parquet and JSON lines. All numbers of the dataset card are taken from the ledger.
+Rows are written as Parquet and JSON Lines. All numbers of the dataset card are taken from the ledger.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_
 
 
 def card(ledger: Mapping[str, Any]) -> str:
-    """Return the dataset card in the format of the Hugging Face hub, so that `datasets.load_dataset(DIR)` works."""
+    """Return the dataset card, README.md, in the format of the Hugging Face hub.
+
+    With it, `datasets.load_dataset(DIR)` reads the splits.
+    """
     rows = sum(ledger["rows"].values())
     # `datasets` cannot read a split without rows.
     files = [{"split": split, "path": f"{split}.parquet"} for split, count in ledger["rows"].items() if count]
@@ -113,7 +116,7 @@ def card(ledger: Mapping[str, Any]) -> str:
 
 
 def _deidentified(ledger: Mapping[str, Any]) -> list[str]:
-    """Return the counts of the de-identification. No independent check confirms them."""
+    """Return the lines of the card about de-identification; none if the recipe has none."""
     lines = []
     for record in ledger["deidentification"]:
         hits, left = sum(record["hits"].values()), sum(record["left"].values())
@@ -130,7 +133,7 @@ def _deidentified(ledger: Mapping[str, Any]) -> list[str]:
 
 
 def _sources(ledger: Mapping[str, Any]) -> list[str]:
-    """Return a table row per source, with published counts if the recipe has them."""
+    """Return the lines of a Markdown table with a row per source, and with published counts if the recipe has them."""
     parity = any(source["published"] is not None for source in ledger["sources"])
     names = ["source", *(["published"] if parity else []), "read", "kept", "rejected", "licence"]
     lines = [f"| {' | '.join(names)} |", f"|---|{'---:|' * (len(names) - 2)}---|"]
@@ -142,7 +145,7 @@ def _sources(ledger: Mapping[str, Any]) -> list[str]:
 
 
 def _stages(ledger: Mapping[str, Any]) -> list[str]:
-    """Return a table row per stage, summed over all sources."""
+    """Return the lines of a Markdown table with a row per stage, summed over all sources."""
     names = [stage["stage"] for stage in ledger["sources"][0]["stages"]]
     lines = ["| stage | read | kept | rejected |", "|---|---:|---:|---:|"]
     for name in names:
@@ -157,11 +160,12 @@ def _stages(ledger: Mapping[str, Any]) -> list[str]:
 # Rows of a Parquet row group, fixed so that equal rows give equal bytes.
 ROW_GROUP = 50_000
 CHANGES, HITS, CONTRADICTIONS = "changes.parquet", "exam_hits.jsonl", "contradictions.jsonl"
+# (name of the stage, its shards), in order.
 Trail = Sequence[tuple[str, Sequence[Shard]]]
 
 
 def account(shard: Shard) -> dict[str, Any]:
-    """Return the counts of a complete shard."""
+    """Return the counts (`account.json`) of a shard. Raises RuntimeError if the shard is not complete."""
     found = read_account(shard)
     if found is None:
         raise RuntimeError(f"{shard.account}: a stage wrote no counts")
@@ -169,7 +173,7 @@ def account(shard: Shard) -> dict[str, Any]:
 
 
 def check_out(out: Path, *, replace: bool) -> None:
-    """Raise UserError if `out` cannot be written, before any work is done."""
+    """Raise UserError if the directory `out` cannot be written; `replace` allows one that is not empty."""
     refuse_directory(out, replace=replace)
 
 
@@ -180,10 +184,11 @@ def write(
     contradictions: Sequence[Mapping[str, Any]],
     private: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Write all files except ledger and card, and return counts of the written rows.
+    """Write all files of a Meadow directory except ledger and card; return counts of rows and the hashes of the files.
 
-    For `private` sources, rejects and changes from before de-identification are written without identifiers, or not
-    at all.
+    `sides` has a Boolean series for each shard of the last stage, true for rows of the validation split. For the
+    sources named in `private`, rejects of the stages before de-identification are written with marks in place of
+    identifiers, and changes are not written.
     """
     import polars as pl
 
@@ -233,13 +238,13 @@ def write(
 
 
 def write_papers(folder: Path, ledger: Mapping[str, Any]) -> None:
-    """Write ledger and card. They are written last because they describe the other files."""
+    """Write ledger.json and the dataset card. They are written last because they describe the other files."""
     write_json(folder / LEDGER, ledger)
     write_text(folder / "README.md", card(ledger))
 
 
 def _gather_rejects(folder: Path, trail: Trail, private: Collection[str]) -> None:
-    """Write one file per source with its rejects in the order of the stages."""
+    """Write one file per source that has rejects, with these in the order of the stages."""
     # Sources that have not been de-identified at the current stage.
     raw = set(private)
     for name, shards in trail:
@@ -291,7 +296,7 @@ def _lines(file: Path) -> Iterable[str]:
 def require_meadow(directory: Path) -> dict[str, Any]:
     """Return the ledger of a Meadow directory, converted to the current format.
 
-    Raises UserError if the directory has no ledger or one of an unknown format.
+    Raises UserError if the directory does not exist, or has no ledger or one of an unknown format.
     """
     ledger = read_ledger(existing(directory, "directory"))
     if ledger is None:
@@ -309,7 +314,7 @@ def require_meadow(directory: Path) -> dict[str, Any]:
 
 @contextmanager
 def reading(directory: Path) -> Iterator[None]:
-    """Convert errors of libraries that read a Meadow directory to a UserError."""
+    """Convert errors of the block for missing or damaged files of a Meadow directory to a UserError."""
     import polars as pl
 
     try:
@@ -320,7 +325,7 @@ def reading(directory: Path) -> Iterator[None]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Convert errors while writing to a UserError with the path."""
+    """Convert polars errors and OSErrors of the block to a UserError: `path` cannot be written."""
     import polars as pl
 
     try:

@@ -1,4 +1,4 @@
-"""`data diff`: comparison of two builds: recipe, raw files, and rows added, removed, changed or moved."""
+"""The command `data diff`: compare the recipes, raw files and rows of two builds."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ ABSENT = "-"
 class SourceDiff:
     """Numbers of rows of one source in two builds.
 
-    `changed` rows have the same location in the raw file and another text. `went` rows are only in the first build,
-    `came` rows only in the second.
+    `same` rows have the same id in both builds. `changed` rows have the same location in the raw file and another
+    text. Of the other rows, `went` are only in the first build, and `came` only in the second.
     """
 
     name: str
@@ -43,11 +43,12 @@ class Diff:
     """Differences of two Meadow directories.
 
     Attributes:
-        settings: Recipe keys with their values before and after.
-        files: Raw files with their SHA-256 before and after.
-        code: True if only the code of the builds differs.
-        moved: Number of rows by "train to validation" and the like.
-        why_went: Number of removed rows by the reason in the second build.
+        settings: Recipe keys that differ, with their values before and after ("-" if absent).
+        files: Raw files that differ, with their SHA-256 before and after ("-" if absent).
+        code: True if recipe, raw files and exams are equal, but the fingerprints differ: by the code or its libraries.
+        sources: Numbers of rows of each source.
+        moved: Number of rows in another split, by direction, such as "train to validation".
+        why_went: Number of rows of the first build that the second rejected, by reason.
     """
 
     settings: tuple[tuple[str, str, str], ...]
@@ -59,7 +60,10 @@ class Diff:
 
 
 def diff(before: Path, after: Path) -> Diff:
-    """Compare two Meadow directories by their ledgers and by ids and locations of their rows."""
+    """Return the differences of two Meadow directories, by their ledgers and by ids and locations of their rows.
+
+    Raises UserError if one is not a Meadow directory, or is damaged.
+    """
     old, new = require_meadow(before), require_meadow(after)
     with reading(before):
         a = _rows(before)
@@ -117,7 +121,7 @@ def _compared(
 
 
 def as_json(found: Diff) -> dict[str, Any]:
-    """Return the differences as JSON."""
+    """Return the result of `data diff` as a JSON object with the attributes of `Diff`."""
     import dataclasses
 
     return dataclasses.asdict(found)

@@ -33,7 +33,7 @@ KINDS: tuple[Kind, ...] = ("serial", "processes", "ray")
 
 
 class Engine(Protocol):
-    """Protocol of an engine."""
+    """Protocol of an object that runs functions, perhaps in other processes."""
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
         """Return a future of `function(*arguments)`."""
@@ -60,7 +60,7 @@ class _Ray:
 
 
 def run_all(engine: Engine, calls: Iterable[Call], at_once: int) -> Iterator[tuple[int, Any]]:
-    """Yield (index of the call, result) as calls complete; at most `at_once` calls run at a time.
+    """Yield (index of the call, result) as calls complete; at most `at_once` calls are submitted at a time.
 
     If a call fails, no further call is started, running calls are awaited, and its error is raised.
     """
@@ -96,7 +96,7 @@ def _result(future: Future[Any]) -> Any:
 
 
 def _begin_worker(parent: int) -> None:
-    """Switch on sealed mode in a worker, and end it when its parent has ended.
+    """Switch on sealed mode in a worker if it is requested, and end the worker when its parent has ended.
 
     Without the second step, workers of a killed parent would wait for ever.
     """
@@ -114,7 +114,10 @@ def _begin_worker(parent: int) -> None:
 
 @contextmanager
 def open_engine(kind: Kind, workers: int) -> Iterator[Engine]:
-    """Yield an engine and close it afterwards. Raises UserError if Ray is requested but not installed."""
+    """Yield an engine and close it afterwards. "serial" ignores `workers`.
+
+    Raises UserError if Ray is requested but not installed, or in sealed mode. Also for an invalid `MEDALPACA_SEALED`.
+    """
     match kind:
         case "serial":
             yield Serial()
@@ -134,7 +137,10 @@ def open_engine(kind: Kind, workers: int) -> Iterator[Engine]:
 
 @contextmanager
 def _ray(workers: int) -> Iterator[Engine]:
-    """Yield an engine on the cluster of RAY_ADDRESS, or on a local one with `workers` processes."""
+    """Yield an engine on the cluster of RAY_ADDRESS, or on a local one with `workers` CPUs.
+
+    If Ray was initialised before, that cluster is used and stays open.
+    """
     if is_sealed():
         # Ray's processes are not Python code, so sealed mode cannot check their connections.
         raise UserError(f"engine=ray is not allowed with {sealed_setting()}; use workers=N on this machine")
@@ -157,7 +163,7 @@ def _ray(workers: int) -> Iterator[Engine]:
             ray.shutdown()
 
 
-# Hexadecimal digits in the name of a folder.
+# Hexadecimal digits of a fingerprint in the name of a folder of the build cache.
 FINGERPRINT = 16
 
 # Called with (task, units done, units in total or None).
@@ -171,9 +177,9 @@ class StageResult:
     Attributes:
         frame: All rows of the shard in the same order, with changed texts.
         drops: Rejected rows by position.
-        changes: Columns id, source_id, was, stage, field, before.
-        extra: Further records for the shard.
-        counts: Number of changes to rows that are kept, by kind.
+        changes: A row for each changed field (columns id, source_id, was, stage, field, before); None if there is none.
+        extra: Further records that the stage reports, such as rows that contain exam questions.
+        counts: Numbers of changes or of identifiers found, by kind.
     """
 
     frame: pl.DataFrame
@@ -184,7 +190,7 @@ class StageResult:
 
 
 def no_progress(what: str, done: int, of: int | None) -> None:
-    """Ignore the progress."""
+    """Do nothing; the default of `on_progress`."""
 
 
 class Stage(ABC):
@@ -199,7 +205,11 @@ class Stage(ABC):
     def prepare(  # noqa: B027 - most stages need no preparation
         self, shards: Sequence[Shard], folder: Path, on_progress: OnProgress
     ) -> None:
-        """Compute what needs all rows at once, and write it to `folder`, where `apply` reads it."""
+        """Compute what needs all rows at once, and write it to `folder`, where `apply` reads it.
+
+        `shards` are all shards of the previous stage. Called once in the main process, before any `apply`, unless
+        the stage is already complete.
+        """
 
     @abstractmethod
     def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
@@ -207,14 +217,17 @@ class Stage(ABC):
 
 
 def fingerprint(*parts: Any) -> str:
-    """Return the hash that identifies a result: over code, settings and inputs."""
+    """Return the SHA-256 over JSON values, here code, settings and inputs, which identifies a result."""
     return sha256_json(parts)
 
 
 def run_stage(
     stage: Stage, before: Sequence[Shard], folder: Path, on_progress: OnProgress, engine: Engine, at_once: int
 ) -> list[Shard]:
-    """Run a stage on all shards and return its shards in `folder`. Complete shards are not computed again."""
+    """Run a stage on all shards of the stage before, and return its own shards in `folder`.
+
+    Complete shards are not computed again. `on_progress` receives the numbers of finished shards.
+    """
     after = [shard.within(folder) for shard in before]
     todo = [(old, new) for old, new in zip(before, after, strict=True) if not is_whole(new)]
     if todo:
@@ -227,7 +240,7 @@ def run_stage(
 
 
 def run_shard(stage: Stage, old: Shard, new: Shard) -> None:
-    """Run a stage on one shard and write the result."""
+    """Run a stage on the shard `old` and write the result as the shard `new`."""
     import polars as pl
 
     table = old.read()
@@ -252,7 +265,7 @@ def _lines(table: pl.DataFrame, drops: Mapping[int, Drop], stage: str) -> Iterab
 
 
 def write_decisions(folder: Path, drops: Iterable[tuple[str, int, Drop]]) -> None:
-    """Write (shard key, position, drop) of rows that a stage rejects after comparing all rows."""
+    """Write the rows that a stage rejects after comparing all rows: (key of the shard, position in it, reason)."""
     import json
 
     import polars as pl

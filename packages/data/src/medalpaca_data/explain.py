@@ -1,4 +1,4 @@
-"""`data explain`: the history of one row, from its raw file to its final text or its rejection."""
+"""The command `data explain`: show the history of one row, from its raw file to its final text or its rejection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .core.row import SPLITS, TEXTS
 from .dataset import CHANGES, CONTRADICTIONS, HITS, reading, require_meadow
 from .shard import place_of
 
-# Rows that were rejected in favour of this one and are listed.
+# Largest number of rows listed that were rejected in favour of the row.
 MAX_LISTED = 5
 
 
@@ -30,7 +30,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class RowHistory:
-    """A row, its final split or the stage that rejected it (`where`), and the steps before."""
+    """A kept or rejected row, with the steps that led to it.
+
+    `where` is the split of a kept row, or the stage that rejected the row.
+    """
 
     row: Mapping[str, Any]
     where: str
@@ -69,7 +72,7 @@ def _find_history(directory: Path, row_id: str, ledger: Mapping[str, Any]) -> Ro
 
 
 def as_json(life: RowHistory) -> dict[str, Any]:
-    """Return the history as JSON."""
+    """Return the result of `data explain` as a JSON object: the row, its split or last stage, and its steps."""
     return {
         "row": dict(life.row),
         "where": life.where,
@@ -92,7 +95,7 @@ def show(life: RowHistory, console: Console) -> None:
 
 
 def rejected_ids(directory: Path, ids: set[str]) -> dict[str, str]:
-    """Return the reason for each of `ids` that a stage after reading rejected."""
+    """Return the reason of rejection by id, for those of `ids` that a stage after reading rejected."""
     found: dict[str, str] = {}
     for file in sorted((directory / "rejected").glob("*.jsonl")):
         with file.open(encoding="utf-8") as lines:
@@ -141,7 +144,7 @@ def _all_ids(directory: Path, row_id: str) -> set[str]:
 
 
 def _history(directory: Path, row: Mapping[str, Any]) -> list[Step]:
-    """Return the changes of a row, the first one first."""
+    """Return the changes of a row, the first one first; a single step "not changed" if there are none."""
     steps: list[Step] = []
     now = row["id"]
     while changes := [
@@ -179,9 +182,9 @@ def _origin(row: Mapping[str, Any], ledger: Mapping[str, Any]) -> Step:
 
 
 def _source_of(ledger: Mapping[str, Any], row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the ledger's entry of the row's source.
+    """Return what the ledger has about the row's source; {} for a ledger without sources.
 
-    A row may have its own source name; then it is the entry that lists the row's file.
+    A row may have its own source name. Then it is the source with the row's raw file, or else the first source.
     """
     sources = ledger.get("sources", ())
     file, _ = place_of(row.get("source_id"))
@@ -195,7 +198,7 @@ def _stages(ledger: Mapping[str, Any], row: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _passed(directory: Path, stage: str, row_id: str) -> list[Step]:
-    """Return what a stage did in which the row was kept."""
+    """Return the steps of a stage that kept the row; none for stages that only read or change rows."""
     if stage in ("read", "clean", "rephrase"):
         return []
     if hits := [hit for hit in _hits(directory) if hit["row"] == row_id] if stage == "exam questions" else []:

@@ -1,4 +1,4 @@
-"""`data fetch`: download of raw files at a pinned commit, with resume and SHA-256 check."""
+"""The command `data fetch`: download raw files; continue an interrupted download and verify the SHA-256."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from .core.files import sha256_file
 from .core.offline import is_sealed, sealed_setting
 
 CHUNK = 1 << 16
-# Seconds without data.
+# Seconds without data until an attempt fails.
 TIMEOUT = 30
+# Attempts per file and call.
 ATTEMPTS = 5
 
 # Called with (file, bytes received, bytes in total).
@@ -36,7 +37,7 @@ class Download:
 
 
 def downloads() -> list[Download]:
-    """Return all files that may be downloaded."""
+    """Return all files that can be downloaded, from the list in the package."""
     with files(__package__).joinpath("downloads.tsv").open(encoding="utf-8") as table:
         rows = list(csv.DictReader(table, delimiter="\t"))
     return [Download(r["kind"], r["file"], r["url"], int(r["bytes"]), r["sha256"]) for r in rows]
@@ -48,10 +49,11 @@ def fetch(
     available: Sequence[Download] | None = None,
     on_progress: OnProgress | None = None,
 ) -> list[Path]:
-    """Download the raw files of a kind of source to `to` and return their paths.
+    """Download the raw files of a kind of source to the directory `to` and return their paths.
 
-    Existing files are checked and kept. Raises UserError in sealed mode, for a kind without downloads, and for a file
-    with another SHA-256.
+    Existing files are verified and kept. A partial file (`.part`) is continued. `available` replaces the list of the
+    package. Raises UserError in sealed mode, for a kind without downloads, for a file with another SHA-256, and if a
+    file cannot be downloaded.
     """
     if is_sealed():
         raise UserError(

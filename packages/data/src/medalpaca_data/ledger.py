@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LEDGER = "ledger.json"
 FORMAT = 3
-# Rule that each format changed. The oldest format that can be read is the one before the first of these.
+# Format number -> the rule that it changed. The oldest format that can be read is the one before the first of these.
 CHANGED_RULES = {
     3: "a de-identification record no longer counts as passed; its counts are the detector's own, and they are not "
     "independently checked"
@@ -30,7 +30,10 @@ class UnbalancedError(RuntimeError):
 
 @dataclass(slots=True)
 class Stage:
-    """Counts of one stage for one source. `counts` are changes made to rows that are kept."""
+    """Counts of one stage for one source: rows read, rows kept, rejected rows by reason, and other counts.
+
+    `counts` are numbers of changes or of identifiers found, by kind.
+    """
 
     name: str
     read: int = 0
@@ -55,13 +58,13 @@ class Stage:
 
 @dataclass(slots=True)
 class Account:
-    """Counts of one source in all stages."""
+    """Counts of one source in all stages, in order."""
 
     source: str
     stages: list[Stage] = field(default_factory=list)
 
     def open(self, stage: str) -> Stage:
-        """Add and return the counts of a stage."""
+        """Add a stage with counts of zero and return it."""
         self.stages.append(Stage(stage))
         return self.stages[-1]
 
@@ -164,14 +167,14 @@ def _account(source: str, trail: Sequence[tuple[str, Sequence[Shard]]]) -> Accou
 
 
 def read_ledger(directory: Path) -> dict[str, Any] | None:
-    """Return the ledger of a directory, or None if there is none."""
+    """Return the content of ledger.json in a directory, or None if the file is missing or no JSON object."""
     file = directory / LEDGER
     value = read_json(file) if file.is_file() else None
     return value if isinstance(value, dict) else None
 
 
 def in_current_form(ledger: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return a ledger with its records in the form of `FORMAT`, None for a format that cannot be read.
+    """Return a ledger with its de-identification records in the form of `FORMAT`; None for an unknown format.
 
     `format` stays the number that the ledger was written with.
     """
@@ -196,7 +199,7 @@ def _record_of_format_2(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def changed_rules(written: int) -> str:
-    """Return the rules that have changed since format `written`, as one line; an empty text where none has."""
+    """Return one line with the rules that have changed since the ledger format `written`, or "" if none has."""
     rules = [rule for number, rule in CHANGED_RULES.items() if number > written]
     if not rules:
         return ""
@@ -204,6 +207,6 @@ def changed_rules(written: int) -> str:
 
 
 def same_files(directory: Path, ledger: Mapping[str, Any]) -> bool:
-    """Return whether all files listed in the ledger exist with their hashes."""
+    """Return whether all files that the ledger lists are in the directory, with the same SHA-256."""
     files = {directory / name: digest for name, digest in ledger["files"].items()}
     return all(file.is_file() and sha256_file(file) == digest for file, digest in files.items())

@@ -18,22 +18,26 @@ from .stages.language import LANGUAGES
 
 
 class Recipe(Config):
-    """Keys of a recipe. Paths are relative to the directory of the recipe file.
+    """Keys of a recipe.
+
+    Paths are relative to the directory of the recipe file, and for a built-in recipe to the working directory.
 
     Attributes:
         name: Name of the recipe, also in the dataset card.
         sources: Raw data to read, in order.
         skip: Names of sources that are not read; the ledger lists them.
-        clean: Remove markup from texts and reject rows without a usable answer.
-        deidentify: Check or replace identifiers in sources of patient text, or in all sources if none is marked.
-        language: ISO 639-1 code; rows that are certainly in another language are rejected.
-        refuse_tests: Reject questions of published test sets.
+        clean: Remove markup from texts and reject rows that are not usable, for instance without an answer.
+        deidentify: Check or replace identifiers in sources of patient text, or in all sources if none is marked; null
+            does neither.
+        language: ISO 639-1 code; rows of 20 words or more that are very probably in another language are rejected.
+            Null keeps all.
+        refuse_tests: Reject rows with questions of published test sets.
         rephrase: Rephrase rows of some sources by rules or with a model.
-        near_duplicates: Jaccard similarity of word 3-grams above which a later row is rejected; null keeps all.
+        near_duplicates: Jaccard similarity of word 3-grams from which a later row is rejected; null keeps all.
         exams: Exam files, directories or bundled names for decontamination.
-        max_coverage: Coverage of an exam question by a row from which the row is rejected.
-        rows: Number of rows of the mix, divided among the sources by `weight`.
-        validation: Share of groups that are held out for validation.
+        max_coverage: A row is rejected if its coverage of an exam question is this share or more.
+        rows: Number of rows of the mix, divided among the sources by `weight`; null keeps all, up to `max_rows`.
+        validation: Share of the sets of linked rows that are held out for validation, beside the rows of split dev.
         max_reject_share: Share of invalid records of a source above which the build stops.
         seed: Seed of all random draws.
     """
@@ -83,7 +87,7 @@ class Recipe(Config):
 
     @property
     def used(self) -> list[Source]:
-        """Return the sources that are read, in order."""
+        """Return the sources that are not named in `skip`, in order."""
         return [source for source in self.sources if source.name not in self.skip]
 
     @model_validator(mode="after")

@@ -20,12 +20,16 @@ from .core.row import FIELDS, Row
 if TYPE_CHECKING:
     import polars as pl
 
+# Largest number of rows of a shard.
 ROWS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Paths of the files of one shard in the folder of one stage. `source` is its name in the recipe."""
+    """Paths of the files of one shard in the folder of one stage.
+
+    `source` is the name of the source in the recipe, and `number` counts the shards of the source.
+    """
 
     folder: Path
     source: str
@@ -61,7 +65,7 @@ class Shard:
 
     @property
     def files(self) -> list[Path]:
-        """Return the files that exist, without the counts."""
+        """Return the paths of the files that exist, without the counts."""
         return [file for file in (self.rows, self.rejected, self.changes, self.extra) if file.is_file()]
 
     @property
@@ -76,7 +80,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drop:
-    """Reason why a row is rejected, with evidence for the reject file."""
+    """Reason why a row is rejected, with evidence: further keys of its line in the reject file."""
 
     reason: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
@@ -89,12 +93,12 @@ def rejected_line(file: str, place: str, stage: str, reason: str, record: Any, *
 
 
 def escaped(name: str) -> str:
-    """Return a file name without spaces, as it starts a `source_id`."""
+    """Return a file name with its spaces encoded as %20, as the first word of a `source_id`."""
     return name.replace("%", "%25").replace(" ", "%20") if " " in name else name
 
 
 def place_of(source_id: str | None) -> tuple[str, str]:
-    """Return (file, location) of a `source_id`."""
+    """Return (file name, location) of a `source_id`; ("", "") for None."""
     name, _, location = (source_id or "").partition(" ")
     return name.replace("%20", " ").replace("%25", "%") if "%20" in name else name, location
 
@@ -106,7 +110,7 @@ def dropped_line(row: Mapping[str, Any], stage: str, drop: Drop) -> str:
 
 
 def frame(rows: Sequence[Row]) -> pl.DataFrame:
-    """Return rows as a table with one string column per field."""
+    """Return rows as a table with one string column per field of `Row`."""
     import polars as pl
 
     columns = {name: [getattr(row, name) for row in rows] for name in FIELDS}
@@ -134,7 +138,10 @@ def write_shard(
     counts: Mapping[str, int] | None = None,
     **more: Any,
 ) -> None:
-    """Write all files of a shard; the counts are written last."""
+    """Write all files of a shard; the counts are written last.
+
+    `rejected` are lines of the reject file. `reasons` and `counts` are numbers by key. `more` is added to the counts.
+    """
     write_frame(shard.rows, kept)
     write_text(shard.rejected, "".join(rejected))
     if changes is not None and changes.height:
@@ -163,13 +170,13 @@ def is_whole(shard: Shard) -> bool:
 
 
 def read_account(shard: Shard) -> dict[str, Any] | None:
-    """Return the counts of a shard, or None if it is not complete."""
+    """Return the counts of a shard, or None if it has none. Raises UserError if the file is damaged."""
     value = read_json(shard.account) if shard.account.is_file() else None
     return value if isinstance(value, dict) else None
 
 
 def total(accounts: Iterable[Mapping[str, Any]], key: str) -> Counter[str]:
-    """Return the sum of the counter `key` over all accounts."""
+    """Return the sum of the numbers under `key`, by their keys, over the counts of several shards."""
     summed: Counter[str] = Counter()
     for account in accounts:
         summed.update(account.get(key) or {})

@@ -56,7 +56,10 @@ def about(kind: str) -> SourceInfo:
 
 
 def sources_as_json(kind: str | None = None) -> Any:
-    """Return the description of one source, or of all, as JSON."""
+    """Return the result of `data sources` as a JSON object: the descriptions of all kinds of source, by kind.
+
+    With `kind`, return the description of this one, and its recipe keys with their defaults.
+    """
     import dataclasses
 
     listed = {name: dataclasses.asdict(about(name)) for name in kinds()}
@@ -89,7 +92,7 @@ def show_sources(console: Console) -> None:
 
 
 def show_source(kind: str, console: Console) -> None:
-    """Print download, licence and recipe keys of a source."""
+    """Print download, licence and recipe keys of a kind of source. Raises UserError for an unknown kind."""
     source = about(kind)
     values = {
         "what": source.title,
@@ -120,7 +123,7 @@ def show_source(kind: str, console: Console) -> None:
 
 
 def _settings(kind: str) -> dict[str, str]:
-    """Return the default of every recipe key as YAML, or `required`, and its choices."""
+    """Return, by recipe key, its default as JSON or "required", and its allowed values if they are few."""
     import json
 
     fields = kinds()[kind].model_fields
@@ -198,7 +201,10 @@ def show_build(built: Built, console: Console) -> None:
 
 
 def build_as_json(built: Built) -> dict[str, Any]:
-    """Return the counts of a build as JSON; the ledger has all details."""
+    """Return the result of `data build` as a JSON object: path, counts by source, and seconds by stage.
+
+    The ledger has all details.
+    """
     return {
         "path": str(built.path),
         "ledger": str(built.path / LEDGER),
@@ -253,7 +259,10 @@ def _reasons(reasons: Mapping[str, int], changed: Mapping[str, int]) -> str:
 
 
 class ProgressBars:
-    """Context manager that shows a progress bar per task; `update` is the `on_progress` callback."""
+    """Context manager that shows a progress bar per task, and nothing if the console is no terminal.
+
+    `update` is the `on_progress` callback. `columns` are the parts of a bar (default: `build_columns()`).
+    """
 
     def __init__(self, console: Console, *columns: ProgressColumn) -> None:
         self._progress = Progress(*(columns or build_columns()), console=console, transient=True)
@@ -303,7 +312,7 @@ def download_columns() -> tuple[ProgressColumn, ...]:
 
 
 class _Amount(ProgressColumn):
-    """Number of records with their rate, or number of parts done."""
+    """Column with the number of records and their rate while sources are read, else with the number of parts done."""
 
     def render(self, task: Task) -> Text:
         if task.total is None or task.description.startswith("read"):

@@ -1,4 +1,4 @@
-"""Read compressed files and archives (.gz, .bz2, .zip, .tar, .tar.gz) with a limit on the unpacked size.
+"""Read compressed files (.gz, .bz2) and archives (.zip, .tar, compressed .tar) with a limit on the unpacked size.
 
 The limit rejects a decompression bomb: a small file that unpacks to gigabytes. Nothing is written to disk.
 """
@@ -33,6 +33,7 @@ class BoundedReader(io.RawIOBase):
     """A binary stream that reads at most `limit` bytes from `file`.
 
     Raises UserError, with `where` as the file's name in the message, when more bytes follow or decompression fails.
+    When it is closed, `file` is closed too.
     """
 
     def __init__(self, file: BinaryIO, limit: int, where: str) -> None:
@@ -75,7 +76,8 @@ def unpacked_size_message(where: str) -> str:
 def open_bytes(path: Path) -> Iterator[BinaryIO]:
     """Open a file for reading bytes; decompress .gz and .bz2 with a limit on the unpacked size.
 
-    Raises UserError if the file does not exist or cannot be read.
+    Raises UserError if the file does not exist or cannot be read, and while reading if it is damaged or above the
+    limit.
     """
     existing(path)
     if path.is_dir():
@@ -96,8 +98,9 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
 def read_members(path: Path, suffix: str | tuple[str, ...] = "") -> Iterator[tuple[str, BinaryIO]]:
     """Yield (name, stream) for every file in an archive whose name ends in `suffix`, in archive order.
 
-    Read each stream before the next iteration, which closes it. Raises UserError for an archive that is damaged,
-    encrypted, or unpacks to more than its compressed size allows.
+    Files named .zip, .apkg, .colpkg and .xlsx are read as ZIP, all others as TAR. Read each stream before the next
+    iteration, which closes it. Raises UserError for an archive that is damaged, encrypted, or unpacks to more than its
+    compressed size allows.
     """
     existing(path)
     try:

@@ -23,7 +23,7 @@ from .files import sha256_bytes
 
 # Hash of the previous line in the first entry.
 START = "0" * 64
-# Bytes.
+# Largest size of an entry in bytes, without its line break.
 MAX_ENTRY = 1 << 15
 HASH = re.compile(r"[0-9a-f]{64}")
 HEAD = re.compile(rb"(0|[1-9][0-9]{0,17}) ([0-9a-f]{64})\n")
@@ -32,7 +32,7 @@ RESERVED_KEYS = ("n", "time", "what", "prev", "broken")
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Number of entries, and SHA-256 of the line of the last entry."""
+    """Number of entries, and SHA-256 of the line of the last entry; zeros for an empty log."""
 
     count: int = 0
     sha256: str = START
@@ -49,7 +49,8 @@ class Verified:
 class AuditLog:
     """Audit log that several threads and processes can append to.
 
-    `on_notice` receives a message if an earlier process ended while it wrote an entry.
+    `on_notice` receives a message if an earlier process ended while it wrote an entry or its head. The default
+    ignores it.
     """
 
     def __init__(self, path: Path, on_notice: Callable[[str], None] | None = None) -> None:
@@ -59,9 +60,11 @@ class AuditLog:
     def append(self, what: str, **facts: Any) -> Head:
         """Append one entry, flush it to disk, and return the new head.
 
-        `facts` are JSON values. They must not contain texts of questions or answers.
-        Raises UserError if the log cannot be continued: it was shortened, its head file is missing, or other users
-        can access it.
+        `what` names the event, and `facts` are JSON values. The caller must not pass texts of questions or answers. A
+        new log is created with mode 0600, and with its head file.
+        Raises UserError if the log cannot be continued: it was shortened or replaced, its head file is missing, or
+        other users can access it. Also if the entry is too large. Raises CheckFailed for a damaged head file, and
+        ValueError for a fact with a key in `RESERVED_KEYS`.
         """
         with _locked(self.path) as handle:
             head, pending = self._resume(handle)
@@ -122,10 +125,12 @@ class AuditLog:
 
 
 def verify(path: Path, noted: str | None = None) -> Verified:
-    """Verify the whole log. Raises CheckFailed at the first edited, deleted, moved or missing entry.
+    """Verify the whole log, and return its head and notes.
 
     `noted` is the hash of a head that was stored elsewhere. It proves all entries up to it even against a user who
     can write both the log and the head file.
+    Raises CheckFailed at the first edited, deleted, moved or missing entry. Without `noted`, a missing head file also
+    raises it. Raises UserError if there is no log, or `noted` is not a SHA-256.
     """
     if noted is not None and not HASH.fullmatch(noted):
         raise UserError(f"--head {noted!r}: give 64 hexadecimal digits")
@@ -219,7 +224,7 @@ def _continues(line: bytes, head: Head) -> bool:
 
 
 def _last(handle: int, path: Path) -> tuple[dict[str, Any] | None, bytes, bytes]:
-    """Return the last entry, its line, and the bytes after that line."""
+    """Return the last entry, its line, and the bytes after that line; (None, b"", all bytes) if there is no entry."""
     size = os.fstat(handle).st_size
     start = max(0, size - 4 * MAX_ENTRY)
     data = os.pread(handle, size - start, start)
@@ -252,7 +257,11 @@ def _now() -> str:
 
 @contextmanager
 def _locked(path: Path, *, create: bool = True) -> Iterator[int]:
-    """Open and lock the log file for one process at a time; yield its file descriptor."""
+    """Open and lock the log file; yield its file descriptor.
+
+    With `create`, the file is created if it is missing, and the lock excludes all others. Without, it is opened for
+    reading, and other readers are allowed.
+    """
     try:
         import fcntl
     except ImportError:

@@ -1,7 +1,8 @@
-"""Command-line framework of all members: argument parsers, exit codes, consoles, shell completion.
+"""Command-line framework of all packages of the project: argument parsers, exit codes, consoles, shell completion.
 
-Exit codes: 0 done, 1 a check failed, 2 bad input, 130 interrupted, 141 the reader of a pipe has ended. shtab writes
-the completion script as text, so no Python process starts when a user presses Tab.
+Exit codes: 0 success; 1 a check failed, or an unexpected exception; 2 bad input, or an error of the file system; 130
+interrupted; 141 the reader of the output has ended. shtab writes the completion script as text, so no Python process
+starts when a user presses Tab.
 """
 
 from __future__ import annotations
@@ -35,17 +36,18 @@ BROKEN_PIPE = 141
 
 
 class Parser(argparse.ArgumentParser):
-    """Argument parser that reports an invalid call in one line, without the usage text."""
+    """Argument parser that raises UserError for an invalid call, instead of printing the usage text and exiting."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{self.prog}: {message} (see `{self.prog} --help`)")
 
 
 def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
-    """Call `main` with the command-line arguments and exit with one of the exit codes above.
+    """Call `main` with the command-line arguments and exit with its code, None as 0, or the code of its error.
 
-    Telemetry and kernel downloads of libraries are switched off, and sealed mode is switched on if it is requested,
-    before `main` imports any library.
+    Before the call, telemetry and kernel downloads of libraries are switched off. Sealed mode is switched on if
+    `MEDALPACA_SEALED` is on. UserError, OSError and an interrupt are printed to standard error in one line. Other
+    exceptions propagate.
     """
     no_hub_kernels()
     try:
@@ -81,8 +83,11 @@ def _discard_output() -> int:
 
 SHELLS = ("bash", "zsh", "fish")
 # Help text of an argument that takes rows.
-ROWS = "rows as .json, .jsonl, .csv or .parquet, or a Meadow directory (written by `data build`)"
-# Line width for pipes and files, so that lines are never wrapped or cut there.
+ROWS = (
+    "file of rows (.json, .jsonl, .ndjson, .csv, .tsv or .parquet; text also with .gz), or a Meadow directory "
+    "(written by `data build`)"
+)
+# Line width for pipes and files, so that no line of usual length is wrapped or cut there.
 UNLIMITED_WIDTH = 10_000
 
 # The type that add_subparsers returns has no public name.
@@ -90,7 +95,10 @@ Commands = argparse._SubParsersAction
 
 
 class Command(Parser):
-    """Parser of a command or sub-command whose help ends with examples."""
+    """Parser of a command or sub-command whose help ends with `examples`.
+
+    `settings` are keyword arguments of `argparse.ArgumentParser`; they replace the epilog and the help formatter.
+    """
 
     def __init__(
         self, prog: str, description: str = "", examples: Sequence[str] = (), **settings: Any
@@ -102,13 +110,13 @@ class Command(Parser):
         super().__init__(prog=prog, description=description, **settings)
 
     def add_json(self) -> None:
-        """Add the option `--json`."""
+        """Add the option `--json`, which sets `args.json` to true."""
         self.add_argument("--json", action="store_true", help="print the result as one JSON document")
 
     def add_common(self, member: str, completed: Callable[[], Command] | None = None) -> None:
-        """Add `--version`, of the distribution `member`, and `--print-completion`.
+        """Add `--version`, which prints the version of the distribution `member`, and `--print-completion`.
 
-        `completed` returns the parser that the shell completes, if it is not this one.
+        `completed` returns the parser whose arguments the shell completes; None stands for this parser.
         """
         self.add_argument(
             "--version", action=_Version, nargs=0, const=member, help="print the version and exit"
@@ -126,7 +134,11 @@ class Command(Parser):
 def add_command(
     commands: Commands[Command], name: str, help: str, examples: Sequence[str], more: str = ""
 ) -> Command:
-    """Add and return a sub-command. `help` is a phrase; `more` is added to the description of its own help."""
+    """Add a sub-command to `commands` and return its parser.
+
+    `help` is a phrase without a full stop, for the list of commands. The help of the sub-command begins with this
+    phrase as a sentence, followed by `more`.
+    """
     description = f"{help[0].upper()}{help[1:]}." + (f" {more}" if more else "")
     return commands.add_parser(name, help=help, description=description, examples=examples)
 
@@ -139,7 +151,10 @@ def device_name(text: str) -> str:
 
 
 def split_keys(overrides: Sequence[str], defaults: dict[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Return the values of the `key=value` texts whose key is in `defaults`, and all other texts."""
+    """Return `defaults`, updated with the `key=value` texts that have one of its keys, and all other texts in order.
+
+    If a key is repeated, its last value is used.
+    """
     values = dict(defaults)
     others = []
     for text in overrides:
@@ -152,7 +167,11 @@ def split_keys(overrides: Sequence[str], defaults: dict[str, str]) -> tuple[dict
 
 
 def screen(*, stderr: bool = False, **settings: Any) -> Console:
-    """Return a rich console without markup and emoji, and without line breaks if it writes to a pipe or file."""
+    """Return a rich console for standard output, or for standard error, without markup and emoji.
+
+    For a pipe or file, its width is `UNLIMITED_WIDTH`, unless the variable COLUMNS is set. `settings` are keyword
+    arguments of `rich.console.Console` and take precedence.
+    """
     from rich.console import Console
 
     console = Console(stderr=stderr, **{"markup": False, "emoji": False} | settings)
@@ -162,8 +181,9 @@ def screen(*, stderr: bool = False, **settings: Any) -> Console:
 
 
 def wrapped(text: str, width: int | None = None, hang: int = 0) -> str:
-    """Return `text` with lines wrapped at spaces to `width` (default: the width of the terminal).
+    """Return `text` with lines wrapped at spaces to `width` characters, or to `hang` + 20 if that is more.
 
+    The default is the width of the terminal or the variable COLUMNS, and `UNLIMITED_WIDTH` for a pipe or file.
     Continuation lines are indented by `hang` spaces. Longer words, such as paths, are not broken.
     """
     if width is None:
@@ -180,7 +200,7 @@ def wrapped(text: str, width: int | None = None, hang: int = 0) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Write `value` to standard output as indented JSON."""
+    """Write `value` to standard output as indented JSON with a final newline."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -212,7 +232,10 @@ class _PrintCompletion(argparse.Action):
 
 @dataclass(frozen=True)
 class CompletedArgument:
-    """Argument type: a file or one of some words, which the shell offers as completions."""
+    """Argument type whose completions are words and file names.
+
+    `words` returns the words, and `read` converts the text of the argument. Any text is accepted.
+    """
 
     words: Callable[[], Iterable[str]] = tuple
     read: Callable[[str], Any] = str
@@ -221,7 +244,7 @@ class CompletedArgument:
         return self.read(text)
 
 
-# Additions for bash: no space after `out=`, whose value is a file, and files where no words are known.
+# Additions for bash: no space after a key such as `out=`, and file names after "=" and where no word fits.
 BASH_SCRIPT = """
 
 _medalpaca_{name}() {{
@@ -242,7 +265,10 @@ complete -o bashdefault -o default -F _medalpaca_{name} {name}
 
 
 def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
-    """Return the completion script of `parser` for `shell` (bash, zsh or fish)."""
+    """Return the completion script of `parser` for `shell` (bash, zsh or fish).
+
+    The attribute `complete` of its arguments of type `CompletedArgument` or `Path` is set.
+    """
     for action in _actions(parser):
         match action.type:
             case CompletedArgument() as name:
@@ -262,7 +288,7 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 def _words(words: list[str]) -> dict[str, str | dict[str, str]]:
-    """Return shtab's completion of `words` and files for each shell."""
+    """Return the value of shtab's attribute `complete` that offers `words` and files, or only files without words."""
     if not words:
         return shtab.FILE
     name = f"_medalpaca_words_or_file_{hashlib.sha256(repr(words).encode()).hexdigest()[:8]}"

@@ -16,7 +16,10 @@ from .offline import masked_address
 
 
 class Config(BaseModel):
-    """Base class of every recipe. Unknown keys are errors, and instances are immutable."""
+    """Base class of recipes and of their sections.
+
+    Unknown keys and infinite numbers are errors. Instances are immutable.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
@@ -33,9 +36,10 @@ def load_config(
 ) -> ConfigT:
     """Return a `cls` from a YAML file or a mapping, with `key=value` overrides.
 
-    A dotted key such as `lora.r=8` sets a nested value.
-    Raises UserError for a missing file, invalid YAML, an unknown key (with the most similar valid key) or a value of
-    the wrong type.
+    A dotted key such as `lora.r=8` sets a nested value, and a number selects an item of a list. `key=` sets null. An
+    empty file has no keys. `where` replaces the path in error messages.
+    Raises UserError for a missing file, invalid YAML, and an override without "=". Also for an unknown key (with the
+    most similar valid key), a missing key, and a value that is not allowed.
     """
     where = where or (str(source) if isinstance(source, Path) else "recipe")
     values = _read_yaml(source) if isinstance(source, Path) else dict(source)
@@ -52,7 +56,7 @@ def load_config(
 def _restore_text(
     values: Any, overrides: Sequence[str], cls: type[BaseModel], error: ValidationError
 ) -> bool:
-    """Set overrides of text keys that YAML parsed as another type (out=2024) to the text; return if any was set."""
+    """Set overrides of text keys that YAML parsed as another type (out=2024) to the text; return whether one was."""
     typed = dict(text.partition("=")[::2] for text in overrides)
     changed = False
     for problem in error.errors():
@@ -112,7 +116,7 @@ def _index(values: Any, part: str, text: str) -> Any:
 
 
 def _number(text: str) -> str | float:
-    """Return a number for a text such as 2e-4, which YAML 1.1 reads as a string."""
+    """Return the number in a text such as 2e-4, which YAML 1.1 reads as a string; return any other text unchanged."""
     try:
         return float(text) if text[:1] in "+-.0123456789" else text
     except ValueError:

@@ -1,4 +1,4 @@
-"""Exceptions for bad input, with messages of one line, and helpers that format them."""
+"""Exceptions for bad input and failed checks, and helpers that format their messages."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ MAX_RECORD_TEXT = 100_000
 
 
 class UserError(Exception):
-    """Bad input; the command ends with exit code 2.
+    """Bad input; the command prints the message in one line and ends with exit code 2.
 
-    The message is one line: the value found, the values allowed, the location (file, row, key) and the remedy.
+    The message names the value found, the values allowed, the location (file, row, key) and the remedy.
     """
 
     exit_code = 2
@@ -21,8 +21,8 @@ class UserError(Exception):
 class BadRecord(UserError):
     """A record that cannot be parsed.
 
-    `reason` is the cause and `record` the raw text, cut after `MAX_RECORD_TEXT` characters. Strict readers raise
-    this error. Readers that must count every record yield it in place of the record.
+    `reason` is the cause. `record` is the raw text; it is cut after `MAX_RECORD_TEXT` characters and its length is
+    added. Strict readers raise this error. Readers that must count every record yield it in place of the record.
     """
 
     def __init__(self, where: str, reason: str, text: str) -> None:
@@ -47,10 +47,10 @@ class CheckFailed(UserError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the entry of `known` that is most similar to `word`, or an empty string if none is similar."""
+    """Return the word of `known` that is most similar to `word`, or "" if no similarity (difflib) reaches 0.5."""
     return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)), "")
 
 
 def one_line(error: BaseException) -> str:
-    """Return the error's message with every run of white space replaced by one space."""
+    """Return the error's message without line breaks: every run of white space is replaced by one space."""
     return " ".join(str(error).split())

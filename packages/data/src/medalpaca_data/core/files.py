@@ -1,6 +1,6 @@
 """File helpers: SHA-256, reading with errors that name file and line, atomic writes, package versions.
 
-Standard library only: the lm-eval bootstrap imports this module when Python starts.
+Standard library only: medalpaca-evalharness imports this module at the start of Python, through a .pth file.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def sha256_json(value: Any) -> str:
 
 
 def sha256_listing(hashes: Iterable[tuple[str, str]]) -> str:
-    """Return one SHA-256 for several files: over the lines `name digest`, in the given order."""
+    """Return one SHA-256 for several (name, SHA-256) pairs: over the lines `name digest`, in the given order."""
     return sha256_bytes("".join(f"{name} {digest}\n" for name, digest in hashes).encode())
 
 
 def existing(path: Path | str, what: str = "file") -> Path:
-    """Return `path` if it exists. Raises UserError with the kind of file, `what`, otherwise."""
+    """Return `path` as a Path. Raises UserError if it does not exist; `what` names the kind of file in the message."""
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such {what}")
@@ -69,7 +69,7 @@ def read_text(path: Path | str) -> str:
 
 
 def parse_json(text: str, where: str) -> Any:
-    """Return the value of a JSON text. Raises UserError with `where` and the line number."""
+    """Return the value of a JSON text. Raises UserError, with `where` and the line, if it is not valid."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -99,12 +99,15 @@ def is_text(text: str) -> bool:
 
 
 def read_json(path: Path | str) -> Any:
-    """Return the value of a JSON file. Raises UserError with file and line."""
+    """Return the value of a JSON file. Raises UserError if it cannot be read or is not valid JSON in UTF-8."""
     return parse_json(read_text(path), str(path))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file atomically: a reader, or a killed process, never leaves or sees a partial file."""
+    """Write a file atomically: a partial file is never visible under the name `path`.
+
+    Missing parent directories are created. A killed process may leave a hidden temporary file beside it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
@@ -132,7 +135,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def refuse_directory(path: Path, *, replace: bool = False) -> None:
-    """Raise the UserError that `new_directory` would raise. Commands call it before long work starts."""
+    """Raise UserError if `new_directory` could not create `path`. Commands call it before long work starts.
+
+    Refused are a file, the working directory and its parents, a place that is not writable, and, without `replace`, a
+    directory that is not empty.
+    """
     path = Path(path).absolute()
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: is a file; give a directory")
@@ -147,10 +154,10 @@ def refuse_directory(path: Path, *, replace: bool = False) -> None:
 
 @contextmanager
 def new_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Create a directory atomically.
+    """Create a directory atomically, and its missing parents.
 
-    Yields a temporary directory beside `path`. After success it is renamed to `path`; after an error it is
-    removed. A directory that is not empty is overwritten only with `replace=True`.
+    Yields a temporary directory beside `path`. After success it is renamed to `path`, in place of a directory that
+    is there. After an error it is removed. Raises UserError as `refuse_directory` does.
     """
     path = Path(path).absolute()
     refuse_directory(path, replace=replace)
@@ -178,12 +185,12 @@ def _umask() -> int:
 
 
 def package_sha256(package: str) -> str:
-    """Return the SHA-256 over names and bytes of all source and data files of a package."""
+    """Return the SHA-256 over names and bytes of all files of a package, without compiled Python code."""
     return sha256_listing(sorted(_walk(files(package), "")))
 
 
 def versions(*distributions: str) -> dict[str, str]:
-    """Return the installed version of each distribution, and of Python under the key `python`."""
+    """Return the version of each distribution, or "not installed", and of Python under the key `python`."""
     found = {"python": platform.python_version()}
     for name in distributions:
         try:

@@ -18,7 +18,7 @@ JOINED = "markup or an invisible character between two digits was deleted"
 # Digits, superscripts and subscripts. Only neighbours of one kind are joined: 10 and a superscript 9 stay distinct.
 DIGIT_KINDS = (r"\d", "\u00b2\u00b3\u00b9\u2070\u2074-\u2079", "\u2080-\u2089")
 ANY_DIGIT = "".join(DIGIT_KINDS)
-# Of a longer number, only so many digits are shown.
+# Largest number of digits of each of the two numbers that are shown.
 MAX_SHOWN_DIGITS = 20
 JOINED_NUMBERS = re.compile(
     "|".join(
@@ -60,7 +60,10 @@ def remove_marks(text: str) -> str:
 
 
 def find_joined_digits(text: str) -> str:
-    """Return the first two numbers with only marks between them as "50|100", or "" if there are none."""
+    """Return the first two numbers with only marks between them as "50|100", or "" if there are none.
+
+    Of each number, at most `MAX_SHOWN_DIGITS` digits are returned.
+    """
     match = JOINED_NUMBERS.search(text) if MARK in text else None
     return show_marks_as_bars(match[0]) if match else ""
 
@@ -76,7 +79,7 @@ def drop_needless_marks(text: str) -> str:
 
 
 def decode_digits(text: str) -> str:
-    """Return the text with entities of digits decoded, so that `&#49;` counts as a digit before markup is deleted."""
+    """Return the text with numeric entities of digits decoded, so that `&#49;` is a digit before markup is deleted."""
     return NUMERIC_ENTITY.sub(_digit, text) if "&#" in text else text
 
 

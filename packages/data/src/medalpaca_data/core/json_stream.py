@@ -1,7 +1,6 @@
 """Read JSON and JSON Lines record by record, with memory for one record and the line number of an error.
 
-The parser is `json.JSONDecoder`, fed from a buffer. A streaming library (ijson) does not keep what these readers
-promise; docs/architecture.md has the comparison.
+The parser is `json.JSONDecoder`, fed from a buffer. docs/architecture.md compares it with a streaming library (ijson).
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ VALUE_END = frozenset(WHITESPACE + ":,}]")
 
 
 def decode_lines(file: BinaryIO, where: str, max_length: int) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file, with their line breaks.
+    """Yield the lines of a UTF-8 file, with their line breaks and without a byte order mark.
 
-    Raises UserError, with the line number, for a line above `max_length` bytes and for bytes that are not UTF-8.
+    Raises UserError, with the line number, for a line of more than `max_length` bytes and for bytes that are not UTF-8.
     """
-    # A text wrapper decodes ahead, so that its errors do not know their line; bytes are read instead.
+    # A text wrapper decodes ahead, so that the line of an error is unknown; bytes are read instead.
     buffered = io.BufferedReader(file) if isinstance(file, io.RawIOBase) else file
     number = 0
     while line := buffered.readline(max_length):
@@ -48,7 +47,8 @@ def decode_lines(file: BinaryIO, where: str, max_length: int) -> Iterator[str]:
 def read_json_object(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield (key, value) for every member of the JSON object in a file (.gz too), repeated keys included.
 
-    Raises UserError, with file and line, for any other content and for a truncated file.
+    Raises UserError, with file and line, for any other content and for a truncated file. Members before the error are
+    yielded.
     """
     with open_bytes(path) as file:
         reader = JsonReader(path, file)
@@ -99,12 +99,16 @@ class JsonReader:
                 return ""
 
     def back(self) -> None:
-        """Return the last character to the buffer."""
+        """Undo the last call of `next`, so that its character is read again."""
         # At the end of the file no character was consumed.
         self._position = max(self._position - 1, 0)
 
     def value(self) -> Any:
-        """Consume and return the next JSON value."""
+        """Consume and return the next JSON value.
+
+        Raises UserError, with file and line, for invalid JSON, the end of the file, and a value of more than
+        `MAX_RECORD_LENGTH` characters.
+        """
         if not self.next():
             raise self.error("the file is truncated")
         self.back()
@@ -193,6 +197,9 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def read_text_lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file (.gz too), with their line breaks, up to `MAX_RECORD_LENGTH` bytes each."""
+    """Yield the lines of a UTF-8 file (.gz too), with their line breaks.
+
+    Raises UserError for a line of more than `MAX_RECORD_LENGTH` bytes and for bytes that are not UTF-8.
+    """
     with open_bytes(path) as file:
         yield from decode_lines(file, str(path), MAX_RECORD_LENGTH)

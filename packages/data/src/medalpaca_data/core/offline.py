@@ -1,7 +1,9 @@
 """Sealed mode, which blocks the network in this process, and checks of addresses of model servers.
 
 In sealed mode, libraries get their offline settings. In addition, a Python audit hook refuses every look-up and
-connection except to this machine. Standard library only: the lm-eval bootstrap imports this module.
+connection except to this machine.
+
+Standard library only: medalpaca-evalharness imports this module at the start of Python, through a .pth file.
 """
 
 from __future__ import annotations
@@ -20,18 +22,20 @@ from urllib.parse import urlsplit
 
 from .errors import UserError
 
-# Says nothing to anybody about what is installed here and what it does; a hub may still be asked for files.
+# Variables that stop libraries from sending usage data. Downloads from a hub are still possible.
 NO_TELEMETRY = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
-    "DISABLE_SAFETENSORS_CONVERSION": "1",  # else transformers asks a service to convert pickled weights
+    # Otherwise, transformers requests the conversion of pickled weights from a web service.
+    "DISABLE_SAFETENSORS_CONVERSION": "1",
     "GRADIO_ANALYTICS_ENABLED": "False",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "RAY_USAGE_STATS_ENABLED": "0",
     "VLLM_NO_USAGE_STATS": "1",
 }
 
+# Variables that stop libraries from using the network.
 OFFLINE = {
     **NO_TELEMETRY,
     "HF_HUB_OFFLINE": "1",
@@ -53,10 +57,10 @@ class SealedError(UserError, OSError):
 
 
 def is_sealed() -> bool:
-    """Return whether `MEDALPACA_SEALED` is on; letter case and surrounding spaces do not count.
+    """Return whether `MEDALPACA_SEALED` is on; letter case and surrounding spaces are ignored.
 
-    Every reader of the variable calls this function. Raises UserError for a value that is neither on nor off: a
-    misspelt switch must not leave the process unsealed.
+    It is off if it is not set or empty. All code that reads the variable calls this function. Raises UserError for any
+    other value: a misspelt switch must not leave the process unsealed.
     """
     value = os.environ.get(SWITCH, "")
     word = value.strip().casefold()
@@ -71,28 +75,28 @@ def is_sealed() -> bool:
 
 
 def sealed_setting() -> str:
-    """Return the switch as the user set it, for messages: `MEDALPACA_SEALED=yes`."""
+    """Return the variable and its value as text for messages, such as `MEDALPACA_SEALED=yes`."""
     return f"{SWITCH}={os.environ.get(SWITCH, '').strip()}"
 
 
 def no_telemetry() -> None:
-    """Switch off telemetry of libraries, unless the environment already has a value.
+    """Set the variables `NO_TELEMETRY`, except those that the environment already has.
 
-    Call it before a library is imported; most read the variables once.
+    Call it before a library is imported, because most libraries read the variables once.
     """
     for name, value in NO_TELEMETRY.items():
         os.environ.setdefault(name, value)
 
 
 def go_offline() -> None:
-    """Set the offline variables of all libraries. Call it before a library is imported."""
+    """Set the variables `OFFLINE`, also those that have other values. Call it before a library is imported."""
     os.environ.update(OFFLINE)
 
 
 def no_hub_kernels() -> None:
     """Hide the package `kernels` from libraries, because it downloads code from a hub and runs it.
 
-    On some CPUs, bitsandbytes uses it as soon as it is imported.
+    On some CPUs, bitsandbytes uses it as soon as it is imported. Call this function before any library is imported.
     """
     sys.modules.setdefault("kernels", None)  # type: ignore[arg-type]
 
@@ -100,9 +104,9 @@ def no_hub_kernels() -> None:
 def seal_if_requested() -> None:
     """Switch on sealed mode if `MEDALPACA_SEALED` is on, else switch off telemetry. Every command calls it first.
 
-    Raises UserError for an invalid value of the switch.
+    Raises UserError for an invalid value of the variable.
     """
-    # bitsandbytes logs a warning about kernels that it does not find.
+    # Otherwise, bitsandbytes logs a warning because the package `kernels` is hidden.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     if is_sealed():
         seal()
@@ -111,10 +115,11 @@ def seal_if_requested() -> None:
 
 
 def seal(but: Collection[str] = ()) -> None:
-    """Refuse every look-up and connection of this process except to this machine and to `but`.
+    """Refuse every look-up and connection of this process except to this machine and to the hosts `but`.
 
-    `but` are hosts that the user has named; only the first call in a process can allow hosts. An audit hook is used
-    because Python code cannot bypass or remove it.
+    Only the first call in a process can allow hosts. Their names are resolved before. Python code cannot remove the
+    audit hook, but libraries in C with sockets of their own and child processes are not covered by it. A refused
+    call raises SealedError. Raises UserError if a host is unknown.
     """
     go_offline()
     no_hub_kernels()
@@ -155,7 +160,7 @@ def _text(host: Any) -> str:
 
 
 def is_loopback(host: Any) -> bool:
-    """Return whether a host name or address is this machine."""
+    """Return whether a host name or address, as text or bytes, is this machine; an empty one is."""
     name = _text(host).lower()
     if name in LOOPBACK_NAMES:
         return True
@@ -204,7 +209,7 @@ def address_fault(address: str, key_named_by: str) -> str:
 
 
 def masked_address(text: str) -> str:
-    """Return `text` with possible keys in its URLs replaced by ***."""
+    """Return `text` with *** for the parts of its URLs that may contain a key: before @, and after ? or #."""
     return _BEHIND.sub(r"\1***", _BEFORE.sub(lambda found: f"{found[1] or ''}***@", text))
 
 

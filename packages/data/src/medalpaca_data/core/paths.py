@@ -9,7 +9,10 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """Return `MEDALPACA_HOME`, or `medalpaca/` in the user's cache directory."""
+    """Return the absolute path `MEDALPACA_HOME`, or `medalpaca/` in the user's cache directory if it is not set.
+
+    The directory may not exist.
+    """
     if named := os.environ.get("MEDALPACA_HOME"):
         return Path(named).expanduser().absolute()
     if sys.platform == "darwin":
@@ -22,18 +25,21 @@ def home() -> Path:
 
 
 def runs() -> Path:
-    """Return the directory of training runs that have no `out=`."""
+    """Return the directory, below `home()`, of training runs that are started without `out=`."""
     return home() / "runs"
 
 
 def cache() -> Path:
-    """Return the directory of files that can be recomputed; it may be deleted."""
+    """Return the directory, below `home()`, of files that can be made again; it may be deleted.
+
+    It also has the stored completions of rephrasing, which models must then generate again.
+    """
     return home() / "cache"
 
 
 @dataclass(frozen=True, slots=True)
 class Quickstart:
-    """Directories that `quickstart` writes, in the order in which it creates them."""
+    """Directories that the command `quickstart` writes, in the order in which they are created."""
 
     meadow: Path
     base: Path
@@ -43,7 +49,7 @@ class Quickstart:
 
 
 def quickstart() -> Quickstart:
-    """Return the directories of `quickstart` below `home()`."""
+    """Return the directories of the command `quickstart`, all below `home()`."""
     root = home() / "quickstart"
     return Quickstart(
         meadow=root / "meadow",
@@ -57,7 +63,8 @@ def quickstart() -> Quickstart:
 def shared() -> Path | None:
     """Return the directory of real data for tests, or None if it is absent.
 
-    It is `MEDALPACA_SHARED`, or `../shared` beside the checkout.
+    It is `MEDALPACA_SHARED` if this variable is set, else `shared/` in the checkout or beside it. A directory without
+    a sub-directory `data/` counts as absent.
     """
     named = os.environ.get("MEDALPACA_SHARED")
     candidates = [Path(named)] if named else [p / "shared" for p in Path(__file__).resolve().parents[5:7]]

@@ -1,7 +1,7 @@
 """The Alpaca prompt template, used by training, evaluation tasks and the demo.
 
-A row is rendered as one user message between two headings. The answer follows the last newline without a space, so
-tokens of prompt and answer do not merge.
+A row is rendered as one user message between two headings. The answer follows the last newline without a space. So
+the tokens of prompt and answer do not merge.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ RESPONSE_HEADING = "\n\n### Response:\n"
 
 
 def user_message(instruction: str, input: str = "") -> str:
-    """Return the instruction and, after a blank line, the input."""
+    """Return instruction and input without outer white space, with a blank line between; an empty one is omitted."""
     return "\n\n".join(part for part in (instruction.strip(), input.strip()) if part)
 
 
@@ -23,15 +23,16 @@ def wrap(message: str) -> str:
 
 
 def render(instruction: str, input: str = "") -> str:
-    """Return the complete prompt of a row."""
+    """Return the complete prompt of a row, up to where its answer begins."""
     return wrap(user_message(instruction, input))
 
 
 def chat_template(*, add_bos: bool) -> str:
-    """Return the template as a Jinja chat template, for the tokenizer of a run.
+    """Return the prompt template as a Jinja chat template, for the tokenizer of a training run.
 
-    A user message that already has the headings is not wrapped again. Thus `lm_eval --apply_chat_template` gives the
-    same tokens as without. `add_bos` is true if the tokenizer adds BOS, which a chat template must write itself.
+    A user message that already has the headings is not wrapped again. So `lm_eval` gives the same tokens with and
+    without `--apply_chat_template`. `add_bos` is true if the tokenizer adds BOS to texts, because a chat template must
+    write it itself.
     """
     start, end = repr(INSTRUCTION_HEADING), repr(RESPONSE_HEADING)
     return (
@@ -50,4 +51,5 @@ def chat_template(*, add_bos: bool) -> str:
     )
 
 
+# Identifies the template: another text of the template gives another id.
 PROMPT_ID = "meadow-" + sha256_bytes(f"{render('{a}', '{b}')}|{render('{a}')}".encode())[:12]

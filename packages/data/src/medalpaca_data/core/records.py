@@ -1,6 +1,6 @@
 """Read records and rows from JSON, JSON Lines, CSV, TSV and Parquet files, and rows from Meadow directories.
 
-JSON lists, JSON Lines and CSV are read record by record, with memory for one record.
+JSON lists, JSON Lines, CSV and TSV are read with memory for one record. Other files are read into memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .json_stream import decode_lines, is_json_list, read_json_lines, read_json_
 from .row import SPLITS, Row, parse_row
 from .weights import refuse_pickle
 
-# Characters of one CSV field, and bytes of one line.
+# Limits of CSV and TSV files: characters of one field, and bytes of one line.
 MAX_FIELD_LENGTH = 1 << 20
 MAX_LINE_LENGTH = 8 << 20
 WRONG_FIELD_COUNT = "more or fewer fields than headings (a comma without quotes?)"
@@ -29,7 +29,8 @@ def read_csv(
 ) -> Iterator[tuple[str, dict[str, str] | BadRecord]]:
     """Yield ("line N", record) for every record of a CSV file, as a dictionary from heading to text.
 
-    N is the last line of the record. A record with more or fewer fields than headings is a BadRecord.
+    N is the last line of the record. Blank lines are skipped. A record with more or fewer fields than headings is a
+    BadRecord. `where` is the name of the file in messages.
 
     Raises UserError, with file and line, where the following records cannot be separated: an unclosed quote, a field
     or line above the limits, bytes that are not UTF-8. Also for a file without headings or with a repeated heading.
@@ -80,10 +81,10 @@ def _next_record(reader: Iterator[list[str]], where: str) -> list[str] | None:
 
 
 def read_rows(path: Path | str) -> list[Row]:
-    """Return all rows of a .json (list), .jsonl, .csv or .parquet file, or the train rows of a Meadow directory.
+    """Return all rows of a file that `read_records` reads, or the train rows of a Meadow directory.
 
-    Raises UserError, with file and location, for the first row that is not valid. A build counts such rows instead,
-    with `read_records` and `parse_row`.
+    Raises UserError, with file and location, for the first row that is not valid, and for a file without rows. A build
+    counts invalid rows instead, with `read_records` and `parse_row`.
     """
     path = existing(path, "file or directory")
     if path.is_dir():
@@ -105,7 +106,10 @@ def read_rows(path: Path | str) -> list[Row]:
 
 
 def read_split(directory: Path | str, split: str) -> list[Row]:
-    """Return the rows of one split (`train` or `validation`) of a Meadow directory."""
+    """Return the rows of one split (`train` or `validation`) of a Meadow directory, with their stored ids.
+
+    Raises UserError if the directory has no Parquet file of the split, or a row is not valid.
+    """
     directory = existing(directory, "directory")
     file = directory / f"{split}.parquet"
     if not file.is_file():
@@ -116,7 +120,10 @@ def read_split(directory: Path | str, split: str) -> list[Row]:
 
 
 def read_all_rows(path: Path | str) -> list[Row]:
-    """Return the rows of a file like `read_rows`, or the train and validation rows of a Meadow directory."""
+    """Return the rows of a file like `read_rows`, or the train rows of a Meadow directory and then those of validation.
+
+    A Meadow directory may have no validation rows.
+    """
     rows = read_rows(path)
     if Path(path).is_dir() and (Path(path) / "validation.parquet").is_file():
         rows += read_split(path, "validation")
@@ -126,8 +133,9 @@ def read_all_rows(path: Path | str) -> list[Row]:
 def rows_sha256(*paths: Path) -> str:
     """Return one SHA-256 for the rows in files and Meadow directories.
 
-    For one file it is the file's hash, for several the hash of their names and hashes. Training records it in the
-    run's manifest and `exam report` in the report, so both must compute it in the same way.
+    A directory stands for its train.parquet and validation.parquet. One file gives the SHA-256 of its bytes, several
+    give one over their names and hashes. The manifest of a training run and a report of `exam report` both record it,
+    so both call this function. Raises UserError if there is no file.
     """
     files: list[Path] = []
     for path in paths:
@@ -151,8 +159,9 @@ def _parse_stored_row(value: Mapping[str, Any], where: str) -> Row:
 def read_records(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield (location, value) for every record in a file; the value is a BadRecord if the record cannot be read.
 
-    The location is `row N` (from 1) for JSON lists and Parquet, and `line N` for JSON Lines and CSV. Text may be
-    gzipped (.jsonl.gz and so on) and is read record by record. Parquet, and JSON that is not a list, is held in memory.
+    The location is `line N` for JSON Lines and CSV and `row N` (from 1) otherwise. A .json file has a list, JSON Lines,
+    an object with one list of records, or one record. Text may be gzipped (.jsonl.gz and so on). A Parquet file or a
+    JSON object is held in memory, other files one record at a time.
     Raises UserError for another suffix and for a file that is not valid.
     """
     match _data_suffix(path):
@@ -188,7 +197,7 @@ def _read_text(path: Path) -> str:
 
 
 def _is_jsonl(path: Path) -> bool:
-    """Return whether a .json file holds JSON Lines: its first line is an object and another line follows."""
+    """Return whether a .json file has JSON Lines: the first line is an object, and another line is not blank."""
     with open_bytes(path) as file:
         lines = (line for line in file if line.strip())
         first, second = next(lines, b""), next(lines, b"")

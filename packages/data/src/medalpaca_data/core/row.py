@@ -1,4 +1,4 @@
-"""The training row: instruction, input and output, with the origin of each."""
+"""The training row: instruction, input and output, with the origin of the row."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from .files import is_text, sha256_bytes
 
-# Hexadecimal digits. With 64 bits a collision is unlikely below a billion rows.
+# Hexadecimal digits of a row's id. With 64 bits a collision is unlikely below a billion rows.
 ID_LENGTH = 16
 
 
@@ -20,9 +20,10 @@ class Row:
     Attributes:
         instruction, input, output: The texts, without the prompt template.
         id: Hash of the three texts, see `content_id`.
-        source: Name of the source in the recipe; `source_id` is the record's id or its location in the raw file.
-        split: Split of the record in its source: train, dev, test or none.
-        generator: Model and prompt that wrote the text; None if no model was used.
+        source: Name of the source in the recipe.
+        source_id: In a Meadow directory, the name of the raw file and the record's location or id in it.
+        split: Split of the record in its source: train, dev or test; None if the source has no splits.
+        generator: Model and prompt that wrote the text; None if no model was used, or none is recorded.
         group: Key shared by rows that must stay on one side of a split (one disease, thread or abstract).
     """
 
@@ -55,14 +56,15 @@ SPLITS = ("train", "validation")
 
 
 def content_id(instruction: str, input: str, output: str) -> str:
-    """Return the row's id: the first digits of the SHA-256 of its three texts."""
+    """Return the row's id: the first `ID_LENGTH` hexadecimal digits of the SHA-256 of its three texts."""
     return sha256_bytes("\x1f".join((instruction, input, output)).encode())[:ID_LENGTH]
 
 
 def parse_row(value: Any) -> Row:
-    """Return a row from a mapping with the Alpaca fields and, optionally, the provenance fields of `Row`.
+    """Return a row from a mapping with the keys instruction, input and output and, optionally, other fields of `Row`.
 
-    Raises ValueError with the cause.
+    A missing or null input becomes "". The id is computed again, and a number in another field becomes text. Other
+    keys are ignored. Raises ValueError, with the cause, for any other value.
     """
     if not isinstance(value, Mapping):
         raise ValueError("not an object with the keys instruction, input and output")

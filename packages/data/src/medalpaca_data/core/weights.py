@@ -4,7 +4,7 @@ Files that can run code when loaded (pickles, custom modules) are refused by nam
 never opened: a scan of pickles can be evaded, a file name cannot. The checks read file names, JSON configurations
 and safetensors headers. If the directory has a `manifest.json`, weights and tokenizer are hashed and compared to it.
 
-Standard library only: the lm-eval bootstrap imports this module when Python starts.
+Standard library only: medalpaca-evalharness imports this module at the start of Python, through a .pth file.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ def refuse_pickle(path: Path) -> None:
 def refuse_unsafe(directory: Path) -> None:
     """Raise Refused if a model, adapter, tokenizer or checkpoint directory can run code when loaded.
 
-    Refused are files with a suffix in `REFUSED_SUFFIXES`, configurations that import code, and an index of shards
-    that names other files than safetensors in the same directory.
+    Refused are files with a suffix in `REFUSED_SUFFIXES`, and an index of shards that names other files than
+    safetensors in the same directory. Refused are also configurations (`*config.json`) that name such a file, or make
+    a library import code or download a kernel.
     """
     for file in sorted(directory.iterdir()):
         refuse_pickle(file)
@@ -104,7 +105,10 @@ LOADING_KEYS = ("is_local", "local_files_only", "name_or_path")
 
 
 def tokenizer_sha256(directory: Path) -> str:
-    """Return the SHA-256 over all tokenizer files in `directory`, including the chat template."""
+    """Return the SHA-256 over all tokenizer files in `directory`, including the chat template.
+
+    The keys `LOADING_KEYS` of tokenizer_config.json are not part of it. A directory without such files has a hash too.
+    """
     files = sorted({file for pattern in TOKENIZER_FILES for file in directory.glob(pattern)})
     return sha256_listing((file.name, _file_sha256(file)) for file in files)
 
@@ -117,14 +121,14 @@ def _file_sha256(file: Path) -> str:
 
 
 RECEIPT = "manifest.json"
-# Sub-directory of a run that holds the weights of its best step; the manifest of the run has their hash.
+# Sub-directory of a training run with the weights of its best step; `manifest.json` of the run has their hash.
 BEST = "best"
 # Bytes; the limit of the safetensors format.
 MAX_HEADER = 100_000_000
 
 
 def check_model_dir(path: Path | str) -> Path:
-    """Return the path of a safetensors model directory.
+    """Return `path`, a safetensors model directory, after all checks of this module.
 
     Raises UserError if files are missing or damaged, and Refused if the directory can run code or does not match
     its manifest.
@@ -148,9 +152,10 @@ def check_model_dir(path: Path | str) -> Path:
 def check_adapter_dir(
     path: Path | str, base: Path | str | None = None, base_sha256: str | None = None
 ) -> Path:
-    """Return the path of a safetensors adapter directory that fits `base`.
+    """Return `path`, a safetensors adapter directory, after all checks of this module.
 
-    `base_sha256` is the `weights_sha256` of the base, if the caller has already computed it.
+    If `base` is given, that model is also checked, and whether the adapter fits it. `base_sha256` is the
+    `weights_sha256` of the base, if the caller has already computed it.
     Raises UserError if files are missing or damaged or the adapter was trained on another base, and Refused as
     `check_model_dir` does.
     """
@@ -169,7 +174,10 @@ def check_adapter_dir(
 
 
 def check_receipt(path: Path) -> None:
-    """Raise Refused if the directory has a `manifest.json` with other hashes of weights or tokenizer."""
+    """Raise Refused if the directory has a `manifest.json` with other hashes of weights or tokenizer.
+
+    For the directory `best` of a training run, the manifest of the run is used. A hash that is missing is not checked.
+    """
     receipt = _mapping(path / RECEIPT) if (path / RECEIPT).is_file() else {}
     # The manifest of a merged model has both keys.
     weights = receipt.get("model") or receipt.get("adapter")
@@ -190,7 +198,8 @@ def check_receipt(path: Path) -> None:
 def weights_sha256(path: Path | str) -> str:
     """Return the SHA-256 that identifies a model or adapter: over its weight files and its configuration.
 
-    Tokenizer, model card and checkpoints are not part of it, so a copy with another README has the same hash.
+    Tokenizer, model card, checkpoints, and the path of an adapter's base are not part of it. So a copy with another
+    README has the same hash. Raises UserError if there are neither weights nor a configuration.
     """
     path = Path(path)
     names = sorted(file.name for file in path.glob("*.safetensors"))

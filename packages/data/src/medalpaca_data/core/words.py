@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 WORD = re.compile(r"\w+")
-# Characters that are hashed at once, so that intermediate arrays fit into the processor cache.
+# Characters that are hashed at once, approximately, so that intermediate arrays fit into the processor cache.
 BATCH = 1 << 19
 
 Hashes = NDArray[np.uint64]
 Offsets = NDArray[np.int64]
 
-# Odd, so that it has an inverse modulo 2^64.
+# Base of the polynomial hash. It is odd, so that it has an inverse modulo 2^64.
 BASE = 0x9E3779B97F4A7C15
 INVERSE = pow(BASE, -1, 1 << 64)
 
@@ -28,7 +28,7 @@ def words(text: str) -> list[str]:
 
 
 def ngrams(tokens: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:
-    """Yield all n-grams of `n` tokens, in order."""
+    """Return an iterator over every run of `n` consecutive tokens, in order; it is empty for fewer than `n` tokens."""
     return zip(*(tokens[i:] for i in range(n)), strict=False)
 
 
@@ -44,7 +44,10 @@ class HashedWords:
 
 
 def batches(texts: Iterable[str], size: int = BATCH) -> Iterator[list[str]]:
-    """Yield lists of texts with about `size` characters each, so that memory use is bounded."""
+    """Yield the texts in lists, so that memory use is bounded.
+
+    A list ends with the text that brings it to `size` characters or more; the last list may have fewer.
+    """
     batch: list[str] = []
     room = size
     for text in texts:
@@ -60,7 +63,7 @@ def batches(texts: Iterable[str], size: int = BATCH) -> Iterator[list[str]]:
 def hash_words(texts: Sequence[str]) -> HashedWords:
     """Return the hashes of the words that `words` returns for each text.
 
-    ASCII texts are split as bytes. Other texts are split by Python's `re`, whose definition of a word is used.
+    ASCII texts are split as bytes, for speed. Other texts are split by `words` itself; the result is the same.
     """
     pieces = [
         (text if text.isascii() else " ".join(words(text))).encode(errors="surrogatepass") for text in texts
@@ -75,13 +78,19 @@ def hash_words(texts: Sequence[str]) -> HashedWords:
 
 
 def hash_runs(values: NDArray[np.uint8] | Hashes, starts: Offsets, ends: Offsets) -> Hashes:
-    """Return the polynomial hash modulo 2^64 of each `values[start:end]`, independent of its offset."""
+    """Return the polynomial hash modulo 2^64 of each `values[start:end]`; shape (starts,).
+
+    Equal values have the same hash at every position.
+    """
     sums, inverse = _sums(values)
     return (sums[ends] - sums[starts]) * inverse[starts]
 
 
 def hash_windows(values: Hashes, n: int) -> Hashes:
-    """Return the `hash_runs` value of every window of `n` values, including windows that span two texts."""
+    """Return the hash (as of `hash_runs`) of every window of `n` values, also across two texts.
+
+    The shape is (values - n + 1,); the result is empty for fewer than `n` values.
+    """
     if len(values) < n:
         return np.empty(0, np.uint64)
     sums, inverse = _sums(values)
@@ -89,14 +98,14 @@ def hash_windows(values: Hashes, n: int) -> Hashes:
 
 
 def range_indices(starts: Offsets, lengths: Offsets) -> Offsets:
-    """Return the concatenated index ranges `start, start + 1, ..., start + length - 1`."""
+    """Return the indices `start, start + 1, ..., start + length - 1` of every range, concatenated."""
     ends = np.cumsum(lengths)
     starts = starts - (ends - lengths)
     return np.repeat(starts, lengths) + np.arange(lengths.sum())
 
 
 def mix(values: Hashes) -> Hashes:
-    """Mix the bits of hashes in place with the finaliser of SplitMix64 (Steele, Lea and Flood, 2014)."""
+    """Mix the bits of hashes in place with the finaliser of SplitMix64 (Steele, Lea and Flood, 2014); return them."""
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         values ^= values >> np.uint64(shift)
         values *= np.uint64(factor)
@@ -105,7 +114,7 @@ def mix(values: Hashes) -> Hashes:
 
 
 def _sums(values: NDArray[np.uint8] | Hashes) -> tuple[Hashes, Hashes]:
-    """Return cumulative sums of values times powers of BASE, and the powers of its inverse."""
+    """Return the cumulative sums of `values[i] * BASE**i`, shape (values + 1,), and at least as many inverse powers."""
     size = 1 << max(len(values), 1).bit_length()
     sums = np.zeros(len(values) + 1, np.uint64)
     np.cumsum(values * _powers(BASE, size)[: len(values)], out=sums[1:])

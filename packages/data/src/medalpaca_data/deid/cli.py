@@ -38,7 +38,11 @@ def _add_check(steps: Commands[Command]) -> None:
     )
     command.add_argument("path", type=Path, metavar="ROWS", help=ROWS)
     command.add_argument(
-        "--show", type=int, default=0, metavar="N", help="print N masked examples per class (default: 0)"
+        "--show",
+        type=int,
+        default=0,
+        metavar="N",
+        help="print up to N masked examples per class (default: 0)",
     )
     command.add_argument(
         "--ner",
@@ -73,7 +77,8 @@ def _add_sample(steps: Commands[Command]) -> None:
         nargs="*",
         metavar="key=value",
         type=CompletedArgument(lambda: ["out=", "n=", "seed="]),
-        help="out=FILE.csv to write (required); n=N rows (default: 300); seed=N of the draw (default: 0)",
+        help="out=FILE.csv or .jsonl to write (required); n=N rows (default: 300), to which a few rows of rare classes "
+        "are added; seed=N of the draw (default: 0)",
     )
     command.add_json()
     command.set_defaults(run=_sample)

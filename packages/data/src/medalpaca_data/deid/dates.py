@@ -1,8 +1,8 @@
-"""Dates and ages (class C): find every date element except the year, and ages over 89; shift the dates of a record.
+"""Dates and ages (class C): rules that find dates with a day or month, and ages over 89; shift of a record's dates.
 
 All dates of a record move by the same number of days, so that the intervals between them stay (as in MIMIC-III).
 Safe Harbor allows to keep the year. If at least `MIN_SHIFT_CHOICES` shifts keep every date in its year, one of them is
-drawn. Otherwise the year may change by one, because a kept year and a known interval could reveal the day.
+drawn. Otherwise any shift is drawn, so that the year may change by one: few choices could reveal the day.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DATE_LABEL = (
 
 
 def is_date(match: Match) -> bool:
-    """Return whether the day and month exist in the calendar, in either order; the year is not checked."""
+    """Return whether day and month exist, in either order, and the match is isolated; the year is not checked."""
     parts = match.groupdict()
     if match.re.groupindex.get("m") and parts.get("m"):
         month, day = int(parts["m"]), int(parts["d"])
@@ -59,7 +59,7 @@ def month_number(month: str) -> int:
 
 
 def _is_date_without_unit(match: Match) -> bool:
-    """Accept a day and month without a year unless a unit or a fraction follows."""
+    """Accept a date unless a unit or more digits of a fraction follow."""
     return is_date(match) and not UNITS.match(match.string, match.end())
 
 
@@ -68,7 +68,7 @@ def _is_date_not_fraction(match: Match) -> bool:
 
 
 def _is_over_89(match: Match) -> bool:
-    """Accept the age of one person; reject "90 or older", which is the surrogate, and ranges, which describe groups."""
+    """Accept an age of 90 to 125; reject durations, "90 or older", which is the surrogate, and ranges of groups."""
     after = match.string[match.end() : match.end() + 20].lower()
     before = match.string[max(0, match.start() - 12) : match.start()].lower()
     if re.match(
@@ -84,7 +84,7 @@ def _is_over_89(match: Match) -> bool:
 
 AGE = r"(?P<n>9[0-9]|1[0-2][0-9])"
 
-# Each pattern that can also be moved (see shift.py) names day, month, year and weekday: d, m or b, y, w.
+# The groups of a pattern are day, month, year and weekday (d, m or b, y, w), so that `DateShift` can shift the date.
 DATES = (
     Rule("date", "year first", rf"{YEAR}[-/.](?P<m>[01]?[0-9])[-/.](?P<d>[0-3]?[0-9])", is_date),
     Rule(
@@ -126,7 +126,8 @@ DATES = (
         is_date,
     ),
 )
-# A person born in this year or earlier is over 89. Safe Harbor then also removes the year, "indicative of such age".
+# From 2026 on, a person born in this year or earlier is over 89. Safe Harbor then also removes the year, "indicative of
+# such age".
 LATEST_BIRTH_YEAR = 1935
 BIRTH_LABEL = re.compile(
     r"(?i)\b(?:DOB|D\.O\.B\.?|born|birth ?da(?:te|y)|date of birth)[ ]?(?:on|in|is|was|the|:|=|-|[ ]){0,5}$"
@@ -170,7 +171,7 @@ def _is_age(match: Match) -> bool:
 RULES = DATES + AGES
 
 
-# A shift that keeps all years is drawn only from at least this many.
+# A shift that keeps all years is drawn only if there are at least this many.
 MIN_SHIFT_CHOICES = 60
 # Days; more than a month, so that a month without a day changes too.
 MIN_SHIFT = 32
@@ -180,12 +181,15 @@ DEFAULT_YEAR = 2001
 WEEKDAYS = [
     "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday",
 ]  # fmt: skip
-# Of a rule with a label, only the date itself.
+# Patterns of the date itself, without the label that some rules have before it.
 DATE_PATTERNS = tuple(re.compile(rule.pattern[max(0, rule.pattern.find("(?P<x>")) :]) for rule in DATES)
 
 
 def _parse(text: str) -> tuple[re.Match[str], datetime.date] | None:
-    """Return the match of the format and the date; a month without a day counts as the 15th. None if not a date."""
+    """Return the match of the first pattern that fits all of `text`, and the date; None if it is not a date.
+
+    A month without a day counts as the 15th, and a missing year as `DEFAULT_YEAR`.
+    """
     for pattern in DATE_PATTERNS:
         match = pattern.fullmatch(text)
         if match and (date := _to_date(match)):
@@ -209,7 +213,7 @@ def _to_date(match: re.Match[str]) -> datetime.date | None:
 
 
 class DateShift:
-    """The shift of all dates of one record, in days; `dates` are the texts of these dates."""
+    """The shift of all dates of one record; `dates` are their texts, and `days` is 32 to 364 or the negative of it."""
 
     def __init__(self, dates: Sequence[str], draw: random.Random) -> None:
         low, high = -MAX_SHIFT, MAX_SHIFT

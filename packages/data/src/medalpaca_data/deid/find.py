@@ -1,4 +1,7 @@
-"""Find identifiers in the texts of one record: apply all rules, then find each name wherever it is repeated."""
+"""Find identifiers in the texts of one record: apply all rules, then find each name wherever it is repeated.
+
+All texts of a record are searched together, because a name in one text is also searched in the others.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,10 @@ RULE_ORDER = {(rule.kind, rule.name): position for position, rule in enumerate(R
 # `rules_sha256` covers every file of this folder except these, so a new file is part of the hash by default.
 NON_RULE_FILES = frozenset({"__init__.py", "cli.py", "ner.py", "replace.py", "review.py", "settings.py"})
 REPEATED_NAME = "name again"
-# Fewer rules in one pattern read each text more often; more outgrow the cache of the engine.
+# With fewer rules in a pattern, texts are read more often. With more, a pattern outgrows the cache of the engine.
 RULES_PER_PATTERN = 10
-# Kinds that are searched only in texts with a digit, for speed. An address or number of letters alone, such as the MAC
-# address AA:BB:CC:DD:EE:FF in a text without any digit, is therefore not found.
+# Kinds whose rules, except "handle", are used only for texts with a digit, for speed. An address or number of letters
+# alone, such as the MAC address AA:BB:CC:DD:EE:FF in a text without any digit, is therefore not found.
 KINDS_WITH_DIGITS = frozenset(
     {
         "account", "age", "biometric", "date", "device", "fax", "ip", "licence", "mrn",
@@ -29,7 +32,7 @@ KINDS_WITH_DIGITS = frozenset(
     }
 )  # fmt: skip
 
-# Named-entity recognition (NER): text -> spans.
+# Named-entity recognition (NER): text -> identifiers in it.
 Tagger = Callable[[str], Sequence[Span]]
 
 
@@ -56,7 +59,7 @@ def prefilter_patterns() -> list[tuple[str, bool]]:
 
 @cache
 def rules_sha256() -> str:
-    """Return the version of the rules: the SHA-256 of all files that determine what is found."""
+    """Return the version of the rules: one SHA-256 over the code and word lists that determine what is found."""
     from importlib.resources import files
 
     rule_files = sorted(
@@ -72,7 +75,8 @@ def find_identifiers(
     """Return the identifiers in each text of a record, in order and without overlap.
 
     Surrogates that `replace_identifiers` has inserted are recognised by their form and skipped, except dates, which
-    have no form of their own. `include_surrogates` reports them too.
+    have no form of their own. With `include_surrogates`, they are returned too. `tagger` finds identifiers in addition
+    to the rules.
     """
     found = []
     for text in texts:
@@ -96,7 +100,10 @@ def find_identifiers(
 
 
 def _repeated_names(texts: Sequence[str], found: Sequence[Sequence[Span]]) -> list[list[Span]]:
-    """Return every further occurrence, as separate words, of the words of all names that were found."""
+    """Return, for each text, every occurrence of a word of a name that was found in any of the texts.
+
+    Common words that are no listed name are left out, and words that are part of a medical term.
+    """
     words = {
         word
         for text, spans in zip(texts, found, strict=True)
@@ -137,7 +144,7 @@ def _without_overlap(spans: Sequence[Span], text: str) -> list[Span]:
 
 
 def prefilter(texts: Sequence[str]) -> list[int]:
-    """Return the indices of the texts in which a rule may match.
+    """Return the sorted indices of the texts in which a rule may match; in all other texts, no rule matches.
 
     The fast Rust engine of polars reads all texts, so that the slow one of Python reads only these.
     """

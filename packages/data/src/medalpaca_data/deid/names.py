@@ -1,6 +1,7 @@
-"""Names (class A): find names by their context, such as titles, introductions, form fields, signatures and relatives.
+"""Names (class A): rules that find names by their context, such as titles, form fields, signatures and relatives.
 
-A name without such a context is found only if its given name is in the list; other names need NER (see `ner`).
+Without such a context, only a listed given name with a surname is found, and names that are found elsewhere in the
+record (see `find`). Other names need NER (see `ner`).
 """
 
 from __future__ import annotations
@@ -91,8 +92,8 @@ def _main_words(name: str) -> list[str]:
 def _is_titled_name(match: Match) -> bool:
     """Return whether the words after a title are a name.
 
-    They are not if they are a medical term ("Dr Parkinson disease") or a function word ("Mr The"). After long titles
-    such as "Doctor" or "Nurse", any common word is refused that is not also a given name or surname.
+    They are not if they are a medical term ("Dr Parkinson disease") or begin with a function word ("Mr The"). After
+    long titles such as "Doctor", they are not if they begin with a common word that is no given name or surname.
     """
     words = _main_words(match["x"]) or [match["x"]]
     short_title = match["t"].rstrip(".") in SHORT_TITLES
@@ -139,7 +140,7 @@ def _is_listed_or_long_name(match: Match) -> bool:
 
 
 def _is_signer(match: Match) -> bool:
-    """Accept almost any words, because only a person signs or dictates."""
+    """Accept any words that are not all stop words, because only a person signs or dictates."""
     words = _main_words(match["x"])
     return bool(words) and not all(word.lower() in STOP_WORDS for word in words)
 
@@ -316,7 +317,10 @@ RULES = (
 
 
 def trim_name(span: Span, text: str) -> Span | None:
-    """Return the name without ordinary capitalised words at its end, or None if nothing is left."""
+    """Return the span of a name without ordinary words at its end, or None for an empty span.
+
+    Ordinary are the words in `NAME_TAILS` and common words in capitals; the first word always stays.
+    """
     end = span.end
     while last := re.search(r"[\s,]+([^\s,]+)$", text[span.start : end]):
         word = last[1]

@@ -1,7 +1,7 @@
 """Named-entity recognition (NER) with presidio-analyzer: find names and places that no rule can find.
 
-Nothing is downloaded. The spaCy model must be installed already. Without one, presidio's own patterns run on a blank
-English pipeline, which finds no names without context.
+Nothing is downloaded. The spaCy model must be installed already. Without one, only presidio's own patterns are used,
+on a blank English pipeline; they find numbers, but no names or places.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 from ..core.errors import UserError
 from .rules import Span
 
-# Without presidio's e-mail and web recognisers, which download a list, and its telephone one; the rules find all three.
+# Presidio's entity types that are used -> kinds of identifiers. Its e-mail and web recognisers, which download a list,
+# and its telephone recogniser are left out, because the rules find all three.
 ENTITY_KINDS: Mapping[str, str] = {
     "PERSON": "name",
     "LOCATION": "place",
@@ -28,15 +29,15 @@ ENTITY_KINDS: Mapping[str, str] = {
     "US_MBI": "plan",
     "US_NPI": "licence",
 }
-# Most hits with a lower score are numbers without context, which the rules classify better.
+# Smallest score of a hit. Most hits with a lower one are numbers without context, which the rules classify better.
 MIN_SCORE = 0.5
 MIN_SCORES = {"US_DRIVER_LICENSE": 0.6, "US_BANK_NUMBER": 0.6, "US_PASSPORT": 0.6}
 
 
 class NerTagger:
-    """A callable that returns the spans in a text; `version` names the analyzer and the model.
+    """A callable that returns the identifiers in a text; `version` names the analyzer and the model, or "no model".
 
-    Raises UserError if presidio-analyzer or spaCy is not installed.
+    The constructor loads the model. It raises UserError if presidio-analyzer or spaCy is not installed.
     """
 
     def __init__(self) -> None:
@@ -72,7 +73,7 @@ def _import(name: str) -> Any:
 
 
 def _pipeline(spacy: Any) -> tuple[str, Any]:
-    """Return name and pipeline of the first installed English model that tags entities, else a blank pipeline."""
+    """Return name and pipeline of the first installed English model, by name, that tags entities, else a blank one."""
     for name in sorted(spacy.util.get_installed_models()):
         if name.startswith("en_"):
             pipeline = spacy.load(name)

@@ -167,7 +167,7 @@ def _is_whole_value(match: Match) -> bool:
 
 
 def _labelled_rules(kind: str, name: str, strong: str, weak: str = "", least: int = 4) -> list[Rule]:
-    """Return rules for a value after its label.
+    """Return rules for a value of at least `least` digits (at most 4 after a weak label) that follows its label.
 
     A strong label is sufficient alone; a weak one needs "number", "ID", "#" or ":" after it.
     """
@@ -197,14 +197,14 @@ def _is_card(match: Match) -> bool:
 
 
 def _is_iban(match: Match) -> bool:
-    """Check an IBAN by the remainder of ISO 13616."""
+    """Return whether length and remainder are those of an IBAN (ISO 13616)."""
     text = match[0].replace(" ", "")
     moved = text[4:] + text[:4]
     return 15 <= len(text) <= 34 and int("".join(str(int(c, 36)) for c in moved)) % 97 == 1
 
 
 def _is_vin(match: Match) -> bool:
-    """Check the ninth character of a vehicle identification number (49 CFR 565.15(c))."""
+    """Return whether the ninth character is the check digit of a vehicle identification number (49 CFR 565.15(c))."""
     text = match[0]
     values = dict(
         zip("ABCDEFGHJKLMNPRSTUVWXYZ", (*range(1, 9), *range(1, 6), 7, 9, *range(2, 10)), strict=True)

@@ -16,22 +16,24 @@ MAX_ROUNDS = 4
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """The texts of a record with surrogates. Outside of these, the texts are unchanged."""
+    """The texts of a record with surrogates in place of its identifiers. The rest of the texts is unchanged."""
 
     texts: tuple[str, ...]
     # For each text: the identifiers in the original text, and their surrogates in the new text.
     identifiers: tuple[tuple[Span, ...], ...]
     surrogates: tuple[tuple[Span, ...], ...]
-    # Identifiers that the last check still finds in the new texts.
+    # For each text: identifiers that the last check still finds in the new text; usually none.
     remaining: tuple[tuple[Span, ...], ...]
 
 
 def replace_identifiers(
     texts: Sequence[str], record: str, seed: int = 0, tagger: Tagger | None = None
 ) -> Replacement:
-    """Replace the identifiers in the texts of a record by surrogates, drawn from `seed` and the record's id only.
+    """Replace the identifiers in the texts of a record by surrogates.
 
-    The new texts are checked again. What only this check finds is replaced as well, in up to `MAX_ROUNDS` rounds.
+    The surrogates depend only on `seed`, the record's id `record`, the texts and the identifiers found. The new texts
+    are checked again, and what only this check finds is replaced as well. After `MAX_ROUNDS` rounds, what is still
+    found is returned as `remaining` and is not replaced. `tagger` finds identifiers in addition to the rules.
     """
     found = find_identifiers(texts, tagger)
     for _ in range(MAX_ROUNDS):
@@ -59,7 +61,10 @@ def replace_identifiers(
 
 
 def mask(texts: Sequence[str], found: Sequence[Sequence[Span]]) -> list[str]:
-    """Return the texts with `[KIND]` in place of each identifier."""
+    """Return the texts with a mark such as `[PHONE]` in place of each identifier in `found`.
+
+    The spans of a text must be in order and must not overlap.
+    """
     result = []
     for text, spans in zip(texts, found, strict=True):
         for span in reversed(spans):
@@ -69,7 +74,7 @@ def mask(texts: Sequence[str], found: Sequence[Sequence[Span]]) -> list[str]:
 
 
 def redact(value: Any) -> Any:
-    """Return a JSON value with `[KIND]` in place of each identifier in its strings; keys and numbers stay.
+    """Return a JSON value with marks such as `[PHONE]` for the identifiers in its strings; keys and numbers stay.
 
     Used for rejected records of patient text that the de-identification stage has not processed.
     """

@@ -33,7 +33,7 @@ from .settings import NOT_CHECKED
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """The location and the shape of one hit; its text is not kept."""
+    """Location and shape of one hit: id of the row, field, first character in it; the text is not kept."""
 
     row: str
     field: str
@@ -45,7 +45,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """The identifiers found in the rows of one file or directory. `hits` and `rows_by_kind` are counts by kind."""
+    """Counts of identifiers (`hits`) and of rows with them, by kind, in one file or directory; `ner` is its version."""
 
     path: Path
     rows: int
@@ -89,7 +89,7 @@ def check(path: Path, *, show: int = 0, ner: bool = False) -> CheckResult:
 def find_in_rows(
     rows: Sequence[Row], tagger: Tagger | None = None, *, include_surrogates: bool = False
 ) -> Iterator[tuple[Row, list[list[Span]]]]:
-    """Yield (row, identifiers in each of its texts) for every row in which the prefilter finds a candidate."""
+    """Yield (row, identifiers in each of its texts) for every row that may have some; with `tagger`, for all rows."""
     texts = [[getattr(row, name) for row in rows] for name in TEXTS]
     candidates = range(len(rows)) if tagger else sorted({n for column in texts for n in prefilter(column)})
     for n in candidates:
@@ -100,7 +100,7 @@ def find_in_rows(
 
 
 def shape(text: str) -> str:
-    """Return the text with X for capitals, x for other letters and 9 for digits: the form without the content."""
+    """Return the text with X for capitals, x for other letters and 9 for digits; other characters are unchanged."""
     return "".join(
         "X" if c.isupper() else "x" if c.isalpha() else "9" if c.isdigit() else " " if c.isspace() else c
         for c in text
@@ -108,7 +108,7 @@ def shape(text: str) -> str:
 
 
 def check_as_json(result: CheckResult) -> dict[str, Any]:
-    """Return the result as JSON: a superset of what the table shows."""
+    """Return the result of `data deid check` as a JSON object: version of the rules, counts by kind, and examples."""
     return {
         "path": str(result.path),
         "rules": rules_sha256(),
@@ -167,7 +167,7 @@ def _per_1000(hits: int, rows: int) -> float:
 
 COLUMNS = ("id", "drawn", "found", "text", "leaks", "remark")
 BOUND, EXTRA = "bound", "extra"
-# The sample has at least this many rows of each class that was found, if there are so many.
+# The sample has at least this many rows of each stratum with identifiers, or all of a smaller one.
 MIN_ROWS_PER_CLASS = 5
 NO_CLASS = "none"
 
@@ -176,7 +176,7 @@ NO_CLASS = "none"
 class Sample:
     """A sample that was written to `out`.
 
-    `strata` maps a kind (or "none") to the number of its rows, those drawn for the bound, and those drawn in addition.
+    `strata` maps a kind (or "none") to three numbers: rows, rows drawn for the bound, and rows drawn in addition.
     """
 
     out: Path
@@ -189,7 +189,7 @@ def draw_sample(path: Path, out: Path, *, n: int = 300, seed: int = 0) -> Sample
 
     The stratum of a row is the rarest kind found in it (surrogates count), or none. The `n` rows are allocated to the
     strata in proportion, so that the bound of a simple random sample holds for them. Additional rows (`drawn` =
-    extra) do not enter the bound. The same rows, n and seed give the same file, which only its owner can read.
+    extra) do not enter the bound. The same rows, n and seed give the same file, whose mode is 0600.
     Raises UserError if `out` exists or is neither .csv nor .jsonl, or if n < 1.
     """
     if out.suffix not in (".csv", ".jsonl"):
@@ -236,7 +236,7 @@ def allocate(n: int, sizes: Mapping[str, int]) -> dict[str, int]:
 
 
 def sample_as_json(result: Sample) -> dict[str, Any]:
-    """Return the number of rows and of drawn rows of each stratum as JSON."""
+    """Return the result of `data deid sample` as a JSON object: file, rows, and numbers of each stratum."""
     return {
         "out": str(result.out),
         "rows": result.rows,
@@ -302,7 +302,7 @@ class LeakBound:
 
 
 def leak_bound(path: Path) -> LeakBound:
-    """Compute the bound from a sample file. Raises UserError unless `leaks` is filled in for every row."""
+    """Return the bound from a reviewed sample file. Raises UserError unless `leaks` is a number in every row."""
     marks: dict[str, list[int]] = {BOUND: [], EXTRA: []}
     for location, record in read_records(path):
         if isinstance(record, UserError):
@@ -333,8 +333,8 @@ def leak_bound(path: Path) -> LeakBound:
 def upper_bound(hits: int, n: int, confidence: float = CONFIDENCE) -> float:
     """Return the exact one-sided upper bound for a share, given `hits` in `n` draws (Clopper and Pearson 1934).
 
-    It is the largest share for which at most `hits` have a probability of 1 - confidence. The bound also holds for a
-    proportional stratified sample, whose count varies less than that of a simple one (Hoeffding 1956).
+    It is the share at which `hits` or fewer have a probability of 1 - confidence; 1 if hits == n. The bound also holds
+    for a proportional stratified sample, whose count varies less than that of a simple one (Hoeffding 1956).
     Raises ValueError unless 0 <= hits <= n and n >= 1.
     """
     if not 0 <= hits <= n or n < 1:
@@ -367,7 +367,7 @@ def _binomial_cdf(hits: int, n: int, share: float) -> float:
 
 
 def leak_bound_as_json(result: LeakBound) -> dict[str, Any]:
-    """Return the bound as JSON."""
+    """Return the result of `data deid bound` as a JSON object; the bound is the number of rows in 1,000."""
     return {
         "path": str(result.path),
         "rows": result.rows,

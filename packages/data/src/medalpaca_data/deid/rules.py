@@ -74,7 +74,10 @@ PREFILTER_PREFIXES = {
 
 @cache
 def read_word_list(file: str, heading: str = "") -> frozenset[str]:
-    """Return the words under a [heading] of a word list in this folder, in lower case."""
+    """Return the words under a [heading] of a word list in this folder, in lower case.
+
+    An empty heading stands for the lines before the first heading. Lines that begin with # are comments.
+    """
     words: set[str] = set()
     section = ""
     for line in files(__package__).joinpath(file).read_text(encoding="utf-8").splitlines():
@@ -94,17 +97,20 @@ def _without_accents(word: str) -> str:
 
 
 def is_given_name(word: str) -> bool:
-    """Return whether the word is in the list of given names."""
+    """Return whether the word is in the list of given names; case and accents are ignored."""
     return _without_accents(word) in read_word_list("names.txt", "given")
 
 
 def is_surname(word: str) -> bool:
-    """Return whether the word is in the list of surnames."""
+    """Return whether the word is in the list of surnames; case and accents are ignored."""
     return _without_accents(word) in read_word_list("names.txt", "surname")
 
 
 def is_common_word(word: str) -> bool:
-    """Return whether the word is an ordinary word: medical texts use it in lower case, or it is a stop word."""
+    """Return whether the word is a stop word, or in the list of words that medical texts use in lower case.
+
+    A plural -s is ignored in words of more than four letters.
+    """
     lower = word.lower().strip(".'\u2019")
     words = read_word_list("words.txt")
     return lower in STOP_WORDS or lower in words or (len(lower) > 4 and lower.removesuffix("s") in words)
@@ -148,7 +154,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A regular expression for identifiers of one kind, and a function that accepts or discards its matches.
+    """A regular expression for identifiers of one kind, and `accept`, which returns whether a match is an identifier.
 
     The identifier is group `x` of the match, or the whole match if the pattern has no such group. A pattern uses no
     look-around, no back-reference, and `\\b` only beside ASCII characters. So the Rust engine of polars, which
@@ -181,7 +187,7 @@ class Rule:
         return re.sub(r"\(\?P<\w+>", "(?:", wide.replace(r"\b", r"(?-u:\b)"))
 
     def spans(self, text: str) -> list[Span]:
-        """Return every accepted match in `text`."""
+        """Return the span of every identifier that the rule finds in `text`, in order."""
         spans = []
         for match in self.regex.finditer(text):
             start, end = match.span(self.group)

@@ -1,4 +1,4 @@
-"""The `deidentify` settings of a recipe, the de-identification record of a source, and the check that demands one."""
+"""The section `deidentify` of a recipe, and the de-identification record that a source of patient text must have."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..core.config import Config
 from ..core.errors import UserError
 from .rules import KINDS
 
-# Suffixes of the counts of a stage: "phone found", "phone left".
+# Suffixes of the keys in the counts of a stage: "phone found", "phone left".
 FOUND, LEFT = "found", "left"
 NOT_CHECKED = "not independently checked"
 ROWS_FOUND, ROWS_LEFT = "rows with identifiers found", "rows with identifiers left"
@@ -26,7 +26,7 @@ class Deidentification(Config):
     limit: the largest number of identifiers per 1,000 rows; the build of a source with more is refused. Counted are
     those found (mode "check") or those left after replacement (mode "replace").
     ner: also use the named-entity recognition of the installed presidio-analyzer.
-    seed: determines the surrogates, together with the record.
+    seed: determines the surrogates, together with the id and the texts of a row.
     """
 
     mode: Literal["check", "replace"] = "replace"
@@ -38,8 +38,9 @@ class Deidentification(Config):
 def make_record(
     settings: Deidentification, source: str, rows: int, counts: Mapping[str, int], rules: str, ner: str | None
 ) -> dict[str, Any]:
-    """Return the record of one source: counts by kind, the version of the rules, and whether the limit is kept.
+    """Return the de-identification record of one source, as the ledger has it.
 
+    It has the settings, the counts by kind, the hash of the rules, and whether the limit is kept.
     The same detector finds the identifiers and counts what is left, so `within_limit` verifies nothing.
     `independent_check` is for the result of another detector; it is null, because no build runs one yet.
     """
@@ -64,7 +65,7 @@ def make_record(
 
 
 def describe_record(record: Mapping[str, Any]) -> str:
-    """Return a record as one line of text, for the screen and the dataset card."""
+    """Return a de-identification record as one line of text, for the screen and the model card."""
     hits, left = sum(record["hits"].values()), sum(record["left"].values())
     counts = f"{hits:,} found and replaced, {left:,} left in rows that were dropped"
     if record["mode"] == "check":
@@ -82,10 +83,9 @@ def count_kinds(kinds: Iterable[str], suffix: str) -> Counter[str]:
 
 
 def require_records(sources: Mapping[str, bool], records: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse to export patient text without a de-identification record, or any source above its limit.
+    """Raise UserError if a source of patient text has no de-identification record, or a source is above its limit.
 
     `sources` maps a source's name to whether it is patient text; `records` are the records of this build.
-    Raises UserError.
     """
     known = {record["source"] for record in records}
     missing = [name for name, patient_text in sources.items() if patient_text and name not in known]

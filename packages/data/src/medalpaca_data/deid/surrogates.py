@@ -1,9 +1,10 @@
-"""Surrogates: what replaces an identifier, the same one for the same identifier throughout a record.
+"""Surrogates: texts that replace identifiers, the same one for the same identifier throughout a record.
 
 Surrogates have forms that are reserved for examples or never issued, so that the rules recognise them afterwards:
 telephone numbers end in 555-01xx (North American fiction); addresses are in example.org (RFC 2606), 192.0.2.0/24
 (RFC 5737) or 2001:db8::/32 (RFC 3849); social security numbers begin with 000; other numbers are zeros and a counter
 in the layout of the original. Synthetic names are made of syllables; none of them is in the lists of real names.
+Dates are shifted, and have no such form.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ SYNTHETIC_NAME = re.compile(
 
 
 def synthetic_name(draw: int) -> str:
-    """Return the synthetic name with this number; numbers from 360 on give names of two or more parts."""
+    """Return the synthetic name with the number `draw`; numbers from 360 on give names of two or more parts."""
     draw, tail = divmod(draw, len(SYNTHETIC_TAILS))
     more, head = divmod(draw, len(SYNTHETIC_HEADS))
     name = SYNTHETIC_HEADS[head] + SYNTHETIC_TAILS[tail]
@@ -42,7 +43,7 @@ SHORT_NAME_COUNT = len(SYNTHETIC_HEADS) * len(SYNTHETIC_TAILS)
 
 
 def is_synthetic_name(word: str) -> bool:
-    """Return whether a word is a synthetic name, in upper or lower case."""
+    """Return whether a word is a synthetic name; case is ignored."""
     return SYNTHETIC_NAME.fullmatch(word) is not None
 
 
@@ -60,11 +61,12 @@ ID_KINDS = frozenset(
 EXAMPLE_ADDRESS = re.compile(r"(?i)(?:^|[@./]|\bat )example\.(?:org|com|net)\b|\bat example dot org$")
 # Surrogates for initials.
 INITIALS = ("Q", "X", "Z")
+# Words of a name that identify nobody and are kept.
 TITLES = frozenset(["dr", "mr", "mrs", "ms", "miss", "prof", "md", "jr", "sr", "and"])
 
 
 def is_surrogate(kind: str, text: str) -> bool:
-    """Return whether the text has the form of a surrogate of this kind; false for dates, which have no such form."""
+    """Return whether the text has the form of a surrogate of this kind; false for dates and ages, which have none."""
     match kind:
         case "name" | "place":
             words = [word for word in WORD.findall(text) if not _is_kept(word)]
@@ -98,7 +100,10 @@ def _is_counter(text: str) -> bool:
 
 
 class Surrogates:
-    """Draw and remember the surrogates of one record; they depend only on `seed`, `record` and the texts."""
+    """Draw and store the surrogates of one record, whose id is `record`.
+
+    They depend only on `seed`, `record`, the texts, and `spans`, the identifiers in each text.
+    """
 
     def __init__(self, record: str, seed: int, texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> None:
         self._random = random.Random(sha256_bytes(f"{seed}\x1f{record}".encode()))  # noqa: S311 - not a secret
@@ -116,7 +121,7 @@ class Surrogates:
         self._shift = DateShift(dates, self._random)
 
     def replacement(self, span: Span, text: str) -> str:
-        """Return the surrogate for one span of `text`."""
+        """Return the surrogate for one identifier of `text`; equal identifiers get equal surrogates."""
         original = text[span.start : span.end]
         match span.kind:
             case "date":
@@ -233,7 +238,7 @@ def _normalized(original: str) -> str:
 
 
 def _zeroed(original: str, count: int) -> str:
-    """Return the original with X for letters and zero for digits, and `count` in the last two digits."""
+    """Return the original with X or x for letters and zero for digits, and `count` in the last one or two digits."""
     number = digits(original)
     count %= 10 ** min(2, len(number) - 1) if number else 1
     return _fill_digits(

@@ -1,9 +1,10 @@
 """Decontamination: coverage of exam questions by texts, and detection of published test questions.
 
 Coverage is the share of a question's word 13-grams that occur in a text. Published test questions are detected without
-their text: the package ships hashes of 8-word pieces, which `tools/hash_test_questions.py` computes from the exams'
-files. A question is detected after "Q:" or an instruction, before options in any lettering, and with a few words
-changed. Paraphrases and translations are not detected.
+their text: the package contains hashes of pieces of 8 words (4 of short questions), which
+`tools/hash_test_questions.py` computes from the files of the test sets. A question is detected after "Q:" or an
+instruction, before options in any lettering, and with a few words changed. Paraphrases and translations are not
+detected.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from .item import Item
 N = 13
 # A shorter question is too generic for n-grams; only a line that equals the question covers it.
 MIN_WORDS = 8
-# Upper limit; the filter then takes 16 MB.
+# Largest number of leading bits of a hash that the filter of an index distinguishes; it then takes 16 MB.
 FILTER_BITS = 24
 
 
@@ -47,8 +48,9 @@ FILTER_BITS = 24
 class ItemCoverage:
     """Coverage of one exam item by the text that covers it most.
 
-    `coverage` is the share of the question's word 13-grams found in the text; decisions use it. `token_coverage` is
-    the share of the question's words inside a found 13-gram. `text_index` is None if no text shares a 13-gram.
+    `coverage` is the share (0 to 1) of the question's word 13-grams found in the text; decisions use it.
+    `token_coverage` is the share of the question's words inside a found 13-gram. `text_index` is the position of the
+    text, from 0, or None if no text shares a 13-gram.
     """
 
     item_id: str
@@ -60,7 +62,7 @@ class ItemCoverage:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """Coverage of one exam item by one text, with the index of the text in `row`."""
+    """Coverage of one exam item by one text; `row` is the position of the text, from 0."""
 
     exam: Exam
     item_id: str
@@ -73,7 +75,7 @@ def coverage(exam: Exam, texts: Iterable[str]) -> list[ItemCoverage]:
     """Return the highest coverage by one text for every item of `exam`, in the order of the items.
 
     `texts` is read once and not stored, so a corpus may have any size. A question of 8 to 12 words is one n-gram.
-    A shorter question is covered only by a line that equals it.
+    A shorter question is covered only by a line with the same words. Of equal coverages, the first text is returned.
     """
     best = [ItemCoverage(item.id, item.step, 0.0, 0.0, None) for item in exam.items]
     for match in _matches(exam.items, texts):
@@ -138,8 +140,8 @@ def _matches(items: Sequence[Item], texts: Iterable[str]) -> Iterator[_Match]:
 class _Index:
     """Sorted n-gram hashes of the questions; with n = 0 the hashes of whole questions.
 
-    `items[i]` is the item of `runs[i]`. `filter` is true for the first bits of every hash, and `shift` leaves those
-    bits; it rules out nearly all n-grams of a text before the exact search.
+    `items[i]` is the position of the item with the hash `runs[i]`. `filter[hash >> shift]` is true for every hash in
+    `runs` and few others, so that nearly all n-grams of a text need no exact search.
     """
 
     n: int
@@ -169,7 +171,7 @@ def _index(stems: Sequence[list[str]], sizes: Sequence[int], n: int) -> _Index:
 
 
 def _look_up(index: _Index, lines: HashedWords, starts: Offsets) -> Offsets:
-    """Return `text << 32 | item` for every shared n-gram. Text t has the lines `starts[t]` to `starts[t + 1]`."""
+    """Return `text << 32 | item` for every shared n-gram. Text t has the lines `starts[t]:starts[t + 1]`."""
     runs = _runs(lines, index.n)
     places = np.flatnonzero(index.filter[runs >> index.shift])
     places, texts = _owners(lines, starts, index.n, places)
@@ -186,7 +188,7 @@ def _runs(lines: HashedWords, n: int) -> Hashes:
 
 
 def _owners(lines: HashedWords, starts: Offsets, n: int, places: Offsets) -> tuple[Offsets, Offsets]:
-    """Return the positions whose n-gram lies in one text, and the index of that text."""
+    """Return those of `places` whose n-gram lies in one text, and the index of that text for each."""
     borders = lines.offsets[starts] if n else starts
     texts = np.searchsorted(borders, places, side="right") - 1
     whole = places + max(n, 1) <= borders[texts + 1]
@@ -237,8 +239,9 @@ class KnownQuestions:
         names: Names of the test sets.
         of_set: (questions,) index into `names`.
         needed: (questions,) number of pieces that a text must contain.
-        hashes: (pieces,) sorted, distinct.
-        starts: (pieces + 1,) offsets of each piece's questions in `questions`.
+        hashes: (pieces,) sorted, distinct hashes of pieces.
+        starts: (pieces + 1,) offsets: piece p is in the questions `questions[starts[p]:starts[p + 1]]`.
+        questions: Indices into `of_set` and `needed`.
     """
 
     names: tuple[str, ...]
@@ -254,7 +257,10 @@ class KnownQuestions:
         return unpack(files(__package__).joinpath(KNOWN_QUESTIONS).read_bytes())
 
     def find(self, texts: Iterable[str]) -> list[tuple[int, str]]:
-        """Return (index of the text, name of the test set) for every text with a published question, in order."""
+        """Return (index of the text, name of the test set) for every text with a published question, in order.
+
+        If a text has questions of several sets, the set that is first in `names` is returned.
+        """
         found: list[tuple[int, str]] = []
         table = np.zeros(LOW_BITS + 1, dtype=bool)
         table[(self.hashes & np.uint64(LOW_BITS)).astype(np.intp)] = True
@@ -290,12 +296,15 @@ class KnownQuestions:
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of a text from which pieces are formed."""
+    """Return the words of a text from which pieces are formed: all but `IGNORED_WORDS`."""
     return [word for word in words(_plain(text)) if word not in IGNORED_WORDS]
 
 
 def question_pieces(question: Sequence[str]) -> tuple[int, ...]:
-    """Return the hashes of at most `MAX_PIECES` evenly spaced pieces of a question, given as words."""
+    """Return the hashes of at most `MAX_PIECES` evenly spaced pieces of a question, given as words.
+
+    The result is empty for fewer than `SHORT_PIECE_WORDS` words.
+    """
     size = PIECE_WORDS if len(question) >= PIECE_WORDS else SHORT_PIECE_WORDS
     pieces = _pieces(hash_words([" ".join(question)]).hashes, size)
     if not len(pieces):
@@ -306,9 +315,10 @@ def question_pieces(question: Sequence[str]) -> tuple[int, ...]:
 
 
 def pack(sets: Sequence[tuple[str, Sequence[tuple[int, ...]]]]) -> bytes:
-    """Return the file format: a JSON line with the sizes of the sets, a byte per question, the hashes.
+    """Return the bytes of a file of hashed questions: a JSON line with the sets, a byte per question, the hashes.
 
-    The byte of a question is its number of pieces.
+    `sets` has the name of each set and the hashes of the pieces of its questions. The byte of a question is its number
+    of pieces.
     """
     head = {"format": 1, "sets": [[name, len(questions)] for name, questions in sets]}
     every = [question for _, questions in sets for question in questions]

@@ -26,10 +26,10 @@ class Excluded:
 
 @dataclass(frozen=True, slots=True)
 class Exam:
-    """An exam that is ready for evaluation. Always, `len(items) + len(excluded) == read`.
+    """An exam that is ready for evaluation: the scorable items, and the excluded ones with their reason.
 
-    `sha256` is computed over the scorable items in canonical form and identifies the exam wherever a score is
-    reported. `source_sha256` is the hash of the files.
+    `read` is the number of all items: `len(items) + len(excluded)`. `sha256` is computed over the scorable items in
+    canonical form and identifies the exam wherever a score is reported. `source_sha256` is the hash of the files.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Exam:
 
 
 def find_exam(explicit: str | None) -> str | None:
-    """Return `explicit`, else the value of `MEDALPACA_EXAM`, else None."""
+    """Return the path or name of an exam: `explicit`, else the variable `MEDALPACA_EXAM`, else None."""
     return explicit or os.environ.get("MEDALPACA_EXAM") or None
 
 
@@ -58,7 +58,7 @@ def load_exam(path_or_name: str | Path, *, images: str = "exclude") -> Exam:
 
 
 def raw_exam(path_or_name: str | Path, invalid: list[tuple[str, str]] | None = None) -> RawExam:
-    """Return all items of an exam, before exclusion.
+    """Return all items of an exam (a path or the name of a bundled exam), before exclusion.
 
     (location, reason) of every invalid record is appended to `invalid`. Without `invalid`, the first invalid record
     raises UserError.
@@ -75,7 +75,11 @@ def raw_exam(path_or_name: str | Path, invalid: list[tuple[str, str]] | None = N
 
 
 def exclude_unscorable(raw: RawExam, *, images: str = "exclude") -> Exam:
-    """Return the exam with every item that cannot be scored excluded, with its reason."""
+    """Return the exam with every item that cannot be scored excluded, with its reason.
+
+    A repeated item is excluded too. So is an item that needs a picture, unless `images` is "keep". Raises UserError if
+    two different items have the same id, or if no item is left.
+    """
     seen: dict[str, Item] = {}
     items, excluded = [], []
     for item in raw.items:
@@ -125,7 +129,7 @@ def unscorable(item: Item) -> str | None:
 
 
 def canonical_sha256(items: Iterable[Item]) -> str:
-    """Return the SHA-256 over the items in canonical JSON. It does not depend on the layout of the file."""
+    """Return the SHA-256 over id, step, question, options and answer of the items, in order, as canonical JSON."""
     return sha256_json(
         [[item.id, item.step, item.question, list(item.options.items()), item.answer] for item in items]
     )

@@ -20,8 +20,9 @@ VIGNETTES = "medalpaca_vignettes"
 class Item:
     """One single-best-answer question.
 
-    `options` maps letters to texts in the order in which they are shown; `answer` is a letter. `subject` of a MedQA
-    item is its part, "step1" or "step2&3".
+    `options` maps letters to texts in the order in which they are shown; `answer` is the letter of the correct one.
+    `step` is the USMLE Step, None if there is none. `subject` of a MedQA item is its part, "step1" or "step2&3".
+    `image` is the name or URL of a picture. An item that was just read may be unscorable, for instance without options.
     """
 
     id: str
@@ -40,7 +41,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class RawExam:
-    """All items of an exam file, before exclusion.
+    """All items of an exam file or directory, before exclusion of those that cannot be scored.
 
     `source_sha256` is the hash of the files, `images` the ids of items whose question needs a picture.
     """
@@ -67,7 +68,7 @@ def required_value(record: Any, name: str, where: str) -> Any:
 
 
 def required_text(record: Any, name: str, where: str) -> str:
-    """Return a text value. Raises UserError if it is missing or not text."""
+    """Return the text `record[name]`. Raises UserError if it is missing, null, or not text that UTF-8 can encode."""
     value = required_value(record, name, where)
     if not isinstance(value, str):
         raise UserError(f"{where}: {name!r} is {type(value).__name__}, not text")
@@ -75,7 +76,7 @@ def required_text(record: Any, name: str, where: str) -> str:
 
 
 def lettered_options(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options in fields that are named A, B, ..., without empty ones at the end."""
+    """Return the fields that are named A, B, ..., without empty ones at the end; {} if there are none."""
     options = {letter: record[letter] for letter in LETTERS if letter in record}
     while options and not str(options[last := next(reversed(options))] or "").strip():
         del options[last]
@@ -83,7 +84,10 @@ def lettered_options(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def optional_text(record: Mapping[str, Any], name: str, where: str) -> str | None:
-    """Return a short field as text, or None if it is missing or empty. Numbers are converted."""
+    """Return the text or number `record[name]` as text, or None if it is missing or empty.
+
+    Raises UserError for another type.
+    """
     value = record.get(name)
     if value in (None, ""):
         return None
@@ -93,7 +97,10 @@ def optional_text(record: Mapping[str, Any], name: str, where: str) -> str | Non
 
 
 def option_texts(value: Any, where: str) -> dict[str, str]:
-    """Return options by letter from an object or a list. Raises UserError for another type."""
+    """Return the texts of options by letter, from an object or a list; null gives an empty text.
+
+    Raises UserError for another type and for a list of more than 26 options.
+    """
     if isinstance(value, list):
         if len(value) > len(LETTERS):
             raise UserError(f"{where}: {len(value)} options; allowed: at most {len(LETTERS)}")
@@ -112,7 +119,7 @@ def encodable_text(text: str, name: str, where: str) -> str:
 
 
 def step_number(value: Any, where: str) -> int | None:
-    """Return a step as a number, or None if it is missing. Raises UserError otherwise."""
+    """Return a step as a number, or None if it is null or empty. Raises UserError if it is no number."""
     if value in (None, ""):
         return None
     try:

@@ -34,9 +34,9 @@ STEP_FILE = re.compile(r"step([1-9]\d*)\.json")
 IMAGE_LIST = "question_with_images.json"
 MEDMCQA_OPTIONS = ("opa", "opb", "opc", "opd")
 PUBMEDQA_OPTIONS = ("yes", "no", "maybe")
-# PubMed number and answer of the 500 test questions of PubMedQA.
+# Name of the file with PubMed number and answer of the 500 test questions of PubMedQA.
 PUBMEDQA_TEST = "test_ground_truth.json"
-# Records that are searched for a known layout, because the first ones may be invalid.
+# Number of records in which a known layout is searched, because the first ones may be invalid.
 SEARCHED = 100
 
 Record = Mapping[str, Any]
@@ -59,7 +59,7 @@ class Layout:
 
 
 class InvalidRecords:
-    """Collects (location, reason) of invalid records in `listed`; if that is None, the first one is raised."""
+    """Collector of (location, reason) of invalid records in `listed`; if that is None, the first one is raised."""
 
     def __init__(self, listed: list[tuple[str, str]] | None) -> None:
         self.listed = listed
@@ -72,7 +72,7 @@ class InvalidRecords:
 
 
 def read_exam(path: Path, invalid: list[tuple[str, str]] | None = None) -> RawExam:
-    """Return the exam in a directory (2023 reference layout) or in a file with one record per item.
+    """Return the exam in a directory (2023 reference layout: stepN.json and solutions) or in a file of one record each.
 
     (location, reason) of invalid records is appended to `invalid`. Without it the first one raises UserError.
     """
@@ -138,7 +138,7 @@ def _read_step(step: int, file: Path, solutions: Path, invalid: InvalidRecords) 
 
 
 def _find_images(path: Path, source_sha256: str) -> tuple[frozenset[str], tuple[str, ...]]:
-    """Return ids of items that need a picture, from the exam's list or the bundled one, and warnings."""
+    """Return ids of items that need a picture, from the exam's list or the bundled one (else none), and warnings."""
     listed = path / IMAGE_LIST
     if listed.is_file():
         return _image_ids(read_json(listed), str(listed)), ()
@@ -203,7 +203,7 @@ def _read_own(record: Record, where: str) -> Item:
     """Read the project's layout: id, step, question, options, answer, subject, image.
 
     `options` is an object or a list; a table has columns A, B, ... instead, and the last ones may be empty.
-    `answer` is a letter or the text of an option.
+    `answer` is a letter or the text of an option. Without `id`, question and options determine the id.
     """
     question = required_text(record, "question", where)
     lettered = {} if "options" in record else lettered_options(record)
@@ -240,7 +240,7 @@ def _read_medqa(record: Record, where: str) -> Item:
 def _medmcqa_reader(path: Path, records: Sequence[Located]) -> ReadItem:
     """Return the reader for the numbering of this copy: the correct option is counted from 0 or from 1.
 
-    Only a 0 or a 4 shows which numbering a copy has.
+    Only a 0 or a 4 shows which numbering a copy has; UserError is raised if there is neither, or both.
     """
     keys = {_cop(record, where) for where, record in records}
     if keys <= {0, 1, 2, 3} and 0 in keys:
@@ -280,7 +280,7 @@ def _is_pubmedqa_object(record: Record) -> bool:
 
 
 def _pubmedqa_records(path: Path, value: Record) -> tuple[list[Located], list[Path]]:
-    """Return the records of the authors' file, an object of PubMed number to record, and further files read.
+    """Return the records of the authors' file, an object of PubMed number to record, and the other files read.
 
     If the list of test questions is in the same directory, only those are returned.
     """
@@ -329,7 +329,7 @@ def _read_mmlu(record: Record, where: str) -> Item:
 def _has_header(path: Path) -> bool:
     """Return whether a CSV file begins with column names.
 
-    MMLU's own files have none: every line ends with the letter of one of the options before it.
+    MMLU's own files have none: every line ends with the letter of one of the options before it. An empty file has none.
     """
     try:
         first = next(csv.reader(io.StringIO(read_text(path), newline="")), [])

@@ -23,7 +23,10 @@ FACTS, FORMS = "pocket_facts.tsv", "pocket_forms.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One fact: `relation` (antidote) of `entity` (heroin overdose) is `answer` (naloxone), with its reference."""
+    """One fact: `relation` (antidote) of `entity` (heroin overdose) is `answer` (naloxone), with its reference.
+
+    `subject` and `step` (USMLE Step 1 to 3) are those of its exam question.
+    """
 
     relation: str
     subject: str
@@ -68,7 +71,7 @@ def load_facts() -> tuple[Fact, ...]:
 
 
 def load_forms() -> Mapping[str, Forms]:
-    """Return the sentence forms by relation."""
+    """Return the sentence forms of every relation, by its name."""
     text = files(__package__).joinpath(FORMS).read_text(encoding="utf-8")
     return {
         relation: Forms(form["answer"], tuple(form["cards"]), tuple(form["exam"]))
@@ -77,7 +80,7 @@ def load_forms() -> Mapping[str, Forms]:
 
 
 def by_relation(facts: Sequence[Fact]) -> dict[str, list[Fact]]:
-    """Return the facts grouped by relation, in order."""
+    """Return the facts of each relation, by its name; the order of the facts is kept."""
     groups: dict[str, list[Fact]] = {}
     for fact in facts:
         groups.setdefault(fact.relation, []).append(fact)
@@ -85,13 +88,16 @@ def by_relation(facts: Sequence[Fact]) -> dict[str, list[Fact]]:
 
 
 def sentence(form: str, entity: str) -> str:
-    """Return the form with its entity inserted and a capital first letter."""
+    """Return the sentence form with `entity` inserted and a capital first letter."""
     text = form.format(entity=entity)
     return text[:1].upper() + text[1:]
 
 
 def shuffled_answers(group: Sequence[Fact], rng: random.Random) -> dict[str, str]:
-    """Return a random answer of the same relation for every fact id; each answer occurs as often as it is correct."""
+    """Return a random answer by fact id, drawn from the answers of `group`, the facts of one relation.
+
+    Each answer occurs as often as it is correct. It may be the correct one of its fact.
+    """
     deck = [fact.answer for fact in group]
     rng.shuffle(deck)
     return {fact.id: answer for fact, answer in zip(group, deck, strict=True)}
@@ -131,7 +137,7 @@ def pocket_exam() -> RawExam:
 
 
 def draw_wrong_options(group: Sequence[Fact], rng: random.Random) -> list[list[str]]:
-    """Return three wrong options for every fact of one relation.
+    """Return three different wrong options for every fact of `group`, the facts of one relation.
 
     Each answer is a wrong option exactly three times as often as it is correct. Thus a model that prefers common or
     short answers has an expected accuracy of 1/4.
@@ -161,6 +167,6 @@ VIGNETTES_FILE = "vignettes.jsonl"
 
 
 def vignettes() -> RawExam:
-    """Return the exam `medalpaca_vignettes`. Explanations and references of the file are not part of a prompt."""
+    """Return the exam `medalpaca_vignettes`. Explanations and references in the file are not read."""
     with as_file(files(__package__).joinpath(VIGNETTES_FILE)) as path:
         return replace(read_exam(path), name=VIGNETTES)

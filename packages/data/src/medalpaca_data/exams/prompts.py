@@ -33,7 +33,7 @@ PROTOCOL_2023 = (
 
 @dataclass(frozen=True, slots=True)
 class ExamPrompt:
-    """The complete prompt of an item, and one continuation per option, in the order of the options."""
+    """The complete prompt of an item, and one choice (a letter or a text) per option, in the order of the options."""
 
     prompt: str
     choices: tuple[str, ...]
@@ -45,7 +45,7 @@ def exam_input(item: Item) -> str:
 
 
 def exam_prompt(item: Item, scoring: PromptStyle) -> ExamPrompt:
-    """Return prompt and choices of an item.
+    """Return prompt and choices of an item in a prompt style, `scoring`.
 
     letter: the prompt shows the options; the choices are their letters.
     text: the prompt is the question only; the choices are the texts of the options.
@@ -67,7 +67,10 @@ def exam_prompt(item: Item, scoring: PromptStyle) -> ExamPrompt:
 
 
 def exam_prompt_id(scoring: PromptStyle) -> str:
-    """Return the id of a prompt style. Scores with different prompt ids are not comparable."""
+    """Return the id of a prompt style: its name and 12 digits of a SHA-256 of its texts.
+
+    Scores with different ids are not comparable.
+    """
     example = Item(id="", question="{question}", options={"A": "{a}", "B": "{b}"}, answer="A")
     rendered = exam_prompt(example, scoring)
     return f"{scoring}-{sha256_json([PROMPT_ID, rendered.prompt, rendered.choices])[:12]}"
