@@ -1,7 +1,7 @@
 """Models behind an endpoint: option scores from reported log-probabilities, and written answers.
 
 Letters are read from the most likely next tokens (`logprobs`). Texts, and letters not among those tokens, need the
-log-probabilities of the input (`echo` with `logprobs`), which vLLM reports and llama.cpp's server and Ollama do not.
+log-probabilities of the input (`echo` with `logprobs`). vLLM reports them; llama.cpp's server and Ollama do not.
 
 lm-eval counts spaces at the end of the prompt as part of the option, so its numbers include the prompt's last tokens.
 With `echo` these are added here, and the numbers equal lm-eval's. Without it, a letter's number is that of the letter

@@ -4,8 +4,8 @@ Synthetic patients, each with a random record number, are added to a copy of the
 model is fine-tuned on it by the same recipe. Each true number is then ranked among candidate numbers by the model's
 likelihood, and numbers that greedy decoding reproduces are counted. The control is a group of patients not added.
 
-Exposure is defined by Carlini, Liu, Erlingsson, Kos and Song ("The Secret Sharer", USENIX Security 2019) as
-log2 |R| - log2 rank, in bits, where R are the candidates and rank 1 is the most likely. Here R is a sample of all
+Exposure is log2 |R| - log2 rank, in bits, where R are the candidates and rank 1 is the most likely (Carlini, Liu,
+Erlingsson, Kos and Song, "The Secret Sharer", USENIX Security 2019). Here R is a sample of all
 possible numbers together with the true one, so exposure cannot exceed log2 |R|.
 """
 
@@ -70,7 +70,7 @@ class Patient:
 
 @dataclass(frozen=True, slots=True)
 class PatientResult:
-    """The rank of a patient's true number, and whether greedy decoding reproduces it."""
+    """The rank of a patient's true number (1: most likely), and whether greedy decoding reproduces it."""
 
     repeats: int
     rank: float

@@ -5,8 +5,8 @@ padded rows, summed, so that the caller divides by the supervised tokens of a wh
 own count would weight tokens by their batch. Prompt and padding never reach the output layer, which for a small model
 is a third to a half of the work.
 
-`choose_objective` tests at the start of a run whether the fast path computes the same loss as the model's own code, and
-otherwise returns a slower path. A packed row is compared with its documents one by one, up to rounding. A second test
+`choose_objective` tests at the start of a run whether the fast path computes the same loss as the model's own code. If
+not, it returns a slower path. A packed row is compared with its documents one by one, up to rounding. A second test
 needs no tolerance: the loss of a document must not change at all when the text before it changes.
 """
 

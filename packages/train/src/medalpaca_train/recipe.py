@@ -282,8 +282,8 @@ class CanaryRequest:
 def parse_canary_arguments(words: Sequence[str]) -> CanaryRequest:
     """Return the request of `train canary WORDS`; `out` is the key `out=`, or ends in `-canary` by default.
 
-    Raises UserError if `words` do not name exactly one recipe or finished run, if a key is not allowed, or if the run's
-    weights do not match its manifest.
+    Raises UserError if `words` do not name exactly one recipe or finished run, or if a key is not allowed. Raises it
+    also if the run's weights do not match its manifest.
     """
     own = [word for word in words if "=" in word and word.partition("=")[0] in CanaryTest.model_fields]
     others = [word for word in words if "=" in word and word not in own]
