@@ -1,8 +1,8 @@
 """Log-in, lock-out after failed attempts, and the security headers of the web server.
 
 Names and Argon2 hashes are read from a file; passwords are not stored. After a number of failures, a name or an
-address has to wait, twice as long after each further failure. The answer is the same for an unknown name, a wrong
-password and a locked name.
+address has to wait, twice as long after each further failure, up to an hour. Status and message are the same for an
+unknown name, a wrong password and a locked name; the last has a `Retry-After` header as well.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from starlette.exceptions import HTTPException
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.files import read_text
 
-# Failures before the first wait. All users of a hospital may share one address.
+# Number of failures that starts the first wait. All users of a hospital may share one address.
 FREE_ATTEMPTS = {"name": 5, "address": 20}
 FIRST_WAIT_SECONDS = 30.0
 LONGEST_WAIT_SECONDS = 3600.0
 # Failures are forgotten after this time without another one.
 FORGET_AFTER_SECONDS = 2 * LONGEST_WAIT_SECONDS
-# Names and addresses in memory.
+# Most names and addresses in memory.
 MAX_ENTRIES = 10_000
 # Characters of a name that are kept in memory.
 MAX_NAME_LENGTH = 200
@@ -68,9 +68,11 @@ class Lockout:
         self._failures: OrderedDict[Key, _Failures] = OrderedDict()
 
     def guard(self, check: Check) -> Check:
-        """Return `check` with lock-out. A locked name or address gets HTTPException 400, as a wrong password.
+        """Return a function that calls `check` and counts its failures.
 
-        Gradio calls it in its event loop, one call after the other, so no attempt can come in between.
+        For a locked name or address it raises HTTPException 400, the status of a wrong password. A success resets the
+        count of the name. Gradio calls it in its event loop, one call after the other, so no attempt can come in
+        between.
         """
 
         def guarded(name: str, password: str) -> bool:
@@ -88,7 +90,7 @@ class Lockout:
         return guarded
 
     def wait(self, key: Key) -> float:
-        """Return the seconds until this name or address may try again."""
+        """Return the seconds until this name or address may try again; 0 if it is not locked."""
         failures = self._failures.get(key)
         return max(0.0, failures.until - self._clock()) if failures else 0.0
 
@@ -111,7 +113,7 @@ class Lockout:
 class LoginMiddleware:
     """ASGI middleware that passes the client's address to the lock-out.
 
-    With `encrypted`, it also refuses a log-in without TLS, either to this server or to the named proxy.
+    With `encrypted`, it also answers a log-in without TLS with status 403. TLS may end here or at the trusted proxy.
     """
 
     def __init__(self, app: Any, encrypted: bool = False) -> None:
@@ -144,7 +146,7 @@ def _client_network(client: Any) -> str:
 
 
 def check_tls(certificate: Path, key: Path) -> tuple[Path, Path]:
-    """Return both files. Raises UserError if one is missing or they do not belong together."""
+    """Return both files. Raises UserError if one is missing, or if they cannot be used together."""
     import ssl
 
     for file in (certificate, key):
@@ -182,7 +184,8 @@ def make_auth_line(name: str, ask: Callable[[str], str] = getpass) -> str:
 def load_auth_file(file: Path) -> Callable[[str, str], bool]:
     """Read a file of `name:hash` lines and return a function that checks a name and a password.
 
-    Raises UserError if the file is missing, empty, readable by all users of the machine, or has an invalid line.
+    Empty lines and lines that start with # are skipped. Raises UserError if the file is missing, empty, readable by all
+    users of the machine, or has an invalid line.
     """
     from argon2 import PasswordHasher, extract_parameters
     from argon2.exceptions import InvalidHashError, VerificationError
@@ -253,7 +256,7 @@ NO_STORE = (b"cache-control", b"no-store")
 
 
 class SecurityHeaders:
-    """ASGI middleware: host check, blocked routes, content security policy, and no caching.
+    """ASGI middleware: host check, blocked routes, content security policy, and no caching except of static files.
 
     `hosts` are the accepted values of the `Host` header, which protects against DNS rebinding. None accepts all; use
     it only with a log-in, whose cookie is not valid for another host name. The policy makes the browser refuse

@@ -120,7 +120,10 @@ def _watch_banner(engine: Engine) -> Iterator[str]:
 
 
 def launch_settings() -> dict[str, Any]:
-    """Return settings for this machine only, without records and sharing. None of them is left to a default."""
+    """Return Gradio's settings for a page for this machine only, without records and sharing.
+
+    Each setting that concerns privacy is set, even where Gradio's default is the same.
+    """
     return {
         "server_name": "127.0.0.1",
         "share": False,
@@ -158,8 +161,8 @@ def access_settings(
 ) -> dict[str, Any]:
     """Return the settings for access from other machines: address, accepted host names, log-in and TLS.
 
-    `check` verifies a name and a password; `tls` is a certificate and its key. `proxy` is true if a reverse proxy
-    ends TLS; it has a host name of its own.
+    `check` verifies a name and a password; None means no log-in. `tls` is a certificate and its key. `proxy` is true if
+    a reverse proxy ends TLS; it has a host name of its own, so every host name is accepted.
     """
     any_host = proxy or host in ("0.0.0.0", "::")  # noqa: S104
     hosts = None if any_host else frozenset({host, *LOCAL_HOSTS})

@@ -22,7 +22,10 @@ AUDIT_WRITE_FAILED = "the audit log cannot be written, and without it no questio
 
 
 class Recorder:
-    """Writes the entries of one start of the page. Several processes may write to the same log."""
+    """Writer of audit-log entries of one start of the page, which share a session id.
+
+    Several processes may write to the same log.
+    """
 
     def __init__(self, log: AuditLog, session: str) -> None:
         self._log = log
@@ -33,7 +36,7 @@ class Recorder:
         return self._log.append(what, session=self._session, **facts)
 
     def record_question(self, job: Job, user: str) -> None:
-        """Record a question before it is answered."""
+        """Record job, user and SHA-256 of the prompt, before the question is answered."""
         request = job.request
         facts = {"scoring": request.scoring, "options": len(request.choices), "max": request.max_new_tokens}
         self.write("asked", job=job.id, user=user or None, prompt_sha256=_hash(request.prompt), **facts)
@@ -41,7 +44,8 @@ class Recorder:
     def record_answers(self, job: Job, end: Progress) -> None:
         """Record the end of a job before the page shows it.
 
-        Each answer that exists is recorded by the SHA-256 of its text and its number of tokens, without the text.
+        Recorded are its final state, the chosen option of each side, and of each answer the SHA-256 of its text and its
+        number of tokens.
         """
         answers = {
             side: {"sha256": _hash(answer.text), "tokens": answer.tokens}
@@ -57,7 +61,10 @@ def make_recorder(log: Path, on_note: Callable[[str], None]) -> Recorder:
 
 
 def check_log(log: Path, noted_head: str | None) -> Verified:
-    """Verify a log, also against a head noted earlier. Raises CheckFailed if the log was changed."""
+    """Verify an audit log, also against `noted_head`, the SHA-256 of an earlier last entry, unless it is None.
+
+    Raises CheckFailed if the log was changed, and UserError if there is no such log or the hash is invalid.
+    """
     if log.is_dir():
         raise UserError(f"{log}: is a directory; pass an audit log file")
     return verify(log, noted_head)
@@ -77,7 +84,7 @@ HIDDEN_TEXT = "(its text is withheld)"
 
 @contextmanager
 def hide_error_texts() -> Iterator[None]:
-    """Print tracebacks without the errors' messages, which may quote a question.
+    """Print tracebacks without the errors' messages, which may quote a question, while the block runs.
 
     Error type, file and line remain. It covers everything that prints through Python's `traceback`: Gradio's
     handlers, the web server, logging and threads.

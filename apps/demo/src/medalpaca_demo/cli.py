@@ -1,6 +1,6 @@
 """The command `demo`: the page, `demo password`, and `demo audit verify`.
 
-Everything that is cheap to check is checked before a heavy library is imported.
+Options are checked before torch, transformers or gradio is imported.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def entry() -> NoReturn:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Parse the arguments and run the command."""
+    """Parse the arguments, run the command, and return 0. Raises UserError for bad input."""
     options = _parse(arguments)
     options.run(options)
     return 0
@@ -102,7 +102,7 @@ def _add_page(main: Command) -> None:
         action="append",
         default=[],
         metavar="HOST",
-        help="allow a URL on this other machine; every question is sent there",
+        help="allow a URL on this other machine, to which every question is sent; may be repeated",
     )
     add("--api-key-env", metavar="NAME", help="environment variable that contains the API key of the servers")
 
@@ -112,7 +112,7 @@ def _add_page(main: Command) -> None:
         type=CompletedArgument(lambda: BUNDLED),
         metavar="EXAM",
         help="exam file or directory, or the name of a bundled exam "
-        f"(default: with --base MEDALPACA_EXAM, without it {POCKET})",
+        f"(default: with --base the environment variable MEDALPACA_EXAM, without it {POCKET})",
     )
     add(
         "--scoring",
@@ -125,7 +125,8 @@ def _add_page(main: Command) -> None:
         nargs=2,
         type=Path,
         metavar=("BASE", "TUNED"),
-        help="lm_eval results of both models on this exam, made with --log_samples; Browse and Leaderboard need them",
+        help="directories of the lm_eval results of both models on this exam, made with --log_samples; Browse and "
+        "Leaderboard need them (default: with the models and exam of the quickstart, its results)",
     )
 
     add = main.add_argument_group("access", "Default: only this machine can open the page.").add_argument
@@ -156,15 +157,16 @@ def _add_page(main: Command) -> None:
         "--audit",
         type=Path,
         metavar="FILE",
-        help="write an audit log: time, user, and hashes of questions and answers, without their texts",
+        help="append to an audit log: time, user, chosen options, and hashes of prompts and answers, without texts",
     )
     main.set_defaults(run=lambda options: open_page(check_options(options)))
 
 
 def check_options(options: Namespace) -> PageOptions:
-    """Return the options of `demo` after a check of ports, files, addresses and their combinations.
+    """Return the options of the page, with defaults filled in.
 
-    Raises UserError for the first invalid option.
+    Port, addresses and combinations of options are checked, but not whether files exist. Raises UserError for the first
+    invalid option.
     """
     if not 1 <= options.port <= 65535:
         raise UserError(f"demo: --port {options.port} is not allowed; use a number from 1 to 65535")
@@ -247,7 +249,7 @@ def open_page(options: PageOptions) -> None:
 
 
 def ensure_quickstart(options: PageOptions) -> None:
-    """Run the quickstart if the page shows its models and they do not exist yet."""
+    """Run the quickstart with seed 1 if the page shows its models and they do not exist yet."""
     made = quickstart()
     if options.base != made.base or (made.base.is_dir() and made.run.is_dir()):
         return
@@ -294,11 +296,12 @@ def _add_audit(commands: Commands[Command]) -> None:
         ),
         "Exit code 1 if it was changed.",
     )
-    verify.add_argument("log", type=Path, metavar="LOG", help="file of --audit")
+    verify.add_argument("log", type=Path, metavar="LOG", help="audit log that `demo --audit` has written")
     verify.add_argument(
         "--head",
         metavar="HASH",
-        help="head that demo printed at its end and that was kept elsewhere; finds entries removed since then",
+        help="head that demo printed at its end (the SHA-256 of the last entry) and that was kept elsewhere; finds "
+        "entries changed or removed since then",
     )
     verify.add_json()
     verify.set_defaults(run=_run_audit_verify)

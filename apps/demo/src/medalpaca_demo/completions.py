@@ -24,7 +24,7 @@ from .endpoint import Endpoint
 # Largest response in bytes. The log-probabilities of a long prompt take some MiB.
 MAX_BODY_BYTES = 32 << 20
 CONNECT_SECONDS = 5.0
-# Some servers load the model at the first request.
+# Longest wait for data from the server. Some servers load the model at the first request.
 READ_SECONDS = 180.0
 STATUS_MESSAGES = {
     401: "requires a valid key; name its environment variable with --api-key-env",
@@ -58,7 +58,7 @@ class ServerError(EndpointError):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Part of a streamed answer: text, number of tokens so far (if reported), and the reason for the end."""
+    """Part of a streamed answer: text, number of tokens so far, and reason for the end; None if not reported."""
 
     text: str = ""
     tokens: int | None = None
@@ -87,7 +87,7 @@ class CompletionsClient:
         await self._client.aclose()
 
     async def models(self) -> list[str]:
-        """Return the names of the served models; empty if the server does not list them.
+        """Return the names of the served models; an empty list if the server does not list them.
 
         Raises EndpointError if the server does not answer or rejects the key.
         """
@@ -103,7 +103,10 @@ class CompletionsClient:
         ]
 
     async def complete(self, prompt: str, **fields: Any) -> dict[str, Any]:
-        """Return the first choice of a completion and its `usage`, without streaming. Raises EndpointError."""
+        """Return the first choice of a completion as JSON, with `usage` (None if not reported), without streaming.
+
+        `fields` are added to the request. Raises EndpointError if there is no valid answer.
+        """
         async with self._exchange("POST", "/completions", self._body(prompt, fields)) as response:
             await self._check(response)
             body = _json(await _read_body(response))
@@ -113,7 +116,7 @@ class CompletionsClient:
         return {**choice, "usage": body.get("usage")}
 
     async def stream(self, prompt: str, max_tokens: int) -> AsyncGenerator[Chunk, None]:
-        """Yield the answer as it arrives. Closing the generator closes the connection, which stops the server.
+        """Yield the answer as it arrives. Closing the generator closes the connection, so that the server can stop.
 
         Raises EndpointError if the connection breaks, or if the stream ends without a reason for its end.
         """
@@ -233,12 +236,12 @@ def _text(value: Any) -> str:
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """Return the system's certificates, which may include a hospital's own authority. They are read once."""
+    """Return a TLS context with the system's certificates, which may include a hospital's own authority."""
     return ssl.create_default_context()
 
 
 def list_models(endpoint: Endpoint, key: str | None, read_seconds: float = READ_SECONDS) -> list[str]:
-    """Return the names of the served models, as `CompletionsClient.models`, outside an event loop."""
+    """Return `CompletionsClient.models()` for a caller outside an event loop."""
 
     async def models() -> list[str]:
         async with CompletionsClient(endpoint, key, read_seconds) as client:

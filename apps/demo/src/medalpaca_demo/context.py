@@ -31,7 +31,7 @@ class _Stream:
 
 
 class Sessions:
-    """At most one running job for each browser session."""
+    """Jobs of the browser sessions: one for each session, whose newest job replaces the others."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

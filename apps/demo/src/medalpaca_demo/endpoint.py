@@ -30,7 +30,7 @@ class Endpoint:
 
     @property
     def host_port(self) -> str:
-        """Host and port, as in the URL."""
+        """Host, and port if the URL has one."""
         return urlsplit(self.url).netloc
 
     @property
@@ -46,7 +46,10 @@ Source = Path | Endpoint
 
 
 def parse_source(text: str) -> Source:
-    """Parse `DIR` or `http://HOST:PORT/v1#MODEL`. Raises UserError if the URL is invalid or names no model."""
+    """Return the path `DIR` or the endpoint `http://HOST:PORT/v1#MODEL`.
+
+    Raises UserError if the URL is invalid, contains a key, or names no model.
+    """
     if "://" not in text:
         return Path(text)
     url, model = urldefrag(text)
@@ -64,7 +67,7 @@ def endpoints(*sources: Source) -> list[Endpoint]:
 
 
 def check_hosts(targets: Iterable[Endpoint], trusted: Collection[str]) -> list[str]:
-    """Return the hosts outside this machine that receive the questions.
+    """Return the sorted hosts outside this machine that receive the questions; `targets` are the models' endpoints.
 
     Raises UserError if one of them is not in `trusted`, or if the process is sealed.
     """

@@ -2,7 +2,7 @@
 
 One thread, because peft's active adapter is a state of the model: two threads with different adapters would change
 each other's answers. One batch, because the questions of several users and both sides then share every pass over the
-weights. Decoding is greedy, so an answer does not depend on the other rows.
+weights. Decoding is greedy, so an answer depends on the other rows only by rounding.
 
 The engine does not depend on the page; `submit` returns a job to watch.
 """
@@ -69,9 +69,10 @@ class EngineState:
 
 
 class Engine:
-    """Answers jobs until it is closed. It loads the models in its own thread; jobs can be submitted meanwhile.
+    """Thread that loads the models and answers jobs until it is closed. Jobs can be submitted while it loads.
 
-    `shares_batch` is true if base and tuned write at the same time; otherwise the base writes first.
+    `shares_batch` is true, after loading, if base and tuned write at the same time. Otherwise they write one after the
+    other.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class Engine:
     # Methods for any thread.
 
     def wait_until_loaded(self) -> Engine:
-        """Wait until the models are loaded. Raises the exception that loading has raised."""
+        """Wait until the models are loaded, and return this engine. Raises the exception that loading has raised."""
         self._loaded.wait()
         if self._error is not None:
             raise self._error
@@ -118,7 +119,10 @@ class Engine:
         return EngineState("failed", _error_message(self._error)) if self._error else EngineState("ready")
 
     def submit(self, request: Request, user: str = "") -> Job:
-        """Add a request to the queue and return its job; record it in the audit log first, if there is one."""
+        """Add a request to the queue and return its job; record it in the audit log first, if there is one.
+
+        The job has already failed if the log cannot be written, the queue is full, or the engine is closed.
+        """
         job = Job(request, self._record_end if self._recorder else None)
         if not self._record(lambda recorder: recorder.record_question(job, user)):
             job.update(state="failed", error=AUDIT_WRITE_FAILED)

@@ -81,7 +81,7 @@ def button_html(
 
 
 def select_field(name: str, label: str, options: Iterable[tuple[str, str]], selected: str) -> str:
-    """Return a drop-down list. `options` are (value, text)."""
+    """Return a drop-down list. `options` are (value, text); `selected` is a value."""
     listed = "".join(
         f'<option value="{escape(value)}"{" selected" if value == selected else ""}>{escape(text)}</option>'
         for value, text in options
@@ -106,7 +106,7 @@ def notice(text: str, kind: str = "empty") -> str:
 
 @cache
 def read_static(name: str) -> str:
-    """Read a file of the folder `static/`."""
+    """Return the text of a file in the folder `static/`, which is read once."""
     return files(__package__).joinpath("static", name).read_text(encoding="utf-8")
 
 
@@ -120,7 +120,10 @@ def header(run: str, exam: str, count: int) -> str:
 
 
 def banner(name: str, error: str = "", seconds: float = 0.0) -> str:
-    """Return a message while the models load, or if they could not be loaded. `name` is the engine's state."""
+    """Return a message while the models load, or if they could not be loaded; otherwise an empty text.
+
+    `name` is the name of the engine's state.
+    """
     match name:
         case "loading":
             text = f"Loading the models… {seconds:.0f} s. You can already ask a question; it is answered after loading."

@@ -37,7 +37,7 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 def encode(tokenizer: Any, text: str) -> list[int]:
-    """Encode a text as `HFLM.tok_encode`: with the tokenizer's special tokens, but never with a second BOS."""
+    """Return the token ids of a text, as lm-eval's `HFLM.tok_encode`: with special tokens, but one BOS at most."""
     prefix = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     if prefix is not None and text.startswith(tokenizer.decode([prefix])):
         return list(tokenizer.encode(text, add_special_tokens=False))
@@ -45,7 +45,7 @@ def encode(tokenizer: Any, text: str) -> list[int]:
 
 
 def encode_pair(tokenizer: Any, context: str, continuation: str) -> tuple[list[int], list[int]]:
-    """Encode both texts together and split the tokens, as `HFLM._encode_pair`.
+    """Return the token ids of context and continuation, encoded as one text, as lm-eval's `HFLM._encode_pair`.
 
     Spaces at the end of the context become part of the continuation.
     """
@@ -80,7 +80,8 @@ class OptionTokens:
 class Prefill:
     """Result of one pass over the prompts.
 
-    `ids` and `mask` are left-padded, of shape (rows, width). `logits` holds the last positions of each row.
+    `ids` and `mask` are left-padded, of shape (rows, width). `logits` (rows, kept, vocabulary) are those of the last
+    positions of each row. `cache` holds keys and values of all positions.
     """
 
     ids: torch.Tensor
@@ -89,13 +90,13 @@ class Prefill:
     cache: Any
 
     def select(self, rows: Sequence[int]) -> Prefill:
-        """Return the given rows only. The cache is changed in place."""
+        """Return the given rows only. The cache is changed in place, so this object cannot be used afterwards."""
         chosen = torch.tensor(rows, device=self.ids.device)
         self.cache.batch_select_indices(chosen)
         return Prefill(self.ids[chosen], self.mask[chosen], self.logits[chosen], self.cache)
 
     def cache_for_generation(self) -> Any:
-        """Return the cache without its last token, as `generate` needs it; None if it cannot be cropped."""
+        """Return the cache, cropped in place by one token, as `generate` needs it; None if it cannot be cropped."""
         try:
             self.cache.crop(-1)
         except (AttributeError, NotImplementedError, ValueError):
@@ -122,7 +123,10 @@ def find_option_tokens(
 
 
 def run_prefill(call: ModelCall, prompts: Sequence[Sequence[int]], pad: int, keep: int) -> Prefill:
-    """Read all prompts in one pass and keep the logits of the last `keep` positions."""
+    """Return the result of one pass over all prompts, with the logits of the last `keep` positions.
+
+    `pad` is the token id that fills shorter prompts on the left.
+    """
     model, extra = call
     width = max(map(len, prompts))
     ids = torch.tensor([[*[pad] * (width - len(p)), *p] for p in prompts], device=model.device)
@@ -145,7 +149,7 @@ def option_loglikelihoods(
     options: Sequence[Sequence[OptionTokens]],
     prompts: Sequence[Sequence[int]],
 ) -> list[list[float]]:
-    """Return for each row the log-likelihoods of its options; an empty list for a row without options."""
+    """Return for each row the log-likelihoods of its options in nats; an empty list for a row without options."""
     logs = log_softmax(prefill.logits, dim=-1)
     sums = [
         [_sum_in_prefill(logs[row], prompts[row], option) for option in row_options]
@@ -203,7 +207,7 @@ def _sum_after_prefill(
 def score_options(
     pair: ModelPair, tokenizer: Any, request: Request, limit: int, sides: Sequence[Side] = SIDES
 ) -> dict[Side, OptionScores]:
-    """Score one request's options without a prefill, as lm-eval does.
+    """Return the scores of one request's options by side, computed without a prefill, as in lm-eval.
 
     Same tokens, truncation from the left to `limit` tokens, right padding without a mask, and log-softmax in the
     logits' dtype. Inputs that several options share are computed once, and logits only where they are needed.
@@ -222,7 +226,10 @@ def compute_option_scores(
     *,
     from_endpoint: bool = False,
 ) -> OptionScores:
-    """Return lm-eval's choice (`acc` for letters, `acc_norm` for texts) and the softmax over the compared values."""
+    """Return the scores of options with these log-likelihoods in nats.
+
+    The choice is lm-eval's (`acc` for letters, `acc_norm` for texts); shares are the softmax over the compared values.
+    """
     lengths = [len(choice) if scoring == "text" else 1 for choice in choices]
     compared = [value / length for value, length in zip(loglikelihoods, lengths, strict=True)]
     best = max(compared)
@@ -273,7 +280,7 @@ def _loglikelihoods(
 
 @dataclass(eq=False)
 class BatchRow:
-    """One side of one job in a batch."""
+    """One side of one job in a batch. `limit` is the largest number of new tokens; 0 means that nothing is written."""
 
     job: Job
     side: Side
@@ -285,7 +292,7 @@ class BatchRow:
     seconds: float = 0.0
 
     def answer(self, tokenizer: Any) -> Answer:
-        """Decode the tokens so far. A character of several bytes appears once all its bytes have arrived."""
+        """Return the answer so far. A character of several bytes appears once all its bytes have arrived."""
         text = tokenizer.decode(self.tokens, skip_special_tokens=True)
         if self.ended is None:
             text = text.rstrip(REPLACEMENT)

@@ -21,7 +21,10 @@ FINAL_STATES: frozenset[State] = frozenset({"done", "stopped", "failed"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One question for both models: the prompt exactly as sent, and one continuation per option."""
+    """One question for both models: the prompt exactly as sent, and one continuation per option.
+
+    `choices` is empty for a question without options. With `max_new_tokens` 0, no answer is written.
+    """
 
     prompt: str
     choices: tuple[str, ...]
@@ -33,10 +36,10 @@ class Request:
 class OptionScores:
     """Scores that one model gives to the options, in option order.
 
-    `loglikelihoods` are lm-eval's numbers for the item. `shares` are the lengths of the bars: the softmax of the
-    log-likelihoods (letter), or of the log-likelihoods divided by the option's length in characters (text;
-    lm-eval's `acc_norm`). `chosen` is the index of the option with the highest score.
-    `total_probability` is the probability of all options together. A share of 95 % means little if it is near 0.
+    `loglikelihoods` are in nats and equal lm-eval's, except for letters from an endpoint without `echo`. `shares` are
+    the lengths of the bars: the softmax of the log-likelihoods (letter), or of the log-likelihoods divided by the
+    option's length in characters (text; lm-eval's `acc_norm`). `chosen` is the index of the option with the highest
+    score. `total_probability` is the probability of all options together. A share of 95 % means little if it is near 0.
     `from_endpoint` is true if the numbers were computed from an endpoint's log-probabilities.
     """
 
@@ -49,7 +52,7 @@ class OptionScores:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Text that one model has written so far."""
+    """Text that one model has written so far; `ended` is None while it writes."""
 
     text: str = ""
     tokens: int = 0
@@ -58,7 +61,7 @@ class Answer:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Speed of writing; None before the first token."""
+        """Mean speed of writing so far; None before the first token."""
         return self.tokens / self.seconds if self.tokens and self.seconds > 0 else None
 
 
@@ -68,7 +71,10 @@ def _empty() -> Mapping[Side, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Snapshot of a job. `ahead` counts earlier jobs in the queue; `unrated` gives reasons for missing scores."""
+    """Snapshot of a job. `ahead` counts earlier jobs in the queue; `unrated` gives reasons for missing scores.
+
+    `error` is the reason of the state `failed`, and empty otherwise.
+    """
 
     state: State = "waiting"
     ahead: int = 0
@@ -113,7 +119,7 @@ class Job:
             return self._progress
 
     def update(self, **changes: Any) -> None:
-        """Publish a new snapshot; does nothing after the final one. Only the engine calls it."""
+        """Publish a new snapshot; do nothing after the final one. Only the engine and its remote models call it."""
         with self._changed:
             if not self._progress.final:
                 snapshot = replace(self._progress, **changes)
@@ -124,7 +130,7 @@ class Job:
                 self._changed.notify_all()
 
     def cancel(self) -> None:
-        """Mark the job as cancelled; the engine stops it at the next token. May be called more than once."""
+        """Mark the job as cancelled; a running job stops at the next token. May be called more than once."""
         self.cancelled.set()
         with self._changed:
             # Wake the readers at once: another thread may wait until this job's stream has ended.

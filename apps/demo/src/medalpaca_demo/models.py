@@ -49,7 +49,7 @@ class Pair:
 
 
 def check_pair(base: Source, adapter: Source, trusted: Collection[str] = ()) -> Pair:
-    """Check both models and compute their hashes.
+    """Return both models as a pair, after a check of their files and with the hashes of local weights.
 
     `adapter` is an adapter of this base, a full model, or an endpoint. `trusted` names the hosts outside this machine
     that may receive questions. Raises UserError if something does not fit.
@@ -74,9 +74,10 @@ def check_pair(base: Source, adapter: Source, trusted: Collection[str] = ()) -> 
 
 
 def changed_rules(adapter: Source) -> tuple[str, ...]:
-    """Return one line per rule that has changed since the ledger of the training rows was written.
+    """Return one line per de-identification rule that has changed since the ledger of the training rows was written.
 
-    The manifest of the run has the format of the ledger. An endpoint or another model has no manifest.
+    The format of the ledger is in the manifest of the training run. An endpoint, or a model without such a manifest,
+    gives an empty tuple.
     """
     if not isinstance(adapter, Path):
         return ()
@@ -94,7 +95,7 @@ def unchecked_pair(base: Source, adapter: Source) -> Pair:
 
 
 def failed_engine(error: Exception) -> Engine:
-    """Return an engine without models, which answers every question with `error`."""
+    """Return an engine without models, whose jobs all fail with `error`."""
     from .engine import Engine
 
     def fail() -> LoadedModels:
@@ -104,7 +105,7 @@ def failed_engine(error: Exception) -> Engine:
 
 
 def is_full_model(directory: Path) -> bool:
-    """Whether the directory holds a fully fine-tuned or merged model and not an adapter."""
+    """Return whether the directory holds a fully fine-tuned or merged model and not an adapter."""
     return (directory / "config.json").is_file() and not (directory / "adapter_config.json").is_file()
 
 
@@ -116,7 +117,10 @@ def start_engine(pair: Pair, key: str | None = None, recorder: Recorder | None =
 
 
 def load_models(pair: Pair, key: str | None = None) -> LoadedModels:
-    """Load local models and check that endpoints answer. Raises UserError if a model cannot be loaded."""
+    """Load local models and check that endpoints answer; return both.
+
+    Raises UserError if a model cannot be loaded or an endpoint fails the check.
+    """
     from .remote import RemoteModel
 
     remotes: dict[Side, RemoteModel] = {}
@@ -158,7 +162,7 @@ def _load_local(directories: Mapping[Side, Path]) -> LoadedModels:
 
 
 def _load_tokenizers(directories: list[Path]) -> list[Any]:
-    """Load the tokenizer of every directory that has one; the first is used for both models."""
+    """Return the tokenizer of every directory that has one. Raises UserError if none has."""
     from transformers import AutoTokenizer
 
     with_tokenizer = [path for path in directories if (path / "tokenizer_config.json").is_file()]
@@ -185,12 +189,15 @@ def _load_model(directory: Path, device: str) -> Any:
 
 
 def _is_quantized(model: Any) -> bool:
-    """Whether the weights are quantised; transformers then has chosen the device, and they must not be moved."""
+    """Return whether the weights are quantised; transformers then has chosen the device, and they must stay there."""
     return bool(getattr(model, "is_quantized", False))
 
 
 def _choose_batching(model: Any) -> ModelPair:
-    """Try a batch with rows of both sides. Adapters that cannot do that (DoRA, other than LoRA) are switched."""
+    """Return a pair that mixes both sides in a batch, or one that switches the adapter if a trial batch fails.
+
+    It fails for DoRA and for adapters other than LoRA.
+    """
     import torch
 
     from .sides import ADAPTER_NAMES, MixedBatch, SwitchedAdapter

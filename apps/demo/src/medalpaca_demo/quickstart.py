@@ -1,6 +1,7 @@
 """`quickstart`: data, fine-tuning, evaluation and comparison on a small embedded model, in minutes on a CPU.
 
-Each step runs a command that a user could type. Results of earlier runs are used again if code and seed are the same.
+Each step runs a command that a user could type. Data, models and results of earlier runs are used again if code and
+seed are the same.
 """
 
 from __future__ import annotations
@@ -92,7 +93,10 @@ class QuickstartRun:
         return self.paths.meadow.parent
 
     def run(self) -> None:
-        """Run all steps. A step is skipped if its result was made by the same code and seed."""
+        """Run all steps. Files of the same code and seed are used again; otherwise the directory is emptied first.
+
+        Raises UserError if a step fails or another quickstart is running.
+        """
         with exclusive_lock(self.root):
             self._delete_outdated()
             self._run_steps()
@@ -140,9 +144,9 @@ class QuickstartRun:
         return file
 
     def _delete_outdated(self) -> None:
-        """Delete everything unless it was made by this code and seed.
+        """Delete everything in the directory unless it was made by this code and seed.
 
-        Files without a record are deleted too: `train` alone can leave a base there.
+        Files are deleted too if no record names their code and seed: `train` alone can leave a base there.
         """
         root = self.root
         made = {"seed": self.seed, "code": {name: package_sha256(name) for name in CODE_PACKAGES}}
@@ -208,7 +212,7 @@ class QuickstartRun:
 
 
 def is_evaluated(out: Path, base: Path, adapter: Path | None) -> bool:
-    """Whether `out` holds one complete result of exactly these weights.
+    """Return whether `out` holds one complete result of exactly these weights.
 
     lm_eval writes the samples last, so an interrupted evaluation leaves an incomplete result.
     """
@@ -226,7 +230,10 @@ def is_evaluated(out: Path, base: Path, adapter: Path | None) -> bool:
 
 @contextmanager
 def exclusive_lock(root: Path) -> Iterator[None]:
-    """Lock the directory. Raises UserError if another quickstart holds the lock; it ends with its process."""
+    """Create and lock the directory while the block runs; on Windows, nothing is locked.
+
+    Raises UserError if another quickstart holds the lock. The lock of a killed process ends with it.
+    """
     root.mkdir(parents=True, exist_ok=True)
     with (root / LOCK_FILE).open("a") as lock:
         if fcntl is not None:
@@ -253,7 +260,7 @@ class Evaluation:
         )
 
     def follow(self) -> None:
-        """Copy the output to the log file until the process ends."""
+        """Copy the output to the log file and update `percent` until the process ends."""
         stream: IO[bytes] | None = self.process.stdout
         if stream is None:
             return
@@ -267,7 +274,10 @@ class Evaluation:
 
 
 def show_progress(evaluations: Sequence[Evaluation], console: Console) -> None:
-    """Show a progress bar for each evaluation until all have ended. Raises UserError if one fails."""
+    """Show a progress bar for each evaluation until all have ended. Raises UserError if one fails.
+
+    If the wait is interrupted, the evaluations are terminated.
+    """
     from threading import Thread
 
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn

@@ -1,7 +1,7 @@
 """Models behind an endpoint: option scores from reported log-probabilities, and written answers.
 
-Letters are read from the most likely next tokens (`logprobs`). Texts need the log-probabilities of the input (`echo`
-with `logprobs`), which vLLM reports and llama.cpp's server and Ollama do not.
+Letters are read from the most likely next tokens (`logprobs`). Texts, and letters not among those tokens, need the
+log-probabilities of the input (`echo` with `logprobs`). vLLM reports them; llama.cpp's server and Ollama do not.
 
 lm-eval counts spaces at the end of the prompt as part of the option, so its numbers include the prompt's last tokens.
 With `echo` these are added here, and the numbers equal lm-eval's. Without it, a letter's number is that of the letter
@@ -45,13 +45,16 @@ class UnratedError(Exception):
 
 
 class RemoteScorer:
-    """Scores options by one endpoint. It remembers if the endpoint has no `echo`, to save further requests."""
+    """Scorer of options by one endpoint. After a first failure of `echo`, it sends no further requests with it."""
 
     def __init__(self) -> None:
         self._echoes = True
 
     async def score(self, client: CompletionsClient, request: Request) -> OptionScores:
-        """Score the options. Raises UnratedError without the needed probabilities, EndpointError without answer."""
+        """Return the scores of the options.
+
+        Raises UnratedError if the endpoint does not report the needed probabilities, and EndpointError if it fails.
+        """
         letters = request.scoring == "letter"
         sums = await (self._letters if letters else self._texts)(client, request)
         return compute_option_scores(sums, request.choices, request.scoring, from_endpoint=True)
@@ -78,7 +81,10 @@ class RemoteScorer:
         return [await self._sum(client, request.prompt + choice, before) for choice in request.choices]
 
     async def _sum_in_prompt(self, client: CompletionsClient, prompt: str) -> float:
-        """Sum what lm-eval counts of the prompt's own last tokens; 0 if the endpoint does not report it."""
+        """Return the log-probability of the spaces at the end of the prompt, which lm-eval counts for each option.
+
+        0.0 if there are none, or if the endpoint does not report it.
+        """
         if not self._echoes or prompt == prompt.rstrip():
             return 0.0
         try:
@@ -87,7 +93,10 @@ class RemoteScorer:
             return 0.0
 
     async def _sum(self, client: CompletionsClient, text: str, before: int) -> float:
-        """Sum the log-probabilities of all tokens of `text` after the first `before`."""
+        """Return the sum of the log-probabilities of the tokens of `text` after the first `before`.
+
+        Raises UnratedError if the endpoint does not report them.
+        """
         try:
             choice = await client.complete(text, max_tokens=1, echo=True, logprobs=1)
         except RejectedError:
@@ -110,7 +119,7 @@ class RemoteScorer:
 
 
 async def _next_tokens(client: CompletionsClient, prompt: str) -> Mapping[str, float]:
-    """Return the most likely next tokens as texts, with log-probabilities."""
+    """Return the most likely next tokens as texts, with log-probabilities; empty if they are not reported."""
     try:
         choice = await client.complete(prompt, max_tokens=1, logprobs=TOP_LOGPROBS)
     except RejectedError:
@@ -154,7 +163,10 @@ class RemoteModel:
         self._scorer = RemoteScorer()
 
     def check(self) -> None:
-        """Raise UserError if the server does not answer, or serves no model of this name."""
+        """Raise UserError if the server does not answer, rejects the key, or serves no model of this name.
+
+        The name is not checked if the server lists no models.
+        """
         try:
             names = list_models(self.endpoint, self._key, self._read_seconds)
         except EndpointError as error:
@@ -217,7 +229,7 @@ class RemoteModel:
 
 
 def answer_all(remotes: Mapping[Side, RemoteModel], jobs: Sequence[Job]) -> dict[Job, str]:
-    """Answer all jobs at the same time, each by its endpoints in turn. Return the errors by job."""
+    """Answer all jobs at the same time, each by its endpoints in turn. Return the message of each job with an error."""
 
     async def run_all() -> list[str]:
         return await asyncio.gather(*(_answer_one(remotes, job) for job in jobs))

@@ -1,6 +1,6 @@
 """Chart of the quickstart's result as SVG: accuracy of base and tuned with Wilson intervals.
 
-The SVG contains the counts as JSON in its `<metadata>`. The whole file is a function of these figures, so a test can
+The SVG contains the counts as JSON in its `<metadata>`. The whole file is a function of these counts, so a test can
 compare a picture with a result.
 """
 
@@ -29,7 +29,10 @@ STYLE = (
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Outcomes of the items of one step, or of all items."""
+    """Numbers of items of one exam step, or of all items, by outcome.
+
+    `fixed` items only the tuned model answers correctly, `broken` items only the base.
+    """
 
     label: str
     both_right: int
@@ -53,7 +56,7 @@ class Figures:
 
 
 def figures(comparison: Comparison, seed: int) -> Figures:
-    """Return the figures of a comparison, for the chart."""
+    """Return what the chart shows of a comparison; `seed` is that of the quickstart."""
     rows = tuple(
         Counts(row.label, row.both_right, row.fixed, row.broken, row.both_wrong)
         for row in (*comparison.steps, comparison.pooled)

@@ -33,7 +33,8 @@ class ItemResult:
 class Results:
     """Results of both models by item id, and their comparison.
 
-    `error` explains why there are no results. Items without a logged answer are missing in the mappings.
+    `error` explains why there are no results, and is empty otherwise. Items without a logged answer are missing in the
+    mappings.
     """
 
     base: Mapping[str, ItemResult] = field(default_factory=dict)
@@ -44,7 +45,10 @@ class Results:
 
 
 def load_results(base: Path, tuned: Path, exam: Exam, scoring: Scoring, pair: Pair) -> Results:
-    """Read and compare two lm-eval results. If they do not fit this exam, `error` gives the reason in one line."""
+    """Return two lm-eval results and their comparison.
+
+    If they cannot be read or compared, or do not fit exam or prompt, only `error` is set, with the reason in one line.
+    """
     try:
         return _load(base, tuned, exam, scoring, pair)
     except (UserError, CheckFailed) as error:
@@ -127,7 +131,7 @@ class Filter:
     page: int = 0
 
     def update(self, fields: dict[str, str]) -> Filter:
-        """Return the filter with the form's fields, on the first page. Invalid values become the default."""
+        """Return the filter with the form's fields, on the first page; an invalid kind or order becomes the default."""
         kind = fields.get("kind", self.kind)
         order = fields.get("order", self.order)
         return Filter(
@@ -139,7 +143,7 @@ class Filter:
         )
 
     def move_page(self, pages: int) -> Filter:
-        """Return the filter some pages later (or earlier, if negative)."""
+        """Return the filter `pages` pages later, or earlier if negative, but not before the first page."""
         return replace(self, page=max(0, self.page + pages))
 
 
@@ -193,7 +197,10 @@ def list_items(items: Sequence[Item], results: Results) -> tuple[ItemRow, ...]:
 
 
 def filter_items(rows: Iterable[ItemRow], filter_: Filter) -> list[ItemRow]:
-    """Return the rows that pass the filter, sorted. Rows without a gain come last."""
+    """Return the rows that pass the filter, sorted. If sorted by gain, rows without one come last.
+
+    The page number is not applied.
+    """
     passing = [row for row in rows if filter_.kind in row.kinds and _passes(row.item, filter_)]
     if filter_.order == "exam":
         return passing
@@ -216,7 +223,7 @@ def _texts(item: Item) -> Iterator[str]:
 
 
 def list_steps(items: Iterable[Item]) -> list[str]:
-    """Return the exam's steps, sorted."""
+    """Return the exam's steps as texts, sorted by number."""
     return [str(step) for step in sorted({item.step for item in items if item.step is not None})]
 
 

@@ -34,7 +34,7 @@ NO_PROXY_HOSTS = "127.0.0.1,localhost"
 
 
 class PageOptions(NamedTuple):
-    """Options of the page after all checks of the command line."""
+    """Options of the page after the checks of `cli.check_options`; files are not checked yet."""
 
     base: Source
     adapter: Source
@@ -54,7 +54,8 @@ class PageOptions(NamedTuple):
 def serve(options: PageOptions) -> None:
     """Check the options' files and models, load them, and serve the page until Ctrl-C.
 
-    Cheap checks come first. Raises UserError if something is wrong.
+    The process is sealed: it can connect only to this machine and to trusted hosts. Proxies are removed from its
+    environment. With results, the page opens even if the models do not fit. Raises UserError if a check fails.
     """
     from medalpaca_data.core.offline import seal
     from medalpaca_data.core.weights import Refused
@@ -143,7 +144,10 @@ def _session_facts(pair: Pair, exam: Exam, scoring: Scoring) -> dict[str, object
 def _run_page(
     page: Blocks, settings: dict[str, Any], engine: Engine, port: int, *, need_models: bool
 ) -> None:
-    """Serve the page until Ctrl-C. With `need_models`, it also ends if the models cannot be loaded."""
+    """Serve the page until Ctrl-C. With `need_models`, it also ends if the models cannot be loaded.
+
+    Raises UserError if the port is in use, and the error of loading.
+    """
     try:
         _, url, _ = page.launch(server_port=port, prevent_thread_lock=True, **settings)
     except OSError as error:

@@ -52,7 +52,10 @@ def build_panel(prefix: str, values: PanelValues, prompt: str) -> AnswerPanel:
 def panel_values(
     item: Item | None, progress: Progress | None, scoring: Scoring, seconds: float = 0.0
 ) -> PanelValues:
-    """Return the values of `AnswerPanel.answers`. `item` is None for a question without options."""
+    """Return the values of `AnswerPanel.answers`: HTML of table, status line and both answers.
+
+    `item` is None for a question without options, `progress` before a request. `seconds` is the time since the request.
+    """
     expected = (item.options, scoring) if item else None
     return (
         option_table(item, progress, scoring) if item else "",
@@ -67,7 +70,7 @@ def stream_panel(
 ) -> Iterator[PanelValues | None]:
     """Submit a request and yield the panel's values; None if the page shows another question by then.
 
-    A closed page closes this generator, which frees the engine.
+    A closed page closes this generator, which cancels the job.
     """
     began = time.monotonic()
     session = visitor.session_hash or ""
@@ -80,7 +83,7 @@ def stream_panel(
 
 
 def option_table(item: Item, progress: Progress | None, scoring: Scoring) -> str:
-    """Return a table with one row per option, in the exam's order, and each model's share of it."""
+    """Return an HTML table with one row per option, in the exam's order, and each model's share of it."""
     scores: Mapping[Side, OptionScores] = progress.scores if progress else {}
     heads = "".join(_head(side, scores.get(side), item) for side in SIDES)
     unrated: Mapping[Side, str] = progress.unrated if progress else {}
@@ -221,7 +224,7 @@ def answer_card(
     title: str | None = None,
     expected: ExpectedAnswer | None = None,
 ) -> str:
-    """Return one model's written answer with time, speed and reason of its end.
+    """Return the HTML of one model's written answer with time, speed and reason of its end.
 
     With a `title`, the card does not reveal the side: it has no side name, time or speed.
     """

@@ -59,7 +59,7 @@ class ModelPair(Protocol):
         """Whether one batch may hold rows of both sides."""
 
     def model(self, side: Side) -> Any:
-        """Return the model of a side, for its device and configuration."""
+        """Return the model of a side, from which the engine reads device and configuration."""
 
     def activate(self, sides: Sequence[Side]) -> Any:
         """Return a context manager that yields a `ModelCall` for a batch; `sides` names the side of each row."""

@@ -1,4 +1,6 @@
-"""Fine-tune a causal language model on instruction rows: LoRA, QLoRA or all weights, with exact resume.
+"""Fine-tune a causal language model on instruction rows: LoRA, QLoRA or all weights.
+
+An interrupted run continues from its last checkpoint.
 
 Python API, loaded when first used, so that importing the package loads neither torch nor transformers:
 

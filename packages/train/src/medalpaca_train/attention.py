@@ -1,6 +1,6 @@
 """Causal attention within each document of a packed row, for every architecture of transformers.
 
-The function is registered with transformers under `ATTENTION_NAME`. For an implementation that it does not know,
+The function is registered with transformers under `ATTENTION_NAME`. For an implementation under a name of its own,
 transformers builds no mask and passes on the document boundaries that `packing.make_packed_batch` gives with the row.
 """
 
@@ -33,8 +33,9 @@ def packed_attention(
     """Compute causal attention inside each document, with the signature that transformers calls.
 
     `query` is (1, heads, tokens, size); `key` and `value` have the same shape with as many or fewer heads. The result
-    is (1, tokens, heads, size). `sliding_window` counts the token itself. Raises NotImplementedError for models that
-    need another kind of attention; `loss.choose_objective` then pads rows instead of packing them.
+    is (1, tokens, heads, size). `attention_mask` is ignored. `sliding_window` counts the token itself. Raises
+    NotImplementedError without document boundaries, for models that need another kind of attention, and for dropout in
+    half precision on a GPU; `loss.choose_objective` then pads rows instead of packing them.
     """
     unsupported = [name for name in UNSUPPORTED_ARGUMENTS if others.get(name) is not None]
     if cu_seq_lens_q is None or unsupported or not getattr(module, "is_causal", True):
@@ -64,7 +65,7 @@ def _varlen_attention(
     bounds: torch.Tensor,
     longest: int,
 ) -> torch.Tensor:
-    """Compute all documents in one variable-length kernel."""
+    """Compute all documents in one variable-length kernel; `bounds` are their cumulative lengths, from 0."""
     from torch.nn.attention.varlen import varlen_attn
 
     out = varlen_attn(

@@ -22,10 +22,10 @@ NOTICE = "Not for clinical use. Type a question; an empty line or Ctrl-D ends th
 
 
 def chat(run: Path, console: Console, audit: Path | None = None) -> None:
-    """Read questions from the terminal or a pipe and answer them with greedy decoding until the input ends.
+    """Answer questions from the terminal or a pipe with greedy decoding, until an empty line or the end of the input.
 
-    With `audit`, user, time and the hashes of each question and answer are appended to that log. Raises UserError if
-    `run` is not finished, its base is missing, or the log cannot be continued.
+    With `audit`, user name, time and the SHA-256 of each prompt and answer are appended to that audit log. Raises
+    UserError if `run` is not finished, its base is missing or has changed, or the log cannot be continued.
     """
     model, tokenizer = load_run(run)
     log = AuditLog(audit, lambda message: echo(console, f"note: {message}")) if audit else None
@@ -50,12 +50,12 @@ def chat(run: Path, console: Console, audit: Path | None = None) -> None:
 
 
 def generate_answer(model: Any, tokenizer: Any, question: str, console: Console) -> str:
-    """Return the answer to `question`, and print it while it is generated."""
+    """Return the answer to `question`, of at most `MAX_NEW_TOKENS` tokens, and print it while it is generated."""
     import torch
     from transformers import TextStreamer
 
     class ConsoleStreamer(TextStreamer):
-        """Prints complete words on the console."""
+        """Streamer that prints text on the console once a word is complete, and collects it in `parts`."""
 
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
             parts.append(text)

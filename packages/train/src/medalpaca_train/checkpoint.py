@@ -1,4 +1,4 @@
-"""Save and restore checkpoints, without pickles, so that a resumed run has the same weights bit by bit.
+"""Save checkpoints without pickles, and restore weights and optimizer state from them bit by bit.
 
 `checkpoints/step-000200/` holds the trainable weights and the optimizer's moments as safetensors, `trainer.json`, and
 the hashes of these files, which are checked before they are used. The directory appears complete or not at all. There
@@ -36,7 +36,7 @@ CHECKPOINT_NAME = re.compile(r"step-(\d{6,})")
 class Progress:
     """State of a run: finished optimizer steps, seconds of training so far, and hashes of plan, data and base.
 
-    `processes` is the number of processes that wrote the checkpoint.
+    `base_sha256` is None for a new pocket model. `processes` is the number of processes that wrote the checkpoint.
     """
 
     step: int
@@ -49,7 +49,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The step with the lowest validation loss so far."""
+    """The step with the lowest validation loss so far, and that loss in nats per supervised token."""
 
     step: int
     loss: float
@@ -65,7 +65,8 @@ def save(
 ) -> None:
     """Write the checkpoint of `progress.step`, then remove all but the newest `keep`.
 
-    All processes call this function; the main process writes, and the others return after it.
+    All processes call this function; the main process writes, and the others return after it. Raises UserError if the
+    checkpoint cannot be written.
     """
     weights = trainable_parameters(model)
     gathered = _gather(weights.items(), group)
@@ -111,7 +112,7 @@ def save_best(run: Path, model: Any, best: Best, group: ProcessGroup = SINGLE_PR
 
 
 def read_best(run: Path) -> Best | None:
-    """Return the best step so far, or None."""
+    """Return the best step so far, or None if none has been saved."""
     file = run / "checkpoints" / BEST / "best.json"
     return Best(**read_json(file)) if file.is_file() else None
 
@@ -123,7 +124,11 @@ def find_latest(run: Path) -> Path | None:
 
 
 def read_progress(checkpoint: Path) -> Progress:
-    """Return the content of `trainer.json`. Raises UserError if a file's hash differs from `hashes.json`."""
+    """Return the content of a checkpoint's `trainer.json`.
+
+    Raises UserError if a file of the checkpoint is missing, its hash differs from `hashes.json`, or another version has
+    written it.
+    """
     _check_hashes(checkpoint)
     try:
         return Progress(**read_json(checkpoint / "trainer.json"))
@@ -134,7 +139,10 @@ def read_progress(checkpoint: Path) -> Progress:
 
 
 def restore(checkpoint: Path, model: Any, optimizer: torch.optim.Optimizer) -> None:
-    """Load weights and moments of a checkpoint into `model` and `optimizer`, bit by bit."""
+    """Load weights and moments of a checkpoint into `model` and `optimizer`; `read_progress` has checked the hashes.
+
+    Raises UserError if the names of the weights differ.
+    """
     weights = restore_weights(checkpoint, model)
     for full_name, value in _iterate_tensors(checkpoint / "optimizer.safetensors"):
         name, _, key = full_name.rpartition(":")
@@ -169,7 +177,7 @@ def restore_latest_weights(run: Path, model: Any) -> None:
 
 
 def restore_best(run: Path, model: Any) -> None:
-    """Load the weights of the best step into `model`. Raises UserError if their hash has changed."""
+    """Load the weights of the best step into `model`. Raises UserError if a file is missing or its hash differs."""
     _check_hashes(run / "checkpoints" / BEST)
     restore_weights(run / "checkpoints" / BEST, model)
 
@@ -241,7 +249,7 @@ def _gather(tensors: Iterable[tuple[str, torch.Tensor]], group: ProcessGroup) ->
 
 
 def _iterate_tensors(file: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Return the tensors of a file one at a time, so that memory never holds all of them."""
+    """Yield (name, tensor) of a safetensors file one at a time, so that memory never holds all of them."""
     with safe_open(file, "pt") as stored:
         for name in stored.keys():  # noqa: SIM118 - safe_open has no iterator
             yield name, stored.get_tensor(name)

@@ -1,7 +1,7 @@
 """Command line of `train`: start a run from a recipe, or one of the commands chat, canary and merge.
 
 Each command's arguments are declared beside its function. Heavy libraries are imported inside the functions, after the
-arguments are parsed, so that `--help` is fast and the network can be closed before any library is loaded.
+arguments are parsed. This makes `--help` fast, and offline or sealed mode is set before a library is imported.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ examples:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line and return the exit code. Raises UserError for bad input."""
+    """Parse the arguments, run `train` or one of its commands, and return 0. Raises UserError for bad input."""
     is_command = bool(arguments) and arguments[0] in COMMANDS
     parse = command_parser().parse_args if is_command else recipe_parser().parse_intermixed_args
     options = parse(arguments)
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def entry() -> NoReturn:
-    """Run the console script."""
+    """Run the console script `train` and exit with its code."""
     run(main)
 
 
@@ -83,7 +83,7 @@ def recipe_parser() -> Command:
 
 
 def command_parser(recipes: Sequence[str] = ()) -> Command:
-    """Return the parser of `train COMMAND ...`; each of `recipes` is one more command."""
+    """Return the parser of `train COMMAND ...`; the names in `recipes` are added as commands, for completion."""
     parser = Command("train", DESCRIPTION, epilog=EPILOG)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add in COMMANDS.values():
@@ -108,7 +108,8 @@ def _add_preview(parser: Command) -> None:
     parser.add_argument(
         "--preview",
         action="store_true",
-        help="print the first rows with prompt and trained tokens in colour, and exit; trains and writes nothing",
+        help="print the first rows with prompt and trained tokens in colour, and exit without a run directory; a "
+        "missing pocket base is trained first",
     )
 
 
@@ -140,7 +141,8 @@ def _train(options: Namespace) -> None:
     # Busy-waiting threads cost the pocket model three quarters of its speed on a shared machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if group.size > 1:
-        # Without this, a lost process makes the others print C++ stack traces; `process_group` reports the loss.
+        # Without this, a lost process makes the others print C++ stack traces; `process_group` reports the lost
+        # process.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from . import run as runs
     from .process_group import join_process_group
@@ -168,7 +170,7 @@ def _add_chat(commands: Commands[Command]) -> None:
         "--audit",
         metavar="FILE",
         type=CompletedArgument(),
-        help="append user, time and SHA-256 hashes of questions and answers to this log; no text is stored "
+        help="append user name, time and the SHA-256 of each prompt and answer to this audit log; no text is stored "
         "(default: no log)",
     )
     parser.set_defaults(run=_chat)
@@ -235,9 +237,12 @@ def _add_merge(commands: Commands[Command]) -> None:
             "train merge runs/mine                        writes runs/mine-merged",
             "train merge runs/mine out=runs/merged",
         ),
-        "The merged model loads without peft. It is written only if its loss equals that of base and adapter.",
+        "The merged model loads without peft. It is written only if its loss is within 0.005 nats per token of that of "
+        "base and adapter.",
     )
-    parser.add_argument("run_directory", metavar="RUN", type=CompletedArgument(), help="a finished LoRA run")
+    parser.add_argument(
+        "run_directory", metavar="RUN", type=CompletedArgument(), help="directory of a finished LoRA run"
+    )
     parser.add_argument(
         "out",
         nargs="?",
@@ -268,9 +273,10 @@ COMMANDS = {"chat": _add_chat, "canary": _add_canary, "merge": _add_merge}
 
 
 def _open_run(word: str) -> Path:
-    """Return the absolute run directory.
+    """Return the absolute path of the run directory `word`. Raises UserError if it does not exist.
 
-    If the base model is a local directory, libraries are set to offline mode. Sealed mode applies in any case.
+    Sets libraries to offline mode, unless the run's manifest names a base on the hub. In sealed mode, the process is
+    sealed in any case.
     """
     from medalpaca_data.core.files import existing, read_json
 
@@ -293,7 +299,10 @@ def _absolute(word: str) -> Path:
 
 
 def _close_network(model: str) -> None:
-    """Close the network, before libraries are imported, when sealed or when the model needs no hub."""
+    """Seal the process in sealed mode; otherwise set offline mode if `model` is local. A hub id changes nothing.
+
+    Call this function before libraries are imported, because they read their offline settings once.
+    """
     from medalpaca_data.core.offline import go_offline, is_sealed, seal
 
     if is_sealed():

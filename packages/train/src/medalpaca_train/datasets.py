@@ -28,13 +28,16 @@ from .tokenize import RowNote, Samples, TokenizedRows, adds_bos, encode_cached
 POCKET_DATA = {"pocket", "pocket-language"}
 # Value of `model:` in a recipe for the quickstart's base.
 POCKET_BASE = "pocket-base"
-# The built-in Meadows are the same for every seed of a run.
+# Seed of the built-in Meadows, whatever the seed of a run is.
 POCKET_SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Datasets:
-    """The training and validation rows of a run, their number, and the hash of the files."""
+    """The training and validation rows of a run, and their number `rows_read`.
+
+    `sha256` is `rows_sha256` of the files and Meadow directories that they were read from.
+    """
 
     train: list[Row]
     validation: list[Row]
@@ -45,7 +48,9 @@ class Datasets:
 def resolve(recipe: Recipe, name: str) -> Recipe:
     """Return the recipe with absolute paths; build a built-in Meadow if it is missing.
 
-    Raises UserError if `data` or `validation` does not exist.
+    Without `out`, the run directory is `name` in the directory of runs. `model` becomes a path if it is `pocket-base`
+    or an existing file or directory; a hub id stays as it is. Raises UserError if `data` or `validation` does not
+    exist.
     """
     return recipe.model_copy(
         update={
@@ -58,7 +63,11 @@ def resolve(recipe: Recipe, name: str) -> Recipe:
 
 
 def read_datasets(recipe: Recipe) -> Datasets:
-    """Read the rows of a resolved recipe. Raises UserError, with file and row, for a row that cannot be read."""
+    """Return the rows of a recipe that `resolve` has returned.
+
+    Validation rows are from the file in `validation`, from the Meadow's validation split, or held out by group. Raises
+    UserError, with file and row, for a row that cannot be read.
+    """
     path = Path(recipe.data)
     rows = read_rows(path)
     files = [path]
@@ -79,9 +88,10 @@ def read_datasets(recipe: Recipe) -> Datasets:
 
 
 def check_clearance(recipe: Recipe, datasets: Datasets) -> Clearance:
-    """Return why the rows of a resolved recipe may be trained on (de-identification).
+    """Return the reason why the rows may be trained on, as far as patients' text is concerned.
 
-    Raises UserError if they may not, before any model is loaded.
+    `recipe` is one that `resolve` has returned. A validation file is checked separately, and both statements are
+    joined. Raises UserError if the rows may not be trained on.
     """
     validation_file = isinstance(recipe.validation, str)
     rows = datasets.train if validation_file else [*datasets.train, *datasets.validation]
@@ -102,8 +112,9 @@ def check_clearance(recipe: Recipe, datasets: Datasets) -> Clearance:
 def split_by_group(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
     """Return (train, validation): random groups are held out until they have at least `share` of the rows.
 
-    A group (a disease, a thread) is never divided, because rows of one group answer each other. A row without a group
-    is a group of its own; rows with the same text stay together. With fewer than two groups nothing is held out.
+    A group (a disease, a thread) is never divided, because one of its rows can contain the answer to another. Rows
+    without a group are grouped by their id, which rows with the same text share. One group at least is left for
+    training, so with fewer than two groups nothing is held out.
     """
     groups = sorted({row.group or row.id for row in rows})
     if len(groups) < 2:
@@ -147,7 +158,10 @@ def _resolve_validation(value: float | str) -> float | str:
 
 @dataclass(frozen=True, slots=True)
 class PreparedData:
-    """The tokenizer of a run and its rows as tokens."""
+    """The tokenizer of a run and its rows as tokens.
+
+    `rejected` and `cut` list rows of both splits; `rows_read` is the number of rows before tokenising.
+    """
 
     tokenizer: Any
     train: Samples
@@ -157,7 +171,7 @@ class PreparedData:
     rows_read: int
 
     def counts(self) -> dict[str, int]:
-        """Return numbers of rows and tokens for manifest and model card; tokens are those of one epoch."""
+        """Return numbers of rows and tokens for manifest and model card; tokens are those of the training rows."""
         return {
             "rows_read": self.rows_read,
             "rows_train": len(self.train),
@@ -170,9 +184,10 @@ class PreparedData:
 
 
 def prepare_data(recipe: Recipe, base: Path | None, datasets: Datasets) -> PreparedData:
-    """Tokenise `datasets` with the tokenizer of `base`, or with a new one trained on them if `base` is None.
+    """Tokenise `datasets` with the tokenizer in `base`; if `base` is None, train a tokenizer on the training rows.
 
-    Raises UserError if no row is left to train on.
+    The tokenizer gets a chat template with the training prompt. Tokens come from the cache if possible. Raises
+    UserError if no row is left to train on.
     """
     if base is None:
         texts = [render(row.instruction, row.input) + row.output.strip() for row in datasets.train]
@@ -203,7 +218,7 @@ def prepare_data(recipe: Recipe, base: Path | None, datasets: Datasets) -> Prepa
 
 
 def print_data_summary(data: PreparedData, console: Console) -> None:
-    """Print the number of rows and their lengths, and the number of truncated and rejected rows by reason."""
+    """Print numbers of rows, tokens per training row, and numbers of truncated and rejected rows by reason."""
     counts = data.counts()
     echo(
         console,

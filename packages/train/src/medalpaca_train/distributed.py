@@ -26,7 +26,8 @@ from .tokenize import Sample
 class WorkItem:
     """Rows computed in one forward pass, from micro-batch number `micro`.
 
-    An item with `counted` False adds nothing to the loss. It keeps the number of passes equal on all processes.
+    An item with `counted` False has `micro` -1 and adds nothing to the loss. It keeps the number of passes equal on all
+    processes.
     """
 
     micro: int
@@ -89,7 +90,11 @@ class Strategy:
     sharded: bool = False
 
     def __call__(self, function: Callable[[], T]) -> T:
-        """Return `function()`, with all weights gathered while it runs."""
+        """Return `function()`, called inside `module`, so that the hooks of DDP or FSDP2 run.
+
+        Without `module`, and with DDP while gradients are off, it is called directly. FSDP2 gathers the weights of a
+        layer while the layer runs.
+        """
         training = torch.is_grad_enabled()
         if self.module is None or not (training or self.sharded):
             return function()
@@ -102,7 +107,10 @@ class Strategy:
         return result
 
     def gradient_sync(self, *, last: bool) -> AbstractContextManager[Any]:
-        """Return the context of one work item: DDP sums gradients over the processes only in the `last` of a step."""
+        """Return the context of one work item: DDP averages gradients over the processes only in the `last` of a step.
+
+        FSDP2 does so in every item.
+        """
         return nullcontext() if self.module is None or self.sharded or last else self.module.no_sync()
 
 
@@ -112,7 +120,10 @@ SINGLE_DEVICE = Strategy()
 def distribute_model(
     load: Callable[[Hardware], Any], recipe: Recipe, hardware: Hardware, group: ProcessGroup
 ) -> tuple[Any, Strategy]:
-    """Return the model that `load(hardware)` makes, and its strategy, as `recipe.shard` sets it."""
+    """Return the model that `load(hardware)` makes, and its strategy, as `recipe.shard` sets it.
+
+    With one process the model is neither replicated nor sharded.
+    """
     if group.size == 1 or recipe.shard == "none":
         model = load(hardware)
         return model, data_parallel(model, group)
@@ -126,7 +137,10 @@ def distribute_model(
 
 
 def data_parallel(model: Any, group: ProcessGroup) -> Strategy:
-    """Replicate `model` on every process (DDP), starting from the main process's trainable weights."""
+    """Return the strategy of a model that every process holds (DDP); `SINGLE_DEVICE` for one process.
+
+    The trainable weights of the main process replace those of the others.
+    """
     if group.size == 1:
         return SINGLE_DEVICE
     from torch.distributed import broadcast
@@ -145,7 +159,7 @@ def data_parallel(model: Any, group: ProcessGroup) -> Strategy:
 
 
 def fully_sharded(model: Any, mesh: Any) -> Strategy:
-    """Shard every weight of `model` over the processes of `mesh` (FSDP2); a layer is gathered only while it runs.
+    """Shard every weight of `model` over the processes of `mesh` (FSDP2), and return the strategy.
 
     Raises UserError for a quantised base, whose integer weights FSDP2 cannot shard.
     """
@@ -161,7 +175,10 @@ def fully_sharded(model: Any, mesh: Any) -> Strategy:
 def print_strategy(
     recipe: Recipe, plan: Plan, hardware: Hardware, group: ProcessGroup, console: Console
 ) -> None:
-    """Print the number of processes, what each holds, and whether some have no work."""
+    """Print the number of processes, what each holds, and whether some have no work.
+
+    A single process prints only a hint if `shard=full` has no effect or GPUs are unused.
+    """
     gpus = torch.cuda.device_count()
     if group.size == 1:
         start = f"torchrun --nproc-per-node {max(2, gpus)} -m medalpaca_train"

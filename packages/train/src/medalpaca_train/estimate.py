@@ -1,4 +1,7 @@
-"""Estimate memory and time of a run before any weight is loaded, from the model's configuration and the device."""
+"""Estimate memory and time of a run before any weight is loaded.
+
+The estimate uses the model's shapes, the plan of steps and the device.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ KEPT_PER_CHANNEL = {
     ("lora", "fp32"): 0.9,
     ("lora", "bf16"): 0.9,
 }
-# Share of the device's peak FLOP/s that well-fed training reaches.
+# Share of the device's peak FLOP/s that training is assumed to reach.
 EXPECTED_UTILIZATION = 0.4
 # Share of free memory that a run may use; the allocator needs the rest.
 USABLE_MEMORY = 0.9
@@ -37,8 +40,9 @@ USABLE_MEMORY = 0.9
 class Estimate:
     """Memory in bytes and time in seconds that a run needs.
 
-    `training_state` is gradients and AdamW's moments. `activations` are those of the largest micro-batch;
-    `checkpointed` is the same with gradient checkpointing. `free` is free memory of the device, None if unknown.
+    `training_state` is gradients and AdamW's moments. `activations` are those of the largest forward pass, with
+    temporary logits and dequantised weights; `checkpointed` is the same with gradient checkpointing. `free` is free
+    memory of the device, None if unknown.
     """
 
     weights: int
@@ -49,7 +53,10 @@ class Estimate:
     free: int | None
 
     def per_process(self, group: ProcessGroup, device: torch.device, *, sharded: bool) -> Estimate:
-        """Return the estimate for one process of `group`, whose processes share the work."""
+        """Return the estimate for one process of `group`, whose processes share the work.
+
+        With `sharded`, they also share weights and training state.
+        """
         shards = group.size if sharded else 1
         # A GPU belongs to one process; the CPU's memory is shared by all processes of its node.
         free = self.free if self.free is None or device.type == "cuda" else self.free // group.local_size
@@ -62,11 +69,14 @@ class Estimate:
         )
 
     def needs_checkpointing(self) -> bool:
-        """Return whether the run does not fit into free memory without gradient checkpointing."""
+        """Return whether the run exceeds the usable share of free memory without gradient checkpointing.
+
+        False if free memory is unknown.
+        """
         return self.free is not None and self.total(checkpointing=False) > USABLE_MEMORY * self.free
 
     def total(self, *, checkpointing: bool) -> int:
-        """Return the peak memory in bytes."""
+        """Return the estimated peak memory in bytes, with or without gradient checkpointing."""
         return self.weights + self.training_state + (self.checkpointed if checkpointing else self.activations)
 
     def describe(self, *, checkpointing: bool, suffix: str = "") -> str:
@@ -83,9 +93,9 @@ class Estimate:
 def estimate_run(
     model: Any, recipe: Recipe, plan: Plan, samples: Sequence[Sample], hardware: Hardware, peak_flops: float
 ) -> Estimate:
-    """Return the estimate for training `model` by `plan` on a device of `peak_flops` FLOP/s.
+    """Return the estimate for training `model` by `plan` on a single device of `peak_flops` FLOP/s.
 
-    The weights of `model` may be on the meta device.
+    `plan` holds indices into `samples`. The weights of `model` may be on the meta device.
     """
     element = torch.finfo(hardware.compute_dtype).bits // 8
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)

@@ -16,9 +16,9 @@ QUANTIZATION_FLAGS = {"load_in_4bit": "nf4", "load_in_8bit": "int8"}
 
 
 def load_run(run: str | Path) -> tuple[Any, Any]:
-    """Return (model, tokenizer) of a finished run, in evaluation mode.
+    """Return (model, tokenizer) of a finished run or its `best/`, in evaluation mode, on a GPU if there is one.
 
-    Raises UserError if `run` is not finished, its base is missing, or the base's hash differs from the manifest.
+    Raises UserError if `run` is not finished, its base is missing, or base or weights do not match the manifest.
     """
     run = Path(run)
     manifest = read_finished_manifest(run)
@@ -46,13 +46,13 @@ def read_finished_manifest(run: Path) -> dict[str, Any]:
 
 
 def trained_quantization(manifest: dict[str, Any]) -> str | None:
-    """Return how the base was held during training: `nf4`, `int8`, or None if not quantised."""
+    """Return how the base was held during training, from the manifest: `nf4`, `int8`, or None if not quantised."""
     flags = manifest["base"].get("quantization") or {}
     return next((name for flag, name in QUANTIZATION_FLAGS.items() if flags.get(flag)), None)
 
 
 def load_base(manifest: dict[str, Any], hardware: Hardware) -> Any:
-    """Return the base of a LoRA run in the precision of `hardware`, quantised as the manifest records."""
+    """Return the base of a LoRA run in the precision and on the device of `hardware`, quantised as in training."""
     kwargs = model.quantization_kwargs(trained_quantization(manifest), hardware.compute_dtype)
     base = resolve_base(manifest["base"]["path"], manifest["base"]["revision"])
     return from_pretrained(base, hardware.compute_dtype, hardware.device, kwargs)
@@ -66,7 +66,10 @@ def attach_adapter(model: Any, run: Path) -> Any:
 
 
 def load_run_model(run: Path, manifest: dict[str, Any], hardware: Hardware) -> Any:
-    """Return the model of a run. Raises UserError if its base is missing or its hash differs."""
+    """Return the model of a run on `hardware`: the full model, or the adapter on its base.
+
+    Raises UserError if the base is missing, or if base or weights do not match the manifest.
+    """
     if manifest["kind"] != "lora":
         return from_pretrained(check_model_dir(run), hardware.compute_dtype, hardware.device)
     check_adapter_dir(run, resolve_base(manifest["base"]["path"], manifest["base"]["revision"]))

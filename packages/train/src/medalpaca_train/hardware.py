@@ -55,8 +55,8 @@ class Hardware:
 def choose_hardware(precision: Literal["auto", "fp32", "bf16"], local_rank: int = 0) -> Hardware:
     """Return GPU number `local_rank` if there are GPUs, else the CPU; `auto` is bf16 on a GPU that supports it.
 
-    fp16 is never used: its range is too small for gradients without loss scaling. Raises UserError if there are fewer
-    GPUs than processes.
+    Otherwise `auto` is fp32. fp16 is never used: its range is too small for gradients without loss scaling. The GPU
+    becomes torch's current device. Raises UserError if this node has fewer GPUs than processes.
     """
     if torch.cuda.is_available():
         if local_rank >= torch.cuda.device_count():
@@ -79,7 +79,8 @@ def choose_hardware(precision: Literal["auto", "fp32", "bf16"], local_rank: int 
 def set_threads(parameters: int, processes: int = 1) -> int:
     """Set torch's CPU threads for a model of `parameters` weights and return their number.
 
-    `processes` is the number of training processes on this machine, which share its cores.
+    `processes` is the number of training processes on this machine, which share its cores. The number of threads is
+    never increased.
     """
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = TINY_THREADS if parameters < TINY else SMALL_THREADS if parameters < SMALL else available
@@ -112,7 +113,7 @@ PEAK_FLOPS = {
     "RTX 4090": 165e12,
     "RTX 3090": 71e12,
 }
-# Rows and columns of the matrices that measure a device without an entry above.
+# Rows and columns of the matrices with which a device is measured that is not in `PEAK_FLOPS`.
 PROBE_SIZE = 1_024
 
 
@@ -158,7 +159,10 @@ def count_flops(model: Any) -> FlopCounter:
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the peak FLOP/s of `device`: from `PEAK_FLOPS` if listed, else measured with a matrix product."""
+    """Return the peak FLOP/s of `device`: in bf16 on a GPU in `PEAK_FLOPS` the listed rate, else a measured one.
+
+    It is measured with eight matrix products in `dtype`, of which the fastest counts.
+    """
     if device.type == "cuda" and dtype == torch.bfloat16:
         name = torch.cuda.get_device_name(device)
         for part, rate in PEAK_FLOPS.items():

@@ -35,13 +35,16 @@ from .trackers import MetricsLog, NullMetricsLog, open_trackers, read_validation
 
 @dataclass(slots=True)
 class StopRequest:
-    """A request to stop after the current step, set by SIGTERM or the first Ctrl-C."""
+    """A request to stop after the current step, set by SIGTERM or Ctrl-C; `interrupted` is true after Ctrl-C."""
 
     requested: bool = False
     interrupted: bool = False
 
     def agree(self, group: ProcessGroup) -> bool:
-        """Return whether any process of `group` was asked to stop, so that all stop after the same step."""
+        """Return whether any process of `group` got a request, so that all stop after the same step.
+
+        Sets `interrupted` on every process if any of them was interrupted. All processes must call it.
+        """
         requested, interrupted = group.all_reduce(self.requested, self.interrupted)
         # Never reset to False: a signal may have arrived during the collective operation.
         self.interrupted = self.interrupted or bool(interrupted)
@@ -50,7 +53,10 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Return a request that SIGTERM and Ctrl-C set while the block runs; a second Ctrl-C interrupts at once."""
+    """Yield a request that SIGTERM and Ctrl-C set while the block runs.
+
+    Ctrl-C after an earlier signal raises KeyboardInterrupt at once. Outside the main thread, no signal is handled.
+    """
     request = StopRequest()
 
     def handle(number: int, _: FrameType | None) -> None:
@@ -80,7 +86,8 @@ MAX_ROW_IDS = 8
 class Trainer:
     """Everything that stays the same in all steps of a run; all processes call its methods alike.
 
-    `peak_flops` is the peak FLOP/s of all devices together.
+    `run` is the run directory. `samples` are the training rows as tokens, which `plan` indexes, and `validation` the
+    validation rows. `peak_flops` is the peak FLOP/s of all devices together.
     """
 
     recipe: Recipe
@@ -98,9 +105,11 @@ class Trainer:
     group: ProcessGroup = SINGLE_PROCESS
 
     def fit(self, start: checkpoint.Progress, console: Console, stop: StopRequest) -> TrainResult:
-        """Train from step `start.step` to the end of the plan, or until `stop` is set; save a checkpoint at the end.
+        """Train from step `start.step` to the end of the plan, or until `stop` is set.
 
-        Raises UserError, with the step and its rows, if the loss or the gradient norm is not finite.
+        Checkpoints are written every `save_every` steps and after the last step. Validation runs before the first step,
+        every `eval_every` steps and after the last step; the weights of the best one in between are kept. Raises
+        UserError, with the step and its rows, if the loss or the gradient norm is not finite.
         """
         total = len(self.plan.steps)
         file, began = self.run / "metrics.jsonl", time.monotonic() - start.seconds
@@ -134,7 +143,10 @@ class Trainer:
         return TrainResult(total, before, after, time.monotonic() - began, finished=True, best=best)
 
     def mean_loss(self, samples: Sequence[Sample]) -> float:
-        """Return the mean loss over all supervised tokens of `samples`, in nats, without training."""
+        """Return the mean loss over all supervised tokens of `samples`, in nats; sets the model to evaluation mode.
+
+        The processes share the work, and all get the same result. `samples` must not be empty.
+        """
         total = torch.zeros((), dtype=torch.float64, device=self.hardware.device)
         self.model.eval()
         with torch.no_grad():
@@ -226,7 +238,7 @@ def clip_gradients(weights: Collection[torch.nn.Parameter], max_norm: float) -> 
 
 
 def make_optimizer(model: Any, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return fused AdamW over the trainable weights, with weight decay on matrices only."""
+    """Return fused AdamW over the trainable weights; those with fewer than two dimensions have no weight decay."""
     weights = list(trainable_parameters(model).values())
     groups = [
         {"params": [weight for weight in weights if weight.dim() >= 2], "weight_decay": recipe.weight_decay},
@@ -241,7 +253,7 @@ def make_optimizer(model: Any, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def _dropout_seed(seed: int, step: int, micro: int) -> int:
-    """Return the dropout seed of a micro-batch, independent of the process and without stored generator state."""
+    """Return the dropout seed of micro-batch `micro` in step `step`, the same on every process and after a resume."""
     return int(np.random.SeedSequence([seed, step, micro + 1]).generate_state(1, np.uint64)[0])
 
 

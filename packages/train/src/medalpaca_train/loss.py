@@ -5,9 +5,9 @@ padded rows, summed, so that the caller divides by the supervised tokens of a wh
 own count would weight tokens by their batch. Prompt and padding never reach the output layer, which for a small model
 is a third to a half of the work.
 
-`choose_objective` tests at the start of a run whether the fast path computes the same loss as the model's own code, and
-otherwise returns a slower path. A packed row is compared with its documents one by one. This test is exact where
-rounding is not: the loss of a document must not change at all when the text before it changes.
+`choose_objective` tests at the start of a run whether the fast path computes the same loss as the model's own code. If
+not, it returns a slower path. A packed row is compared with its documents one by one, up to rounding. A second test
+needs no tolerance: the loss of a document must not change at all when the text before it changes.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ CPU_BATCH_TOKENS = 2_048
 class Objective:
     """How a model's loss is computed: the fast path, or a slower one for a model that the fast path gets wrong.
 
-    `packing`: a micro-batch is one row of documents; otherwise rows of similar length are padded. `fused_loss`: output
+    `packing`: documents share a row; otherwise rows of similar length are padded. `fused_loss`: output
     layer and loss in one function; otherwise the model's own logits, with its scaling or soft-capping.
     `default_attention` is the model's attention implementation outside this objective.
     """
@@ -136,7 +136,7 @@ class Objective:
             self.model.set_attn_implementation(self.default_attention)
 
     def losses(self, samples: Sequence[Sample]) -> Iterator[torch.Tensor]:
-        """Return the summed losses of parts of `samples`, in nats, each with its gradient.
+        """Yield the summed loss of each part of `samples`: a scalar in nats with its autograd graph.
 
         The caller can free each part's memory before the next part is computed.
         """
@@ -144,7 +144,7 @@ class Objective:
             yield self.loss(part)
 
     def split(self, samples: Sequence[Sample]) -> list[list[Sample]]:
-        """Return `samples` as parts for one forward pass each; the split depends on lengths only."""
+        """Return `samples` as parts for one forward pass each; the split depends on lengths and device only."""
         lengths = [sample.length for sample in samples]
         if not self.packing:
             groups = group_by_length(range(len(samples)), lengths)
@@ -155,12 +155,12 @@ class Objective:
         return [[samples[i] for i in group] for group in groups]
 
     def loss(self, part: Sequence[Sample]) -> torch.Tensor:
-        """Return the summed loss of one part of `split`, in nats, with its gradient."""
+        """Return the summed loss of one part of `split`: a scalar in nats with its autograd graph."""
         batch = (make_packed_batch if self.packing else make_padded_batch)(part, self.hardware.device)
         return self.batch_loss(batch)
 
     def batch_loss(self, batch: Batch) -> torch.Tensor:
-        """Return the sum over `batch.targets` of -log p(target), in nats; a scalar with gradient."""
+        """Return the sum over `batch.targets` of -log p(target): a scalar in nats with its autograd graph."""
         with self.hardware.autocast():
             if self.fused_loss:
                 hidden = supervised_hidden_states(self.model, batch)
@@ -241,9 +241,9 @@ class ObjectiveChoice:
 
 
 def choose_objective(model: Any, samples: Sequence[Sample], hardware: Hardware) -> ObjectiveChoice:
-    """Return the fastest objective that is exact for `model`, tested on a few of `samples`.
+    """Return the fastest objective whose loss on a few of `samples` equals that of `model`'s own code up to rounding.
 
-    Sets the model's attention implementation to that of the objective.
+    Sets the model to evaluation mode, and its attention implementation to that of the objective.
     """
     model.eval()
     default_attention = model.config._attn_implementation

@@ -45,15 +45,16 @@ from .recipe import Recipe
 from .run_dir import is_abandoned, run_lock
 from .tokenize import Sample, encode
 
-# Rows whose logits, and whose loss, are compared: minutes for a large model on a CPU.
+# Most rows whose logits, and whose loss, are compared: a large model takes minutes for them on a CPU.
 LOGIT_ROWS, LOSS_ROWS = 4, 64
-# Most tokens of a row whose logits are compared; two sets of logits are in memory at once.
+# Most tokens of a row whose logits are compared, because two sets of logits are in memory at once. If all rows are
+# longer, the shortest is used.
 MAX_LOGIT_ROW_TOKENS = 512
-# Largest difference of the loss, in nats per token. Measured on small models: 1e-7 in fp32, up to 1e-3 in bf16, and
-# 2e-3 for int8, which rounds activations too.
+# Largest difference of the loss, in nats per supervised token. Measured on small models: 1e-7 in fp32, up to 1e-3 in
+# bf16, and 2e-3 for int8, which rounds activations too.
 MAX_LOSS_DIFFERENCE = 5e-3
 
-# General knowledge, for the comparison if the run's own rows are missing.
+# General knowledge, for the comparison if the run's own rows cannot be used.
 FALLBACK_ROWS = [
     Row(instruction="Answer the question.", input=question, output=answer)
     for question, answer in (
@@ -75,7 +76,11 @@ class ProbeRows:
 
 @dataclass(frozen=True, slots=True)
 class ModelOutput:
-    """Logits at supervised tokens (tokens, vocabulary), and mean loss in nats per supervised token."""
+    """Logits and loss of one model on the probe rows.
+
+    `logits` are fp32 on the CPU, (tokens, vocabulary), at the supervised tokens of at most `LOGIT_ROWS` rows. `loss` is
+    the mean over the supervised tokens of all rows, in nats.
+    """
 
     logits: torch.Tensor
     loss: float
@@ -85,7 +90,8 @@ def merge_run(run: Path, out: Path | None, console: Console) -> Path:
     """Write the merged model of the finished LoRA run `run` to `out` (default: `RUN-merged`) and return its path.
 
     The directory appears complete or not at all; leftovers of a killed merge are removed. Raises UserError if the run
-    is not LoRA, its base or weights have changed, or `out` is not empty. Raises CheckFailed if the loss differs.
+    is not LoRA, its base or weights have changed, or `out` is not empty. Raises CheckFailed if the losses of merged
+    model and adapter are more than `MAX_LOSS_DIFFERENCE` apart.
     """
     manifest = read_finished_manifest(run)
     out = out or run.with_name(f"{run.name}-merged")
@@ -136,7 +142,7 @@ def merge_run(run: Path, out: Path | None, console: Console) -> Path:
 
 
 def merge_adapter(run: Path, manifest: dict[str, Any], hardware: Hardware) -> Any:
-    """Return the base with the adapter added to its weights, summed in fp32 and rounded once to the run's precision."""
+    """Return the base with the adapter added to its weights, summed in fp32 and rounded once to `hardware`'s dtype."""
     base = load_base(manifest, hardware)
     if is_quantized(base):
         base = base.dequantize(hardware.compute_dtype)
@@ -153,8 +159,9 @@ def merge_adapter(run: Path, manifest: dict[str, Any], hardware: Hardware) -> An
 def choose_probe_rows(manifest: dict[str, Any], tokenizer: Any) -> ProbeRows:
     """Return rows on which the merged model is compared with base and adapter.
 
-    They are validation rows of the run, or training rows if it has no validation rows. If the rows or the prompt have
-    changed, or no row can be encoded, they are sentences of general knowledge.
+    They are at most `LOSS_ROWS` validation rows of the run, or training rows if it has no validation rows. If these
+    rows cannot be read or encoded, or rows or prompt have changed, they are `FALLBACK_ROWS`. Raises UserError if those
+    cannot be encoded either.
     """
     recipe = Recipe(**manifest["recipe"])
     try:

@@ -2,8 +2,9 @@
 
 Only safetensors are read, and no code from the model's files is run. Bases in 4 or 8 bits use bitsandbytes: NF4 with
 double quantisation as in QLoRA (Dettmers et al. 2023, arXiv 2305.14314), or LLM.int8 (Dettmers et al. 2022, arXiv
-2208.07339). Output layer and embeddings are not quantised. The pocket model is a Llama of about a million parameters
-that is made on the spot, so that all commands run without a hub and without a GPU. It is not a medical model.
+2208.07339). Output layer and embeddings are not quantised. The pocket model is a Llama of about a million parameters.
+It is made locally from random weights, so that all commands run without a hub and without a GPU. It is not a medical
+model.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ BYTES_PER_WEIGHT = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "int8": 1.0}
 def quantization_kwargs(quantization: str | None, dtype: torch.dtype) -> dict[str, Any]:
     """Return the arguments of BitsAndBytesConfig for a recipe's `quantization`, computing in `dtype`.
 
-    Empty for None. The manifest records this dictionary.
+    Empty for None. The manifest of a run records the dictionary, or null if it is empty.
     """
     match quantization:
         case "nf4":
@@ -50,7 +51,10 @@ def quantization_kwargs(quantization: str | None, dtype: torch.dtype) -> dict[st
 
 
 def loading_kwargs(quantization: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """Return the arguments of `from_pretrained` that quantise weights while they are read; empty without any."""
+    """Return the arguments of `from_pretrained` that quantise weights while they are read.
+
+    `quantization` has the arguments of BitsAndBytesConfig. If it is empty, the result is an empty dictionary.
+    """
     if not quantization:
         return {}
     from transformers import BitsAndBytesConfig
@@ -62,7 +66,7 @@ def loading_kwargs(quantization: dict[str, Any], device: torch.device) -> dict[s
 
 
 def is_quantized(model: Any) -> bool:
-    """Return whether bitsandbytes holds the weights; such a model cannot be moved or cast."""
+    """Return whether transformers has loaded the weights quantised; such a model must not be moved or cast."""
     return bool(getattr(model, "is_quantized", False))
 
 
@@ -80,10 +84,10 @@ def keep_nf4_differentiable(model: Any) -> None:
 
 @contextmanager
 def rowwise_int8(model: Any) -> Iterator[None]:
-    """Compute int8 products token by token while the block runs.
+    """Switch off LLM.int8's outlier channels while the block runs, so that each token is computed independently.
 
-    LLM.int8 computes a channel in full precision if any token of the batch is large in it. This changes rounding with
-    the other documents of a packed row, which would look like attention across documents.
+    LLM.int8 computes a channel in half precision if any token of the batch is large in it. A token's rounding then
+    depends on the other documents of a packed row, which would look like attention across documents.
     """
     states = [module.state for module in model.modules() if hasattr(module, "init_8bit_state")]
     before = [state.threshold for state in states]
@@ -110,7 +114,10 @@ def base_bytes(model: Any, recipe: Recipe, element: int) -> int:
 
 
 def dequantized_bytes(model: Any, recipe: Recipe, element: int) -> int:
-    """Return the bytes of the largest quantised matrix in the run's precision, which a product needs temporarily."""
+    """Return the bytes of the largest quantised matrix with `element` bytes per weight; 0 without quantisation.
+
+    A matrix product needs this memory temporarily, for the dequantised matrix.
+    """
     if recipe.quantization is None:
         return 0
     head = model.get_output_embeddings()
@@ -119,21 +126,22 @@ def dequantized_bytes(model: Any, recipe: Recipe, element: int) -> int:
 
 
 def _quantizable_weights(model: Any, head: Any) -> Iterator[torch.Tensor]:
-    """Return the frozen matrices of all linear layers but the output layer."""
+    """Yield the frozen matrices of all linear layers but the output layer `head`."""
     for module in model.modules():
         if isinstance(module, torch.nn.Linear) and module is not head and not module.weight.requires_grad:
             yield module.weight
 
 
-# Byte-level pieces: every text can be encoded, and frequent words are one or two tokens.
+# Most tokens of the pocket tokenizer. They are byte-level pieces: every text can be encoded, and frequent words are
+# one or two tokens.
 VOCAB_SIZE = 1_024
-# Tokens; longer than any exam question, so that an exam never truncates one.
+# Context of the pocket model in tokens: longer than exam questions are, so that an exam does not truncate them.
 CONTEXT_LENGTH = 4_096
 BOS, EOS = "<s>", "</s>"
 
 
 def make_pocket_tokenizer(texts: Iterable[str]) -> Any:
-    """Return a byte-level BPE tokenizer of `VOCAB_SIZE` pieces trained on `texts`; deterministic.
+    """Return a byte-level BPE tokenizer of at most `VOCAB_SIZE` pieces trained on `texts`; deterministic.
 
     The post-processor adds BOS, as Llama tokenizers do, so that no caller has to add it.
     """
@@ -160,7 +168,10 @@ def make_pocket_tokenizer(texts: Iterable[str]) -> Any:
 
 
 def make_pocket_model(tokenizer: Any, seed: int) -> Any:
-    """Return a small Llama with random weights for `tokenizer`; the same seed gives the same weights."""
+    """Return a small Llama with random weights for `tokenizer`; the same seed gives the same weights.
+
+    Sets torch's global random seed.
+    """
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
@@ -184,14 +195,15 @@ NEW_POCKET_MODEL = "pocket"
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
-# The files of a model directory; pickled weights are not downloaded.
+# Files that are downloaded from the hub; pickled weights are not among them.
 HUB_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
 
 
 def resolve_base(model: str, revision: str | None) -> Path:
-    """Return the checked directory of a base: a local directory, or the hub's snapshot in the local cache.
+    """Return the checked directory of a base: a local directory, or the snapshot of a hub id in the local cache.
 
-    Raises UserError if it is not found, holds pickles instead of safetensors, or needs its own code.
+    A snapshot that is not in the cache is downloaded, unless the process is sealed or offline. Raises UserError if the
+    base is not found, holds pickles instead of safetensors, or needs its own code.
     """
     local = Path(model).expanduser()
     if local.exists():
@@ -204,7 +216,7 @@ def resolve_base(model: str, revision: str | None) -> Path:
 
 
 def hub_commit(directory: Path | None) -> str | None:
-    """Return the hub commit of a base in the local cache, or None for another directory."""
+    """Return the commit of a hub snapshot from its path in the local cache; None for another directory or None."""
     if directory is None or directory.parent.name != "snapshots":
         return None
     return directory.name if COMMIT.fullmatch(directory.name) else None
@@ -223,8 +235,9 @@ def load_tokenizer(directory: Path) -> Any:
 def load_model(recipe: Recipe, directory: Path | None, tokenizer: Any, hardware: Hardware) -> Any:
     """Return the model to train on its device; only its trainable weights require gradients.
 
-    `directory` None makes a new pocket model. A frozen base is held in the run's precision, or quantised. Trainable
-    weights are fp32 under bf16 too: in bf16, rounding loses an AdamW step at a small learning rate.
+    `directory` None makes a new pocket model in fp32. A frozen base in a directory is held in the run's precision, or
+    quantised. Trainable weights are fp32 under bf16 too: in bf16, rounding loses an AdamW step at a small learning
+    rate. Raises UserError if the model cannot be loaded or `lora.target_modules` matches no layer.
     """
     lora = recipe.method == "lora"
     if directory is None:
@@ -264,7 +277,10 @@ def from_pretrained(
 
 
 def load_on_meta_device(recipe: Recipe, directory: Path | None, tokenizer: Any) -> Any:
-    """Return the model of `load_model` with shapes but without weights, on torch's meta device."""
+    """Return the model of `load_model` on torch's meta device: shapes without values, in fp32 and not quantised.
+
+    Raises UserError as `load_model`, and for a directory that bitsandbytes has stored in 4 or 8 bits.
+    """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     silence_libraries()
@@ -284,14 +300,15 @@ def load_on_meta_device(recipe: Recipe, directory: Path | None, tokenizer: Any) 
 
 
 def enable_activation_checkpointing(model: Any) -> None:
-    """Recompute each layer in the backward pass instead of keeping its activations."""
+    """Set `model` to recompute each layer's activations in the backward pass instead of keeping them."""
     model.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def add_lora(model: Any, recipe: Recipe, directory: Path | None) -> Any:
-    """Freeze `model` and add the recipe's LoRA adapter.
+    """Return `model` as a PeftModel: its weights frozen, with a new LoRA adapter of the recipe's shape.
 
-    Raises UserError if `lora.target_modules` matches no layer.
+    The adapter's configuration names `directory` as its base. Raises UserError if `lora.target_modules` matches no
+    layer.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -327,13 +344,13 @@ def count_parameters(weights: Iterable[torch.Tensor]) -> int:
 
 
 def silence_libraries() -> None:
-    """Switch off progress bars and notices of transformers and bitsandbytes."""
+    """Switch off some messages of transformers, bitsandbytes and peft, and progress bars, in the whole process."""
     import transformers.utils.logging
 
-    # Reports the dtype of dequantised weights, which the manifest records.
+    # This logger reports the dtype of dequantised weights, which the manifest of a merged model records.
     logging.getLogger("transformers.integrations.bitsandbytes").setLevel(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    # Reports an optional 4-bit kernel that is not installed, and every cast to the compute dtype.
+    # This logger reports an optional 4-bit kernel that is not installed, and every cast to the compute dtype.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # transformers has renamed the attribute; peft reads the old name, the only one in older versions.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
@@ -348,7 +365,7 @@ def _reject_quantized(config: Any, directory: Path) -> None:
 
 
 def _download_snapshot(model: str, revision: str | None) -> Path:
-    # Repeated here for callers that do not come through the command line.
+    # The command line has switched off telemetry already; a caller of the Python API has not.
     no_telemetry()
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError

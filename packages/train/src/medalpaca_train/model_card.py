@@ -1,4 +1,7 @@
-"""Write the model cards of runs and merged models, with computed numbers only, and Ollama's `Modelfile`."""
+"""Text of the model cards of runs and merged models, and of Ollama's `Modelfile`.
+
+All numbers in a card are from the manifest.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,7 @@ answers exam questions better. Compare it with its own base for that:
 
 
 def make_card(manifest: dict[str, Any], title: str, command: str) -> str:
-    """Return the model card of a finished run; `command` is the lm_eval command in it."""
+    """Return the model card of a finished run from its manifest; `command` is the lm_eval command in it."""
     data, loss = manifest["data"], manifest["validation_loss"]
     lora = manifest["kind"] == "lora"
     return CARD_TEMPLATE.format(
@@ -100,7 +103,10 @@ COUNT_KEYS = (
 
 
 def describe_quantization(base: dict[str, Any]) -> str:
-    """Return how the base was quantised in training, as arguments of bitsandbytes."""
+    """Return how the base was quantised in training, as arguments of bitsandbytes, or `not quantised`.
+
+    `base` is the value of `base` in the manifest.
+    """
     quantization = base.get("quantization") or {}
     return ", ".join(f"{key}={value}" for key, value in quantization.items()) or "not quantised"
 
@@ -171,7 +177,7 @@ PARAMETER temperature 0
 
 
 def make_merged_card(manifest: dict[str, Any], out: Path) -> str:
-    """Return the model card of the merged model at `out`."""
+    """Return the model card of the merged model at `out` from its manifest."""
     base, check = manifest["base"], manifest["check"]
     return MERGED_CARD_TEMPLATE.format(
         title=out.name,
@@ -194,7 +200,7 @@ def make_merged_card(manifest: dict[str, Any], out: Path) -> str:
 
 
 def make_modelfile(eos: str) -> str:
-    """Return Ollama's Modelfile: the training prompt in Ollama's template language, and the EOS token `eos`."""
+    """Return Ollama's Modelfile: the training prompt in Ollama's template language, and `eos` as the stop text."""
     prompt = wrap("{{ .Prompt }}")
     return MODELFILE_TEMPLATE.format(
         template="{{ if .System }}{{ .System }}\n\n{{ end }}" + prompt + "{{ .Response }}", eos=eos

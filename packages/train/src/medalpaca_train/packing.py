@@ -2,7 +2,8 @@
 
 The plan depends only on lengths, recipe and seed, so that a resumed run needs one number: its step. Whole rows are
 packed into micro-batches of a token budget. They come from shuffled pools, and the micro-batches are shuffled again, so
-that no part of a run sees only short or only long rows.
+that no part of a run sees only short or only long rows. With `batch_rows`, each step instead packs the next rows of the
+shuffled order.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ class Plan:
 
 
 def make_plan(lengths: Sequence[int], recipe: Recipe) -> Plan:
-    """Return the steps of `recipe` for samples of `lengths` tokens; a full epoch has every sample once."""
+    """Return the steps of `recipe` for samples of `lengths` tokens; a full epoch has every sample once.
+
+    A part of an epoch is rounded to whole steps, at least one. `max_steps` limits the total.
+    """
     steps: list[Step] = []
     per_epoch = 0
     for epoch in range(math.ceil(recipe.epochs)):
@@ -60,8 +64,8 @@ def make_plan(lengths: Sequence[int], recipe: Recipe) -> Plan:
 def best_fit(indices: Sequence[int], lengths: Sequence[int], budget: int) -> list[MicroBatch]:
     """Pack `indices` into micro-batches of at most `budget` tokens by best-fit decreasing.
 
-    Samples are placed from longest to shortest, each into the fullest micro-batch with room for it. A single sample
-    never exceeds the budget.
+    Samples are placed from longest to shortest, each into the fullest micro-batch with room for it. No sample may be
+    longer than `budget`.
     """
     micro: list[MicroBatch] = []
     # Sorted pairs of tokens left and index of the micro-batch.
@@ -111,7 +115,7 @@ class Batch:
 
 
 def make_packed_batch(samples: Sequence[Sample], device: torch.device) -> Batch:
-    """Return `samples` as one row, one after the other."""
+    """Return `samples` as one packed row on `device`, one after the other."""
     lengths = np.array([sample.length - 1 for sample in samples])
     ends = np.concatenate([[0], np.cumsum(lengths)])
     tensor = _tensor_maker(device)
@@ -132,7 +136,7 @@ def make_packed_batch(samples: Sequence[Sample], device: torch.device) -> Batch:
 
 
 def make_padded_batch(samples: Sequence[Sample], device: torch.device) -> Batch:
-    """Return each of `samples` as a row, padded to the longest."""
+    """Return each of `samples` as a row on `device`, padded on the right to the longest."""
     width = max(sample.length for sample in samples) - 1
     inputs = np.zeros((len(samples), width), np.int64)
     for n, sample in enumerate(samples):
@@ -148,7 +152,7 @@ def make_padded_batch(samples: Sequence[Sample], device: torch.device) -> Batch:
 
 
 def group_by_length(micro: Sequence[int], lengths: Sequence[int]) -> list[MicroBatch]:
-    """Split a micro-batch into groups of similar length, for padding."""
+    """Split a micro-batch into groups, longest first; within one, no row is shorter than `MIN_LENGTH_RATIO` allows."""
     groups: list[MicroBatch] = []
     for index in sorted(micro, key=lambda i: -lengths[i]):
         if groups and lengths[index] >= MIN_LENGTH_RATIO * lengths[groups[-1][0]]:

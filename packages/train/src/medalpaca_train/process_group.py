@@ -1,8 +1,8 @@
 """The processes that train one model together: ranks, collective operations, start and shutdown.
 
 Ranks come from the environment variables that torchrun, accelerate launch or an srun script set. Only the main process
-(rank 0) writes files and prints. Python objects are exchanged over gloo on the CPU, gradients on GPUs over NCCL. If one
-process fails, all of them end, and exactly one prints the reason.
+(rank 0) writes the run directory and prints progress. Python objects are exchanged over gloo on the CPU, gradients on
+GPUs over NCCL. If one process fails, all of them end, and exactly one prints the reason.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REQUIRED_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 RENDEZVOUS_TIMEOUT = timedelta(minutes=10)
 # The main process may tokenise or save for this long while the others wait in a collective operation.
 COLLECTIVE_TIMEOUT = timedelta(hours=1)
-# Time in which another process learns the main process's error.
+# Longest time for which another process waits for the main process's error.
 ERROR_WAIT_SECONDS = 3.0
 # Time for the process that prints the error to exit first: launchers end all processes as soon as one exits.
 EXIT_DELAY_SECONDS = 1.0
@@ -56,11 +56,11 @@ class ProcessGroup:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files and prints."""
+        """Whether this process writes the run directory and prints progress."""
         return self.rank == 0
 
     def all_gather(self, value: Any) -> list[Any]:
-        """Return the `value` of every process, ordered by rank."""
+        """Return the `value` of every process, ordered by rank; values are pickled between processes."""
         if self.size == 1:
             return [value]
         import torch.distributed as dist
@@ -112,9 +112,10 @@ SINGLE_PROCESS = ProcessGroup()
 
 
 def read_process_group(environment: Mapping[str, str] = os.environ) -> ProcessGroup:
-    """Return the ranks that a launcher set in `environment`, or a single process if there is no launcher.
+    """Return the ranks that a launcher set in `environment`.
 
-    Raises UserError if a variable is missing, not a number, or out of range.
+    Without RANK or WORLD_SIZE, or with WORLD_SIZE=1, the result is a single process. Raises UserError if a number is
+    invalid or out of range, or if MASTER_ADDR or MASTER_PORT is missing.
     """
     if "WORLD_SIZE" not in environment or "RANK" not in environment:
         return SINGLE_PROCESS

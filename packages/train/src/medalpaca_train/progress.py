@@ -1,4 +1,4 @@
-"""Print lines and progress: a live bar in a terminal, a line every few seconds in a log."""
+"""Print lines and progress: a live bar in a terminal, elsewhere a line at most every ten seconds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ def echo(console: Console, text: str) -> None:
 
 
 class ProgressMeter:
-    """Shows loss, tokens per second, model FLOP utilisation (MFU), peak memory and time left after each step."""
+    """Display of loss, tokens per second, model FLOP utilisation (MFU), peak memory and time left.
+
+    With `bar` it is updated after each step. Without, a line is printed every `LOG_INTERVAL` seconds and after the last
+    step. `first` is the number of steps already done.
+    """
 
     def __init__(
         self,
@@ -41,11 +45,11 @@ class ProgressMeter:
         self._task = bar.add_task("", total=total, completed=first, loss="", speed="") if bar else None
         self._started = self._last_line = time.monotonic()
         self._tokens, self._flops = 0, 0.0
-        # Averages since this process started the run, time for validation included.
+        # Averages from the start of this meter to the last finished step, time for validation included.
         self.tokens_per_second = self.mfu = 0.0
 
     def step(self, step: int, loss: float, tokens: int, flops: float) -> None:
-        """Record a finished step: number, loss in nats per supervised token, tokens and FLOP."""
+        """Record a finished step: number (from 1), loss in nats per supervised token, its tokens and its FLOP."""
         now = time.monotonic()
         self._tokens += tokens
         self._flops += flops
@@ -68,7 +72,10 @@ class ProgressMeter:
 def progress_meter(
     console: Console, first: int, total: int, hardware: Hardware, peak_flops: float
 ) -> Iterator[ProgressMeter]:
-    """Return a meter for steps `first` to `total` on a device of `peak_flops` FLOP/s; a bar if in a terminal."""
+    """Yield a meter for the steps after `first` up to `total`, with a bar if the console is a terminal.
+
+    `peak_flops` is the peak FLOP/s of all devices together.
+    """
     if not console.is_terminal:
         yield ProgressMeter(console, first, total, hardware, peak_flops, None)
         return

@@ -20,7 +20,7 @@ from medalpaca_data.core.errors import UserError, nearest
 from medalpaca_data.core.files import read_text
 from medalpaca_data.core.weights import check_adapter_dir, check_model_dir
 
-# Keys that may change when a run is resumed: none of them changes the arithmetic.
+# Keys that may change when a run is resumed: none of them changes what a step computes. (`shard` changes rounding.)
 CHANGEABLE_ON_RESUME = {
     "out",
     "resume",
@@ -34,7 +34,7 @@ CHANGEABLE_ON_RESUME = {
 
 
 class Lora(Config):
-    """The LoRA adapter that is trained beside the frozen base."""
+    """Settings of the LoRA adapter that is trained beside the frozen base."""
 
     r: int = Field(default=16, ge=1, description="rank of the adapter")
     alpha: int = Field(default=32, ge=1, description="the adapter is scaled by alpha / r")
@@ -63,7 +63,8 @@ class Recipe(Config):
     )
     validation: float | str = Field(
         default=0.02,
-        description="file of rows, or share of groups held out of `data` if it has no validation split; 0: none",
+        description="file of rows, or share of the rows of `data`, held out in whole groups if it has no validation "
+        "split; 0: none",
     )
     patient_text: bool | None = Field(
         default=None,
@@ -122,7 +123,10 @@ class Recipe(Config):
         default="cosine", description="learning rate after warm-up: cosine decay to zero, or constant"
     )
     warmup: float = Field(
-        default=0.03, ge=0, le=1, description="share of the steps in which the learning rate rises from zero"
+        default=0.03,
+        ge=0,
+        le=1,
+        description="share of the steps in which the learning rate rises to its peak",
     )
     warmup_steps: int | None = Field(
         default=None, ge=0, description="number of warm-up steps, instead of the share `warmup`"
@@ -199,14 +203,14 @@ def read_recipe(named: str, overrides: Sequence[str] = ()) -> tuple[str, Recipe]
 
 
 def to_yaml(recipe: Recipe) -> str:
-    """Return the recipe as YAML with all defaults."""
+    """Return all keys of the recipe as YAML, those with their default value included."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def first_difference(recipe: Recipe, stored: Path) -> str | None:
-    """Return the first key whose value changes training, compared with the file `stored`, as `key: old -> new`.
+    """Return the first key of `recipe` that differs from the recipe file `stored`, as `key: old -> new`, or None.
 
-    None if there is no such key.
+    Keys are compared in alphabetical order, without those in `CHANGEABLE_ON_RESUME`.
     """
     old, new = _flatten(yaml.safe_load(read_text(stored)) or {}), _flatten(recipe.model_dump(mode="json"))
     for key in sorted(old.keys() | new.keys()):
@@ -223,7 +227,7 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 CANARY_SUFFIX = "-canary"
-# Number of synthetic names.
+# Number of different names of synthetic patients in `canary`.
 MAX_PATIENTS = 180
 
 
@@ -231,8 +235,8 @@ class CanaryTest(Config):
     """The settings of a canary test, given as `key=value` beside those of the recipe.
 
     `repeats` are numbers of copies of a patient's row; `patients` is the number of patients for each of them, and of
-    the control; `candidates` is the number of record numbers that a true one is ranked among; `canary_seed` seeds
-    patients and numbers.
+    the control; `candidates` is the number of record numbers that a true one is ranked among, itself included;
+    `canary_seed` seeds patients and numbers.
     """
 
     repeats: tuple[int, ...] = Field(default=(1, 10, 100), min_length=1)
@@ -263,7 +267,10 @@ class CanaryTest(Config):
 
 @dataclass(frozen=True, slots=True)
 class CanaryRequest:
-    """One canary test: settings, recipe and its name, the finished run that is tested (or None), output directory."""
+    """One canary test: settings, recipe and its name, and the output directory.
+
+    `run` is the finished run that the recipe is from, or None for a recipe that is named itself.
+    """
 
     test: CanaryTest
     recipe: Recipe
@@ -273,7 +280,11 @@ class CanaryRequest:
 
 
 def parse_canary_arguments(words: Sequence[str]) -> CanaryRequest:
-    """Return the request of `train canary WORDS`. Raises UserError if `words` do not name one recipe or run."""
+    """Return the request of `train canary WORDS`; `out` is the key `out=`, or ends in `-canary` by default.
+
+    Raises UserError if `words` do not name exactly one recipe or finished run, or if a key is not allowed. Raises it
+    also if the run's weights do not match its manifest.
+    """
     own = [word for word in words if "=" in word and word.partition("=")[0] in CanaryTest.model_fields]
     others = [word for word in words if "=" in word and word not in own]
     named = [word for word in words if "=" not in word]
@@ -296,7 +307,7 @@ def parse_canary_arguments(words: Sequence[str]) -> CanaryRequest:
         raise UserError(
             f"{run}: not a finished run (no manifest.json); give the run directory that `train` printed"
         )
-    # The run's weights are not loaded, but its model card gets a section about them.
+    # The run's weights are not loaded, but its model card gets a section with the result.
     (check_adapter_dir if (run / "adapter_config.json").is_file() else check_model_dir)(run)
     recipe = read_recipe(str(run / "recipe.yaml"), others)[1]
     has_out = any(word.startswith("out=") for word in others)

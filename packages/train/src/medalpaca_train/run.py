@@ -77,10 +77,10 @@ def train(
 ) -> Path:
     """Train `recipe` and return its run directory: finished, or with a checkpoint after SIGTERM.
 
-    A finished run of the same recipe, data and base is returned unchanged. `name` is the title of the model card, and
+    A finished run of the same recipe, data and base is not trained again. `name` is the title of the model card, and
     the name of the directory if the recipe has no `out` (default: the last part of `out`, or `run`). All processes of
-    `group` call this function; the main process writes. Raises UserError for bad input, and KeyboardInterrupt for
-    Ctrl-C, after a checkpoint is saved.
+    `group` call this function; the main process writes. Raises UserError for bad input. The first Ctrl-C raises
+    KeyboardInterrupt after a checkpoint is saved, a second one at once.
     """
     name = name or (Path(recipe.out).name if recipe.out else "run")
     console = console or screen()
@@ -92,7 +92,7 @@ def train(
         if group.is_main:
             check_out_directory(run, resolved)
             checkpoint.reject_pickles(run)
-            # A finished run is only read, so it may be in a read-only directory.
+            # A finished run needs no lock, so it may be in a read-only directory.
             stack.enter_context(nullcontext() if run_dir.read_manifest(run) else run_lock(run))
             # Again under the lock: the process that held it before may have started another recipe here.
             check_out_directory(run, resolved)
@@ -215,7 +215,11 @@ def _train_locked(
 
 
 def preview_recipe(name: str, recipe: Recipe, console: Console) -> None:
-    """Print what a run would train on, without loading weights or writing a run directory."""
+    """Print the first training rows of a recipe and a summary of its data, without a run directory.
+
+    Built-in data is made if it is missing. Raises UserError if the pocket base is needed and missing, or if no row can
+    be trained on.
+    """
     if recipe.model == POCKET_BASE and run_dir.read_manifest(paths.quickstart().base) is None:
         raise UserError(
             "--preview: the pocket base does not exist yet, and a preview trains nothing; run `uv run quickstart` first"
@@ -229,7 +233,11 @@ def preview_recipe(name: str, recipe: Recipe, console: Console) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
-    """A run after its last step, with everything that its manifest and model card record."""
+    """A run after its last step, with everything that its manifest and model card record.
+
+    `base` is the base's directory, or None for a new pocket model. `start` is the progress at the start of this
+    process.
+    """
 
     directory: Path
     name: str
@@ -242,7 +250,11 @@ class FinishedRun:
 
 
 def finish(run: FinishedRun, model: Any, data: PreparedData, hardware: Hardware, console: Console) -> None:
-    """Save `model`, model card and manifest into the run directory; remove the checkpoints last."""
+    """Save `model`, loss curve, model card and manifest into the run directory, and print a summary.
+
+    If an earlier step was better, its weights are loaded into `model` and saved in `best/`. Checkpoints are removed
+    after the manifest is written.
+    """
     directory, recipe, result, dtype = run.directory, run.recipe, run.result, hardware.compute_dtype
     save_model(directory, model, data.tokenizer, dtype)
     if result.best:
@@ -270,7 +282,7 @@ def finish(run: FinishedRun, model: Any, data: PreparedData, hardware: Hardware,
 
 
 def lm_eval_command(recipe: Recipe, run: Path, dtype: torch.dtype) -> str:
-    """Return the lm_eval command for a finished run, with its base quantised as in training."""
+    """Return the lm_eval command, as text for a shell, for a finished run with its base quantised as in training."""
     model = f"pretrained={recipe.model},peft={run}" if recipe.method == "lora" else f"pretrained={run}"
     quantization = quantization_kwargs(recipe.quantization, dtype)
     # lm_eval's own class cannot quantise with transformers 5; the plugin's class can.
@@ -307,7 +319,10 @@ def print_summary(manifest: dict[str, Any], run: Path, command: str, console: Co
 
 
 def clean_up(run: Path) -> None:
-    """Remove from a finished run what is left when the process was killed right after the manifest was written."""
+    """Remove checkpoints, temporary files and the lock file from a finished run.
+
+    They are left if the process was killed right after the manifest was written.
+    """
     checkpoint.remove_all(run)
     remove_temporary_files(run)
     with suppress(OSError):

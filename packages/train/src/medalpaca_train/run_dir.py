@@ -54,8 +54,8 @@ def run_lock(run: Path) -> Iterator[None]:
     """Create the directory `run` and lock it for this process while the block runs.
 
     The operating system releases the lock of a killed process. Afterwards the lock file is removed, and so are
-    directories created here that are still empty. Raises UserError if another process holds the lock, or if `run`
-    cannot be created or written.
+    directories created here that are still empty. On Windows and on a file system without locks, nothing is locked.
+    Raises UserError if another process holds the lock, or if `run` cannot be created or written.
     """
     created = [path for path in (run, *run.parents) if not path.exists()]
     try:
@@ -99,7 +99,7 @@ def is_abandoned(folder: Path) -> bool:
 
 
 def _acquire(file: Path) -> int | None:
-    """Return the handle that holds the lock, or None without locks, where the user must keep runs apart."""
+    """Return the handle of the locked file, or None on Windows. A file system without locks leaves it unlocked."""
     if fcntl is None:
         return None
     while True:
@@ -136,7 +136,11 @@ TEMPORARY_NAME = re.compile(
 
 
 def check_out_directory(run: Path, recipe: Recipe) -> None:
-    """Raise UserError if `run` holds anything but an earlier, unfinished or finished, run of the same recipe."""
+    """Raise UserError if a run of `recipe` must not be written to the directory `run`.
+
+    Allowed are a directory that does not exist or is empty, and, with `resume`, one with a run of the same recipe. Lock
+    and temporary files do not count.
+    """
     if run.exists() and not run.is_dir():
         raise UserError(f"out={run}: is a file; choose another out=")
     if recipe.model == str(run):
@@ -168,7 +172,7 @@ def check_hashes(run: Path, old: tuple[str, str | None], new: tuple[str, str | N
 
 
 def write_run_start(run: Path, recipe: Recipe, rejected: Sequence[RowNote], cut: Sequence[RowNote]) -> None:
-    """Write the recipe and the lists of rejected and truncated rows; `cut.jsonl` only if rows were truncated."""
+    """Write `recipe.yaml`, `rejected.jsonl` and, if rows were truncated, `cut.jsonl` into the run directory."""
     write_text(run / "recipe.yaml", to_yaml(recipe))
     for name, rows in {"rejected": rejected, **({"cut": cut} if cut else {})}.items():
         lines = [json.dumps({"row": row.row_id, "reason": row.reason}) + "\n" for row in rows]
@@ -188,12 +192,13 @@ def remove_temporary_files(run: Path) -> None:
 def save_model(run: Path, model: Any, tokenizer: Any, dtype: torch.dtype) -> None:
     """Save adapter or model, and tokenizer, in the layout of peft and transformers.
 
-    An adapter is stored in fp32, a full model in `dtype`. Files are written to a temporary directory and moved one by
-    one, so that a killed process never leaves half a weight file.
+    An adapter is stored in fp32. A full model is cast to `dtype` in place and stored so. Files are written to a
+    temporary directory and moved one by one, so that a killed process never leaves half a weight file. `run` must
+    contain `recipe.yaml`, whose permissions they get.
     """
     with tempfile.TemporaryDirectory(dir=run, prefix=SAVING_PREFIX) as folder:
         if hasattr(model, "peft_config"):
-            # False: otherwise peft asks the hub whether the vocabulary has changed, which it has not.
+            # False: otherwise peft queries the hub for a change of the vocabulary, which has not changed.
             model.save_pretrained(folder, save_embedding_layers=False)
             _sort_target_modules(Path(folder) / "adapter_config.json")
         else:
@@ -207,7 +212,7 @@ def save_model(run: Path, model: Any, tokenizer: Any, dtype: torch.dtype) -> Non
 
 
 def save_best_model(run: Path, model: Any, tokenizer: Any, dtype: torch.dtype) -> None:
-    """Save `model`, which holds the weights of the best step, as `best/`, in the layout of the run."""
+    """Save `model`, which holds the weights of the best step, as `best/` in the run directory; replace an older one."""
     with new_directory(run / "best", replace=True) as new:
         shutil.copy(run / "recipe.yaml", new)
         save_model(new, model, tokenizer, dtype)
@@ -227,9 +232,10 @@ def _sort_target_modules(file: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """How a call of `train` ended. Losses are validation losses in nats per token, None without validation rows.
+    """How the training loop ended: finished steps, seconds of training over all starts, and validation losses.
 
-    `best` is an earlier step with a lower validation loss than the last one, if `eval_every` found one.
+    Losses are in nats per supervised token, and None without validation rows; `loss_after` is None before the end of
+    the plan, too. `best` is an earlier step with a lower validation loss than the last one, or None.
     """
 
     step: int
@@ -241,7 +247,7 @@ class TrainResult:
 
 
 MANIFEST_FILE = "manifest.json"
-# Format 2 has de-identification records of ledger format 3. Format 1 is read as well.
+# Format of the manifest. Format 2 has de-identification records of ledger format 3; format 1 is read as well.
 FORMAT = 2
 LIBRARIES = (
     "torch",
@@ -264,7 +270,10 @@ def make_manifest(
     hardware: Hardware,
     processes: int = 1,
 ) -> dict[str, Any]:
-    """Return the manifest of a finished run whose weights are in `run`; `counts` are those of `PreparedData`."""
+    """Return the manifest of a finished run whose weights are in `run`; `counts` are those of `PreparedData`.
+
+    The caller adds the record on patients' text, and the base's commit on the hub.
+    """
     kind = recipe.method
     return {
         "format": FORMAT,
@@ -302,7 +311,7 @@ def read_manifest(run: Path) -> dict[str, Any] | None:
 def code_sha256(package: Path | None = None) -> str:
     """Return one hash over all modules of `package` (default: this one) and the prompt renderer.
 
-    These files decide what a run trains.
+    The manifest records this SHA-256 of the training code.
     """
     import medalpaca_data.core.prompt
 

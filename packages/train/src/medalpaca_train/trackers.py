@@ -1,8 +1,9 @@
 """Record the metrics of a run: `metrics.jsonl`, the picture `loss.png`, and experiment trackers.
 
 `metrics.jsonl` has one line per step and per validation, written as it happens, with numbers and row ids but no text.
-TensorBoard, Weights & Biases and MLflow are optional (`track=`), get numbers only, and use their own settings for where
-they store them.
+TensorBoard, Weights & Biases and MLflow are optional (`track=`) and get numbers and the name of the run directory.
+TensorBoard and MLflow write into the run directory, MLflow only without MLFLOW_TRACKING_URI. Weights & Biases sends the
+numbers to its server, unless the process is sealed or offline.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ TRACK_FOLDER = "track"
 
 
 class Tracker(Protocol):
-    """A function that records numbers by name at a step."""
+    """A function that records numbers by name for a step."""
 
     def __call__(self, step: int, values: dict[str, float]) -> None: ...
 
@@ -46,7 +47,7 @@ def check_trackers(names: Sequence[TrackerName]) -> None:
 
 @contextmanager
 def open_trackers(names: Sequence[TrackerName], run: Path) -> Iterator[list[Tracker]]:
-    """Open the trackers of `names` for the run directory `run`, and close them at the end of the block."""
+    """Yield an open tracker for each of `names`, for the run directory `run`; close them at the end of the block."""
     openers = {"tensorboard": _tensorboard, "wandb": _wandb, "mlflow": _mlflow}
     with ExitStack() as stack:
         yield [stack.enter_context(openers[name](run)) for name in names]
@@ -94,7 +95,10 @@ def _mlflow(run: Path) -> Iterator[Tracker]:
 
 
 class MetricsLog:
-    """Appends to a run's `metrics.jsonl`; first removes lines after `step`, whose work a killed process lost."""
+    """Writer of a run's `metrics.jsonl`.
+
+    It first removes lines after `step`, whose work a killed process lost; for step 0 all lines.
+    """
 
     def __init__(self, file: Path, step: int, trackers: Sequence[Tracker] = ()) -> None:
         self._trackers = trackers
@@ -104,7 +108,10 @@ class MetricsLog:
         self._stream = file.open("a", encoding="utf-8", buffering=1)
 
     def write(self, kind: str, **values: Any) -> None:
-        """Append a line of `kind` (train, validation or stopped) with the time in Unix seconds."""
+        """Append a line of `kind` (train, validation or stopped) with the time in Unix seconds.
+
+        Trackers get its numbers for the step `values["step"]`.
+        """
         self._stream.write(json.dumps({"kind": kind, **values, "time": round(time.time(), 3)}) + "\n")
         numbers = {f"{kind}/{key}": float(v) for key, v in values.items() if isinstance(v, int | float)}
         for track in self._trackers:
@@ -133,7 +140,7 @@ class NullMetricsLog:
 
 
 def read_metrics(file: Path) -> list[dict[str, Any]]:
-    """Return the lines of `metrics.jsonl` without an incomplete last line; empty if there is no file."""
+    """Return the lines of `metrics.jsonl` before the first incomplete one; an empty list if there is no file."""
     lines: list[dict[str, Any]] = []
     if not file.is_file():
         return lines
@@ -163,7 +170,7 @@ Points = list[tuple[int, float]]
 
 
 def draw_loss_curve(lines: Sequence[dict[str, Any]], file: Path) -> None:
-    """Draw the losses of `lines` (of `read_metrics`): each step faint, their running mean, validations as dots.
+    """Write a PNG of the losses in `lines` (of `read_metrics`): steps faint, their running mean, validations as dots.
 
     Writes no picture if there is no training loss.
     """

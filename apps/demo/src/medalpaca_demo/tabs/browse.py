@@ -59,7 +59,7 @@ class BrowseTab:
 
 
 def build(context: Context, compare: CompareTab, tabs: gr.Tabs) -> BrowseTab | None:
-    """Lay out the tab. Returns None if there are no results."""
+    """Lay out the tab. Without results, show only a notice and return None."""
     if context.results.comparison is None:
         html(no_results(context.results.error), "mp-browse")
         return None
@@ -137,7 +137,7 @@ def controls(rows: Sequence[ItemRow], filter_: Filter, mark: str = "") -> str:
 
 
 def table(rows: Sequence[ItemRow], filter_: Filter) -> str:
-    """Return one page of the filtered questions, and their number."""
+    """Return the HTML of one page of the filtered questions, with their number, or a notice if there are none."""
     passing = filter_items(rows, filter_)
     if not passing:
         return notice(
@@ -176,7 +176,10 @@ def filter_name(filter_: Filter) -> str:
 
 
 def as_csv(rows: Sequence[ItemRow]) -> str:
-    """Return the list as CSV: ids, letters and shares, without text of the exam."""
+    """Return the list as CSV without text of questions and options.
+
+    The columns are id, step, subject, letters of the correct and chosen options, and shares of the correct option.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["id", "step", "subject", "key", "base", "tuned", "p_key_base", "p_key_tuned"])

@@ -1,6 +1,7 @@
 """Exam: the user answers a block of questions first; then the correct answers and the models' choices are shown.
 
-Before handing in, the page receives neither the correct answers nor the models' choices. Nothing is stored.
+Before handing in, the page receives neither the correct answers nor the models' choices. The user's answers are not
+stored. An audit log has two entries for each question that the models answer after handing in.
 """
 
 from __future__ import annotations
@@ -80,28 +81,34 @@ class ExamSession:
         return None if self.limit is None else max(0.0, self.began + self.limit - now)
 
     def pick(self, letter: str, now: float) -> ExamSession:
-        """Set the answer to the question on the page. After the end, nothing changes."""
+        """Return the session with `letter` as the answer to the question on the page.
+
+        After handing in or the time limit, return the ended session without a new answer.
+        """
         if self.ended is not None or self.is_over(now):
             return self.end(now)
         return replace(self, answers={**self.answers, self.index: letter})
 
     def move(self, by: int) -> ExamSession:
-        """Go some questions forward (or back, if negative) within the block."""
+        """Return the session `by` questions further (or back, if negative), within the block."""
         return replace(self, position=min(max(0, self.position + by), len(self.order) - 1))
 
     def is_over(self, now: float) -> bool:
-        """Whether the time limit has passed."""
+        """Return whether the time limit and `GRACE_SECONDS` have passed; False without a limit."""
         return self.limit is not None and now > self.began + self.limit + GRACE_SECONDS
 
     def end(self, now: float) -> ExamSession:
-        """Hand in the block."""
+        """Return the session as handed in at `now`; unchanged if it has been handed in before."""
         return self if self.ended is not None else replace(self, ended=now)
 
 
 def start_session(
     items: Sequence[Item], size: int, step: str, timed: bool, now: float, seed: int
 ) -> ExamSession:
-    """Draw a random block of `size` questions, or of all if there are fewer; `step` is empty for all steps."""
+    """Return a session with a random block of `size` questions, or of all if there are fewer.
+
+    `step` is empty for all steps. `timed` sets a limit of `SECONDS_PER_QUESTION` for each question.
+    """
     pool = [index for index, item in enumerate(items) if not step or str(item.step) == step]
     order = tuple(random.Random(seed).sample(pool, min(size, len(pool))))  # noqa: S311
     return ExamSession(order, now, SECONDS_PER_QUESTION * len(order) if timed else None)
@@ -139,7 +146,7 @@ def count_scores(session: ExamSession, items: Sequence[Item], chosen: ModelChoic
 
 
 def as_json(session: ExamSession, items: Sequence[Item], exam_sha256: str, chosen: ModelChoices) -> str:
-    """Return the session as JSON: ids and letters, without text of the exam or a name."""
+    """Return the session as JSON: ids, letters and times, without text of the exam or a user's name."""
     return json.dumps(
         {
             "exam_sha256": exam_sha256,
@@ -220,7 +227,8 @@ def find_model_choices(
 ) -> Iterator[tuple[int, ModelChoices | None, str]]:
     """Find both models' choices in the results, or score the options now.
 
-    Yields (questions done, None, "") before each question that is scored now, then (all, choices, error).
+    Yields (questions done, None, "") before each question that is scored now, then (all, choices, error). Stops without
+    the last if the browser session has started another job.
     """
     choices: dict[Side, dict[int, str]] = {side: {} for side in SIDES}
     logged = {"base": context.results.base, "tuned": context.results.tuned}

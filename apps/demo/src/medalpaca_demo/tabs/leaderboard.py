@@ -38,7 +38,7 @@ class SubjectCounts:
 
 
 def build(context: Context, browse: BrowseTab | None, tabs: gr.Tabs) -> None:
-    """Lay out the tab."""
+    """Lay out the tab; without results, only a notice."""
     comparison = context.results.comparison
     if comparison is None or browse is None:
         html(no_results(context.results.error), "mp-leaderboard")
@@ -58,7 +58,7 @@ def build(context: Context, browse: BrowseTab | None, tabs: gr.Tabs) -> None:
 
 
 def leaderboard(comparison: Comparison, items: Sequence[ItemRow], notes: Sequence[str]) -> str:
-    """Return summary, table, subjects and notes."""
+    """Return the tab's HTML: summary, table by step, table by subject, and notes."""
     rows = "".join(_row(row) for row in (*comparison.steps, comparison.pooled))
     notes_list = "".join(f"<li>{escape(note)}.</li>" for note in notes)
     return (
@@ -81,7 +81,7 @@ def leaderboard(comparison: Comparison, items: Sequence[ItemRow], notes: Sequenc
 
 
 def summary_text(row: Row) -> str:
-    """Summarise a comparison for readers without statistics."""
+    """Return two sentences on the comparison of one row for readers without statistics."""
     more = row.fixed - row.broken
     how = (
         f"{abs(more):,} {'more' if more > 0 else 'fewer'} correctly than" if more else "as many correctly as"

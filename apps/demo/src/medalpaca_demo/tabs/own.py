@@ -1,8 +1,9 @@
-"""Own question: free text, or a pasted exam item with its options. Nothing of it is stored.
+"""Own question: free text, or a pasted exam item with its options. The text is not stored.
 
 Before a text is sent to the models, it is searched for patterns that identify a person: names with a title, dates of
-birth, record, insurance and telephone numbers, addresses. The search is a warning and not a guarantee. Ages and
-findings occur in every exam question and are not searched for.
+birth, record, insurance and telephone numbers, addresses. If one is found, the user must confirm the text. The search
+does not find every identifier. Ages and findings occur in every exam question and are not searched for. An audit log
+keeps the SHA-256 of the prompt.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ class Pasted:
 
 
 def parse_pasted(text: str) -> Pasted:
-    """Find options in a text: lines that start with A, B, C ... in order, as "A.", "A)", "(A)" or "A:"."""
+    """Return the question and options of a text: lines that start with A, B, C ... in order, as "A.", "A)" or "(A)".
+
+    Without a question or with fewer than `MIN_OPTIONS` options, the whole text is the question.
+    """
     question: list[str] = []
     options: dict[str, str] = {}
     key = ""
@@ -149,7 +153,7 @@ def build(context: Context) -> None:
             yield from answer(text, visitor)
 
     def confirm(text: str, event: gr.EventData, visitor: gr.Request) -> Iterator[tuple[Any, ...]]:
-        """Handle the buttons of the warning."""
+        """Handle the warning's buttons: `Ask anyway` answers the text, `Clear` removes it."""
         match event_fields(event).get("act"):
             case "anyway" if text.strip() and len(text) <= MAX_CHARACTERS:
                 yield from answer(text, visitor)
@@ -193,7 +197,7 @@ def hint(context: Context) -> str:
 
 
 def make_request(context: Context, text: str) -> OwnQuestion:
-    """Render a text as in training: an item with the exam's prompt, free text as an instruction."""
+    """Return the request for a text: an item with the exam's prompt, free text as an instruction, as in training."""
     pasted = parse_pasted(text)
     if pasted.item is None:
         choices: tuple[str, ...] = ()

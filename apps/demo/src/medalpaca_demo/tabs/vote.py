@@ -82,7 +82,7 @@ def parse_choice(value: str) -> Choice:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Number of votes for base, for tuned, and for neither."""
+    """Number of questions on which base or tuned was preferred, both were equally good, or both were poor."""
 
     base: int
     tuned: int
@@ -91,7 +91,7 @@ class Tally:
 
     @property
     def n(self) -> int:
-        """Number of all votes."""
+        """Number of questions with a vote."""
         return self.base + self.tuned + self.same + self.poor
 
     @property
@@ -112,7 +112,7 @@ def count_votes(votes: Sequence[Vote]) -> Tally:
 
 
 def as_jsonl(votes: Sequence[Vote], exam_sha256: str) -> str:
-    """Return one JSON line for each vote: ids and sides, without texts or a name."""
+    """Return one JSON line for each vote: ids, sides, choice and seconds, without texts or a name."""
     return "".join(
         json.dumps(
             {
