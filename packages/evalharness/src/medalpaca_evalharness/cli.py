@@ -335,7 +335,7 @@ def _add_stress(commands: Commands[Command]) -> None:
         f"{MODEL}; or a local adapter, measured with its base model",
         CompletedArgument(),
     )
-    tuned = "an adapter of BASE, or another model (default: none; if BASE is an adapter, BASE)"
+    tuned = "an adapter of BASE, or another model directory (default: none; if BASE is an adapter, BASE)"
     _add(command, "tuned TUNED", tuned, CompletedArgument(), nargs="?")
     _add(command, "--exam EXAM", f"{EXAM} (default: MEDALPACA_EXAM)", EXAMS)
     _add(command, "--out DIR", "directory for DIR/stress.json, which must not exist", Path, required=True)
