@@ -13,17 +13,17 @@ five take about 160 seconds of CPU time, on two cores:
    exam `medalpaca_vignettes`, then `exam compare` on the two results.
 4. exam item -> report: journey 3, then `exam report` on the same two results.
 5. question -> bars: `demo` on the same models and exam; an HTTP client opens the page and presses its button "Compare"
-   by Gradio's own protocol. The start of the command does not count: a function is left out if it also runs when the
+   by Gradio's own protocol. The start of the command does not count. A function is left out if it also runs when the
    command is refused because its exam file is missing. (With the start, the count at 4ab9039 is 55.)
 
 In journeys 1 to 4, the code of the command line counts, too. An untraced `train full model=pocket` writes the base
 model.
 
 A function is every code object except those of modules and classes. A lambda, a comprehension or a generator expression
-is one too, also at module level; from Python 3.12 on comprehensions are part of the code around them, so compare counts
-of the same Python version only. A function that is called while modules are imported counts. Functions are observed by
-`sys.setprofile` in every thread and every Python process that a command starts. Code in `.pth` files of the interpreter
-runs before and is not observed.
+is one, too, also at module level. From Python 3.12 on, comprehensions are part of the code around them, so only counts
+of the same Python version are comparable. A function that is called while modules are imported counts. Functions are
+observed by `sys.setprofile` in every thread and every Python process that a command starts. Code in `.pth` files of the
+interpreter runs before and is not observed.
 """
 
 from __future__ import annotations

@@ -184,7 +184,7 @@ def _add_verify(commands: Commands[Command]) -> None:
     _add(command, "report REPORT", "the .html or .json file that `exam report` wrote", Path)
     moved = "all results, in the order of the report, if they were moved (default: as named in the report)"
     _add(command, "results RESULT", moved, Path, nargs="*")
-    weights = "also recompute the SHA-256 of local base models and adapters (half a minute if large)"
+    weights = "also recompute the SHA-256 of base models and adapters, which must be local (slow if large)"
     command.add_argument("--weights", action="store_true", help=weights)
     _add(command, "--stress STRESS", "all stress results, if they were moved", Path, nargs="+", default=())
     _add(command, "--meadow ROWS", "the training rows of the report, if they were moved", Path)
@@ -222,7 +222,7 @@ def _add_inspect(commands: Commands[Command]) -> None:
         "Needs no model, and prints no text of an item.",
     )
     _add(command, "exam EXAM", EXAM, EXAMS)
-    _add(command, "--overlap EXAM", "also list the items of EXAM whose question is in this other exam", EXAMS)
+    _add(command, "--overlap EXAM", "also list items with half or more of the question in this exam", EXAMS)
     _add_images(command)
     command.add_json()
     command.set_defaults(run=_inspect)
@@ -288,11 +288,12 @@ def _add_ask(commands: Commands[Command]) -> None:
         required=True,
     )
     _add(command, "--out DIR", "directory for the two results, DIR/base and DIR/tuned", Path, required=True)
-    default = "for medalpaca_usmle* and medalpaca_exam* (default: MEDALPACA_EXAM; usmle: else from the hub)"
+    default = "for medalpaca_usmle* and medalpaca_exam* (default: MEDALPACA_EXAM; for usmle, else the hub)"
     _add(command, "--exam EXAM", f"{EXAM}, {default}", EXAMS)
     _add_model_options(command)
-    _add(command, "--batch_size N", "batch size of generation and of hf scoring (default: 1)", default="1")
-    _add(command, "--limit N", "evaluate the first N items of each task; below 1: that share", float)
+    batch_size = "batch size for generated answers, and for options scored as by `--model hf` (default: 1)"
+    _add(command, "--batch_size N", batch_size, default="1")
+    _add(command, "--limit N", "evaluate the first N items of each task; if N < 1, this share", float)
     template = "apply the tokenizer's chat template, as in lm_eval"
     command.add_argument("--apply_chat_template", action="store_true", help=template)
     command.set_defaults(run=_ask)
@@ -324,7 +325,7 @@ def _add_stress(commands: Commands[Command]) -> None:
         "by 'None of the above', without the question, and without the options",
         (
             "exam stress models/base runs/mine --exam exam.jsonl --out stress",
-            "exam stress runs/mine --exam exam.jsonl --out stress    base found by the adapter",
+            "exam stress runs/mine --exam exam.jsonl --out stress    BASE from the adapter",
             "exam report results/* --out report.html --stress stress",
         ),
         "If it is interrupted, run the same command again: it continues where it stopped.",
@@ -335,7 +336,7 @@ def _add_stress(commands: Commands[Command]) -> None:
         f"{MODEL}; or a local adapter, measured with its base model",
         CompletedArgument(),
     )
-    tuned = "an adapter of BASE, or another model directory (default: none; if BASE is an adapter, BASE)"
+    tuned = "an adapter of BASE, or another model directory; omit it for BASE alone, or if BASE is an adapter"
     _add(command, "tuned TUNED", tuned, CompletedArgument(), nargs="?")
     _add(command, "--exam EXAM", f"{EXAM} (default: MEDALPACA_EXAM)", EXAMS)
     _add(command, "--out DIR", "directory for DIR/stress.json, which must not exist", Path, required=True)

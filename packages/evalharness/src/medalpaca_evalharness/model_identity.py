@@ -186,8 +186,9 @@ class ModelIdentity:
 def identify_model(model_args: Mapping[str, Any]) -> ModelIdentity:
     """Check base model and adapter in the model arguments of lm-eval, and return their identity.
 
-    For a hub id, the hub is asked for its files unless it is disabled. Raises UserError for arguments and files that
-    can run code or that bypass the check, for missing or damaged weights, and for an adapter of another base model.
+    For a hub id, the list of its files is requested from the hub, unless the hub is disabled. Raises UserError for
+    arguments and files that can run code or bypass the check. Also for missing or damaged weights, and for an adapter
+    of another base model.
     """
     for key, reason in REFUSED_ARGUMENTS.items():
         if model_args.get(key):

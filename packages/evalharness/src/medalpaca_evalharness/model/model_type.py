@@ -246,8 +246,8 @@ class MedAlpacaLM(HFLM):  # type: ignore[misc]
 def _pin_revision(named: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return {"revision": checked commit} for a hub model, because a branch may move before the download.
 
-    Returns {} for a local model, and with an adapter of the hub: lm-eval would load the adapter at the same commit,
-    which the adapter's repository does not have.
+    Returns {} for a local model, and for a model with an adapter of the hub. lm-eval would load that adapter at the
+    same commit, which its repository does not have.
     """
     peft = named.get("peft")
     if Path(named["pretrained"]).expanduser().is_dir() or (peft and not Path(peft).expanduser().is_dir()):

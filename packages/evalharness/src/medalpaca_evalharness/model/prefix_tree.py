@@ -70,7 +70,7 @@ class AttentionCost:
     """Cost of encoding, in units of the attention of one token to one other.
 
     `width` is the other cost per token. A transformer block of hidden size h needs 12 h^2 multiplications per token,
-    and 2 h per attended position, so `width` is 6 h, plus 1 per token of a prefix that all tokens attend to. Plain
+    and 2 h per attended position. So `width` is 6 h, plus 1 per token of a prefix that all tokens attend to. Plain
     causal attention skips half of the square; attention with a mask does not.
     """
 

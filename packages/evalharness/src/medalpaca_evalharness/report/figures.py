@@ -115,8 +115,8 @@ class MatchedStress:
 def match_stress_results(paths: Sequence[Path], runs: Mapping[str, Run]) -> tuple[MatchedStress, ...]:
     """Read results of `exam stress`, and return them with each of their models matched to one of `runs`.
 
-    Raises CheckFailed for another exam, a model that is not among the runs, or a model in two results;
-    UserError for a file that is not a stress result.
+    Raises CheckFailed for another exam, for a model that is not among the runs, and for a model in two results.
+    Raises UserError for a file that is not a result of `exam stress`.
     """
     matches = [_match_stress_result(path / FILE_NAME if path.is_dir() else path, runs) for path in paths]
     for name, times in Counter(name for match in matches for name in match.sides).items():

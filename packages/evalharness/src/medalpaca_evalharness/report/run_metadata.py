@@ -33,7 +33,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
 def side_metadata(run: Run) -> dict[str, Any]:
     """Return names, hashes, date (UTC) and settings of one evaluated model.
 
-    A model with a hash is named by the last part of its path or hub id, since the hash identifies it; other models are
+    A model with a hash is named by the last part of its path or hub id, since the hash identifies it. Other models are
     named in full. Settings that the results file does not have are None.
     """
     results = read_json(run.file)

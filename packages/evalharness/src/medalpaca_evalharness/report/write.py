@@ -34,8 +34,8 @@ def write_report(
     Existing files are replaced. Returns (page, JSON file). `task` selects one exam of the results. `meadow` is the path
     of training rows, `exam` that of the exam if it has moved, `stress` those of results of `exam stress`. Raises
     UserError if an input cannot be read or `out` is not an .html file. Raises CheckFailed if the runs cannot be
-    compared, logged samples were changed, a stress result belongs to another exam or model, or the figures of a stress
-    result do not match its scores.
+    compared or logged samples were changed. Also if a stress result belongs to another exam or model, or if its figures
+    do not match its scores.
     """
     if out.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--out {out}: name a .html file; the JSON is written beside it")

@@ -228,9 +228,9 @@ def position_bias(items: Sequence[ScoredItem], side: str) -> PositionBias | None
 def memorisation_gap(items: Sequence[ScoredItem], side: str) -> Mean | None:
     """Return accuracy in the published order minus accuracy in other orders of comparable items.
 
-    A model that knows the answer finds it in any order; a model that memorised the published item ("the answer is
-    C") finds it in the published order only. Lower accuracy on perturbed items is the sign of memorisation in
-    Bedi, S. et al. (2025), JAMA Network Open 8(8):e2526021, and in ReMedQA. The plain difference would also count
+    A model with knowledge of the subject is correct in any order. A model that memorised the published item ("the
+    answer is C") is correct in the published order only. Lower accuracy on perturbed items is the sign of memorisation
+    in Bedi, S. et al. (2025), JAMA Network Open 8(8):e2526021, and in ReMedQA. The plain difference would also count
     a preference for a letter that is often the key. Therefore the other orders are standardised to the published
     positions of the keys and to the numbers of options:
 
