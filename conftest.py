@@ -1,6 +1,6 @@
-"""What holds for every test: how many processes there are, and which tests `--real NAME` selects.
+"""Settings of all tests: the number of worker processes, Hypothesis, and the option `--real NAME`.
 
-There are as many processes as cores for the suite, and one for a chosen file.
+With `-n auto`, the suite runs in one process per core, at most four. A chosen file runs in the main process.
 """
 
 from __future__ import annotations
@@ -12,31 +12,36 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # A process per core: threads beyond that would only wait for each other. Before torch reads it.
+    # There is one process per core, so more threads would only compete. Set before torch is imported and reads it.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # What a shell starts in the background does not hear Ctrl-C, nor does what that starts; some tests type it.
+    # A background job of a shell ignores SIGINT, and so do its child processes. Some tests send SIGINT to a child.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# How long an example takes says what else the machine is doing, not whether the code is right.
+# The duration of an example depends on the load of the machine, so Hypothesis must not fail because of it.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--real", metavar="NAME", help='run exactly the tests marked real("NAME")')
+    parser.addoption(
+        "--real", metavar="NAME", help='run only the tests marked real("NAME"), also if -m excludes them'
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--real") is not None:
-        # The marker's argument selects; the -m of addopts leaves out every such test.
+        # The option -m in addopts excludes every test with this marker, so it is replaced.
         config.option.markexpr = ""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Select the tests whose `real` marker names NAME. Raise UsageError, with the known names, where there is none."""
+    """With `--real NAME`, keep only the tests marked `real("NAME")` and deselect the others.
+
+    Raises UsageError, with the known names, if no test is marked so.
+    """
     name = config.getoption("--real")
     if name is None:
         return
@@ -52,10 +57,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return the number of processes for `-n auto`.
+    """Return the number of worker processes for `-n auto`; 0 runs the tests in the main process.
 
-    A chosen file is run in this process, because starting two processes takes longer than most files.
+    It is 0 for `--real` and for chosen files, because starting processes takes longer than most files.
     """
     if config.getoption("--real") is not None or any(".py" in argument for argument in config.args):
         return 0
-    return min(4, os.cpu_count() or 1)  # each holds a few GB of models and pages
+    # At most four: each process needs a few GB of memory for models and browser pages.
+    return min(4, os.cpu_count() or 1)

@@ -1,4 +1,4 @@
-"""Fixtures of the tests that cross packages: commands as a user calls them, and a tiny real pair of models."""
+"""Fixtures of the tests of several packages: console commands, and a small base model with a trained adapter."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="session")
 def real() -> Path:
-    """The real data's directory; the test is skipped where there is none."""
+    """Return the directory `data` of real data; skip the test if there is none (see `paths.shared`)."""
     shared = paths.shared()
     if shared is None:
         pytest.skip("no real data: set MEDALPACA_SHARED to the directory that holds data/")
@@ -32,12 +32,17 @@ def real() -> Path:
 def run_command(
     name: str, *arguments: object, home: Path, **switches: str
 ) -> subprocess.CompletedProcess[str]:
-    """One of the console scripts, as a user calls it, with a home of its own and nothing to fetch from."""
+    """Run the console script `name` offline with `MEDALPACA_HOME=home`, and return the completed process.
+
+    `name` may also be the full path of a program. `switches` are more environment variables. The working directory is
+    the parent of `home`. `MEDALPACA_EXAM` is not set. The exit code is not checked.
+    """
     environment = {**os.environ, "COLUMNS": "120", "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive"}
     environment.pop("MEDALPACA_EXAM", None)
     environment |= {"MEDALPACA_HOME": str(home), **switches}
     home.parent.mkdir(parents=True, exist_ok=True)
-    script = Path(sys.executable).parent / name  # a full path stays one
+    # If `name` is an absolute path, the result is `name`.
+    script = Path(sys.executable).parent / name
     return subprocess.run(
         [script, *map(str, arguments)], capture_output=True, text=True, env=environment, cwd=home.parent
     )
@@ -45,7 +50,7 @@ def run_command(
 
 @pytest.fixture
 def command(tmp_path: Path) -> Command:
-    """`command("data", "build", ...)` in a fresh home."""
+    """Return a function that runs a console script, `command("data", "build", ...)`, in a fresh home."""
 
     def _command(name: str, *arguments: object, **switches: str) -> subprocess.CompletedProcess[str]:
         return run_command(name, *arguments, home=tmp_path / "home", **switches)
@@ -55,7 +60,11 @@ def command(tmp_path: Path) -> Command:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A fresh pocket model, a run of a few steps on it, another base, and a small exam."""
+    """Directories and files of the fixture `pair`.
+
+    `base`: an untrained pocket model. `run`: a LoRA run of three steps on it. `other`: a model with other weights.
+    `rows`: its training rows. `exam`: an exam of six items.
+    """
 
     base: Path
     run: Path
@@ -66,7 +75,10 @@ class Pair:
 
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    """Made once: what is tested with it is that the parts fit, not what the models know."""
+    """Return models, rows and an exam that are made once per session.
+
+    The models are too small and too short trained to answer correctly; tests use them to check that commands fit.
+    """
     from medalpaca_data.core.prompt import chat_template, render
     from medalpaca_train.model import make_pocket_model, make_pocket_tokenizer
 
@@ -109,7 +121,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """What became of the documentation's blocks; the reports bring it, also from another process."""
+    """Print the outcome of the code blocks of the documentation.
+
+    The outcomes are in the user properties of test reports, which also arrive from worker processes.
+    """
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
     properties = [held for report in reports for held in getattr(report, "user_properties", [])]
     if done := [block for name, blocks in properties if name == "blocks" for block in blocks]:
@@ -121,6 +136,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 def samples(out: Path, task: str) -> list[dict[str, Any]]:
-    """The logged samples of the one run in `out`."""
+    """Return the logged samples of `task` from the only lm-eval run below `out`."""
     [file] = out.rglob(f"samples_{task}_*.jsonl")
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

@@ -2,10 +2,11 @@
 
     uv run python tools/acceptance.py NAME
 
-`tools/acceptance.sh NAME` calls this after it has provided the packages that such tests need beside the workspace's.
-The report names date, commit, versions and machine, and each test with its outcome, its seconds and what it recorded
-with `record_property`. It holds no host name and no path outside the repository. It is written whole, also when tests
-fail, but not when the run is interrupted. Exit codes: 0 all passed, 1 not all passed, 2 no such NAME, 130 interrupted.
+`tools/acceptance.sh NAME` runs this script, after it has installed packages that the tests of NAME need in addition.
+The report contains date, commit, versions and machine. For each test it contains the outcome, the seconds, and the
+values recorded with `record_property`. It contains no host name; paths outside the repository must not be recorded. It
+is written atomically, also when tests fail, but not when the run is interrupted. Exit codes: 0 all passed, 1 not all
+passed, 2 no such NAME, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ PASSED, NOT_PASSED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 @dataclass(slots=True)
 class Test:
-    """The phases of one test as one outcome."""
+    """Outcome of one test, from its phases setup, call and teardown; `recorded` are its (name, value) properties."""
 
     outcome: str = "passed"
     seconds: float = 0.0
@@ -40,7 +41,7 @@ class Test:
 
 
 class Recorder:
-    """A pytest plugin that keeps the outcome of every test."""
+    """Pytest plugin that collects the outcome of every test by its node id."""
 
     def __init__(self) -> None:
         self.tests: dict[str, Test] = {}
@@ -75,13 +76,13 @@ def git(*words: str) -> str:
 
 
 def commit() -> str:
-    """Return the commit and whether the working tree is clean, the reports themselves left aside."""
+    """Return the hash of the current commit, and "clean tree" or "with changes" outside `docs/acceptance`."""
     changed = git("status", "--porcelain", "--", ".", f":(exclude){REPORTS}")
     return f"{git('rev-parse', 'HEAD')}, {'with changes' if changed else 'clean tree'}"
 
 
 def machine() -> str:
-    """Return cores, memory and GPUs, by which no machine can be found."""
+    """Return number of cores, memory and GPU models as text, without a host name."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     told = [f"{cores} cores"]
     if hasattr(os, "sysconf"):
@@ -105,7 +106,7 @@ def cell(value: object) -> str:
 
 
 def page(name: str, head: str, began: datetime, tests: dict[str, Test]) -> Iterator[str]:
-    """Yield the lines of the report."""
+    """Yield the lines of the report in Markdown. `head` is the text of `commit`, `began` the start time in UTC."""
     good = sum(test.outcome == "passed" for test in tests.values())
     yield f"# Acceptance: {name}\n"
     yield f"Written by `tools/acceptance.sh {name}`.\n"

@@ -1,10 +1,11 @@
-"""Make packages/data's list of known test questions (hashes, no text) from the exams' own files.
+"""Write the hashes of published test questions, which packages/data ships, from the files of the exams.
 
     uv run python tools/hash_test_questions.py DATA [OUT]
 
+OUT is by default the file in packages/data. It contains no text of a question. The same files give the same bytes.
 DATA holds mmlu/test/*.csv, medqa/5opt/{test,dev}.jsonl, pubmedqa/{ori_pqal,test_ground_truth}.json,
 medmcqa/dev.json.gz, usmle_sample/medalpaca_format/, usmle_sample/clinical_camel/step_exams.jsonl, and the published
-medical_meadow_original/medical_meadow_mmmlu.json, which is MMLU's test split too. The same files give the same bytes.
+medical_meadow_original/medical_meadow_mmmlu.json, a copy of the test split of MMLU.
 """
 
 from __future__ import annotations
@@ -34,14 +35,16 @@ from medalpaca_data.exams.item import Item
 from medalpaca_data.exams.layouts import read_exam
 
 OUT = Path(__file__).parents[1] / "packages/data/src/medalpaca_data/exams" / KNOWN_QUESTIONS
-OPTIONS = 12  # words that options must have together to stand for their question without it
-ABSTRACT = 40  # words of an abstract that stand for a PubMedQA question too short to tell
+# If its options have at least this many words together, they identify a question without its stem.
+OPTIONS = 12
+# Words of the abstract that are added to a PubMedQA question that is too short to identify.
+ABSTRACT = 40
 FIRST_OPTION = re.compile(r"\n\(?A[:)]")
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A test question in words: its stem, all its options in order, and the right one (or nothing)."""
+    """Words of a test question: its stem, all its options in order, and the correct option; () if not known."""
 
     stem: tuple[str, ...]
     options: tuple[str, ...] = ()
@@ -49,7 +52,10 @@ class Question:
 
 
 def main(arguments: list[str]) -> None:
-    """Read every exam and write the list."""
+    """Read every exam, write the hashes, and print the number of questions per test set.
+
+    `arguments` are DATA and, optionally, OUT. Raises UserError for another number of arguments or an unreadable file.
+    """
     if not 1 <= len(arguments) <= 2:
         raise UserError("usage: hash_test_questions.py DATA [OUT]")
     data = Path(arguments[0])
@@ -84,7 +90,11 @@ def main(arguments: list[str]) -> None:
 
 
 def _forms(question: Question, generic: frozenset[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
-    """What is looked for: the stem, or where that says too little, the stem with its options or its answer."""
+    """Yield the word sequences by which a question is detected.
+
+    A stem of eight or more words that occurs in no other question is enough. Otherwise they are the stem with its
+    options, the options alone, and the stem with its answer, as far as each is long enough.
+    """
     stem, options, answer = question.stem, question.options, question.answer
     if len(stem) >= PIECE_WORDS and stem not in generic:
         yield stem
@@ -99,9 +109,10 @@ def _forms(question: Question, generic: frozenset[tuple[str, ...]]) -> Iterator[
 
 
 def _generic(questions: Iterable[Question]) -> frozenset[tuple[str, ...]]:
-    """Short stems and options that stand in other questions too: alone they tell no question.
+    """Return stems and options that also occur in other questions, so that they do not identify one alone.
 
-    Questions with the same options are copies of one, however their stems were edited.
+    Only stems of 8 to 15 words are examined. They are generic if each of their 8-word runs occurs in a question with
+    other options. Options are generic if they belong to several stems.
     """
     of_run: dict[tuple[str, ...], set[tuple[str, ...]]] = defaultdict(set)
     of_options: dict[tuple[str, ...], set[tuple[str, ...]]] = defaultdict(set)
@@ -124,7 +135,7 @@ def _words(*texts: str) -> tuple[str, ...]:
     return tuple(word for text in texts for word in words_of(text))
 
 
-# The exams' files -------------------------------------------------------------------------------------------------
+# Readers of the exam files.
 
 
 def _items(path: Path) -> Iterator[Question]:
@@ -143,7 +154,7 @@ def _mmlu(data: Path) -> Iterator[Question]:
 
 
 def _mmmlu(data: Path) -> Iterator[Question]:
-    """Medical Meadow's copy of the test split: "Q:stem? \\nA:...;B:...;C:...;D:..."."""
+    """Yield the questions of the copy of the test split in Medical Meadow: "Q:stem? \\nA:...;B:...;C:...;D:..."."""
     for record in read_json(data / "medical_meadow_original/medical_meadow_mmmlu.json"):
         yield _lettered(record["input"])
 
@@ -154,7 +165,7 @@ def _clinical_camel(data: Path) -> Iterator[Question]:
 
 
 def _lettered(text: str) -> Question:
-    """A question whose options follow, lettered, in the same text."""
+    """Return a question from a text in which lettered options follow the stem; without them, only a stem."""
     text = text.removeprefix("Q:")
     first = FIRST_OPTION.search(text)
     stem, options = (text[: first.start()], text[first.start() :]) if first else (text, "")
@@ -165,7 +176,7 @@ def _pubmedqa(data: Path) -> Iterator[Question]:
     records = read_json(data / "pubmedqa/ori_pqal.json")
     for number in read_json(data / "pubmedqa/test_ground_truth.json"):
         stem = _words(records[number]["QUESTION"])
-        # A title of a few words tells nothing; the abstract under it does, and is as much of the test.
+        # A question of at most four words does not identify the record; the beginning of its abstract does.
         yield Question(
             stem, _words(*records[number]["CONTEXTS"])[:ABSTRACT] if len(stem) <= SHORT_PIECE_WORDS else ()
         )

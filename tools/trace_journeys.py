@@ -1,6 +1,6 @@
 """Count the source files of which at least one function runs in each of five journeys, and measure module sizes.
 
-    uv run python tools/trace_journeys.py                   the table; ratios to tools/journeys_4ab9039.tsv
+    uv run python tools/trace_journeys.py                   the table, with ratios to tools/journeys_4ab9039.tsv
     uv run python tools/trace_journeys.py --files           the files of each journey below it
     uv run python tools/trace_journeys.py --out COUNTS.tsv  the counts as a file
 
@@ -13,16 +13,17 @@ five take about 160 seconds of CPU time, on two cores:
    exam `medalpaca_vignettes`, then `exam compare` on the two results.
 4. exam item -> report: journey 3, then `exam report` on the same two results.
 5. question -> bars: `demo` on the same models and exam; an HTTP client opens the page and presses its button "Compare"
-   by Gradio's own protocol. The start of the command does not count: a function is left out if it also runs when the
+   by Gradio's own protocol. The start of the command does not count. A function is left out if it also runs when the
    command is refused because its exam file is missing. (With the start, the count at 4ab9039 is 55.)
 
-In journeys 1 to 4 the command line counts. The base model is written by an untraced `train full model=pocket`.
+In journeys 1 to 4, the code of the command line counts, too. An untraced `train full model=pocket` writes the base
+model.
 
 A function is every code object except those of modules and classes. A lambda, a comprehension or a generator expression
-is one too, also at module level; from Python 3.12 on comprehensions are part of the code around them, so compare counts
-of the same Python version only. A function that is called while modules are imported counts. Functions are observed by
-`sys.setprofile` in every thread and every Python process that a command starts; what runs in the interpreter's `.pth`
-files is earlier and is not seen.
+is one, too, also at module level. From Python 3.12 on, comprehensions are part of the code around them, so only counts
+of the same Python version are comparable. A function that is called while modules are imported counts. Functions are
+observed by `sys.setprofile` in every thread and every Python process that a command starts. Code in `.pth` files of the
+interpreter runs before and is not observed.
 """
 
 from __future__ import annotations
@@ -68,11 +69,12 @@ JOURNEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "question -> bars": (("page",), ("refused",)),
 }
 
-Function = tuple[str, str]  # (file, qualified name)
+# (file, qualified name).
+Function = tuple[str, str]
 
 
 def trace(out: str, roots: tuple[str, ...]) -> None:
-    """Append each function of files under `roots` that runs in this process to the file `out`, once."""
+    """Append each function of files under `roots` that this process calls from now on to the file `out`, once."""
     seen: set[object] = set()
     elsewhere: set[str] = set()
     file = os.open(out, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -93,24 +95,28 @@ def trace(out: str, roots: tuple[str, ...]) -> None:
 
 
 def source_roots(root: Path) -> list[Path]:
-    """Return the `src` folder of each member."""
+    """Return the directory `src` of each member of the workspace `root`."""
     return sorted([*root.glob("packages/*/src"), *root.glob("apps/*/src")])
 
 
 def files_of(functions: Iterable[Function]) -> list[str]:
-    """Return the files that hold the functions."""
+    """Return the files that contain the functions, sorted and without duplicates."""
     return sorted({file for file, _ in functions})
 
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """Commands in one folder, each with its own trace. `root` holds the members whose files are traced."""
+    """Console commands, run in one `folder`, each with its own trace. Files of the workspace `root` are traced."""
 
     folder: Path
     root: Path = ROOT
 
     def start(self, name: str, *words: object) -> subprocess.Popen[bytes]:
-        """Start a command; an empty `name` leaves it untraced. A first word without a folder is a console command."""
+        """Start the command `words` and return its process; `name` names its trace and log.
+
+        An empty `name` leaves it untraced. A first word that is not an absolute path is a console command of this
+        environment. No `MEDALPACA_*` variable of the caller is passed on.
+        """
         environment = {key: value for key, value in os.environ.items() if not key.startswith("MEDALPACA_")}
         environment |= {"MEDALPACA_HOME": str(self.folder / "home"), "HF_HUB_OFFLINE": "1"}
         environment |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
@@ -130,7 +136,7 @@ class Commands:
             )
 
     def run(self, name: str, *words: object, code: int = 0) -> None:
-        """Run a command to its end. Raise RuntimeError for another exit code than `code`."""
+        """Run a command to its end, as `start` does. Raise RuntimeError for another exit code than `code`."""
         if (found := self.start(name, *words).wait(PATIENCE)) != code:
             end = self.log(name).read_text(encoding="utf-8", errors="replace")[-2000:]
             raise RuntimeError(
@@ -138,11 +144,11 @@ class Commands:
             )
 
     def log(self, name: str) -> Path:
-        """Return the file with a command's output."""
+        """Return the path of the file with standard output and error of a command."""
         return self.folder / f"{name or 'untraced'}.log"
 
     def functions(self, name: str) -> set[Function]:
-        """Return the functions that ran in a traced command, with files relative to `root`."""
+        """Return the functions that ran in a traced command, with files relative to `root`; empty without a trace."""
         path = self._trace(name)
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         pairs = (line.split("\t") for line in lines)
@@ -153,10 +159,10 @@ class Commands:
 
 
 def run_journeys(commands: Commands) -> None:
-    """Run every command of the journeys; what does not depend on each other runs at the same time."""
+    """Run every command of the journeys; independent commands run at the same time."""
     keys = ("validation=0", "precision=fp32")
     build(commands)
-    # Enough steps that the model writes a visible answer to any question.
+    # Enough epochs that the model generates visible text for any question.
     learned = ("epochs=40", "learning_rate=0.003")
     commands.run("", "train", "full", "model=pocket", "data=meadow", "out=base", *learned, *keys)
     with ThreadPoolExecutor(2) as pool:
@@ -173,7 +179,7 @@ def run_journeys(commands: Commands) -> None:
 
 
 def build(commands: Commands) -> None:
-    """Run journey 1."""
+    """Write the rows and the recipe, and run journey 1, `data build`."""
     rows = "".join(json.dumps(row) + "\n" for row in ROWS)
     (commands.folder / "rows.jsonl").write_text(rows, encoding="utf-8")
     (commands.folder / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
@@ -181,13 +187,13 @@ def build(commands: Commands) -> None:
 
 
 def examine(commands: Commands, side: str, model: str) -> None:
-    """Evaluate one model on a few items of the exam, with logged samples."""
+    """Evaluate one model on four items of the exam, with logged samples in `results/SIDE`."""
     words = ("--model", "hf", "--model_args", model, "--tasks", EXAM, "--device", "cpu", "--batch_size", 4)
     commands.run(side, "lm_eval", *words, "--limit", 4, "--log_samples", "--output_path", f"results/{side}")
 
 
 def ask_page(commands: Commands) -> None:
-    """Run journey 5: start `demo`, press the button for the first question, wait for both models' answers."""
+    """Run journey 5: start `demo`, press the button for the first question, wait for the result, stop `demo`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -199,13 +205,17 @@ def ask_page(commands: Commands) -> None:
         end = commands.log("page").read_text(encoding="utf-8", errors="replace")[-2000:]
         raise RuntimeError(f"demo: {error}; the end of its output:\n{end}") from error
     finally:
-        # What ran is on disk already, and SIGINT is ignored where the shell started this in the background.
+        # The trace is on disk already. SIGINT would be ignored if a shell started this script in the background.
         demo.terminate()
         demo.wait(PATIENCE)
 
 
 def press(url: str, button: str, alive: Callable[[], bool]) -> None:
-    """Open a Gradio page as a browser does, press a button, and wait until its event is complete."""
+    """Open a Gradio page as a browser does, press a button, and wait until its event is complete.
+
+    `alive` returns whether the server still runs. Raises RuntimeError without the button or without ratings, and
+    OSError if the page cannot be opened.
+    """
 
     def request(path: str, body: object = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
@@ -233,7 +243,7 @@ def press(url: str, button: str, alive: Callable[[], bool]) -> None:
     for line in request("/gradio_api/queue/data?session_hash=journey"):
         message = json.loads(line[5:]) if line.startswith(b"data:") else {"msg": ""}
         if message["msg"] == "process_completed":
-            # At least two options, rated by two models; a rating is a share in percent.
+            # Two models rate at least two options each; a rating is a share in percent.
             if not message["success"] or json.dumps(message["output"]).count("%") < 4:
                 raise RuntimeError(f"button {button!r} gave no ratings: {json.dumps(message)[:500]}")
             return
@@ -252,7 +262,7 @@ def count_files(commands: Commands) -> dict[str, list[str]]:
 
 
 def sizes(root: Path) -> dict[str, list[int]]:
-    """Return the lines of each module, by member."""
+    """Return the number of lines of each module, sorted, by the directory of the member."""
     return {
         str(source.parent.relative_to(root)): sorted(
             len(file.read_text(encoding="utf-8").splitlines()) for file in source.rglob("*.py")
@@ -262,7 +272,7 @@ def sizes(root: Path) -> dict[str, list[int]]:
 
 
 def as_table(counts: Mapping[str, int], before: Mapping[str, int]) -> str:
-    """Return one line a journey, with the ratio to an earlier count where there is one."""
+    """Return a table with one line per journey: number of files, earlier count and ratio, if there is one."""
     lines = [f"{'journey':<28}{'files':>7}{'at 4ab9039':>12}{'ratio':>8}"]
     for journey, count in counts.items():
         ratio = f"{before[journey]:>12}{count / before[journey]:>8.2f}" if before.get(journey) else ""
@@ -271,7 +281,7 @@ def as_table(counts: Mapping[str, int], before: Mapping[str, int]) -> str:
 
 
 def as_size_table(members: Mapping[str, Sequence[int]]) -> str:
-    """Return one line a member and one of all: modules, median and maximum of lines."""
+    """Return a table with one line per member and one for all: number of modules, median and maximum of lines."""
     everything = {**members, "all": [lines for modules in members.values() for lines in modules]}
     rows = [f"{'member':<28}{'modules':>7}{'median':>12}{'maximum':>8}"]
     for member, modules in everything.items():
@@ -280,16 +290,18 @@ def as_size_table(members: Mapping[str, Sequence[int]]) -> str:
 
 
 def read_counts(path: Path) -> dict[str, int]:
-    """Read counts that `--out` wrote."""
+    """Return the number of files by journey from a file that `--out` wrote; {} if it does not exist."""
     lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
     return {journey: int(count) for journey, count in (line.split("\t") for line in lines)}
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run the journeys and print what was counted."""
+    """Run the journeys in a temporary directory and print the counts; `--out` also writes them to a file."""
     parser = argparse.ArgumentParser(description="Count the source files that run in five journeys.")
-    parser.add_argument("--files", action="store_true", help="list the files of each journey")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the counts there, tab-separated")
+    parser.add_argument("--files", action="store_true", help="also list the files of each journey")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="also write the counts to FILE, tab-separated"
+    )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="journeys-") as folder:
         commands = Commands(Path(folder).resolve())

@@ -4,8 +4,8 @@
 
     print(compare("results/base", "results/tuned").sentence)
 
-The public functions are imported on first use (PEP 562). This module imports nothing itself: the start-up file
-in site-packages imports it at every start of Python.
+The public functions are imported on first use (PEP 562). This module itself imports no other module, because the
+start-up file `medalpaca_evalharness_autoload.pth` in site-packages imports it at every start of Python.
 """
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import a public function or class on first use."""
+    """Import and return a public function or class on first use. Raises AttributeError for another name."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

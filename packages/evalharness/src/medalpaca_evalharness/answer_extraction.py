@@ -1,8 +1,8 @@
 """Extraction of the answer letter from generated text, and the lm-eval filters that use it.
 
-The rules are tried in order, and the first one that matches decides. If it matches two different answers, there is
-no answer. If a rule matches several times, the last match counts, because reasoning precedes its conclusion. Text
-in <think> and similar tags is removed first.
+The rules are tried in order, and the first one that matches decides. If a rule matches several times, the last match
+counts, because reasoning precedes its conclusion. If that match names two letters ("A or B"), there is no answer. The
+filters first remove text in <think> and similar tags.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 
 class Extracted(NamedTuple):
-    """A letter of the item, or None; and the name of the rule that matched, or why none did."""
+    """A letter of the item, or None; and the name of the rule that matched, or the reason why there is no letter."""
 
     letter: str | None
     rule: str
@@ -79,7 +79,10 @@ _PHRASE_TEXT = re.compile(
 
 
 def extract_strict(text: str, letters: Sequence[str], options: Sequence[str] = ()) -> Extracted:
-    """Extract the last line that is exactly "Answer: X", the requested form."""
+    """Extract the letter from the last line of the requested form "Answer: X".
+
+    The letter may be in parentheses and followed by a full stop. `options` is not used.
+    """
     found = [letter for letter in _REQUESTED_LINE.findall(text) if letter in letters]
     return Extracted(found[-1], "answer line") if found else Extracted(None, NO_ANSWER)
 
@@ -87,7 +90,8 @@ def extract_strict(text: str, letters: Sequence[str], options: Sequence[str] = (
 def extract_flexible(text: str, letters: Sequence[str], options: Sequence[str] = ()) -> Extracted:
     """Extract any clear statement of one letter, or of one option's text.
 
-    `options` holds the texts in the order of `letters`. Never raises, whatever the text.
+    `options` holds the texts in the order of `letters`; without them, only letters are found. Never raises, whatever
+    the text.
     """
     text = _clean(text)
     known = set(letters)
@@ -181,7 +185,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
 
 
 def _match_exact(text: str, options: dict[str, str], known: set[str]) -> list[str]:
-    """Return the letter that `text` consists of, or that of the only option with this text."""
+    """Return the letter that `text` consists of, or that of the only option with this text; [] if there is none."""
     match = _LETTER_ALONE.fullmatch(text.strip())
     if match and match[1].upper() in known and (match[1].isupper() or ")" in text):
         return [match[1].upper()]
@@ -189,7 +193,7 @@ def _match_exact(text: str, options: dict[str, str], known: set[str]) -> list[st
 
 
 def _match_leading_letter(text: str, options: dict[str, str], known: set[str]) -> list[str]:
-    """Return the letter at the start of a line, if the text after it shows that it is not a word."""
+    """Return the letter at the start of a line, if the text after it shows that it is not a word; else []."""
     match = _LEADING.match(text.strip())
     if match is None or match["letter"].upper() not in known:
         return []
@@ -258,7 +262,10 @@ class FinalText(NamedTuple):
 
 
 def strip_thinking(text: str) -> FinalText:
-    """Return the text after the last thinking block. Its opening tag may be part of the prompt and missing here."""
+    """Return the text after the last thinking block. Its opening tag may be part of the prompt and missing here.
+
+    If a later block has no end, the text before that block is returned, as unfinished.
+    """
     after = text
     for close in _THINKING_END.finditer(text):
         after = text[close.end() :]
@@ -296,7 +303,8 @@ def strict_filter(
 ) -> list[list[str]]:
     """Return [letter, rule] per document by `extract_strict`; without an answer, ["", reason] (filter "strict").
 
-    `is_full` is given where the tokenizer is available.
+    Only the first response to each document counts. The reason is "refused", "truncated" or "unparsed". `is_full` is
+    given where the tokenizer is available.
     """
     return [
         _filter_text(extract_strict, texts[0], doc, is_full)
@@ -307,7 +315,7 @@ def strict_filter(
 def flexible_filter(
     responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], is_full: LengthCheck | None = None
 ) -> list[list[str]]:
-    """Return the same by `extract_flexible` (filter "flexible")."""
+    """Return [letter, rule] per document as `strict_filter` does, but by `extract_flexible` (filter "flexible")."""
     return [
         _filter_text(extract_flexible, texts[0], doc, is_full)
         for texts, doc in zip(responses, docs, strict=True)
@@ -327,7 +335,11 @@ def _filter_text(
 
 
 def classify_no_answer(text: str, *, is_full: bool = False) -> NoAnswerReason:
-    """Return why a text has no answer: it refuses, it is truncated, or it matches no rule."""
+    """Return why a text has no answer.
+
+    "refused": it contains a phrase of refusal. "truncated": `is_full` is set, or at least 100 characters end within a
+    sentence. "unparsed": otherwise.
+    """
     if _REFUSAL.search(text.replace("\u2019", "'")):
         return "refused"
     if is_full or (len(text.strip()) >= MIN_TRUNCATED_CHARS and not text.rstrip().endswith(_SENTENCE_ENDS)):

@@ -17,7 +17,10 @@ from .statistics import Interval, wilson
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """A model's probability of each option of one item, in option order, and the index of the correct option."""
+    """A model's probability of each option of one item, in option order.
+
+    `key` is the index of the correct option, `right` whether the logged metric counts the answer as right.
+    """
 
     item_id: str
     probabilities: tuple[float, ...]
@@ -26,16 +29,16 @@ class Prediction:
 
     @property
     def confidence(self) -> float:
-        """Probability of the chosen option."""
+        """Largest probability, that of the chosen option."""
         return max(self.probabilities)
 
 
 def make_predictions(answers: Iterable[Answer]) -> list[Prediction]:
-    """Return the softmax of the option scores of each item.
+    """Return the softmax of the option scores of each item, in the order of `answers`.
 
-    For `acc` these are the model's probabilities, given that one of the options follows. For `acc_norm` the scores
-    are means per character, so the probabilities are closer to uniform than the model's. Raises CheckFailed if a
-    score is infinite.
+    For the metric `acc` these are the model's probabilities, given that one of the options follows. For `acc_norm` the
+    scores are means per character, so the probabilities are closer to uniform than the model's. Raises CheckFailed if
+    the largest score of an item is infinite, and ValueError for a generated answer, which has no scores.
     """
     return [
         Prediction(
@@ -49,7 +52,7 @@ def make_predictions(answers: Iterable[Answer]) -> list[Prediction]:
 
 
 def softmax(scores: Sequence[float], item_id: str) -> tuple[float, ...]:
-    """Return probabilities proportional to exp(score)."""
+    """Return probabilities proportional to exp(score). Raises CheckFailed if the largest score is infinite."""
     largest = max(scores)
     if largest in (inf, -inf):
         raise CheckFailed(f"item {item_id}: log-likelihoods {scores} are not finite")
@@ -60,14 +63,15 @@ def softmax(scores: Sequence[float], item_id: str) -> tuple[float, ...]:
 
 MAX_BINS = 10
 MIN_PER_BIN = 10
-# HELM calls a calibration error on fewer items unreliable.
+# According to the benchmark HELM, a calibration error on fewer items is unreliable.
 MIN_RELIABLE = 300
+# Shares of items for which selective accuracy is computed.
 COVERAGES = (0.5, 0.8, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Items of similar confidence: mean confidence, and number and interval of right answers."""
+    """`n` items of similar confidence: mean confidence, number of right answers, Wilson interval of their share."""
 
     n: int
     confidence: float
@@ -77,7 +81,7 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class SelectiveAccuracy:
-    """Accuracy on the share `coverage` of items with the highest confidence."""
+    """Right answers among the `n` items with the highest confidence, a share `coverage` of all, with interval."""
 
     coverage: float
     n: int
@@ -90,7 +94,8 @@ class Calibration:
     """Calibration figures of one model.
 
     `ece`: expected calibration error. `ece_of_perfect`: its approximate value for a perfectly calibrated model with
-    `n` items. `brier_of_guessing`: the Brier score of equal probabilities.
+    `n` items. `brier`: mean Brier score. `brier_of_guessing`: that of equal probabilities. `covered`: one selective
+    accuracy for each of `COVERAGES`.
     """
 
     n: int
@@ -108,7 +113,7 @@ class Calibration:
 
 
 def measure_calibration(predictions: Sequence[Prediction]) -> Calibration:
-    """Compute all calibration figures. Raises ValueError without items."""
+    """Return all calibration figures of one model. Raises ValueError without items."""
     bins = equal_mass_bins(predictions)
     return Calibration(
         n=len(predictions),
@@ -123,7 +128,7 @@ def measure_calibration(predictions: Sequence[Prediction]) -> Calibration:
 
 
 def equal_mass_bins(predictions: Sequence[Prediction]) -> list[list[Prediction]]:
-    """Split into up to ten bins of nearly equal size, by rising confidence.
+    """Return up to ten bins of nearly equal size, by rising confidence; a single bin for fewer than 20 items.
 
     Nguyen, K. and O'Connor, B. (2015), "Posterior calibration and exploratory analysis for natural language
     processing models", EMNLP: adaptive bins, because most confidences of a model are similar.
@@ -141,7 +146,7 @@ def expected_calibration_error(bins: Sequence[Sequence[Prediction]]) -> float:
     """Return the expected calibration error: the mean gap between confidence and accuracy, weighted by bin size.
 
     Naeini, M., Cooper, G. and Hauskrecht, M. (2015), "Obtaining well calibrated probabilities using Bayesian
-    binning", AAAI. Never negative, so chance alone makes it positive: see `ece_if_calibrated`.
+    binning", AAAI. It is never negative, so chance alone makes it positive: see `ece_if_calibrated`.
     """
     n = sum(map(len, bins))
     return sum(abs(sum(f.confidence - f.right for f in members)) for members in bins) / n
@@ -168,7 +173,7 @@ def brier_score(prediction: Prediction) -> float:
 
 
 def selective_accuracy(predictions: Sequence[Prediction], coverage: float) -> SelectiveAccuracy:
-    """Return the accuracy on the most confident share of items.
+    """Return the accuracy on the share `coverage` of items with the highest confidence, rounded up to whole items.
 
     Selective prediction: El-Yaniv, R. and Wiener, Y. (2010), JMLR 11:1605-1641.
     """
@@ -208,7 +213,8 @@ class ConformalSets:
 
     A single split depends on chance: with 160 items per half, its share can differ from the target by 7 points.
     `calibrated_on` and `n` are the sizes of the two halves. `held` is the share of sets that contain the correct
-    option. `spread` is the range of that share over the middle nine tenths of the splits.
+    option. `spread` is the range of that share without the lowest and highest twentieth of the splits. `mean_size` is
+    the number of options in a set.
     """
 
     target: float
@@ -223,7 +229,7 @@ class ConformalSets:
 def conformal_sets(
     predictions: Sequence[Prediction], target: float = TARGET, splits: int = SPLITS
 ) -> ConformalSets | None:
-    """Evaluate split conformal prediction sets; return None with too few items.
+    """Return the evaluation of split conformal prediction sets; None with fewer than 20 items in a half.
 
     Vovk, V., Gammerman, A. and Shafer, G. (2005), "Algorithmic Learning in a Random World", chapter 4; the
     score is one minus the probability of the correct option (Sadinle, Lei and Wasserman 2019, JASA 114:223-234).
@@ -235,7 +241,7 @@ def conformal_sets(
         return None
     results = [evaluate_split(*half, target) for half in halves]
     shares = sorted(result.held for result in results)
-    # One twentieth of the splits on each side is ignored.
+    # One twentieth of the splits on each side is ignored, rounded down.
     cut = splits // 20
     return ConformalSets(
         target=target,
@@ -251,7 +257,7 @@ def conformal_sets(
 def evaluate_split(
     calibration: Sequence[Prediction], evaluation: Sequence[Prediction], target: float
 ) -> SplitResult:
-    """Calibrate the threshold on one half, and evaluate the sets on the other."""
+    """Return the result of one split: threshold from `calibration`, sets of the items in `evaluation`."""
     threshold = conformal_threshold([1 - f.probabilities[f.key] for f in calibration], target)
     sets = [[i for i, share in enumerate(f.probabilities) if 1 - share <= threshold] for f in evaluation]
     held = sum(f.key in options for f, options in zip(evaluation, sets, strict=True))
@@ -259,7 +265,7 @@ def evaluate_split(
 
 
 def split_halves(predictions: Sequence[Prediction], seed: int) -> tuple[list[Prediction], list[Prediction]]:
-    """Split into two halves that look random and are the same on every machine.
+    """Return two halves in a pseudo-random order that is the same on every machine; the second may be longer by one.
 
     The order is a hash of seed and id, because a random generator may change with its version.
     """
@@ -269,6 +275,6 @@ def split_halves(predictions: Sequence[Prediction], seed: int) -> tuple[list[Pre
 
 
 def conformal_threshold(scores: Sequence[float], target: float) -> float:
-    """Return the ceil((n + 1) target)-th smallest score; 1, which admits every option, if there are too few."""
+    """Return the ceil((n + 1) target)-th smallest of n scores; 1, which admits every option, if n is too small."""
     rank = ceil((len(scores) + 1) * target - 1e-12)
     return sorted(scores)[rank - 1] if rank <= len(scores) else 1.0

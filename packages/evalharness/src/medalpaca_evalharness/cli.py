@@ -38,17 +38,17 @@ EXAMPLES = (
 )
 
 
-# Completes file names and, in a shell, the names of the bundled exams.
+# Argument type: a text, for which the shell completes file names and the names of the bundled exams.
 EXAMS = CompletedArgument(lambda: import_module("medalpaca_data.exams.exam").BUNDLED)
 
 # Help texts of arguments that several commands have.
-RESULT = "an lm_eval result with --log_samples: the results_*.json, or a directory that holds one run"
-EXAM = "an exam file or directory, or the name of a bundled exam"
-EXAM_OF_RESULT = f"{EXAM} (default: the path in the results, else MEDALPACA_EXAM)"
-MODEL = "a model directory or a Hugging Face hub id"
+RESULT = "result of lm_eval with --log_samples: its results_*.json, or a directory with only this result"
+EXAM = "exam file or directory, or bundled exam (medalpaca_pocket, medalpaca_vignettes)"
+EXAM_OF_RESULT = f"{EXAM} (default: as recorded in the results, else MEDALPACA_EXAM)"
+MODEL = "model directory or Hugging Face hub id"
 TASK = "task to read, if the results hold several exams; or one step, such as medalpaca_usmle_step1"
-STRESS = "results of `exam stress` for the same models: stress.json or its directory"
-MEADOW = "training rows (file or Meadow directory): also measure contamination and the score on clean items"
+STRESS = "results of `exam stress` for models of the report: stress.json or its directory"
+MEADOW = "training rows (file or directory of `data build`): also score the items in them separately"
 
 
 def parser() -> Command:
@@ -69,7 +69,7 @@ def entry() -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command and return 0, whatever a comparison finds. Raises CheckFailed (1) and UserError (2)."""
+    """Run one command and return 0, whatever its verdict. Raises CheckFailed (exit code 1) and UserError (2)."""
     arguments = parser().parse_args(argv)
     arguments.run(arguments)
     return 0
@@ -79,9 +79,9 @@ def _add_show(commands: Commands[Command]) -> None:
     command = add_command(
         commands,
         "show",
-        "print the accuracy of one result per exam step",
+        "print the accuracy of one result per exam step and over all items",
         ("exam show results/tuned", "exam show results/tuned --task medalpaca_usmle_step3 --json"),
-        "Columns: 95 % Wilson interval, accuracy of guessing (chance), and the number of items without an answer.",
+        "Columns: accuracy with 95 % Wilson interval, accuracy of guessing (chance), items without an answer.",
     )
     _add(command, "result RESULT", RESULT, Path)
     _add(command, "--task TASK", TASK)
@@ -110,13 +110,13 @@ def _add_compare(commands: Commands[Command]) -> None:
         "Prints accuracies with 95 % intervals, the exact McNemar test, and a verdict on statistical significance. "
         "The exit code is 0 for every verdict, and 1 if the two results are not comparable.",
     )
-    _add(command, "base BASE", f"result of the base model: {RESULT}", Path)
+    _add(command, "base BASE", f"base model: {RESULT}", Path)
     _add(command, "tuned TUNED", "result of the fine-tuned model, in the same form", Path)
     changed = "also list each item that only one of the two models answers correctly"
     command.add_argument("--items", action="store_true", help=changed)
     _add(command, "--task TASK", TASK)
     _add(command, "--meadow ROWS", MEADOW, Path)
-    _add(command, "--exam EXAM", EXAM_OF_RESULT, EXAMS)
+    _add(command, "--exam EXAM", f"with --meadow: {EXAM_OF_RESULT}", EXAMS)
     command.add_json()
     command.set_defaults(run=_compare)
 
@@ -150,7 +150,7 @@ def _add_report(commands: Commands[Command]) -> None:
         ),
         "One result: a description of that model. Several results: each one is compared with the first.",
     )
-    _add(command, "results RESULT", f"the base model first; each is {RESULT}", Path, nargs="+")
+    _add(command, "results RESULT", f"the base model first; each is a {RESULT}", Path, nargs="+")
     _add(
         command,
         "--out FILE",
@@ -185,11 +185,11 @@ def _add_verify(commands: Commands[Command]) -> None:
     _add(command, "report REPORT", "the .html or .json file that `exam report` wrote", Path)
     moved = "all results, in the order of the report, if they were moved (default: as named in the report)"
     _add(command, "results RESULT", moved, Path, nargs="*")
-    weights = "also recompute the SHA-256 of base model and adapter (half a minute for a large model)"
+    weights = "also recompute the SHA-256 of base models and adapters, which must be local (slow if large)"
     command.add_argument("--weights", action="store_true", help=weights)
-    _add(command, "--stress STRESS", STRESS, Path, nargs="+", default=())
-    _add(command, "--meadow ROWS", MEADOW, Path)
-    _add(command, "--exam EXAM", EXAM_OF_RESULT, EXAMS)
+    _add(command, "--stress STRESS", "all stress results, if they were moved", Path, nargs="+", default=())
+    _add(command, "--meadow ROWS", "the training rows of the report, if they were moved", Path)
+    _add(command, "--exam EXAM", "the exam of the report, if it was moved", EXAMS)
     command.add_json()
     command.set_defaults(run=_verify)
 
@@ -223,7 +223,7 @@ def _add_inspect(commands: Commands[Command]) -> None:
         "Needs no model, and prints no text of an item.",
     )
     _add(command, "exam EXAM", EXAM, EXAMS)
-    _add(command, "--overlap EXAM", "another exam: also list the questions of EXAM that it contains", EXAMS)
+    _add(command, "--overlap EXAM", "also list items with half or more of the question in this exam", EXAMS)
     _add_images(command)
     command.add_json()
     command.set_defaults(run=_inspect)
@@ -245,8 +245,8 @@ def _add_import(commands: Commands[Command]) -> None:
         "import",
         "convert an exam in any known layout to one JSONL file",
         ("exam import exam_dir --out exam.jsonl",),
-        "The converted exam has the same SHA-256. Items that cannot be scored are listed in a second file, "
-        "NAME.rejects.jsonl, with reasons.",
+        "The converted exam has the same SHA-256. Invalid records and items that cannot be scored are listed "
+        "in a second file, NAME.rejects.jsonl, with reasons.",
     )
     _add(command, "exam EXAM", EXAM, EXAMS)
     _add(command, "--out FILE", "the .jsonl file to write; it must not exist", Path, required=True)
@@ -280,20 +280,21 @@ def _add_ask(commands: Commands[Command]) -> None:
         "Writes the same results as two lm_eval runs.",
     )
     _add(command, "base BASE", MODEL, CompletedArgument())
-    _add(command, "adapter ADAPTER", "a LoRA adapter of BASE, such as a run of `train`", CompletedArgument())
+    _add(command, "adapter ADAPTER", "LoRA adapter of BASE: directory (a run) or hub id", CompletedArgument())
     _add(
         command,
         "--tasks TASK,...",
-        "tasks or groups, separated by commas",
+        "tasks or groups, such as medalpaca_usmle, separated by commas",
         CompletedArgument(_tasks),
         required=True,
     )
     _add(command, "--out DIR", "directory for the two results, DIR/base and DIR/tuned", Path, required=True)
-    default = "(default: MEDALPACA_EXAM, else the hub dataset of the task)"
-    _add(command, "--exam EXAM", f"{EXAM} {default}", EXAMS)
+    default = "for medalpaca_usmle* and medalpaca_exam* (default: MEDALPACA_EXAM; for usmle, else the hub)"
+    _add(command, "--exam EXAM", f"{EXAM}, {default}", EXAMS)
     _add_model_options(command)
-    _add(command, "--batch_size N", "batch size for generated answers (default: 1)", default="1")
-    _add(command, "--limit N", "evaluate only the first N items of each task, for a test", float)
+    batch_size = "batch size for generated answers, and for options scored as by `--model hf` (default: 1)"
+    _add(command, "--batch_size N", batch_size, default="1")
+    _add(command, "--limit N", "evaluate the first N items of each task; if N < 1, this share", float)
     template = "apply the tokenizer's chat template, as in lm_eval"
     command.add_argument("--apply_chat_template", action="store_true", help=template)
     command.set_defaults(run=_ask)
@@ -321,11 +322,11 @@ def _add_stress(commands: Commands[Command]) -> None:
     command = add_command(
         commands,
         "stress",
-        "measure robustness: re-score each item with permuted options, without the correct option, "
-        "without the question, and without the options",
+        "measure robustness: re-score each item with its options in other orders, with its correct option replaced "
+        "by 'None of the above', without the question, and without the options",
         (
             "exam stress models/base runs/mine --exam exam.jsonl --out stress",
-            "exam stress runs/mine --exam exam.jsonl --out stress    one model alone",
+            "exam stress runs/mine --exam exam.jsonl --out stress    BASE from the adapter",
             "exam report results/* --out report.html --stress stress",
         ),
         "If it is interrupted, run the same command again: it continues where it stopped.",
@@ -333,18 +334,18 @@ def _add_stress(commands: Commands[Command]) -> None:
     _add(
         command,
         "base BASE",
-        f"{MODEL}, or an adapter, which is loaded with its base model",
+        f"{MODEL}; or a local adapter, measured with its base model",
         CompletedArgument(),
     )
-    tuned = "an adapter of BASE, or another model, to compare with BASE (default: measure BASE only)"
+    tuned = "an adapter of BASE, or another model directory; omit it for BASE alone, or if BASE is an adapter"
     _add(command, "tuned TUNED", tuned, CompletedArgument(), nargs="?")
     _add(command, "--exam EXAM", f"{EXAM} (default: MEDALPACA_EXAM)", EXAMS)
-    _add(command, "--out DIR", "directory for the result, DIR/stress.json", Path, required=True)
+    _add(command, "--out DIR", "directory for DIR/stress.json, which must not exist", Path, required=True)
     scoring = "score the letter or the text of each option (default: letter; text for medalpaca_pocket)"
     command.add_argument("--scoring", choices=("letter", "text"), help=scoring)
     _add_images(command)
     _add_model_options(command)
-    _add(command, "--limit N", "measure only the first N items, for a test", int)
+    _add(command, "--limit N", "measure only the first N items of the exam", int)
     command.add_json()
     command.set_defaults(run=_stress)
 
@@ -383,7 +384,7 @@ def _add_images(command: Command) -> None:
 
 
 def _add_model_options(command: Command) -> None:
-    model_args = "model arguments of lm_eval, such as dtype=float16, for both models"
+    model_args = "model arguments of lm_eval, such as dtype=float16, for every model"
     _add(command, "--model_args KEY=VALUE,...", model_args, default="")
     _add(command, "--device DEVICE", "cuda or cpu (default: cuda if there is a GPU)", device_name)
 

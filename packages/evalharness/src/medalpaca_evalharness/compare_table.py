@@ -1,4 +1,4 @@
-"""Table of a comparison for the terminal."""
+"""Print a comparison as the table, verdict and notes of `exam compare`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def print_comparison(
 ) -> None:
     """Print the two models, one row per step and one for all items, the verdict, and the notes.
 
-    `contamination` adds the scores on clean and covered items; `items` adds a list of the changed items.
+    `console` defaults to standard output. `contamination` adds the scores on items whose question is in the training
+    data, and on the others. `items` adds a list of the items that only one model answers correctly.
     """
     console = console or screen(markup=True)
     base, tuned = comparison.base, comparison.tuned
@@ -91,7 +92,7 @@ def _print_contamination(console: Console, contamination: Contamination) -> None
 
 
 def _make_table(rows: Iterable[Row | None]) -> Table:
-    """Return a table; None in `rows` becomes a line between rows."""
+    """Return a table with one line per row; None in `rows` becomes a separator."""
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=0,

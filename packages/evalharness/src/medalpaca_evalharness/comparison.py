@@ -26,7 +26,8 @@ from .statistics import (
 class Flip:
     """One item that only one of the two models answers correctly.
 
-    `key`, `base` and `tuned` are option letters, followed by the text where texts were scored.
+    `key`, `base` and `tuned` are option letters, followed by the text where texts were scored. Without a chosen option,
+    `base` or `tuned` is the reason, such as "refused".
     """
 
     item_id: str
@@ -42,7 +43,7 @@ class Flip:
 
 
 def find_flips(pairs: Iterable[tuple[Answer, Answer]]) -> tuple[Flip, ...]:
-    """Return the items that only one side answers correctly, in the order of the exam."""
+    """Return the items of `pairs` (base answer, tuned answer) that only one side answers correctly, in order."""
     return tuple(
         Flip(
             item_id=before.item_id,
@@ -57,7 +58,7 @@ def find_flips(pairs: Iterable[tuple[Answer, Answer]]) -> tuple[Flip, ...]:
 
 
 def describe_option(answer: Answer, index: int | None) -> str:
-    """Return an option's letter, and its text where texts are scored; for no option, the reason."""
+    """Return the letter of option `index`, and its text where texts are scored; for None see `describe_choice`."""
     if index is None:
         return describe_choice(answer)
     letter, text = answer.letters[index], answer.choices[index]
@@ -65,7 +66,7 @@ def describe_option(answer: Answer, index: int | None) -> str:
 
 
 def describe_choice(answer: Answer) -> str:
-    """Return the chosen letter, or the reason why there is none."""
+    """Return the chosen letter, or the reason why there is none: "unparsed", "refused", "truncated", ..."""
     if answer.chosen is not None:
         return answer.letters[answer.chosen]
     return "no option's letter" if answer.outcome == "wrong" else answer.outcome
@@ -95,7 +96,7 @@ class Row:
 
     `fixed`: wrong in the base run, right in the tuned run. `broken`: the reverse. `chance`: the accuracy of
     guessing, the mean of 1/k. `interval`: 95 % paired bootstrap interval of the difference, resampled within steps.
-    `p_holm`: p-value adjusted for the number of steps, or of models.
+    `p_holm`: p-value adjusted for the number of steps, or of comparisons with one base; None if not adjusted.
     """
 
     label: str
@@ -148,8 +149,9 @@ class Row:
 class Comparison:
     """Comparison of two runs on the same exam.
 
-    `steps` is empty if the exam has fewer than two. `name` is the label of the second model. If several models are
-    compared with one base, their p-values are adjusted together.
+    `pooled` counts all items. `steps` is empty if the items have fewer than two steps. `flips` are the items that only
+    one model answers correctly. `name` is the label of the second model. If several models are compared with one
+    base, their p-values are adjusted together.
     """
 
     base: Run
@@ -187,7 +189,7 @@ def _format_p(value: float) -> str:
 
 
 def format_interval(interval: Interval) -> str:
-    """Format an interval of a difference in percentage points."""
+    """Return an interval of a difference as text in percentage points: "-1.2 to +3.4"."""
     return f"{_format_points(interval.low)} to {_format_points(interval.high)}"
 
 
@@ -201,10 +203,10 @@ def _count_items(n: int) -> str:
 
 
 def compare(base: Run | Path | str, tuned: Run | Path | str, task: str | None = None) -> Comparison:
-    """Compare two runs, given as `Run` objects or as paths of lm-eval results.
+    """Return the comparison of two runs, given as `Run` objects or as paths of lm-eval results.
 
-    `task` selects one exam if the results hold several. Raises CheckFailed if exam, task, prompt, items or texts of
-    the two differ, and UserError if a path is not a result.
+    `task` selects one exam if a path has results of several. Raises CheckFailed if exam, task, metric, prompt, items or
+    texts of the two differ, or their base models on the hub. For a path, raises as `read_run` does.
     """
     return _compare_runs(
         *(run if isinstance(run, Run) else read_run(Path(run), task) for run in (base, tuned))
@@ -230,7 +232,7 @@ def _compare_runs(base: Run, tuned: Run) -> Comparison:
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """Return the comparison for `--json`; shares are of 1, not percent."""
+    """Return the comparison as `exam compare --json` prints it; accuracies are shares of 1, not percent."""
     return {
         "task": comparison.base.task,
         "metric": comparison.base.metric,
@@ -255,7 +257,7 @@ def _run_json(run: Run) -> dict[str, Any]:
 
 
 def row_json(row: Row) -> dict[str, Any]:
-    """Return the counts of a row and the figures computed from them."""
+    """Return the counts of a row and the figures computed from them as JSON; accuracies are shares of 1."""
     return {
         "label": row.label,
         "n": row.n,
@@ -344,7 +346,7 @@ def _check_comparable(base: Run, tuned: Run) -> None:
 
 
 def _same_base(base: Run, tuned: Run) -> bool:
-    """Compare base models by SHA-256 if both runs have one, else by name."""
+    """Return whether both runs have the same base model: by SHA-256 if both have one, else by name."""
     if base.base_sha256 and tuned.base_sha256:
         return base.base_sha256 == tuned.base_sha256
     return (base.base or "").removesuffix("@main") == (tuned.base or "").removesuffix("@main")
@@ -360,7 +362,7 @@ def _list_ids(ids: Iterable[str]) -> str:
 
 
 def _list_notes(base: Run, tuned: Run) -> list[str]:
-    """Return the notes that limit the verdict."""
+    """Return the notes that limit the verdict, such as different settings of the two runs."""
     notes = []
     if base.limited or tuned.limited:
         notes.append(LIMITED_NOTE)

@@ -1,4 +1,4 @@
-"""Contamination: the score on all items, on clean items, and on items whose question is in the training data."""
+"""Contamination: scores on all items, on items whose question is in the training data, and on the clean others."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from .results import Run
 class Overlap:
     """Items of a run whose question is in the training data.
 
-    `exam` is the path from which the exam was read, or None for a bundled exam. `covered` holds the items with half
-    or more of the question's word 13-grams in one row.
+    `rows` is a file or a Meadow directory (written by `data build`), `rows_read` its number of rows. `exam` is the path
+    of the exam, or None for a bundled exam. `covered` holds the items with half or more of the question's word
+    13-grams in one row.
     """
 
     rows: Path
@@ -39,9 +40,9 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contamination(Overlap):
-    """Overlap with the comparison on all items, on the clean items, and on the covered items.
+    """Overlap, with the paired counts on all items (`full`), the clean items, and the covered items (`touched`).
 
-    `clean` or `touched` (covered) is None if there are no such items.
+    `clean` or `touched` is None if there are no such items.
     """
 
     full: Row
@@ -50,7 +51,7 @@ class Contamination(Overlap):
 
 
 def measure_contamination(comparison: Comparison, rows: Path, exam: str | None = None) -> Contamination:
-    """Split a comparison by overlap with the rows of a Meadow directory or file; see `find_overlap`."""
+    """Return a comparison split by overlap with `rows`, a Meadow directory or file; raises as `find_overlap` does."""
     overlap = find_overlap(comparison.base, rows, exam)
     clean, touched = split_rows(comparison, overlap.ids)
     return Contamination(
@@ -66,10 +67,10 @@ def measure_contamination(comparison: Comparison, rows: Path, exam: str | None =
 
 
 def find_overlap(run: Run, rows: Path, exam: str | None = None) -> Overlap:
-    """Find the items of `run` whose question is in `rows`.
+    """Return the items of `run` whose question is in `rows`, a file or a Meadow directory with both splits.
 
-    The exam is read from `exam`, else from the path in the results, else from MEDALPACA_EXAM. Raises CheckFailed if
-    its SHA-256 is not that of the results, and UserError if there is no exam.
+    The exam is found as in `find_run_exam`, and must have the SHA-256 of the results. Raises CheckFailed if it differs,
+    and UserError if there is no exam or the rows cannot be read.
     """
     path, exam_items = find_run_exam(run, exam)
     rows_read = read_all_rows(rows)
@@ -84,14 +85,21 @@ def find_overlap(run: Run, rows: Path, exam: str | None = None) -> Overlap:
 
 
 def split_rows(comparison: Comparison, covered: Container[str]) -> tuple[Row | None, Row | None]:
-    """Return the comparison on the clean and on the covered items; None if there are none."""
+    """Return the paired counts on the clean and on the covered items; None where there are no such items.
+
+    `covered` holds item ids.
+    """
     base, tuned = comparison.base, comparison.tuned
     clean = {item for item in base.answers if item not in covered}
     return _compare_items(base, tuned, clean), _compare_items(base, tuned, base.answers.keys() - clean)
 
 
 def find_run_exam(run: Run, named: str | None) -> tuple[str | None, Exam]:
-    """Return the path of the run's exam (None if bundled) and the exam, checked by SHA-256."""
+    """Return the path of the run's exam (None if bundled) and the exam, which has the SHA-256 of the results.
+
+    The exam is `named`. If that is None, it is the bundled exam of the run, else the path in the results, else
+    MEDALPACA_EXAM. Raises CheckFailed if its SHA-256 differs, and UserError if there is no exam.
+    """
     if named is None and has_bundled_exam(run):
         return None, load_exam(run.exam)
     path = find_exam(named or run.exam_path)
@@ -109,12 +117,12 @@ def find_run_exam(run: Run, named: str | None) -> tuple[str | None, Exam]:
 
 
 def has_bundled_exam(run: Run) -> bool:
-    """Return whether the run's exam is bundled, by SHA-256. The texts of bundled exams are public."""
+    """Return whether the run's exam is bundled, by name and SHA-256. The texts of bundled exams are public."""
     return run.exam in BUNDLED and load_exam(run.exam).sha256 == run.exam_sha256
 
 
 def as_json(contamination: Contamination) -> dict[str, Any]:
-    """Return the contamination for `--json`, without paths, which differ between machines."""
+    """Return the key "contamination" of `exam compare --json`: overlap and scores, without machine-dependent paths."""
     return overlap_json(contamination) | {
         "full": row_json(contamination.full),
         "clean": row_json(contamination.clean) if contamination.clean else None,
@@ -123,7 +131,7 @@ def as_json(contamination: Contamination) -> dict[str, Any]:
 
 
 def overlap_json(overlap: Overlap) -> dict[str, Any]:
-    """Return the covered items for `--json`, without scores."""
+    """Return the rows' file name, hash and number, the threshold, and the covered items as JSON, without scores."""
     return {
         "rows_name": overlap.rows.name,
         "rows_sha256": overlap.rows_sha256,

@@ -16,7 +16,7 @@ from medalpaca_data.exams.contamination import coverage
 from medalpaca_data.exams.exam import BUNDLED, Exam, exclude_unscorable, raw_exam
 from medalpaca_data.exams.item import Item
 
-# The letter of an option inside the text of another one, as in files whose options were not separated.
+# The letter of another option, or a line about a question, inside an option: the options were not separated.
 _OTHER_OPTION = re.compile(
     r"(?:\banswer\s+|\boption\s+|\n\s*\(?)[A-Z]\s*[:.)]\s*\S|\n.*\bquestions?\b", re.IGNORECASE
 )
@@ -33,10 +33,12 @@ LONG_OPTION = 400
 
 
 def inspect_exam(exam: Exam, other: Exam | None = None) -> dict[str, Any]:
-    """Return the statistics of an exam by name, for `--json`.
+    """Return the statistics of an exam by name, as `exam inspect --json` prints them.
 
-    `read` is `scorable` plus all `excluded`; `chance` is the mean of 1/k over items. With `other`, `overlap` lists the
-    items with half or more of the question's word 13-grams in one item of `other`.
+    `read` is `scorable` plus the number of all `excluded` ids, which are grouped by reason. `chance` is the mean of 1/k
+    over items with k options. `key_is_longest` is the share of items whose correct option is longer than all others.
+    `swallowed` lists items of which an option seems to contain other options. `overlap` is None without `other`. Else
+    it lists the items with half or more of the question's word 13-grams in the question of one item of `other`.
     """
     excluded: dict[str, list[str]] = {}
     for entry in exam.excluded:
@@ -68,7 +70,7 @@ def inspect_exam(exam: Exam, other: Exam | None = None) -> dict[str, Any]:
 
 
 def inspection_as_text(report: dict[str, Any]) -> str:
-    """Return the statistics as text, with ids of excluded items, without any text of an item."""
+    """Return the result of `inspect_exam` as text, with ids of excluded items, without any text of an item."""
     lines = [
         f"exam      {report['exam']}",
         f"sha256    {report['sha256']}",
@@ -127,13 +129,13 @@ def _holds_other_options(item: Item) -> bool:
     return any(_OTHER_OPTION.search(text) or len(text) > LONG_OPTION for text in item.options.values())
 
 
-# Number of ids per reason in the text.
+# Number of ids per reason in the text of an import.
 MAX_LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """The written exam, and the rejected records as (id or location, step or None, reason)."""
+    """The exam written to `out`, and the rejected records as (id or location, step or None, reason)."""
 
     exam: Exam
     rejects: tuple[tuple[str, int | None, str], ...]
@@ -144,8 +146,9 @@ class ImportResult:
 def import_exam(source: str, out: Path, *, images: str = "exclude") -> ImportResult:
     """Write the scorable items of `source` to the JSONL file `out`; the SHA-256 of the exam stays the same.
 
-    Rejected records are listed in NAME.rejects.jsonl beside it. Raises UserError if nothing can be scored, or if one
-    of the files exists.
+    `source` is a path or the name of a bundled exam. Excluded items and invalid records are listed in
+    NAME.rejects.jsonl beside `out`, which is written even if empty. Raises UserError if nothing can be scored, or if
+    one of the files exists.
     """
     if out.suffix.lower() != ".jsonl":
         raise UserError(f"--out {out}: the file name must end in .jsonl")
@@ -169,7 +172,7 @@ def import_exam(source: str, out: Path, *, images: str = "exclude") -> ImportRes
 
 
 def import_as_json(result: ImportResult) -> dict[str, Any]:
-    """Return the result of an import for `--json`."""
+    """Return the result of an import as `exam import --json` prints it."""
     return {
         "out": str(result.out),
         "items": len(result.exam.items),

@@ -1,22 +1,25 @@
-"""Bootstrap that registers this package's tasks and model type in an unmodified lm-evaluation-harness.
+"""Import hook that registers this package's tasks and model type in an unmodified lm-evaluation-harness.
 
 lm-eval reads no entry points yet; its pull requests 4013 and 4015 add them. Until a release contains them, the
-file `medalpaca_evalharness_autoload.pth` in site-packages calls `install()` at every start of Python. It adds one
-import hook to `sys.meta_path`, which acts only when lm-eval is imported. The hook then
+file `medalpaca_evalharness_autoload.pth` in site-packages calls `install()` at every start of Python. `install` adds
+one import hook to `sys.meta_path`, which acts only when lm-eval is imported. The hook then
 
 - adds the directories of the entry points in group "lm_eval.tasks" to the search path of `TaskManager`;
 - registers the entry points in group "lm_eval.models" as names for `--model`, without importing them;
-- checks exam, model and adapter of MedAlpaca tasks before the model is loaded, and the lengths of the prompts
-  before inference;
+- checks exam, model and adapter of MedAlpaca tasks before the model is loaded, and lengths and special tokens of the
+  prompts before inference;
+- with `--model medalpaca`, replaces an adapter as `pretrained` by its base model and the adapter;
+- switches off telemetry of libraries;
 - makes lm-eval's command line report a `UserError` in one line;
 - with `MEDALPACA_SEALED=1`, blocks connections to other machines, and checks model and adapter of every run,
   whatever its tasks.
 
 The first two steps are skipped when lm-eval reads the entry points itself. `MEDALPACA_SEALED` is read only when
-lm-eval is imported, so an invalid value ends lm-eval, but no other program.
+lm-eval is imported, so an invalid value has no effect on programs without lm-eval.
 
-The module imports the standard library only and takes under a millisecond. Errors of the hook are logged, and
-lm-eval then runs without the extensions. `MEDALPACA_NO_AUTOLOAD=1` disables the hook.
+At the start of Python, the module imports the standard library only and takes under a millisecond. Errors of the hook
+are logged, and lm-eval then runs without the extensions. In sealed mode, an error of a check ends the run instead.
+`MEDALPACA_NO_AUTOLOAD=1` disables the hook.
 """
 
 from __future__ import annotations
@@ -39,9 +42,10 @@ COMMAND_LINE = "lm_eval._cli.harness"
 
 
 def install() -> None:
-    """Add the import hook to `sys.meta_path`, once.
+    """Add the import hook to `sys.meta_path`, once, and patch modules of lm-eval that are imported already.
 
-    Python calls it at its start. Call it before importing lm-eval where Python does not read .pth files.
+    The start-up file calls it when Python starts. Call it before importing lm-eval where Python does not read .pth
+    files. It does nothing with `MEDALPACA_NO_AUTOLOAD=1`.
     """
     if os.environ.get("MEDALPACA_NO_AUTOLOAD") == "1":
         return
@@ -54,7 +58,7 @@ def install() -> None:
 
 
 class LmEvalFinder:
-    """Import hook that patches modules of lm-eval after they have been executed."""
+    """Import hook that patches the modules of lm-eval in `PATCHES` after they have been executed."""
 
     def __init__(self) -> None:
         # Another package may install a hook of the same kind; the two would call each other without end.
@@ -167,7 +171,7 @@ PATCHES: dict[str, Callable[[ModuleType], None]] = {
 
 
 def task_directories() -> list[Path]:
-    """Return the directories that entry points in group "lm_eval.tasks" name, as pull request 4015 does."""
+    """Return the directories that entry points in group "lm_eval.tasks" name; broken entry points are logged."""
     import importlib.metadata
     import importlib.util
     from pathlib import Path
@@ -189,7 +193,7 @@ def task_directories() -> list[Path]:
 
 
 def _search_paths(include_path: Any) -> list[Any]:
-    """Return the plugin directories, then those of `include_path`, which override them."""
+    """Return the plugin directories, then those of `include_path`, which override them; only the latter on an error."""
     from pathlib import Path
 
     paths = include_path if isinstance(include_path, list | tuple) else [include_path]
@@ -203,7 +207,11 @@ def _search_paths(include_path: Any) -> list[Any]:
 
 
 def _run_check_before(function: Any, check: str) -> Any:
-    """Wrap `function` so that `preflight.CHECK` runs first, with the call's arguments by name."""
+    """Return `function` wrapped so that the function `check` of `preflight` runs first.
+
+    It gets the call's arguments by name. For the model type `medalpaca`, an adapter as `pretrained` is replaced before.
+    A UserError ends the call. Other errors are logged and the check is skipped, but in sealed mode they end the call.
+    """
     import functools
 
     @functools.wraps(function)
@@ -229,11 +237,11 @@ def _run_check_before(function: Any, check: str) -> Any:
 
 
 def _seal_if_enabled(name: str) -> None:
-    """Block connections if `MEDALPACA_SEALED` is on, and disable telemetry in any case.
+    """Block connections to other machines if `MEDALPACA_SEALED` is on, and disable telemetry in any case.
 
     `name` is the module of lm-eval that is being imported. Unlike the other functions of the hook, this one may
     raise: a run that should be sealed must not continue unsealed. For an invalid value of the switch, lm-eval's
-    command line exits with one line, and other programs get the UserError.
+    command line exits with one line, and in other programs the import raises UserError.
     """
     try:
         from medalpaca_data.core.offline import seal_if_requested
@@ -263,7 +271,7 @@ def _is_sealed() -> bool:
 
 
 def _exit_with_error(error: Exception) -> None:
-    """Print the error in one line and exit with its exit code."""
+    """Print the UserError `error` to stderr in one line and exit with its exit code."""
     sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
     raise SystemExit(error.exit_code)  # type: ignore[attr-defined]
 

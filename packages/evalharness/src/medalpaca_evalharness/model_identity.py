@@ -1,8 +1,8 @@
 """Base model and adapter of a run: found from the model arguments, checked, and identified by SHA-256.
 
-A model on the hub follows the same rules as a local directory: in the hub's cache it is checked and hashed; before
-a download, the list of its files is checked. The module also handles two arguments of `--model medalpaca` that
-lm-eval does not support: an adapter as the model, and loading in 8 or 4 bits.
+A model on the hub follows the same rules as a local directory. In the hub's cache it is checked and hashed. Before a
+download, the list of its files and its config.json are checked. The module also handles two arguments of
+`--model medalpaca` that lm-eval does not support: an adapter as the model, and loading in 8 or 4 bits.
 """
 
 from __future__ import annotations
@@ -38,10 +38,12 @@ SHARD_INDEX = "model.safetensors.index.json"
 def find_cached_model(
     name: str, kind: Kind, *, revision: str = "main", subfolder: str = "", variant: str = "", cache: str = ""
 ) -> Path | None:
-    """Return the cached directory of a model of the hub, or None if it must still be downloaded.
+    """Return the directory of a model of the hub in the hub's cache, or None if it must still be downloaded.
 
-    Raises UserError if the model is neither cached nor on the hub, and if the files on the hub hold no safetensors
-    weights or need code from the repository.
+    `cache` is a directory in place of the default cache. The files on the hub are listed, and config.json is
+    downloaded, if the model is not completely cached. If the hub is disabled or does not answer, any cached directory
+    is returned. Raises UserError if the hub has no such model, or if it cannot be reached and nothing is cached. Also
+    raises UserError if the files on the hub contain no safetensors weights or need code from the repository.
     """
     reason = f"is disabled because {switch}" if (switch := task_list.hub_disabled_reason()) else None
     if reason is None:
@@ -71,7 +73,7 @@ def find_cached_model(
 
 
 def resolve_commit(name: str, *, revision: str = "main", subfolder: str = "", cache: str = "") -> str:
-    """Return the commit of `revision` of a model, on the hub or in its cache; else `revision`."""
+    """Return the commit of `revision` of a model, from the hub, else from its cache; else `revision` itself."""
     if task_list.hub_disabled_reason() is None:
         # On an error, as in `find_cached_model`, the cache is used.
         with suppress(Exception):
@@ -104,7 +106,7 @@ def _find_in_cache(name: str, kind: Kind, revision: str, subfolder: str, cache: 
 
 
 def _is_complete(directory: Path, kind: Kind) -> bool:
-    """Return whether the cached files suffice for a check: all weights, or a file that is refused."""
+    """Return whether the cached files suffice for a check: all weights, or any file type that is refused."""
     if any(file.suffix.lower() in REFUSED_SUFFIXES for file in directory.iterdir()):
         return True
     if kind == "adapter":
@@ -168,9 +170,10 @@ LOAD_FORMATS = (None, "auto", "safetensors")
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """Names of base model and adapter as given, and SHA-256 of their files.
+    """Names of base model and adapter as given, and SHA-256 of their weights and configuration; None if not given.
 
-    The SHA-256 of a model of the hub is None until its weights are in the cache.
+    The name of a hub model with a revision is "NAME@REVISION". The SHA-256 of a model of the hub is None until its
+    weights are in the cache. `warnings` has a line if the model was trained with another prompt.
     """
 
     base: str | None = None
@@ -181,10 +184,11 @@ class ModelIdentity:
 
 
 def identify_model(model_args: Mapping[str, Any]) -> ModelIdentity:
-    """Check and identify base model and adapter in the model arguments of lm-eval.
+    """Check base model and adapter in the model arguments of lm-eval, and return their identity.
 
-    Raises UserError for arguments and files that can run code or that bypass the check, for damaged weights, and for
-    an adapter of another base model.
+    For a hub id, the list of its files is requested from the hub, unless the hub is disabled. Raises UserError for
+    arguments and files that can run code or bypass the check. Also for missing or damaged weights, and for an adapter
+    of another base model.
     """
     for key, reason in REFUSED_ARGUMENTS.items():
         if model_args.get(key):
@@ -255,7 +259,7 @@ def _weights_sha256(directory: Path | None) -> str | None:
 
 
 def _prompt_warnings(directory: Path | None) -> tuple[str, ...]:
-    """Return a warning if the run directory was trained with another prompt."""
+    """Return a warning if the manifest of a training run in `directory` names another prompt; else ()."""
     manifest = directory / "manifest.json" if directory else None
     if manifest is None or not manifest.is_file():
         return ()
@@ -294,9 +298,11 @@ def split_adapter_in_call(call: dict[str, Any]) -> None:
 
 
 def split_adapter(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace `pretrained=ADAPTER` by `pretrained=BASE` and `peft=ADAPTER`, with the base that the adapter names.
+    """Return the arguments with `pretrained=ADAPTER` replaced by `pretrained=BASE` and `peft=ADAPTER`.
 
-    Raises UserError if the adapter names no base model or a missing one, and if `peft` is given as well.
+    BASE is the model that the adapter's configuration names. Arguments are returned unchanged if `pretrained` is not a
+    local adapter directory. Raises UserError if the adapter names no base model or a missing directory, and if `peft`
+    is given as well.
     """
     arguments = dict(arguments)
     given = arguments.get("pretrained")
@@ -324,10 +330,11 @@ def split_adapter(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pop_quantization_config(arguments: dict[str, Any]) -> Any:
-    """Remove the arguments for 8-bit or 4-bit loading; return their BitsAndBytesConfig, or None.
+    """Remove the arguments for 8-bit or 4-bit loading from `arguments`; return their BitsAndBytesConfig.
 
-    transformers 5 no longer accepts `load_in_8bit=`, which lm-eval 0.4.13 still passes on. Raises UserError if both
-    are given, if a value is invalid, or if bitsandbytes is not installed.
+    Returns None if neither is switched on. transformers 5 no longer accepts `load_in_8bit=`, which lm-eval 0.4.13 still
+    passes on. Raises UserError if both are on, if details such as `bnb_4bit_*` are given without them, if a value is
+    invalid, or if bitsandbytes is not installed.
     """
     flags = {key: _as_bool(arguments.pop(key)) for key in QUANTIZATION_FLAGS if key in arguments}
     details = {key: arguments.pop(key) for key in list(arguments) if key.startswith(QUANTIZATION_PREFIXES)}

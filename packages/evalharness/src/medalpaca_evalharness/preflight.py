@@ -1,7 +1,7 @@
 """Checks inside lm-eval: exam and weights before the model is loaded, prompts before inference.
 
-The bootstrap calls them. With `MEDALPACA_NO_AUTOLOAD=1`, the tasks check exam, model and adapter after the model
-has been loaded, and the lengths of prompts are not checked.
+The import hook of `lm_eval_plugin` calls them. With `MEDALPACA_NO_AUTOLOAD=1`, the tasks check exam, model and adapter
+only after the model has been loaded, and the prompts are not checked.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def before_model(call: Mapping[str, Any]) -> None:
     """Check exam, base model and adapter of the MedAlpaca tasks in a `simple_evaluate` call.
 
     In sealed mode, model and adapter are also checked if the call has no MedAlpaca task. `call` holds the arguments by
-    name. Raises UserError.
+    name. Raises UserError as `prepare_task` and `identify_model` do.
     """
     if names := find_tasks(call.get("tasks")):
         metadata = _metadata(call)
@@ -36,10 +36,12 @@ def before_model(call: Mapping[str, Any]) -> None:
 
 
 def before_inference(call: Mapping[str, Any]) -> None:
-    """Check the prompts of an `evaluate` call: they must fit the context and have the tokens of training.
+    """Check the prompts of the MedAlpaca tasks in an `evaluate` call: their lengths and special tokens.
 
-    lm-eval truncates a long prompt from the left, which removes the instruction and the start of the question.
-    Raises UserError.
+    lm-eval truncates a long prompt from the left, which removes the instruction and the start of the question. The
+    filters of tasks with generated answers also get a check whether a text has the maximal number of tokens. Nothing
+    is done for a model without `max_length` or `tok_encode`. Raises UserError as `check_prompts` does, and for the
+    protocol of 2023 with a chat template.
     """
     lm, tasks = call["lm"], call["task_dict"].get("tasks", {})
     checked = {name: task for name, task in tasks.items() if name in TASKS}
@@ -67,10 +69,12 @@ def check_prompts(
     max_new_tokens: int = 0,
     templated: bool = False,
 ) -> None:
-    """Check that prompts fit the model's context and have no wrong special tokens.
+    """Check that all prompts fit the model's context, and that the first one has no wrong special tokens.
 
-    Each of `rows` has `item_id`, `prompt`, `choices` and `scoring`. `max_new_tokens` is the number of tokens to
-    generate; 0 for scored options. Raises UserError.
+    `name` begins the message of an error. Each of `rows` has `item_id`, `prompt`, `choices` and `scoring`.
+    `max_new_tokens` is the number of tokens to generate; 0 for scored options. `templated` applies the chat template of
+    the tokenizer. Raises UserError for a prompt that is too long, two start tokens, an end token, or a chat template
+    that cannot be rendered.
     """
     limit = int(lm.max_length)
     # The last token of an option is never an input; every token of a generated answer may be.
@@ -93,7 +97,7 @@ def check_prompts(
 
 
 def _metadata(call: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what the tasks will receive: the metadata of the call and the model arguments."""
+    """Return what the tasks will receive: the model arguments and the metadata of the task manager or the call."""
     from lm_eval.utils import simple_parse_args_string
 
     model_args = call.get("model_args") or {}
@@ -113,7 +117,7 @@ def _task_docs(task: Any, limit: float | None) -> list[dict[str, Any]]:
 
 
 def _max_new_tokens(task: Any) -> int:
-    """Return the maximal number of tokens that lm-eval lets the model generate."""
+    """Return the maximal number of tokens that lm-eval generates for a document of the task."""
     from lm_eval.models.utils import normalize_gen_kwargs
 
     return int(normalize_gen_kwargs(task.config.generation_kwargs)["max_gen_toks"])
@@ -150,7 +154,7 @@ def _longest_input(lm: Any, row: Mapping[str, Any], limit: int, templated: bool,
 
 
 def _check_special_tokens(name: str, lm: Any, row: Mapping[str, Any], templated: bool) -> None:
-    """Check for at most one start token, and no end token.
+    """Check that the prompt of `row` begins with at most one start token and does not end with an end token.
 
     After an end token, lm-eval would score the wrong tokens as the answer. Raises UserError.
     """

@@ -20,7 +20,7 @@ from .statistics import Interval, wilson
 from .task_data import configured_exam_path
 from .task_list import TASKS
 
-# lm-eval names the files of a run by one time stamp: results_TIME.json (or a name of the user's choice) and
+# The files of a run of lm-eval have one time stamp: results_TIME.json (or a name of the user's choice) and
 # samples_TASK_TIME.jsonl, with TIME like 2026-11-22T13-39-42.379641.
 RESULTS_FILE = re.compile(r"(?!samples_).+_(?P<time>\d{4}-\d\d-\d\dT[\d.-]+)\.json")
 STEP_SUFFIX = re.compile(r"_step\d+(_\d+)?$")
@@ -32,11 +32,13 @@ NO_FILTER = "none"
 class Run:
     """One model's answers to one exam, with the settings that lm-eval recorded.
 
-    `task`: of a group, its name without the step, unless one step was selected. `exam_path`: the path in
-    `--metadata`; None for a bundled exam and for an exam from MEDALPACA_EXAM or the hub. `generated`: answers were
-    extracted from generated text, so there are no log-likelihoods. `sampled`: that text was drawn at random.
-    `limited`: only part of the exam was evaluated. `cached`: the run used `--use_cache`. `tasks`: the lm-eval tasks
-    of the run. `filter`: the lm-eval filter whose answers count. `setup`: backend, dtype and other model arguments.
+    `file`: the results file. `samples`: the files of logged samples, one per task. `task`: the task's name without the
+    step, unless one step was selected. `exam_path`: the path in `--metadata`; None for a bundled exam and for an exam
+    from MEDALPACA_EXAM or the hub. `answers`: by item id. `generated`: answers were extracted from generated text, so
+    there are no log-likelihoods. `sampled`: that text was drawn at random. `limited`: only part of the exam was
+    evaluated. `cached`: the run used `--use_cache` with a backend whose cache keys do not contain the model. `tasks`:
+    the lm-eval tasks of the run. `filter`: the lm-eval filter whose answers count. `setup`: backend, dtype and other
+    model arguments.
     """
 
     file: Path
@@ -86,11 +88,11 @@ def find_results(path: Path) -> Path:
 
 
 def read_run(path: Path | str, task: str | None = None) -> Run:
-    """Read the run at `path`, a results file or a directory that holds one run.
+    """Return the run at `path`, a results file or a directory that contains one run.
 
-    `task`, a task or a group, selects one exam if the run holds several. Raises UserError if the file is not a run
-    of a MedAlpaca task with logged samples. Raises CheckFailed if its samples do not give the accuracy that it
-    reports, or if a log-likelihood is nan.
+    `task`, a task or a group, selects one exam if the run has several. Raises UserError if the file is not a run of a
+    MedAlpaca task with logged samples. Raises CheckFailed if its samples do not give the accuracy that it reports, if
+    a sample contradicts its own score, or if a log-likelihood is nan.
     """
     file = find_results(Path(path))
     results = read_json(file)
@@ -205,7 +207,7 @@ def _is_partial(results: Mapping[str, Any], names: list[str]) -> bool:
 
 
 def _as_mapping(value: Any) -> Mapping[str, Any]:
-    """Return `value` if it is an object, else an empty one, as for a key that is missing."""
+    """Return `value` if it is a mapping, else an empty mapping, as for a key that is missing."""
     return value if isinstance(value, Mapping) else {}
 
 
@@ -218,7 +220,7 @@ def _headline_metric(config: Any) -> Any:
 
 
 def _model_settings(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return backend, dtype and model arguments, without those that name base and adapter."""
+    """Return backend ("model"), dtype and model arguments as texts, without those that name base and adapter."""
     given = settings.get("model_args")
     if isinstance(given, str):
         given = dict(part.partition("=")[::2] for part in given.split(",") if part)
@@ -234,7 +236,10 @@ MAX_LISTED = 10
 
 
 def find_changed_samples(run: Run) -> Iterator[str]:
-    """Yield one line per sample that was changed after the run, and one if samples were added or removed."""
+    """Yield one line for each sample that was changed after the run or is damaged.
+
+    Also yields one line for each file whose samples were added, removed or reordered, by lm-eval's hash of the task.
+    """
     results = read_json(run.file)
     hashes = results.get("task_hashes") or {}
     for samples in run.samples:
@@ -256,7 +261,7 @@ def find_changed_samples(run: Run) -> Iterator[str]:
 
 
 def check_samples_unchanged(run: Run) -> None:
-    """Raise CheckFailed, in one line, if a sample was changed after the run."""
+    """Raise CheckFailed if `find_changed_samples` finds anything; its message has the first ten findings."""
     lines = list(find_changed_samples(run))
     if lines:
         more = f" (and {len(lines) - MAX_LISTED} more)" if len(lines) > MAX_LISTED else ""
@@ -269,7 +274,10 @@ def _item_id(record: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemSummary:
-    """Number of items per outcome, of one step or of all items. `chance` is the mean of 1/k."""
+    """Number of items per outcome, of one step or of all items.
+
+    `chance` is the accuracy of guessing: the mean of 1/k over items with k options.
+    """
 
     label: str
     outcomes: Mapping[str, int]
@@ -304,7 +312,7 @@ def summarize_run(run: Run) -> tuple[ItemSummary, ...]:
 
 
 def as_json(run: Run, parts: Sequence[ItemSummary]) -> dict[str, Any]:
-    """Return the summaries of a run for `--json`; shares are of 1, not percent."""
+    """Return a run and its summaries as `exam show --json` prints them; accuracies are shares of 1, not percent."""
     return {
         "task": run.task,
         "metric": run.metric,
@@ -317,7 +325,7 @@ def as_json(run: Run, parts: Sequence[ItemSummary]) -> dict[str, Any]:
 
 
 def summary_json(part: ItemSummary) -> dict[str, Any]:
-    """Return one summary for `--json`."""
+    """Return one summary as JSON; accuracies are shares of 1, and None where no item has an answer."""
     return {
         "label": part.label,
         "n": part.n,
@@ -330,7 +338,7 @@ def summary_json(part: ItemSummary) -> dict[str, Any]:
 
 
 def as_text(run: Run, parts: Sequence[ItemSummary]) -> str:
-    """Return the table for the terminal, at most 80 columns wide."""
+    """Return the table of `exam show`; its rows have at most 80 columns."""
     heading = f"{'':8}{'n':>5}{'right %':>8}{'95 %':>11}{'chance':>7}"
     heading += "".join(f"{name:>{len(name) + 1}}" for name in OUTCOMES[2:]) + f"{'of answered':>12}"
     lines = [
@@ -350,7 +358,7 @@ def as_text(run: Run, parts: Sequence[ItemSummary]) -> str:
 
 
 def summarize_items(label: str, answers: Sequence[Answer]) -> ItemSummary:
-    """Count the outcomes of the items. Raises ZeroDivisionError without items."""
+    """Return the number of `answers` per outcome. Raises ZeroDivisionError without answers."""
     counts = Counter(answer.outcome for answer in answers)
     return ItemSummary(
         label=label,

@@ -14,7 +14,7 @@ from .statistics import holm
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Runs by label, and one comparison with the first run for each other run."""
+    """Runs by label (see `side_names`), and one comparison with the first run for each other run."""
 
     runs: Mapping[str, Run]
     comparisons: tuple[Comparison, ...]
@@ -26,11 +26,11 @@ class Family:
 
 
 def compare_runs(runs: Sequence[Run]) -> Family:
-    """Compare every run with the first.
+    """Compare every run with the first and return the family; a single run has no comparisons.
 
-    With several comparisons, the p-values of all items are adjusted for the number of comparisons, and those of
-    steps for all steps of all comparisons (Holm). Raises CheckFailed if a run is not comparable, and UserError
-    without runs.
+    With several comparisons, the p-values over all items are adjusted for the number of comparisons. Those of the
+    steps are adjusted for all steps of all comparisons. The method is that of Holm. Raises CheckFailed if a run is not
+    comparable, and UserError without runs.
     """
     if not runs:
         raise UserError("no results given; pass at least one RESULT")

@@ -1,4 +1,4 @@
-"""One logged sample of lm-eval: the answer to an item, and the check of its hashes."""
+"""Read the samples that lm-eval logs, one per item and filter, and check the hashes in them."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ HASHES = ("doc_hash", "prompt_hash", "target_hash")
 class Answer:
     """One model's answer to one item.
 
-    `label`: name of the step, or of the part of MedQA. `input_hash`: hashes of the prompt, of the correct answer and,
-    for generated answers, of the generation settings. `choices`: the scored continuations, letters or option texts.
-    `key`: index of the correct option. `chosen`: index of the option with the largest score (the first of equals),
-    or of the extracted letter; None without one. `outcome`: one of scoring.OUTCOMES. `scores`: the compared value
-    per option; empty for generated answers. `sha256`: of the complete logged sample.
+    `label`: "Step 1", the part of MedQA ("Step 2&3"), or "no step". `right`: whether the logged metric is 1.
+    `input_hash`: hashes of prompt and correct answer, and of the generation settings if answers were generated,
+    separated by spaces. `choices`: the continuations, letters or option texts. `key`: index of the correct option.
+    `chosen`: index of the option with the largest score (the first of equals), or of the extracted letter. It is
+    None without a letter, or if the letter is not one of the options. `outcome`: one of scoring.OUTCOMES. `scores`:
+    the compared value per option; empty for generated answers. `sha256`: hash of the logged sample as JSON.
     """
 
     item_id: str
@@ -58,7 +59,7 @@ class Answer:
 
 
 def read_samples(samples: Path) -> Iterator[tuple[int, Any]]:
-    """Yield (line number, value) of each sample in a file. Raises UserError for a line that is not JSON."""
+    """Yield (line number from 1, value) of each non-empty line. Raises UserError for a line that is not JSON."""
     # Not splitlines: JSON strings may contain other line separators unescaped.
     for number, line in enumerate(read_text(samples).split("\n"), 1):
         if line.strip():
@@ -71,10 +72,10 @@ def read_samples(samples: Path) -> Iterator[tuple[int, Any]]:
 
 
 def read_answer(record: Any, metric: str, name: str, where: str) -> tuple[Mapping[str, Any], Answer]:
-    """Return the document and the answer of a logged sample of task `name`, scored by `metric`.
+    """Return the document and the answer of `record`, a logged sample of task `name`.
 
-    `where` names file and line in errors. Raises UserError if `record` is not such a sample, and CheckFailed if a
-    log-likelihood is nan.
+    `metric` is the key of its score, "acc" or "acc_norm". `where` names file and line in errors. Raises UserError if
+    `record` is not such a sample, and CheckFailed if a log-likelihood is nan.
     """
     try:
         doc = _check_document(record["doc"])
@@ -119,7 +120,7 @@ def read_answer(record: Any, metric: str, name: str, where: str) -> tuple[Mappin
 def _generated_answer(
     filtered: Sequence[Sequence[str]], letters: Sequence[str], score: Any
 ) -> tuple[int | None, str]:
-    """Return index and outcome of an extracted answer. Raises ValueError for an unknown outcome."""
+    """Return the option index (or None) and the outcome. Raises ValueError for an unknown reason without a letter."""
     ((letter, rule),) = filtered
     if not letter and rule not in OUTCOMES:
         raise ValueError(f"{rule!r} is not an outcome")
@@ -137,7 +138,7 @@ def _step_label(doc: Mapping[str, Any]) -> str:
 
 
 def is_generated(doc: Mapping[str, Any]) -> bool:
-    """Return whether the answer was extracted from generated text, so that there are no log-likelihoods."""
+    """Return whether the document's prompt style is generated text, so that samples have no log-likelihoods."""
     return doc.get("scoring") in get_args(Generated)
 
 
@@ -149,7 +150,7 @@ def _input_hash(record: Mapping[str, Any], doc: Mapping[str, Any]) -> str:
 
 
 def _check_document(doc: Any) -> Mapping[str, Any]:
-    """Return `doc` if it has the fields of this package's tasks. Raises ValueError or KeyError."""
+    """Return `doc` if it has the fields of this package's tasks. Raises ValueError, KeyError or TypeError."""
     texts = [doc[key] for key in ("exam", "exam_sha256", "prompt_id")]
     names = [doc.get(key) for key in ("base", "base_sha256", "adapter", "adapter_sha256")]
     if not all(isinstance(text, str) for text in (*texts, *(name for name in names if name is not None))):
@@ -167,10 +168,11 @@ def _option_scores(likelihoods: list[float], choices: list[str], metric: str) ->
 
 
 def find_changed_fields(record: Mapping[str, Any]) -> list[str]:
-    """Return the parts of a sample that differ from what lm-eval hashed when it logged the sample.
+    """Return names of the parts of a logged sample that contradict the rest of it, such as "its prompt"; else [].
 
-    lm-eval writes these hashes but never checks them. A generated answer is also extracted again from its logged
-    text.
+    Document, prompt and key are compared with the hashes that lm-eval logged, which lm-eval itself never checks. Scored
+    options and log-likelihoods are compared with their second copy in the sample. A generated answer is extracted
+    again from its logged text. Raises KeyError, TypeError, ValueError or AttributeError if it is no sample.
     """
     doc, arguments = record["doc"], record["arguments"]
     prompts = [value["arg_0"] for value in arguments.values()]
@@ -192,7 +194,7 @@ def find_changed_fields(record: Mapping[str, Any]) -> list[str]:
 
 
 def is_answer_reproduced(record: Mapping[str, Any]) -> bool:
-    """Return whether the filter extracts the logged answer again from the logged text.
+    """Return whether the filter of a generated sample extracts the logged answer again from the logged text.
 
     Without the tokenizer, it is not known whether a text has the maximal number of tokens. So "unparsed" is accepted
     where "truncated" was logged.

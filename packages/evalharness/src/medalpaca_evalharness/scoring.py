@@ -1,7 +1,7 @@
 """Metrics of the lm-eval tasks: the table `METRICS`, the `process_results` functions, and the filters of 2023.
 
-The task YAML files take `metric_list` and `aggregate_metric_list` from this module, so a metric is one line of
-`METRICS` and nothing else.
+The task YAML files take `metric_list` and `aggregate_metric_list` from this module, so a new metric needs only one
+line in `METRICS`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ OUTCOMES = ("correct", "wrong", "unparsed", "refused", "truncated")
 class ScoredItem:
     """The answer to one item, from which every metric is computed.
 
-    `correct_raw` differs from `correct` only where the options' texts are scored: `correct` compares
-    log-likelihoods per character, `correct_raw` the log-likelihoods themselves.
+    `options` is the number of options, `outcome` one of `OUTCOMES`. `correct_raw` differs from `correct` only where the
+    options' texts are scored: `correct` compares log-likelihoods per character, `correct_raw` the log-likelihoods
+    themselves.
     """
 
     options: int
@@ -77,12 +78,12 @@ METRICS = (
 
 
 def compute_metrics(item: ScoredItem, *, text: bool = False) -> dict[str, float]:
-    """Return the value of each metric for one item; `text` adds the metrics of option texts."""
+    """Return the value of each metric for one item by name; `text` adds the metrics of scored option texts."""
     return {metric.name: float(metric.function(item)) for metric in METRICS if text or not metric.text_only}
 
 
 def task_metrics(*, text: bool = False) -> list[dict[str, Any]]:
-    """Return `METRICS` as the `metric_list` of a task; `text` adds the metrics of option texts."""
+    """Return `METRICS` as the `metric_list` of a task; `text` adds the metrics of scored option texts."""
     return [
         {
             "metric": metric.name,
@@ -95,7 +96,7 @@ def task_metrics(*, text: bool = False) -> list[dict[str, Any]]:
 
 
 def group_metrics(*, text: bool = False) -> list[dict[str, Any]]:
-    """Return the averaged metrics as the `aggregate_metric_list` of a group."""
+    """Return the metrics whose aggregation is "mean" as the `aggregate_metric_list` of a group."""
     return [
         {"metric": entry["metric"], "aggregation": "mean", "weight_by_size": True}
         for entry in task_metrics(text=text)
@@ -109,7 +110,10 @@ GROUP_METRIC_LIST, TEXT_GROUP_METRIC_LIST = group_metrics(), group_metrics(text=
 
 
 def process_letter(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:
-    """Return the metrics of an item whose option letters were compared by log-likelihood."""
+    """Return the metrics of an item whose option letters were compared by log-likelihood.
+
+    `results` holds (log-likelihood, whether it is the greedy choice) of each option.
+    """
     scores = [score for score, _ in results]
     correct = argmax(scores) == doc["gold"]
     item = ScoredItem(len(doc["letters"]), _likelihood_outcome(scores, correct), correct, correct)
@@ -117,7 +121,10 @@ def process_letter(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]
 
 
 def process_text(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:
-    """Return the metrics of an item whose option texts were compared by log-likelihood per character."""
+    """Return the metrics of an item whose option texts were compared by log-likelihood per character.
+
+    `results` holds (log-likelihood, whether it is the greedy choice) of each option.
+    """
     scores = [score for score, _ in results]
     normed = [score / len(text) for score, text in zip(scores, doc["choices"], strict=True)]
     correct, correct_raw = argmax(normed) == doc["gold"], argmax(scores) == doc["gold"]
@@ -128,7 +135,8 @@ def process_text(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]) 
 def process_generated(doc: Mapping[str, Any], results: Sequence[Sequence[str]]) -> dict[str, float]:
     """Return the metrics of an item whose answer was extracted from generated text.
 
-    `results` holds [letter, rule]; the letter is "" where there is no answer, which counts as incorrect.
+    `results` holds one [letter, rule]. The letter is "" where there is no answer, which counts as incorrect; the rule
+    is then the reason.
     """
     letter, rule = results[0]
     correct = letter == doc["letters"][doc["gold"]]
@@ -167,10 +175,11 @@ def is_accepted(text: str) -> bool:
 def first_accepted(
     responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], is_full: LengthCheck | None = None
 ) -> list[list[str]]:
-    """Return the letter of each item's first accepted response, as [letter, rule] (filter "first_accepted").
+    """Return [letter, "try N"] of each item's first accepted response, the N-th (filter "first_accepted").
 
     All five responses are generated at once and those after the first accepted one ignored, which gives the same
-    distribution as repeating the question. The letter is "" where all five are rejected.
+    distribution as repeating the question. Where all are rejected, the result is ["", reason] for the last response.
+    `is_full` is given where the tokenizer is available.
     """
     found = []
     for texts in responses:
@@ -183,9 +192,10 @@ def first_accepted(
 def last_kept(
     responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], is_full: LengthCheck | None = None
 ) -> list[list[str]]:
-    """Return the same, but take the first letter of the last response after five rejections (filter "last_kept").
+    """Return the result of `first_accepted`, or a letter of the last response if all are rejected.
 
-    The notebook that computed the published figures did this.
+    This is the filter "last_kept". If the last response without punctuation begins with a capital letter, the result is
+    [letter, "kept"]. The notebook that computed the published figures of 2023 used this rule.
     """
     responses = list(responses)
     found = first_accepted(responses, docs, is_full)

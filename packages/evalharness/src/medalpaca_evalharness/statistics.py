@@ -20,7 +20,7 @@ POWER = 0.80
 
 
 class Interval(NamedTuple):
-    """Bounds of a confidence interval, as shares of 1."""
+    """Bounds of a confidence interval of a share or of a difference of shares, as shares of 1, not percent."""
 
     low: float
     high: float
@@ -67,8 +67,9 @@ def detectable_difference(
     """Return the smallest difference in accuracy, as a share of 1, that `n` pairs detect with `power`.
 
     (z_{1-alpha/2} + z_power) * sqrt(discordance / n): the normal approximation with the variance under the
-    null hypothesis, the leading term of Connor, R. J. (1987), Biometrics 43:207-211. `discordant` is the
-    number of discordant pairs. Raises ValueError unless 0 <= discordant <= n and n > 0.
+    null hypothesis, the leading term of Connor, R. J. (1987), Biometrics 43:207-211. alpha is 1 - `confidence`.
+    `discordant` is the number of pairs of which exactly one answer is correct. Returns 0.0 without discordant pairs.
+    Raises ValueError unless 0 <= discordant <= n and n > 0.
     """
     if not 0 <= discordant <= n or n == 0:
         raise ValueError(f"{discordant} of {n}")
@@ -93,7 +94,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 class Stratum(NamedTuple):
-    """Counts of `n` pairs; resampling keeps the size of each stratum."""
+    """Counts of `n` pairs, for example of one exam step; resampling keeps the size of each stratum.
+
+    `fixed` pairs are wrong in the first run and right in the second one, `broken` pairs the reverse.
+    """
 
     n: int
     fixed: int
@@ -106,7 +110,7 @@ def paired_bootstrap(strata: Iterable[Stratum], confidence: float = CONFIDENCE) 
     Efron, B. and Tibshirani, R. (1993), "An Introduction to the Bootstrap", chapter 13. A pair counts
     +1, 0 or -1, so the exact distribution of a resampled sum follows by convolution. That is the limit of
     infinitely many replications: it needs no seed and is the same on every machine. Raises ValueError for
-    impossible counts.
+    impossible counts, and ZeroDivisionError without strata.
     """
     import numpy as np
 
@@ -147,10 +151,10 @@ TYPICAL = 0.6
 
 
 class Power(NamedTuple):
-    """One row of the power table, as shares of 1.
+    """What `n` items can detect: one row of the report's power table. All values are shares of 1.
 
     `half_width`: of the 95 % interval of one accuracy. `paired`: the smallest difference that is detected with 80 %
-    power, one per discordance. `unpaired`: the same for two models on two different sets of items.
+    power, one per value of `DISCORDANCES`. `unpaired`: the same for two models on two different sets of `n` items.
     """
 
     n: int
@@ -160,7 +164,7 @@ class Power(NamedTuple):
 
 
 def power_analysis(n: int, share: float = TYPICAL) -> Power:
-    """Return what `n` items can detect around an accuracy of `share`.
+    """Return what `n` items can detect around an accuracy of `share`. Raises ZeroDivisionError for n = 0.
 
     Uses normal approximations, as in Miller, E. (2024), "Adding Error Bars to Evals", arXiv 2411.00640, section 5.
     """

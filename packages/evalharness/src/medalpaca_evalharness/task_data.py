@@ -2,7 +2,8 @@
 
 lm-eval calls `build_dataset`, the tasks' `custom_dataset`, with the metadata of the task, the value of
 `--metadata`, all model arguments, and the task's own `dataset_kwargs`, as keywords. The exam of a task is bundled,
-else the path in `--metadata`, else MEDALPACA_EXAM, else a dataset of the hub.
+else the path in `--metadata`, else MEDALPACA_EXAM, else a dataset of the hub. Tasks of `medalpaca_medical`, which
+have different exams, ignore MEDALPACA_EXAM.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ EXAM_ADVICE = (
 def load_task_exam(name: str, task: Task, metadata: Mapping[str, Any]) -> Exam:
     """Return the exam of the task `name`.
 
-    A bundled exam ignores `metadata`. Raises UserError if no exam is configured or it cannot be read.
+    `metadata` has the paths and the key "images" ("exclude" or "keep"); for a bundled exam it is ignored. Downloads
+    the hub dataset of the task if no path is configured. Raises UserError if there is no exam or it cannot be read.
     """
     if task.bundled is not None:
         return load_exam(task.bundled)
@@ -60,14 +62,17 @@ def load_task_exam(name: str, task: Task, metadata: Mapping[str, Any]) -> Exam:
 
 
 def configured_exam_path(name: str, task: Task, metadata: Mapping[str, Any]) -> str | None:
-    """Return the path of the task's exam in `metadata`, or None."""
+    """Return the path of the task's exam in `metadata`, or None. Raises UserError if it is not a string."""
     return (
         _metadata_text(name, metadata, "exam") if task.key is None else _path_in_exams(name, metadata, task)
     )
 
 
 def _path_in_exams(name: str, metadata: Mapping[str, Any], task: Task) -> str | None:
-    """Return the path under the task's key in the metadata's "exams"; in a directory, the file of the task."""
+    """Return the path under the task's key in the metadata's "exams", or None.
+
+    If the exam has one file per subject, this is the task's file in that directory or in its folder "test".
+    """
     exams = metadata.get("exams") or {}
     if not isinstance(exams, Mapping):
         raise UserError(f"{name}: metadata 'exams' is {exams!r}; expected an object that maps names to paths")
@@ -90,7 +95,7 @@ def _metadata_text(name: str, metadata: Mapping[str, Any], key: str) -> str | No
 
 @dataclass(frozen=True, slots=True)
 class TaskInputs:
-    """The checked inputs of a task: its exam, the items of it that it uses, and base model and adapter."""
+    """The checked inputs of a task: its whole exam, the items that the task uses, and base model and adapter."""
 
     exam: Exam
     items: tuple[Item, ...]
@@ -98,7 +103,10 @@ class TaskInputs:
 
 
 def build_dataset(*, medalpaca_task: str, **metadata: Any) -> DatasetDict:
-    """Return the documents of one task as split `test`. Raises UserError as `prepare_task` does."""
+    """Return the documents of the task `medalpaca_task` as split `test`, and log its excluded items and warnings.
+
+    Raises UserError as `prepare_task` does.
+    """
     from datasets import Dataset, DatasetDict
 
     inputs = prepare_task(medalpaca_task, metadata)
@@ -107,9 +115,12 @@ def build_dataset(*, medalpaca_task: str, **metadata: Any) -> DatasetDict:
 
 
 def prepare_task(name: str, metadata: Mapping[str, Any]) -> TaskInputs:
-    """Find and check exam, base model and adapter of the task `name`. Raises UserError."""
+    """Return exam, items, base model and adapter of the task `name`, all checked.
+
+    Raises UserError if one of them is missing or refused, or if the exam has no item for the task.
+    """
     if is_sealed():
-        # The bootstrap may be disabled.
+        # The import hook of lm_eval_plugin seals, too, but MEDALPACA_NO_AUTOLOAD can disable it.
         seal()
     task = TASKS[name]
     exam = load_task_exam(name, task, metadata)
@@ -127,7 +138,7 @@ def prepare_task(name: str, metadata: Mapping[str, Any]) -> TaskInputs:
 
 
 def build_documents(name: str, inputs: TaskInputs) -> list[dict[str, Any]]:
-    """Return one document per item: the columns that the task YAML reads, and the identity of exam and model."""
+    """Return one document per item: the fields that the task YAML reads, and names and hashes of exam and model."""
     scoring = TASKS[name].scoring
     model = inputs.model
     identity = {
@@ -185,7 +196,7 @@ def _log_exclusions(name: str, inputs: TaskInputs) -> None:
 
 
 def _count_parts(exam: Exam, task: Task) -> list[str]:
-    """Return the number of items per step, or per part if the task uses one."""
+    """Return texts with the number of items per step, or per part if the task uses one: "3 of step 1"."""
     if task.part is not None:
         parts = [item.subject for item in exam.items]
         return [f"{parts.count(part)} of {part or 'no part'}" for part in sorted(set(parts), key=str)]

@@ -25,7 +25,7 @@ OFFLINE_SWITCHES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLI
 
 @dataclass(frozen=True, slots=True)
 class HubDataset:
-    """A dataset of the hub, and the files of it that make up an exam."""
+    """A dataset of the hub, and its files that make up an exam; `optional` files are used if they exist."""
 
     name: str
     files: tuple[str, ...]
@@ -35,7 +35,7 @@ class HubDataset:
 USMLE = HubDataset(
     "medalpaca/medical_meadow_usmle_self_assessment",
     tuple(f"step{step}{part}.json" for step in (1, 2, 3) for part in ("", "_solutions")),
-    # Optional: `load_exam` contains the list for the published copy of this exam.
+    # The list of items with images. Optional, because the package contains it for the published copy of this exam.
     ("question_with_images.json",),
 )
 MEDQA = HubDataset("GBaker/MedQA-USMLE-4-options", ("phrases_no_exclude_test.jsonl",))
@@ -55,7 +55,7 @@ MMLU = {
 
 
 def hub_disabled_reason() -> str | None:
-    """Return the setting that disables requests to the hub, or None if they are allowed."""
+    """Return the setting that disables requests to the hub, such as "HF_HUB_OFFLINE is set"; None if none does."""
     if is_sealed():
         return sealed_setting()
     for name in OFFLINE_SWITCHES:
@@ -66,10 +66,10 @@ def hub_disabled_reason() -> str | None:
 
 @lru_cache(maxsize=16)
 def fetch_hub_exam(repository: HubDataset) -> Path:
-    """Download the exam, all files from one revision, and return its path in the hub cache.
+    """Download the files of an exam from one revision, and return their path in the hub cache.
 
-    The path is that of the file if there is only one, else of the directory. Raises UserError if a file cannot be
-    downloaded.
+    The path is that of the file if `files` has only one, else of the directory. A second call in the same process
+    returns the same path without a request. Raises UserError if a required file cannot be downloaded.
     """
     no_telemetry()
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
@@ -96,6 +96,7 @@ def fetch_hub_exam(repository: HubDataset) -> Path:
 
 
 STEPS = (1, 2, 3)
+# Suffix of a task name -> prompt style of the task.
 SCORING_SUFFIXES: dict[str, PromptStyle] = {
     "": "letter",
     "_text": "text",
@@ -110,9 +111,10 @@ MEDQA_PARTS = {"step1": "step1", "step2_3": "step2&3"}
 class Task:
     """One task: which items of which exam it uses, and how they are scored.
 
-    `step` and `part` (the subject) restrict the items. `bundled` names an exam of the package. `key` is the name of
-    the exam under "exams" in `--metadata`, for tasks of `medalpaca_medical`. `file` is the task's file of an exam
-    with one file per subject. `hub` is the dataset that is used if no exam is given.
+    `step`, and `part`, which is compared with the item's subject, restrict the items; None means all. `bundled` names
+    an exam of the package. `key` is the name of the exam under "exams" in `--metadata`, for tasks of
+    `medalpaca_medical`. `file` is the task's file of an exam with one file per subject. `hub` is the dataset that is
+    used if no exam is given.
     """
 
     scoring: PromptStyle
@@ -129,7 +131,10 @@ class Task:
         return self.scoring in ("reasoning", "protocol_2023")
 
     def includes(self, entry: Item | Excluded) -> bool:
-        """Return whether the task uses this item of its exam, or would if the item were not excluded."""
+        """Return whether the task uses this item of its exam, or would if the item were not excluded.
+
+        An excluded item has no subject, so it counts for every part.
+        """
         if self.part is not None:
             return isinstance(entry, Excluded) or entry.subject == self.part
         return self.step is None or entry.step == self.step
@@ -177,14 +182,14 @@ EXAM_KEYS = tuple(dict.fromkeys(task.key for task in TASKS.values() if task.key)
 
 
 def find_tasks(names: object) -> list[str]:
-    """Return the tasks of this package among `names`, with groups expanded; other names are ignored."""
+    """Return the tasks of this package among `names`, groups expanded; [] if `names` is not a list or tuple."""
     given = [name for name in names if isinstance(name, str)] if isinstance(names, list | tuple) else []
     resolved = chain.from_iterable(GROUPS.get(name, (name,)) for name in given)
     return [name for name in dict.fromkeys(resolved) if name in TASKS]
 
 
 def all_items_task(name: str) -> str:
-    """Return the task for all items of any exam that scores as the task `name` does."""
+    """Return the task for all items of any exam with the scoring of task `name`; medalpaca_exam if there is none."""
     suffix = next(suffix for suffix, scoring in SCORING_SUFFIXES.items() if scoring == TASKS[name].scoring)
     task = f"medalpaca_exam{suffix}"
     return task if task in TASKS else "medalpaca_exam"

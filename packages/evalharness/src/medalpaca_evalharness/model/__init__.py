@@ -1,1 +1,1 @@
-"""Model type of lm-eval that encodes each question once, and evaluates base and adapter in one pass."""
+"""Model type `medalpaca` of lm-eval: encodes each question once, and evaluates base and adapter in one pass."""

@@ -1,6 +1,6 @@
 """Evaluation of a base model and its adapter in one pass, with one copy of the weights.
 
-The output is two ordinary lm-eval results with logged samples, the same as from two runs.
+The output is two ordinary lm-eval results with logged samples, as two runs of lm-eval would write them.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ def evaluate_both(
     batch_size: int | str = 1,
     **options: Any,
 ) -> tuple[Path, Path]:
-    """Evaluate `base`, and `base` with `adapter`; return the result directories `out/base` and `out/tuned`.
+    """Evaluate `base`, and `base` with `adapter`; write both results and return (`out/base`, `out/tuned`).
 
-    `model_args` are those of `--model medalpaca`, `metadata` is that of lm_eval's `--metadata`, and `options` are
-    arguments of `simple_evaluate` (`limit`, `apply_chat_template`). Raises UserError for an unknown task, for an
-    exam or model that cannot be loaded, and if `out` already holds results.
+    `model_args` are those of `--model medalpaca`, without `pretrained` and `peft`. `metadata` is the value of
+    lm_eval's `--metadata`. `options` are arguments of `simple_evaluate` (`limit`, `apply_chat_template`). Raises
+    UserError for an unknown task, for an exam or model that cannot be loaded, and if a directory has results already.
     """
     for name in tasks:
         if name not in TASKS and name not in GROUPS:
@@ -84,10 +84,10 @@ def evaluate_both(
 
 
 class TwoSidedLM(MedAlpacaLM):
-    """A base model with an adapter that `adapted` switches on and off.
+    """A base model with an adapter that the attribute `adapted` switches on and off.
 
-    A request for log-likelihoods with the adapter also computes those of the base model, and stores them until the
-    base model is evaluated.
+    A request for log-likelihoods with the adapter also computes those of the base model. They are kept in memory for
+    the evaluation of the base model. Raises UserError if the adapter's tokenizer has more tokens than the base model.
     """
 
     _model: Any
@@ -110,7 +110,7 @@ class TwoSidedLM(MedAlpacaLM):
         self._model = PeftModel.from_pretrained(self._model, peft, revision=kwargs.get("revision"))
 
     def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> list[LogLikelihood]:
-        """Return log-likelihoods as `hf` does; those of the base may be stored already."""
+        """Return log-likelihoods as `hf` does; without the adapter, the stored ones if all requests have one."""
         if not self.adapted and all(one.args in self._base_answers for one in requests):
             return [self._base_answers[one.args] for one in requests]
         answers: list[LogLikelihood] = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
@@ -128,13 +128,13 @@ class TwoSidedLM(MedAlpacaLM):
         return answers
 
     def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
-        """Generate text as `hf` does, with or without the adapter."""
+        """Return generated texts as `hf` does, with the adapter if `adapted` is set."""
         with self._side():
             answers: list[str] = super().generate_until(requests, disable_tqdm=disable_tqdm)
         return answers
 
     def get_model_info(self) -> dict[str, Any]:
-        """Return the model info of `hf`; without the adapter for the base."""
+        """Return the model info of `hf`; if `adapted` is not set, without the adapter's hash and parameters."""
         info: dict[str, Any] = super().get_model_info()
         if not self.adapted:
             info.pop("peft_sha", None)
@@ -146,7 +146,7 @@ class TwoSidedLM(MedAlpacaLM):
 
 
 def _make_task_manager(metadata: Mapping[str, Any]) -> TaskManager:
-    """Return a manager of this package's tasks only; listing all tasks of lm-eval takes ten seconds."""
+    """Return a manager of this package's tasks only, because listing all tasks of lm-eval takes ten seconds."""
     from .. import tasks
 
     return TaskManager(

@@ -1,8 +1,8 @@
 """Log-likelihoods of continuations: shared beginnings are encoded once, and only needed logits are computed.
 
-Input and output are token ids. Common beginnings are encoded once (`prefix_tree`). The output embedding, and the
-feed-forward part of the last layer, run only at the positions whose prediction is needed. Independent of tokenizers
-and of lm-eval.
+Requests are token ids. Common beginnings are encoded once (`prefix_tree`). The output embedding, and the feed-forward
+part of the last layer, run only at the positions whose prediction is needed. The module does not use tokenizers or
+lm-eval.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ LogLikelihood = tuple[float, bool]
 
 Prefix = list[tuple[Tensor, Tensor]]
 
-# Elements in one tensor of logits: half a GiB in fp32.
+# A batch of several rows is split if its logits have more elements: half a GiB in fp32.
 MAX_LOGITS = 1 << 27
 # A tree may have this many tokens even if the batch size is smaller.
 MIN_ROW_TOKENS = 4096
 
 
 def score(model: Any, requests: Sequence[Request], **options: Any) -> list[LogLikelihood]:
-    """Return (log-probability, whether greedy decoding gives it) of each continuation after its context.
+    """Return (log-likelihood, whether greedy decoding gives the continuation) for each request, in their order.
 
-    See `score_batches` for `options` and errors.
+    A request is a pair of token ids, (context, continuation). See `score_batches` for `options` and errors.
     """
     by_index = {
         index: one
@@ -44,7 +44,10 @@ def score(model: Any, requests: Sequence[Request], **options: Any) -> list[LogLi
 
 @dataclass(frozen=True, slots=True)
 class ScoredBatch:
-    """Results by index of their request, and the methods that the batch used: "tree", "prefix"."""
+    """Results of one batch by index of their request, and the methods that it used.
+
+    "tree": several sequences in one row share a beginning. "prefix": the rows follow a prefix that was encoded before.
+    """
 
     answers: dict[int, LogLikelihood]
     methods: frozenset[str]
@@ -58,12 +61,13 @@ def score_batches(
     longest: int | None = None,
     softmax_dtype: torch.dtype | None = None,
 ) -> Iterator[ScoredBatch]:
-    """Yield the results batch by batch, the longest sequences first.
+    """Yield the results batch by batch; among sequences with a common prefix, the longest rows come first.
 
     `model`: a causal language model of transformers, with or without an adapter. `tokens`: maximal number in one
-    batch, padding included; halved if memory runs out. `longest`: maximal number in one sequence; a longer one loses
-    its beginning, as in lm-eval. `softmax_dtype`: None for the dtype of the logits. Raises ValueError for a request
-    without a context or without a continuation.
+    batch of several rows, padding included; a single row may be longer. A batch that exceeds the memory is split.
+    `longest`: maximal number in one sequence; a longer one loses its beginning, as in lm-eval. `softmax_dtype`: None
+    for the dtype of the logits. Raises ValueError for a request without a context or a continuation, or with a
+    continuation longer than `longest`. Raises torch.OutOfMemoryError if a single row exceeds the memory.
     """
     inputs = [_Input.of(context, continuation, longest) for context, continuation in requests]
     if not inputs:
@@ -181,7 +185,7 @@ def _pad(rows: list[list[int]], length: int, device: torch.device) -> Tensor:
 
 
 def _attention_mask(batch: list[TreeRow], seen: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Return the additive attention mask, [rows, 1, tokens, seen + tokens]: 0, or the minimum of the dtype."""
+    """Return the additive mask, [rows, 1, tokens, seen + tokens]: 0 for attention, else the minimum of the dtype."""
     length = len(batch[0])
     # Padding attends to itself, so that no row of the softmax is empty.
     ends = torch.tensor([[*row.ends, *range(len(row) + 1, length + 1)] for row in batch], device=device)
@@ -246,7 +250,7 @@ def _gather(given: tuple[Any, ...], positions: Tensor) -> tuple[Any, ...]:
 
 
 def _last_feed_forward(model: Any) -> Any:
-    """Return the feed-forward module after the last attention; None if it has another name than `mlp`."""
+    """Return the feed-forward module after the last attention; None if layers or `mlp` have other names."""
     decoder = model.get_decoder()
     layers = getattr(decoder, "layers", None) or getattr(decoder, "h", None)
     return getattr(layers[-1], "mlp", None) if layers else None

@@ -1,7 +1,8 @@
 """`--model medalpaca`: the `hf` model of lm-eval, with each question encoded once and fewer logits computed.
 
-The results are those of `hf`. The first batch of each kind is also computed by `hf` itself. If the two differ, or
-the model does not support the method, all requests are computed by `hf`, and a warning gives the reason.
+The results are those of `hf`, within rounding. One request of the first batch of each method is also computed by `hf`
+itself. If the two differ, or the model does not support the method, `hf` computes all remaining requests, and a warning
+gives the reason. Requests longer than an attention window of the model are computed by `hf`, too.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from .likelihood import LogLikelihood, ScoredBatch, score_batches
 # Default number of tokens in a batch: as many as fit the caches of a CPU core, or keep a GPU busy.
 BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 DEFAULT_BATCH_TOKENS = 4096
-# Allowed difference from hf of a log-likelihood per token, in 32 bits and in fewer.
+# Allowed difference from hf of a log-likelihood per token: in 32 bits, and in fewer bits or quantized.
 FULL, HALF = 1e-3, 0.1
-# Allowed rounding errors of a sum besides, in units of the last digit.
+# Allowed rounding error in addition, in units of the last digit of the log-likelihood.
 ROUNDINGS = 8
 ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 
-# Arguments that do not change the results.
+# Arguments that do not change the results, so `identity` does not contain them.
 NOT_IN_IDENTITY = {"device", "batch_size", "max_batch_size", "tokens_per_batch", "parallelize"}
 
 Encoded = tuple[tuple[str, str], list[int], list[int]]
@@ -42,7 +43,7 @@ log = logging.getLogger("lm_eval.medalpaca")
 
 @contextmanager
 def ignore_future_warnings() -> Iterator[None]:
-    """Suppress FutureWarning while a model is loaded: lm-eval and peft cause it, not the user."""
+    """Suppress FutureWarning inside the context, while a model is loaded: lm-eval and peft cause it, not the user."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield
@@ -52,9 +53,9 @@ class MedAlpacaLM(HFLM):  # type: ignore[misc]
     """The `hf` model of lm-eval with shared encoding of questions.
 
     Accepts all arguments of `hf`, and `tokens_per_batch` (padding included; the default depends on the device).
-    The default device is the GPU if there is one. `pretrained` may be an adapter directory, which names its base.
-    `load_in_8bit` and `load_in_4bit` work with transformers 5. `batch_size` affects generation only. Raises UserError
-    for weights that must not be loaded.
+    The default device is the GPU if there is one. `pretrained` may be a local adapter directory, which names its base.
+    `load_in_8bit` and `load_in_4bit` work with transformers 5. `batch_size` affects only generation and requests that
+    `hf` computes. Raises UserError for arguments or weights that `identify_model` refuses.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class MedAlpacaLM(HFLM):  # type: ignore[misc]
         left_truncate_len: int | None = None,
         **kwargs: Any,
     ) -> list[int]:
-        """Encode as `hf` does, with a cache of the last few texts."""
+        """Return the token ids of `string` as `hf` does, with a cache of the last eight texts."""
         return list(self._encode_cached(string, add_special_tokens, left_truncate_len, **kwargs))
 
     def _loglikelihood_tokens(
@@ -133,7 +134,7 @@ class MedAlpacaLM(HFLM):  # type: ignore[misc]
     def _score_fast(
         self, requests: Sequence[Encoded], chosen: list[int], disable_tqdm: bool
     ) -> dict[int, LogLikelihood]:
-        """Return results by index; the missing ones must be computed by `hf`."""
+        """Return results by index of `requests`; after a fallback, some of `chosen` are missing."""
         results: dict[int, LogLikelihood] = {}
         hidden = disable_tqdm or self.rank != 0
         with tqdm(total=len(chosen), disable=hidden, desc="Running loglikelihood requests") as bar:
@@ -177,11 +178,14 @@ class MedAlpacaLM(HFLM):  # type: ignore[misc]
     def _agrees(
         self, requests: Sequence[Encoded], scored: Mapping[int, LogLikelihood], methods: frozenset[str]
     ) -> bool:
-        """Compare one request with `hf`: the last of the batch, which is the last branch of a row with padding."""
+        """Return whether the last request of a batch agrees with `hf`; else switch to `hf` for the other requests.
+
+        The last request is the last branch of a row with padding. Agreement marks `methods` as verified.
+        """
         index, (likelihood, _) = list(scored.items())[-1]
         ((reference, _),) = super()._loglikelihood_tokens([requests[index]], disable_tqdm=True, override_bs=1)
         difference = abs(likelihood - reference)
-        # Not "difference > allowed", which would accept nan. If hf gives nan as well, nan is the result.
+        # Not "difference > allowed", which would accept nan. If the result of hf is nan, any result is accepted.
         if not difference <= self._tolerance(len(requests[index][2]), reference) and reference == reference:
             self._fall_back(f"log-likelihood {likelihood:.4g}, by hf {reference:.4g}")
             return False
@@ -189,7 +193,7 @@ class MedAlpacaLM(HFLM):  # type: ignore[misc]
         return True
 
     def _tolerance(self, tokens: int, likelihood: float) -> float:
-        """Return the allowed difference from `hf`, which comes from rounding and from the shape of the batch."""
+        """Return the allowed difference from `hf` in nats, for rounding and for the shape of the batch."""
         given = (self.model.dtype, self.mixed_precision_dtype, self.softmax_dtype)
         coarsest = max(float(torch.finfo(dtype).eps) for dtype in given if dtype is not None)
         quantized = getattr(self.config, "quantization_config", None) or self._quantization
@@ -219,14 +223,17 @@ class MedAlpacaLM(HFLM):  # type: ignore[misc]
         log.warning("%s: each option is computed separately, as by --model hf (%s)", self._model_name, reason)
 
     def set_cache_hook(self, cache_hook: Any) -> None:
-        """Add the identity of the model to the keys of `--use_cache`, so that models do not share results."""
+        """Set the hook, and add the identity of the model to its cache keys, so that models share no cached results."""
         super().set_cache_hook(cache_hook)
         if cache_hook.dbdict is not None:
             identity = self.identity()
             cache_hook.dbdict.encode_key = lambda key: f"{identity}:{key}"
 
     def identity(self) -> str:
-        """Return the SHA-256 of weights, tokenizer and all settings that the results depend on."""
+        """Return the SHA-256 of weights, tokenizer and all settings that the results depend on.
+
+        For a model that was passed as an object, it is valid in this process only.
+        """
         model = identify_model(self._named) if isinstance(self.pretrained, str) else None
         weights = (
             [model.base, model.base_sha256, model.adapter, model.adapter_sha256] if model else [id(self)]
@@ -237,9 +244,10 @@ class MedAlpacaLM(HFLM):  # type: ignore[misc]
 
 
 def _pin_revision(named: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the checked commit of a hub model as `revision`, because a branch may move before the download.
+    """Return {"revision": checked commit} for a hub model, because a branch may move before the download.
 
-    Returns nothing for an adapter of the hub: lm-eval would load it at the same commit, which it does not have.
+    Returns {} for a local model, and for a model with an adapter of the hub. lm-eval would load that adapter at the
+    same commit, which its repository does not have.
     """
     peft = named.get("peft")
     if Path(named["pretrained"]).expanduser().is_dir() or (peft and not Path(peft).expanduser().is_dir()):
@@ -263,7 +271,7 @@ def _unsupported_reason(lm: HFLM) -> str | None:
 
 
 def _attention_window(config: Any) -> int | None:
-    """Return the smallest attention window of the layers; None if all layers attend to the whole text."""
+    """Return the smallest attention window in tokens; None if the configuration has none in use."""
     kinds = getattr(config, "layer_types", None)
     if kinds and not set(kinds) - {"full_attention"}:
         return None

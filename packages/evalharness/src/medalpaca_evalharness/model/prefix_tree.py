@@ -1,7 +1,7 @@
 """Token sequences packed as trees, in which a common beginning occurs, and is encoded, once.
 
 A row holds a tree of tokens in depth-first order. `ends` holds, for each token, the position after its subtree.
-Token i attends to token j if j <= i < ends[j], that is, to its ancestors and itself. Independent of models and
+Token i attends to token j if j <= i < ends[j], that is, to its ancestors and itself. The module uses no model and no
 tensors.
 """
 
@@ -17,8 +17,8 @@ Tokens = list[int]
 class TreeRow:
     """One tree of sequences.
 
-    `depths`: the position of each token in its own sequence. `ends`: see the module. `positions[k]`: the positions in
-    the row, one per token, of the sequence with index k.
+    `depths`: the position of each token in its own sequence. `ends`: the position after each token's subtree; final
+    only after `close`. `positions[k]`: the positions in the row, one per token, of the sequence with index k.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -36,13 +36,13 @@ class TreeRow:
 
     @property
     def trunk(self) -> int:
-        """Number of tokens at the start that all sequences of the row share."""
+        """Number of tokens at the start that all sequences of the row share; valid after `close`."""
         return next((i for i, end in enumerate(self.ends) if end < len(self.tokens)), len(self.tokens))
 
     def add(self, index: int, sequence: Tokens, shared: int, path: list[int]) -> list[int]:
-        """Add a sequence that branches off `path` after `shared` tokens; return its positions.
+        """Add sequence `index`, which branches off `path` after `shared` tokens; return its positions in the row.
 
-        `path` holds the positions of the sequence that was added before.
+        `path` holds the positions of the sequence that was added before, or is empty.
         """
         start = len(self.tokens)
         for position in path[shared:]:
@@ -55,13 +55,13 @@ class TreeRow:
         return self.positions[index]
 
     def close(self) -> TreeRow:
-        """Set the end of every open token to the length of the row."""
+        """Set the end of every open token to the length of the row, and return the row."""
         self.ends = [min(end, len(self.tokens)) for end in self.ends]
         return self
 
 
 OPEN_END = 1 << 60
-# A prefix must save this share of a group's tokens. Attention with a mask, which it needs, costs about half of that.
+# A prefix must save this share of a group's tokens. It requires attention with a mask, which costs about half of that.
 MIN_SHARED = 0.15
 
 
@@ -70,7 +70,7 @@ class AttentionCost:
     """Cost of encoding, in units of the attention of one token to one other.
 
     `width` is the other cost per token. A transformer block of hidden size h needs 12 h^2 multiplications per token,
-    and 2 h per attended position, so `width` is 6 h, plus 1 per token of a prefix that all tokens attend to. Plain
+    and 2 h per attended position. So `width` is 6 h, plus 1 per token of a prefix that all tokens attend to. Plain
     causal attention skips half of the square; attention with a mask does not.
     """
 
@@ -82,10 +82,10 @@ class AttentionCost:
 
 
 def pack_rows(sequences: Sequence[Tokens], cost: AttentionCost, longest: int) -> list[TreeRow]:
-    """Pack every sequence into a row; common beginnings are shared where that costs less than a separate row.
+    """Return rows that hold every sequence; a beginning is shared where that costs no more than a separate row.
 
-    A row has at most `longest` tokens, or twice the length of a sequence that is longer than half of that. Raises
-    ValueError for a sequence without tokens.
+    A row has at most `longest` tokens, or twice the length of a sequence that is longer than half of that. Its
+    `positions` have the indices of `sequences`. Raises ValueError for a sequence without tokens.
     """
     if not all(sequences):
         raise ValueError("a sequence without tokens cannot be scored")
@@ -117,17 +117,18 @@ def _fits_in_row(row: TreeRow, length: int, shared: int, cost: AttentionCost, lo
 
 @dataclass(frozen=True, slots=True)
 class PrefixGroup:
-    """Indices of sequences whose first `prefix` tokens are the same."""
+    """Indices of sequences whose first `prefix` tokens are the same; 0 for sequences without a common prefix."""
 
     prefix: int
     members: tuple[int, ...]
 
 
 def group_by_prefix(stems: Sequence[Tokens], tokens: int) -> list[PrefixGroup]:
-    """Group the sequences that are encoded after a common prefix.
+    """Return groups of sequences, each with the prefix after which its members are encoded.
 
-    `stems` holds the part of each sequence that a prefix may cover. Sequences that fit into one batch of `tokens`, or
-    share less than `MIN_SHARED` of their tokens, need no prefix: they form the last group, with a prefix of 0.
+    `stems` holds the part of each sequence that a prefix may cover. A prefix is used if it saves at least `MIN_SHARED`
+    of the group's tokens, and the others exceed one batch of `tokens`. All other sequences form the last group, with
+    a prefix of 0.
     """
     groups: list[PrefixGroup] = []
     rest: list[int] = []
@@ -167,7 +168,7 @@ def common_prefix(first: Tokens, second: Tokens) -> int:
 
 
 def make_batches(rows: Sequence[TreeRow], tokens: int) -> Iterator[list[TreeRow]]:
-    """Yield batches of rows of similar length, longest first, each of at most `tokens` with padding, or one row."""
+    """Yield batches, longest rows first: at most `tokens` tokens including padding, or a single longer row."""
     batch: list[TreeRow] = []
     for row in sorted(rows, key=len, reverse=True):
         if batch and (len(batch) + 1) * len(batch[0]) > tokens:

@@ -1,1 +1,1 @@
-"""HTML and JSON reports of exam results, and their verification."""
+"""HTML and JSON reports of exam results, and their verification: `exam report` and `exam verify`."""

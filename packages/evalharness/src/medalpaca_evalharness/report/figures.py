@@ -1,4 +1,4 @@
-"""Compute all data of a report from the logged samples of its runs. The same samples give the same data."""
+"""Compute all data of a report from its inputs: logged samples, exam, training rows and stress results."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SHARED_KEYS = ("task", "metric", "exam", "exam_sha256", "prompt_id", "base", "tu
 class ItemAccount:
     """Number of items in an exam's files, and where each of them went.
 
-    `read` = `scored` + excluded + `not_in_task` + not evaluated.
+    `read` is the sum of `scored`, `not_in_task`, and the lengths of `excluded` and `not_evaluated`.
     """
 
     # SHA-256 of the files that the exam was read from.
@@ -60,7 +60,7 @@ class ItemAccount:
 
 
 def account_for_items(run: Run, exam: Exam, location: str | None) -> ItemAccount:
-    """Count the items of `exam` that the run has evaluated, and list the others with the reason.
+    """Return how many items of `exam` the run has evaluated, and why the others have no score.
 
     `location` is the path of the exam, from which it is loaded again to find items that need a picture. None means
     the bundled exam of the run.
@@ -84,7 +84,7 @@ def account_for_items(run: Run, exam: Exam, location: str | None) -> ItemAccount
 
 
 def item_account_json(account: ItemAccount) -> dict[str, Any]:
-    """Return the account as the report's `left_out`."""
+    """Return the account as JSON, the value of the report's key `left_out`."""
     return {
         "source_sha256": account.source_sha256,
         "read": account.read,
@@ -102,7 +102,7 @@ def item_account_json(account: ItemAccount) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatchedStress:
-    """Stress result with its models matched to the runs of a report."""
+    """Result of `exam stress` with its models matched to the runs of a report."""
 
     file: Path
     stress: StressRun
@@ -113,10 +113,10 @@ class MatchedStress:
 
 
 def match_stress_results(paths: Sequence[Path], runs: Mapping[str, Run]) -> tuple[MatchedStress, ...]:
-    """Read stress results and match each of their models to one of `runs`.
+    """Read results of `exam stress`, and return them with each of their models matched to one of `runs`.
 
-    Raises CheckFailed for another exam, a model that is not among the runs, or a model in two results;
-    UserError for a file that is not a stress result.
+    Raises CheckFailed for another exam, for a model that is not among the runs, and for a model in two results.
+    Raises UserError for a file that is not a result of `exam stress`.
     """
     matches = [_match_stress_result(path / FILE_NAME if path.is_dir() else path, runs) for path in paths]
     for name, times in Counter(name for match in matches for name in match.sides).items():
@@ -148,7 +148,7 @@ def _match_stress_result(file: Path, runs: Mapping[str, Run]) -> MatchedStress:
 
 
 def _is_same_model(run: Run, side: Side) -> bool:
-    """Compare by hash if there is one, otherwise by name. A run without a model name matches nothing."""
+    """Return whether base and adapter are the same, by hash if there is one, else by name; False for an unnamed run."""
     return run.base is not None and _model_key(run) == _model_key(side)
 
 
@@ -157,7 +157,7 @@ def _model_key(model: Run | Side) -> tuple[str | None, str | None]:
 
 
 def stress_json(match: MatchedStress, runs: Mapping[str, Run]) -> dict[str, Any]:
-    """Return the stress figures, computed again from the scores, with the hash of their file."""
+    """Return the figures of a stress result as JSON, computed again from its scores, with the hash of its file."""
     stress = match.stress
     computed = stress_figures(stress).as_json()
     reasons = Counter((entry.perturbation, entry.reason) for entry in stress.excluded)
@@ -186,7 +186,10 @@ def stress_json(match: MatchedStress, runs: Mapping[str, Run]) -> dict[str, Any]
 
 
 def count_changed_answers(stress: StressRun, side: str, run: Run) -> int:
-    """Return the number of items whose answer to the published variant differs between stress result and run."""
+    """Return the number of items whose answer as published differs between stress result and run.
+
+    `side` is the name of the model in the stress result. Items that the run does not have are not counted.
+    """
     count = 0
     for item in stress.items:
         index = [variant.perturbation for variant in item.variants].index(PUBLISHED)
@@ -199,8 +202,9 @@ def count_changed_answers(stress: StressRun, side: str, run: Run) -> int:
 def prompt_excerpt(run: Run) -> dict[str, Any]:
     """Return the first logged prompt of a bundled exam, otherwise the template without the exam's texts.
 
-    An exam that is not bundled may be confidential, so none of its texts is shown. Raises CheckFailed if the
-    logged prompt does not follow the template that its prompt_id names.
+    An exam that is not bundled may be confidential, so none of its texts is shown. "text" is None if the prompt is of
+    another version of this package. Raises CheckFailed if the logged prompt does not follow the template that its
+    prompt_id names.
     """
     _, record = next(read_samples(run.samples[0]))
     doc, prompt = record["doc"], record["arguments"]["gen_args_0"]["arg_0"]
@@ -241,7 +245,7 @@ def report_figures(
     account: ItemAccount | None = None,
     stress: Sequence[MatchedStress] = (),
 ) -> dict[str, Any]:
-    """Return all data of a report except the locations of its files."""
+    """Return all data of a report as JSON values, except the version of the package and the locations of its files."""
     first = family.first
     bundled = has_bundled_exam(first)
     value = {

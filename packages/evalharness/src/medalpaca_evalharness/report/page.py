@@ -1,7 +1,7 @@
 """Render a report as one HTML page without external resources; read the report back from such a page.
 
-The page embeds its data as JSON. The Content-Security-Policy in `templates/report.html.j2` forbids
-every request and every script. All texts of a report are escaped by jinja2.
+A report is the dictionary that `write_report` makes. The page embeds it as JSON. The Content-Security-Policy in
+`templates/report.html.j2` forbids every request and every script. All texts of a report are escaped by jinja2.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Figures = dict[str, Any]
 
 
 def render_page(report: dict[str, Any]) -> str:
-    """Return the page of a report. The same report gives the same page, byte for byte."""
+    """Return the HTML page of a report. The same report gives the same page, byte for byte."""
     data = json.dumps(report, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     return (
         _environment()
@@ -53,7 +53,7 @@ def render_page(report: dict[str, Any]) -> str:
 
 
 def read_page(html: str, where: str) -> Any:
-    """Return the report embedded in a page. Raises UserError if there is none."""
+    """Return the report embedded in a page; `where` names the page in errors. Raises UserError if there is none."""
     match = DATA.search(html)
     if match is None:
         raise UserError(f"{where}: contains no exam report; pass the .html or .json file of `exam report`")
@@ -100,39 +100,39 @@ def _environment() -> Environment:
 
 
 def percent(share: float) -> str:
-    """Format a share of 1 as percent with one decimal."""
+    """Return a share of 1 as text in percent with one decimal, without the sign %."""
     return f"{100 * share:.1f}"
 
 
 def signed(share: float) -> str:
-    """Format a difference in percentage points with its sign; never as minus zero."""
+    """Return a difference of shares as text in percentage points with its sign; zero has a plus sign."""
     return f"{round(100 * share, 1) + 0.0:+.1f}".replace("-", MINUS)
 
 
 def interval(bounds: Sequence[float]) -> str:
-    """Format the bounds of a share in percent."""
+    """Return the bounds of a share as text in percent."""
     return f"{percent(bounds[0])}{EN_DASH}{percent(bounds[1])}"
 
 
 def signed_interval(bounds: Sequence[float]) -> str:
-    """Format the bounds of a difference in percentage points."""
+    """Return the bounds of a difference of shares as text in percentage points."""
     return f"{signed(bounds[0])} to {signed(bounds[1])}"
 
 
 def p_value(value: float | None) -> str:
-    """Format a p-value with four decimals, or as below the smallest of them; "" for None."""
+    """Return a p-value as text with four decimals, "<0.0001" for a smaller one, "" for None."""
     if value is None:
         return ""
     return f"{value:.4f}" if value >= 0.0001 else "<0.0001"
 
 
 def count(n: int, noun: str) -> str:
-    """Format a number of things: "1 item", "1,024 rows"."""
+    """Return a number of things as text: "1 item", "1,024 rows"."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def columns(names: Iterable[str]) -> list[tuple[str, ...]]:
-    """Divide names evenly among tables of at most three columns, which fit a phone and a sheet of paper."""
+    """Return names divided evenly among tables of at most three columns, which fit a phone and a sheet of paper."""
     listed = list(names)
     if not listed:
         return []
@@ -141,19 +141,19 @@ def columns(names: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def reasons(sentence: str) -> str:
-    """Return a comparison's sentence without the verdict before the colon, with typographic minus signs."""
+    """Return the part of a comparison's sentence after the colon, with a capital letter and typographic minus signs."""
     rest = re.sub(r"(?<!\w)-(?=\d)", MINUS, sentence.partition(": ")[2])
     return rest[:1].upper() + rest[1:]
 
 
 def settings(values: dict[str, Any]) -> str:
-    """List the recorded settings of a run: "dtype torch.bfloat16, batch size 8"."""
+    """Return the recorded settings of a run that have a value, as text: "dtype torch.bfloat16, batch size 8"."""
     recorded = {key: value for key, value in values.items() if value not in (None, "")}
     return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in recorded.items())
 
 
 def written_settings(values: dict[str, Any] | None) -> str:
-    """List the generation settings of a run: "until '</s>' or '\\n\\n', max_gen_toks 256"."""
+    """Return the generation settings of a run as text: "until '</s>' or '\\n\\n', max_gen_toks 256"; "" for None."""
     return ", ".join(
         f"{key} {' or '.join(map(repr, value)) if isinstance(value, list) else value}"
         for key, value in (values or {}).items()
@@ -177,7 +177,7 @@ def _dates(report: dict[str, Any]) -> str:
 
 
 def _notes(report: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return warnings about a comparison or the only model's score, each with the model it concerns ("": all)."""
+    """Return (model, warning) for each warning about a comparison or the only model; model "" if there is only one."""
     if not report["comparisons"]:
         return [("", LIMITED_NOTE)] if next(iter(report["sides"].values()))["limited"] else []
     several = len(report["comparisons"]) > 1
@@ -199,7 +199,7 @@ STRESS_FIGURES: tuple[tuple[str, str, tuple[str, ...], bool], ...] = (
 
 
 def _robustness(report: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the stress figures of every model that has some, by the report's order of models."""
+    """Return the data of the section on robustness, for all models with stress results; None if no model has any."""
     results = report["stress"]
     if not results:
         return None
@@ -232,13 +232,13 @@ def _part(side: Figures, path: Sequence[str]) -> Figures | None:
 
 
 def _common_size(parts: dict[str, Figures | None]) -> int | None:
-    """Return the number of items of all parts if it is the same for all."""
+    """Return the number of items if it is the same for all parts that have one, else None."""
     sizes = {part["n"] for part in parts.values() if part}
     return sizes.pop() if len(sizes) == 1 else None
 
 
 def stress_plot(sides: dict[str, Figures]) -> Markup:
-    """Plot the stress figures of one or two models."""
+    """Return an SVG plot of the stress figures of one or two models."""
     rows: list[plots.PlotRow] = []
     for _, label, path, _ in STRESS_FIGURES:
         parts = {name: part for name, side in sides.items() if label and (part := _part(side, path))}

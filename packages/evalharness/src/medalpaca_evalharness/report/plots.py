@@ -17,7 +17,7 @@ STRESS_LEFT = 96
 
 
 class Mark(NamedTuple):
-    """Value in [0, 1] with its interval. `kind` selects the shape ("base" or "tuned"); `name` joins the tooltip."""
+    """Value in [0, 1] with its interval. `kind` selects the shape ("base" or "tuned"); `name` is in the tooltip."""
 
     kind: str
     name: str
@@ -30,12 +30,12 @@ PlotRow = tuple[str, float | None, Sequence[Mark]]
 
 
 def kind_of(side: str) -> str:
-    """Return the shape and colour of a side: "base" for the base model, "tuned" for every other model."""
+    """Return the kind of a mark, which selects shape and colour: "base" for the side "base", else "tuned"."""
     return "base" if side == "base" else "tuned"
 
 
 def score_plot(report: dict[str, Any]) -> Markup:
-    """Plot accuracy by step for one or two models, and over the whole exam for more."""
+    """Return an SVG plot of accuracy, by step for one or two models, over all items for more."""
     sides = report["sides"]
     rows: list[PlotRow]
     if len(sides) == 1:
@@ -65,9 +65,9 @@ def _score_mark(kind: str, part: dict[str, Any]) -> Mark:
 
 
 def accuracy_plot(rows: Sequence[PlotRow], left: int = LEFT) -> Markup:
-    """Plot accuracies with intervals, one line per row; a dashed tick marks chance.
+    """Return an SVG plot of accuracies with intervals, one line per row; a dashed tick marks chance.
 
-    Labels have `left` units of width.
+    `left` is the width of the labels in SVG units.
     """
 
     def x(share: float) -> float:
@@ -98,7 +98,10 @@ def accuracy_plot(rows: Sequence[PlotRow], left: int = LEFT) -> Markup:
 
 
 def reliability_plot(bins: Sequence[dict[str, Any]], name: str) -> Markup:
-    """Plot accuracy against confidence, with intervals. On the diagonal, a model is calibrated."""
+    """Return an SVG plot of accuracy against confidence, with intervals. On the diagonal, a model is calibrated.
+
+    `bins` are bins of a calibration as JSON, `name` is the label of the model.
+    """
     kind = kind_of(name)
     low, high = 34, SQUARE - 10
 
@@ -142,7 +145,7 @@ def _whisker(kind: str, low: float, high: float, y: float) -> str:
 
 
 def _shape(kind: str, x: float, y: float, title: str) -> str:
-    """Draw an open circle for base and a filled square for tuned, which differ in black and white too."""
+    """Return an open circle for base and a filled square for tuned, which differ in black and white, too."""
     shape = (
         f'<circle class="{kind}" cx="{x}" cy="{y}" r="4.5">'
         if kind == "base"

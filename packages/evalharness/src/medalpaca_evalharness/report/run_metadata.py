@@ -1,4 +1,4 @@
-"""Metadata of the evaluated runs, copied from the results files, and the fixed sentences of a report."""
+"""Metadata of the evaluated runs, from their results files, and the fixed sentences of a report."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ SETTINGS: dict[str, tuple[str, ...]] = {
 
 
 def side_metadata(run: Run) -> dict[str, Any]:
-    """Return the metadata of one model.
+    """Return names, hashes, date (UTC) and settings of one evaluated model.
 
-    A local directory is named by its last part, since its hash identifies it; a hub id is named in full.
+    A model with a hash is named by the last part of its path or hub id, since the hash identifies it. Other models are
+    named in full. Settings that the results file does not have are None.
     """
     results = read_json(run.file)
     return {
@@ -49,7 +50,7 @@ def side_metadata(run: Run) -> dict[str, Any]:
 
 
 def exam_metadata(run: Run) -> dict[str, Any]:
-    """Return the exam's name, hash and size, and how the items were scored."""
+    """Return name, hash and size of the exam, how the items were scored, and counts of options and correct letters."""
     answers = run.answers.values()
     return {
         "name": run.exam,
@@ -125,7 +126,7 @@ NO_ROWS = "overlap of the exam with the training data of a tuned model (no --mea
 
 
 def limits(run: Run, models: int) -> list[str]:
-    """Return the limits of a report on `models` runs like `run`."""
+    """Return sentences with the limits of a report on `models` models that were evaluated as `run` was."""
     single = models == 1
     sentences = [
         NOT_CLINICAL,
@@ -143,7 +144,7 @@ def limits(run: Run, models: int) -> list[str]:
 def not_tested(
     run: Run, *, overlap: bool, without_stress: Sequence[str], models: int, orders_tested: bool
 ) -> list[str]:
-    """Return the properties that a report on `models` runs like `run` does not cover.
+    """Return phrases for the properties that a report on `models` models, evaluated as `run` was, does not cover.
 
     `overlap`: training data were checked for exam questions. `without_stress`: names of the models without a stress
     result. `orders_tested`: the stress results contain other orders of the options.

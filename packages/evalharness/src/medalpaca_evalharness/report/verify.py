@@ -31,7 +31,7 @@ from .figures import (
 from .page import read_page, render_page
 
 ITEM_TEXTS = ("item", "key", "prompt_sha256")
-# Checked on their own, or no figures.
+# Keys of a report that are checked separately, or that hold no figures.
 NOT_COMPARED = ("files", "version", "rows", "exam_at", "stress_at")
 # What a damaged report raises when its page is rendered.
 RENDER_ERRORS = (
@@ -49,7 +49,8 @@ RENDER_ERRORS = (
 class Locations:
     """Current locations of a report's inputs. Without one, the path recorded in the report is used.
 
-    `results` and `stress` follow the order of the report. `weights`: also hash base and adapter.
+    `results` and `stress` follow the order of the report. `meadow`: the training rows. `weights`: also hash the weights
+    of base and adapter.
     """
 
     results: Sequence[Path] = ()
@@ -69,9 +70,10 @@ class Verification:
 
 
 def verify(path: Path, locations: Locations) -> Verification:
-    """Verify the report at `path`, a page or its JSON.
+    """Return the verification of the report at `path`, a page or its JSON; mismatches do not raise.
 
-    Raises UserError if the file is not a report, or the wrong number of results is given.
+    Raises UserError if the file is not a report, if the wrong number of results is given, or if a given location holds
+    no result.
     """
     report, page_matches = read_report(path)
     result = Verification()
@@ -106,9 +108,9 @@ def verify(path: Path, locations: Locations) -> Verification:
 
 
 def read_report(path: Path) -> tuple[dict[str, Any], bool | None]:
-    """Read a report of this format or of the one before, and compare its page with the data inside it.
+    """Return a report of this format or of the one before, and whether its page shows the data inside it.
 
-    The second value is None without such a comparison: for JSON, and for the older format. Raises UserError if
+    The second value is None where this is not compared: for JSON, and for the older format. Raises UserError if
     the file is not a report, has another format, or lacks a part.
     """
     is_html = path.suffix.lower() in (".html", ".htm")
@@ -183,7 +185,7 @@ def _locate_results(
 
 
 def _check_side(report: dict[str, Any], side: str, file: Path, task: str, result: Verification) -> Run | None:
-    """Check one side's files, hashes and items. Returns its run, or None if it cannot be read."""
+    """Check files, hashes and items of one side, add to `result`, and return its run; None if it cannot be read."""
     entries = report["files"][side]
     names = [Path(entry["path"]).name for entry in entries]
     for name, entry in zip(names, entries, strict=True):
@@ -211,10 +213,10 @@ def _check_side(report: dict[str, Any], side: str, file: Path, task: str, result
 def find_changed_items(
     items: Sequence[dict[str, Any]], side: str, samples: Sequence[Path], filter_name: str
 ) -> Iterator[str]:
-    """Compare a report's items with the logged samples: missing, duplicate, new or changed ones, one line each.
+    """Yield one line per item of a report that is missing, duplicate, new or changed in the logged samples.
 
-    Also works on samples too damaged to be scored. lm-eval can log an item once per filter; a report holds
-    those of `filter_name`.
+    Also works on samples too damaged to be scored. lm-eval can log an item once per filter; only samples of
+    `filter_name` are compared.
     """
     reported = {entry["item"]: entry for entry in items}
     for item, times in Counter(entry["item"] for entry in items).items():
@@ -265,7 +267,11 @@ def _describe_change(record: dict[str, Any], reported: dict[str, Any]) -> str:
 
 
 def find_changed_weights(run: Run) -> Iterator[str]:
-    """Hash base and adapter of a run again and compare, one line per difference. Skips hub ids without a hash."""
+    """Hash base and adapter of a run again, and yield one line per difference.
+
+    Models without a recorded hash are skipped. A recorded model that is not a local directory, such as one in the hub's
+    cache, also yields a line.
+    """
     for name, recorded in ((run.base, run.base_sha256), (run.adapter, run.adapter_sha256)):
         if name is None or recorded is None:
             continue
@@ -304,7 +310,7 @@ def _check_figures(
 
 
 def _without_sentences(figures: dict[str, Any]) -> dict[str, Any]:
-    """Remove the sentences, which differ between formats, and keep every figure, id and hash."""
+    """Return a report without its sentences, which differ between formats, but with every figure, id and hash."""
     kept = _without(figures, "format", "limits", "not_tested")
     kept["comparisons"] = [_without(one, "sentence", "notes") for one in figures["comparisons"]]
     if account := kept.get("left_out"):
@@ -330,7 +336,7 @@ def _overlap(report: dict[str, Any], start: Path, run: Run, locations: Locations
 def _item_account(
     report: dict[str, Any], start: Path, run: Run, locations: Locations, result: Verification
 ) -> ItemAccount | None:
-    """Account for the exam's items again; None without the exam's files, which a verification can do without."""
+    """Return the account of the exam's items again; None if the report has none or the exam is not found."""
     if not report["left_out"]:
         return None
     try:
@@ -344,7 +350,7 @@ def _item_account(
 def _check_stress(
     report: dict[str, Any], start: Path, runs: Mapping[str, Run], locations: Locations, result: Verification
 ) -> tuple[MatchedStress, ...]:
-    """Read the stress results of the report again and check each of them."""
+    """Return the stress results of the report, read again; add checks and mismatches to `result`."""
     recorded = [start / file for file in report["stress_at"]]
     if locations.stress and len(locations.stress) != len(recorded):
         raise UserError(

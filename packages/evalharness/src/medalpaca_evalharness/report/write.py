@@ -31,8 +31,11 @@ def write_report(
 ) -> tuple[Path, Path]:
     """Write the page of one model, or of several compared with the first, to `out`, and the JSON beside it.
 
-    Returns both paths. Raises CheckFailed if the runs cannot be compared, logged samples were changed, a stress
-    result belongs to another exam or model, or the figures of a stress result do not match its scores.
+    Existing files are replaced. Returns (page, JSON file). `task` selects one exam of the results. `meadow` is the path
+    of training rows, `exam` that of the exam if it has moved, `stress` those of results of `exam stress`. Raises
+    UserError if an input cannot be read or `out` is not an .html file. Raises CheckFailed if the runs cannot be
+    compared or logged samples were changed. Also if a stress result belongs to another exam or model, or if its figures
+    do not match its scores.
     """
     if out.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--out {out}: name a .html file; the JSON is written beside it")
@@ -61,7 +64,7 @@ def write_report(
 
 
 def _find_exam(run: Run, named: str | None) -> tuple[str | None, Exam | None]:
-    """Return the exam and its location; neither if `named` is None and the run's own exam path is gone."""
+    """Return location and exam of the run; (None, None) if `named` is None and the run's own exam is not found."""
     try:
         return find_run_exam(run, named)
     except UserError:
@@ -71,13 +74,13 @@ def _find_exam(run: Run, named: str | None) -> tuple[str | None, Exam | None]:
 
 
 def hashed_files(run: Run, start: Path) -> list[dict[str, Any]]:
-    """Return the results file and the samples with their paths relative to `start` and their SHA-256."""
+    """Return path, relative to the directory `start`, and SHA-256 of the results file and of each samples file."""
     files = (run.file, *run.samples)
     return [{"path": relative_path(file, start), "sha256": sha256_file(file)} for file in files]
 
 
 def relative_path(path: Path, start: Path) -> str:
-    """Return `path` relative to `start`, so that report and results can be moved together."""
+    """Return `path` relative to the directory `start`, so that report and results can be moved together."""
     try:
         return Path(os.path.relpath(path.resolve(), start.resolve())).as_posix()
     except ValueError:

@@ -1,1 +1,1 @@
-"""Measure the robustness of an exam score under perturbations of the exam."""
+"""Measure how an exam score changes if the items are perturbed: `exam stress`."""

@@ -1,6 +1,6 @@
-"""Compute the figures of a stress result from its scores, and check a stored result against them.
+"""Compute the figures of a result of `exam stress` from its scores, and check stored figures against them.
 
-Pure functions: no model is loaded, and the exam is optional.
+No model is loaded, no file is read, and the exam is optional.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .result import NONE_OF_THE_ABOVE, OPTIONS_ONLY, PUBLISHED, QUESTION_ONLY, S
 
 @dataclass(frozen=True, slots=True)
 class AccuracyDrop:
-    """Accuracy on the same items as published and perturbed.
+    """Accuracy on the same items as published, and with "None of the above" as the correct option.
 
     `drop` is published minus perturbed; `p` is the p-value of the exact McNemar test.
     """
@@ -56,7 +56,12 @@ class SideFigures:
 
 @dataclass(frozen=True, slots=True)
 class SideDifference:
-    """Tuned minus base: robust accuracy, items gained (`fixed`) and lost (`broken`), exact McNemar p, and gap."""
+    """Tuned minus base.
+
+    `robust`: difference of the share of items that are correct in every order. `fixed` and `broken`: number of items
+    that only the tuned model, or only the base model, has correct in every order. `p`: exact McNemar test of these.
+    `memorisation_gap`: difference of the gaps, or None.
+    """
 
     robust: Mean
     fixed: int
@@ -67,25 +72,25 @@ class SideDifference:
 
 @dataclass(frozen=True, slots=True)
 class StressFigures:
-    """Figures per model, and the difference between the two models if there are two."""
+    """Figures per model, and tuned minus base; None for one model, or if no item has several orders."""
 
     sides: dict[str, SideFigures]
     difference: SideDifference | None
 
     def as_json(self) -> dict[str, Any]:
-        """Return the figures as read back from a JSON file, with lists for tuples."""
+        """Return the figures as JSON values, with lists for tuples, so that they equal those read from a file."""
         value: dict[str, Any] = _lists_for_tuples(asdict(self))
         return value
 
 
 def stress_figures(stress: StressRun) -> StressFigures:
-    """Compute every figure of a stress result."""
+    """Return every figure of a stress result, for each model and for their difference."""
     sides = {side: side_figures(stress.items, side) for side in stress.sides}
     return StressFigures(sides, side_difference(stress.items) if tuple(sides) == SIDES else None)
 
 
 def side_figures(items: Sequence[ScoredItem], side: str) -> SideFigures:
-    """Compute every figure of one model."""
+    """Return every figure of one model; `side` is "base" or "tuned"."""
     return SideFigures(
         published=share_of(items, lambda item: correct_per_variant(item, side, PUBLISHED)[0]),
         orders=order_figures(items, side),
@@ -96,7 +101,7 @@ def side_figures(items: Sequence[ScoredItem], side: str) -> SideFigures:
 
 
 def accuracy(items: Sequence[ScoredItem], side: str, perturbation: str) -> Share | None:
-    """Return the accuracy under one perturbation, over the items that have it."""
+    """Return the accuracy under one perturbation, over the items that allow it; None if there are none."""
     perturbed = [item for item in items if correct_per_variant(item, side, perturbation)]
     if not perturbed:
         return None
@@ -104,7 +109,7 @@ def accuracy(items: Sequence[ScoredItem], side: str, perturbation: str) -> Share
 
 
 def none_of_the_above_drop(items: Sequence[ScoredItem], side: str) -> AccuracyDrop | None:
-    """Return the accuracy lost when "None of the above" replaces the text of the correct option.
+    """Return the accuracy lost when "None of the above" replaces the correct option; None without such items.
 
     A model that reasons from the question can still exclude the other options; a model that recognises the
     familiar answer cannot. The test is that of Med-HALT (Pal, A. et al. (2023), CoNLL) and of Bedi, S. et al.
@@ -160,9 +165,9 @@ def _lists_for_tuples(value: Any) -> Any:
 def find_problems(
     stress: StressRun, stored_figures: Mapping[str, Any], exam: Exam | None = None
 ) -> Iterator[str]:
-    """Check a stress result, one line per mismatch: the stored figures against those computed from its scores.
+    """Yield one line per mismatch between the stored figures and those computed from the scores.
 
-    With `exam`, also check items, keys, option orders, and the hashes of all prompts and options.
+    With `exam`, also for mismatches of its hash, items, keys, option orders, and hashes of all prompts and options.
     """
     yield from find_differences(dict(stored_figures), stress_figures(stress).as_json(), "figures")
     if exam is not None:
@@ -170,7 +175,7 @@ def find_problems(
 
 
 def find_differences(stored: Any, computed: Any, path: str = "") -> Iterator[str]:
-    """Compare two JSON values, one line per differing leaf. Floats may differ in their last bits."""
+    """Yield one line per difference of two JSON values, with its path. Floats may differ in their last bits."""
     if isinstance(stored, dict) and isinstance(computed, dict):
         for name in {**stored, **computed}:
             inner = f"{path}.{name}".lstrip(".")

@@ -16,7 +16,10 @@ from .result import ORDER, PUBLISHED, ScoredItem
 
 
 def correct_per_variant(item: ScoredItem, side: str, perturbation: str) -> list[bool]:
-    """Return whether the model is correct, once for each variant of the item with that perturbation."""
+    """Return whether the model is correct, for each variant of the item with that perturbation; [] without one.
+
+    `side` is "base" or "tuned".
+    """
     return [
         variant.order[_chosen_position(scores)] == item.key
         for variant, scores in zip(item.variants, item.scores[side], strict=True)
@@ -25,7 +28,7 @@ def correct_per_variant(item: ScoredItem, side: str, perturbation: str) -> list[
 
 
 def choices_in_orders(item: ScoredItem, side: str) -> list[tuple[int, int]]:
-    """Return the chosen option in each order, the published one first, as (position, published index)."""
+    """Return the chosen option in each order, the published one first, as (shown position, published index)."""
     return [
         ((position := _chosen_position(scores)), variant.order[position])
         for variant, scores in zip(item.variants, item.scores[side], strict=True)
@@ -34,7 +37,7 @@ def choices_in_orders(item: ScoredItem, side: str) -> list[tuple[int, int]]:
 
 
 def is_robust(item: ScoredItem, side: str) -> bool:
-    """Return whether the model is correct in every order."""
+    """Return whether the model is correct in every order of the item, the published one included."""
     return all(option == item.key for _, option in choices_in_orders(item, side))
 
 
@@ -47,13 +50,13 @@ def _chosen_position(scores: Sequence[float]) -> int:
 
 
 def with_several_orders(items: Sequence[ScoredItem]) -> list[ScoredItem]:
-    """Return the items that were scored in several orders."""
+    """Return the items that were scored in another order than the published one."""
     return [item for item in items if any(variant.perturbation == ORDER for variant in item.variants)]
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """`count` of `n` items with 95 % Wilson interval; `chance` is the expected share of random answers."""
+    """`count` of `n` items, `value` = count / n, 95 % Wilson interval; `chance`: expected share of random answers."""
 
     n: int
     count: int
@@ -64,7 +67,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """Mean over `n` items, as a share of 1, with 95 % interval."""
+    """Mean, or difference of two means, over `n` items, as a share of 1, with 95 % interval."""
 
     n: int
     value: float
@@ -72,7 +75,7 @@ class Mean:
 
 
 def mean(values: Sequence[float]) -> Mean:
-    """Return the mean of one value per item, with the normal interval of Miller, E. (2024), arXiv 2411.00640.
+    """Return the mean of one value in [0, 1] per item, with the normal interval of Miller (2024), arXiv 2411.00640.
 
     See section 2 there. The variance is divided by n - 1; a single item has no variance, and its interval is 0 to 1.
     """
@@ -84,7 +87,10 @@ def mean(values: Sequence[float]) -> Mean:
 
 
 def with_jackknife_interval(n: int, value: float, derivatives: Iterable[float], limit: float = 1.0) -> Mean:
-    """Return a figure with the interval from its derivatives by the weight of each item, within +/- `limit`."""
+    """Return `value` over `n` items with its infinitesimal-jackknife interval, cut to +/- `limit`.
+
+    `derivatives` are those of the value by the weight of each item.
+    """
     error = sqrt(sum(derivative * derivative for derivative in derivatives))
     return Mean(n, value, _normal_interval(value, error, -limit, limit))
 
@@ -104,7 +110,7 @@ def share_of(
     condition: Callable[[ScoredItem], bool],
     chance: Callable[[ScoredItem], float] = lambda item: 1 / item.options,
 ) -> Share:
-    """Return the share of items that fulfil `condition`; `chance` is its probability under random answers."""
+    """Return the share of items that fulfil `condition`; `chance` is its probability for random answers to an item."""
     n, count = len(items), sum(map(condition, items))
     return Share(n, count, count / n, wilson(count, n), fmean(map(chance, items)))
 
@@ -113,8 +119,9 @@ def share_of(
 class PositionBias:
     """Result of `position_bias`.
 
-    `guessing`: expected index of random answers, for as many choices. `favoured`: the letter chosen most beyond
-    its expected count. `letters`: how often each letter was chosen, and the count expected without preference.
+    `index`: from 0 (no bias) to 1. `guessing`: expected index of random answers, for as many choices. `favoured`: the
+    letter chosen most beyond its expected count. `letters`: how often each letter was chosen, and the count expected
+    without preference.
     """
 
     index: float
@@ -127,8 +134,9 @@ class PositionBias:
 class OrderFigures:
     """Figures of the `n` items with several orders.
 
-    `asked` counts pairs of item and order, the published order included. `every_order` is the accuracy over all
-    orders, with each item counted once.
+    `asked` counts pairs of item and order, the published order included. `published` is the accuracy in the published
+    order, `every_order` the mean over items of the accuracy over their orders. See `order_figures` for `robust` and
+    `consistent`. A figure is None if it cannot be computed.
     """
 
     n: int
@@ -142,7 +150,7 @@ class OrderFigures:
 
 
 def order_figures(items: Sequence[ScoredItem], side: str) -> OrderFigures | None:
-    """Compute the figures of the cyclic orders; None if no item has several orders.
+    """Return the figures of the cyclic orders for one side; None if no item has several orders.
 
     Each option that can move is once at each free position, which separates the effect of the option from that
     of the position (Zheng, C. et al. (2024), "Large Language Models Are Not Robust Multiple Choice Selectors",
@@ -176,7 +184,7 @@ def order_figures(items: Sequence[ScoredItem], side: str) -> OrderFigures | None
 
 
 def position_bias(items: Sequence[ScoredItem], side: str) -> PositionBias | None:
-    """Measure how far answers depend on the position of an option: 0 not at all, 1 always the same letter.
+    """Return how far answers depend on the position of an option: 0 not at all, 1 always the same letter.
 
     Over all orders, an item with m movable options and c choices among them gives every free position c / m
     choices if position has no effect. The index is the total variation distance between observed and expected
@@ -220,9 +228,9 @@ def position_bias(items: Sequence[ScoredItem], side: str) -> PositionBias | None
 def memorisation_gap(items: Sequence[ScoredItem], side: str) -> Mean | None:
     """Return accuracy in the published order minus accuracy in other orders of comparable items.
 
-    A model that knows the answer finds it in any order; a model that memorised the published item ("the answer is
-    C") finds it in the published order only. Lower accuracy on perturbed items is the sign of memorisation in
-    Bedi, S. et al. (2025), JAMA Network Open 8(8):e2526021, and in ReMedQA. The plain difference would also count
+    A model with knowledge of the subject is correct in any order. A model that memorised the published item ("the
+    answer is C") is correct in the published order only. Lower accuracy on perturbed items is the sign of memorisation
+    in Bedi, S. et al. (2025), JAMA Network Open 8(8):e2526021, and in ReMedQA. The plain difference would also count
     a preference for a letter that is often the key. Therefore the other orders are standardised to the published
     positions of the keys and to the numbers of options:
 
@@ -231,9 +239,9 @@ def memorisation_gap(items: Sequence[ScoredItem], side: str) -> Mean | None:
 
     Items of one kind have the same number of options and the same fixed positions. The gap is 1 for a model that
     recalls published letters alone, and 0 for a model that always takes one letter or is correct in every order.
-    Items without a comparable item are left out; n is the number of the others. Interval: normal, with the
-    variance from the gap's derivatives by the weight of each item (infinitesimal jackknife; Efron, B. (1982),
-    "The Jackknife, the Bootstrap and Other Resampling Plans", SIAM, chapter 6).
+    Items without a comparable item are left out; n is the number of the others, and None is returned if it is 0.
+    Interval: normal, with the variance from the gap's derivatives by the weight of each item (infinitesimal
+    jackknife; Efron, B. (1982), "The Jackknife, the Bootstrap and Other Resampling Plans", SIAM, chapter 6).
     """
     gap = gap_with_derivatives(items, side)
     return None if gap is None else with_jackknife_interval(gap.n, gap.value, gap.derivatives.values())
@@ -241,7 +249,7 @@ def memorisation_gap(items: Sequence[ScoredItem], side: str) -> Mean | None:
 
 @dataclass(frozen=True, slots=True)
 class GapWithDerivatives:
-    """Memorisation gap and its derivative by the weight of each item, at weight 1."""
+    """Memorisation gap over `n` items, and its derivative by the weight of each item (by id), at weight 1."""
 
     n: int
     value: float
@@ -249,7 +257,7 @@ class GapWithDerivatives:
 
 
 def gap_with_derivatives(items: Sequence[ScoredItem], side: str) -> GapWithDerivatives | None:
-    """Compute the memorisation gap and its derivatives; see `memorisation_gap`."""
+    """Return the memorisation gap and its derivatives; None as in `memorisation_gap`."""
     several = [item for item in with_several_orders(items) if item.key not in item.fixed]
     others = {item.item: _in_other_orders(item, side) for item in several}
     total = Counter(position for outcomes in others.values() for position, _ in outcomes)
@@ -282,7 +290,7 @@ def _key_position(item: ScoredItem, position: int) -> KeyPosition:
 
 
 def _in_other_orders(item: ScoredItem, side: str) -> list[tuple[KeyPosition, bool]]:
-    """Return the key's position, and whether it was chosen, in each order except the published one."""
+    """Return the position of the correct option, and whether it was chosen, in each order except the published one."""
     hits = correct_per_variant(item, side, ORDER)
     orders = [variant.order for variant in item.variants if variant.perturbation == ORDER]
     positions = [_key_position(item, order.index(item.key)) for order in orders]

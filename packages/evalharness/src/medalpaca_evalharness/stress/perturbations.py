@@ -1,6 +1,6 @@
-"""Perturb an exam item: its options in every cyclic order, without the correct option, without the question.
+"""Perturb an exam item: other orders of its options, "None of the above", no question, or no options.
 
-No model is involved. A perturbation that an item does not allow is returned with its reason.
+No model is involved. A perturbation that an item does not allow is listed with the reason.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _COLLECTIVE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _ABOVE = re.compile(r"\b(?:above|foregoing)\b", re.IGNORECASE)
-# Options that name others by letter. In another order, the letters would belong to other options.
+# Options that name others by letter. In another order, the letters would belong to other options, so these items are
+# not perturbed in this way.
 # Examples: "A and C", "(a) & (b) only", "Both AB".
 _LETTER = r"\(?[A-Z]\b\)?\.?"
 _LETTERS = re.compile(
@@ -47,8 +48,9 @@ _NAMED = re.compile(r"\b(?i:options?|choices?|answers?|alternatives?)\s+\(?(?:[A
 class PerturbedItem:
     """Exam item in all its variants.
 
-    `fixed` are the positions whose option keeps its place. `prompts` has one entry per variant, with the
-    prompt and its options. `excluded` are the perturbations that the item does not allow.
+    `key` is the published index of the correct option. `fixed` are the positions whose option keeps its place.
+    `prompts` has the prompt and the choices of each variant. `excluded` are the perturbations that the item does not
+    allow.
     """
 
     item: Item
@@ -65,7 +67,7 @@ class PerturbedItem:
 
 
 def perturb(item: Item, scoring: Scoring) -> PerturbedItem:
-    """Return the variants of `item`: as published, in every other cyclic order, and each other perturbation once.
+    """Return `item` as published, in every other cyclic order, and with each other perturbation that it allows.
 
     Orders rotate the movable options through the free positions, so that each option is once at each of them.
     "None of the above" replaces the text of the correct option at its position, and nothing else changes. If
@@ -102,7 +104,10 @@ def perturb(item: Item, scoring: Scoring) -> PerturbedItem:
 
 
 def cyclic_orders(options: int, fixed: Collection[int] = ()) -> list[tuple[int, ...]]:
-    """Return all cyclic orders except the published one; `order[p]` is the published index of the option at p."""
+    """Return all cyclic orders except the published one, which leave the positions in `fixed` unchanged.
+
+    `order[p]` is the published index of the option at position p.
+    """
     free = [position for position in range(options) if position not in fixed]
     orders = []
     for shift in range(1, len(free)):
@@ -114,7 +119,7 @@ def cyclic_orders(options: int, fixed: Collection[int] = ()) -> list[tuple[int, 
 
 
 def stress_id(scoring: Scoring) -> str:
-    """Return an id of the perturbation rules. Results with different ids are not comparable."""
+    """Return an id of the perturbation rules and prompts. Results with different ids are not comparable."""
     options = {"A": "{a}", "B": "{b}", "C": "{c}", "D": "{d}"}
     examples = [
         perturb(Item(id="", question="{question}", options=shown, answer="A"), scoring)

@@ -1,4 +1,4 @@
-"""Read and write `stress.json`: the score of every option of every item under every perturbation.
+"""Read and write `stress.json`: the score of every option of every item under every perturbation that it allows.
 
 `stress_figures` computes all figures from these scores, so that they can be recomputed without a model.
 """
@@ -29,7 +29,7 @@ PERTURBATIONS = (PUBLISHED, ORDER, NONE_OF_THE_ABOVE, OPTIONS_ONLY, QUESTION_ONL
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Variant of an item. `order[p]` is the published index of the option at position p."""
+    """Variant of an item: one of `PERTURBATIONS`. `order[p]` is the published index of the option at position p."""
 
     perturbation: str
     order: tuple[int, ...]
@@ -69,7 +69,7 @@ class ExcludedVariant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """Evaluated model. `model` is a display name. A hub id that was not in the cache has no hash."""
+    """Evaluated model. `model` is a display name. The hash of a hub model that was not in the cache is None."""
 
     model: str
     base: str | None
@@ -83,9 +83,10 @@ class Side:
 class StressRun:
     """Result of `exam stress`.
 
-    `sides` has "base", or "base" and "tuned", and every item has scores of exactly these. `exam_items` is the
-    number of scorable items in the exam; with --limit, `items` are fewer. `prompt_id` names the prompt of the
-    published items, `stress_id` the perturbation rules; figures with different ids are not comparable.
+    `version` is that of this package. `sides` has "base", or "base" and "tuned", and every item has scores of exactly
+    these. `excluded` are the perturbations that items do not allow. `exam_items` is the number of scorable items in the
+    exam; with --limit, `items` are fewer. `prompt_id` names the prompt of the published items, `stress_id` the
+    perturbation rules; figures with different ids are not comparable.
     """
 
     version: str
@@ -106,7 +107,7 @@ class StressRun:
 
 
 def write_stress(path: Path, stress: StressRun, figures: Mapping[str, Any]) -> None:
-    """Write the result and its figures atomically, with one line per item."""
+    """Write the result and its figures to the file `path` atomically, as JSON with one line per item."""
     head = asdict(stress)
     items = [json.dumps(item, ensure_ascii=False) for item in head.pop("items")]
     excluded = [json.dumps(entry, ensure_ascii=False) for entry in head.pop("excluded")]
@@ -119,7 +120,7 @@ def _json_list(name: str, lines: Sequence[str]) -> str:
 
 
 def read_stress(path: Path) -> tuple[StressRun, dict[str, Any]]:
-    """Read a result from `stress.json`, or from the directory that contains it, with the figures stored in it.
+    """Return a result and the figures stored in it, from `stress.json` or the directory that contains it.
 
     Raises UserError if the file has another format, or a part is missing or has the wrong type.
     """

@@ -1,4 +1,4 @@
-"""Run `exam stress`: score an exam as published and perturbed, with the base model and the tuned model.
+"""Run `exam stress`: score an exam as published and perturbed, with one or two models.
 
 All variants of an item share one prefix tree (`model.likelihood`), so that another order only costs its options.
 """
@@ -50,9 +50,10 @@ LOG_INTERVAL = 30.0
 class StressConfig:
     """Settings of `exam stress`.
 
-    `base` is a model directory, a hub id, or an adapter, whose base is then found. `tuned` is an adapter of
-    `base` or another model; None scores `base` alone, or an adapter and its base. `scoring` None selects the
-    scoring of a bundled exam's own task, otherwise "letter".
+    `base` is a model directory, a hub id, or a local adapter directory, which names its base. `tuned` is an adapter
+    of `base` or a model directory. None scores `base` alone, or, if `base` is an adapter, the adapter and its base.
+    `exam` None selects MEDALPACA_EXAM. `scoring` None selects the scoring of a bundled exam's own task, otherwise
+    "letter". `limit` None selects all items.
     """
 
     base: str
@@ -69,7 +70,8 @@ class StressConfig:
 class PartialScores:
     """File with the scores of finished items, one line per item, from which a stopped run continues.
 
-    `key` identifies the model and the perturbation rules. Raises UserError if the file at `path` has another key.
+    `key` identifies the model and the perturbation rules. The file at `path` and its directory are created if they do
+    not exist. Raises UserError if the file has another key or is no such file.
     """
 
     def __init__(self, path: Path, key: str) -> None:
@@ -88,7 +90,7 @@ class PartialScores:
             self._scores[line["asked"]] = tuple(map(tuple, line["scores"]))
 
     def _complete_lines(self) -> list[dict[str, Any]]:
-        """Return the lines of the file, after removing a last line that a kill left incomplete."""
+        """Return the lines of the file, [] if there is none, and remove an incomplete last line from it."""
         if not self._path.exists():
             return []
         content = self._path.read_bytes()
@@ -107,7 +109,7 @@ class PartialScores:
         return self._scores.get(prompts_sha256)
 
     def add(self, scores: Mapping[str, Scores]) -> None:
-        """Append the scores of finished items, by the hash of their prompts and options."""
+        """Append the scores of finished items, by the hash of their prompts and options, to the file."""
         with self._path.open("a", encoding="utf-8") as file:
             for prompts_sha256, rows in scores.items():
                 file.write(json.dumps({"asked": prompts_sha256, "scores": rows}) + "\n")
@@ -119,10 +121,11 @@ class PartialScores:
 
 
 def run_stress(config: StressConfig, on_progress: OnProgress = lambda *_: None) -> StressRun:
-    """Score every variant of every item, continuing a stopped run, and write `stress.json` to `config.out`.
+    """Score every variant of every item, write `stress.json` to `config.out`, and return the result.
 
-    Finished items are kept in `partial-SIDE.jsonl` until all are finished. Raises UserError for an exam or model
-    that cannot be used, and if `config.out` holds a result, or partial scores of another run.
+    A stopped run is continued: finished items are kept in `partial-SIDE.jsonl` in `config.out` until the result is
+    written. `on_progress` is called with side, number of finished items, and total. Raises UserError for an exam or
+    model that cannot be used, and if `config.out` holds a result, or partial scores of another run.
     """
     if is_sealed():
         seal()
@@ -176,9 +179,11 @@ def score_items(
     partial_scores: PartialScores,
     on_progress: Callable[[int, int], None],
 ) -> list[Scores]:
-    """Return the scores of each option of each variant, per item: from `partial_scores`, the rest from `lm`.
+    """Return the scores of each option of each variant, per item, in the order of `items`.
 
-    `lm` is any model of lm-eval. Raises UserError if its log-likelihoods are not finite.
+    Those that `partial_scores` does not have are computed by `lm`, any model of lm-eval, and added to it.
+    `on_progress` is called with the number of finished items and the total. Raises UserError if a log-likelihood is
+    not finite.
     """
     hashes = [item.prompts_sha256 for item in items]
     missing = [
@@ -224,7 +229,7 @@ def _score_batch(lm: Any, batch: Sequence[tuple[str, PerturbedItem]]) -> dict[st
 def _batches(
     missing: Sequence[tuple[str, PerturbedItem]], characters: int
 ) -> Iterator[list[tuple[str, PerturbedItem]]]:
-    """Group items into batches of about `characters` characters to encode, at least one item each."""
+    """Yield batches of at most `characters` characters to encode, estimated, or of a single longer item."""
     batch: list[tuple[str, PerturbedItem]] = []
     filled = 0
     for name, item in missing:
@@ -255,7 +260,7 @@ def _default_scoring(exam: str) -> Scoring:
 
 
 def _model_arguments(config: StressConfig) -> dict[str, dict[str, Any]]:
-    """Return the model arguments of each side."""
+    """Return the model arguments of "base", and of "tuned" if two models are scored."""
     if given := {"pretrained", "peft"} & set(config.model_args):
         raise UserError(f"--model_args {min(given)}=: give base and tuned model as BASE and TUNED instead")
     arguments = split_adapter({"pretrained": config.base})
@@ -283,7 +288,7 @@ def _load_model(arguments: Mapping[str, Any], config: StressConfig) -> Any:
 
 
 def _length_check_rows(items: Sequence[PerturbedItem]) -> list[dict[str, Any]]:
-    """Return one row per variant, as `refuse_unfit` reads them."""
+    """Return one row per variant of each item, as `check_prompts` reads them."""
     return [
         {
             "item_id": item.item.id,
@@ -321,7 +326,7 @@ def _scored_item(item: PerturbedItem, scores: Mapping[str, Scores]) -> ScoredIte
 
 
 class StressProgress:
-    """Context manager that shows progress: one bar per side in a terminal, otherwise a line now and then."""
+    """Context manager that shows progress: a bar per side in a terminal, else a line at most every 30 seconds."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

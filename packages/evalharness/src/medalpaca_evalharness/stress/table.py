@@ -1,4 +1,4 @@
-"""Print a stress result: a table within 80 columns, a summary in sentences, and the variants not tested."""
+"""Print a result of `exam stress`: a table, a summary in sentences, and the perturbations not tested."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Cell = Share | Mean | float | None
 
 
 def summary_text(figures: StressFigures) -> dict[str, str]:
-    """Summarise the figures of each side in sentences; under "difference", what changed from base to tuned."""
+    """Return sentences that summarise the figures, by side; with two models also under the key "difference"."""
     texts = {side: " ".join(_side_sentences(one)) for side, one in figures.sides.items()}
     if figures.difference:
         texts["difference"] = _difference_sentences(figures.difference)
@@ -103,7 +103,7 @@ def _points(share: float) -> str:
 
 
 def print_figures(stress: StressRun, figures: StressFigures, console: Console | None = None) -> None:
-    """Print models and exam, one table row per figure, the summary, and the number of variants not tested."""
+    """Print models and exam, one table row per figure, the summary, and the perturbations not tested."""
     console = console or screen(markup=True)
 
     def write(text: str, *, wrap: bool = True) -> None:
@@ -128,7 +128,7 @@ def print_figures(stress: StressRun, figures: StressFigures, console: Console | 
 
 
 def excluded_lines(stress: StressRun) -> list[str]:
-    """Return one line per perturbation and reason, with the number of items and the first ids."""
+    """Return one line per perturbation and reason: number and first ids of the items without this perturbation."""
     groups: dict[tuple[str, str], list[str]] = {}
     for entry in stress.excluded:
         groups.setdefault((entry.perturbation, entry.reason), []).append(entry.item)
