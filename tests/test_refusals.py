@@ -79,7 +79,7 @@ def test_an_unknown_recipe_key_names_the_nearest(command, pair, broken):
 
 def test_an_exam_with_no_scorable_item(command, pair, broken):
     exam = broken / "unscorable.jsonl"
-    wanted = ["no scorable item"]
+    wanted = ["none of the", "items can be scored"]
     assert_refused(command("data", "check", broken / "good.json", "--exam", exam), *wanted)
     assert_refused(command("exam", "inspect", exam), *wanted)
     assert_refused(command("demo", "--base", pair.base, "--adapter", pair.run, "--exam", exam), *wanted)

@@ -394,7 +394,6 @@ def _options(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 
 def _write(arguments: argparse.Namespace, value: Any, text: str) -> None:
-    """Print `value` as JSON with `--json`, else `text`."""
     if arguments.json:
         print_json(value)
     else:

@@ -108,8 +108,8 @@ def _add_preview(parser: Command) -> None:
     parser.add_argument(
         "--preview",
         action="store_true",
-        help="print the first rows with prompt and trained tokens in colour, and exit without a run directory; a "
-        "missing pocket base is trained first",
+        help="print the first three rows, with prompt and trained tokens in different colours, and exit; trains "
+        "nothing",
     )
 
 
