@@ -34,7 +34,7 @@ def assert_one_line(done: subprocess.CompletedProcess[str], message: str) -> Non
 def test_no_exam_is_one_line(tiny):
     arguments = ["--model", "hf", "--model_args", f"pretrained={tiny}", "--tasks", "medalpaca_usmle"]
     done = run(BIN / "lm_eval", *arguments, MEDALPACA_SEALED="1")
-    assert_one_line(done, """pass --metadata '{"exam": "PATH"}' or set MEDALPACA_EXAM=PATH""")
+    assert_one_line(done, """pass --metadata '{"exam": "PATH"}' to lm_eval, --exam PATH to `exam ask`""")
     assert "Initializing hf model" not in done.stderr
 
 
