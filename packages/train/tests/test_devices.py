@@ -291,7 +291,7 @@ def test_killed_and_continued_by_another_number(
     assert [result.code for result in results if result is not results[1]] == [1] * (first[0] - 1)
     # Exactly one of the remaining processes prints one line.
     assert "".join(result.err for result in results) == (
-        "error: another process of this run has results; the same command continues\n"
+        "error: another process of this run has ended; the same command continues\n"
     )
     if second[0] == 1:
         _, output = run_training(**changes)
