@@ -90,7 +90,7 @@ def test_killed_and_continued_by_the_same_command(
     os.kill(workers(process)[-1], signal.SIGKILL)
     out, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 1
-    assert "another process of this run has results; the same command continues" in err
+    assert "another process of this run has ended; the same command continues" in err
     process = start(words)
     out, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, err
