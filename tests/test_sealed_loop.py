@@ -116,7 +116,7 @@ def test_the_control_a_planted_look_up_is_seen(alone):
 def test_the_whole_quickstart(alone):
     watched = alone("quickstart", MEDALPACA_SEALED="1", COLUMNS="80")
     assert_nothing_left(watched)
-    assert "6/6  The verdict" in watched.done.stdout
+    assert "6/6  Compare both results" in watched.done.stdout
 
 
 @pytest.mark.slow
