@@ -284,5 +284,7 @@ def test_an_invalid_name_or_password_is_refused() -> None:
         make_auth_line("ada", lambda prompt: next(typed))
     with pytest.raises(UserError, match="5 characters are too few; use at least 8"):
         make_auth_line("ada", lambda prompt: "short")
-    with pytest.raises(UserError, match="no valid user name"):
-        make_auth_line("a:b", lambda prompt: "long enough")
+    # A line that begins with # is a comment in the file.
+    for name in ("a:b", "a b", "#ada", ""):
+        with pytest.raises(UserError, match="no valid user name"):
+            make_auth_line(name, lambda prompt: "long enough")

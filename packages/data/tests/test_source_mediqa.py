@@ -250,9 +250,10 @@ def test_several_answers_and_their_summaries(write, tmp_path):
 
 def test_what_belongs_to_task_two_is_demanded(write, tmp_path):
     for settings_, message in (
-        ({"questions": None}, "set questions: to it"),
+        ({"questions": None}, "the key summaries needs questions"),
+        ({"summaries": ()}, "the key questions needs summaries"),
         ({"summaries": ("Val_Questions.txt",)}, "must contain either 'extractive' or 'abstractive'"),
-        ({"path": "Val_Questions.txt"}, "apply only to the .xlsx workbook"),
+        ({"path": "Val_Questions.txt"}, "only for the .xlsx workbook of MEDIQA 2021"),
     ):
         with pytest.raises(UserError, match=message):
             list(task2(write, **settings_).records(tmp_path))

@@ -169,8 +169,11 @@ def make_auth_line(name: str, ask: Callable[[str], str] = getpass) -> str:
     """
     from argon2 import PasswordHasher
 
-    if not name or ":" in name or any(c.isspace() for c in name):
-        raise UserError(f"demo password: {name!r} is no valid user name; use no colon and no space")
+    # `load_auth_file` skips lines that begin with #.
+    if not name or ":" in name or name.startswith("#") or any(c.isspace() for c in name):
+        raise UserError(
+            f"demo password: {name!r} is no valid user name; use no colon, no space and no # at its start"
+        )
     password = ask(f"Password for {name}: ")
     if len(password) < MIN_PASSWORD_LENGTH:
         raise UserError(

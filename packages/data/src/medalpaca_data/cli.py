@@ -212,7 +212,7 @@ def _fetch(args: argparse.Namespace) -> None:
     from .show import ProgressBars, about, download_columns
 
     key, _, directory = args.out.partition("=")
-    if key not in ("out", "to") or not directory:
+    if key != "out" or not directory:
         raise UserError(f"data fetch: {args.out!r} is not allowed; write out=DIR")
     # Refuses an unknown kind.
     about(args.name)

@@ -53,6 +53,19 @@ class RawExam:
     warnings: tuple[str, ...] = ()
 
 
+class InvalidRecords:
+    """Collector of (location, reason) of invalid records in `listed`; if that is None, the first one is raised."""
+
+    def __init__(self, listed: list[tuple[str, str]] | None) -> None:
+        self.listed = listed
+
+    def add(self, error: UserError, location: str) -> None:
+        """Collect or raise `error`."""
+        if self.listed is None:
+            raise error from None
+        self.listed.append((location, str(error).removeprefix(location).lstrip(": ")))
+
+
 def content_item_id(question: str, options: Iterable[str]) -> str:
     """Return an id computed from question and options, for layouts that have no ids."""
     return f"item-{sha256_bytes(chr(31).join((question, *options)).encode())[:12]}"

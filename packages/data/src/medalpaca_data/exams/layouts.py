@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from ..core.files import existing, read_json, read_text, sha256_file, sha256_lis
 from ..core.records import read_records
 from .item import (
     LETTERS,
+    InvalidRecords,
     Item,
     RawExam,
     content_item_id,
@@ -29,9 +28,8 @@ from .item import (
     required_value,
     step_number,
 )
+from .step_files import read_step_files
 
-STEP_FILE = re.compile(r"step([1-9]\d*)\.json")
-IMAGE_LIST = "question_with_images.json"
 MEDMCQA_OPTIONS = ("opa", "opb", "opc", "opd")
 PUBMEDQA_OPTIONS = ("yes", "no", "maybe")
 # Name of the file with PubMed number and answer of the 500 test questions of PubMedQA.
@@ -58,19 +56,6 @@ class Layout:
     reader: Callable[[Path, Sequence[Located]], ReadItem]
 
 
-class InvalidRecords:
-    """Collector of (location, reason) of invalid records in `listed`; if that is None, the first one is raised."""
-
-    def __init__(self, listed: list[tuple[str, str]] | None) -> None:
-        self.listed = listed
-
-    def add(self, error: UserError, location: str) -> None:
-        """Collect or raise `error`."""
-        if self.listed is None:
-            raise error from None
-        self.listed.append((location, str(error).removeprefix(location).lstrip(": ")))
-
-
 def read_exam(path: Path, invalid: list[tuple[str, str]] | None = None) -> RawExam:
     """Return the exam in a directory (2023 reference layout: stepN.json and solutions) or in a file of one record each.
 
@@ -79,84 +64,10 @@ def read_exam(path: Path, invalid: list[tuple[str, str]] | None = None) -> RawEx
     existing(path, "exam")
     records = InvalidRecords(invalid)
     if path.is_dir():
-        return _read_steps(path, records)
+        return read_step_files(path, records)
     if path.suffix.lower() == ".csv" and not _has_header(path):
         return _read_mmlu_csv(path, records)
     return _read_records(path, records)
-
-
-def _read_steps(path: Path, invalid: InvalidRecords) -> RawExam:
-    """Read the 2023 reference layout: stepN.json, stepN_solutions.json, question_with_images.json."""
-    steps = {
-        int(match[1]): file for file in sorted(path.iterdir()) if (match := STEP_FILE.fullmatch(file.name))
-    }
-    if not steps:
-        raise UserError(
-            f"{path}: no step1.json, step2.json or step3.json in this directory; give one of its files, "
-            "or a directory with step files"
-        )
-    items: list[Item] = []
-    hashes: list[tuple[str, str]] = []
-    for step, file in steps.items():
-        solutions = path / f"step{step}_solutions.json"
-        items += _read_step(step, file, solutions, invalid)
-        hashes += [(part.name, sha256_file(part)) for part in (file, solutions)]
-    source_sha256 = sha256_listing(hashes)
-    images, warnings = _find_images(path, source_sha256)
-    unknown = sorted(images - {item.id for item in items})
-    if unknown and invalid.listed is None:
-        raise UserError(
-            f"{path / IMAGE_LIST}: {len(unknown)} items are not in the exam, such as {unknown[0]}"
-        )
-    return RawExam(path.name, tuple(items), source_sha256, images, warnings)
-
-
-def _read_step(step: int, file: Path, solutions: Path, invalid: InvalidRecords) -> list[Item]:
-    keys, questions = read_json(solutions), read_json(file)
-    if not isinstance(keys, dict):
-        raise UserError(f"{solutions}: not a JSON object of item number to letter")
-    if not isinstance(questions, list):
-        raise UserError(f"{file}: not a JSON list of questions")
-    items = []
-    for n, record in enumerate(questions, 1):
-        where = f"{file} item {n}"
-        try:
-            number = required_value(record, "no", where)
-            item = Item(
-                id=f"step{step}-{number}",
-                question=required_text(record, "question", where),
-                options=option_texts(record.get("options") or {}, where),
-                answer=str(keys.get(str(number), "")).strip(),
-                step=step,
-                image=optional_text(record, "image", where) or optional_text(record, "image_url", where),
-            )
-        except UserError as error:
-            invalid.add(error, where)
-        else:
-            items.append(item)
-    return items
-
-
-def _find_images(path: Path, source_sha256: str) -> tuple[frozenset[str], tuple[str, ...]]:
-    """Return ids of items that need a picture, from the exam's list or the bundled one (else none), and warnings."""
-    listed = path / IMAGE_LIST
-    if listed.is_file():
-        return _image_ids(read_json(listed), str(listed)), ()
-    known = json.loads(files(__package__).joinpath("usmle_sample_images.json").read_text(encoding="utf-8"))
-    if source_sha256 == known["source_sha256"]:
-        return _image_ids(known["images"], "usmle_sample_images.json"), ()
-    warning = (
-        f"{path}: there is no {IMAGE_LIST}, and the files are not the known copy of the USMLE sample exam; "
-        "items that need a picture cannot be identified and are scored"
-    )
-    return frozenset(), (warning,)
-
-
-def _image_ids(value: Any, where: str) -> frozenset[str]:
-    try:
-        return frozenset(f"{step}-{number}" for step, numbers in value.items() for number in numbers)
-    except (AttributeError, TypeError):
-        raise UserError(f'{where}: not a JSON object of the form {{"step1": [numbers], ...}}') from None
 
 
 def _read_records(path: Path, invalid: InvalidRecords) -> RawExam:

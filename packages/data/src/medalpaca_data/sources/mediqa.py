@@ -319,7 +319,12 @@ class MEDIQA(BaseSource):
         suffix = (file.with_suffix("") if file.suffix.lower() == ".gz" else file).suffix.lower()
         if more and suffix != ".xlsx":
             raise UserError(
-                f"{file}: questions: and summaries: apply only to the .xlsx workbook of 2021, task 2; remove them"
+                f"{file}: the keys questions and summaries are only for the .xlsx workbook of MEDIQA 2021, task 2; "
+                "remove them, or give the workbook as path"
+            )
+        if self.questions is not None and not self.summaries:
+            raise UserError(
+                f"{file}: the key questions needs summaries, the files of summaries; set it or remove questions"
             )
         split: str | None = "none"
         match suffix:
@@ -347,7 +352,7 @@ class MEDIQA(BaseSource):
     def _questions(self, root: Path) -> Path:
         if self.questions is None:
             raise UserError(
-                f"{self.path}: summaries: needs the file of short questions; set questions: to it"
+                f"{self.path}: the key summaries needs questions, the file of questions; set it or remove summaries"
             )
         return root / Path(self.questions).expanduser()
 
