@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from medalpaca_data.core.errors import UserError
-from medalpaca_data.core.offline import go_offline
+from medalpaca_data.core.offline import disable_proxies, go_offline
 from medalpaca_demo import cli, server, tabs
 from medalpaca_demo.access import load_auth_file, make_auth_line
 from medalpaca_demo.app import TABS, access_settings, build_app, launch_settings
@@ -171,12 +171,12 @@ def test_the_command_contacts_no_other_machine(
 def test_the_page_opens_with_a_proxy_in_the_environment(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-
+    # The audit hook of `seal` cannot be removed from the process of the tests.
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # no proxy listens there
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "")
-    monkeypatch.setattr("medalpaca_data.core.offline.seal", lambda hosts: go_offline())
+    monkeypatch.setattr("medalpaca_data.core.offline.seal", lambda hosts: disable_proxies())
     monkeypatch.setattr(server, "wait_for_interrupt", lambda: None)
     assert cli.main([*arguments, "--port", "7873"]) == 0
     assert "open http://127.0.0.1:7873" in capsys.readouterr().out

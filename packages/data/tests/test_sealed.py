@@ -16,7 +16,7 @@ INVALID = ["01", "2", "enable", "y", "t", "-1", "1 1", "1,", "truee", "none"]
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
-    program = f"from medalpaca_data.core.offline import seal\nseal()\nimport socket\n{code}"
+    program = f"from medalpaca_data.core.offline import seal\nseal()\nimport socket, sys\n{code}"
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
 
@@ -28,6 +28,11 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
         "socket.gethostbyname('example.org')",
         "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 53))",
         "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendmsg([b'x'], [], 0, ('192.0.2.1', 9))",
+        "socket.gethostbyname(b'example.org')",
+        "socket.gethostbyname_ex('example.org')",
+        "socket.gethostbyaddr('192.0.2.1')",
+        "socket.getnameinfo(('192.0.2.1', 80), 0)",
+        "sys.audit('socket.new_kind_of_lookup', 'example.org')",
         "import urllib.request; urllib.request.urlopen('http://example.org')",
     ],
 )
@@ -36,6 +41,41 @@ def test_everything_but_loopback_is_refused_and_the_caller_named(code):
     assert done.returncode == 1
     assert "sealed mode refused socket." in done.stderr
     assert "called by" in done.stderr
+
+
+PROXY_REQUEST = """
+import http.server, os, sys, threading, urllib.request
+from medalpaca_data.core.offline import seal
+
+class Proxy(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        print("sent through the proxy:", self.path, flush=True)
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *words):
+        pass
+
+server = http.server.HTTPServer(("127.0.0.1", 0), Proxy)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+address = f"http://127.0.0.1:{server.server_address[1]}"
+for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "HTTPS_PROXY", "ftp_proxy"):
+    os.environ[name] = address
+if "seal" in sys.argv:
+    seal()
+urllib.request.urlopen("http://example.org/patient", timeout=5)
+"""
+
+
+def test_a_proxy_on_this_machine_receives_nothing_when_sealed():
+    """A proxy on loopback passes the check of addresses, so its variables are removed; unsealed, it is used."""
+    unsealed, sealed = (
+        subprocess.run([sys.executable, "-c", PROXY_REQUEST, word], capture_output=True, text=True)
+        for word in ("", "seal")
+    )
+    assert unsealed.stdout == "sent through the proxy: http://example.org/patient\n", unsealed.stderr
+    assert (sealed.stdout, sealed.returncode) == ("", 1)
+    assert "sealed mode refused socket.getaddrinfo to 'example.org'" in sealed.stderr
 
 
 def test_loopback_works():

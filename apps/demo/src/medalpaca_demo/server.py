@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 7860
 LOOPBACK = "127.0.0.1"
-PROXY_VARIABLES = {"http_proxy", "https_proxy", "all_proxy"}
-NO_PROXY_HOSTS = "127.0.0.1,localhost"
 
 
 class PageOptions(NamedTuple):
@@ -65,8 +63,6 @@ def serve(options: PageOptions) -> None:
     from .audit import AUDIT_NOTICE, format_head, make_recorder
     from .models import changed_rules, check_pair, failed_engine, start_engine, unchecked_pair
 
-    # These variables must be set before gradio and transformers are imported, which read them once.
-    disable_proxies()
     # The web server trusts X-Forwarded-For and X-Forwarded-Proto from this address only.
     os.environ["FORWARDED_ALLOW_IPS"] = options.proxy or ""
     outside = check_hosts(endpoints(options.base, options.adapter), options.trusted)
@@ -118,14 +114,6 @@ def serve(options: PageOptions) -> None:
         if recorder and options.audit:
             head = recorder.write("ended")
             print_line(f"audit log {format_head(options.audit, head)}; keep a copy of this head elsewhere")
-
-
-def disable_proxies() -> None:
-    """Remove proxies from the environment: gradio's check of its own page would go through the user's proxy."""
-    for name in [name for name in os.environ if name.lower() in PROXY_VARIABLES]:
-        del os.environ[name]
-    # Some systems configure a proxy outside the environment.
-    os.environ.update(NO_PROXY=NO_PROXY_HOSTS, no_proxy=NO_PROXY_HOSTS)
 
 
 def _session_facts(pair: Pair, exam: Exam, scoring: Scoring) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Sealed mode, which blocks the network in this process, and checks of addresses of model servers.
 
-In sealed mode, libraries get their offline settings. In addition, a Python audit hook refuses every look-up and
-connection except to this machine.
+In sealed mode, libraries get their offline settings, and proxies are removed from the environment. In addition, a
+Python audit hook refuses every look-up and connection except to this machine.
 
 Standard library only: medalpaca-evalharness imports this module at the start of Python, through a .pth file.
 """
@@ -49,6 +49,14 @@ OFFLINE = {
 SWITCH = "MEDALPACA_SEALED"
 ON, OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
+# Audit events of `socket` that neither send anything nor look up a host. All other ones are checked or refused.
+LOCAL_EVENTS = frozenset(
+    {
+        "socket.__new__", "socket.bind", "socket.gethostname", "socket.getservbyname", "socket.getservbyport",
+        "socket.sethostname",
+    }
+)  # fmt: skip
+
 LOOPBACK_NAMES = {"", "localhost", "localhost.localdomain", "ip6-localhost"}
 
 
@@ -93,6 +101,17 @@ def go_offline() -> None:
     os.environ.update(OFFLINE)
 
 
+def disable_proxies() -> None:
+    """Remove the variables `*_proxy` and set `no_proxy` to `*`, so that no library uses a proxy.
+
+    A proxy on this machine would pass the check of addresses and send requests to other machines. `no_proxy` also
+    covers proxies that the system configures outside the environment.
+    """
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        del os.environ[name]
+    os.environ.update(NO_PROXY="*", no_proxy="*")
+
+
 def no_hub_kernels() -> None:
     """Hide the package `kernels` from libraries, because it downloads code from a hub and runs it.
 
@@ -118,10 +137,12 @@ def seal(but: Collection[str] = ()) -> None:
     """Refuse every look-up and connection of this process except to this machine and to the hosts `but`.
 
     Only the first call in a process can allow hosts. Their names are resolved before. Python code cannot remove the
-    audit hook, but libraries in C with sockets of their own and child processes are not covered by it. A refused
-    call raises SealedError. Raises UserError if a host is unknown.
+    audit hook, but libraries in C with sockets of their own and child processes are not covered by it. Commands of
+    this project in child processes inherit `MEDALPACA_SEALED`. A refused call raises SealedError. Raises UserError if a
+    host is unknown.
     """
     go_offline()
+    disable_proxies()
     no_hub_kernels()
     if not getattr(sys, "_medalpaca_sealed", False):
         sys._medalpaca_sealed = True  # type: ignore[attr-defined]
@@ -140,19 +161,28 @@ def _addresses(hosts: Collection[str]) -> Iterator[str]:
 
 
 def _refuse_outside(allowed: frozenset[str], event: str, args: tuple[Any, ...]) -> None:
-    if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
-        address = args[1]
-        # A string is the path of a Unix socket, which is local.
-        host = address[0] if isinstance(address, tuple) else None
-    elif event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
-        host = args[0]
-    else:
+    if not event.startswith("socket.") or event in LOCAL_EVENTS:
         return
+    match event:
+        case "socket.connect" | "socket.sendto" | "socket.sendmsg":
+            host = _host_of(args[1])
+        case "socket.getnameinfo":
+            host = _host_of(args[0])
+        case "socket.getaddrinfo" | "socket.gethostbyname" | "socket.gethostbyaddr":
+            host = args[0]
+        case _:
+            # An event that a later version of Python adds.
+            host = "an unknown host"
     if host is not None and not is_loopback(host) and _text(host).lower() not in allowed:
         raise SealedError(
             f"sealed mode refused {event} to {_text(host)!r}, called by {_caller()}; "
             "unset MEDALPACA_SEALED to allow the network"
         )
+
+
+def _host_of(address: Any) -> Any:
+    """Return the host of a socket address, or None for one without a host, such as the path of a Unix socket."""
+    return address[0] if isinstance(address, tuple) else None
 
 
 def _text(host: Any) -> str:
