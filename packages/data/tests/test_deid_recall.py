@@ -194,6 +194,21 @@ def test_the_rust_engine_accepts_every_prefilter_pattern():
         )
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        # The verb after the name is no part of a medical term, although "fever" ends one ("Lassa fever").
+        ("Mr. Smith has fever", ["Smith"]),
+        ("Dr. Smith with pneumonia syndrome", ["Smith"]),
+        ("Patient name: J S", ["J S"]),
+        ("Dr Lassa haemorrhagic fever", []),
+        ("Product name: A B", []),
+    ],
+)
+def test_names_before_words_that_end_medical_terms_and_initials(text, found):
+    assert [text[span.start : span.end] for span in find_identifiers([text])[0]] == found
+
+
 def test_wilson_against_published_figures():
     """Newcombe 1998, table I, case 81/263: 0.2553 to 0.3662; 0/20: 0 to 0.1611."""
     assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)

@@ -75,40 +75,16 @@ def parse_pasted(text: str) -> Pasted:
     return Pasted(stem, Item(id="", question=stem, options=options, answer=key if key in options else ""))
 
 
-IDENTIFIER_PATTERNS: dict[str, re.Pattern[str]] = {
-    "a name with a title": re.compile(
-        r"\b(?:Mr|Mrs|Ms|Miss|Herr|Frau|Patient(?:in)?|Pt)\.?:?\s+(?:[A-Z]\.\s*)?[A-Z][a-zäöüß]{2,}\s*,?\s*(?:[A-Z][a-zäöüß]+)?"
-    ),
-    "a name field": re.compile(
-        r"\b(?:patient(?:'s)? name|name|surname|first name|nachname|vorname)\s*[:=]\s*\S", re.I
-    ),
-    "a date of birth": re.compile(
-        r"\b(?:d\.?o\.?b\.?|date of birth|born(?: on)?|geb(?:oren|\.)?|geburtsdatum)\.?(?:\s+am)?\s*:?\s*\d",
-        re.I,
-    ),
-    "a full date": re.compile(
-        r"\b(?:\d{1,2}[./-]\d{1,2}[./-](?:19|20)\d{2}|(?:19|20)\d{2}-\d{2}-\d{2}"
-        r"|\d{1,2}\.?\s+(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\.?,?\s+(?:19|20)\d{2})\b"
-    ),
-    "a record number": re.compile(
-        r"\b(?:MRN|NHS|SSN|medical record|record|case|patient|insurance|hospital|fall|versicherten)[\s-]*"
-        r"(?:no\.?|number|nr\.?|id|#|nummer)?\s*[:#]?\s*[A-Z]?\d[\d -]{4,}\b",
-        re.I,
-    ),
-    "a social security number": re.compile(r"\b\d{3}-\d{2}-\d{4}\b"),
-    "an e-mail address": re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.]+\b"),
-    "a telephone number": re.compile(
-        r"(?<![\w.])(?:\+\d{1,3}[\s-]?)?\(?\d{3,5}\)?[\s-]\d{3,4}[\s-]?\d{3,4}\b"
-    ),
-    "a street address": re.compile(
-        r"\b\d{1,5}\s+[A-Z][a-z]+\s+(?:Street|St|Avenue|Ave|Road|Rd|Lane|Drive|Dr)\b"
-    ),
-}
-
-
 def find_identifiers(text: str) -> list[str]:
-    """Return the kinds of personal identifiers that the text seems to contain."""
-    return [name for name, pattern in IDENTIFIER_PATTERNS.items() if pattern.search(text)]
+    """Return the titles of the Safe Harbor classes that the text seems to contain, such as "names".
+
+    Searched are the rules of `data deid check`, including addresses of the form that surrogates have.
+    """
+    from medalpaca_data.deid.find import find_identifiers as find
+    from medalpaca_data.deid.rules import KINDS
+
+    [spans] = find([text], include_surrogates=True)
+    return list(dict.fromkeys(KINDS[span.kind][1] for span in spans))
 
 
 HINT = (

@@ -68,6 +68,9 @@ OTHER_NAME_LABELS = re.compile(
 )
 
 
+PATIENT = re.compile(r"(?i:patient(?:['\u2019]s)?)\s*$")
+
+
 def _is_medical_term(match: Match) -> bool:
     """Return whether the name is part of a medical term, or of a person named for a discovery."""
     text, end = match.string, match.end("x")
@@ -147,7 +150,8 @@ def _is_signer(match: Match) -> bool:
 
 def _is_field_value(match: Match) -> bool:
     before = match.string[max(0, match.start("label") - 20) : match.start("label")]
-    words = _main_words(match["x"])
+    # Initials alone are a name after "patient name:" only.
+    words = _main_words(match["x"]) or (match["x"].split() if PATIENT.search(before) else [])
     return (
         bool(words)
         and not OTHER_NAME_LABELS.search(before)

@@ -16,7 +16,7 @@ from importlib.resources import files
 KINDS: Mapping[str, tuple[str, str]] = {
     "name": ("A", "names"),
     "place": ("B", "places smaller than a state"),
-    "date": ("C", "dates, but for the year"),
+    "date": ("C", "dates (except the year)"),
     "age": ("C", "ages over 89"),
     "phone": ("D", "telephone numbers"),
     "fax": ("E", "fax numbers"),
@@ -128,12 +128,19 @@ def given_names() -> list[str]:
     )
 
 
+# "Mr. Smith has fever" is no medical term, unlike "Lassa haemorrhagic fever".
+NOT_IN_A_TERM = (
+    r"(?:has|had|have|is|was|with|without|and|or|of|for|in|on|at|to|the|a|an|no|no[tw]|denie[sd]|reports?|reported|"
+    r"develop(?:s|ed)|gets?|got|takes?|took|needs?|needed|complains?|complained)\b"
+)
+
+
 @cache
 def medical_suffix() -> re.Pattern[str]:
     """Return the pattern of what follows a name in a medical term or citation: "'s disease", " sign", " et al"."""
     nouns = "|".join(sorted(read_word_list("eponyms.txt", "nouns"), key=len, reverse=True))
     return re.compile(
-        rf"(?:['\u2019]s|s['\u2019]|s)?(?:[- ]{UPPER}{LETTER}+(?:['\u2019]s)?)?[- ](?:{LETTER}+[- "
+        rf"(?:['\u2019]s|s['\u2019]|s)?(?-i:[- ]{UPPER}{LETTER}+(?:['\u2019]s)?)?[- ](?:(?!{NOT_IN_A_TERM}){LETTER}+[- "
         rf"])?(?:{nouns})\b|(?:,| and {UPPER}{LETTER}+)? et al",
         re.IGNORECASE,
     )
