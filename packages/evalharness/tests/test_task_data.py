@@ -18,7 +18,7 @@ import pytest
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.exam import load_exam
-from medalpaca_data.exams.prompts import exam_prompt, exam_prompt_id
+from medalpaca_data.exams.item import exam_prompt, exam_prompt_id
 from medalpaca_evalharness import task_list, tasks
 from medalpaca_evalharness.task_data import build_dataset, build_documents, load_task_exam, prepare_task
 from medalpaca_evalharness.task_list import GROUPS, TASKS

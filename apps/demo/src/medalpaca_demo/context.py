@@ -12,8 +12,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 
 from medalpaca_data.exams.exam import Exam
-from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.prompts import exam_prompt
+from medalpaca_data.exams.item import Item, exam_prompt
 
 from .engine import Engine
 from .job import Job, Progress, Request, Scoring

@@ -9,8 +9,7 @@ from typing import Literal, get_args
 
 from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_data.exams.exam import Exam
-from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.prompts import exam_prompt_id
+from medalpaca_data.exams.item import Item, exam_prompt_id
 from medalpaca_evalharness.calibration import softmax
 from medalpaca_evalharness.comparison import Comparison, compare
 from medalpaca_evalharness.results import Run, read_run

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_data.core.files import parse_json, read_text, sha256_bytes, sha256_json
-from medalpaca_data.exams.prompts import Generated
+from medalpaca_data.exams.item import Generated
 
 from .answer_extraction import flexible_filter, strict_filter
 from .scoring import OUTCOMES, first_accepted, last_kept

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.offline import is_sealed, seal
 from medalpaca_data.exams.exam import Exam, find_exam, load_exam
-from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.prompts import exam_prompt, exam_prompt_id
+from medalpaca_data.exams.item import Item, exam_prompt, exam_prompt_id
 
 from . import task_list
 from .model_identity import ModelIdentity, identify_model

@@ -15,8 +15,7 @@ from pathlib import Path
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.offline import is_sealed, no_telemetry, sealed_setting
 from medalpaca_data.exams.exam import Excluded
-from medalpaca_data.exams.item import POCKET, VIGNETTES, Item
-from medalpaca_data.exams.prompts import PromptStyle
+from medalpaca_data.exams.item import POCKET, VIGNETTES, Item, PromptStyle
 
 # Seconds to wait for the first response of the hub.
 TIMEOUT = 10
