@@ -263,7 +263,7 @@ def _import(arguments: argparse.Namespace) -> None:
 
 
 def _tasks() -> list[str]:
-    from .task_list import GROUPS, TASKS
+    from .task_data import GROUPS, TASKS
 
     return [*GROUPS, *TASKS]
 

@@ -15,7 +15,7 @@ from medalpaca_data.exams.item import Generated
 
 from .answer_extraction import flexible_filter, strict_filter
 from .scoring import OUTCOMES, first_accepted, last_kept
-from .task_list import MEDQA_PARTS
+from .task_data import MEDQA_PARTS
 
 # Filter functions by the names in the task YAML files.
 FILTERS = {

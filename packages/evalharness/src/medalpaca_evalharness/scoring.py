@@ -104,9 +104,14 @@ def group_metrics(*, text: bool = False) -> list[dict[str, Any]]:
     ]
 
 
-# Read by the task YAML files through `!function`, which resolves any attribute of a module.
-METRIC_LIST, TEXT_METRIC_LIST = task_metrics(), task_metrics(text=True)
-GROUP_METRIC_LIST, TEXT_GROUP_METRIC_LIST = group_metrics(), group_metrics(text=True)
+def __getattr__(name: str) -> list[dict[str, Any]]:
+    """Return a list that a task YAML file names with `!function`, which resolves any attribute of a module."""
+    match name:
+        case "METRIC_LIST" | "TEXT_METRIC_LIST":
+            return task_metrics(text=name.startswith("TEXT"))
+        case "GROUP_METRIC_LIST" | "TEXT_GROUP_METRIC_LIST":
+            return group_metrics(text=name.startswith("TEXT"))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def process_letter(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:

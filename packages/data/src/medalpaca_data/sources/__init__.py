@@ -46,6 +46,7 @@ Source: TypeAlias = (
     | PubMedCausal
     | PubMedHealthAdvice
     | PubMedQA
+    | Refused
     | StackExchange
     | WikiDoc
     | WikiDocPatientInfo

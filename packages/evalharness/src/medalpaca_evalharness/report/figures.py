@@ -24,7 +24,7 @@ from ..samples import Answer, read_samples
 from ..statistics import power_analysis
 from ..stress.figures import stress_figures
 from ..stress.result import FILE_NAME, PUBLISHED, Side, StressRun, read_stress
-from ..task_list import TASKS
+from ..task_data import TASKS
 from . import run_metadata
 from .run_metadata import limits, not_tested
 

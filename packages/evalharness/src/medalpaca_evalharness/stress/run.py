@@ -28,7 +28,7 @@ from medalpaca_data.exams.item import Scoring, exam_prompt_id
 
 from ..model_identity import ModelIdentity, identify_model, split_adapter
 from ..preflight import check_prompts
-from ..task_list import TASKS
+from ..task_data import TASKS
 from .figures import stress_figures
 from .perturbations import PerturbedItem, perturb, stress_id
 from .result import FILE_NAME, ScoredItem, Side, StressRun, write_stress
