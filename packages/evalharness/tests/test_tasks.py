@@ -155,6 +155,8 @@ def test_a_tokenizer_that_ends_every_text_is_refused(tiny, write_exam, evaluate,
 def test_a_new_line_in_the_table_is_a_new_metric(task, evaluate, answering, monkeypatch):
     extra = scoring.Metric("two_thirds", lambda item: 2 / 3, "mean", None)
     monkeypatch.setattr(scoring, "METRICS", (*scoring.METRICS, extra))
+    monkeypatch.setattr(scoring, "METRIC_LIST", scoring.task_metrics())
+    monkeypatch.setattr(scoring, "TEXT_METRIC_LIST", scoring.task_metrics(text=True))
     results = evaluate(answering(lambda doc: doc["gold"]), task, limit=3)["results"][task]
     assert results["two_thirds,none"] == pytest.approx(2 / 3)
 

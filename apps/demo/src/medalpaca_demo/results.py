@@ -221,11 +221,6 @@ def _texts(item: Item) -> Iterator[str]:
     yield from (item.id, item.subject or "", item.question, *item.options.values())
 
 
-def list_steps(items: Iterable[Item]) -> list[str]:
-    """Return the exam's steps as texts, sorted by number."""
-    return [str(step) for step in sorted({item.step for item in items if item.step is not None})]
-
-
 def list_subjects(items: Iterable[Item]) -> list[str]:
     """Return the exam's subjects, sorted."""
     return sorted({item.subject for item in items if item.subject})

@@ -13,9 +13,9 @@ from typing import Any
 from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_data.core.files import existing, read_json, sha256_bytes
 
+from .answer_extraction import OUTCOMES
 from .model_identity import ADAPTER_KEYS, MODEL_TYPE
 from .samples import HASHES, Answer, find_changed_fields, is_generated, read_answer, read_samples
-from .scoring import OUTCOMES
 from .statistics import Interval, wilson
 from .task_data import TASKS, configured_exam_path
 
