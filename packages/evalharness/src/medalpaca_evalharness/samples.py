@@ -34,8 +34,8 @@ class Answer:
     `input_hash`: hashes of prompt and correct answer, and of the generation settings if answers were generated,
     separated by spaces. `choices`: the continuations, letters or option texts. `key`: index of the correct option.
     `chosen`: index of the option with the largest score (the first of equals), or of the extracted letter. It is
-    None without a letter, or if the letter is not one of the options. `outcome`: one of `OUTCOMES`. `scores`: the compared
-    value per option; empty for generated answers. `sha256`: hash of the logged sample as JSON.
+    None without a letter, or if the letter is not one of the options. `outcome`: one of `OUTCOMES`. `scores`: the
+    compared value per option; empty for generated answers. `sha256`: hash of the logged sample as JSON.
     """
 
     item_id: str
