@@ -74,7 +74,7 @@ def main() -> int:
     logging.disable(logging.WARNING)
     from medalpaca_data.core.paths import shared
     from medalpaca_data.exams.exam import load_exam
-    from medalpaca_data.exams.prompts import exam_prompt
+    from medalpaca_data.exams.item import exam_prompt
 
     if (root := shared()) is None:
         sys.exit(
@@ -228,7 +228,7 @@ def stratified(items: Any, n: int) -> Any:
 
 def words(data: Path, items: Any) -> Any:
     """Medical English to train the tokenizer on: the questions themselves, and public instruction rows beside them."""
-    from medalpaca_data.exams.prompts import exam_prompt
+    from medalpaca_data.exams.item import exam_prompt
 
     for item in items:
         yield exam_prompt(item, "letter").prompt

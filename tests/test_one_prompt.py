@@ -3,7 +3,7 @@
 from medalpaca_data.core.prompt import user_message
 from medalpaca_data.core.row import Row
 from medalpaca_data.exams.exam import load_exam
-from medalpaca_data.exams.prompts import exam_prompt
+from medalpaca_data.exams.item import exam_prompt
 
 
 def harness(pair, **options):

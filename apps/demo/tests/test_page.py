@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from medalpaca_data.exams.exam import Exam
-from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.prompts import exam_prompt
+from medalpaca_data.exams.item import Item, exam_prompt
 from medalpaca_demo.models import check_pair
 
 pytestmark = pytest.mark.browser

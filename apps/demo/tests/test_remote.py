@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from medalpaca_data.core.errors import UserError
-from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.prompts import exam_prompt
+from medalpaca_data.exams.item import Item, exam_prompt
 from medalpaca_demo.endpoint import Endpoint, check_hosts, parse_source
 from medalpaca_demo.engine import Engine, LoadedModels
 from medalpaca_demo.job import SIDES, Progress, Request

@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from medalpaca_data.core.errors import UserError
-from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.prompts import exam_prompt
+from medalpaca_data.exams.item import Item, exam_prompt
 from medalpaca_demo.engine import Engine
 from medalpaca_demo.inference import encode, find_option_tokens, score_options
 from medalpaca_demo.job import SIDES, Request

@@ -10,7 +10,7 @@ import zstandard
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from medalpaca_data.core import archive
+from medalpaca_data.core import streams
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.row import Row
 from medalpaca_data.formats.apkg import NoteType, read_notes
@@ -202,7 +202,7 @@ def test_more_work_than_the_size_explains_is_ended(deck):
 @pytest.fixture
 def small_bound(monkeypatch):
     """What any file may unpack to, made small, so that a bomb need not be big."""
-    monkeypatch.setattr(archive, "BASE_SIZE", 1 << 16)
+    monkeypatch.setattr(streams, "BASE_SIZE", 1 << 16)
 
 
 def test_a_zip_bomb_is_refused(tmp_path, small_bound):

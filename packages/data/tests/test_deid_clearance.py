@@ -7,10 +7,11 @@ import json
 import pytest
 
 from medalpaca_data.build import build
-from medalpaca_data.clearance import LIMIT, NotCleared, changed_since, clear
+from medalpaca_data.clearance import LIMIT, NotCleared, clear
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.records import read_all_rows
 from medalpaca_data.core.row import Row
+from medalpaca_data.ledger import changed_since
 from medalpaca_data.recipe import Recipe
 
 CLEAN = [Row(instruction=f"What treats disease {n}?", input="", output=f"drug {n}") for n in range(40)]

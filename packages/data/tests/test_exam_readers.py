@@ -10,7 +10,7 @@ import pytest
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.paths import shared
 from medalpaca_data.exams.exam import load_exam, raw_exam
-from medalpaca_data.exams.prompts import exam_prompt, exam_prompt_id
+from medalpaca_data.exams.item import exam_prompt, exam_prompt_id
 
 ABSTRACTS = {
     "101": {"QUESTION": "Does rest help?", "CONTEXTS": ["We asked.", "We saw."], "final_decision": "no"},

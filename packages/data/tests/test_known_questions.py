@@ -26,9 +26,8 @@ from medalpaca_data.exams.contamination import (
     unpack,
     words_of,
 )
-from medalpaca_data.exams.item import Item
+from medalpaca_data.exams.item import Item, exam_input
 from medalpaca_data.exams.layouts import read_exam
-from medalpaca_data.exams.prompts import exam_input
 
 ROOT = Path(__file__).parents[3]
 LONG = (

@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medalpaca_data.core.prompt import chat_template, render, user_message
-from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.prompts import exam_prompt, exam_prompt_id
+from medalpaca_data.exams.item import Item, exam_prompt, exam_prompt_id
 
 ITEM = Item(id="1", question=" Which? ", options={"A": "one", "B": "two", "C": "three"}, answer="B")
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from medalpaca_data.core import archive
+from medalpaca_data.core import streams
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.formats.sevenzip import unpack_7z
 
@@ -28,7 +28,7 @@ def test_only_what_is_asked_for_is_unpacked(tmp_path):
 
 
 def test_a_bomb_is_refused_even_before_the_wanted_member(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "BASE_SIZE", 1 << 16)
+    monkeypatch.setattr(streams, "BASE_SIZE", 1 << 16)
     path = pack(tmp_path / "bomb.7z", {"Votes.xml": bytes(2 << 20), "Posts.xml": b"<posts/>"})
     with pytest.raises(UserError, match="unpacks to more than 200 times"):
         unpack_7z(path, ("Posts.xml",), tmp_path)

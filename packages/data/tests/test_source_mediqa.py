@@ -373,7 +373,7 @@ def test_a_cell_far_out_costs_nothing_and_a_bomb_is_refused(write, monkeypatch):
             new.writestr(name, old.read(name).replace(b"</sheetData>", far))
     path = write("far.xlsx", file.getvalue())
     assert list(read_sheet(path)) == [("row 1", {"A": "a", "B": "b"}), ("row 1048576", {"XFD": "9"})]
-    monkeypatch.setattr("medalpaca_data.core.archive.BASE_SIZE", 1000)
+    monkeypatch.setattr("medalpaca_data.core.streams.BASE_SIZE", 1000)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("xl/sharedStrings.xml", "<sst>" + " " * 1_000_000 + "</sst>")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.row import Row
-from medalpaca_data.exams.prompts import LETTER_INSTRUCTION
+from medalpaca_data.exams.item import LETTER_INSTRUCTION
 from medalpaca_data.sources import Published
 from medalpaca_data.sources.base import Reject
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from medalpaca_data.core import archive
+from medalpaca_data.core import streams
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.joined_digits import JOINED
 from medalpaca_data.core.row import Row
@@ -227,7 +227,7 @@ def test_the_archive_of_a_site_is_read_with_its_users(tmp_path):
 
 
 def test_gzip_is_read_and_a_gzip_bomb_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "BASE_SIZE", 1 << 16)  # a smaller bomb will do
+    monkeypatch.setattr(streams, "BASE_SIZE", 1 << 16)  # a smaller bomb will do
     (tmp_path / "Posts.xml.gz").write_bytes(gzip.compress(dump(QUESTION, ANSWER)))
     assert len(rows(StackExchange(path=".").records(tmp_path))) == 1
     (tmp_path / "Posts.xml.gz").write_bytes(gzip.compress(dump(post(1, 5, Body="x" * (4 << 20)))))

@@ -372,7 +372,7 @@ def test_an_output_that_is_not_writable_is_refused_before_the_build(write, tmp_p
 def test_a_full_disk_is_reported_with_the_directory(write, tmp_path, row, monkeypatch):
     write("raw.json", [row(1)])
     full = OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr("medalpaca_data.dataset.write", lambda *_: (_ for _ in ()).throw(full))
+    monkeypatch.setattr("medalpaca_data.build.write", lambda *_: (_ for _ in ()).throw(full))
     with pytest.raises(UserError, match=r"out: cannot be written \(.*No space left on device"):
         built(tmp_path, ALPACA)
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith((".out", "out"))] == []

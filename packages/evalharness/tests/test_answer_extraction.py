@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from medalpaca_evalharness.answer_extraction import (
     NO_ANSWER,
+    OUTCOMES,
     TWO_ANSWERS,
     classify_no_answer,
     extract_flexible,
@@ -15,7 +16,7 @@ from medalpaca_evalharness.answer_extraction import (
     flexible_filter,
     strict_filter,
 )
-from medalpaca_evalharness.scoring import OUTCOMES, process_generated
+from medalpaca_evalharness.scoring import process_generated
 
 LETTERS = "ABCDE"
 OPTIONS = (

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from medalpaca_data.core.errors import CheckFailed, UserError
-from medalpaca_evalharness.answer_extraction import MIN_TRUNCATED_CHARS, flexible_filter
+from medalpaca_evalharness.answer_extraction import MIN_TRUNCATED_CHARS, OUTCOMES, flexible_filter
 from medalpaca_evalharness.cli import main
 from medalpaca_evalharness.comparison import compare
 from medalpaca_evalharness.report.verify import Locations, verify
 from medalpaca_evalharness.results import read_run, summarize_run
-from medalpaca_evalharness.scoring import OUTCOMES, process_letter, process_text
+from medalpaca_evalharness.scoring import process_letter, process_text
 
 GEN = "medalpaca_usmle_gen"
 

@@ -17,8 +17,8 @@ from statsmodels.stats.proportion import proportion_confint
 
 from medalpaca_data.exams.exam import load_exam
 from medalpaca_data.exams.item import Item
-from medalpaca_evalharness.scoring import OUTCOMES
-from medalpaca_evalharness.task_list import GROUPS, TASKS
+from medalpaca_evalharness.answer_extraction import OUTCOMES
+from medalpaca_evalharness.task_data import GROUPS, TASKS
 
 SEED = 2023
 

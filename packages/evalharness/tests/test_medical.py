@@ -7,12 +7,18 @@ import json
 import pytest
 
 from medalpaca_data.core.errors import UserError
-from medalpaca_evalharness import task_list
+from medalpaca_evalharness import task_data
 from medalpaca_evalharness.comparison import compare
 from medalpaca_evalharness.contamination_split import measure_contamination
 from medalpaca_evalharness.results import read_run, summarize_run
-from medalpaca_evalharness.task_data import build_documents, prepare_task
-from medalpaca_evalharness.task_list import EXAM_KEYS, GROUPS, TASKS, find_tasks
+from medalpaca_evalharness.task_data import (
+    EXAM_KEYS,
+    GROUPS,
+    TASKS,
+    build_documents,
+    find_tasks,
+    prepare_task,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -110,8 +116,8 @@ def test_a_missing_subject(exams, tmp_path):
 
 def test_no_hub_request_for_medical_exams_in_sealed_mode(monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setattr(task_list, "hub_disabled_reason", lambda: "MEDALPACA_SEALED=1")
-    monkeypatch.setattr(task_list, "fetch_hub_exam", lambda repository: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(task_data, "hub_disabled_reason", lambda: "MEDALPACA_SEALED=1")
+    monkeypatch.setattr(task_data, "fetch_hub_exam", lambda repository: pytest.fail("the hub was asked"))
     for name in GROUPS["medalpaca_medical"]:
         with pytest.raises(UserError, match="the hub is disabled because MEDALPACA_SEALED=1"):
             prepare_task(name, {})

@@ -11,7 +11,7 @@ import pytest
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.weights import weights_sha256
-from medalpaca_evalharness import model_identity, task_list
+from medalpaca_evalharness import hub
 from medalpaca_evalharness.model_identity import identify_model
 
 COMMIT = "c" * 40
@@ -21,13 +21,13 @@ GOOD = ("config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     """An empty cache of the hub, and no hub."""
-    for name in ("MEDALPACA_SEALED", *task_list.OFFLINE_SWITCHES):
+    for name in ("MEDALPACA_SEALED", *hub.OFFLINE_SWITCHES):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: pytest.fail("the hub was asked"))
-    model_identity._list_hub_files.cache_clear()
+    hub._list_hub_files.cache_clear()
     yield tmp_path / "hub"
-    model_identity._list_hub_files.cache_clear()
+    hub._list_hub_files.cache_clear()
 
 
 @pytest.fixture

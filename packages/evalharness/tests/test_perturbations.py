@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from medalpaca_data.core.paths import shared
 from medalpaca_data.core.prompt import render
 from medalpaca_data.exams.exam import load_exam
-from medalpaca_data.exams.item import LETTERS, Item
-from medalpaca_data.exams.prompts import LETTER_INSTRUCTION, exam_prompt
+from medalpaca_data.exams.item import LETTER_INSTRUCTION, LETTERS, Item, exam_prompt
 from medalpaca_evalharness.stress.perturbations import (
     NAMES_LETTERS,
     NO_OPTIONS_SHOWN,

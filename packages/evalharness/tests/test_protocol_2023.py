@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medalpaca_data.core.errors import UserError
-from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.prompts import exam_prompt
-from medalpaca_evalharness.scoring import first_accepted, is_accepted, last_kept, strip_punctuation
+from medalpaca_data.exams.item import Item, exam_prompt
+from medalpaca_evalharness.answer_extraction import first_accepted, is_accepted, last_kept, strip_punctuation
 
 ALPHANUMERIC = string.ascii_letters + string.digits
 

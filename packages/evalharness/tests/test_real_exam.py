@@ -10,7 +10,7 @@ import pytest
 
 from medalpaca_data.exams.contamination import words
 from medalpaca_data.exams.exam import load_exam, raw_exam
-from medalpaca_data.exams.prompts import exam_prompt
+from medalpaca_data.exams.item import exam_prompt
 from medalpaca_evalharness.task_data import build_dataset, prepare_task
 
 # Context length of the first Llama, the shortest that the exam must fit.

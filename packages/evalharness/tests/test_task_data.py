@@ -18,10 +18,16 @@ import pytest
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.exam import load_exam
-from medalpaca_data.exams.prompts import exam_prompt, exam_prompt_id
-from medalpaca_evalharness import task_list, tasks
-from medalpaca_evalharness.task_data import build_dataset, build_documents, load_task_exam, prepare_task
-from medalpaca_evalharness.task_list import GROUPS, TASKS
+from medalpaca_data.exams.item import exam_prompt, exam_prompt_id
+from medalpaca_evalharness import hub, task_data, tasks
+from medalpaca_evalharness.task_data import (
+    GROUPS,
+    TASKS,
+    build_dataset,
+    build_documents,
+    load_task_exam,
+    prepare_task,
+)
 
 STEP2, WHOLE, POCKET = "medalpaca_usmle_step2", "medalpaca_exam", "medalpaca_pocket"
 
@@ -119,7 +125,7 @@ STEP, LOCAL = TASKS["medalpaca_usmle_step1"], TASKS["medalpaca_exam"]
 
 @pytest.fixture(autouse=True)
 def clear_environment(monkeypatch):
-    for name in ("MEDALPACA_EXAM", "MEDALPACA_SEALED", *task_list.OFFLINE_SWITCHES):
+    for name in ("MEDALPACA_EXAM", "MEDALPACA_SEALED", *hub.OFFLINE_SWITCHES):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -132,7 +138,7 @@ def test_metadata_precedes_the_environment(write_exam, monkeypatch):
 
 def test_the_environment_precedes_the_hub(write_exam, monkeypatch):
     monkeypatch.setenv("MEDALPACA_EXAM", str(write_exam()))
-    monkeypatch.setattr(task_list, "fetch_hub_exam", lambda repository: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(task_data, "fetch_hub_exam", lambda repository: pytest.fail("the hub was asked"))
     assert load_task_exam("t", STEP, {}).name == "exam"
 
 
@@ -153,7 +159,7 @@ def test_a_bundled_exam_ignores_metadata_and_environment(write_exam, monkeypatch
 )
 def test_no_hub_request_in_sealed_or_offline_mode(monkeypatch, switch, value):
     monkeypatch.setenv(switch, value)
-    monkeypatch.setattr(task_list, "fetch_hub_exam", lambda repository: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(task_data, "fetch_hub_exam", lambda repository: pytest.fail("the hub was asked"))
     with pytest.raises(UserError, match=f"the hub is disabled because {switch}.*--metadata .*MEDALPACA_EXAM"):
         load_task_exam("medalpaca_usmle_step1", STEP, {})
 
@@ -222,7 +228,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def local_hub(write_exam):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.repository = task_list.USMLE.name
+    server.repository = task_data.USMLE.name
     server.files = {file.name: file.read_bytes() for file in write_exam("origin").iterdir()}
     server.asked = []
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -236,7 +242,7 @@ def fetch_in_new_process(
 ) -> subprocess.CompletedProcess[str]:
     # huggingface_hub reads its settings when it is imported.
     code = (
-        "from medalpaca_evalharness.task_list import TASKS\n"
+        "from medalpaca_evalharness.task_data import TASKS\n"
         "from medalpaca_evalharness.task_data import load_task_exam\n"
         "from medalpaca_data.core.errors import UserError\n"
         "try:\n"
@@ -257,7 +263,7 @@ def test_exam_from_the_hub(tmp_path, local_hub):
     done = fetch_in_new_process(tmp_path, f"http://127.0.0.1:{local_hub.server_port}")
     assert done.stdout.startswith("12 [1, 2, 3]"), done.stderr
     fetched = {path.rpartition("/")[2] for command, path in local_hub.asked if command == "GET"}
-    assert fetched == set(task_list.USMLE.files)
+    assert fetched == set(task_data.USMLE.files)
     # One revision for all: after the first question, everything is asked by commit.
     assert {path.split("/resolve/")[1].split("/")[0] for _, path in local_hub.asked[1:]} == {Hub.COMMIT}
 

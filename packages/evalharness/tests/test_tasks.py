@@ -9,7 +9,7 @@ import pytest
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.exam import load_exam
 from medalpaca_evalharness import scoring
-from medalpaca_evalharness.task_list import GROUPS, TASKS
+from medalpaca_evalharness.task_data import GROUPS, TASKS
 
 USMLE = ["medalpaca_usmle"] + [f"medalpaca_usmle_step{n}" for n in (1, 2, 3)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from medalpaca_data.exams.exam import load_exam
-from medalpaca_data.exams.prompts import exam_prompt
+from medalpaca_data.exams.item import exam_prompt
 
 
 @pytest.fixture(scope="module")

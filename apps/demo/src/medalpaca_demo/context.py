@@ -8,12 +8,11 @@ the old stream has yielded its last value, which is None.
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 
 from medalpaca_data.exams.exam import Exam
-from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.prompts import exam_prompt
+from medalpaca_data.exams.item import Item, exam_prompt
 
 from .engine import Engine
 from .job import Job, Progress, Request, Scoring
@@ -104,3 +103,8 @@ class Context:
         return Request(
             prompt=question.prompt, choices=question.choices, scoring=self.scoring, max_new_tokens=tokens
         )
+
+
+def list_steps(items: Iterable[Item]) -> list[str]:
+    """Return the exam's steps as texts, sorted by number."""
+    return [str(step) for step in sorted({item.step for item in items if item.step is not None})]

@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medalpaca_data.clearance import changed_since
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.files import read_json
 from medalpaca_data.core.weights import BEST, RECEIPT, check_adapter_dir, check_model_dir, weights_sha256
+from medalpaca_data.ledger import changed_since
 
 from .endpoint import Endpoint, Source, check_hosts, endpoints
 

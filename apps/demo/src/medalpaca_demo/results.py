@@ -9,8 +9,7 @@ from typing import Literal, get_args
 
 from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_data.exams.exam import Exam
-from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.prompts import exam_prompt_id
+from medalpaca_data.exams.item import Item, exam_prompt_id
 from medalpaca_evalharness.calibration import softmax
 from medalpaca_evalharness.comparison import Comparison, compare
 from medalpaca_evalharness.results import Run, read_run
@@ -220,11 +219,6 @@ def _passes(item: Item, filter_: Filter) -> bool:
 
 def _texts(item: Item) -> Iterator[str]:
     yield from (item.id, item.subject or "", item.question, *item.options.values())
-
-
-def list_steps(items: Iterable[Item]) -> list[str]:
-    """Return the exam's steps as texts, sorted by number."""
-    return [str(step) for step in sorted({item.step for item in items if item.step is not None})]
 
 
 def list_subjects(items: Iterable[Item]) -> list[str]:

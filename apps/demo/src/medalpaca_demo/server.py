@@ -118,7 +118,7 @@ def serve(options: PageOptions) -> None:
 
 def _session_facts(pair: Pair, exam: Exam, scoring: Scoring) -> dict[str, object]:
     """Return the identity of models, exam, prompt and program, for the first entry of a session."""
-    from medalpaca_data.exams.prompts import exam_prompt_id
+    from medalpaca_data.exams.item import exam_prompt_id
 
     return {
         "base": str(pair.base) if pair.base_sha256 == "" else pair.base_sha256,

@@ -19,10 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from . import dataset
 from .core import paths
 from .core.errors import UserError
 from .core.files import new_directory, package_sha256, sha256_file, versions
+from .dataset import account, check_out, write, write_papers, writing
 from .deid.settings import require_records
 from .exams.exam import Exam, load_exam
 from .executor import (
@@ -49,7 +49,6 @@ from .stages.language import Language
 from .stages.mix import Mix
 from .stages.read import STAGE as READ
 from .stages.read import count_broken, read_source
-from .stages.rephrase import RephraseStage
 from .stages.split import select_validation
 
 if TYPE_CHECKING:
@@ -202,12 +201,18 @@ def stages_of(recipe: Recipe, root: Path, exams: Sequence[Exam]) -> list[Stage]:
     weights = {source.name: source.weight for source in recipe.used}
     private = [source.name for source in recipe.used if source.private]
     mixed = recipe.rows is not None or any(caps.values())
+    rephrase = None
+    if recipe.rephrase:
+        # Imported late: the stage reads tables of units and drug names, which few recipes need.
+        from .stages.rephrase import RephraseStage
+
+        rephrase = RephraseStage(recipe.rephrase, root, recipe.used, recipe.seed)
     stages: list[Stage | None] = [
         Clean(recipe.language) if recipe.clean else None,
         Deidentify(recipe.deidentify, private or None) if recipe.deidentify else None,
         Language(recipe.language) if recipe.language else None,
         RemoveTestQuestions() if recipe.refuse_tests else None,
-        RephraseStage(recipe.rephrase, root, recipe.used, recipe.seed) if recipe.rephrase else None,
+        rephrase,
         ExactDuplicates(),
         NearDuplicateStage(recipe.near_duplicates) if recipe.near_duplicates else None,
         Decontaminate(exams, recipe.max_coverage) if exams else None,
@@ -276,9 +281,10 @@ def build(
     if (ledger := read_ledger(out)) and ledger.get("fingerprint") == whole and same_files(out, ledger):
         return Built(out, ledger, reused=True)
     # Checked before the work, so that an error is reported at once.
-    if not recipe.deidentify:
-        require_records({source.name: source.private for source in recipe.used}, ())
-    dataset.check_out(out, replace=replace)
+    private = [source.name for source in recipe.used if source.private]
+    if private and not recipe.deidentify:
+        require_records(dict.fromkeys(private, True), ())
+    check_out(out, replace=replace)
     with open_engine(engine, workers) as runner, BuildCache(recipe.name) as cache:
         pipeline = Pipeline(
             recipe=recipe,
@@ -291,7 +297,7 @@ def build(
             at_once=1 if engine == "serial" else 2 * workers,
             on_progress=on_progress,
         )
-        with dataset.writing(cache.path):
+        with writing(cache.path):
             trail = pipeline.run()
         sides = select_validation(trail, recipe.validation, recipe.seed)
         if not (kept := sum(len(side) for side in sides)):
@@ -302,16 +308,16 @@ def build(
             raise UserError(
                 f"recipe {recipe.name}: validation={recipe.validation} leaves no row for training; use a smaller share"
             )
-        with pipeline.clock("write"), dataset.writing(out), new_directory(out, replace=replace) as folder:
+        with pipeline.clock("write"), writing(out), new_directory(out, replace=replace) as folder:
             on_progress("write", 0, None)
             contradictions = find_contradictions(trail[-1][1])
-            private = {source.name for source in recipe.used if source.private}
-            written = dataset.write(folder, trail, sides, contradictions, private)
+            written = write(folder, trail, sides, contradictions, set(private))
             ledger = make_ledger(
                 recipe, whole, inputs, exams, trail, written, contradictions, pipeline.deidentified
             )
-            dataset.write_papers(folder, ledger)
-        used = _rephrasing_usage(stages, trail)
+            write_papers(folder, ledger)
+        sent = recipe.rephrase is not None and recipe.rephrase.endpoints
+        used = _rephrasing_usage(stages, trail) if sent else None
     return Built(out, ledger, reused=False, seconds=pipeline.seconds, usage=used)
 
 
@@ -322,6 +328,7 @@ def estimate_rephrasing(recipe: Recipe, root: Path, on_progress: OnProgress = no
     the recipe has no key `rephrase` or no endpoint.
     """
     from .cost import estimate
+    from .stages.rephrase import RephraseStage
 
     if not recipe.rephrase:
         raise UserError(f"recipe {recipe.name}: no key 'rephrase', so there is nothing to estimate")
@@ -329,7 +336,7 @@ def estimate_rephrasing(recipe: Recipe, root: Path, on_progress: OnProgress = no
     exams = [_load_exam(name, root) for name in recipe.exams]
     plain = recipe.model_copy(update={"rephrase": None})
     code = fingerprint(package_sha256("medalpaca_data"), versions(*LIBRARIES))
-    with BuildCache(recipe.name) as cache, dataset.writing(cache.path):
+    with BuildCache(recipe.name) as cache, writing(cache.path):
         stages = stages_of(plain, root, exams)
         pipeline = Pipeline(
             recipe=recipe,
@@ -346,12 +353,11 @@ def estimate_rephrasing(recipe: Recipe, root: Path, on_progress: OnProgress = no
         )
 
 
-def _rephrasing_usage(stages: Sequence[Stage], trail: Sequence[tuple[str, Sequence[Shard]]]) -> Usage | None:
+def _rephrasing_usage(stages: Sequence[Stage], trail: Sequence[tuple[str, Sequence[Shard]]]) -> Usage:
     from .cost import usage
+    from .stages.rephrase import RephraseStage
 
-    stage = next((stage for stage in stages if isinstance(stage, RephraseStage)), None)
-    if stage is None or not stage.config.endpoints:
-        return None
+    stage = next(stage for stage in stages if isinstance(stage, RephraseStage))
     before = next(shards for (_, shards), (name, _) in pairwise(trail) if name == stage.name)
     return usage(stage, before)
 
@@ -375,7 +381,7 @@ def _inputs(recipe: Recipe, root: Path) -> dict[str, list[tuple[Path, str]]]:
 
 
 def _commonest_reasons(trail: Sequence[tuple[str, Sequence[Shard]]]) -> str:
-    reasons = total((dataset.account(shard) for _, shards in trail for shard in shards), "reasons")
+    reasons = total((account(shard) for _, shards in trail for shard in shards), "reasons")
     return ", ".join(f"{reason}: {count:,}" for reason, count in reasons.most_common(3)) or "no records"
 
 

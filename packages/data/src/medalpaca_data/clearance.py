@@ -77,18 +77,6 @@ def clear(
         )
 
 
-def changed_since(patient_text: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return a line for each older ledger format in the manifest of a training run: the rules changed since.
-
-    `patient_text` is the value of this key in the manifest. Without `ledger_format`, the format is 2.
-    """
-    from .ledger import changed_rules
-
-    entries = (patient_text, patient_text.get("validation") or {})
-    formats = {entry.get("ledger_format", 2) for entry in entries if entry.get("basis") == "ledger"}
-    return tuple(line for written in sorted(formats) if (line := changed_rules(written)))
-
-
 def _ledger(path: Path) -> dict[str, Any] | None:
     from .dataset import require_meadow
     from .ledger import LEDGER

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from .core.errors import UserError
 from .core.files import existing
 from .rephrase.prompts import Price
-from .rephrase.run import RowAttempts
-from .rephrase.store import TokenTotals
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from .rephrase.run import RowAttempts
+    from .rephrase.store import TokenTotals
     from .shard import Shard
     from .stages.rephrase import RephraseStage
 

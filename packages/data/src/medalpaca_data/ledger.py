@@ -206,6 +206,16 @@ def changed_rules(written: int) -> str:
     return f"ledger of format {written}, now {FORMAT}; changed since: {'; '.join(rules)}"
 
 
+def changed_since(patient_text: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a line for each older ledger format in the manifest of a training run: the rules changed since.
+
+    `patient_text` is the value of this key in the manifest. Without `ledger_format`, the format is 2.
+    """
+    entries = (patient_text, patient_text.get("validation") or {})
+    formats = {entry.get("ledger_format", 2) for entry in entries if entry.get("basis") == "ledger"}
+    return tuple(line for written in sorted(formats) if (line := changed_rules(written)))
+
+
 def same_files(directory: Path, ledger: Mapping[str, Any]) -> bool:
     """Return whether all files that the ledger lists are in the directory, with the same SHA-256."""
     files = {directory / name: digest for name, digest in ledger["files"].items()}

@@ -23,9 +23,9 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
-from . import cost
 from .build import Built
 from .core.errors import UserError, nearest
+from .cost import show_usage, usage_as_json
 from .deid.settings import describe_record
 from .ledger import LEDGER
 from .sources import Source
@@ -180,7 +180,7 @@ def show_build(built: Built, console: Console) -> None:
             if source.get("why"):
                 console.print(f"{source['name']}: {source['why']}", highlight=False)
     if built.usage:
-        cost.show_usage(built.usage, console)
+        show_usage(built.usage, console)
     if built.seconds:
         slowest = sorted(built.seconds.items(), key=lambda entry: -entry[1])
         parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in slowest if seconds >= 0.05)
@@ -221,7 +221,7 @@ def build_as_json(built: Built) -> dict[str, Any]:
             for source in built.ledger["sources"]
         ],
         "deidentification": built.ledger["deidentification"],
-        "rephrasing": cost.usage_as_json(built.usage) if built.usage else None,
+        "rephrasing": usage_as_json(built.usage) if built.usage else None,
         "seconds": dict(built.seconds),
     }
 

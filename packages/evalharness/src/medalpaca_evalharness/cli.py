@@ -122,19 +122,19 @@ def _add_compare(commands: Commands[Command]) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from . import contamination_split
     from .compare_table import print_comparison
     from .comparison import as_json, compare
+    from .contamination_split import as_json as contamination_as_json
+    from .contamination_split import measure_contamination
     from .results import read_run
 
     comparison = compare(read_run(arguments.base, arguments.task), read_run(arguments.tuned, arguments.task))
     found = None
     if arguments.meadow:
-        found = contamination_split.measure_contamination(comparison, arguments.meadow, arguments.exam)
+        found = measure_contamination(comparison, arguments.meadow, arguments.exam)
     if arguments.json:
-        print_json(
-            as_json(comparison) | ({"contamination": contamination_split.as_json(found)} if found else {})
-        )
+        more = {"contamination": contamination_as_json(found)} if found else {}
+        print_json(as_json(comparison) | more)
     else:
         print_comparison(comparison, contamination=found, items=arguments.items)
 
@@ -263,7 +263,7 @@ def _import(arguments: argparse.Namespace) -> None:
 
 
 def _tasks() -> list[str]:
-    from .task_list import GROUPS, TASKS
+    from .task_data import GROUPS, TASKS
 
     return [*GROUPS, *TASKS]
 

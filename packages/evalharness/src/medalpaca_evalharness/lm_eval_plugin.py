@@ -219,13 +219,15 @@ def _run_check_before(function: Any, check: str) -> Any:
         try:
             import inspect
 
-            from . import model_identity, preflight
+            from .model_identity import MODEL_TYPE, split_adapter_in_call
+            from .preflight import before_inference, before_model
 
+            checks = {"before_model": before_model, "before_inference": before_inference}
             bound = inspect.signature(function).bind_partial(*args, **kwargs)
-            if bound.arguments.get("model") == model_identity.MODEL_TYPE:
-                model_identity.split_adapter_in_call(bound.arguments)
+            if bound.arguments.get("model") == MODEL_TYPE:
+                split_adapter_in_call(bound.arguments)
                 args, kwargs = (), dict(bound.arguments)
-            getattr(preflight, check)(bound.arguments)
+            checks[check](bound.arguments)
         except Exception as error:
             # In sealed mode, a run that cannot be checked does not start.
             if _is_user_error(error) or _is_sealed():

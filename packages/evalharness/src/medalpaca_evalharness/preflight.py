@@ -14,8 +14,7 @@ from medalpaca_data.core.errors import UserError, one_line
 from medalpaca_data.core.offline import is_sealed
 
 from .model_identity import identify_model
-from .task_data import prepare_task
-from .task_list import TASKS, find_tasks
+from .task_data import TASKS, find_tasks, prepare_task
 
 # Number of item ids that an error lists.
 MAX_LISTED = 5

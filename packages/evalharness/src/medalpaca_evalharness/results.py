@@ -13,12 +13,11 @@ from typing import Any
 from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_data.core.files import existing, read_json, sha256_bytes
 
+from .answer_extraction import OUTCOMES
 from .model_identity import ADAPTER_KEYS, MODEL_TYPE
 from .samples import HASHES, Answer, find_changed_fields, is_generated, read_answer, read_samples
-from .scoring import OUTCOMES
 from .statistics import Interval, wilson
-from .task_data import configured_exam_path
-from .task_list import TASKS
+from .task_data import TASKS, configured_exam_path
 
 # The files of a run of lm-eval have one time stamp: results_TIME.json (or a name of the user's choice) and
 # samples_TASK_TIME.jsonl, with TIME like 2026-11-22T13-39-42.379641.

@@ -11,11 +11,10 @@ from typing import Any, get_args
 
 from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_data.core.files import parse_json, read_text, sha256_bytes, sha256_json
-from medalpaca_data.exams.prompts import Generated
+from medalpaca_data.exams.item import Generated
 
-from .answer_extraction import flexible_filter, strict_filter
-from .scoring import OUTCOMES, first_accepted, last_kept
-from .task_list import MEDQA_PARTS
+from .answer_extraction import OUTCOMES, first_accepted, flexible_filter, last_kept, strict_filter
+from .task_data import MEDQA_PARTS
 
 # Filter functions by the names in the task YAML files.
 FILTERS = {
@@ -35,8 +34,8 @@ class Answer:
     `input_hash`: hashes of prompt and correct answer, and of the generation settings if answers were generated,
     separated by spaces. `choices`: the continuations, letters or option texts. `key`: index of the correct option.
     `chosen`: index of the option with the largest score (the first of equals), or of the extracted letter. It is
-    None without a letter, or if the letter is not one of the options. `outcome`: one of scoring.OUTCOMES. `scores`:
-    the compared value per option; empty for generated answers. `sha256`: hash of the logged sample as JSON.
+    None without a letter, or if the letter is not one of the options. `outcome`: one of `OUTCOMES`. `scores`: the
+    compared value per option; empty for generated answers. `sha256`: hash of the logged sample as JSON.
     """
 
     item_id: str

@@ -1,4 +1,4 @@
-"""Metrics of the lm-eval tasks: the table `METRICS`, the `process_results` functions, and the filters of 2023.
+"""Metrics of the lm-eval tasks: the table `METRICS` and the `process_results` functions.
 
 The task YAML files take `metric_list` and `aggregate_metric_list` from this module, so a new metric needs only one
 line in `METRICS`.
@@ -6,26 +6,21 @@ line in `METRICS`.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from typing import Any, NamedTuple
 
-from .answer_extraction import LengthCheck, classify_no_answer
 from .statistics import wilson
-
-# The outcome of an item is exactly one of these.
-OUTCOMES = ("correct", "wrong", "unparsed", "refused", "truncated")
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredItem:
     """The answer to one item, from which every metric is computed.
 
-    `options` is the number of options, `outcome` one of `OUTCOMES`. `correct_raw` differs from `correct` only where the
-    options' texts are scored: `correct` compares log-likelihoods per character, `correct_raw` the log-likelihoods
-    themselves.
+    `options` is the number of options, `outcome` one of `answer_extraction.OUTCOMES`. `correct_raw` differs from
+    `correct` only where the options' texts are scored: `correct` compares log-likelihoods per character, `correct_raw`
+    the log-likelihoods themselves.
     """
 
     options: int
@@ -153,53 +148,3 @@ def _likelihood_outcome(scores: Sequence[float], correct: bool) -> str:
     if any(map(isnan, scores)):
         return "unparsed"
     return "correct" if correct else "wrong"
-
-
-# The answer rule of the reference implementation of 2023, for parity only: repeat a question up to five times until
-# an answer starts with a capital letter and ": ", ". " or a space; that letter is the answer. The rule accepts "A
-# 53-year-old man" and "I am not sure" as answers, and rejects a bare "B".
-_ACCEPTED = re.compile(r"^[A-Z](:|\.|) .+")
-_EDGES = re.compile(r"^[^A-Za-z0-9]+|[^A-Za-z0-9]+$")
-
-
-def strip_punctuation(text: str) -> str:
-    """Remove what is neither an ASCII letter nor a digit from both ends of `text`."""
-    return _EDGES.sub("", text)
-
-
-def is_accepted(text: str) -> bool:
-    """Return whether the rule of 2023 accepts `text` as an answer."""
-    return _ACCEPTED.match(strip_punctuation(text)) is not None
-
-
-def first_accepted(
-    responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], is_full: LengthCheck | None = None
-) -> list[list[str]]:
-    """Return [letter, "try N"] of each item's first accepted response, the N-th (filter "first_accepted").
-
-    All five responses are generated at once and those after the first accepted one ignored, which gives the same
-    distribution as repeating the question. Where all are rejected, the result is ["", reason] for the last response.
-    `is_full` is given where the tokenizer is available.
-    """
-    found = []
-    for texts in responses:
-        n, text = next(((n, text) for n, text in enumerate(texts, 1) if is_accepted(text)), (0, texts[-1]))
-        reason = classify_no_answer(text, is_full=is_full is not None and is_full(text))
-        found.append([strip_punctuation(text)[0], f"try {n}"] if n else ["", reason])
-    return found
-
-
-def last_kept(
-    responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], is_full: LengthCheck | None = None
-) -> list[list[str]]:
-    """Return the result of `first_accepted`, or a letter of the last response if all are rejected.
-
-    This is the filter "last_kept". If the last response without punctuation begins with a capital letter, the result is
-    [letter, "kept"]. The notebook that computed the published figures of 2023 used this rule.
-    """
-    responses = list(responses)
-    found = first_accepted(responses, docs, is_full)
-    for answer, texts in zip(found, responses, strict=True):
-        if not answer[0] and (first := strip_punctuation(texts[-1])[:1]).isupper() and first.isascii():
-            answer[:] = [first, "kept"]
-    return found

@@ -1,4 +1,4 @@
-"""Documents of the lm-eval tasks: finds the exam, checks the model, and renders one prompt per item.
+"""The lm-eval tasks by name, and their documents: finds the exam, checks the model, and renders one prompt per item.
 
 lm-eval calls `build_dataset`, the tasks' `custom_dataset`, with the metadata of the task, the value of
 `--metadata`, all model arguments, and the task's own `dataset_kwargs`, as keywords. The exam of a task is bundled,
@@ -11,21 +11,178 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.offline import is_sealed, seal
-from medalpaca_data.exams.exam import Exam, find_exam, load_exam
-from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.prompts import exam_prompt, exam_prompt_id
+from medalpaca_data.exams.exam import Exam, Excluded, find_exam, load_exam
+from medalpaca_data.exams.item import POCKET, VIGNETTES, Item, PromptStyle, exam_prompt, exam_prompt_id
 
-from . import task_list
+from .hub import HubDataset, fetch_hub_exam, hub_disabled_reason
 from .model_identity import ModelIdentity, identify_model
-from .task_list import EXAM_KEYS, TASKS, Task, all_items_task
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
+
+USMLE = HubDataset(
+    "medalpaca/medical_meadow_usmle_self_assessment",
+    (
+        "step1.json",
+        "step1_solutions.json",
+        "step2.json",
+        "step2_solutions.json",
+        "step3.json",
+        "step3_solutions.json",
+    ),
+    # The list of items with images. Optional, because the package contains it for the published copy of this exam.
+    ("question_with_images.json",),
+)
+MEDQA = HubDataset("GBaker/MedQA-USMLE-4-options", ("phrases_no_exclude_test.jsonl",))
+MEDMCQA = HubDataset("openlifescienceai/medmcqa", ("data/validation-00000-of-00001.parquet",))
+PUBMEDQA = HubDataset("qiaojin/PubMedQA", ("pqa_labeled/train-00000-of-00001.parquet",))
+MMLU = {
+    "anatomy": HubDataset("cais/mmlu", ("anatomy/test-00000-of-00001.parquet",)),
+    "clinical_knowledge": HubDataset("cais/mmlu", ("clinical_knowledge/test-00000-of-00001.parquet",)),
+    "college_biology": HubDataset("cais/mmlu", ("college_biology/test-00000-of-00001.parquet",)),
+    "college_medicine": HubDataset("cais/mmlu", ("college_medicine/test-00000-of-00001.parquet",)),
+    "medical_genetics": HubDataset("cais/mmlu", ("medical_genetics/test-00000-of-00001.parquet",)),
+    "professional_medicine": HubDataset("cais/mmlu", ("professional_medicine/test-00000-of-00001.parquet",)),
+}
+
+# Suffix of a task name -> prompt style of the task.
+SCORING_SUFFIXES: dict[str, PromptStyle] = {
+    "": "letter",
+    "_text": "text",
+    "_gen": "reasoning",
+    "_2023": "protocol_2023",
+}
+# Part of MedQA: in the name of a task, and in the field `meta_info` of the data.
+MEDQA_PARTS = {"step1": "step1", "step2_3": "step2&3"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One task: which items of which exam it uses, and how they are scored.
+
+    `step`, and `part`, which is compared with the item's subject, restrict the items; None means all. `bundled` names
+    an exam of the package. `key` is the name of the exam under "exams" in `--metadata`, for tasks of
+    `medalpaca_medical`. `file` is the task's file of an exam with one file per subject. `hub` is the dataset that is
+    used if no exam is given.
+    """
+
+    scoring: PromptStyle
+    step: int | None = None
+    part: str | None = None
+    bundled: str | None = None
+    key: str | None = None
+    file: str | None = None
+    hub: HubDataset | None = None
+
+    @property
+    def generates(self) -> bool:
+        """Whether the answer is extracted from generated text."""
+        return self.scoring in ("reasoning", "protocol_2023")
+
+    def includes(self, entry: Item | Excluded) -> bool:
+        """Return whether the task uses this item of its exam, or would if the item were not excluded.
+
+        An excluded item has no subject, so it counts for every part.
+        """
+        if self.part is not None:
+            return isinstance(entry, Excluded) or entry.subject == self.part
+        return self.step is None or entry.step == self.step
+
+
+TASKS: dict[str, Task] = {
+    "medalpaca_usmle_step1": Task(scoring="letter", step=1, hub=USMLE),
+    "medalpaca_usmle_step2": Task(scoring="letter", step=2, hub=USMLE),
+    "medalpaca_usmle_step3": Task(scoring="letter", step=3, hub=USMLE),
+    "medalpaca_usmle_text_step1": Task(scoring="text", step=1, hub=USMLE),
+    "medalpaca_usmle_text_step2": Task(scoring="text", step=2, hub=USMLE),
+    "medalpaca_usmle_text_step3": Task(scoring="text", step=3, hub=USMLE),
+    "medalpaca_usmle_gen_step1": Task(scoring="reasoning", step=1, hub=USMLE),
+    "medalpaca_usmle_gen_step2": Task(scoring="reasoning", step=2, hub=USMLE),
+    "medalpaca_usmle_gen_step3": Task(scoring="reasoning", step=3, hub=USMLE),
+    "medalpaca_usmle_2023_step1": Task(scoring="protocol_2023", step=1, hub=USMLE),
+    "medalpaca_usmle_2023_step2": Task(scoring="protocol_2023", step=2, hub=USMLE),
+    "medalpaca_usmle_2023_step3": Task(scoring="protocol_2023", step=3, hub=USMLE),
+    "medalpaca_exam": Task(scoring="letter"),
+    "medalpaca_exam_text": Task(scoring="text"),
+    "medalpaca_exam_gen": Task(scoring="reasoning"),
+    "medalpaca_pocket": Task(scoring="text", bundled=POCKET),
+    "medalpaca_vignettes": Task(scoring="letter", bundled=VIGNETTES),
+    "medalpaca_medqa_step1": Task(scoring="letter", part="step1", key="medqa", hub=MEDQA),
+    "medalpaca_medqa_step2_3": Task(scoring="letter", part="step2&3", key="medqa", hub=MEDQA),
+    "medalpaca_medmcqa": Task(scoring="letter", key="medmcqa", hub=MEDMCQA),
+    "medalpaca_pubmedqa": Task(scoring="letter", key="pubmedqa", hub=PUBMEDQA),
+    "medalpaca_mmlu_anatomy": Task(
+        scoring="letter", key="mmlu", file="anatomy_test.csv", hub=MMLU["anatomy"]
+    ),
+    "medalpaca_mmlu_clinical_knowledge": Task(
+        scoring="letter", key="mmlu", file="clinical_knowledge_test.csv", hub=MMLU["clinical_knowledge"]
+    ),
+    "medalpaca_mmlu_college_biology": Task(
+        scoring="letter", key="mmlu", file="college_biology_test.csv", hub=MMLU["college_biology"]
+    ),
+    "medalpaca_mmlu_college_medicine": Task(
+        scoring="letter", key="mmlu", file="college_medicine_test.csv", hub=MMLU["college_medicine"]
+    ),
+    "medalpaca_mmlu_medical_genetics": Task(
+        scoring="letter", key="mmlu", file="medical_genetics_test.csv", hub=MMLU["medical_genetics"]
+    ),
+    "medalpaca_mmlu_professional_medicine": Task(
+        scoring="letter", key="mmlu", file="professional_medicine_test.csv", hub=MMLU["professional_medicine"]
+    ),
+}
+_MEDQA = ("medalpaca_medqa_step1", "medalpaca_medqa_step2_3")
+_MMLU = (
+    "medalpaca_mmlu_anatomy",
+    "medalpaca_mmlu_clinical_knowledge",
+    "medalpaca_mmlu_college_biology",
+    "medalpaca_mmlu_college_medicine",
+    "medalpaca_mmlu_medical_genetics",
+    "medalpaca_mmlu_professional_medicine",
+)
+# Groups, with all tasks in them, including those of nested groups.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "medalpaca_usmle": ("medalpaca_usmle_step1", "medalpaca_usmle_step2", "medalpaca_usmle_step3"),
+    "medalpaca_usmle_text": (
+        "medalpaca_usmle_text_step1",
+        "medalpaca_usmle_text_step2",
+        "medalpaca_usmle_text_step3",
+    ),
+    "medalpaca_usmle_gen": (
+        "medalpaca_usmle_gen_step1",
+        "medalpaca_usmle_gen_step2",
+        "medalpaca_usmle_gen_step3",
+    ),
+    "medalpaca_usmle_2023": (
+        "medalpaca_usmle_2023_step1",
+        "medalpaca_usmle_2023_step2",
+        "medalpaca_usmle_2023_step3",
+    ),
+    "medalpaca_medqa": _MEDQA,
+    "medalpaca_mmlu": _MMLU,
+    "medalpaca_medical": (*_MEDQA, "medalpaca_medmcqa", "medalpaca_pubmedqa", *_MMLU),
+}
+# Values of `Task.key`.
+EXAM_KEYS = ("medqa", "medmcqa", "pubmedqa", "mmlu")
+
+
+def find_tasks(names: object) -> list[str]:
+    """Return the tasks of this package among `names`, groups expanded; [] if `names` is not a list or tuple."""
+    given = [name for name in names if isinstance(name, str)] if isinstance(names, list | tuple) else []
+    resolved = chain.from_iterable(GROUPS.get(name, (name,)) for name in given)
+    return [name for name in dict.fromkeys(resolved) if name in TASKS]
+
+
+def all_items_task(name: str) -> str:
+    """Return the task for all items of any exam with the scoring of task `name`; medalpaca_exam if there is none."""
+    suffix = next(suffix for suffix, scoring in SCORING_SUFFIXES.items() if scoring == TASKS[name].scoring)
+    task = f"medalpaca_exam{suffix}"
+    return task if task in TASKS else "medalpaca_exam"
 
 
 EXAM_ADVICE = (
@@ -52,10 +209,10 @@ def load_task_exam(name: str, task: Task, metadata: Mapping[str, Any]) -> Exam:
         return load_exam(Path(path).expanduser(), images=images)
     if task.hub is None:
         raise UserError(f"{name}: no exam given; {advice}")
-    if reason := task_list.hub_disabled_reason():
+    if reason := hub_disabled_reason():
         raise UserError(f"{name}: no exam given, and the hub is disabled because {reason}; {advice}")
     try:
-        fetched = task_list.fetch_hub_exam(task.hub)
+        fetched = fetch_hub_exam(task.hub)
     except UserError as error:
         raise UserError(f"{name}: no exam given, and {error}; {advice}") from None
     return load_exam(fetched, images=images)

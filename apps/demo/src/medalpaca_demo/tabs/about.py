@@ -6,7 +6,7 @@ from html import escape
 from importlib.metadata import version
 
 from medalpaca_data.exams.exam import Exam
-from medalpaca_data.exams.prompts import exam_prompt_id
+from medalpaca_data.exams.item import exam_prompt_id
 
 from ..context import Context
 from ..endpoint import Endpoint, Source, endpoints

@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..context import Context
+from ..context import Context, list_steps
 from ..html import (
     DASH,
     EVENT_OPTIONS,
@@ -32,7 +32,6 @@ from ..results import (
     ItemRow,
     filter_items,
     list_items,
-    list_steps,
     list_subjects,
 )
 from ..side_by_side import RIGHT_MARK, WRONG_MARK, format_share

@@ -20,7 +20,7 @@ import gradio as gr
 
 from medalpaca_data.exams.item import Item
 
-from ..context import Context
+from ..context import Context, list_steps
 from ..html import (
     DASH,
     ENGINE_OPTIONS,
@@ -35,7 +35,6 @@ from ..html import (
     select_field,
 )
 from ..job import SIDES, Side
-from ..results import list_steps
 from ..side_by_side import RIGHT_MARK, WRONG_MARK
 from .compare import CompareTab
 

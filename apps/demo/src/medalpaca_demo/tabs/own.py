@@ -18,8 +18,7 @@ import gradio as gr
 
 from medalpaca_data.core.prompt import render
 from medalpaca_data.exams.exam import MIN_OPTIONS
-from medalpaca_data.exams.item import LETTERS, Item
-from medalpaca_data.exams.prompts import exam_prompt
+from medalpaca_data.exams.item import LETTERS, Item, exam_prompt
 
 from ..context import Context
 from ..html import (

@@ -16,14 +16,15 @@ MARK = "\ufdd0"
 JOINED = "markup or an invisible character between two digits was deleted"
 
 # Digits, superscripts and subscripts. Only neighbours of one kind are joined: 10 and a superscript 9 stay distinct.
-DIGIT_KINDS = (r"\d", "\u00b2\u00b3\u00b9\u2070\u2074-\u2079", "\u2080-\u2089")
-ANY_DIGIT = "".join(DIGIT_KINDS)
+DIGITS, SUPERSCRIPTS, SUBSCRIPTS = r"\d", "\u00b2\u00b3\u00b9\u2070\u2074-\u2079", "\u2080-\u2089"
+ANY_DIGIT = DIGITS + SUPERSCRIPTS + SUBSCRIPTS
 # Largest number of digits of each of the two numbers that are shown.
 MAX_SHOWN_DIGITS = 20
+_SHOWN = f"{{1,{MAX_SHOWN_DIGITS}}}"
 JOINED_NUMBERS = re.compile(
-    "|".join(
-        rf"[{kind}]{{1,{MAX_SHOWN_DIGITS}}}{MARK}+[{kind}]{{1,{MAX_SHOWN_DIGITS}}}" for kind in DIGIT_KINDS
-    )
+    f"[{DIGITS}]{_SHOWN}{MARK}+[{DIGITS}]{_SHOWN}"
+    f"|[{SUPERSCRIPTS}]{_SHOWN}{MARK}+[{SUPERSCRIPTS}]{_SHOWN}"
+    f"|[{SUBSCRIPTS}]{_SHOWN}{MARK}+[{SUBSCRIPTS}]{_SHOWN}"
 )
 MARK_RUN = re.compile(f"{MARK}+")
 NEEDLESS_MARKS = re.compile(rf"(?<![{ANY_DIGIT}{MARK}]){MARK}+|{MARK}++(?![{ANY_DIGIT}])")

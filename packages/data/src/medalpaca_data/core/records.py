@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .archive import open_bytes
 from .errors import BadRecord, UserError
 from .files import existing, parse_json, sha256_file, sha256_listing
-from .json_stream import decode_lines, is_json_list, read_json_lines, read_json_list
 from .row import SPLITS, Row, parse_row
+from .streams import decode_lines, is_json_list, open_bytes, read_json_lines, read_json_list
 from .weights import refuse_pickle
 
 # Limits of CSV and TSV files: characters of one field, and bytes of one line.

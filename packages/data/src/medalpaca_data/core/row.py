@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +48,7 @@ class Row:
         return "\n".join((self.instruction, self.input, self.output))
 
 
-FIELDS = tuple(field.name for field in dataclasses.fields(Row))
+FIELDS = tuple(Row.__dataclass_fields__)
 TEXTS = ("instruction", "input", "output")
 # Splits of a Meadow directory; a source's own split names are others.
 SPLITS = ("train", "validation")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +68,7 @@ def hash_words(texts: Sequence[str]) -> HashedWords:
     pieces = [
         (text if text.isascii() else " ".join(words(text))).encode(errors="surrogatepass") for text in texts
     ]
-    letters = LETTERS[np.frombuffer(b" ".join((b"", *pieces, b"")), np.uint8)]
+    letters = _letters()[np.frombuffer(b" ".join((b"", *pieces, b"")), np.uint8)]
     inside = letters != 0
     edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
     starts, ends = edges[::2], edges[1::2]
@@ -128,6 +128,7 @@ def _powers(base: int, size: int) -> Hashes:
     return np.cumprod(powers, dtype=np.uint64)
 
 
+@cache
 def _letters() -> NDArray[np.uint8]:
     """Return for every byte its lower-case value if it is part of a word, else 0."""
     table = np.zeros(256, np.uint8)
@@ -137,6 +138,3 @@ def _letters() -> NDArray[np.uint8]:
         if WORD.match(chr(byte)):
             table[byte] = ord(chr(byte).lower())
     return table
-
-
-LETTERS = _letters()

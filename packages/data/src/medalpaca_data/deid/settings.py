@@ -10,7 +10,6 @@ from pydantic import Field
 
 from ..core.config import Config
 from ..core.errors import UserError
-from .rules import KINDS
 
 # Suffixes of the keys in the counts of a stage: "phone found", "phone left".
 FOUND, LEFT = "found", "left"
@@ -74,6 +73,9 @@ def describe_record(record: Mapping[str, Any]) -> str:
 
 
 def _by_kind(counts: Mapping[str, int], suffix: str) -> dict[str, int]:
+    # Imported late: the module compiles patterns, which a recipe without `deidentify` does not need.
+    from .rules import KINDS
+
     return {kind: counts[f"{kind} {suffix}"] for kind in KINDS if counts.get(f"{kind} {suffix}")}
 
 

@@ -13,6 +13,7 @@ import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from math import ceil
 from string import ascii_lowercase, digits
@@ -216,7 +217,6 @@ IGNORED_WORDS = frozenset(ascii_lowercase + digits) | {
     "option",
     "options",
 }
-IGNORED_HASHES = np.sort(hash_words([" ".join(sorted(IGNORED_WORDS))]).hashes)
 # Words of a piece. Shorter questions are stored together with their options or answer.
 PIECE_WORDS = 8
 # Words of a piece of a question that has fewer than 8 words even with its options.
@@ -352,12 +352,19 @@ def _plain(text: str) -> str:
     return (text if text.isascii() else unicodedata.normalize("NFKC", text).casefold()).replace("_", " ")
 
 
+@cache
+def _ignored_hashes() -> Hashes:
+    """Return the sorted hashes of `IGNORED_WORDS`."""
+    return np.sort(hash_words([" ".join(sorted(IGNORED_WORDS))]).hashes)
+
+
 def _words(texts: Sequence[str]) -> tuple[Offsets, Hashes]:
     """Return the text index and the hash of every word that is not ignored."""
     hashed = hash_words([_plain(text) for text in texts])
     indices = np.repeat(np.arange(len(texts)), np.diff(hashed.offsets))
-    place = np.minimum(np.searchsorted(IGNORED_HASHES, hashed.hashes), len(IGNORED_HASHES) - 1)
-    kept = IGNORED_HASHES[place] != hashed.hashes
+    ignored = _ignored_hashes()
+    place = np.minimum(np.searchsorted(ignored, hashed.hashes), len(ignored) - 1)
+    kept = ignored[place] != hashed.hashes
     return indices[kept], hashed.hashes[kept]
 
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from ..core.archive import BoundedReader, max_unpacked_size, read_members
 from ..core.errors import UserError, one_line
 from ..core.files import parse_json
+from ..core.streams import BoundedReader, max_unpacked_size, read_members
 
 COLLECTION_NAMES = {1: "collection.anki2", 2: "collection.anki21", 3: "collection.anki21b"}
 # The value of `type` in a cloze note type.

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 from xml.etree.ElementTree import Element
 
-from ..core.archive import open_bytes
 from ..core.errors import UserError
 from ..core.files import existing
 from ..core.joined_digits import MARK, remove_marks
+from ..core.streams import open_bytes
 from .html import html_text_with_marks, mark_markup_edges
 from .wikitext import LINK_END, LINK_START, Section, make_section, remove_comments, wiki_sections
 from .xml import read_elements

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
-from ..core.archive import max_unpacked_size, unpacked_size_message
 from ..core.errors import UserError, one_line
+from ..core.streams import max_unpacked_size, unpacked_size_message
 
 if TYPE_CHECKING:
     from py7zr import SevenZipFile

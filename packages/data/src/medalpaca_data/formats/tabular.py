@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from ..core.archive import read_members
 from ..core.errors import UserError
 from ..core.joined_digits import MARK, drop_needless_marks
+from ..core.streams import read_members
 from .xml import read_elements
 
 CELL_REFERENCE = re.compile(r"([A-Z]{1,3})[1-9][0-9]{0,6}")

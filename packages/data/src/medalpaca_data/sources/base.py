@@ -22,8 +22,7 @@ from ..core.offline import is_sealed, no_telemetry, sealed_setting
 from ..core.records import read_records
 from ..core.row import Row
 from ..exams.exam import unscorable
-from ..exams.item import Item, content_item_id
-from ..exams.prompts import LETTER_INSTRUCTION, exam_input
+from ..exams.item import LETTER_INSTRUCTION, Item, content_item_id, exam_input
 
 # The name is also a file name in the directory `rejected/`, so path separators are not allowed.
 Name = Annotated[str, Field(pattern=r"^[\w.-]*\w[\w.-]*$")]

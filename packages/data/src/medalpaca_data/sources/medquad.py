@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar, Literal
 from xml.etree.ElementTree import Element
 
-from ..core.archive import open_bytes, read_members
 from ..core.errors import UserError
 from ..core.joined_digits import JoinedDigits, find_joined_digits
+from ..core.streams import open_bytes, read_members
 from ..formats.xml import element_text, read_elements
 from .base import BaseSource, Name, Record, Reject, SourceInfo
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ..core.errors import UserError
-from ..core.json_stream import read_text_lines
 from ..core.row import Row, parse_row
+from ..core.streams import read_text_lines
 from .base import DATA_SUFFIXES, FileSource, Name, Record, Reject, SourceInfo, parse_row_split
 from .chatdoctor import INSTRUCTION
 

@@ -20,9 +20,9 @@ from typing import BinaryIO, ClassVar, Literal
 
 from pydantic import Field
 
-from ..core.archive import open_bytes
 from ..core.errors import UserError
 from ..core.row import Row
+from ..core.streams import open_bytes
 from ..formats.html import html_text
 from ..formats.sevenzip import unpack_7z
 from ..formats.xml import read_elements

@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 import yaml
@@ -154,34 +156,42 @@ def _format_attribution(page: Page, authors: str | None) -> str:
 
 SHORT_ANSWER = "Answer in short."
 
-_TABLE = yaml.safe_load(files(__package__).joinpath("wiki_headings.yaml").read_text(encoding="utf-8"))
-QUESTION_FORMS: Mapping[str, str] = {
-    name: form for form, names in _TABLE["questions"].items() for name in names
-}
-NO_QUESTION = frozenset(_TABLE["none"])
 OVERVIEW_HEADINGS = frozenset(("overview", "summary", "in brief", ""))
-# Ends of the titles of the pages of a large article ("Asthma causes"), the longest first.
-CHAPTERS = tuple(
-    sorted(
-        {name for name in QUESTION_FORMS if len(name) > 4 or name in ("mri", "ct", "ecg")}
-        | {"overview", "patient information"},
-        key=len,
-        reverse=True,
-    )
-)
 PUNCTUATION = re.compile(r"[^\w()?' ]+")
 SPACES = re.compile(r" {2,}")
 # A longer heading, in characters, is a sentence and makes no question.
 MAX_HEADING_LENGTH = 120
 
 
+class HeadingTable(NamedTuple):
+    """Content of wiki_headings.yaml.
+
+    `questions` maps a heading to its question form. Headings in `none` make no question. `chapters` are the ends of the
+    titles of the pages of a large article ("Asthma causes"), the longest first.
+    """
+
+    questions: Mapping[str, str]
+    none: frozenset[str]
+    chapters: tuple[str, ...]
+
+
+@cache
+def heading_table() -> HeadingTable:
+    """Return the known headings. The file is read on first use, because only wiki sources need it."""
+    table = yaml.safe_load(files(__package__).joinpath("wiki_headings.yaml").read_text(encoding="utf-8"))
+    questions = {name: form for form, names in table["questions"].items() for name in names}
+    chapters = {name for name in questions if len(name) > 4 or name in ("mri", "ct", "ecg")}
+    chapters |= {"overview", "patient information"}
+    return HeadingTable(questions, frozenset(table["none"]), tuple(sorted(chapters, key=len, reverse=True)))
+
+
 def split_title(title: str) -> tuple[str, str]:
     """Return topic and chapter of a page title: "Asthma medical therapy" gives ("Asthma", "medical therapy").
 
-    A title without one of `CHAPTERS` at its end is the topic, and the chapter is "".
+    A title without a known chapter at its end is the topic, and the chapter is "".
     """
     plain = _normalize_text(title)
-    for chapter in CHAPTERS:
+    for chapter in heading_table().chapters:
         if plain.endswith(f" {chapter}") or plain.endswith(f" ({chapter})"):
             words = title.split()
             topic = " ".join(words[: -len(chapter.split())]).rstrip(" ,-(")
@@ -196,29 +206,30 @@ def make_question(title: str, headings: Sequence[str]) -> str | None:
     `headings` are those of the section and of the sections around it, outermost first. It is empty for the text before
     the first heading of a page.
     """
+    table = heading_table()
     topic, chapter = split_title(title)
     *above, heading = headings or ("",)
     names = [_normalize_heading(one, topic) for one in (*above, heading)]
-    if any(name in NO_QUESTION for name in names) or len(heading) > MAX_HEADING_LENGTH:
+    if any(name in table.none for name in names) or len(heading) > MAX_HEADING_LENGTH:
         return None
     name = names[-1]
     if name in OVERVIEW_HEADINGS:
         form = next(
-            (QUESTION_FORMS[one] for one in (*reversed(names[:-1]), chapter) if one in QUESTION_FORMS),
+            (table.questions[one] for one in (*reversed(names[:-1]), chapter) if one in table.questions),
             "What is {x}?",
         )
         question = form.replace("{x}", topic)
         return question if form == "What is {x}?" else f"{question} {SHORT_ANSWER}"
     if heading.endswith("?"):
         return heading if topic.lower() in heading.lower() else f"{heading} (about {topic})"
-    if name in QUESTION_FORMS:
-        return QUESTION_FORMS[name].replace("{x}", topic)
+    if name in table.questions:
+        return table.questions[name].replace("{x}", topic)
     # A letter of an alphabetical list.
     if len(name) < 3:
         return None
     parent = next(
-        (QUESTION_FORMS[one] for one in reversed(names[:-1]) if one in QUESTION_FORMS),
-        QUESTION_FORMS.get(chapter),
+        (table.questions[one] for one in reversed(names[:-1]) if one in table.questions),
+        table.questions.get(chapter),
     )
     if parent:
         return f"{parent.replace('{x}', topic)} (the part on {heading})"
@@ -228,7 +239,7 @@ def make_question(title: str, headings: Sequence[str]) -> str | None:
 
 
 def _normalize_heading(heading: str, topic: str) -> str:
-    """Return a heading in lower case, without its topic and punctuation, as a key of QUESTION_FORMS."""
+    """Return a heading in lower case, without its topic and punctuation, as a key of `HeadingTable.questions`."""
     plain, about = _normalize_text(heading), _normalize_text(topic)
     if about and about in plain and plain != about:
         plain = re.sub(rf"\b(?:of |in |for )?(?:an? |the )?{re.escape(about)}(?:'s)?(?!\w)", "", plain)

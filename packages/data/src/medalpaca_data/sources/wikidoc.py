@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal
 from urllib.parse import unquote
@@ -47,31 +48,28 @@ BEFORE_MARK = re.compile(r"\s+(?=\?)")
 _SIGNS = r"(?:signs? (?:and|or) )?symptoms|(?:possible )?causes|risks?|(?:possible )?complications|types|treatments?"
 _AFTER = r"(?: \((?:outlook/prognosis|outlook|diagnosis)\))?"
 _DONE = r"(?:done|performed|made|diagnosed|treated|prevented|inherited|spread|transmitted)"
-QUESTION_SHAPES = tuple(
-    re.compile(shape + r"\s*\?$", re.IGNORECASE)
-    for shape in (
-        r"how do i know if (?:i|my baby|my child) ha(?:ve|s) (?P<x>.+?) and what .+",
-        rf"what (?:are|is) (?:the |some (?:of the )?)?(?:possible )?"
-        rf"(?:{_SIGNS}|side effects|precautions against|precautions for|prognosis for someone with|costs)"
-        rf"(?: of| for| against)? (?P<x>.+?){_AFTER}",
-        r"what causes (?P<x>.+?)",
-        r"when to (?:seek|get) (?:urgent )?medical (?:care|attention)(?: when i have| for| if i have)? "
-        rf"(?P<x>.+?){_AFTER}",
-        rf"what to expect (?:if i have|before|after|during) (?P<x>.+?){_AFTER}",
-        r"who is at (?:the )?(?:high(?:est)? )?risks? (?:for|of) (?P<x>.+?)",
-        r"where to (?:find|get) (?:medical care for|cent(?:er|re)s that (?:perform|do)) (?P<x>.+?)",
-        rf"how (?:to|do i) know (?:if )?(?:you|i|your baby|my baby) (?:have|has) (?P<x>.+?){_AFTER}",
-        r"(?:when|what|where|how|should|can|may) .+ (?:after|before) (?:i underwent )?(?P<x>.+? instructions)",
-        rf"how (?:is|are|a|an) (?P<x>.+?) {_DONE}",
-        r"how will (?P<x>.+?) feel",
-        rf"why is (?P<x>.+?) {_DONE}",
-        r"how (?:to prepare|common|often|frequent)(?: for| is| are| does)? (?P<x>.+?)(?: occur)?",
-        r"who (?:needs|should have|should not (?:take|have)) (?P<x>.+?)",
-        r"(?:what should i tell my doctor before|how should i|what should i do) .*?(?:taking|take|store) (?P<x>.+?)",
-        r"what diseases are caused by (?P<x>\w+)",
-        r"what is (?P<x>.+?)",
-        rf"is (?P<x>.+?) (?:ever fatal|fatal|contagious|{_DONE})",
-    )
+QUESTION_SHAPES = (
+    r"how do i know if (?:i|my baby|my child) ha(?:ve|s) (?P<x>.+?) and what .+",
+    rf"what (?:are|is) (?:the |some (?:of the )?)?(?:possible )?"
+    rf"(?:{_SIGNS}|side effects|precautions against|precautions for|prognosis for someone with|costs)"
+    rf"(?: of| for| against)? (?P<x>.+?){_AFTER}",
+    r"what causes (?P<x>.+?)",
+    r"when to (?:seek|get) (?:urgent )?medical (?:care|attention)(?: when i have| for| if i have)? "
+    rf"(?P<x>.+?){_AFTER}",
+    rf"what to expect (?:if i have|before|after|during) (?P<x>.+?){_AFTER}",
+    r"who is at (?:the )?(?:high(?:est)? )?risks? (?:for|of) (?P<x>.+?)",
+    r"where to (?:find|get) (?:medical care for|cent(?:er|re)s that (?:perform|do)) (?P<x>.+?)",
+    rf"how (?:to|do i) know (?:if )?(?:you|i|your baby|my baby) (?:have|has) (?P<x>.+?){_AFTER}",
+    r"(?:when|what|where|how|should|can|may) .+ (?:after|before) (?:i underwent )?(?P<x>.+? instructions)",
+    rf"how (?:is|are|a|an) (?P<x>.+?) {_DONE}",
+    r"how will (?P<x>.+?) feel",
+    rf"why is (?P<x>.+?) {_DONE}",
+    r"how (?:to prepare|common|often|frequent)(?: for| is| are| does)? (?P<x>.+?)(?: occur)?",
+    r"who (?:needs|should have|should not (?:take|have)) (?P<x>.+?)",
+    r"(?:what should i tell my doctor before|how should i|what should i do) .*?(?:taking|take|store) (?P<x>.+?)",
+    r"what diseases are caused by (?P<x>\w+)",
+    r"what is (?P<x>.+?)",
+    rf"is (?P<x>.+?) (?:ever fatal|fatal|contagious|{_DONE})",
 )
 # Phrases in the position of the subject that name none, because the question refers to the subject of its page.
 NO_SUBJECT = re.compile(
@@ -99,9 +97,14 @@ def find_exclusion(question: str, answer: str) -> str | None:
     return None
 
 
+@cache
+def _compiled_shapes() -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(shape + r"\s*\?$", re.IGNORECASE) for shape in QUESTION_SHAPES)
+
+
 def find_subject(question: str) -> str | None:
     """Return the subject of a question in lower case, without article and regular plural s, or None if it has none."""
-    for shape in QUESTION_SHAPES:
+    for shape in _compiled_shapes():
         if match := shape.match(question):
             return _normalize_subject(match["x"])
     return None

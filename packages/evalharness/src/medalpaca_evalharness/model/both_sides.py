@@ -19,7 +19,7 @@ from medalpaca_data.core.errors import UserError, nearest
 
 from .. import preflight
 from ..model_identity import MODEL_TYPE
-from ..task_list import GROUPS, TASKS
+from ..task_data import GROUPS, TASKS
 from .likelihood import LogLikelihood
 from .model_type import Encoded, MedAlpacaLM, ignore_future_warnings
 

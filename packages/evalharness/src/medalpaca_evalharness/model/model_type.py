@@ -22,7 +22,8 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from medalpaca_data.core.errors import UserError, one_line
 from medalpaca_data.core.files import sha256_json
 
-from ..model_identity import identify_model, pop_quantization_config, resolve_commit, split_adapter
+from ..hub import resolve_commit
+from ..model_identity import identify_model, pop_quantization_config, split_adapter
 from .likelihood import LogLikelihood, ScoredBatch, score_batches
 
 # Default number of tokens in a batch: as many as fit the caches of a CPU core, or keep a GPU busy.

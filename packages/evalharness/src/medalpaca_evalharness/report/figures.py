@@ -12,8 +12,7 @@ from typing import Any, get_args
 from medalpaca_data.core.errors import CheckFailed
 from medalpaca_data.core.files import sha256_file
 from medalpaca_data.exams.exam import Exam, Excluded, load_exam
-from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.prompts import Generated, PromptStyle, Scoring, exam_prompt, exam_prompt_id
+from medalpaca_data.exams.item import Generated, Item, PromptStyle, Scoring, exam_prompt, exam_prompt_id
 
 from .. import contamination_split
 from ..calibration import conformal_sets, make_predictions, measure_calibration
@@ -25,7 +24,7 @@ from ..samples import Answer, read_samples
 from ..statistics import power_analysis
 from ..stress.figures import stress_figures
 from ..stress.result import FILE_NAME, PUBLISHED, Side, StressRun, read_stress
-from ..task_list import TASKS
+from ..task_data import TASKS
 from . import run_metadata
 from .run_metadata import limits, not_tested
 

@@ -20,8 +20,8 @@ from markupsafe import Markup
 
 from medalpaca_data.core.errors import UserError
 
+from ..answer_extraction import OUTCOMES
 from ..comparison import LIMITED_NOTE
-from ..scoring import OUTCOMES
 from . import plots
 
 MINUS = "\N{MINUS SIGN}"

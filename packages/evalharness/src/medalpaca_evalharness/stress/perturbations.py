@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 
 from medalpaca_data.core.files import sha256_json
 from medalpaca_data.core.prompt import render
-from medalpaca_data.exams.item import Item
-from medalpaca_data.exams.prompts import LETTER_INSTRUCTION, ExamPrompt, Scoring, exam_prompt
+from medalpaca_data.exams.item import LETTER_INSTRUCTION, ExamPrompt, Item, Scoring, exam_prompt
 
 from .result import NONE_OF_THE_ABOVE, OPTIONS_ONLY, ORDER, PUBLISHED, QUESTION_ONLY, ExcludedVariant, Variant
 

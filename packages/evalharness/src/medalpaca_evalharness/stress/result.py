@@ -14,8 +14,7 @@ from typing import Any, get_args
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.files import read_json, write_text
-from medalpaca_data.exams.item import LETTERS
-from medalpaca_data.exams.prompts import Scoring
+from medalpaca_data.exams.item import LETTERS, Scoring
 
 FORMAT = "medalpaca exam stress 1"
 FILE_NAME = "stress.json"

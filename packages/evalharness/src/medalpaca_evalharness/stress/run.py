@@ -24,11 +24,11 @@ from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.files import sha256_json
 from medalpaca_data.core.offline import is_sealed, seal
 from medalpaca_data.exams.exam import BUNDLED, Exam, find_exam, load_exam
-from medalpaca_data.exams.prompts import Scoring, exam_prompt_id
+from medalpaca_data.exams.item import Scoring, exam_prompt_id
 
 from ..model_identity import ModelIdentity, identify_model, split_adapter
 from ..preflight import check_prompts
-from ..task_list import TASKS
+from ..task_data import TASKS
 from .figures import stress_figures
 from .perturbations import PerturbedItem, perturb, stress_id
 from .result import FILE_NAME, ScoredItem, Side, StressRun, write_stress
