@@ -172,8 +172,8 @@ class Objective:
 def supervised_hidden_states(model: Any, batch: Batch) -> torch.Tensor:
     """Return the output layer's input at `batch.positions`: (supervised, size).
 
-    A hook before that layer records it, so that the model's own forward method runs. The layer itself then computes a
-    single token.
+    A hook before the output layer records it, so that the model's own forward method runs. The output layer itself then
+    computes a single token.
     """
     recorded: list[torch.Tensor] = []
 
