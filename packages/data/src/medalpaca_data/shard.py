@@ -60,7 +60,10 @@ class Shard:
 
     @property
     def extra(self) -> Path:
-        """Return the path of further records that a stage reports, as JSON lines."""
+        """Return the path of `StageResult.extra`, as JSON lines: matches of rows with exam questions.
+
+        The file exists only if the stage reports any; only `Decontaminate` does.
+        """
         return self._file("extra.jsonl")
 
     @property
@@ -80,7 +83,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drop:
-    """Reason why a row is rejected, with evidence: further keys of its line in the reject file."""
+    """Reason why a row is rejected; `evidence` has additional keys for its line in the reject file."""
 
     reason: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
@@ -140,7 +143,9 @@ def write_shard(
 ) -> None:
     """Write all files of a shard; the counts are written last.
 
-    `rejected` are lines of the reject file. `reasons` and `counts` are numbers by key. `more` is added to the counts.
+    `read` is the number of rows read. `rejected` are lines of the reject file, and `reasons` the numbers of rejected
+    rows by reason. `changes`, `extra` and `counts` are those of `StageResult`. `more` are additional keys of
+    `account.json`.
     """
     write_frame(shard.rows, kept)
     write_text(shard.rejected, "".join(rejected))
@@ -176,7 +181,7 @@ def read_account(shard: Shard) -> dict[str, Any] | None:
 
 
 def total(accounts: Iterable[Mapping[str, Any]], key: str) -> Counter[str]:
-    """Return the sum of the numbers under `key`, by their keys, over the counts of several shards."""
+    """Return the sums over several shards of the numbers under `key` of their counts, such as "reasons"."""
     summed: Counter[str] = Counter()
     for account in accounts:
         summed.update(account.get(key) or {})

@@ -174,9 +174,10 @@ def check_adapter_dir(
 
 
 def check_receipt(path: Path) -> None:
-    """Raise Refused if the directory has a `manifest.json` with other hashes of weights or tokenizer.
+    """Raise Refused if weights or tokenizer differ from their SHA-256 in `manifest.json` of the directory.
 
-    For the directory `best` of a training run, the manifest of the run is used. A hash that is missing is not checked.
+    For the directory `best` of a training run, the manifest of the run is used. Without a manifest, or without a hash
+    in it, nothing is compared.
     """
     receipt = _mapping(path / RECEIPT) if (path / RECEIPT).is_file() else {}
     # The manifest of a merged model has both keys.

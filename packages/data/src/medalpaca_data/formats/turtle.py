@@ -80,7 +80,7 @@ class _Parser:
         self._advance()
         if (kind, value) == ("sign", "["):
             if depth == MAX_DEPTH:
-                raise ValueError("nested too deeply")
+                raise ValueError(f"blank nodes nested more than {MAX_DEPTH} deep")
             node = self._predicates(depth + 1)
             self._take("sign", "]")
             return node

@@ -109,7 +109,8 @@ def read_papers(path: Path) -> Iterator[Paper | Reject]:
             raise UserError(f"{path}: no paper (.json or .ttl) in this archive")
     else:
         raise UserError(
-            f"{path}: unknown suffix; expected a .csv, .json, .ttl, .zip or .tar.gz of CORD-19, or a directory"
+            f"{path}: unknown suffix; expected {', '.join((*TABLE_SUFFIXES, *PAPER_SUFFIXES, *ARCHIVE_SUFFIXES))} of "
+            "CORD-19, or a directory with .json or .ttl files"
         )
 
 
