@@ -358,7 +358,7 @@ def _rephrasing_usage(stages: Sequence[Stage], trail: Sequence[tuple[str, Sequen
 
 
 def _inputs(recipe: Recipe, root: Path) -> dict[str, list[tuple[Path, str]]]:
-    """Return the raw files of every source with their SHA-256. The error names all that are missing."""
+    """Return the raw files of every source with their SHA-256. Raises UserError with all files that are missing."""
     files_of: dict[str, list[Path]] = {}
     missing: dict[str, str] = {}
     for source in recipe.used:

@@ -33,7 +33,7 @@ KINDS: tuple[Kind, ...] = ("serial", "processes", "ray")
 
 
 class Engine(Protocol):
-    """Protocol of an object that runs functions, perhaps in other processes."""
+    """Protocol of an object that runs functions in this or in other processes."""
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
         """Return a future of `function(*arguments)`."""

@@ -68,7 +68,7 @@ class Shard:
 
     @property
     def files(self) -> list[Path]:
-        """Return the paths of the files that exist, without the counts."""
+        """Return the paths of the files of the shard that exist, without `account.json`."""
         return [file for file in (self.rows, self.rejected, self.changes, self.extra) if file.is_file()]
 
     @property
@@ -96,7 +96,7 @@ def rejected_line(file: str, place: str, stage: str, reason: str, record: Any, *
 
 
 def escaped(name: str) -> str:
-    """Return a file name with its spaces encoded as %20, as the first word of a `source_id`."""
+    """Return a file name with its spaces encoded as %20, so that it is the first word of a `source_id`."""
     return name.replace("%", "%25").replace(" ", "%20") if " " in name else name
 
 
@@ -165,7 +165,7 @@ def write_shard(
 
 
 def is_whole(shard: Shard) -> bool:
-    """Return whether the shard is complete and its files have the recorded hashes."""
+    """Return whether the shard is complete and its files have the SHA-256 recorded in `account.json`."""
     try:
         account = read_account(shard)
     except UserError:
@@ -175,7 +175,7 @@ def is_whole(shard: Shard) -> bool:
 
 
 def read_account(shard: Shard) -> dict[str, Any] | None:
-    """Return the counts of a shard, or None if it has none. Raises UserError if the file is damaged."""
+    """Return the counts of a shard (`account.json`), or None without this file. Raises UserError if it is damaged."""
     value = read_json(shard.account) if shard.account.is_file() else None
     return value if isinstance(value, dict) else None
 

@@ -162,7 +162,7 @@ def _resolve_validation(value: float | str) -> float | str:
 class PreparedData:
     """The tokenizer of a run and its rows as tokens.
 
-    `rejected` and `cut` list rows of both splits; `rows_read` is the number of rows before tokenising.
+    `rejected` and `cut` list training and validation rows; `rows_read` is the number of rows before tokenising.
     """
 
     tokenizer: Any

@@ -68,7 +68,7 @@ FALLBACK_ROWS = [
 
 @dataclass(frozen=True, slots=True)
 class ProbeRows:
-    """The rows on which two models are compared, and a description of them."""
+    """The rows on which the merged model is compared with base and adapter, and a description of them."""
 
     description: str
     samples: Sequence[Sample]

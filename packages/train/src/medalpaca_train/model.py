@@ -216,7 +216,10 @@ def resolve_base(model: str, revision: str | None) -> Path:
 
 
 def hub_commit(directory: Path | None) -> str | None:
-    """Return the commit of a hub snapshot from its path in the local cache; None for another directory or None."""
+    """Return the commit of a hub snapshot from its path in the local hub cache.
+
+    None if `directory` is not such a path or is None.
+    """
     if directory is None or directory.parent.name != "snapshots":
         return None
     return directory.name if COMMIT.fullmatch(directory.name) else None

@@ -30,7 +30,7 @@ TRACK_FOLDER = "track"
 
 
 class Tracker(Protocol):
-    """A function that records numbers by name for a step."""
+    """A function that sends numbers by name for a step to an experiment tracker."""
 
     def __call__(self, step: int, values: dict[str, float]) -> None: ...
 
@@ -230,7 +230,7 @@ def _points(lines: Sequence[dict[str, Any]], kind: str) -> Points:
 
 
 def _running_mean(points: Points) -> Points:
-    """Return the exponential running mean, corrected for its start."""
+    """Return the exponential running mean of `points`, with bias correction for the first ones."""
     smooth, total, share = [], 0.0, 0.0
     for step, loss in points:
         total = SMOOTH * total + (1 - SMOOTH) * loss

@@ -61,7 +61,7 @@ LOOPBACK_NAMES = {"", "localhost", "localhost.localdomain", "ip6-localhost"}
 
 
 class SealedError(UserError, OSError):
-    """A look-up or connection that sealed mode refused. Also an OSError, as network code expects."""
+    """A look-up or connection that sealed mode refused. It is also an OSError, which network code handles."""
 
 
 def is_sealed() -> bool:

@@ -61,7 +61,7 @@ class Paper:
 
     @property
     def record(self) -> dict[str, str]:
-        """The part that is stored when the paper is rejected."""
+        """The fields that the reject file stores if the paper is rejected."""
         return {"key": self.key, "title": self.title, "abstract": self.abstract}
 
 
