@@ -188,8 +188,8 @@ def test_a_card_whose_deletion_is_gone_is_empty(deck):
         ("UPDATE notes SET flds = 'only one'", "the number of fields differs from the note type"),
         ("UPDATE notes SET flds = x'00'", "the number of fields differs from the note type"),
         ("UPDATE notes SET flds = CAST(x'51ff1f411f' AS TEXT)", "the text is not UTF-8"),
-        ("UPDATE cards SET ord = 7", "the note type has no such card"),
-        ("UPDATE cards SET ord = -1", "the note type has no such card"),
+        ("UPDATE cards SET ord = 7", "the note type has no template for this card"),
+        ("UPDATE cards SET ord = -1", "the note type has no template for this card"),
         ("DELETE FROM cards", "a note without a card"),
     ],
 )

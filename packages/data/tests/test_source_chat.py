@@ -135,8 +135,8 @@ def test_later_exchanges_are_left_out_by_rule_and_counted(write):
 @pytest.mark.parametrize(
     ("turns", "reason", "by_rule"),
     [
-        (OPENAI[1:], "does not begin with a question and its answer", False),
-        (OPENAI[:1] * 2, "does not begin with a question and its answer", False),
+        (OPENAI[1:], "the conversation does not begin with a question and its answer", False),
+        (OPENAI[:1] * 2, "the conversation does not begin with a question and its answer", False),
         ([], "no list of turns", False),
         ("text", "no list of turns", False),
         ([1], "a turn that is not an object", False),

@@ -188,7 +188,7 @@ def test_dialogues_are_read_in_both_layouts(write):
         assert (later.reason, later.by_rule) == ("later exchange of a consultation", True)
         assert (second.input, second.output, second.url) == ("Can I swim?", "Yes.", None)
         assert (cut.reason, cut.by_rule, cut.location) == (
-            "does not begin with a patient and a doctor",
+            "the consultation does not begin with a patient and a doctor",
             False,
             "line 32",
         )

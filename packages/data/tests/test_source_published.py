@@ -121,7 +121,10 @@ def test_health_advice_keeps_what_is_a_sentence_and_not_contradicted(read):
         ("a placeholder instead of a sentence", False): 1,
         ("fewer than 4 words", True): 1,
         ("contradictory label", False): 2,
-        ("the output is not one of the three classes", False): 1,
+        (
+            "'output' is not one of 'This is no advice', 'This is a weak advice', 'This is a strong advice'",
+            False,
+        ): 1,
     }
     assert [r.location for r in rows if isinstance(r, Reject) and r.reason == "contradictory label"] == [
         "row 4",

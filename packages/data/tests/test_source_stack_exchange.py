@@ -182,7 +182,7 @@ def test_both_styles_of_tags(site, tags, wanted, kept):
     question = post(1, 1, Title="Q?", Tags=tags)
     records = site(question, ANSWER, tags=wanted)
     assert len(rows(records)) == kept
-    assert reasons(records) == [("its question has none of the tags", True)] * (1 - kept)
+    assert reasons(records) == [("its question has none of the tags in the recipe", True)] * (1 - kept)
 
 
 def test_a_question_may_stand_after_its_answer_and_lack_a_body_or_a_title(site):

@@ -34,7 +34,7 @@ class Corpus:
     read: Callable[[Sequence[Path], Encoding | None], dict[str, set[str]]]
 
     def class_of(self, text: str) -> str | None:
-        """Return the class of a published label, or None."""
+        """Return the class of a published label, or None if it contains none of the words in `phrases`."""
         lowered = f" {text.lower()}"
         return next((name for word, name in self.phrases if f" {word}" in lowered), None)
 
@@ -97,7 +97,10 @@ def audit(published: Path, *upstream: Path, encoding: Encoding | None = None) ->
     for n, row in enumerate(rows, 1):
         label = corpus.class_of(row.output)
         if label is None:
-            raise UserError(f"{published} row {n}: 'output' is not a label of the {corpus.name} corpus")
+            raise UserError(
+                f"{published} row {n}: 'output' is not a label of the {corpus.name} corpus; its classes: "
+                f"{', '.join(name for _, name in corpus.phrases)}"
+            )
         truth = classes.get(row.input.strip())
         if truth is None:
             unmatched += 1

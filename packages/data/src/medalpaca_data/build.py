@@ -76,7 +76,7 @@ class BuildCache:
         self._handle = -1
 
     def folder(self, stage: str, fingerprint: str) -> Path:
-        """Return the folder of one result, which may not exist yet; it then counts as used."""
+        """Return the folder of a stage's result, which may not exist yet, and keep it when unused ones are removed."""
         path = self.path / f"{stage.replace(' ', '-')}-{fingerprint}"
         self._used.add(path)
         return path
@@ -147,7 +147,8 @@ class Pipeline:
     def run(self, until: type[Stage] | None = None) -> Trail:
         """Run all stages and return the shards of each; with `until`, only the stages before that one.
 
-        Raises UserError if too many records of a source are invalid, or its identifiers exceed the limit.
+        Raises UserError if more than `max_reject_share` of the records of a source are invalid, or its identifiers
+        exceed `deidentify.limit`.
         """
         shards, name = self._read()
         trail = [(READ, shards)]
@@ -363,7 +364,7 @@ def _rephrasing_usage(stages: Sequence[Stage], trail: Sequence[tuple[str, Sequen
 
 
 def _inputs(recipe: Recipe, root: Path) -> dict[str, list[tuple[Path, str]]]:
-    """Return the raw files of every source with their SHA-256. The error names all that are missing."""
+    """Return the raw files of every source with their SHA-256. Raises UserError with all files that are missing."""
     files_of: dict[str, list[Path]] = {}
     missing: dict[str, str] = {}
     for source in recipe.used:

@@ -32,7 +32,10 @@ class Check:
         return sorted({item.step for item in self.items}, key=lambda step: (step is None, step))
 
     def count(self, threshold: float, step: int | None, *, tokens: bool = False) -> int:
-        """Return the number of items of a step with a coverage of at least `threshold`; with `tokens`, of its words."""
+        """Return the number of items of a step with a coverage of at least `threshold`.
+
+        With `tokens`, `ItemCoverage.token_coverage` is compared instead of `ItemCoverage.coverage`.
+        """
         return sum(
             (item.token_coverage if tokens else item.coverage) >= threshold
             for item in self.items

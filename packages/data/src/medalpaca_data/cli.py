@@ -193,7 +193,10 @@ def _add_fetch(commands: Commands[Command]) -> None:
         "interrupted download continues with the same command.",
     )
     command.add_argument(
-        "name", metavar="NAME", type=CompletedArgument(names), help="kind of source with downloads"
+        "name",
+        metavar="NAME",
+        type=CompletedArgument(names),
+        help="kind of source with files to download, such as pubmedqa",
     )
     command.add_argument(
         "out",
@@ -201,7 +204,7 @@ def _add_fetch(commands: Commands[Command]) -> None:
         metavar="out=DIR",
         type=CompletedArgument(partial(_key_names, "out")),
         default="out=raw",
-        help="directory for the files (default: out=raw)",
+        help="directory for the downloaded files (default: raw)",
     )
     command.add_json()
     command.set_defaults(run=_fetch)
@@ -237,7 +240,11 @@ def _add_explain(commands: Commands[Command]) -> None:
     command.add_argument(
         "path", type=Path, metavar="MEADOW", help="Meadow directory, written by `data build`"
     )
-    command.add_argument("row", metavar="ROW_ID", help="id of a kept or rejected row, or an earlier id of it")
+    command.add_argument(
+        "row",
+        metavar="ROW_ID",
+        help="id of a kept or rejected row, or an id that the row had before a stage changed it",
+    )
     command.add_json()
     command.set_defaults(run=_explain)
 
@@ -300,7 +307,7 @@ def _add_check(commands: Commands[Command]) -> None:
         required=True,
         metavar="EXAM",
         type=CompletedArgument(exams),
-        help="exam file or directory, or the name of a bundled exam",
+        help="exam whose questions are searched for in the rows: a file, a directory, or the name of a bundled exam",
     )
     command.add_argument(
         "--fail-over",
@@ -350,7 +357,8 @@ def _add_audit(commands: Commands[Command]) -> None:
     command.add_argument(
         "--encoding",
         choices=("causal-language-use", "correlation-to-causation"),
-        help="numbering of the causal labels, if the files do not show which one they use",
+        help="numbering of the labels of causal language in UPSTREAM (default: recognised by the number of rows of "
+        "each label)",
     )
     command.add_json()
     command.set_defaults(run=_audit)

@@ -33,7 +33,7 @@ KINDS: tuple[Kind, ...] = ("serial", "processes", "ray")
 
 
 class Engine(Protocol):
-    """Protocol of an object that runs functions, perhaps in other processes."""
+    """Protocol of an object that runs functions in this or in other processes."""
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
         """Return a future of `function(*arguments)`."""
@@ -116,7 +116,7 @@ def _begin_worker(parent: int) -> None:
 def open_engine(kind: Kind, workers: int) -> Iterator[Engine]:
     """Yield an engine and close it afterwards. "serial" ignores `workers`.
 
-    Raises UserError if Ray is requested but not installed, or in sealed mode. Also for an invalid `MEDALPACA_SEALED`.
+    Raises UserError for "ray" if Ray is not installed or in sealed mode, and for an invalid `MEDALPACA_SEALED`.
     """
     match kind:
         case "serial":
@@ -178,7 +178,7 @@ class StageResult:
         frame: All rows of the shard in the same order, with changed texts.
         drops: Rejected rows by position.
         changes: A row for each changed field (columns id, source_id, was, stage, field, before); None if there is none.
-        extra: Further records that the stage reports, such as rows that contain exam questions.
+        extra: Records beside rows and rejects. Only `Decontaminate` has any: matches of rows with exam questions.
         counts: Numbers of changes or of identifiers found, by kind.
     """
 
@@ -217,7 +217,11 @@ class Stage(ABC):
 
 
 def fingerprint(*parts: Any) -> str:
-    """Return the SHA-256 over JSON values, here code, settings and inputs, which identifies a result."""
+    """Return the hexadecimal SHA-256 over JSON values.
+
+    The values are everything that a result depends on: code, settings and inputs, or earlier fingerprints. A stored
+    result with the same fingerprint is used again.
+    """
     return sha256_json(parts)
 
 

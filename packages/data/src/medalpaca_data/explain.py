@@ -95,7 +95,7 @@ def show(life: RowHistory, console: Console) -> None:
 
 
 def rejected_ids(directory: Path, ids: set[str]) -> dict[str, str]:
-    """Return the reason of rejection by id, for those of `ids` that a stage after reading rejected."""
+    """Return {id: reason of rejection} for those of `ids` that a stage after reading rejected."""
     found: dict[str, str] = {}
     for file in sorted((directory / "rejected").glob("*.jsonl")):
         with file.open(encoding="utf-8") as lines:

@@ -37,7 +37,7 @@ class Download:
 
 
 def downloads() -> list[Download]:
-    """Return all files that can be downloaded, from the list in the package."""
+    """Return all files that `data fetch` can download, from `downloads.tsv` of the package."""
     with files(__package__).joinpath("downloads.tsv").open(encoding="utf-8") as table:
         rows = list(csv.DictReader(table, delimiter="\t"))
     return [Download(r["kind"], r["file"], r["url"], int(r["bytes"]), r["sha256"]) for r in rows]

@@ -60,12 +60,15 @@ class Shard:
 
     @property
     def extra(self) -> Path:
-        """Return the path of further records that a stage reports, as JSON lines."""
+        """Return the path of `StageResult.extra`, as JSON lines: matches of rows with exam questions.
+
+        The file exists only if the stage reports any; only `Decontaminate` does.
+        """
         return self._file("extra.jsonl")
 
     @property
     def files(self) -> list[Path]:
-        """Return the paths of the files that exist, without the counts."""
+        """Return the paths of the files of the shard that exist, without `account.json`."""
         return [file for file in (self.rows, self.rejected, self.changes, self.extra) if file.is_file()]
 
     @property
@@ -80,7 +83,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drop:
-    """Reason why a row is rejected, with evidence: further keys of its line in the reject file."""
+    """Reason why a row is rejected; `evidence` has additional keys for its line in the reject file."""
 
     reason: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
@@ -93,7 +96,7 @@ def rejected_line(file: str, place: str, stage: str, reason: str, record: Any, *
 
 
 def escaped(name: str) -> str:
-    """Return a file name with its spaces encoded as %20, as the first word of a `source_id`."""
+    """Return a file name with its spaces encoded as %20, so that it is the first word of a `source_id`."""
     return name.replace("%", "%25").replace(" ", "%20") if " " in name else name
 
 
@@ -140,7 +143,9 @@ def write_shard(
 ) -> None:
     """Write all files of a shard; the counts are written last.
 
-    `rejected` are lines of the reject file. `reasons` and `counts` are numbers by key. `more` is added to the counts.
+    `read` is the number of rows read. `rejected` are lines of the reject file, and `reasons` the numbers of rejected
+    rows by reason. `changes`, `extra` and `counts` are those of `StageResult`. `more` are additional keys of
+    `account.json`.
     """
     write_frame(shard.rows, kept)
     write_text(shard.rejected, "".join(rejected))
@@ -160,7 +165,7 @@ def write_shard(
 
 
 def is_whole(shard: Shard) -> bool:
-    """Return whether the shard is complete and its files have the recorded hashes."""
+    """Return whether the shard is complete and its files have the SHA-256 recorded in `account.json`."""
     try:
         account = read_account(shard)
     except UserError:
@@ -170,13 +175,13 @@ def is_whole(shard: Shard) -> bool:
 
 
 def read_account(shard: Shard) -> dict[str, Any] | None:
-    """Return the counts of a shard, or None if it has none. Raises UserError if the file is damaged."""
+    """Return the counts of a shard (`account.json`), or None without this file. Raises UserError if it is damaged."""
     value = read_json(shard.account) if shard.account.is_file() else None
     return value if isinstance(value, dict) else None
 
 
 def total(accounts: Iterable[Mapping[str, Any]], key: str) -> Counter[str]:
-    """Return the sum of the numbers under `key`, by their keys, over the counts of several shards."""
+    """Return the sums over several shards of the numbers under `key` of their counts, such as "reasons"."""
     summed: Counter[str] = Counter()
     for account in accounts:
         summed.update(account.get(key) or {})

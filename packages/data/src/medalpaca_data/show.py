@@ -92,7 +92,10 @@ def show_sources(console: Console) -> None:
 
 
 def show_source(kind: str, console: Console) -> None:
-    """Print download, licence and recipe keys of a kind of source. Raises UserError for an unknown kind."""
+    """Print where to download a kind of source, its licence and its recipe keys.
+
+    Raises UserError for an unknown kind.
+    """
     source = about(kind)
     values = {
         "what": source.title,
@@ -137,7 +140,7 @@ def _settings(kind: str) -> dict[str, str]:
 
 
 def _choices(annotation: Any) -> str:
-    """Return the allowed values of a setting with few values, else an empty string."""
+    """Return the allowed values of a setting whose type has a `Literal`, as text, else an empty string."""
     inner = get_args(annotation)
     match get_origin(annotation):
         case origin if origin is Literal:

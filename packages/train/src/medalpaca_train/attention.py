@@ -1,7 +1,8 @@
 """Causal attention within each document of a packed row, for every architecture of transformers.
 
-The function is registered with transformers under `ATTENTION_NAME`. For an implementation under a name of its own,
-transformers builds no mask and passes on the document boundaries that `packing.make_packed_batch` gives with the row.
+`packed_attention` is registered with transformers under `ATTENTION_NAME`. For an implementation under a name of its
+own, transformers builds no mask and passes on the document boundaries that `packing.make_packed_batch` gives with the
+row.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ def packed_attention(
 
     `query` is (1, heads, tokens, size); `key` and `value` have the same shape with as many or fewer heads. The result
     is (1, tokens, heads, size). `attention_mask` is ignored. `sliding_window` counts the token itself. Raises
-    NotImplementedError without document boundaries, for models that need another kind of attention, and for dropout in
-    half precision on a GPU; `loss.choose_objective` then pads rows instead of packing them.
+    NotImplementedError without document boundaries, for models that need more than causal attention
+    (`UNSUPPORTED_ARGUMENTS`), and for dropout in half precision on a GPU; `loss.choose_objective` then pads rows
+    instead of packing them.
     """
     unsupported = [name for name in UNSUPPORTED_ARGUMENTS if others.get(name) is not None]
     if cu_seq_lens_q is None or unsupported or not getattr(module, "is_causal", True):

@@ -80,9 +80,9 @@ class PatientResult:
 def run_canary_test(request: CanaryRequest, console: Console) -> Path:
     """Run the test and return the directory with `canary.json` and the run that was trained for it.
 
-    The directory also holds a copy of the rows. A finished run that the request names gets `canary.json` and a section
-    of its model card as well. An interrupted test continues like `train`. Raises UserError for bad input and wherever
-    `train` does.
+    The directory also holds a copy of the rows. `request.run`, if it is set, gets `canary.json` and a section of its
+    model card as well. An interrupted test continues like `train`. Raises UserError for bad input and wherever `train`
+    does.
     """
     test, recipe, out, tested_run = request.test, request.recipe, request.out, request.run
     resolved = resolve(recipe, request.name)
@@ -193,7 +193,10 @@ def answer_likelihoods(model: Any, samples: Sequence[Sample]) -> list[tuple[floa
 
 
 def rank(secret: float, others: Sequence[float]) -> float:
-    """Return the rank of a log-likelihood among others, 1 the highest; the middle rank among equal ones."""
+    """Return the rank of `secret`, the log-likelihood of a true number, among `others`; 1 is the highest.
+
+    Equal values share their middle rank.
+    """
     higher = sum(other > secret for other in others)
     equal = sum(other == secret for other in others)
     return 1 + higher + equal / 2
@@ -205,7 +208,7 @@ def exposure(rank: float, candidates: int) -> float:
     Raises ValueError unless 1 <= rank <= candidates.
     """
     if not 1 <= rank <= candidates:
-        raise ValueError(f"rank {rank} of {candidates} candidates")
+        raise ValueError(f"rank {rank} of {candidates} candidates; allowed are ranks from 1 to {candidates}")
     return math.log2(candidates) - math.log2(rank)
 
 
@@ -262,7 +265,10 @@ def make_result(test: CanaryTest, results: Sequence[PatientResult], data: str, r
 
 
 def summarize(groups: Sequence[Mapping[str, Any]]) -> str:
-    """Return one or two sentences: the fewest copies that are memorised, and whether the control is at chance."""
+    """Return the verdict: the fewest copies that are memorised, and whether the control is at chance.
+
+    It has one or two sentences. `groups` are those of `make_result`, the control first.
+    """
     control, *added = groups
     memorised = [group for group in added if group["p_by_chance"] < SIGNIFICANCE_LEVEL or group["extracted"]]
     if control["p_by_chance"] < SIGNIFICANCE_LEVEL or control["extracted"]:

@@ -55,7 +55,7 @@ def generate_answer(model: Any, tokenizer: Any, question: str, console: Console)
     from transformers import TextStreamer
 
     class ConsoleStreamer(TextStreamer):
-        """Streamer that prints text on the console once a word is complete, and collects it in `parts`."""
+        """Streamer that prints generated text word by word on the console, and collects it in `parts`."""
 
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
             parts.append(text)

@@ -100,7 +100,10 @@ def _write(
 
 
 def save_best(run: Path, model: Any, best: Best, group: ProcessGroup = SINGLE_PROCESS) -> None:
-    """Save the weights of `best` instead of those of an earlier best step. All processes call this function."""
+    """Save the weights of `model` as those of the step `best`, in place of those of an earlier best step.
+
+    All processes call this function.
+    """
     weights = _gather(trainable_parameters(model).items(), group)
     if group.is_main:
         folder = run / "checkpoints" / BEST
@@ -118,7 +121,7 @@ def read_best(run: Path) -> Best | None:
 
 
 def find_latest(run: Path) -> Path | None:
-    """Return the newest complete checkpoint of a run, or None."""
+    """Return the directory of a run's newest complete checkpoint, or None if there is no complete one."""
     checkpoints = _complete_checkpoints(run / "checkpoints")
     return checkpoints[-1] if checkpoints else None
 
@@ -126,8 +129,8 @@ def find_latest(run: Path) -> Path | None:
 def read_progress(checkpoint: Path) -> Progress:
     """Return the content of a checkpoint's `trainer.json`.
 
-    Raises UserError if a file of the checkpoint is missing, its hash differs from `hashes.json`, or another version has
-    written it.
+    Raises UserError if a file of the checkpoint is missing, its hash differs from `hashes.json`, or another version of
+    medalpaca-train has written it.
     """
     _check_hashes(checkpoint)
     try:
@@ -141,7 +144,7 @@ def read_progress(checkpoint: Path) -> Progress:
 def restore(checkpoint: Path, model: Any, optimizer: torch.optim.Optimizer) -> None:
     """Load weights and moments of a checkpoint into `model` and `optimizer`; `read_progress` has checked the hashes.
 
-    Raises UserError if the names of the weights differ.
+    Raises UserError if the names of the weights in checkpoint and model differ.
     """
     weights = restore_weights(checkpoint, model)
     for full_name, value in _iterate_tensors(checkpoint / "optimizer.safetensors"):
@@ -155,7 +158,7 @@ def restore(checkpoint: Path, model: Any, optimizer: torch.optim.Optimizer) -> N
 def restore_weights(checkpoint: Path, model: Any) -> dict[str, torch.nn.Parameter]:
     """Load the weights of a checkpoint into `model` and return its trainable parameters by name.
 
-    Raises UserError if their names differ.
+    Raises UserError if the names of the weights in checkpoint and model differ.
     """
     weights = trainable_parameters(model)
     file = checkpoint / "weights.safetensors"
@@ -183,7 +186,7 @@ def restore_best(run: Path, model: Any) -> None:
 
 
 def reject_pickles(run: Path) -> None:
-    """Raise UserError for a file in the run or its checkpoints that can run code when it is loaded."""
+    """Raise UserError if a file in the run or its checkpoints can run code when it is loaded, such as a pickle."""
     folder = run / "checkpoints"
     for path in (run, folder, folder / BEST, *_complete_checkpoints(folder)):
         if path.is_dir():

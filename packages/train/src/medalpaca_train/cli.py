@@ -74,7 +74,7 @@ def recipe_parser() -> Command:
         "words",
         nargs="*",
         metavar="RECIPE | key=value",
-        help="a built-in recipe (default: pocket) or a YAML file; then the keys to change",
+        help="a built-in recipe (default: pocket) or a YAML file, and key=value for each key to change",
     )
     _add_preview(parser)
     parser.add_common("medalpaca-train", completed=_completion_parser)
@@ -83,7 +83,7 @@ def recipe_parser() -> Command:
 
 
 def command_parser(recipes: Sequence[str] = ()) -> Command:
-    """Return the parser of `train COMMAND ...`; the names in `recipes` are added as commands, for completion."""
+    """Return the parser of `train COMMAND ...`; the names in `recipes` are added as commands, for shell completion."""
     parser = Command("train", DESCRIPTION, epilog=EPILOG)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add in COMMANDS.values():
@@ -108,8 +108,8 @@ def _add_preview(parser: Command) -> None:
     parser.add_argument(
         "--preview",
         action="store_true",
-        help="print the first three rows, with prompt and trained tokens in different colours, and exit; trains "
-        "nothing",
+        help="print the first three training rows, with prompt and trained tokens in different colours, and a summary "
+        "of the data; then exit without training",
     )
 
 
@@ -164,7 +164,10 @@ def _add_chat(commands: Commands[Command]) -> None:
         "The model answers each question without the earlier ones. An empty line or Ctrl-D ends the chat.",
     )
     parser.add_argument(
-        "run_directory", metavar="RUN", type=CompletedArgument(), help="run directory that `train` wrote"
+        "run_directory",
+        metavar="RUN",
+        type=CompletedArgument(),
+        help="directory of a finished run, or RUN/best for the step with the lowest validation loss",
     )
     parser.add_argument(
         "--audit",
@@ -203,7 +206,8 @@ def _add_canary(commands: Commands[Command]) -> None:
         type=CompletedArgument(_canary_words),
         help="the recipe or finished run to test; then keys of the test or of the recipe. Keys of the test: "
         "repeats=[1,10,100] (copies of a patient's row), patients=4 (patients per number of copies), "
-        "candidates=1024 (numbers that a true one is ranked among), canary_seed=0",
+        "candidates=1024 (record numbers that each true one is ranked among, itself included), canary_seed=0 (random "
+        "seed of patients and numbers)",
     )
     parser.add_json()
     parser.set_defaults(run=_canary)
@@ -241,7 +245,10 @@ def _add_merge(commands: Commands[Command]) -> None:
         "base and adapter.",
     )
     parser.add_argument(
-        "run_directory", metavar="RUN", type=CompletedArgument(), help="directory of a finished LoRA run"
+        "run_directory",
+        metavar="RUN",
+        type=CompletedArgument(),
+        help="directory of a finished LoRA run, or RUN/best for the step with the lowest validation loss",
     )
     parser.add_argument(
         "out",
@@ -275,8 +282,8 @@ COMMANDS = {"chat": _add_chat, "canary": _add_canary, "merge": _add_merge}
 def _open_run(word: str) -> Path:
     """Return the absolute path of the run directory `word`. Raises UserError if it does not exist.
 
-    Sets libraries to offline mode, unless the run's manifest names a base on the hub. In sealed mode, the process is
-    sealed in any case.
+    Sets libraries to offline mode, unless the base in the run's manifest is not on this machine (a hub id). In sealed
+    mode, the network is blocked in any case.
     """
     from medalpaca_data.core.files import existing, read_json
 
@@ -299,8 +306,9 @@ def _absolute(word: str) -> Path:
 
 
 def _close_network(model: str) -> None:
-    """Seal the process in sealed mode; otherwise set offline mode if `model` is local. A hub id changes nothing.
+    """Block the network in sealed mode; otherwise set libraries to offline mode if `model` is local.
 
+    Local are `pocket`, `pocket-base` and a path that exists. A hub id changes nothing outside sealed mode.
     Call this function before libraries are imported, because they read their offline settings once.
     """
     from medalpaca_data.core.offline import go_offline, is_sealed, seal

@@ -34,9 +34,9 @@ POCKET_SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class Datasets:
-    """The training and validation rows of a run, and their number `rows_read`.
+    """The training and validation rows of a run, and the number of both together, `rows_read`.
 
-    `sha256` is `rows_sha256` of the files and Meadow directories that they were read from.
+    `sha256` is `rows_sha256` of the files and Meadow directories that the rows were read from.
     """
 
     train: list[Row]
@@ -48,7 +48,7 @@ class Datasets:
 def resolve(recipe: Recipe, name: str) -> Recipe:
     """Return the recipe with absolute paths; build a built-in Meadow if it is missing.
 
-    Without `out`, the run directory is `name` in the directory of runs. `model` becomes a path if it is `pocket-base`
+    Without `out`, the run directory is `runs/name` in MEDALPACA_HOME. `model` becomes a path if it is `pocket-base`
     or an existing file or directory; a hub id stays as it is. Raises UserError if `data` or `validation` does not
     exist.
     """
@@ -65,7 +65,8 @@ def resolve(recipe: Recipe, name: str) -> Recipe:
 def read_datasets(recipe: Recipe) -> Datasets:
     """Return the rows of a recipe that `resolve` has returned.
 
-    Validation rows are from the file in `validation`, from the Meadow's validation split, or held out by group. Raises
+    Validation rows are those of the file that `validation` names. If `validation` is a share, they are those of the
+    Meadow's validation split or, without one, whole groups held out from `data`; a share of 0 gives none. Raises
     UserError, with file and row, for a row that cannot be read.
     """
     path = Path(recipe.data)
@@ -88,10 +89,11 @@ def read_datasets(recipe: Recipe) -> Datasets:
 
 
 def check_clearance(recipe: Recipe, datasets: Datasets) -> Clearance:
-    """Return the reason why the rows may be trained on, as far as patients' text is concerned.
+    """Return why the rows may be trained on as far as patients' text is concerned (see `clearance.clear`).
 
-    `recipe` is one that `resolve` has returned. A validation file is checked separately, and both statements are
-    joined. Raises UserError if the rows may not be trained on.
+    `recipe` is one that `resolve` has returned. A validation file is checked separately, and its statement is added to
+    that of the training rows. Raises UserError if identifiers were found or a de-identification record is missing, and
+    `accept_patient_text` is not set.
     """
     validation_file = isinstance(recipe.validation, str)
     rows = datasets.train if validation_file else [*datasets.train, *datasets.validation]
@@ -160,7 +162,7 @@ def _resolve_validation(value: float | str) -> float | str:
 class PreparedData:
     """The tokenizer of a run and its rows as tokens.
 
-    `rejected` and `cut` list rows of both splits; `rows_read` is the number of rows before tokenising.
+    `rejected` and `cut` list training and validation rows; `rows_read` is the number of rows before tokenising.
     """
 
     tokenizer: Any
@@ -187,7 +189,7 @@ def prepare_data(recipe: Recipe, base: Path | None, datasets: Datasets) -> Prepa
     """Tokenise `datasets` with the tokenizer in `base`; if `base` is None, train a tokenizer on the training rows.
 
     The tokenizer gets a chat template with the training prompt. Tokens come from the cache if possible. Raises
-    UserError if no row is left to train on.
+    UserError if the tokenizer cannot be used, or if no row is left to train on.
     """
     if base is None:
         texts = [render(row.instruction, row.input) + row.output.strip() for row in datasets.train]

@@ -107,9 +107,9 @@ class Strategy:
         return result
 
     def gradient_sync(self, *, last: bool) -> AbstractContextManager[Any]:
-        """Return the context of one work item: DDP averages gradients over the processes only in the `last` of a step.
+        """Return the context of one work item; `last` is true for the last item of a step.
 
-        FSDP2 does so in every item.
+        DDP averages gradients over the processes only in the last item, FSDP2 in every item.
         """
         return nullcontext() if self.module is None or self.sharded or last else self.module.no_sync()
 
@@ -120,9 +120,9 @@ SINGLE_DEVICE = Strategy()
 def distribute_model(
     load: Callable[[Hardware], Any], recipe: Recipe, hardware: Hardware, group: ProcessGroup
 ) -> tuple[Any, Strategy]:
-    """Return the model that `load(hardware)` makes, and its strategy, as `recipe.shard` sets it.
+    """Return the model that `load(hardware)` makes, and its strategy: DDP, or FSDP2 if `recipe.shard` is "full".
 
-    With one process the model is neither replicated nor sharded.
+    With one process the model is neither replicated nor sharded. Raises UserError for a quantised base with FSDP2.
     """
     if group.size == 1 or recipe.shard == "none":
         model = load(hardware)

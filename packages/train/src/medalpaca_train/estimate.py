@@ -55,7 +55,7 @@ class Estimate:
     def per_process(self, group: ProcessGroup, device: torch.device, *, sharded: bool) -> Estimate:
         """Return the estimate for one process of `group`, whose processes share the work.
 
-        With `sharded`, they also share weights and training state.
+        With `sharded`, they also share weights and training state. On a CPU, the processes of a node share `free`.
         """
         shards = group.size if sharded else 1
         # A GPU belongs to one process; the CPU's memory is shared by all processes of its node.
@@ -69,9 +69,9 @@ class Estimate:
         )
 
     def needs_checkpointing(self) -> bool:
-        """Return whether the run exceeds the usable share of free memory without gradient checkpointing.
+        """Return whether the run needs more than the share `USABLE_MEMORY` of `free` without gradient checkpointing.
 
-        False if free memory is unknown.
+        False if `free` is None.
         """
         return self.free is not None and self.total(checkpointing=False) > USABLE_MEMORY * self.free
 

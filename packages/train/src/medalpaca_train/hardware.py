@@ -38,7 +38,7 @@ class Hardware:
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     def autocast(self) -> Any:
-        """Return the context in which a forward pass computes in `compute_dtype`."""
+        """Return the autocast context of a forward pass: matrix products in bf16; no change if `precision` is fp32."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def peak_memory(self) -> int:
@@ -79,8 +79,8 @@ def choose_hardware(precision: Literal["auto", "fp32", "bf16"], local_rank: int 
 def set_threads(parameters: int, processes: int = 1) -> int:
     """Set torch's CPU threads for a model of `parameters` weights and return their number.
 
-    `processes` is the number of training processes on this machine, which share its cores. The number of threads is
-    never increased.
+    `processes` is the number of training processes on this machine, which share its cores. Small models get few threads
+    (`TINY_THREADS`, `SMALL_THREADS`). The number of threads is never increased.
     """
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = TINY_THREADS if parameters < TINY else SMALL_THREADS if parameters < SMALL else available

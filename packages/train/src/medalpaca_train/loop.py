@@ -105,10 +105,10 @@ class Trainer:
     group: ProcessGroup = SINGLE_PROCESS
 
     def fit(self, start: checkpoint.Progress, console: Console, stop: StopRequest) -> TrainResult:
-        """Train from step `start.step` to the end of the plan, or until `stop` is set.
+        """Train from step `start.step` to the end of the plan, or until `stop` is set, and return the result.
 
         Checkpoints are written every `save_every` steps and after the last step. Validation runs before the first step,
-        every `eval_every` steps and after the last step; the weights of the best one in between are kept. Raises
+        every `eval_every` steps and after the last step; the weights with the lowest loss in between are kept. Raises
         UserError, with the step and its rows, if the loss or the gradient norm is not finite.
         """
         total = len(self.plan.steps)
@@ -228,7 +228,7 @@ class Trainer:
 
 
 def clip_gradients(weights: Collection[torch.nn.Parameter], max_norm: float) -> float:
-    """Scale the gradients down to a norm of at most `max_norm`; return the norm before, over all shards."""
+    """Scale the gradients down to a norm of at most `max_norm`; return the norm before scaling, over all shards."""
     gradients = [weight.grad for weight in weights if weight.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
     if hasattr(norm, "full_tensor"):

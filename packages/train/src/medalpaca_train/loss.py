@@ -117,7 +117,7 @@ CPU_BATCH_TOKENS = 2_048
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """How a model's loss is computed: the fast path, or a slower one for a model that the fast path gets wrong.
+    """How a model's loss is computed: the fast path, or a slower one for a model whose loss it would change.
 
     `packing`: documents share a row; otherwise rows of similar length are padded. `fused_loss`: output
     layer and loss in one function; otherwise the model's own logits, with its scaling or soft-capping.
@@ -131,7 +131,7 @@ class Objective:
     default_attention: str | None = None
 
     def restore_attention(self) -> None:
-        """Set the model back to its default attention implementation."""
+        """Set the model back to its default attention implementation, in which it is saved and used."""
         if self.packing:
             self.model.set_attn_implementation(self.default_attention)
 
@@ -172,8 +172,8 @@ class Objective:
 def supervised_hidden_states(model: Any, batch: Batch) -> torch.Tensor:
     """Return the output layer's input at `batch.positions`: (supervised, size).
 
-    A hook before that layer records it, so that the model's own forward method runs. The layer itself then computes a
-    single token.
+    A hook before the output layer records it, so that the model's own forward method runs. The output layer itself then
+    computes a single token.
     """
     recorded: list[torch.Tensor] = []
 

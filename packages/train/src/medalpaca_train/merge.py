@@ -68,7 +68,7 @@ FALLBACK_ROWS = [
 
 @dataclass(frozen=True, slots=True)
 class ProbeRows:
-    """The rows on which two models are compared, and a description of them."""
+    """The rows on which the merged model is compared with base and adapter, and a description of them."""
 
     description: str
     samples: Sequence[Sample]
@@ -90,8 +90,8 @@ def merge_run(run: Path, out: Path | None, console: Console) -> Path:
     """Write the merged model of the finished LoRA run `run` to `out` (default: `RUN-merged`) and return its path.
 
     The directory appears complete or not at all; leftovers of a killed merge are removed. Raises UserError if the run
-    is not LoRA, its base or weights have changed, or `out` is not empty. Raises CheckFailed if the losses of merged
-    model and adapter are more than `MAX_LOSS_DIFFERENCE` apart.
+    is not finished or not LoRA, its base or weights have changed, or `out` is not empty. Raises CheckFailed if the
+    losses of merged model and adapter are more than `MAX_LOSS_DIFFERENCE` apart.
     """
     manifest = read_finished_manifest(run)
     out = out or run.with_name(f"{run.name}-merged")
@@ -204,7 +204,8 @@ def _fallback_rows(tokenizer: Any, reason: str) -> ProbeRows:
     samples = encode(FALLBACK_ROWS, tokenizer, max_tokens=MAX_LOGIT_ROW_TOKENS, loss="answer").samples
     if not samples:
         raise UserError(
-            f"{reason}, and the tokenizer joins prompt and answer in one token; there are no rows to compare on"
+            f"{reason}, and the tokenizer joins prompt and answer of the built-in rows in one token; so merged model "
+            "and adapter cannot be compared, and nothing is written; restore the rows of the run"
         )
     return ProbeRows(f"rows of general knowledge ({reason})", samples)
 

@@ -74,8 +74,8 @@ def keep_nf4_differentiable(model: Any) -> None:
     """Stop bitsandbytes from repacking NF4 weights when a CPU evaluates the model.
 
     On a CPU with AVX512-BF16, bitsandbytes (0.50.2) packs the weights in place for inference at the first evaluation.
-    Afterwards it computes no gradients, in training too: everything below such a layer is no longer trained, without
-    an error. For layers narrower than a block of 64 the packing itself fails.
+    Afterwards it computes no gradients, in training too: the layers below are no longer trained, without an error. For
+    layers narrower than a block of 64 the packing itself fails.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -101,7 +101,7 @@ def rowwise_int8(model: Any) -> Iterator[None]:
 
 
 def base_bytes(model: Any, recipe: Recipe, element: int) -> int:
-    """Return the bytes of the frozen weights, with `element` bytes for each that is not quantised.
+    """Return the memory of the frozen weights in bytes, with `element` bytes for each that is not quantised.
 
     `model` may be on the meta device and not yet quantised.
     """
@@ -141,7 +141,7 @@ BOS, EOS = "<s>", "</s>"
 
 
 def make_pocket_tokenizer(texts: Iterable[str]) -> Any:
-    """Return a byte-level BPE tokenizer of at most `VOCAB_SIZE` pieces trained on `texts`; deterministic.
+    """Return a byte-level BPE tokenizer of at most `VOCAB_SIZE` tokens; equal `texts` give equal tokenizers.
 
     The post-processor adds BOS, as Llama tokenizers do, so that no caller has to add it.
     """
@@ -203,7 +203,7 @@ def resolve_base(model: str, revision: str | None) -> Path:
     """Return the checked directory of a base: a local directory, or the snapshot of a hub id in the local cache.
 
     A snapshot that is not in the cache is downloaded, unless the process is sealed or offline. Raises UserError if the
-    base is not found, holds pickles instead of safetensors, or needs its own code.
+    base is not found, holds pickles instead of safetensors, or needs code from its own files (`auto_map`).
     """
     local = Path(model).expanduser()
     if local.exists():
@@ -216,7 +216,10 @@ def resolve_base(model: str, revision: str | None) -> Path:
 
 
 def hub_commit(directory: Path | None) -> str | None:
-    """Return the commit of a hub snapshot from its path in the local cache; None for another directory or None."""
+    """Return the commit of a hub snapshot from its path in the local hub cache.
+
+    None if `directory` is not such a path or is None.
+    """
     if directory is None or directory.parent.name != "snapshots":
         return None
     return directory.name if COMMIT.fullmatch(directory.name) else None
@@ -277,9 +280,10 @@ def from_pretrained(
 
 
 def load_on_meta_device(recipe: Recipe, directory: Path | None, tokenizer: Any) -> Any:
-    """Return the model of `load_model` on torch's meta device: shapes without values, in fp32 and not quantised.
+    """Return the model of `load_model` on torch's meta device, to estimate memory: shapes without values, in fp32.
 
-    Raises UserError as `load_model`, and for a directory that bitsandbytes has stored in 4 or 8 bits.
+    It is not quantised. Raises UserError as `load_model` does, and for a directory that bitsandbytes has stored in 4 or
+    8 bits.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 

@@ -152,7 +152,10 @@ def make_padded_batch(samples: Sequence[Sample], device: torch.device) -> Batch:
 
 
 def group_by_length(micro: Sequence[int], lengths: Sequence[int]) -> list[MicroBatch]:
-    """Split a micro-batch into groups, longest first; within one, no row is shorter than `MIN_LENGTH_RATIO` allows."""
+    """Split a micro-batch into groups, longest first; `lengths` are the tokens of all samples.
+
+    Within a group, each row has at least the share `MIN_LENGTH_RATIO` of the tokens of the longest.
+    """
     groups: list[MicroBatch] = []
     for index in sorted(micro, key=lambda i: -lengths[i]):
         if groups and lengths[index] >= MIN_LENGTH_RATIO * lengths[groups[-1][0]]:
@@ -163,7 +166,7 @@ def group_by_length(micro: Sequence[int], lengths: Sequence[int]) -> list[MicroB
 
 
 def split_by_tokens(micro: Sequence[int], lengths: Sequence[int], tokens: int) -> list[MicroBatch]:
-    """Split a micro-batch, in its order, into parts of at most `tokens`; a longer document is a part alone."""
+    """Split a micro-batch, in its order, into parts of at most `tokens` tokens; a longer document is a part alone."""
     parts: list[MicroBatch] = []
     left = 0
     for index in micro:

@@ -90,7 +90,7 @@ class ProcessGroup:
 
     @contextmanager
     def local_main_first(self) -> Iterator[None]:
-        """Run the block in one process per node first; the others then find the files that it made."""
+        """Run the block in one process per node first; the others then find the files that this process made."""
         if self.local_rank:
             self.barrier()
         yield
@@ -112,7 +112,7 @@ SINGLE_PROCESS = ProcessGroup()
 
 
 def read_process_group(environment: Mapping[str, str] = os.environ) -> ProcessGroup:
-    """Return the ranks that a launcher set in `environment`.
+    """Return the group of this process by the ranks that a launcher, such as torchrun, set in `environment`.
 
     Without RANK or WORLD_SIZE, or with WORLD_SIZE=1, the result is a single process. Raises UserError if a number is
     invalid or out of range, or if MASTER_ADDR or MASTER_PORT is missing.

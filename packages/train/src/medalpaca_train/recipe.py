@@ -189,7 +189,8 @@ def built_in_recipes() -> dict[str, Path]:
 def read_recipe(named: str, overrides: Sequence[str] = ()) -> tuple[str, Recipe]:
     """Return (name, recipe) of a built-in recipe or a YAML file, changed by `key=value` overrides.
 
-    Raises UserError for an unknown name, a missing file, an unknown key or a value that is not allowed.
+    The name of a YAML file is its file name without suffix. Raises UserError for an unknown name, a missing file, an
+    unknown key or a value that is not allowed.
     """
     recipes = built_in_recipes()
     if named in recipes:
@@ -208,9 +209,10 @@ def to_yaml(recipe: Recipe) -> str:
 
 
 def first_difference(recipe: Recipe, stored: Path) -> str | None:
-    """Return the first key of `recipe` that differs from the recipe file `stored`, as `key: old -> new`, or None.
+    """Return the first key of `recipe` that differs from the recipe file `stored`, as `key: old -> new`.
 
-    Keys are compared in alphabetical order, without those in `CHANGEABLE_ON_RESUME`.
+    Keys are compared in alphabetical order, without those in `CHANGEABLE_ON_RESUME`. None if all compared keys are
+    equal.
     """
     old, new = _flatten(yaml.safe_load(read_text(stored)) or {}), _flatten(recipe.model_dump(mode="json"))
     for key in sorted(old.keys() | new.keys()):
@@ -232,7 +234,7 @@ MAX_PATIENTS = 180
 
 
 class CanaryTest(Config):
-    """The settings of a canary test, given as `key=value` beside those of the recipe.
+    """The settings of a canary test, given to `train canary` as `key=value` beside keys of the recipe.
 
     `repeats` are numbers of copies of a patient's row; `patients` is the number of patients for each of them, and of
     the control; `candidates` is the number of record numbers that a true one is ranked among, itself included;
@@ -259,8 +261,8 @@ class CanaryTest(Config):
         count = (len(self.repeats) + 1) * self.patients
         if count > MAX_PATIENTS:
             raise ValueError(
-                f"{count} patients (control included) are more than the {MAX_PATIENTS} names; lower patients= or "
-                "give fewer repeats="
+                f"{count} patients (control included) are more than the {MAX_PATIENTS} names for synthetic patients; "
+                "lower patients= or give fewer repeats="
             )
         return self
 
@@ -269,7 +271,7 @@ class CanaryTest(Config):
 class CanaryRequest:
     """One canary test: settings, recipe and its name, and the output directory.
 
-    `run` is the finished run that the recipe is from, or None for a recipe that is named itself.
+    `run` is the finished run whose recipe is used; None if the command names a recipe instead.
     """
 
     test: CanaryTest
@@ -280,10 +282,11 @@ class CanaryRequest:
 
 
 def parse_canary_arguments(words: Sequence[str]) -> CanaryRequest:
-    """Return the request of `train canary WORDS`; `out` is the key `out=`, or ends in `-canary` by default.
+    """Return the request of `train canary WORDS`.
 
-    Raises UserError if `words` do not name exactly one recipe or finished run, or if a key is not allowed. Raises it
-    also if the run's weights do not match its manifest.
+    Without the key `out=`, `out` is the path of the run plus "-canary", or `NAME-canary` in the directory of runs for
+    the recipe NAME. Raises UserError if `words` do not name exactly one recipe or finished run, or if a key is not
+    allowed. Raises it also if the run's weights are missing, unsafe, or do not match its manifest.
     """
     own = [word for word in words if "=" in word and word.partition("=")[0] in CanaryTest.model_fields]
     others = [word for word in words if "=" in word and word not in own]
@@ -305,7 +308,7 @@ def parse_canary_arguments(words: Sequence[str]) -> CanaryRequest:
         return CanaryRequest(test, recipe, name, None, out)
     if not (run / "manifest.json").is_file() or not (run / "recipe.yaml").is_file():
         raise UserError(
-            f"{run}: not a finished run (no manifest.json); give the run directory that `train` printed"
+            f"{run}: not a finished run (no manifest.json or recipe.yaml); give the run directory that `train` printed"
         )
     # The run's weights are not loaded, but its model card gets a section with the result.
     (check_adapter_dir if (run / "adapter_config.json").is_file() else check_model_dir)(run)

@@ -217,8 +217,8 @@ def _train_locked(
 def preview_recipe(name: str, recipe: Recipe, console: Console) -> None:
     """Print the first training rows of a recipe and a summary of its data, without a run directory.
 
-    Built-in data is made if it is missing. Raises UserError if the pocket base is needed and missing, or if no row can
-    be trained on.
+    Built-in data is made if it is missing. Raises UserError if `model` is `pocket-base` and this base does not exist,
+    or if no row can be trained on.
     """
     if recipe.model == POCKET_BASE and run_dir.read_manifest(paths.quickstart().base) is None:
         raise UserError(
@@ -282,7 +282,11 @@ def finish(run: FinishedRun, model: Any, data: PreparedData, hardware: Hardware,
 
 
 def lm_eval_command(recipe: Recipe, run: Path, dtype: torch.dtype) -> str:
-    """Return the lm_eval command, as text for a shell, for a finished run with its base quantised as in training."""
+    """Return the lm_eval command that evaluates a finished run, as text for a shell.
+
+    The base is quantised as in training. The task is medalpaca_pocket for the Meadow of the quickstart, else
+    medalpaca_usmle.
+    """
     model = f"pretrained={recipe.model},peft={run}" if recipe.method == "lora" else f"pretrained={run}"
     quantization = quantization_kwargs(recipe.quantization, dtype)
     # lm_eval's own class cannot quantise with transformers 5; the plugin's class can.

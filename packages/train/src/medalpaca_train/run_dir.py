@@ -139,7 +139,7 @@ def check_out_directory(run: Path, recipe: Recipe) -> None:
     """Raise UserError if a run of `recipe` must not be written to the directory `run`.
 
     Allowed are a directory that does not exist or is empty, and, with `resume`, one with a run of the same recipe. Lock
-    and temporary files do not count.
+    and temporary files do not count. The directory of `model` is never allowed.
     """
     if run.exists() and not run.is_dir():
         raise UserError(f"out={run}: is a file; choose another out=")
@@ -162,7 +162,11 @@ def check_out_directory(run: Path, recipe: Recipe) -> None:
 
 
 def check_hashes(run: Path, old: tuple[str, str | None], new: tuple[str, str | None]) -> None:
-    """Raise UserError if the (data, base) hashes of the run, `old`, differ from the current ones, `new`."""
+    """Raise UserError if data or base have changed since the run began.
+
+    `old` and `new` are the SHA-256 of data and base, of the run and now. The hash of the base is None for a new pocket
+    model.
+    """
     for key, before, now in zip(("data", "model"), old, new, strict=True):
         if before != now:
             raise UserError(
@@ -235,7 +239,8 @@ class TrainResult:
     """How the training loop ended: finished steps, seconds of training over all starts, and validation losses.
 
     Losses are in nats per supervised token, and None without validation rows; `loss_after` is None before the end of
-    the plan, too. `best` is an earlier step with a lower validation loss than the last one, or None.
+    the plan, too. `best` is the earlier step with the lowest validation loss, None if the loss of the last step is not
+    higher.
     """
 
     step: int
@@ -270,9 +275,10 @@ def make_manifest(
     hardware: Hardware,
     processes: int = 1,
 ) -> dict[str, Any]:
-    """Return the manifest of a finished run whose weights are in `run`; `counts` are those of `PreparedData`.
+    """Return the manifest of a finished run whose weights are in `run`; `counts` is `PreparedData.counts()`.
 
-    The caller adds the record on patients' text, and the base's commit on the hub.
+    The hashes of data, base and plan are from `progress`. The caller adds `patient_text`, and sets `base.revision` to
+    the base's commit on the hub.
     """
     kind = recipe.method
     return {
@@ -309,9 +315,9 @@ def read_manifest(run: Path) -> dict[str, Any] | None:
 
 
 def code_sha256(package: Path | None = None) -> str:
-    """Return one hash over all modules of `package` (default: this one) and the prompt renderer.
+    """Return one SHA-256 over all modules of `package` (default: medalpaca_train) and the prompt renderer.
 
-    The manifest records this SHA-256 of the training code.
+    The manifest of a run records it as the version of the training code.
     """
     import medalpaca_data.core.prompt
 

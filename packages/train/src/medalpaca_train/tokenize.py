@@ -54,8 +54,9 @@ class Sample:
 class Samples(Sequence[Sample]):
     """Many samples in flat arrays.
 
-    `ids` int32 holds the tokens of all samples one after the other, `ends` int64 (samples + 1,) their bounds,
-    `prompt_lengths` int64 (samples,), and `row_ids` the ids of their rows.
+    `ids` int32 holds the tokens of all samples one after the other; those of sample i are `ids[ends[i]:ends[i + 1]]`.
+    `ends` is int64 (samples + 1,). `prompt_lengths` int64 (samples,) and `row_ids` have `Sample.prompt_length` and
+    `Sample.row_id` of each sample.
     """
 
     def __init__(
@@ -117,6 +118,8 @@ def encode(
     overlong: Literal["drop", "cut"] = "drop",
 ) -> TokenizedRows:
     """Tokenise `rows` as prompt, answer and one EOS, with BOS if the tokenizer adds it.
+
+    With `loss` "answer", the tokens of the prompt are not supervised; with "all", they are.
 
     Rejected are rows of more than `max_tokens` tokens (with `overlong` "cut" only those whose prompt leaves no room for
     an answer), rows whose prompt and answer share a token, rows without an answer token, and rows with BOS or EOS
@@ -238,7 +241,7 @@ PREVIEW_ROWS = 3
 
 
 def print_preview(samples: Sequence[Sample], tokenizer: Any, console: Console) -> None:
-    """Print the first rows: prompt grey, supervised tokens green, special tokens in reverse video."""
+    """Print the first `PREVIEW_ROWS` samples: prompt grey, supervised tokens green, special tokens in reverse video."""
     console.print(
         Text.assemble(
             ("prompt", "dim"), "  ", ("trained on", "bold green"), "  ", ("special token", "reverse")

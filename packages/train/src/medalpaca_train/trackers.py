@@ -30,7 +30,7 @@ TRACK_FOLDER = "track"
 
 
 class Tracker(Protocol):
-    """A function that records numbers by name for a step."""
+    """A function that sends numbers by name for a step to an experiment tracker."""
 
     def __call__(self, step: int, values: dict[str, float]) -> None: ...
 
@@ -97,7 +97,8 @@ def _mlflow(run: Path) -> Iterator[Tracker]:
 class MetricsLog:
     """Writer of a run's `metrics.jsonl`.
 
-    It first removes lines after `step`, whose work a killed process lost; for step 0 all lines.
+    It first removes the lines of steps after `step`, whose work a killed process lost; for step 0 all lines. Numbers
+    are also sent to `trackers`.
     """
 
     def __init__(self, file: Path, step: int, trackers: Sequence[Tracker] = ()) -> None:
@@ -153,7 +154,7 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
 
 
 def read_validation_loss(file: Path, step: int) -> float | None:
-    """Return the validation loss that `file` records for `step`, or None."""
+    """Return the validation loss that the metrics log `file` records for `step`, or None if it records none."""
     for line in read_metrics(file):
         if line["kind"] == "validation" and line["step"] == step:
             return float(line["loss"])
@@ -172,7 +173,7 @@ Points = list[tuple[int, float]]
 def draw_loss_curve(lines: Sequence[dict[str, Any]], file: Path) -> None:
     """Write a PNG of the losses in `lines` (of `read_metrics`): steps faint, their running mean, validations as dots.
 
-    Writes no picture if there is no training loss.
+    Writes no picture if `lines` have no finite training loss.
     """
     train = _points(lines, "train")
     validation = _points(lines, "validation")
@@ -229,7 +230,7 @@ def _points(lines: Sequence[dict[str, Any]], kind: str) -> Points:
 
 
 def _running_mean(points: Points) -> Points:
-    """Return the exponential running mean, corrected for its start."""
+    """Return the exponential running mean of `points`, with bias correction for the first ones."""
     smooth, total, share = [], 0.0, 0.0
     for step, loss in points:
         total = SMOOTH * total + (1 - SMOOTH) * loss

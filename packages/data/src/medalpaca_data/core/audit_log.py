@@ -40,7 +40,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """Result for an unchanged log: its head, and notes about harmless irregularities."""
+    """Result for an unchanged log: its head, and notes about entries that a killed process left incomplete."""
 
     head: Head
     notes: tuple[str, ...] = ()

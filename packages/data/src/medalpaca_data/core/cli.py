@@ -232,7 +232,7 @@ class _PrintCompletion(argparse.Action):
 
 @dataclass(frozen=True)
 class CompletedArgument:
-    """Argument type whose completions are words and file names.
+    """Argument type for which the shell completes words and file names.
 
     `words` returns the words, and `read` converts the text of the argument. Any text is accepted.
     """
@@ -267,7 +267,7 @@ complete -o bashdefault -o default -F _medalpaca_{name} {name}
 def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
     """Return the completion script of `parser` for `shell` (bash, zsh or fish).
 
-    The attribute `complete` of its arguments of type `CompletedArgument` or `Path` is set.
+    Sets the attribute `complete`, which shtab reads, of the arguments of type `CompletedArgument` or `Path`.
     """
     for action in _actions(parser):
         match action.type:

@@ -155,7 +155,7 @@ def _nested_keys(cls: type[BaseModel]) -> list[str]:
 
 
 def _follow(cls: type[BaseModel], loc: Sequence[int | str]) -> tuple[list[str], list[str]]:
-    """Return the key path as the user wrote it for pydantic's `loc`, and the valid keys at its end.
+    """Return the key path as the user wrote it for pydantic's `loc`, and the valid keys for its last part.
 
     `loc` also contains the tag of a union member, which is not part of the user's path.
     """

@@ -78,7 +78,7 @@ def parse_json(text: str, where: str) -> Any:
 
 
 def json_fault(error: ValueError | RecursionError) -> str:
-    """Return the cause of an error of `json.loads` as a phrase."""
+    """Return the cause of an error of `json.loads` as a phrase, such as "JSON nested too deeply"."""
     match error:
         case json.JSONDecodeError():
             return f"not valid JSON ({error.msg})"

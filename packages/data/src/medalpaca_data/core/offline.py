@@ -61,7 +61,7 @@ LOOPBACK_NAMES = {"", "localhost", "localhost.localdomain", "ip6-localhost"}
 
 
 class SealedError(UserError, OSError):
-    """A look-up or connection that sealed mode refused. Also an OSError, as network code expects."""
+    """A look-up or connection that sealed mode refused. It is also an OSError, which network code handles."""
 
 
 def is_sealed() -> bool:
@@ -226,9 +226,10 @@ def address_host(address: str) -> str:
 
 
 def address_fault(address: str, key_named_by: str) -> str:
-    """Return the reason why a URL cannot be used, or an empty string.
+    """Return the reason why a URL cannot be used as an endpoint, or an empty string if it can.
 
-    A key inside the URL is refused, because URLs are printed and logged.
+    A key inside the URL is refused, because URLs are printed and logged. `key_named_by` is for the message: the option
+    or recipe key with the name of the environment variable that has the key.
     """
     if not address_host(address) or urlsplit(address).scheme not in ("http", "https"):
         return "an endpoint is a URL such as http://127.0.0.1:8000/v1"
@@ -251,7 +252,9 @@ def api_key(variable: str, named_by: str, who: str) -> str:
     """
     key = os.environ.get(variable, "").strip()
     if not key:
-        raise UserError(f"{who}: the variable {variable} ({named_by}) is not set")
+        raise UserError(f"{who}: the variable {variable} ({named_by}) is not set; set it to the API key")
     if not (key.isascii() and key.isprintable()):
-        raise UserError(f"{who}: what {variable} ({named_by}) holds is no key")
+        raise UserError(
+            f"{who}: the value of {variable} ({named_by}) is not a key; only printable ASCII characters are allowed"
+        )
     return key

@@ -23,7 +23,7 @@ def wrap(message: str) -> str:
 
 
 def render(instruction: str, input: str = "") -> str:
-    """Return the complete prompt of a row, up to where its answer begins."""
+    """Return the complete prompt of a row, up to the beginning of the answer."""
     return wrap(user_message(instruction, input))
 
 

@@ -134,7 +134,7 @@ def rows_sha256(*paths: Path) -> str:
 
     A directory stands for its train.parquet and validation.parquet. One file gives the SHA-256 of its bytes, several
     give one over their names and hashes. The manifest of a training run and a report of `exam report` both record it,
-    so both call this function. Raises UserError if there is no file.
+    so both call this function. Raises UserError if a directory is given and has neither file.
     """
     files: list[Path] = []
     for path in paths:
@@ -176,7 +176,7 @@ def read_records(path: Path) -> Iterator[tuple[str, Any]]:
             refuse_pickle(path)
             raise UserError(
                 f"{path}: {other or 'a file without a suffix'} cannot be read; "
-                f"allowed are .json .jsonl .ndjson .csv .tsv .parquet"
+                f"allowed are .json .jsonl .ndjson .csv .tsv .parquet (all but .parquet also with .gz)"
             )
 
 

@@ -21,7 +21,8 @@ class Row:
         id: Hash of the three texts, see `content_id`.
         source: Name of the source in the recipe.
         source_id: In a Meadow directory, the name of the raw file and the record's location or id in it.
-        split: Split of the record in its source: train, dev or test; None if the source has no splits.
+        split: Split of the record in its source, such as train or dev; "none" if the source has no splits. None if it
+            is not recorded.
         generator: Model and prompt that wrote the text; None if no model was used, or none is recorded.
         group: Key shared by rows that must stay on one side of a split (one disease, thread or abstract).
     """

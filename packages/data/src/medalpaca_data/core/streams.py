@@ -70,7 +70,7 @@ class BoundedReader(io.RawIOBase):
 
 
 def unpacked_size_message(where: str) -> str:
-    """Return the error message for a file that exceeds its unpacked size."""
+    """Return the error message for a file that unpacks to more than `max_unpacked_size`."""
     return (
         f"{where}: unpacks to more than {MAX_RATIO} times its size, which text does not; "
         f"unpack it yourself if you trust it"

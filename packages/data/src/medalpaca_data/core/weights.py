@@ -128,10 +128,10 @@ MAX_HEADER = 100_000_000
 
 
 def check_model_dir(path: Path | str) -> Path:
-    """Return `path`, a safetensors model directory, after all checks of this module.
+    """Return `path`, a safetensors model directory, after the checks that loading it is safe.
 
-    Raises UserError if files are missing or damaged, and Refused if the directory can run code or does not match
-    its manifest.
+    Raises UserError if files are missing or damaged, and Refused if the directory has files or keys that run code when
+    loaded, or does not match its `manifest.json`.
     """
     path = _directory(path, "model")
     config = path / "config.json"
@@ -152,7 +152,7 @@ def check_model_dir(path: Path | str) -> Path:
 def check_adapter_dir(
     path: Path | str, base: Path | str | None = None, base_sha256: str | None = None
 ) -> Path:
-    """Return `path`, a safetensors adapter directory, after all checks of this module.
+    """Return `path`, a safetensors adapter directory, after the checks that loading it is safe.
 
     If `base` is given, that model is also checked, and whether the adapter fits it. `base_sha256` is the
     `weights_sha256` of the base, if the caller has already computed it.
@@ -174,9 +174,10 @@ def check_adapter_dir(
 
 
 def check_receipt(path: Path) -> None:
-    """Raise Refused if the directory has a `manifest.json` with other hashes of weights or tokenizer.
+    """Raise Refused if weights or tokenizer differ from their SHA-256 in `manifest.json` of the directory.
 
-    For the directory `best` of a training run, the manifest of the run is used. A hash that is missing is not checked.
+    For the directory `best` of a training run, the manifest of the run is used. Without a manifest, or without a hash
+    in it, nothing is compared.
     """
     receipt = _mapping(path / RECEIPT) if (path / RECEIPT).is_file() else {}
     # The manifest of a merged model has both keys.

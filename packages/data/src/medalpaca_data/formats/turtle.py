@@ -80,7 +80,7 @@ class _Parser:
         self._advance()
         if (kind, value) == ("sign", "["):
             if depth == MAX_DEPTH:
-                raise ValueError("nested too deeply")
+                raise ValueError(f"blank nodes nested more than {MAX_DEPTH} deep")
             node = self._predicates(depth + 1)
             self._take("sign", "]")
             return node
@@ -127,7 +127,7 @@ def _unescape(escape: re.Match[str]) -> str:
     if code := escape[1] or escape[2]:
         number = int(code, 16)
         if number > 0x10FFFF or 0xD800 <= number <= 0xDFFF:
-            raise ValueError("an escape that is not a character")
+            raise ValueError("an escape sequence that is not a character")
         return chr(number)
     if escape[3] not in ESCAPED_CHARACTERS:
         raise ValueError(UNSUPPORTED)

@@ -104,7 +104,8 @@ class RequestCounts:
 class Client:
     """A client for one or more endpoints: `async with Client(...) as client: body = await client.send(request)`.
 
-    `concurrency` limits the requests in flight at each endpoint. `timeout` is in seconds, for one attempt.
+    `concurrency` limits the requests in flight at each endpoint. `timeout` is in seconds, for one attempt. `key` is the
+    API key; with None, no key is sent. `policy` is by default `RetryPolicy()`.
     """
 
     def __init__(

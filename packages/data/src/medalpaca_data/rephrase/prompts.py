@@ -46,7 +46,7 @@ class Rephrase(Config):
     temperature: of the first attempt; each later one has 0.3 more, up to 1.0.
     max_tokens: largest number of tokens of a completion.
     timeout: seconds for one request.
-    parameters: further keys of the request, which replace those above; null removes a key.
+    parameters: additional keys of the request, which replace temperature, max_tokens and seed; null removes a key.
     api_key_env: name of the environment variable with the API key; null: no key is sent.
     trusted_hosts: hosts besides this machine that may receive patient text.
     on_failure: for a row without an accepted completion: reject it, rephrase it by rules, or keep it.

@@ -51,7 +51,10 @@ class RowAttempts:
         return make_request(self.settings, self.prompt, self.texts, n, self.seed)
 
     def outcome(self, completion: Callable[[str], bytes | None]) -> RowOutcome:
-        """Return the outcome; `completion` returns the stored response body for the key of a request, or None."""
+        """Return the state of the attempts by the stored completions.
+
+        `completion` returns the stored response body for the key of a request, or None if there is none.
+        """
         keys: list[str] = []
         faults: list[str] = []
         for n in range(self.settings.tries):

@@ -171,7 +171,10 @@ class CompletionReader:
         return row[0] if row else None
 
     def failure(self, key: str) -> str | None:
-        """Return why the request with this key got no completion when it was last sent, or None."""
+        """Return why the request with this key got no completion when it was last sent.
+
+        None if it got one or was never sent.
+        """
         with self._sqlite_errors():
             row = self._db.execute("SELECT failure FROM answers WHERE key = ?", (key,)).fetchone()
         return row[0] if row else None

@@ -32,8 +32,8 @@ class Alpaca(FileSource):
 
     `fields` names the columns, for instance {instruction: question, output: answer}; by default, `LAYOUTS` are
     recognized. `group` is a regular expression that is searched in the input, or in the instruction if there is no
-    input. Rows with the same text in its first group, apart from case, stay on one side of the validation split. A
-    group in the row itself comes first. `split` applies to rows without a split.
+    input. Rows with the same text in the expression's first group, apart from case, stay on one side of the validation
+    split. A group in the row itself comes first. `split` applies to rows without a split.
     """
 
     about: ClassVar[SourceInfo] = SourceInfo(

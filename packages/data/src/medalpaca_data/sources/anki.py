@@ -273,7 +273,7 @@ class Anki(BaseSource):
 def _read_card(note: Note, number: int) -> tuple[str, str, str]:
     """Return instruction, question and answer of the card `number` (from 0).
 
-    Raises ValueError with the reason if there is none, or ExcludedError if a rule excludes the card.
+    Raises ValueError, with the reason, if the note has no such card, or ExcludedError if a rule excludes the card.
     """
     kind = note.type
     if kind is None:
@@ -290,7 +290,7 @@ def _read_card(note: Note, number: int) -> tuple[str, str, str]:
 
 def _read_basic_card(kind: NoteType, fields: dict[str, str], number: int) -> tuple[str, str, str]:
     if not 0 <= number < len(kind.templates):
-        raise ValueError("the note type has no such card")
+        raise ValueError("the note type has no template for this card")
     front, back = kind.templates[number]
     front_side, back_side = render_side(front, fields, back=False), render_side(back, fields, back=True)
     _exclude_unsupported(front_side, back_side)
@@ -307,7 +307,7 @@ def _read_basic_card(kind: NoteType, fields: dict[str, str], number: int) -> tup
 
 def _read_cloze_card(kind: NoteType, fields: dict[str, str], number: int) -> tuple[str, str, str]:
     if not kind.templates:
-        raise ValueError("the note type has no such card")
+        raise ValueError("the note type has no template for this card")
     answers: list[str] = []
 
     def gaps(value: str) -> str:

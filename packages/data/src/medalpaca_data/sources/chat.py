@@ -130,7 +130,7 @@ def _first_exchange(turns: list[Turn]) -> tuple[str, str, str]:
     system = turns[0].text if turns[0].role == "system" else ""
     exchange = turns[1:3] if turns[0].role == "system" else turns[:2]
     if [turn.role for turn in exchange] != ["user", "assistant"]:
-        raise ValueError("does not begin with a question and its answer")
+        raise ValueError("the conversation does not begin with a question and its answer")
     question, answer = (turn.text for turn in exchange)
     if not question or not answer:
         raise ValueError("an empty question or answer")

@@ -64,7 +64,10 @@ class ChatDoctor(FileSource):
         file, *table = self.files(root)
         start = [str(value) for _, value in islice(read_records(file), PROBED_RECORDS)]
         if sum(bool(CONSULTATION_SITES.search(text)) for text in start) * 100 > len(start):
-            raise UserError(f"{file}: contains text of real patients; use kind: patient_dialogues")
+            raise UserError(
+                f"{file}: contains text of real patients; use kind: patient_dialogues (more than 1 % of the first "
+                f"{len(start)} records name a consultation site)"
+            )
         finder = DiseaseFinder(read_diseases(table[0])) if table else None
         for record in self.read_file(file):
             if isinstance(record, Row) and finder and (disease := finder.find(record)):

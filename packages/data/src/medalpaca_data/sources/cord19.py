@@ -61,7 +61,7 @@ class Paper:
 
     @property
     def record(self) -> dict[str, str]:
-        """The part that is stored when the paper is rejected."""
+        """The fields that the reject file stores if the paper is rejected."""
         return {"key": self.key, "title": self.title, "abstract": self.abstract}
 
 
@@ -109,7 +109,8 @@ def read_papers(path: Path) -> Iterator[Paper | Reject]:
             raise UserError(f"{path}: no paper (.json or .ttl) in this archive")
     else:
         raise UserError(
-            f"{path}: unknown suffix; expected a .csv, .json, .ttl, .zip or .tar.gz of CORD-19, or a directory"
+            f"{path}: unknown suffix; expected {', '.join((*TABLE_SUFFIXES, *PAPER_SUFFIXES, *ARCHIVE_SUFFIXES))} of "
+            "CORD-19, or a directory with .json or .ttl files"
         )
 
 

@@ -343,7 +343,7 @@ class MEDIQA(BaseSource):
                 raise UserError(f"{file}: expected an .xml, .xlsx or .json file of MEDIQA, found {suffix!r}")
         if split is None:
             raise UserError(
-                f"{file}: the file name contains neither train nor dev; set split: to one of them"
+                f"{file}: the file name contains neither train nor dev; set split: to train, dev or none"
             )
         for record in candidates:
             yield self._record(record, file, origin, split) if isinstance(record, Candidate) else record

@@ -139,9 +139,7 @@ class MedQuAD(BaseSource):
             elif not answer:
                 yield Reject(file, where, "no answer upstream", record, by_rule=True)
             elif not focus and UNFINISHED.search(question):
-                yield Reject(
-                    file, where, "a question that does not say what it is about", record, by_rule=True
-                )
+                yield Reject(file, where, "a question without its topic", record, by_rule=True)
             elif self.qtypes is not None and qtype not in self.qtypes:
                 yield Reject(file, where, "a type of question that is not in qtypes", record, by_rule=True)
             elif digits := find_joined_digits(question) or find_joined_digits(answer):

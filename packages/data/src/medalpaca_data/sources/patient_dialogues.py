@@ -132,7 +132,7 @@ class PatientDialogues(FileSource):
     def _consultation(self, parts: list[tuple[str, str]], source_id: str) -> Row:
         speakers = [name for name, _ in parts if name in ("patient", "doctor")]
         if speakers[:2] != ["patient", "doctor"]:
-            raise ValueError("does not begin with a patient and a doctor")
+            raise ValueError("the consultation does not begin with a patient and a doctor")
         question, answer = _texts_of(parts, "patient")[0], _texts_of(parts, "doctor")[0]
         description = next(iter(_texts_of(parts, "description")), "")
         if description and description not in question:

@@ -15,7 +15,7 @@ from .base import BaseSource, Name, Record, SourceInfo
 
 
 class Pocket(BaseSource):
-    """Every fact, in the question forms of its relation.
+    """The facts on the bundled flash cards: a row for each fact and each question form of its relation.
 
     `answers: shuffled` permutes the answers within a relation anew for every row, and `exchanged` once for all rows.
     Both teach the language of the cards without the facts. With `forms: N`, N forms are drawn for each fact (default:

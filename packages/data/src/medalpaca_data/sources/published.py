@@ -36,7 +36,8 @@ MAX_OPTIONS_LENGTH = 20_000
 class Part:
     """A published part of Medical Meadow: the instruction of all its rows, its licence, and its generator.
 
-    `instruction` is None if each row has its own. `generator` is the model that wrote the rows, or None.
+    `instruction` is None if each row has its own. `generator` is the model that wrote the rows, None if no model is
+    known.
     """
 
     instruction: re.Pattern[str] | None
@@ -74,9 +75,12 @@ ADVICE_CLASSES = {
 
 
 def parse_advice_class(row: Row) -> str:
-    """Return the class of a row of health advice, such as "Weak advice". Raises ValueError for another output."""
+    """Return the class of a row of health advice, such as "Weak advice".
+
+    Raises ValueError if the output is not a key of `ADVICE_CLASSES`.
+    """
     if row.output.strip() not in ADVICE_CLASSES:
-        raise ValueError("the output is not one of the three classes")
+        raise ValueError(f"'output' is not one of {', '.join(map(repr, ADVICE_CLASSES))}")
     return ADVICE_CLASSES[row.output.strip()]
 
 

@@ -311,7 +311,7 @@ class StackExchange(BaseSource):
             raise ValueError("its question is not in the file")
         title, body, html, asker, licence, tags = question
         if self.tags and not set(self.tags).intersection(tags.split(" ")):
-            raise ExcludedError("its question has none of the tags")
+            raise ExcludedError("its question has none of the tags in the recipe")
         body = _body_text(body, html)
         if not (answer := _body_text(post.body, post.html)):
             raise ValueError("an empty answer")

@@ -31,7 +31,7 @@ class Clean(Stage):
 
     A row is dropped if a removal would join two numbers, or if `find_row_fault` finds a fault: no answer, no question,
     a prompt template, an answer that speaks as an AI model, or an answer that is cut off. `language` is the language
-    of the recipe, or None; "en" enables a further check for answers that are cut off.
+    of the recipe, None if it sets none; "en" enables another check for answers that are cut off.
     """
 
     name: ClassVar[str] = "clean"

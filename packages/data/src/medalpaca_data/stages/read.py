@@ -65,7 +65,7 @@ def _finished_shards(source: BaseSource, folder: Path) -> list[Shard]:
 
 
 def count_broken(shards: Sequence[Shard]) -> tuple[int, tuple[str, str, str] | None]:
-    """Return the number of broken records, and the first of them as (file, location, reason) or None.
+    """Return the number of broken records, and the first of them as (file, location, reason); None if there is none.
 
     A broken record is a reject that no rule excludes.
     """

@@ -66,13 +66,13 @@ def _input_shards(trail: Trail, stage: str) -> Sequence[Shard]:
 
 
 def _exact_links(trail: Trail) -> Iterator[tuple[str, str]]:
-    """Yield pairs of parts that contained the same row before duplicates were dropped."""
+    """Yield pairs of parts (see `_read_parts`) that contained the same row before duplicates were dropped."""
     if tables := [_read_parts(shard, "id") for shard in _input_shards(trail, ExactDuplicates.name)]:
         yield from _links_by_value(tables, "id")
 
 
 def _near_links(trail: Trail) -> Iterator[tuple[str, str]]:
-    """Yield (part, cluster) for every row that was similar to another one, dropped or not."""
+    """Yield (part, cluster) for every row that was similar to another one, dropped or not (see `_read_parts`)."""
     after = next((shards for name, shards in trail if name == NearDuplicateStage.name), ())
     for shard, output in zip(_input_shards(trail, NearDuplicateStage.name), after, strict=True):
         parts = _read_parts(shard)["part"]
@@ -81,7 +81,7 @@ def _near_links(trail: Trail) -> Iterator[tuple[str, str]]:
 
 
 def _question_links(shards: Sequence[Shard]) -> Iterator[tuple[str, str]]:
-    """Yield pairs of parts with the same question, apart from case and punctuation.
+    """Yield pairs of parts (see `_read_parts`) with the same question, apart from case and punctuation.
 
     Questions of fewer than `MIN_QUESTION_WORDS` words, or in more than `MAX_SHARED_ROWS` rows, are ignored.
     """
@@ -102,7 +102,7 @@ def _question_links(shards: Sequence[Shard]) -> Iterator[tuple[str, str]]:
 def _links_by_value(
     tables: Sequence[pl.DataFrame], column: str, max_rows: int | None = None
 ) -> Iterator[tuple[str, str]]:
-    """Yield pairs of parts that share a value of `column`, if at least two and at most `max_rows` rows have it.
+    """Yield pairs of parts (see `_read_parts`) that share a value of `column` which 2 to `max_rows` rows have.
 
     If `max_rows` is None, there is no upper limit.
     """
