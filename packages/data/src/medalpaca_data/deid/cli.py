@@ -141,9 +141,9 @@ def _add_evaluate(steps: Commands[Command]) -> None:
         "evaluate",
         "measure recall and false positives on annotated notes",
         (
-            "data deid evaluate notes.jsonl --missed 3        one JSON object per line: text, spans",
-            "data deid evaluate i2b2/ --ner model/            i2b2 2014 XML, with a model",
-            "data deid evaluate notes.csv --by ward --json    text with [[class|identifier]]",
+            "data deid evaluate notes.jsonl --missed 3      keys: text, spans",
+            "data deid evaluate i2b2/ --ner model/          i2b2 2014 XML; with a model",
+            "data deid evaluate notes.csv --by ward --json  [[class|identifier]] in text",
         ),
         "An identifier counts as found if every letter and digit of it is covered, whatever its class. The output "
         "contains no text of the notes.",

@@ -22,8 +22,9 @@ def show_evaluation(result: Evaluation, path: Path, detector: str, missed: int, 
         console.print(_missed_table(result, missed))
     console.print(
         f"Detector: {detector}. Intervals: 95 %, Wilson for a class, else {SAMPLES:,} bootstrap samples of "
-        f"{result.units:,} {result.unit}. Classes with fewer than {MIN_ITEMS} items have counts only. An identifier counts as found if "
-        "every letter and digit of it is covered, whatever its class. The figures hold for notes like these.",
+        f"{result.units:,} {result.unit}. Classes with fewer than {MIN_ITEMS} items have counts only. An identifier "
+        "counts as found if every letter and digit of it is covered, whatever its class. The figures hold for notes "
+        "like these.",
         highlight=False,
     )
 
@@ -110,18 +111,18 @@ def _field_table(name: str, values: Mapping[str, Tally]) -> Table:
 
 
 def _missed_table(result: Evaluation, missed: int) -> Table:
-    table = _table("Missed identifiers by shape", "class", "n", "shape")
+    table = _table("Missed identifiers by shape", "class", "n")
+    table.add_column("shape", overflow="fold")
     for kind in CLASSES:
         for form, n in top_forms(result.missed[kind], missed) if kind in result.missed else ():
             table.add_row(kind, f"{n:,}", form)
-    table.columns[-1].justify, table.columns[-1].overflow = "left", "fold"
     return table
 
 
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left")
     for n, name in enumerate(columns):
-        table.add_column(name, justify="right" if n else "left", no_wrap=not n)
+        table.add_column(name, justify="right" if n else "left", overflow="fold")
     return table
 
 
