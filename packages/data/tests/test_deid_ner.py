@@ -109,6 +109,11 @@ def test_a_long_text_is_read_in_overlapping_windows(model):
     text = " ".join([*WORDS[:12] * 20, "tamsin", *WORDS[:12] * 20, "quillon"])
     found = load_model(model)(text)
     assert [text[span.start : span.end] for span in found] == ["tamsin", "quillon"]
+    # A window has 14 words and shares 4 with the next one: positions 11 to 14 are 1 to 4 there, and 13 and 3 are the
+    # worst. Beginning and end of the text are no edges.
+    best = merge_windows(load_model(model)._tags(text))
+    assert [text[tag.start : tag.end] for tag in best] == [*text.split()[:-1], "qui", "llon"]
+    assert min(tag.margin for tag in best) == 3 and best[0].margin == 15 and best[-1].margin > 3
 
 
 def test_the_version_is_the_hash_of_the_files(copy):

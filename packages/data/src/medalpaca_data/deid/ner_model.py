@@ -105,6 +105,10 @@ class ModelTagger:
             raise UserError(
                 f"{directory}: the weights have no {missing[0]!r}, so this is not a trained token classification model"
             )
+        if not self._tokenizer.is_fast or self._tokenizer.pad_token is None:
+            raise UserError(
+                f"{directory}: the tokenizer has no offsets or no pad_token; allowed: a fast tokenizer with pad_token"
+            )
         self._model = model.float().eval()
         self._labels: Mapping[int, str] = model.config.id2label
         self._window = _window(model.config, self._tokenizer)
