@@ -77,6 +77,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     (made / "advice.json").write_text(json.dumps(advice))
     (made / "upstream.csv").write_text("sentence,label\n" + "".join(f"Sentence {n}.,2\n" for n in range(3)))
+    notes = [
+        {"text": "Mrs. Quillon slept.", "spans": [[5, 12, "bare"]], "style": "a style with a long name" * n}
+        for n in range(1, 5)
+    ]
+    (made / "notes.jsonl").write_text("".join(json.dumps(note) + "\n" for note in notes * 300))
     return made
 
 
@@ -105,6 +110,7 @@ COMMANDS = {
     "deid check": ["data", "deid", "check", "meadow", "--show", "3"],
     "deid sample": ["data", "deid", "sample", "meadow", "out=another.csv"],
     "deid bound": ["data", "deid", "bound", "review.csv"],
+    "deid evaluate": ["data", "deid", "evaluate", "notes.jsonl", "--missed", "3"],
     "inspect": ["exam", "inspect", "broken.jsonl", "--overlap", "exam.jsonl"],
     "inspect pocket": ["exam", "inspect", "medalpaca_pocket"],
     "import": ["exam", "import", "broken.jsonl", "--out", "imported.jsonl"],

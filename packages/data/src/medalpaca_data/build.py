@@ -23,7 +23,7 @@ from .core import paths
 from .core.errors import UserError
 from .core.files import new_directory, package_sha256, sha256_file, versions
 from .dataset import account, check_out, write, write_papers, writing
-from .deid.settings import require_records
+from .deid.settings import check_ner, require_records
 from .exams.exam import Exam, load_exam
 from .executor import (
     FINGERPRINT,
@@ -210,7 +210,7 @@ def stages_of(recipe: Recipe, root: Path, exams: Sequence[Exam]) -> list[Stage]:
         rephrase = RephraseStage(recipe.rephrase, root, recipe.used, recipe.seed)
     stages: list[Stage | None] = [
         Clean(recipe.language) if recipe.clean else None,
-        Deidentify(recipe.deidentify, private or None) if recipe.deidentify else None,
+        Deidentify(recipe.deidentify, private or None, root) if recipe.deidentify else None,
         Language(recipe.language) if recipe.language else None,
         RemoveTestQuestions() if recipe.refuse_tests else None,
         rephrase,
@@ -269,8 +269,9 @@ def build(
     directory that is not empty is replaced.
     Raises UserError if a raw file is missing, or more than `max_reject_share` of the records of a source are invalid.
     Also if no row is left for training, or `out` contains other files. Also if patient text is not de-identified, or
-    identifiers exceed the limit.
+    identifiers exceed the limit. Also, before any file is read, if a model that `deidentify.ner` names is not usable.
     """
+    check_ner(recipe.deidentify, root)
     # Results also depend on the libraries that parse and filter texts.
     code = fingerprint(package_sha256("medalpaca_data"), versions(*LIBRARIES))
     inputs = _inputs(recipe, root)
@@ -333,6 +334,7 @@ def estimate_rephrasing(recipe: Recipe, root: Path, on_progress: OnProgress = no
 
     if not recipe.rephrase:
         raise UserError(f"recipe {recipe.name}: no key 'rephrase', so there is nothing to estimate")
+    check_ner(recipe.deidentify, root)
     inputs = _inputs(recipe, root)
     exams = [_load_exam(name, root) for name in recipe.exams]
     plain = recipe.model_copy(update={"rephrase": None})

@@ -1,4 +1,4 @@
-"""The commands `data deid check`, `data deid sample` and `data deid bound`."""
+"""The commands `data deid check`, `data deid sample`, `data deid bound` and `data deid evaluate`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ def add_deid(commands: Commands[Command]) -> None:
     deid = add_command(
         commands,
         "deid",
-        "count identifiers of patients in rows, and estimate how many were missed",
+        "count identifiers of patients in rows, and measure how many are missed",
         (
             "data deid check rows.jsonl --show 3      identifiers by class, masked",
             "data deid sample meadow out=review.csv   rows for people to review",
             "data deid bound review.csv               upper limit of missed identifiers",
+            "data deid evaluate notes.jsonl           recall on annotated notes",
         ),
         "The 18 classes of identifiers are those of HIPAA Safe Harbor, 45 CFR 164.514(b)(2).",
     )
@@ -26,6 +27,7 @@ def add_deid(commands: Commands[Command]) -> None:
     _add_check(steps)
     _add_sample(steps)
     _add_bound(steps)
+    _add_evaluate(steps)
 
 
 def _add_check(steps: Commands[Command]) -> None:
@@ -44,13 +46,21 @@ def _add_check(steps: Commands[Command]) -> None:
         metavar="N",
         help="print up to N masked examples per class (default: 0)",
     )
-    command.add_argument(
-        "--ner",
-        action="store_true",
-        help="also use the names and places that presidio-analyzer finds; needs the extra medalpaca-data[phi]",
-    )
+    _add_ner(command)
     command.add_json()
     command.set_defaults(run=_check)
+
+
+def _add_ner(command: Command) -> None:
+    command.add_argument(
+        "--ner",
+        nargs="?",
+        const="presidio",
+        default="",
+        metavar="MODEL",
+        help="also use named-entity recognition: presidio (default; needs medalpaca-data[phi] and a spaCy model), or "
+        "the directory of a token classification model (needs medalpaca-data[ner])",
+    )
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -123,3 +133,80 @@ def _bound(args: argparse.Namespace) -> None:
         print_json(review.leak_bound_as_json(bound))
     else:
         review.show_leak_bound(bound, screen())
+
+
+def _add_evaluate(steps: Commands[Command]) -> None:
+    command = add_command(
+        steps,
+        "evaluate",
+        "measure recall and false positives on annotated notes",
+        (
+            "data deid evaluate notes.jsonl --missed 3      keys: text, spans",
+            "data deid evaluate i2b2/ --ner model/          i2b2 2014 XML; with a model",
+            "data deid evaluate notes.csv --by ward --json  [[class|identifier]] in text",
+        ),
+        "An identifier counts as found if every letter and digit of it is covered, whatever its class. The output "
+        "contains no text of the notes.",
+    )
+    command.add_argument(
+        "path",
+        type=Path,
+        metavar="FILE",
+        help="annotated notes: .jsonl, .json, .csv or .tsv (also with .gz), .xml, or a directory of .xml files",
+    )
+    command.add_argument(
+        "--profile",
+        choices=["recall", "precise"],
+        default="precise",
+        help="rules to use: recall finds more, precise has fewer false positives (default: %(default)s)",
+    )
+    _add_ner(command)
+    command.add_argument(
+        "--by",
+        action="append",
+        metavar="FIELD",
+        help="also print results by the values of a field; repeatable (default: style and language, if present)",
+    )
+    command.add_argument(
+        "--missed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="print the N most frequent shapes of missed identifiers per class (default: 0)",
+    )
+    command.add_json()
+    command.set_defaults(run=_evaluate)
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from . import evaluate, evaluation_table
+    from .annotated_notes import iter_notes
+    from .find import find_identifiers, rules_sha256
+    from .ner import load_tagger
+
+    if args.missed < 0:
+        raise UserError(f"data deid evaluate: --missed {args.missed}; allowed: 0 or more")
+    tagger = load_tagger(args.ner) if args.ner else None
+    console = screen(stderr=args.json)
+    columns = (SpinnerColumn(), TextColumn("{task.completed:,} notes"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("notes", total=None)
+        result = evaluate.evaluate(
+            iter_notes(args.path),
+            lambda text: find_identifiers([text], tagger, profile=args.profile)[0],
+            by=args.by,
+            on_note=lambda: progress.advance(task),
+        )
+    if args.json:
+        about = {
+            "path": str(args.path),
+            "profile": args.profile,
+            "rules": rules_sha256(),
+            "ner": tagger.version if tagger else None,
+        }
+        print_json(about | evaluate.evaluation_as_json(result, args.missed))
+    else:
+        detector = f"profile {args.profile}, NER: {tagger.version if tagger else 'none'}"
+        evaluation_table.show_evaluation(result, args.path, detector, args.missed, console)

@@ -1,18 +1,22 @@
-"""Named-entity recognition (NER) with presidio-analyzer: find names and places that no rule can find.
+"""Named-entity recognition (NER): find names and places that no rule can find.
 
-Nothing is downloaded. The spaCy model must be installed already. Without one, only presidio's own patterns are used,
-on a blank English pipeline; they find numbers, but no names or places.
+`deidentify.ner` names presidio-analyzer, with an installed spaCy model, or the directory of a token classification
+model (see `ner_model`). Nothing is downloaded.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
 
 from ..core.errors import UserError
+from .ner_model import load_model
 from .rules import Span
 
+PRESIDIO = "presidio"
 # Presidio's entity types that are used -> kinds of identifiers. Its e-mail and web recognisers, which download a list,
 # and its telephone recogniser are left out, because the rules find all three.
 ENTITY_KINDS: Mapping[str, str] = {
@@ -34,10 +38,33 @@ MIN_SCORE = 0.5
 MIN_SCORES = {"US_DRIVER_LICENSE": 0.6, "US_BANK_NUMBER": 0.6, "US_PASSPORT": 0.6}
 
 
-class NerTagger:
-    """A callable that returns the identifiers in a text; `version` names the analyzer and the model, or "no model".
+class VersionedTagger(Protocol):
+    """A `find.Tagger` with a version, which identifies the model in the ledger."""
 
-    The constructor loads the model. It raises UserError if presidio-analyzer or spaCy is not installed.
+    @property
+    def version(self) -> str: ...
+
+    def __call__(self, text: str) -> Sequence[Span]: ...
+
+
+def load_tagger(ner: str, root: Path = Path()) -> VersionedTagger:
+    """Return the loaded model that `ner` names: "presidio", or a directory relative to `root`.
+
+    The last model stays in memory, so a second call returns it, unless files of the directory have changed.
+    Raises UserError if a library, the spaCy model or a file of the directory is missing, or a label is not known.
+    """
+    return _presidio() if ner == PRESIDIO else load_model(root / Path(ner).expanduser())
+
+
+@lru_cache(1)
+def _presidio() -> NerTagger:
+    return NerTagger()
+
+
+class NerTagger:
+    """A callable that returns the identifiers in a text; `version` names the analyzer and the spaCy model.
+
+    The constructor loads the model. It raises UserError if presidio-analyzer, spaCy or a model is not installed.
     """
 
     def __init__(self) -> None:
@@ -67,19 +94,23 @@ def _import(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError:
         raise UserError(
-            f"deidentify.ner needs {name.replace('_', '-')}, which is not installed; "
+            f"deidentify.ner=presidio needs {name.replace('_', '-')}, which is not installed; "
             "install medalpaca-data[phi], or set deidentify.ner=false"
         ) from None
 
 
 def _pipeline(spacy: Any) -> tuple[str, Any]:
-    """Return name and pipeline of the first installed English model, by name, that tags entities, else a blank one."""
-    for name in sorted(spacy.util.get_installed_models()):
+    """Return name and pipeline of the first installed English model, by name, that tags entities."""
+    installed = sorted(spacy.util.get_installed_models())
+    for name in installed:
         if name.startswith("en_"):
             pipeline = spacy.load(name)
             if "ner" in pipeline.pipe_names:
                 return f"{name} {pipeline.meta.get('version', '')}".strip(), pipeline
-    return "no model", spacy.blank("en")
+    raise UserError(
+        "deidentify.ner=presidio needs an English spaCy model with the component ner; installed models: "
+        f"{', '.join(installed) or 'none'}; install one, for example en_core_web_lg, or set deidentify.ner=false"
+    )
 
 
 def _engine(analyzer: Any, pipeline: Any) -> Any:

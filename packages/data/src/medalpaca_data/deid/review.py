@@ -56,16 +56,16 @@ class CheckResult:
     ner: str | None
 
 
-def check(path: Path, *, show: int = 0, ner: bool = False) -> CheckResult:
+def check(path: Path, *, show: int = 0, ner: str = "") -> CheckResult:
     """Find identifiers in all rows of `path`; keep the shapes of up to `show` hits of each kind.
 
-    `ner` also uses named-entity recognition. Raises UserError if it is not installed.
+    `ner` also uses a model, "presidio" or a directory. Raises UserError if it is not usable.
     """
     tagger: Any = None
     if ner:
-        from .ner import NerTagger
+        from .ner import load_tagger
 
-        tagger = NerTagger()
+        tagger = load_tagger(ner)
     rows = read_all_rows(path)
     hits: Counter[str] = Counter()
     rows_by_kind: Counter[str] = Counter()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ..core.config import Config
 from ..core.errors import UserError
@@ -24,14 +25,32 @@ class Deidentification(Config):
     drops the rows in which the second check still finds one.
     limit: the largest number of identifiers per 1,000 rows; the build of a source with more is refused. Counted are
     those found (mode "check") or those left after replacement (mode "replace").
-    ner: also use the named-entity recognition of the installed presidio-analyzer.
+    ner: also use named-entity recognition: "presidio" for the installed presidio-analyzer, or the directory of a token
+    classification model, relative to the recipe. True of older recipes is "presidio".
     seed: determines the surrogates, together with the id and the texts of a row.
     """
 
     mode: Literal["check", "replace"] = "replace"
     limit: float = Field(default=1.0, ge=0, le=1000)
-    ner: bool = False
+    ner: bool | str = False
     seed: int = 0
+
+    @field_validator("ner", mode="before")
+    @classmethod
+    def _read_ner(cls, value: Any) -> bool | str:
+        if value is True:
+            return "presidio"
+        if value is False or (isinstance(value, str) and value.strip()):
+            return value
+        raise ValueError("allowed: false, presidio, or the directory of a token classification model")
+
+
+def check_ner(settings: Deidentification | None, root: Path) -> None:
+    """Load the model that `settings.ner` names, relative to `root`. Raises UserError if it is not usable."""
+    if settings and settings.ner:
+        from .ner import load_tagger
+
+        load_tagger(str(settings.ner), root)
 
 
 def make_record(

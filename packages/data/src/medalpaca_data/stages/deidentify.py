@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..core.row import TEXTS, content_id
@@ -16,8 +17,6 @@ from ..executor import Stage, StageResult
 from ..shard import Drop, Shard, read_account, total
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import polars as pl
 
     from ..deid.find import Tagger
@@ -30,17 +29,21 @@ class Deidentify(Stage):
     """Find identifiers in the rows of the sources named in `only`, or of all sources if `only` is None.
 
     In mode `check`, a row with an identifier is dropped. In mode `replace`, identifiers are replaced by surrogates, and
-    a row is dropped if an identifier remains after that. Rows of other sources stay unchanged.
+    a row is dropped if an identifier remains after that. Rows of other sources stay unchanged. The directory of a
+    model for named-entity recognition (NER) is relative to `root`.
     """
 
     name: ClassVar[str] = "deidentify"
 
-    def __init__(self, settings: Deidentification, only: Collection[str] | None = None) -> None:
+    def __init__(
+        self, settings: Deidentification, only: Collection[str] | None = None, root: Path | None = None
+    ) -> None:
         self._settings, self._only = settings, None if only is None else frozenset(only)
+        self._root = (root or Path()).absolute()
         self._loaded: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # The loaded model for named entities (NER) cannot be pickled; each worker process loads its own.
+        # The loaded model for named entities cannot be pickled; each worker process loads its own.
         return {**self.__dict__, "_loaded": None}
 
     def settings(self) -> Any:
@@ -112,9 +115,9 @@ class Deidentify(Stage):
 
     def _tagger(self) -> Tagger | None:
         if self._settings.ner and self._loaded is None:
-            from ..deid.ner import NerTagger
+            from ..deid.ner import load_tagger
 
-            self._loaded = NerTagger()
+            self._loaded = load_tagger(str(self._settings.ner), self._root)
         return self._loaded  # type: ignore[no-any-return]
 
     def _ner(self) -> str | None:
