@@ -325,10 +325,7 @@ def near_duplicates(
 
 
 class _State:
-    """Which texts are dropped, and which are linked, after the pairs added so far.
-
-    The entries are valid only for the first of all texts with equal words and task.
-    """
+    """The dropped and linked texts so far; valid only for the first of all texts with equal words and task."""
 
     def __init__(self, tasks: Hashes, may_drop: Callable[[int, int], bool]) -> None:
         self.tasks, self._may_drop = tasks, may_drop
