@@ -237,9 +237,7 @@ def _add_explain(commands: Commands[Command]) -> None:
     command.add_argument(
         "path", type=Path, metavar="MEADOW", help="Meadow directory, written by `data build`"
     )
-    command.add_argument(
-        "row", metavar="ROW_ID", help="id of a kept or rejected row, or its id before a change"
-    )
+    command.add_argument("row", metavar="ROW_ID", help="id of a kept or rejected row, or an earlier id of it")
     command.add_json()
     command.set_defaults(run=_explain)
 

@@ -222,9 +222,8 @@ def may_reach_threshold(
 
 
 def jaccard_similarity(shingles: Shingles, left: Offsets, right: Offsets) -> NDArray[np.float64]:
-    """Return the Jaccard similarity of the texts `left[k]` and `right[k]`, for every k.
+    """Return the Jaccard similarity of the texts `left[k]` and `right[k]`, for every k; one or both have a shingle.
 
-    At least one of the two texts must have a shingle.
     48 bits of each hash are compared. In about one of 10^9 pairs of 300-word texts, two different shingles are equal.
     """
     sizes = np.diff(shingles.offsets)
