@@ -193,10 +193,7 @@ def _add_fetch(commands: Commands[Command]) -> None:
         "interrupted download continues with the same command.",
     )
     command.add_argument(
-        "name",
-        metavar="NAME",
-        type=CompletedArgument(names),
-        help="kind of source with files to download, such as pubmedqa",
+        "name", metavar="NAME", type=CompletedArgument(names), help="kind of source, such as pubmedqa"
     )
     command.add_argument(
         "out",
@@ -240,11 +237,7 @@ def _add_explain(commands: Commands[Command]) -> None:
     command.add_argument(
         "path", type=Path, metavar="MEADOW", help="Meadow directory, written by `data build`"
     )
-    command.add_argument(
-        "row",
-        metavar="ROW_ID",
-        help="id of a kept or rejected row, or an id that the row had before a stage changed it",
-    )
+    command.add_argument("row", metavar="ROW_ID", help="id of a kept or rejected row, or an earlier id of it")
     command.add_json()
     command.set_defaults(run=_explain)
 
@@ -357,8 +350,7 @@ def _add_audit(commands: Commands[Command]) -> None:
     command.add_argument(
         "--encoding",
         choices=("causal-language-use", "correlation-to-causation"),
-        help="numbering of the labels of causal language in UPSTREAM (default: recognised by the number of rows of "
-        "each label)",
+        help="numbering of the causal labels in UPSTREAM (default: recognised by the rows of each label)",
     )
     command.add_json()
     command.set_defaults(run=_audit)

@@ -283,9 +283,7 @@ class FileSource(BaseSource):
                 f"{name}: unknown suffix; allowed are {' '.join(self.suffixes)}, each also with .gz"
             )
         if self.file and (self.file.startswith("/") or ".." in self.file.split("/") or "\\" in self.file):
-            raise ValueError(
-                f"file: {self.file} is not a path inside a dataset; give a relative path with / and without .."
-            )
+            raise ValueError(f"file: {self.file} is not a path inside a dataset; give a relative path")
         return self
 
     def files(self, root: Path) -> list[Path]:

@@ -222,9 +222,8 @@ def may_reach_threshold(
 
 
 def jaccard_similarity(shingles: Shingles, left: Offsets, right: Offsets) -> NDArray[np.float64]:
-    """Return the Jaccard similarity of the texts `left[k]` and `right[k]`, for every k.
+    """Return the Jaccard similarity of the texts `left[k]` and `right[k]`, for every k; one or both have a shingle.
 
-    At least one of the two texts must have a shingle.
     48 bits of each hash are compared. In about one of 10^9 pairs of 300-word texts, two different shingles are equal.
     """
     sizes = np.diff(shingles.offsets)
@@ -325,10 +324,7 @@ def near_duplicates(
 
 
 class _State:
-    """Which texts are dropped, and which are linked, after the pairs added so far.
-
-    The entries are valid only for the first of all texts with equal words and task.
-    """
+    """The dropped and linked texts so far; valid only for the first of all texts with equal words and task."""
 
     def __init__(self, tasks: Hashes, may_drop: Callable[[int, int], bool]) -> None:
         self.tasks, self._may_drop = tasks, may_drop
