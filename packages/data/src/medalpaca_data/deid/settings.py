@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..core.config import Config
 from ..core.errors import UserError
@@ -26,13 +26,24 @@ class Deidentification(Config):
     limit: the largest number of identifiers per 1,000 rows; the build of a source with more is refused. Counted are
     those found (mode "check") or those left after replacement (mode "replace").
     ner: also use the named-entity recognition of the installed presidio-analyzer.
-    seed: determines the surrogates, together with the id and the texts of a row.
+    secret: directory of the key file `patient-text.key`, relative to the recipe; null is MEDALPACA_HOME/secrets. The
+    first build writes the key. Surrogates, shifts of dates, and hashes of case numbers depend on it.
     """
 
     mode: Literal["check", "replace"] = "replace"
     limit: float = Field(default=1.0, ge=0, le=1000)
     ner: bool = False
-    seed: int = 0
+    secret: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_seed(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "seed" in values:
+            raise ValueError(
+                "deidentify.seed is not allowed any more, because it was readable in the ledger; surrogates depend on "
+                "the key in patient-text.key; remove seed from the recipe"
+            )
+        return values
 
 
 def make_record(
@@ -51,7 +62,6 @@ def make_record(
         "mode": settings.mode,
         "rules": rules,
         "ner": ner,
-        "seed": settings.seed,
         "rows": rows,
         "rows_with_hits": counts.get(ROWS_FOUND, 0),
         "hits": hits,
