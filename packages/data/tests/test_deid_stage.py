@@ -130,8 +130,11 @@ def test_a_row_with_remaining_identifiers_is_dropped_counted_and_masked(tmp_path
         require_records({"chat": True}, [record])
 
 
-def test_the_stage_can_be_pickled_without_its_tagger():
+def test_the_stage_can_be_pickled_without_its_tagger_and_its_key(fixed_key):
+    fixed_key(number=0xABCDEF0123456789)
     stage = Deidentify(Deidentification(limit=5), only={"chat"})
+    assert stage.secret() == bytes(24) + bytes.fromhex("ABCDEF0123456789")
+    assert bytes.fromhex("ABCDEF0123456789") not in pickle.dumps(stage)
     # Like a loaded NER, a lambda cannot be pickled.
     stage._loaded = lambda text: []
     assert pickle.loads(pickle.dumps(stage)).__dict__ == {**stage.__dict__, "_loaded": None}  # noqa: S301

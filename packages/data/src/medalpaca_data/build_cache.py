@@ -45,10 +45,10 @@ def secret_of_build(directory: Path, out: Path | None, recipe: str) -> bytes:
     built_with = (read_ledger(out) or {}).get("key_id") if out else None
     known = built_with or ((cache / KEY_ID).read_text().strip() if (cache / KEY_ID).is_file() else None)
     if known and not file.exists():
-        where, others = (out, "another out=") if built_with else (cache, "another name: of the recipe")
+        where = out if built_with else cache
         raise UserError(
             f"{file}: no key file, but {where} was made with the key {known}; restore the key from a backup, or set "
-            f"deidentify.secret to its directory; to begin with a new key, remove {where} or use {others}"
+            f"deidentify.secret to its directory; to begin with a new key, remove {cache} and use another out="
         )
     secret = load_secret(directory) if file.exists() else create_secret(directory)
     if built_with and key_id(secret) != built_with:
