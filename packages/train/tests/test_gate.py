@@ -11,7 +11,9 @@ import pytest
 
 from medalpaca_data.build import build
 from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.records import read_split
 from medalpaca_data.recipe import Recipe
+from medalpaca_data.trace import trace
 from medalpaca_train.cli import main
 
 LETTER = {
@@ -96,6 +98,9 @@ def test_a_ledgers_result_is_not_independently_checked_and_an_older_ledger_is_re
         )
     run, screen = run_training(data=str(meadow), validation=0, max_steps=1)
     receipt = json.loads((run / "manifest.json").read_text())
+    # The run is found by a row that it was trained on: `data trace` computes the hash of the data as `train` does.
+    traced = trace(read_split(meadow, "train")[0].id, [run, meadow])
+    assert [found.path for found in traced.runs] == [str(run)]
     said = receipt["patient_text"]["said"]
     assert said == (
         "1 source according to the ledger, 1 with patient text or dialogue, de-identified: letters (3 found and "
