@@ -261,9 +261,9 @@ def add_trace(commands: Commands[Command]) -> None:
         "trace",
         "find the rows of a patient, and the builds and runs that have them",
         (
-            "data trace 4711 meadow runs                     a case number as in the raw file",
-            "data trace 3f2a9c417be0d852 meadow run --json   the id of a row",
-            "data trace 4711 meadow --secret /secure/keys    a key in another directory",
+            "data trace 4711 meadow runs                   case number in the raw file",
+            "data trace 3f2a9c417be0d852 meadow run        id of a row",
+            "data trace 4711 meadow --secret /secure/keys  key in another directory",
         ),
         "A case number is hashed with the key of patient text. Neither the case number nor text is printed. Exit "
         "code 1 if no row is found.",
