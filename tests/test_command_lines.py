@@ -59,7 +59,13 @@ EVERY = {
 
 def test_all_commands_are_known():
     assert len(EVERY) == 5 + 13 + 3 + 8 + 3
-    assert {"data deid bound", "train merge", "exam verify", "demo audit verify"} <= EVERY.keys()
+    assert {
+        "data deid bound",
+        "data trace",
+        "train merge",
+        "exam verify",
+        "demo audit verify",
+    } <= EVERY.keys()
 
 
 @pytest.mark.parametrize("value", ["01", "2", "enable"])

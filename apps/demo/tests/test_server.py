@@ -220,7 +220,7 @@ def test_with_results_a_wrong_adapter_opens_the_page(
     [
         ({"basis": "ledger", "records": [{"source": "letters", "passed": True}]}, True),
         ({"basis": "ledger", "ledger_format": 2, "records": []}, True),
-        ({"basis": "ledger", "ledger_format": 3, "records": []}, False),
+        ({"basis": "ledger", "ledger_format": 4, "records": []}, False),
         ({"basis": "checked"}, False),
         (None, False),
     ],
@@ -254,8 +254,9 @@ def test_a_run_trained_from_an_older_ledger_is_served_with_a_note(
     said = capsys.readouterr().out
     assert "open http://127.0.0.1:7875" in said
     note = (
-        f"note: {run}: ledger of format 2, now 3; changed since: a de-identification record no longer counts as "
-        "passed; its counts are the detector's own, and they are not independently checked\n"
+        f"note: {run}: ledger of format 2, now 4; changed since: a de-identification record no longer counts as "
+        "passed; its counts are the detector's own, and they are not independently checked; group and source_id of "
+        "patient text are keyed hashes, and surrogates depend on a key that is not in the ledger\n"
     )
     assert (note in said) is noted
     assert ("ledger of format" in said) is noted

@@ -20,6 +20,20 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDALPACA_HOME", str(tmp_path / "home"))
 
 
+@pytest.fixture
+def fixed_key() -> Callable[..., Path]:
+    """Write a key of patient text that is the same in every test; the default directory is that of builds."""
+
+    def _fixed_key(directory: Path | None = None, number: int = 0) -> Path:
+        file = (directory or paths.secrets()) / "patient-text.key"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+        file.write_text(f"{number:064x}\n")
+        return file
+
+    return _fixed_key
+
+
 @pytest.fixture(scope="session")
 def real() -> Path:
     """The real data's directory; the test is skipped where there is none."""

@@ -83,10 +83,10 @@ def test_ledger_card_and_screen_state_that_the_result_is_not_independently_check
     recipe, root = load_recipe(str(write("recipe.yaml", yaml.safe_dump(values))))
     result = build(recipe, root, tmp_path / "out")
     written = json.loads((tmp_path / "out" / "ledger.json").read_text())
-    assert written["format"] == 3
+    assert written["format"] == 4
     [record] = written["deidentification"]
     assert list(record) == [
-        "source", "mode", "rules", "ner", "seed", "rows", "rows_with_hits", "hits", "rows_left", "left", "limit",
+        "source", "mode", "rules", "ner", "rows", "rows_with_hits", "hits", "rows_left", "left", "limit",
         "within_limit", "counted_by", "independent_check",
     ]  # fmt: skip
     assert (record["within_limit"], record["counted_by"], record["independent_check"]) == (

@@ -55,7 +55,7 @@ def as_format_2(path, *, passed=True):
     file = path / "ledger.json"
     ledger = json.loads(file.read_text())
     keys = (
-        "source", "mode", "rules", "ner", "seed", "rows", "rows_with_hits", "hits", "rows_left", "left", "limit",
+        "source", "mode", "rules", "ner", "rows", "rows_with_hits", "hits", "rows_left", "left", "limit",
     )  # fmt: skip
     records = [
         {**{key: record[key] for key in keys}, "passed": passed} for record in ledger["deidentification"]
@@ -65,8 +65,9 @@ def as_format_2(path, *, passed=True):
 
 
 NOTE = (
-    "ledger of format 2, now 3; changed since: a de-identification record no longer counts as passed; its counts are "
-    "the detector's own, and they are not independently checked"
+    "ledger of format 2, now 4; changed since: a de-identification record no longer counts as passed; its counts are "
+    "the detector's own, and they are not independently checked; group and source_id of patient text are keyed hashes, "
+    "and surrogates depend on a key that is not in the ledger"
 )
 
 
@@ -127,7 +128,7 @@ def test_a_directory_marked_as_patients_text_with_a_record_passes(meadow):
         "1 source according to the ledger, 1 with patient text or dialogue, de-identified: letters (3 found and "
         "replaced, 0 left in rows that were dropped; limit 1000 per 1,000 rows; not independently checked)"
     )
-    assert (cleared.evidence["ledger_format"], cleared.notes) == (3, ())
+    assert (cleared.evidence["ledger_format"], cleared.notes) == (4, ())
 
 
 def test_an_older_ledger_is_read_and_the_changed_rule_is_named(meadow):
@@ -161,12 +162,12 @@ def test_the_manifest_of_an_older_run_names_no_format():
         assert changed_since(unconcerned) == ()
 
 
-@pytest.mark.parametrize(("written", "shown"), [(1, "1"), (4, "4"), ("2", "'2'"), (None, "None")])
+@pytest.mark.parametrize(("written", "shown"), [(1, "1"), (5, "5"), ("2", "'2'"), (None, "None")])
 def test_other_formats_are_refused(meadow, written, shown):
     path = meadow()
     ledger = json.loads((path / "ledger.json").read_text())
     (path / "ledger.json").write_text(json.dumps(ledger | {"format": written}))
-    with pytest.raises(UserError, match=rf"ledger\.json: unknown format {shown}; allowed: 2, 3; build"):
+    with pytest.raises(UserError, match=rf"ledger\.json: unknown format {shown}; allowed: 2, 3, 4; build"):
         cleared_by(path, accepted="J. Doe: test")
 
 

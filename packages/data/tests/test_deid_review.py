@@ -81,7 +81,8 @@ def test_sample_counts_rows_with_surrogates_as_found(write, tmp_path):
     from medalpaca_data.deid.replace import replace_identifiers
 
     rows = [
-        dict(row, input=replace_identifiers([row["input"]], str(n)).texts[0]) for n, row in enumerate(ROWS)
+        dict(row, input=replace_identifiers([row["input"]], str(n), bytes(32)).texts[0])
+        for n, row in enumerate(ROWS)
     ]
     path = write("replaced.jsonl", rows)
     assert set(review.check(path).hits) == {"date"}

@@ -23,6 +23,11 @@ LEAKS = [
 SECRETS = ("Adaeze", "Nwosu", "4471902", "867-5309")
 
 
+@pytest.fixture(autouse=True)
+def _key(fixed_key):
+    fixed_key()
+
+
 def shards(folder, **sources):
     made = []
     for name, texts in sources.items():
@@ -65,7 +70,7 @@ def test_replace_inserts_and_counts_surrogates(tmp_path):
     hits = records["chat"].pop("hits")
     assert hits["name"] in (2, 3) and {"phone": 1, "mrn": 1}.items() <= hits.items()
     assert records["chat"] == {
-        "source": "chat", "mode": "replace", "rules": rules_sha256(), "ner": None, "seed": 0, "rows": 10,
+        "source": "chat", "mode": "replace", "rules": rules_sha256(), "ner": None, "rows": 10,
         "rows_with_hits": 2, "rows_left": 0, "left": {}, "limit": 0.0, "within_limit": True,
         "counted_by": "same detector", "independent_check": None,
     }  # fmt: skip
@@ -125,8 +130,11 @@ def test_a_row_with_remaining_identifiers_is_dropped_counted_and_masked(tmp_path
         require_records({"chat": True}, [record])
 
 
-def test_the_stage_can_be_pickled_without_its_tagger():
-    stage = Deidentify(Deidentification(seed=5), only={"chat"})
+def test_the_stage_can_be_pickled_without_its_tagger_and_its_key(fixed_key):
+    fixed_key(number=0xABCDEF0123456789)
+    stage = Deidentify(Deidentification(limit=5), only={"chat"})
+    assert stage.secret() == bytes(24) + bytes.fromhex("ABCDEF0123456789")
+    assert bytes.fromhex("ABCDEF0123456789") not in pickle.dumps(stage)
     # Like a loaded NER, a lambda cannot be pickled.
     stage._loaded = lambda text: []
     assert pickle.loads(pickle.dumps(stage)).__dict__ == {**stage.__dict__, "_loaded": None}  # noqa: S301
@@ -151,7 +159,7 @@ def test_the_settings_contain_the_hash_of_the_rules():
     assert rules_sha256() in one
     assert (
         one
-        != Deidentify(Deidentification(seed=1)).settings()
+        != Deidentify(Deidentification(limit=2)).settings()
         != Deidentify(Deidentification(), only={"a"}).settings()
     )
 
@@ -177,6 +185,6 @@ def test_ner_spans_are_added_to_those_of_the_rules():
         at = text.find("Zebulon")
         return [Span(at, at + 7, "name", "NER PERSON")] if at >= 0 else []
 
-    done = replace_identifiers(["Zebulon slept. Later Zebulon ate."], "r", tagger=tagger)
+    done = replace_identifiers(["Zebulon slept. Later Zebulon ate."], "r", bytes(32), tagger)
     first, second = done.texts[0].split()[0], done.texts[0].split()[3]
     assert first == second != "Zebulon"

@@ -169,7 +169,7 @@ def test_a_damaged_directory_is_said(meadow):
     with pytest.raises(UserError, match="damaged"):
         diff(directory, directory)
     (directory / "ledger.json").write_text("{}")
-    with pytest.raises(UserError, match=r"ledger\.json: unknown format None; allowed: 2, 3"):
+    with pytest.raises(UserError, match=r"ledger\.json: unknown format None; allowed: 2, 3, 4"):
         explain(directory, "ffff")
 
 

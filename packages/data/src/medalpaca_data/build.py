@@ -7,22 +7,19 @@ cache is readable only by its user, because it may contain patient text.
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .core import paths
+from .build_cache import BuildCache, secret_of_build
 from .core.errors import UserError
 from .core.files import new_directory, package_sha256, sha256_file, versions
 from .dataset import account, check_out, write, write_papers, writing
+from .deid.secret import key_path
 from .deid.settings import check_ner, require_records
 from .exams.exam import Exam, load_exam
 from .executor import (
@@ -41,6 +38,7 @@ from .executor import (
 from .ledger import make_ledger, read_ledger, same_files
 from .recipe import Recipe, load_recipe
 from .shard import Shard, read_account, total
+from .sources.alpaca import Alpaca
 from .stages.clean import Clean
 from .stages.decontaminate import Decontaminate, RemoveTestQuestions
 from .stages.deduplicate import ExactDuplicates, NearDuplicateStage, find_contradictions
@@ -53,64 +51,6 @@ from .stages.split import select_validation
 
 if TYPE_CHECKING:
     from .cost import Estimate, Usage
-
-
-try:
-    import fcntl
-except ImportError:
-    # Windows has no fcntl; the cache is not cleaned there.
-    fcntl = None  # type: ignore[assignment]
-
-LOCK = ".lock"
-
-
-class BuildCache:
-    """Context manager of the build cache of the recipe `name`.
-
-    After a successful build, the folders that it did not use are removed, unless another build of the recipe runs.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.path = paths.cache() / "build" / (re.sub(r"[^\w.-]", "_", name) or "_")
-        self._used: set[Path] = set()
-        self._handle = -1
-
-    def folder(self, stage: str, fingerprint: str) -> Path:
-        """Return the folder of a stage's result, which may not exist yet, and keep it when unused ones are removed."""
-        path = self.path / f"{stage.replace(' ', '-')}-{fingerprint}"
-        self._used.add(path)
-        return path
-
-    def __enter__(self) -> BuildCache:
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.path.chmod(0o700)
-        if fcntl is not None:
-            self._handle = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-            with suppress(OSError):
-                fcntl.flock(self._handle, fcntl.LOCK_SH)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._handle >= 0:
-            if kind is None:
-                self._remove_unused()
-            os.close(self._handle)
-
-    def _remove_unused(self) -> None:
-        # Another build of the same recipe holds a shared lock and may need the folders.
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return
-        for path in self.path.iterdir():
-            if path.is_dir() and path not in self._used:
-                shutil.rmtree(path, ignore_errors=True)
-        # Partial files of builds that were killed.
-        for partial in self.path.glob("*/.*"):
-            with suppress(OSError):
-                partial.unlink()
 
 
 # (name of the stage, its shards), in order.
@@ -200,7 +140,6 @@ def stages_of(recipe: Recipe, root: Path, exams: Sequence[Exam]) -> list[Stage]:
     """Return the stages after reading that the recipe needs, in order."""
     caps = {source.name: source.max_rows for source in recipe.used}
     weights = {source.name: source.weight for source in recipe.used}
-    private = [source.name for source in recipe.used if source.private]
     mixed = recipe.rows is not None or any(caps.values())
     rephrase = None
     if recipe.rephrase:
@@ -210,7 +149,7 @@ def stages_of(recipe: Recipe, root: Path, exams: Sequence[Exam]) -> list[Stage]:
         rephrase = RephraseStage(recipe.rephrase, root, recipe.used, recipe.seed)
     stages: list[Stage | None] = [
         Clean(recipe.language) if recipe.clean else None,
-        Deidentify(recipe.deidentify, private or None, root) if recipe.deidentify else None,
+        _deidentify(recipe, root),
         Language(recipe.language) if recipe.language else None,
         RemoveTestQuestions() if recipe.refuse_tests else None,
         rephrase,
@@ -220,6 +159,15 @@ def stages_of(recipe: Recipe, root: Path, exams: Sequence[Exam]) -> list[Stage]:
         Mix(caps, weights, recipe.rows, recipe.seed) if mixed else None,
     ]
     return [stage for stage in stages if stage]
+
+
+def _deidentify(recipe: Recipe, root: Path) -> Deidentify | None:
+    if recipe.deidentify is None:
+        return None
+    private = [source for source in recipe.used if source.private]
+    # Rows of these sources may have a licence of their own, which is any text of the raw file.
+    licences = {source.name: source.licence for source in private if isinstance(source, Alpaca)}
+    return Deidentify(recipe.deidentify, [source.name for source in private] or None, root, licences)
 
 
 def check_rejects(name: str, shards: Sequence[Shard], allowed: float) -> None:
@@ -243,6 +191,7 @@ class Built:
 
     `seconds` is the wall time of each stage, and of each source under `read NAME`. `usage` is the use of models for
     rephrasing, None if no model was used. `reused` is true if the directory was up to date; `seconds` is then empty.
+    `key` is the file with the key of patient text, None if the build needs none.
     """
 
     path: Path
@@ -250,6 +199,7 @@ class Built:
     reused: bool
     seconds: Mapping[str, float] = field(default_factory=dict)
     usage: Usage | None = None
+    key: Path | None = None
 
 
 def build(
@@ -268,8 +218,9 @@ def build(
     `engine` and `workers` do not change the result. Paths in the recipe are relative to `root`. With `replace`, a
     directory that is not empty is replaced.
     Raises UserError if a raw file is missing, or more than `max_reject_share` of the records of a source are invalid.
-    Also if no row is left for training, or `out` contains other files. Also if patient text is not de-identified, or
-    identifiers exceed the limit. Also, before any file is read, if a model that `deidentify.ner` names is not usable.
+    Also if no row is left for training, or `out` contains other files. Also if patient text is not de-identified,
+    identifiers exceed the limit, or the key of an earlier build is missing. Also, before any file is read, if a model
+    that `deidentify.ner` names is not usable.
     """
     check_ner(recipe.deidentify, root)
     # Results also depend on the libraries that parse and filter texts.
@@ -277,11 +228,13 @@ def build(
     inputs = _inputs(recipe, root)
     exams = [_load_exam(name, root) for name in recipe.exams]
     stages = stages_of(recipe, root, exams)
+    key, secret = _key(recipe, root, out, stages)
     hashes = {name: [(file.name, digest) for file, digest in files] for name, files in inputs.items()}
     settings = [(stage.name, stage.settings()) for stage in stages]
-    whole = fingerprint(code, recipe.model_dump(mode="json"), hashes, settings)
+    values = recipe.model_dump(mode="json", exclude={"deidentify": {"secret"}})
+    whole = fingerprint(code, values, hashes, settings)
     if (ledger := read_ledger(out)) and ledger.get("fingerprint") == whole and same_files(out, ledger):
-        return Built(out, ledger, reused=True)
+        return Built(out, ledger, reused=True, key=key)
     # Checked before the work, so that an error is reported at once.
     private = [source.name for source in recipe.used if source.private]
     if private and not recipe.deidentify:
@@ -313,14 +266,24 @@ def build(
         with pipeline.clock("write"), writing(out), new_directory(out, replace=replace) as folder:
             on_progress("write", 0, None)
             contradictions = find_contradictions(trail[-1][1])
-            written = write(folder, trail, sides, contradictions, set(private))
+            written = write(folder, trail, sides, contradictions, set(private), secret)
             ledger = make_ledger(
-                recipe, whole, inputs, exams, trail, written, contradictions, pipeline.deidentified
+                recipe, whole, inputs, exams, trail, written, contradictions, pipeline.deidentified, secret
             )
             write_papers(folder, ledger)
         sent = recipe.rephrase is not None and recipe.rephrase.endpoints
         used = _rephrasing_usage(stages, trail) if sent else None
-    return Built(out, ledger, reused=False, seconds=pipeline.seconds, usage=used)
+    return Built(out, ledger, reused=False, seconds=pipeline.seconds, usage=used, key=key)
+
+
+def _key(
+    recipe: Recipe, root: Path, out: Path | None, stages: Sequence[Stage]
+) -> tuple[Path | None, bytes | None]:
+    """Return the key file of patient text and its key, or (None, None) if no stage needs one."""
+    if not recipe.deidentify or not any(isinstance(s, Deidentify) and s.needs_secret for s in stages):
+        return None, None
+    file = key_path(recipe.deidentify.secret, root)
+    return file, secret_of_build(file.parent, out, recipe.name)
 
 
 def estimate_rephrasing(recipe: Recipe, root: Path, on_progress: OnProgress = no_progress) -> Estimate:
@@ -341,6 +304,7 @@ def estimate_rephrasing(recipe: Recipe, root: Path, on_progress: OnProgress = no
     code = fingerprint(package_sha256("medalpaca_data"), versions(*LIBRARIES))
     with BuildCache(recipe.name) as cache, writing(cache.path):
         stages = stages_of(plain, root, exams)
+        _key(recipe, root, None, stages)
         pipeline = Pipeline(
             recipe=recipe,
             root=root,

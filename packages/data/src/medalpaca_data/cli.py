@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from .core.cli import (
     ROWS,
@@ -23,6 +24,7 @@ from .core.cli import (
 )
 from .core.errors import CheckFailed, UserError
 from .deid.cli import add_deid
+from .trace import add_trace
 
 EXAMPLES = (
     "data sources                            list the kinds of raw data",
@@ -34,6 +36,7 @@ EXAMPLES = (
     "data rephrase meadow.yaml --estimate    tokens and cost before rephrasing",
     "data deid check rows.jsonl --show 3     count identifiers of patients",
     "data audit rows.json upstream.csv       compare labels with their source",
+    "data trace 4711 meadow runs             builds and runs with rows of a case",
     "data check --help                       more about one command",
 )
 RECIPE = "recipe: a YAML file, or the name of a built-in recipe"
@@ -70,6 +73,7 @@ def parser() -> Command:
         _add_audit,
         _add_rephrase,
         add_deid,
+        add_trace,
     ):
         add(commands)
     return main
@@ -97,6 +101,14 @@ def _key_names(*own: str, recipe: bool = False) -> list[str]:
     from .recipe import Recipe
 
     return [f"{key}=" for key in dict.fromkeys((*own, *(Recipe.model_fields if recipe else ())))]
+
+
+def _print(args: argparse.Namespace, module: Any, result: Any) -> None:
+    """Print a result as JSON or as text, by the functions `as_json` and `show` of the module of the command."""
+    if args.json:
+        print_json(module.as_json(result))
+    else:
+        module.show(result, screen())
 
 
 def _add_build(commands: Commands[Command]) -> None:
@@ -245,11 +257,7 @@ def _add_explain(commands: Commands[Command]) -> None:
 def _explain(args: argparse.Namespace) -> None:
     from . import explain
 
-    life = explain.explain(args.path, args.row)
-    if args.json:
-        print_json(explain.as_json(life))
-    else:
-        explain.show(life, screen())
+    _print(args, explain, explain.explain(args.path, args.row))
 
 
 def _add_diff(commands: Commands[Command]) -> None:
@@ -269,11 +277,7 @@ def _add_diff(commands: Commands[Command]) -> None:
 def _diff(args: argparse.Namespace) -> None:
     from . import diff
 
-    changes = diff.diff(args.before, args.after)
-    if args.json:
-        print_json(diff.as_json(changes))
-    else:
-        diff.show(changes, screen())
+    _print(args, diff, diff.diff(args.before, args.after))
 
 
 def _add_check(commands: Commands[Command]) -> None:
@@ -319,10 +323,7 @@ def _check(args: argparse.Namespace) -> None:
     if limit is not None and not 0 < limit <= 1:
         raise UserError(f"--fail-over {limit:g}: give a share above 0 and up to 1")
     result = check.check(args.path, args.exam)
-    if args.json:
-        print_json(check.as_json(result))
-    else:
-        check.show(result, screen())
+    _print(args, check, result)
     if limit is not None and (covered := [item for item in result.items if item.coverage >= limit]):
         raise CheckFailed(
             f"{args.path}: {len(covered)} questions of {result.exam.name} have a coverage of {limit:.0%} or more; "
@@ -360,10 +361,7 @@ def _audit(args: argparse.Namespace) -> None:
     from . import audit
 
     result = audit.audit(args.published, *args.upstream, encoding=args.encoding)
-    if args.json:
-        print_json(audit.as_json(result))
-    else:
-        audit.show(result, screen())
+    _print(args, audit, result)
     if result.disagree:
         upstream = ", ".join(map(str, args.upstream))
         raise CheckFailed(f"{args.published}: {result.disagree} labels differ from {upstream}")

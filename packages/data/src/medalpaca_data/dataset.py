@@ -16,11 +16,11 @@ import yaml
 
 from .core.errors import UserError, one_line
 from .core.files import existing, refuse_directory, sha256_file, write_json, write_text
-from .core.joined_digits import JOINED
 from .core.row import FIELDS
+from .deid.secret import keyed_hash
 from .deid.settings import NOT_CHECKED
-from .ledger import FORMAT, LEDGER, in_current_form, read_ledger
-from .shard import Shard, read_account
+from .ledger import FORMATS, LEDGER, in_current_form, read_ledger
+from .shard import Shard, escaped, read_account
 from .stages.deidentify import Deidentify
 from .stages.split import TRAIN, VALIDATION
 
@@ -109,6 +109,15 @@ def card(ledger: Mapping[str, Any]) -> str:
         "The directory `rejected/` has every rejected record with file, line and reason. `ledger.json` has the counts "
         "of every stage. `changes.parquet`, if present, has the original text of every changed row.",
         "",
+        *(
+            [
+                "In rows of patient text, `group` and `source_id` are keyed hashes. `surrogate_spans.parquet`, if "
+                "present, has the positions of surrogates.",
+                "",
+            ]
+            if ledger["key_id"]
+            else []
+        ),
         f"Fingerprint `{ledger['fingerprint']}` (recipe, raw files, exams and code).",
         "",
     ]
@@ -160,6 +169,7 @@ def _stages(ledger: Mapping[str, Any]) -> list[str]:
 # Rows of a Parquet row group, fixed so that equal rows give equal bytes.
 ROW_GROUP = 50_000
 CHANGES, HITS, CONTRADICTIONS = "changes.parquet", "exam_hits.jsonl", "contradictions.jsonl"
+SPANS = "surrogate_spans.parquet"
 # (name of the stage, its shards), in order.
 Trail = Sequence[tuple[str, Sequence[Shard]]]
 
@@ -183,12 +193,13 @@ def write(
     sides: Sequence[pl.Series],
     contradictions: Sequence[Mapping[str, Any]],
     private: Collection[str] = (),
+    secret: bytes | None = None,
 ) -> dict[str, Any]:
     """Write all files of a Meadow directory except ledger and card; return counts of rows and the hashes of the files.
 
     `sides` has a Boolean series for each shard of the last stage, true for rows of the validation split. For the
-    sources named in `private`, rejects of the stages before de-identification are written with marks in place of
-    identifiers, and changes are not written.
+    sources named in `private`, changes are not written, and rejects of the stages before de-identification are written
+    without their record, with the hash of file and location under the key `secret`.
     """
     import polars as pl
 
@@ -220,8 +231,9 @@ def write(
         )
         rows_of.sink_ndjson(folder / "jsonl" / f"{split}.jsonl", maintain_order=True)
     shutil.rmtree(parts)
-    _gather_rejects(folder / "rejected", trail, private)
+    _gather_rejects(folder / "rejected", trail, private, secret)
     _gather_changes(folder / CHANGES, trail, private)
+    _gather_spans(folder / SPANS, trail)
     hits = [line for _, shards in trail for shard in shards for line in _lines(shard.extra)]
     if hits:
         write_text(folder / HITS, "".join(hits))
@@ -243,7 +255,7 @@ def write_papers(folder: Path, ledger: Mapping[str, Any]) -> None:
     write_text(folder / "README.md", card(ledger))
 
 
-def _gather_rejects(folder: Path, trail: Trail, private: Collection[str]) -> None:
+def _gather_rejects(folder: Path, trail: Trail, private: Collection[str], secret: bytes | None) -> None:
     """Write one file per source that has rejects, with these in the order of the stages."""
     # Sources that have not been de-identified at the current stage.
     raw = set(private)
@@ -257,19 +269,40 @@ def _gather_rejects(folder: Path, trail: Trail, private: Collection[str]) -> Non
                     (folder / f"{shard.source}.jsonl").open("ab") as whole,
                 ):
                     if shard.source in raw:
-                        whole.writelines(map(_redacted, part))
+                        whole.writelines(_without_record(line, secret) for line in part)
                     else:
                         shutil.copyfileobj(part, whole, 1 << 20)
 
 
-def _redacted(line: bytes) -> bytes:
-    from .deid.replace import redact
-
+def _without_record(line: bytes, secret: bytes | None) -> bytes:
+    """Return the line of a reject without its record: no rule finds every identifier in the columns of a raw file."""
     entry = json.loads(line)
-    # A telephone number with markup inside is not detected; file and location identify the record.
-    if entry["reason"] == JOINED:
-        entry = {name: entry[name] for name in ("file", "place", "stage", "reason")} | {"record": None}
-    return (json.dumps({**entry, "record": redact(entry["record"])}) + "\n").encode()
+    place = f"{escaped(entry['file'])} {entry['place']}"
+    shown = {key: entry[key] for key in ("stage", "reason", "by_rule") if key in entry}
+    hashed = keyed_hash(secret, place) if secret else ""
+    return (json.dumps({"file": hashed, "place": "", **shown, "record": None}) + "\n").encode()
+
+
+def _gather_spans(file: Path, trail: Trail) -> None:
+    """Write the positions of surrogates in the rows that were kept, in the order of the rows."""
+    import polars as pl
+
+    shards = next((shards for name, shards in trail if name == Deidentify.name), ())
+    kept = {shard.key: shard for shard in trail[-1][1]}
+    found = [
+        pl.scan_parquet(shard.spans, glob=False).join(
+            pl.scan_parquet(kept[shard.key].rows, glob=False).select("id"),
+            on="id",
+            how="semi",
+            maintain_order="left",
+        )
+        for shard in shards
+        if shard.spans.is_file()
+    ]
+    if found:
+        pl.concat(found).sink_parquet(
+            file, compression="zstd", row_group_size=ROW_GROUP, maintain_order=True, statistics=False
+        )
 
 
 def _gather_changes(file: Path, trail: Trail, private: Collection[str]) -> None:
@@ -306,7 +339,7 @@ def require_meadow(directory: Path) -> dict[str, Any]:
     current = in_current_form(ledger)
     if current is None:
         raise UserError(
-            f"{directory / LEDGER}: unknown format {ledger.get('format')!r}; allowed: {FORMAT - 1}, {FORMAT}; "
+            f"{directory / LEDGER}: unknown format {ledger.get('format')!r}; allowed: {', '.join(map(str, FORMATS))}; "
             "build the directory again"
         )
     return current

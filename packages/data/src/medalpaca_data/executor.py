@@ -180,6 +180,7 @@ class StageResult:
         changes: A row for each changed field (columns id, source_id, was, stage, field, before); None if there is none.
         extra: Records beside rows and rejects. Only `Decontaminate` has any: matches of rows with exam questions.
         counts: Numbers of changes or of identifiers found, by kind.
+        spans: A row for each surrogate (columns id, field, start, end, class); None if there is none.
     """
 
     frame: pl.DataFrame
@@ -187,6 +188,7 @@ class StageResult:
     changes: pl.DataFrame | None = None
     extra: Sequence[Mapping[str, Any]] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
+    spans: pl.DataFrame | None = None
 
 
 def no_progress(what: str, done: int, of: int | None) -> None:
@@ -260,6 +262,7 @@ def run_shard(stage: Stage, old: Shard, new: Shard) -> None:
         changes=result.changes,
         extra=result.extra,
         counts=result.counts,
+        spans=result.spans,
     )
 
 

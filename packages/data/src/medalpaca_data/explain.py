@@ -13,7 +13,8 @@ from rich.console import Console
 from .core.cli import wrapped
 from .core.errors import UserError
 from .core.row import SPLITS, TEXTS
-from .dataset import CHANGES, CONTRADICTIONS, HITS, reading, require_meadow
+from .dataset import CHANGES, CONTRADICTIONS, HITS, SPANS, reading, require_meadow
+from .deid.secret import HASH
 from .shard import place_of
 
 # Largest number of rows listed that were rejected in favour of the row.
@@ -145,6 +146,8 @@ def _all_ids(directory: Path, row_id: str) -> set[str]:
 
 def _history(directory: Path, row: Mapping[str, Any]) -> list[Step]:
     """Return the changes of a row, the first one first; a single step "not changed" if there are none."""
+    if _is_patient_text(row):
+        return [Step("read", "changes of patient text are not recorded")]
     steps: list[Step] = []
     now = row["id"]
     while changes := [
@@ -169,6 +172,8 @@ def _changes(directory: Path, column: str, row_id: str) -> list[dict[str, Any]]:
 def _origin(row: Mapping[str, Any], ledger: Mapping[str, Any]) -> Step:
     name, place = place_of(row.get("source_id"))
     lines = [f"{name} {place}".strip() or "no file recorded"]
+    if _is_patient_text(row):
+        lines = [f"{name}: keyed hash of file and location", 'found by: data trace "FILE LOCATION" MEADOW']
     source = _source_of(ledger, row)
     lines += [
         f"{file['name']}: sha256 {file['sha256']}" for file in source.get("files", ()) if file["name"] == name
@@ -179,6 +184,10 @@ def _origin(row: Mapping[str, Any], ledger: Mapping[str, Any]) -> Step:
         if row.get(key)
     ]
     return Step("raw", "\n".join(lines))
+
+
+def _is_patient_text(row: Mapping[str, Any]) -> bool:
+    return HASH.fullmatch(row.get("source_id") or "") is not None
 
 
 def _source_of(ledger: Mapping[str, Any], row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -207,6 +216,8 @@ def _passed(directory: Path, stage: str, row_id: str) -> list[Step]:
             for hit in hits
         ]
         return [Step(stage, "\n".join(lines))]
+    if stage == "deidentify" and (classes := _surrogates(directory, row_id)):
+        return [Step(stage, f"replaced by surrogates: {classes}")]
     others = [
         entry
         for entry in _rejects(directory, {row_id})
@@ -220,6 +231,17 @@ def _passed(directory: Path, stage: str, row_id: str) -> list[Step]:
     if len(others) > MAX_LISTED:
         lines.append(f"and {len(others) - MAX_LISTED:,} more")
     return [Step(stage, "kept; these rows were rejected in its favour:\n" + "\n".join(lines))]
+
+
+def _surrogates(directory: Path, row_id: str) -> str:
+    """Return the number of surrogates of a row by class, as text; "" if it has none, or a later stage changed it."""
+    import polars as pl
+
+    if not (directory / SPANS).is_file():
+        return ""
+    rows = pl.scan_parquet(directory / SPANS, glob=False).filter(pl.col("id") == row_id).collect()
+    counts = rows.group_by("class").len().sort("class")
+    return ", ".join(f"{kind} {count}" for kind, count in counts.iter_rows())
 
 
 def _hits(directory: Path) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .core.files import read_json, sha256_file
+from .deid.secret import key_id, keyed_hash
 from .shard import Shard, read_account, total
 
 if TYPE_CHECKING:
@@ -16,11 +17,14 @@ if TYPE_CHECKING:
     from .recipe import Recipe
 
 LEDGER = "ledger.json"
-FORMAT = 3
+FORMAT = 4
+# Formats that can be read.
+FORMATS = (2, 3, 4)
 # Format number -> the rule that it changed. The oldest format that can be read is the one before the first of these.
 CHANGED_RULES = {
     3: "a de-identification record no longer counts as passed; its counts are the detector's own, and they are not "
-    "independently checked"
+    "independently checked",
+    4: "group and source_id of patient text are keyed hashes, and surrogates depend on a key that is not in the ledger",
 }
 
 
@@ -103,8 +107,12 @@ def make_ledger(
     written: Mapping[str, Any],
     contradictions: Sequence[Mapping[str, Any]],
     deidentified: Sequence[Mapping[str, Any]],
+    secret: bytes | None = None,
 ) -> dict[str, Any]:
-    """Return the ledger of a build. Raises UnbalancedError if counts and written rows are inconsistent."""
+    """Return the ledger of a build. Raises UnbalancedError if counts and written rows are inconsistent.
+
+    `secret` is the key of patient text. It is not in the ledger; the names of raw files of patient text are hashed.
+    """
     sources = []
     for source in recipe.used:
         account = _account(source.name, trail)
@@ -119,11 +127,14 @@ def make_ledger(
                 "name": source.name,
                 "kind": source.kind,
                 "licence": source.licence,
-                "attribution": source.attribution,
-                "url": source.url,
+                "attribution": None if source.private else source.attribution,
+                "url": None if source.private else source.url,
                 "patient_text": source.private,
                 "published": source.published,
-                "files": [{"name": file.name, "sha256": digest} for file, digest in inputs[source.name]],
+                "files": [
+                    {"name": _file_name(file, secret if source.private else None), "sha256": digest}
+                    for file, digest in inputs[source.name]
+                ],
                 **({"context": dict(sorted(context.items()))} if context else {}),
                 "read": account.read,
                 "kept": account.kept,
@@ -136,7 +147,8 @@ def make_ledger(
         "format": FORMAT,
         "name": recipe.name,
         "fingerprint": fingerprint,
-        "recipe": recipe.model_dump(mode="json"),
+        "key_id": key_id(secret) if secret else None,
+        "recipe": _public_recipe(recipe, secret),
         "sources": sources,
         "skipped": list(recipe.skip),
         "exams": [{"name": exam.name, "sha256": exam.sha256, "items": len(exam.items)} for exam in exams],
@@ -150,6 +162,49 @@ def make_ledger(
         "attributions": written["attributions"],
         "files": written["files"],
     }
+
+
+def _file_name(file: Path, secret: bytes | None) -> str:
+    return keyed_hash(secret, file.name) if secret else file.name
+
+
+# Keys of `deidentify` with words of a site, which may be names of people; the ledger has their numbers.
+SITE_KEYS = ("patterns", "keep", "always")
+# Keys of a source of patient text that the ledger has as they are; other texts, such as paths, are hashed.
+PUBLIC_KEYS = frozenset({"kind", "name", "licence", "split"})
+
+
+def _public_recipe(recipe: Recipe, secret: bytes | None) -> dict[str, Any]:
+    """Return the recipe as JSON without what may identify a patient: paths, file names and words of a site."""
+    values = recipe.model_dump(mode="json", exclude={"deidentify": {"secret"}})
+    private = {source.name for source in recipe.sources if source.private}
+    values["sources"] = [
+        _public_source(source, secret) if source["name"] in private else source
+        for source in values["sources"]
+    ]
+    if section := values["deidentify"]:
+        values["deidentify"] = {key: len(v) if v and key in SITE_KEYS else v for key, v in section.items()}
+    return values
+
+
+def _public_source(source: Mapping[str, Any], secret: bytes | None) -> dict[str, Any]:
+    public = {
+        key: value if key in PUBLIC_KEYS else _hash_texts(value, secret) for key, value in source.items()
+    }
+    return {**public, "attribution": None, "url": None}
+
+
+def _hash_texts(value: Any, secret: bytes | None) -> Any:
+    """Return a JSON value with a keyed hash in place of each text, or null if there is no key."""
+    match value:
+        case str():
+            return keyed_hash(secret, value) if secret else None
+        case list():
+            return [_hash_texts(inner, secret) for inner in value]
+        case dict():
+            return {key: _hash_texts(inner, secret) for key, inner in value.items()}
+        case _:
+            return value
 
 
 def _account(source: str, trail: Sequence[tuple[str, Sequence[Shard]]]) -> Account:
@@ -179,17 +234,24 @@ def in_current_form(ledger: Mapping[str, Any]) -> dict[str, Any] | None:
     `format` stays the number that the ledger was written with.
     """
     match ledger.get("format"):
-        case 3:
+        case 4:
             return dict(ledger)
+        case 3:
+            # The seed of the surrogates is not passed on, for instance to the manifest of a run.
+            records = [
+                {key: value for key, value in record.items() if key != "seed"}
+                for record in ledger.get("deidentification", ())
+            ]
+            return {**ledger, "key_id": None, "deidentification": records}
         case 2:
             records = [_record_of_format_2(record) for record in ledger.get("deidentification", ())]
-            return {**ledger, "deidentification": records}
+            return {**ledger, "key_id": None, "deidentification": records}
         case _:
             return None
 
 
 def _record_of_format_2(record: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in record.items() if key != "passed"}
+    kept = {key: value for key, value in record.items() if key not in ("passed", "seed")}
     return {
         **kept,
         "within_limit": record.get("passed") is True,

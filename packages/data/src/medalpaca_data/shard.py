@@ -59,6 +59,11 @@ class Shard:
         return self._file("changes.parquet")
 
     @property
+    def spans(self) -> Path:
+        """Return the path of the positions of surrogates."""
+        return self._file("spans.parquet")
+
+    @property
     def extra(self) -> Path:
         """Return the path of `StageResult.extra`, as JSON lines: matches of rows with exam questions.
 
@@ -69,7 +74,8 @@ class Shard:
     @property
     def files(self) -> list[Path]:
         """Return the paths of the files of the shard that exist, without `account.json`."""
-        return [file for file in (self.rows, self.rejected, self.changes, self.extra) if file.is_file()]
+        files = (self.rows, self.rejected, self.changes, self.spans, self.extra)
+        return [file for file in files if file.is_file()]
 
     @property
     def account(self) -> Path:
@@ -137,6 +143,7 @@ def write_shard(
     rejected: Iterable[str] = (),
     reasons: Mapping[str, int] | None = None,
     changes: pl.DataFrame | None = None,
+    spans: pl.DataFrame | None = None,
     extra: Iterable[Mapping[str, Any]] = (),
     counts: Mapping[str, int] | None = None,
     **more: Any,
@@ -151,6 +158,8 @@ def write_shard(
     write_text(shard.rejected, "".join(rejected))
     if changes is not None and changes.height:
         write_frame(shard.changes, changes)
+    if spans is not None and spans.height:
+        write_frame(shard.spans, spans)
     if lines := "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in extra):
         write_text(shard.extra, lines)
     account = {

@@ -177,6 +177,13 @@ def show_build(built: Built, console: Console) -> None:
         console.print(line, highlight=False)
     for record in built.ledger["deidentification"]:
         console.print(f"de-identification: {describe_record(record)}", highlight=False)
+    if built.key:
+        console.print(
+            f"{built.key}: key of patient text (ID {built.ledger['key_id']}). Back it up and keep it private: a "
+            "repeated build and withdrawal (`data trace`) need it.",
+            highlight=False,
+            soft_wrap=True,
+        )
     if any(source["published"] is not None for source in built.ledger["sources"]):
         console.print(_parity(built))
         for source in built.ledger["recipe"]["sources"]:
@@ -224,6 +231,7 @@ def build_as_json(built: Built) -> dict[str, Any]:
             for source in built.ledger["sources"]
         ],
         "deidentification": built.ledger["deidentification"],
+        "key": {"path": str(built.key), "id": built.ledger["key_id"]} if built.key else None,
         "rephrasing": usage_as_json(built.usage) if built.usage else None,
         "seconds": dict(built.seconds),
     }

@@ -37,6 +37,11 @@ def cache() -> Path:
     return home() / "cache"
 
 
+def secrets() -> Path:
+    """Return the directory, below `home()`, of keys that cannot be made again; they must be backed up."""
+    return home() / "secrets"
+
+
 @dataclass(frozen=True, slots=True)
 class Quickstart:
     """Directories that the command `quickstart` writes, in the order in which they are created."""

@@ -1,10 +1,9 @@
-"""Replace or mask identifiers: in the texts of one record, or in any JSON value."""
+"""Replace or mask the identifiers in the texts of one row."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from .find import Tagger, find_identifiers
 from .rules import Span
@@ -27,17 +26,24 @@ class Replacement:
 
 
 def replace_identifiers(
-    texts: Sequence[str], record: str, seed: int = 0, tagger: Tagger | None = None
+    texts: Sequence[str],
+    record: str,
+    secret: bytes,
+    tagger: Tagger | None = None,
+    *,
+    group: str | None = None,
 ) -> Replacement:
-    """Replace the identifiers in the texts of a record by surrogates.
+    """Replace the identifiers in the texts of a row by surrogates.
 
-    The surrogates depend only on `seed`, the record's id `record`, the texts and the identifiers found. The new texts
-    are checked again, and what only this check finds is replaced as well. After `MAX_ROUNDS` rounds, what is still
-    found is returned as `remaining` and is not replaced. `tagger` finds identifiers in addition to the rules.
+    The surrogates depend only on `secret`, the identifiers, and the `group` of the row, or its id `record` if it has no
+    group. The new texts are checked again, and what only this check finds is replaced as well. After `MAX_ROUNDS`
+    rounds, what is still found is returned as `remaining` and is not replaced. `tagger` finds identifiers in addition
+    to the rules.
     """
+    scope = f"row {record}" if group is None else f"group {group}"
     found = find_identifiers(texts, tagger)
     for _ in range(MAX_ROUNDS):
-        surrogates = Surrogates(record, seed, texts, found)
+        surrogates = Surrogates(secret, scope, _dates(texts, found) if group is None else ())
         pairs = [
             _insert_surrogates(text, spans, surrogates) for text, spans in zip(texts, found, strict=True)
         ]
@@ -73,20 +79,13 @@ def mask(texts: Sequence[str], found: Sequence[Sequence[Span]]) -> list[str]:
     return result
 
 
-def redact(value: Any) -> Any:
-    """Return a JSON value with marks such as `[PHONE]` for the identifiers in its strings; keys and numbers stay.
-
-    Used for rejected records of patient text that the de-identification stage has not processed.
-    """
-    match value:
-        case str():
-            return mask([value], find_identifiers([value]))[0]
-        case dict():
-            return {key: redact(inner) for key, inner in value.items()}
-        case list() | tuple():
-            return [redact(inner) for inner in value]
-        case _:
-            return value
+def _dates(texts: Sequence[str], found: Sequence[Sequence[Span]]) -> list[str]:
+    return [
+        text[span.start : span.end]
+        for text, spans in zip(texts, found, strict=True)
+        for span in spans
+        if span.kind == "date"
+    ]
 
 
 def _insert_surrogates(text: str, spans: Sequence[Span], surrogates: Surrogates) -> tuple[str, list[Span]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..core.config import Config
 from ..core.errors import UserError
@@ -27,13 +27,24 @@ class Deidentification(Config):
     those found (mode "check") or those left after replacement (mode "replace").
     ner: also use named-entity recognition: "presidio" for the installed presidio-analyzer, or the directory of a token
     classification model, relative to the recipe. True of older recipes is "presidio".
-    seed: determines the surrogates, together with the id and the texts of a row.
+    secret: directory of the key file `patient-text.key`, relative to the recipe; null is MEDALPACA_HOME/secrets. The
+    first build writes the key. Surrogates, shifts of dates, and hashes of case numbers depend on it.
     """
 
     mode: Literal["check", "replace"] = "replace"
     limit: float = Field(default=1.0, ge=0, le=1000)
     ner: bool | str = False
-    seed: int = 0
+    secret: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_seed(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "seed" in values:
+            raise ValueError(
+                "deidentify.seed is not allowed any more, because it was readable in the ledger; surrogates depend on "
+                "the key in patient-text.key; remove seed from the recipe"
+            )
+        return values
 
     @field_validator("ner", mode="before")
     @classmethod
@@ -69,7 +80,6 @@ def make_record(
         "mode": settings.mode,
         "rules": rules,
         "ner": ner,
-        "seed": settings.seed,
         "rows": rows,
         "rows_with_hits": counts.get(ROWS_FOUND, 0),
         "hits": hits,

@@ -1,4 +1,4 @@
-"""Surrogates: texts that replace identifiers, the same one for the same identifier throughout a record.
+"""Surrogates: texts that replace identifiers, the same one for the same identifier throughout a row and its group.
 
 Surrogates have forms that are reserved for examples or never issued, so that the rules recognise them afterwards:
 telephone numbers end in 555-01xx (North American fiction); addresses are in example.org (RFC 2606), 192.0.2.0/24
@@ -13,10 +13,10 @@ import random
 import re
 from collections.abc import Sequence
 
-from ..core.files import sha256_bytes
 from .dates import BIRTH_LABEL, LATEST_BIRTH_YEAR, DateShift
 from .places import FACILITY, SMALL_ZIP3, STREET_TYPES
 from .rules import LETTER, PARTICLES, Span, digits
+from .secret import draw
 
 SYNTHETIC_HEADS = [
     "Bralv", "Cromd", "Drelk", "Fruv", "Glanv", "Jorv", "Krolb", "Lurd", "Morv", "Nelv", "Plav", "Quilb", "Rolv",
@@ -26,20 +26,20 @@ SYNTHETIC_TAILS = [
     "ado", "ambrix", "anto", "eddo", "elno", "emlo", "endix", "erno", "iddo", "ilmo", "imbo", "inno", "orro",
     "oddo", "ombix", "ulvo", "undo", "urno",
 ]  # fmt: skip
+# 70 syllables of a vowel and a consonant; names without a middle syllable are older surrogates.
+SYNTHETIC_MIDDLES = [vowel + consonant for vowel in "aeiou" for consonant in "bdfgklmnprstvz"]
 SYNTHETIC_NAME = re.compile(
-    rf"(?:(?:{'|'.join(SYNTHETIC_HEADS)})(?:{'|'.join(SYNTHETIC_TAILS)}))+", re.IGNORECASE
+    rf"(?:(?:{'|'.join(SYNTHETIC_HEADS)})(?:[aeiou][bdfgklmnprstvz])?(?:{'|'.join(SYNTHETIC_TAILS)}))+",
+    re.IGNORECASE,
 )
+NAME_COUNT = len(SYNTHETIC_HEADS) * len(SYNTHETIC_MIDDLES) * len(SYNTHETIC_TAILS)
 
 
-def synthetic_name(draw: int) -> str:
-    """Return the synthetic name with the number `draw`; numbers from 360 on give names of two or more parts."""
-    draw, tail = divmod(draw, len(SYNTHETIC_TAILS))
-    more, head = divmod(draw, len(SYNTHETIC_HEADS))
-    name = SYNTHETIC_HEADS[head] + SYNTHETIC_TAILS[tail]
-    return name + synthetic_name(more - 1).lower() if more else name
-
-
-SHORT_NAME_COUNT = len(SYNTHETIC_HEADS) * len(SYNTHETIC_TAILS)
+def synthetic_name(number: int) -> str:
+    """Return the synthetic name with a number from 0 to `NAME_COUNT` - 1."""
+    number, tail = divmod(number, len(SYNTHETIC_TAILS))
+    head, middle = divmod(number, len(SYNTHETIC_MIDDLES))
+    return SYNTHETIC_HEADS[head] + SYNTHETIC_MIDDLES[middle] + SYNTHETIC_TAILS[tail]
 
 
 def is_synthetic_name(word: str) -> bool:
@@ -100,116 +100,70 @@ def _is_counter(text: str) -> bool:
 
 
 class Surrogates:
-    """Draw and store the surrogates of one record, whose id is `record`.
+    """The surrogates of one scope: a `group` such as a case number, or a single row.
 
-    They depend only on `seed`, `record`, the texts, and `spans`, the identifiers in each text.
+    Each surrogate depends only on `secret`, `scope`, and the kind and characters of the identifier. So all rows of a
+    group have the same surrogate for the same identifier, also in other shards and in later builds. Two identifiers of
+    a scope rarely get the same surrogate: there are `NAME_COUNT` names, and 99 numbers of most other kinds.
+    `dates` are the texts of the dates of a row, if the shift shall keep their years; see `DateShift`.
     """
 
-    def __init__(self, record: str, seed: int, texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> None:
-        self._random = random.Random(sha256_bytes(f"{seed}\x1f{record}".encode()))  # noqa: S311 - not a secret
+    def __init__(self, secret: bytes, scope: str, dates: Sequence[str] = ()) -> None:
+        self._secret, self._scope = secret, scope
         self._known: dict[tuple[str, str], str] = {}
-        self._text = "\n".join(texts).lower()
-        self._names = self._random.sample(range(SHORT_NAME_COUNT), SHORT_NAME_COUNT)
-        self._count = self._random.randrange(1, 60)
-        self._names_used = 0
-        dates = [
-            text[s.start : s.end]
-            for text, found in zip(texts, spans, strict=True)
-            for s in found
-            if s.kind == "date"
-        ]
-        self._shift = DateShift(dates, self._random)
+        self._shift = DateShift(dates, random.Random(draw(secret, scope, "shift")))  # noqa: S311 - seeded by a secret
 
     def replacement(self, span: Span, text: str) -> str:
         """Return the surrogate for one identifier of `text`; equal identifiers get equal surrogates."""
         original = text[span.start : span.end]
+        surrogate = self._replacement(span, original, text[max(0, span.start - 40) : span.start])
+        return f"[{span.kind.upper()}]" if _same(surrogate, original) else surrogate
+
+    def _replacement(self, span: Span, original: str, before: str) -> str:
         match span.kind:
             case "date":
                 year = re.search(r"(?:18|19)[0-9]{2}", original)
-                if (
-                    year
-                    and int(year[0]) <= LATEST_BIRTH_YEAR
-                    and BIRTH_LABEL.search(text[max(0, span.start - 40) : span.start])
-                ):
+                if year and int(year[0]) <= LATEST_BIRTH_YEAR and BIRTH_LABEL.search(before):
                     return OVER_89
                 return self._shift.apply(original)
             case "age":
                 return "90-or-older" if "-" in original else OVER_89
             case "name":
-                return self._name(original)
+                name = WORD.sub(lambda m: m[0] if _is_kept(m[0]) else self._word(m[0]), original)
+                # A name may consist only of words that are usually kept, such as the surname Van.
+                return WORD.sub(lambda m: self._word(m[0]), original) if _same(name, original) else name
             case "place":
                 return self._place(original)
-        key = (span.kind if span.kind not in ("phone", "fax") else "phone", _normalized(original))
+            case "phone" | "fax":
+                return _in_layout_of(self._number("phone", original), original)
+            case kind if kind in ID_KINDS or kind == "ssn":
+                return _in_layout_of(self._number(kind, original), original)
+            case kind:
+                return self._number(kind, original)
+
+    def _number(self, kind: str, original: str) -> str:
+        """Return the surrogate of a number or address, which differs from the original in its letters or digits."""
+        key = (kind, _normalized(original))
         if key not in self._known:
-            self._known[key] = self._draw_unused(span.kind, original)
-        surrogate = self._known[key]
-        return (
-            _in_layout_of(surrogate, original)
-            if span.kind in ID_KINDS | {"ssn", "phone", "fax"}
-            else surrogate
-        )
+            for attempt in range(20):
+                number = draw(self._secret, self._scope, *key, str(attempt))
+                self._known[key] = _coded(kind, original, number)
+                if not _same(self._known[key], original):
+                    break
+        return self._known[key]
 
-    def _draw_unused(self, kind: str, original: str) -> str:
-        """Return a surrogate that does not occur in the record; after 200 attempts, the last one drawn."""
-        for _ in range(200):
-            self._count = self._count % 99 + 1
-            surrogate = self._draw(kind, original)
-            if surrogate.lower() not in self._text:
-                return surrogate
-        return surrogate
-
-    def _draw(self, kind: str, original: str) -> str:
-        n = self._count
-        match kind:
-            case "phone" | "fax" if len(number := digits(original)) >= 7:
-                lead = number[:-7]
-                if original.startswith("+"):
-                    lead = lead[:2] + "0" * len(lead[2:])
-                elif len(lead) >= 3:
-                    lead = lead[:-3] + str(self._random.randrange(201, 990))
-                return _fill_digits(original, f"{lead}55501{n:02}")
-            case "ssn" if len(digits(original)) == 9:
-                return _fill_digits(
-                    original, f"000{self._random.randrange(10, 99)}{self._random.randrange(1000, 9999)}"
-                )
-            case "email":
-                name = self._draw_name().lower()
-                return f"{name} at example dot org" if "@" not in original else f"{name}@example.org"
-            case "url":
-                scheme = re.match(r"(?i)[a-z]+://", original)
-                return f"{scheme[0] if scheme else 'www.'}example.org/{n:02}"
-            case "ip":
-                return f"2001:db8::{n:x}" if ":" in original else f"192.0.2.{n}"
-            case "photo":
-                stem, dot, end = original.rpartition(".")
-                return _zeroed(stem, n) + dot + end
-            case _:
-                return _zeroed(original, n)
-
-    def _draw_name(self) -> str:
-        while True:
-            number = self._names_used
-            self._names_used += 1
-            name = synthetic_name(
-                self._names[number % SHORT_NAME_COUNT] + SHORT_NAME_COUNT * (number // SHORT_NAME_COUNT)
-            )
-            if name.lower() not in self._text:
-                return name
-
-    def _name(self, original: str) -> str:
-        return WORD.sub(self._word, original)
-
-    def _word(self, match: re.Match[str]) -> str:
-        word = match[0]
-        lower = word.lower()
-        if _is_kept(word):
-            return word
-        key = ("word", lower)
+    def _word(self, word: str) -> str:
+        key = ("word", word.lower())
         if key not in self._known:
+            number = draw(self._secret, self._scope, *key)
             if len(word) == 1:
-                self._known[key] = self._random.choice([c for c in INITIALS if c.lower() != lower])
+                choices = [c for c in INITIALS if c.lower() != key[1]]
+                self._known[key] = choices[number % len(choices)]
             else:
-                self._known[key] = self._draw_name()
+                name = synthetic_name(number % NAME_COUNT)
+                if name.lower() == key[1]:
+                    name = synthetic_name((number + 1) % NAME_COUNT)
+                self._known[key] = name
         return _with_case_of(self._known[key], word)
 
     def _place(self, original: str) -> str:
@@ -217,14 +171,45 @@ class Surrogates:
             return ("000" if original[:3] in SMALL_ZIP3 else original[:3]) + "XX"
         if re.fullmatch(r"[A-Z]{1,2}[0-9][A-Z0-9]? [0-9][A-Z]{2}", original):
             return re.sub(r"[A-Z]", "X", re.sub(r"[0-9]", "0", original))
-        text = WORD.sub(lambda m: m[0] if GENERIC_WORD.fullmatch(m[0]) else self._word(m), original)
-        return re.sub(r"[0-9]+", lambda m: self._number(m[0]), text)
+        text = WORD.sub(lambda m: m[0] if GENERIC_WORD.fullmatch(m[0]) else self._word(m[0]), original)
+        text = re.sub(r"[0-9]+", lambda m: self._number("other", m[0]), text)
+        # A place may consist only of words that are usually kept, such as Memorial Hospital.
+        return WORD.sub(lambda m: self._word(m[0]), original) if _same(text, original) else text
 
-    def _number(self, number: str) -> str:
-        key = ("number", number)
-        if key not in self._known:
-            self._known[key] = self._draw_unused("other", number)
-        return self._known[key]
+
+def _coded(kind: str, original: str, number: int) -> str:
+    """Return the surrogate of a number or address, in a reserved form; `number` is random."""
+    number, n = divmod(number, 99)
+    n += 1
+    match kind:
+        case "phone" if len(original_digits := digits(original)) >= 7:
+            lead = original_digits[:-7]
+            if original.startswith("+"):
+                lead = lead[:2] + "0" * len(lead[2:])
+            elif len(lead) >= 3:
+                lead = lead[:-3] + str(201 + number % 789)
+            return _fill_digits(original, f"{lead}55501{n:02}")
+        case "ssn" if len(digits(original)) == 9:
+            number, group = divmod(number, 89)
+            return _fill_digits(original, f"000{10 + group}{1000 + number % 8999}")
+        case "email":
+            name = synthetic_name(number % NAME_COUNT).lower()
+            return f"{name} at example dot org" if "@" not in original else f"{name}@example.org"
+        case "url":
+            scheme = re.match(r"(?i)[a-z]+://", original)
+            return f"{scheme[0] if scheme else 'www.'}example.org/{n:02}"
+        case "ip":
+            return f"2001:db8::{n:x}" if ":" in original else f"192.0.2.{n}"
+        case "photo":
+            stem, dot, end = original.rpartition(".")
+            return _zeroed(stem, n) + dot + end
+        case _:
+            return _zeroed(original, n)
+
+
+def _same(surrogate: str, original: str) -> bool:
+    """Return whether both have the same letters and digits; false if the original has none."""
+    return bool(wanted := _normalized(original)) and _normalized(surrogate) == wanted
 
 
 def _is_kept(word: str) -> bool:

@@ -1,17 +1,20 @@
 """De-identification stage: count Safe Harbor identifiers, and drop the rows with them or put surrogates in their place.
 
 The rows of the checked sources contain no identifier that was found. A dropped row goes to `rejected/` with marks in
-place of its identifiers. The original text of a changed row is not kept.
+place of its identifiers. The original text of a changed row is not kept; the positions of its surrogates are.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..core.row import TEXTS, content_id
+from ..deid.rules import KINDS
+from ..deid.secret import cache_token, key_path, keyed_hash, load_secret
 from ..deid.settings import FOUND, LEFT, ROWS_FOUND, ROWS_LEFT, Deidentification, count_kinds, make_record
 from ..executor import Stage, StageResult
 from ..shard import Drop, Shard, read_account, total
@@ -23,34 +26,65 @@ if TYPE_CHECKING:
     from ..deid.rules import Span
 
 REASON = "identifiers of a person"
+KIND_NUMBERS = {kind: number for number, kind in enumerate(KINDS)}
 
 
 class Deidentify(Stage):
     """Find identifiers in the rows of the sources named in `only`, or of all sources if `only` is None.
 
     In mode `check`, a row with an identifier is dropped. In mode `replace`, identifiers are replaced by surrogates, and
-    a row is dropped if an identifier remains after that. Rows of other sources stay unchanged. The directory of a
-    model for named-entity recognition (NER) is relative to `root`.
+    a row is dropped if an identifier remains after that. Rows of other sources stay unchanged.
+
+    Sources in `only` are patient text: `group` and `source_id` become keyed hashes, and `url`, `attribution` and
+    `generator` null. `source` becomes the name of the source, and `licence` that in `licences`, if it has the name of
+    the source. The directories of the key and of a model for named-entity recognition (NER) are
+    relative to `root`. No key is needed in mode `check` if `only` is None.
     """
 
     name: ClassVar[str] = "deidentify"
 
     def __init__(
-        self, settings: Deidentification, only: Collection[str] | None = None, root: Path | None = None
+        self,
+        settings: Deidentification,
+        only: Collection[str] | None = None,
+        root: Path | None = None,
+        licences: Mapping[str, str | None] | None = None,
     ) -> None:
         self._settings, self._only = settings, None if only is None else frozenset(only)
-        self._root = (root or Path()).absolute()
+        self._root, self._licences = (root or Path()).absolute(), dict(licences or {})
         self._loaded: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
         # The loaded model for named entities cannot be pickled; each worker process loads its own.
         return {**self.__dict__, "_loaded": None}
 
+    @property
+    def needs_secret(self) -> bool:
+        """Whether the stage writes surrogates or keyed hashes."""
+        return self._only is not None or self._settings.mode == "replace"
+
+    def secret(self) -> bytes | None:
+        """Return the key, or None if none is needed. It is read from its file in each process, so it is not pickled.
+
+        Raises UserError if the file is missing or is not allowed.
+        """
+        if not self.needs_secret:
+            return None
+        return load_secret(key_path(self._settings.secret, self._root).parent)
+
     def settings(self) -> Any:
         from ..deid.find import rules_sha256
 
         only = None if self._only is None else sorted(self._only)
-        return [self._settings.model_dump(), only, rules_sha256(), self._ner()]
+        secret = self.secret()
+        return [
+            self._settings.model_dump(exclude={"secret"}),
+            only,
+            sorted(self._licences.items()),
+            rules_sha256(),
+            self._ner(),
+            secret and cache_token(secret),
+        ]
 
     def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
         if self._only is not None and shard.source not in self._only:
@@ -60,23 +94,27 @@ class Deidentify(Stage):
         from ..deid.find import find_identifiers, prefilter
         from ..deid.replace import mask, replace_identifiers
 
-        tagger = self._tagger()
+        tagger, secret = self._tagger(), self.secret()
         texts: dict[str, list[str]] = {name: table[name].to_list() for name in TEXTS}
-        ids = table["id"].to_list()
+        ids, groups = table["id"].to_list(), table["group"].to_list()
         candidates = (
             range(table.height) if tagger else sorted({n for name in TEXTS for n in prefilter(texts[name])})
         )
         counts: Counter[str] = Counter()
         drops: dict[int, Drop] = {}
+        # For each surrogate: row, field, start, end, class. Arrays need a fifth of the memory of tuples.
+        surrogates = array("I")
         for n in candidates:
             before = [texts[name][n] for name in TEXTS]
-            if self._settings.mode == "check":
+            inserted: Sequence[Sequence[Span]] = ()
+            if self._settings.mode == "check" or secret is None:
                 after: Sequence[str] = before
                 found: Sequence[Sequence[Span]] = find_identifiers(before, tagger)
                 remaining = found
             else:
-                replacement = replace_identifiers(before, ids[n], self._settings.seed, tagger)
+                replacement = replace_identifiers(before, ids[n], secret, tagger, group=groups[n])
                 after, found, remaining = replacement.texts, replacement.identifiers, replacement.remaining
+                inserted = replacement.surrogates
             kinds, remaining_kinds = _kinds(found), _kinds(remaining)
             if not kinds and not remaining_kinds:
                 continue
@@ -91,11 +129,33 @@ class Deidentify(Stage):
             for name, text in zip(TEXTS, after, strict=True):
                 texts[name][n] = text
             ids[n] = content_id(*after)
+            if n not in drops:
+                for field, spans in enumerate(inserted):
+                    for span in spans:
+                        surrogates.extend((n, field, span.start, span.end, KIND_NUMBERS[span.kind]))
         columns = {**texts, "id": ids}
         frame = table.with_columns(
             *(pl.Series(name, values, dtype=pl.String) for name, values in columns.items())
         )
-        return StageResult(frame=frame, drops=drops, counts=counts)
+        if self._only is not None and secret is not None:
+            frame = self._without_origin(frame, shard.source, secret)
+        positions = _span_table(surrogates, frame["id"]) if surrogates else None
+        return StageResult(frame=frame, drops=drops, counts=counts, spans=positions)
+
+    def _without_origin(self, table: pl.DataFrame, source: str, secret: bytes) -> pl.DataFrame:
+        """Return rows of patient text without what identifies a patient beside the text."""
+        import polars as pl
+
+        hashed = {
+            name: [None if value is None else keyed_hash(secret, value) for value in table[name]]
+            for name in ("group", "source_id")
+        }
+        licence = {"licence": self._licences[source]} if source in self._licences else {}
+        constants = {"source": source, "url": None, "attribution": None, "generator": None, **licence}
+        return table.with_columns(
+            *(pl.Series(name, values, dtype=pl.String) for name, values in hashed.items()),
+            *(pl.lit(value, dtype=pl.String).alias(name) for name, value in constants.items()),
+        )
 
     def records(self, shards: Sequence[Shard]) -> list[dict[str, Any]]:
         """Return the de-identification record of each checked source, as a JSON object.
@@ -127,3 +187,22 @@ class Deidentify(Stage):
 
 def _kinds(found: Sequence[Sequence[Span]]) -> list[str]:
     return [span.kind for spans in found for span in spans]
+
+
+def _span_table(surrogates: array[int], ids: pl.Series) -> pl.DataFrame:
+    """Return the positions of surrogates: id of the row, its field, first character, the one after the last, class."""
+    import numpy as np
+    import polars as pl
+
+    row, field, start, end, kind = np.array(surrogates, dtype=np.uint32).reshape(-1, 5).T
+    columns = {"row": row, "start": start, "end": end}
+    numbers = {name: pl.Series(name, values.astype(np.int64)) for name, values in columns.items()}
+    return pl.DataFrame(
+        {
+            "id": ids.gather(numbers["row"]),
+            "field": pl.Series(TEXTS).gather(field),
+            "start": numbers["start"],
+            "end": numbers["end"],
+            "class": pl.Series(tuple(KINDS)).gather(kind),
+        }
+    )
