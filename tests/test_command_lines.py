@@ -58,7 +58,7 @@ EVERY = {
 
 
 def test_all_commands_are_known():
-    assert len(EVERY) == 5 + 13 + 3 + 8 + 3
+    assert len(EVERY) == 5 + 14 + 3 + 8 + 3
     assert {
         "data deid bound",
         "data trace",
