@@ -14,6 +14,7 @@ import csv
 import hashlib
 import importlib
 import json
+import re
 import sqlite3
 import sys
 from collections.abc import Iterable, Iterator
@@ -31,34 +32,31 @@ AMBIGUOUS_BEARERS, AMBIGUOUS_BIRTHS = 1500, 4000
 NEAR = {"US", "GB", "IE", "CA", "AU", "NZ", "DE", "AT", "CH"}
 TOWN_PEOPLE_NEAR, TOWN_PEOPLE = 5_000, 50_000
 FULL_NAMES = 2_500
-CYRILLIC = dict(
-    zip(
-        "абвгдеёжзийклмнопрстуфхцчшщъыьэюяіїєґјљњћџѓќѕ",
-        "a b v g d e e zh z i y k l m n o p r s t u f kh ts ch sh shch _ y _ e yu ya i yi ye g j lj nj c dz gj kj dz".replace(
-            "_", ""
-        ).split(" "),
-        strict=True,
-    )
+# Letters in other scripts and their Latin transcription; "_" stands for none.
+CYRILLIC = (
+    "а a б b в v г g д d е e ё e ж zh з z и i й y к k л l м m н n о o п p р r с s т t у u ф f х kh ц ts ч ch ш sh щ shch "
+    "ъ _ ы y ь _ э e ю yu я ya і i ї yi є ye ґ g ј j љ lj њ nj ћ c џ dz ѓ gj ќ kj ѕ dz"
 )
-GREEK = dict(
-    zip(
-        "αβγδεζηθικλμνξοπρσςτυφχψω",
-        "a v g d e z i th i k l m n x o p r s s t y f ch ps o".split(),
-        strict=True,
-    )
+GREEK = (
+    "α a β v γ g δ d ε e ζ z η i θ th ι i κ k λ l μ m ν n ξ x ο o π p ρ r σ s ς s τ t υ y φ f χ ch ψ ps ω o"
 )
-HANGUL = (
-    "g kk n d tt r m b pp s ss _ j jj ch k t p h".replace("_", "").split(" "),
-    "a ae ya yae eo e yeo ye o wa wae oe yo u wo we wi yu eu ui i".split(" "),
-    "_ k k k n n n t l k m l l l p l m p p t t ng t t k t p t".replace("_", "").split(" "),
+LETTERS = dict(re.findall(r"(\S) (\S+)", f"{CYRILLIC} {GREEK}"))
+HANGUL = tuple(
+    re.split(" ", letters)
+    for letters in (
+        "g kk n d tt r m b pp s ss _ j jj ch k t p h",
+        "a ae ya yae eo e yeo ye o wa wae oe yo u wo we wi yu eu ui i",
+        "_ k k k n n n t l k m l l l p l m p p t t ng t t k t p t",
+    )
 )
 # Locales of faker whose names are in Latin, Cyrillic, Greek or Hangul letters.
-LOCALES = (
-    "az_AZ bg_BG cs_CZ da_DK de_AT de_CH de_DE de_LI de_LU el_GR en en_GB en_IE en_IN en_KE en_NG en_NZ en_PK en_TH en_US "
-    "es_AR es_CA es_CL es_CO es_ES es_MX et_EE fi_FI fr_BE fr_CA fr_CH fr_DZ fr_FR ga_IE ha_NG hr_HR hu_HU id_ID ig_NG "
-    "is_IS it_IT ja_JP ko_KR lt_LT lv_LV mk_MK nl_BE nl_NL no_NO pl_PL pt_BR pt_PT ro_RO ru_RU sk_SK sl_SI sv_SE sw tr_TR "
-    "tw_GH uk_UA uz_UZ vi_VN yo_NG zh_CN zh_TW zu_ZA"
-).split()
+LOCALES = re.findall(
+    r"\w+",
+    "az_AZ bg_BG cs_CZ da_DK de_AT de_CH de_DE de_LI de_LU el_GR en en_GB en_IE en_IN en_KE en_NG en_NZ en_PK "
+    "en_TH en_US es_AR es_CA es_CL es_CO es_ES es_MX et_EE fi_FI fr_BE fr_CA fr_CH fr_DZ fr_FR ga_IE ha_NG "
+    "hr_HR hu_HU id_ID ig_NG is_IS it_IT ja_JP ko_KR lt_LT lv_LV mk_MK nl_BE nl_NL no_NO pl_PL pt_BR pt_PT "
+    "ro_RO ru_RU sk_SK sl_SI sv_SE sw tr_TR tw_GH uk_UA uz_UZ vi_VN yo_NG zh_CN zh_TW zu_ZA",
+)
 # Fairness test: origin -> locales for given names, locales for surnames, condition on the census table for surnames.
 ORIGINS = {
     "english": ("en_GB en_US en_IE en_NZ", "en_GB en_US", pl.col("pctwhite") > 85),
@@ -78,8 +76,8 @@ def latin(word: str) -> str:
             first, rest = divmod(ord(character) - 0xAC00, 588)
             letters += [HANGUL[0][first], HANGUL[1][rest // 28], HANGUL[2][rest % 28]]
         else:
-            letters.append(CYRILLIC.get(character, GREEK.get(character, character)))
-    return "".join(letters)
+            letters.append(LETTERS.get(character, character))
+    return "".join(letters).replace("_", "")
 
 
 def tokens(names: Iterable[str]) -> Iterator[str]:
@@ -114,7 +112,11 @@ def faker_names(locales: Iterable[str], kind: str) -> set[str]:
         for attribute in dir(provider):
             if kind in attribute and attribute.startswith(("first_", "last_", "male_", "unisex_")):
                 value = getattr(provider, attribute)
-                if "kana" not in attribute and "pairs" not in attribute and isinstance(value, tuple | list | dict):
+                if (
+                    "kana" not in attribute
+                    and "pairs" not in attribute
+                    and isinstance(value, tuple | list | dict)
+                ):
                     found.update(tokens(name for name in value if isinstance(name, str)))
     return found - {"doe"}
 
@@ -158,7 +160,7 @@ def order(word: str) -> str:
 
 
 def compose(origin: str, given: set[str], surnames: set[str], held: set[str]) -> list[str]:
-    """Return full names: half of them with a surname that is held out of the lists, each surname as rarely as possible."""
+    """Return full names; half of them have a surname that is held out of the lists."""
     first, kept, out = (sorted(words, key=order) for words in (given, surnames - held, surnames & held))
     names: dict[str, None] = {}
     number = 0
@@ -182,7 +184,9 @@ def main(packages: Path) -> None:
     fake = {kind: faker_names(LOCALES, kind) for kind in ("first", "last")}
     nigeria = nigerian(packages)
 
-    given = {name for name, number in born.items() if number >= GIVEN_BIRTHS} | fake["first"] | ja_given | nigeria
+    given = (
+        {name for name, number in born.items() if number >= GIVEN_BIRTHS} | fake["first"] | ja_given | nigeria
+    )
     given |= own["given"]
     surnames = {name for name, number in bearers.items() if number >= SURNAME_BEARERS} | census_1990
     surnames |= fake["last"] | ja_surnames | nigeria | own["surname"]
@@ -205,7 +209,9 @@ def main(packages: Path) -> None:
     ambiguous = {
         name
         for name in (given | surnames) & ordinary
-        if bearers.get(name, 0) >= AMBIGUOUS_BEARERS or born.get(name, 0) >= AMBIGUOUS_BIRTHS or name in fake["first"]
+        if bearers.get(name, 0) >= AMBIGUOUS_BEARERS
+        or born.get(name, 0) >= AMBIGUOUS_BIRTHS
+        or name in fake["first"]
     }
     held -= ambiguous
     write_list("names_given.txt", given - ordinary - held)
@@ -215,7 +221,7 @@ def main(packages: Path) -> None:
     for origin, (first, last) in composed.items():
         names = compose(origin, first - ordinary, last - ordinary, held)
         share = sum(name.split()[1].lower() in listed for name in names) / len(names)
-        head = f"# {len(names)} names, {share:.0%} of them with a surname in names_surname.txt. Made by tools/make_name_lists.py."
+        head = f"# {len(names)} names, {share:.0%} of them with a surname that the lists hold: tools/make_name_lists.py."
         (TESTS / f"{origin}.txt").write_text("\n".join([head, *names, ""]), encoding="utf-8")
 
     cities = json.loads(next(packages.rglob("cities5000.json")).read_text(encoding="utf-8")).values()
@@ -225,7 +231,9 @@ def main(packages: Path) -> None:
             towns.update(town_names(city["name"]))
     regions = set(read_list(LISTS / "regions.txt"))
     write_list("towns.txt", towns - regions)
-    words = {word.strip() for file in sorted(packages.rglob("*-small")) for word in file.read_text("utf-8").split()}
+    words = {
+        word.strip() for file in sorted(packages.rglob("*-small")) for word in file.read_text("utf-8").split()
+    }
     plain = {fold(word) for word in words if word.isalpha() and word.islower() and len(word) > 1}
     write_list("words_en.txt", plain - ordinary - given - surnames)
 

@@ -28,7 +28,7 @@ LOWER_SHARE = 0.3
 WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 SPECIAL = str.maketrans(
     {
-        "ß": "ss", "ł": "l", "ø": "o", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i", "þ": "th", "ð": "d", "ə": "a",
+        "ß": "ss", "ł": "l", "ø": "o", "đ": "d", "æ": "ae", "œ": "oe", "\u0131": "i", "þ": "th", "ð": "d", "ə": "a",
         "'": "", "\u2019": "", "\u02bb": "", "\u2018": "", "`": "",
     }
 )  # fmt: skip
@@ -36,17 +36,18 @@ SPECIAL = str.maketrans(
 BEGINNING = re.compile(r"(?:^|[.!?:;\n\u2022(\"*-])[\s\"(\u201c]*$")
 # Words after a person's name that make it a medical term.
 EPONYM_NOUNS = (
-    "agar anemia anaemia aneurysm angle aphasia area ataxia atrophy bacillus bodies body canal catheter cell cells chorea "
-    "classification contracture criteria criterion curve cyst deformity dementia disease diseases disorder duct dystrophy "
-    "encephalopathy equation esophagus fever fibers formula fracture gland granulomatosis hernia index inclusion law layer "
-    "line lines lymphoma maneuver manoeuvre method myopathy nephropathy neuralgia neuropathy node nodes nodule operation "
-    "palsy phenomenon point pouch procedure purpura reaction reflex ring rings rule sarcoma scale score sign signs "
-    "spot spots stain stent syndrome syndromes test tetralogy tic tube tumor tumour ulcer virus"
-).split()
+    r"agar|anemia|anaemia|aneurysm|angle|aphasia|area|ataxia|atrophy|bacillus|bodies|body|canal|catheter|cell|"
+    r"cells|chorea|classification|contracture|criteria|criterion|curve|cyst|deformity|dementia|disease|diseases|"
+    r"disorder|duct|dystrophy|encephalopathy|equation|esophagus|fever|fibers|formula|fracture|gland|"
+    r"granulomatosis|hernia|index|inclusion|law|layer|line|lines|lymphoma|maneuver|manoeuvre|method|myopathy|"
+    r"nephropathy|neuralgia|neuropathy|node|nodes|nodule|operation|palsy|phenomenon|point|pouch|procedure|"
+    r"purpura|reaction|reflex|ring|rings|rule|sarcoma|scale|score|sign|signs|spot|spots|stain|stent|syndrome|"
+    r"syndromes|test|tetralogy|tic|tube|tumor|tumour|ulcer|virus"
+)
 EPONYM = re.compile(
     r"\b([A-Z][a-z\u00e0-\u00ff]{2,}(?:[A-Z][a-z]+)?)(?:['\u2019]s|s['\u2019])?"
     r"(?:[ -]([A-Z][a-z\u00e0-\u00ff]{2,})(?:['\u2019]s)?)?(?:[ -]([A-Z][a-z\u00e0-\u00ff]{2,})(?:['\u2019]s)?)?"
-    rf"[ -](?:{'|'.join(EPONYM_NOUNS)})\b"
+    rf"[ -](?:{EPONYM_NOUNS})\b"
 )
 
 
@@ -64,14 +65,15 @@ def read_list(path: Path) -> list[str]:
 
 HEADS = {
     "whitelist_lower.txt": "Ordinary and medical words that public medical texts write in lower case.",
-    "whitelist_capital.txt": "Drugs, eponyms, organisms and other words that public medical texts write with a capital.",
-    "abbreviations.txt": "Abbreviations of public medical texts, with their capitals.",
+    "whitelist_capital.txt": "Drugs, eponyms, organisms, institutions: words that medical texts write with a capital.",
+    "abbreviations.txt": "Abbreviations of medical texts and clinical notes, with their capitals.",
     "eponyms.txt": "Persons' names that are part of medical terms.",
     "names_given.txt": "Given names of many origins, without those in ambiguous_names.txt.",
     "names_surname.txt": "Surnames of many origins, without those in ambiguous_names.txt.",
     "ambiguous_names.txt": "Given names and surnames that are also words of whitelist_lower.txt.",
     "towns.txt": "Towns: from 5,000 people in English- and German-speaking countries, from 50,000 elsewhere.",
     "words_en.txt": "English words of a spelling dictionary that are neither names nor in whitelist_lower.txt.",
+    "ambiguous_names_de.txt": "German given names and surnames that are also German words.",
     "whitelist_de.txt": "German words and parts of compounds.",
 }
 
@@ -134,7 +136,7 @@ class Counts:
         self.occurrences[word, style] += 1
 
 
-def whitelists(data: Path, names: set[str], known_eponyms: set[str]) -> dict[str, set[str]]:
+def whitelists(data: Path, names: set[str], own: dict[str, set[str]]) -> dict[str, set[str]]:
     """Return the words of each list."""
     counts = Counts()
     for group, text in documents(data):
@@ -150,14 +152,18 @@ def whitelists(data: Path, names: set[str], known_eponyms: set[str]) -> dict[str
 
     lower = {w for w in words if frequent(w, "lower") and share(w, "lower") >= LOWER_SHARE}
     lower = {w for w in lower if any(c.isalpha() for c in w)}
-    eponyms = {w for w, groups in counts.eponyms.items() if len(groups) >= 2 and w in names and w not in lower}
-    eponyms |= known_eponyms
+    eponyms = {
+        w for w, groups in counts.eponyms.items() if len(groups) >= 2 and w in names and w not in lower
+    }
+    eponyms |= own["eponyms"]
     capital = {w for w in words - lower if frequent(w, "capital") and (w not in names or w in eponyms)}
-    upper = {w for w in words - lower if frequent(w, "capitals") and share(w, "capitals") >= 0.5 and w not in names}
+    upper = {
+        w for w in words - lower if frequent(w, "capitals") and share(w, "capitals") >= 0.5 and w not in names
+    }
     return {
         "whitelist_lower.txt": lower,
         "whitelist_capital.txt": {w for w in capital if w.replace("-", "").isalpha()},
-        "abbreviations.txt": {counts.spelling[w].most_common(1)[0][0] for w in upper},
+        "abbreviations.txt": {counts.spelling[w].most_common(1)[0][0] for w in upper} | own["abbreviations"],
         "eponyms.txt": eponyms,
     }
 
@@ -169,8 +175,11 @@ def main(data: Path, out: Path = LISTS) -> None:
         for file in ("names_given.txt", "names_surname.txt", "ambiguous_names.txt")
         for name in read_list(LISTS / file)
     }
-    known = set(read_list(ROOT / "tools/own_eponyms.txt"))
-    for name, words in whitelists(data, names, known).items():
+    own = {
+        name: {word for line in read_list(ROOT / f"tools/own_{name}.txt") for word in line.split()}
+        for name in ("eponyms", "abbreviations")
+    }
+    for name, words in whitelists(data, names, own).items():
         write_list(name, words, out)
 
 
