@@ -27,20 +27,13 @@ TESTS = ROOT / "packages/data/tests/deid_names"
 # Smallest number of bearers of a surname (US census 2010) and of births of a given name (US, 1880 to 2024).
 SURNAME_BEARERS, GIVEN_BIRTHS = 300, 400
 # A name that is an ordinary word is kept as ambiguous with at least so many bearers or births.
-AMBIGUOUS_BEARERS, AMBIGUOUS_BIRTHS = 1500, 4000
+BEARERS, BIRTHS = 1500, 4000
 # Smallest number of inhabitants of a town: in the first group of countries, and elsewhere.
 NEAR = {"US", "GB", "IE", "CA", "AU", "NZ", "DE", "AT", "CH"}
 TOWN_PEOPLE_NEAR, TOWN_PEOPLE = 5_000, 50_000
 FULL_NAMES = 2_500
-# Letters in other scripts and their Latin transcription; "_" stands for none.
-CYRILLIC = (
-    "а a б b в v г g д d е e ё e ж zh з z и i й y к k л l м m н n о o п p р r с s т t у u ф f х kh ц ts ч ch ш sh щ shch "
-    "ъ _ ы y ь _ э e ю yu я ya і i ї yi є ye ґ g ј j љ lj њ nj ћ c џ dz ѓ gj ќ kj ѕ dz"
-)
-GREEK = (
-    "α a β v γ g δ d ε e ζ z η i θ th ι i κ k λ l μ m ν n ξ x ο o π p ρ r σ s ς s τ t υ y φ f χ ch ψ ps ω o"
-)
-LETTERS = dict(re.findall(r"(\S) (\S+)", f"{CYRILLIC} {GREEK}"))
+# Cyrillic and Greek letters and their Latin transcription; "_" stands for none.
+LETTERS = dict(line.split() for line in read_list(ROOT / "tools/transcription.txt"))
 HANGUL = tuple(
     re.split(" ", letters)
     for letters in (
@@ -56,6 +49,24 @@ LOCALES = re.findall(
     "en_TH en_US es_AR es_CA es_CL es_CO es_ES es_MX et_EE fi_FI fr_BE fr_CA fr_CH fr_DZ fr_FR ga_IE ha_NG "
     "hr_HR hu_HU id_ID ig_NG is_IS it_IT ja_JP ko_KR lt_LT lv_LV mk_MK nl_BE nl_NL no_NO pl_PL pt_BR pt_PT "
     "ro_RO ru_RU sk_SK sl_SI sv_SE sw tr_TR tw_GH uk_UA uz_UZ vi_VN yo_NG zh_CN zh_TW zu_ZA",
+)
+# Words inside names, and words that names of two letters are confused with: not written to the lists of names.
+PARTICLES = set(
+    re.findall(
+        r"\w+",
+        "abu al ap auf aus ben bin bint da das de del della den der des di do dos du el en et ibn im la las le los mac "
+        "mc no of os para san santa se st te ten ter the to und van vom von zu zum zur jr sr ii iii iv mr mrs ms dr prof "
+        "phd md ab af uk us er op pa ok es na om wo ja in on at by so up ah oh hi nd rd th bp hr is as we he me be or if",
+    )
+)
+# Trades that are far more often surnames than words.
+TRADES = set(
+    re.findall(
+        r"\w+",
+        "archer baker barber bishop butler carpenter carter chandler cooper cook dean draper fisher fletcher gardener "
+        "hunter marshall mason miller parker porter potter sawyer shepherd skinner slater smith spencer spicer tanner "
+        "taylor thatcher turner tyler walker weaver wheeler wright",
+    )
 )
 # Fairness test: origin -> locales for given names, locales for surnames, condition on the census table for surnames.
 ORIGINS = {
@@ -86,7 +97,7 @@ def tokens(names: Iterable[str]) -> Iterator[str]:
         for spelling in spellings(name):
             for part in latin(spelling).replace("-", " ").split():
                 word = fold(part)
-                if word.isascii() and word.isalpha() and len(word) > 1:
+                if word.isascii() and word.isalpha() and len(word) > 1 and word not in PARTICLES:
                     yield word
 
 
@@ -205,23 +216,32 @@ def main(packages: Path) -> None:
         composed[origin] = first, last
         held |= set(sorted((n for n in last if bearers.get(n, 0) < 3000), key=order)[:300])
 
-    ordinary = set(read_list(LISTS / "whitelist_lower.txt"))
-    ambiguous = {
-        name
-        for name in (given | surnames) & ordinary
-        if bearers.get(name, 0) >= AMBIGUOUS_BEARERS
-        or born.get(name, 0) >= AMBIGUOUS_BIRTHS
-        or name in fake["first"]
+    lower = set(read_list(LISTS / "whitelist_lower.txt"))
+    english = {
+        fold(word)
+        for file in sorted(packages.rglob("*-small"))
+        for word in file.read_text(encoding="utf-8").split()
+        if word.isalpha() and word.islower() and len(word) > 1
     }
-    held -= ambiguous
-    write_list("names_given.txt", given - ordinary - held)
-    write_list("names_surname.txt", surnames - ordinary - held)
+    german = set(read_list(LISTS / "whitelist_de.txt")) - set(read_list(LISTS / "ambiguous_names_de.txt"))
+
+    def frequent(name: str, factor: float = 1) -> bool:
+        return bearers.get(name, 0) >= factor * BEARERS or born.get(name, 0) >= factor * BIRTHS
+
+    ordinary = lower | (english - TRADES)
+    ambiguous = {name for name in (given | surnames) & ordinary if frequent(name)}
+    rare_german = {n for n in german if not frequent(n, 2) and n not in fake["first"] | fake["last"]}
+    no_names = ordinary | rare_german | PARTICLES
+    given, surnames = given - no_names, surnames - no_names
+    held -= ambiguous | no_names | own["given"] | own["surname"]
+    write_list("names_given.txt", given - held)
+    write_list("names_surname.txt", surnames - held)
     write_list("ambiguous_names.txt", ambiguous)
-    listed = (given | surnames) - held
+    write_list("words_en.txt", english - lower - given - surnames)
     for origin, (first, last) in composed.items():
-        names = compose(origin, first - ordinary, last - ordinary, held)
-        share = sum(name.split()[1].lower() in listed for name in names) / len(names)
-        head = f"# {len(names)} names, {share:.0%} of them with a surname that the lists hold: tools/make_name_lists.py."
+        names = compose(origin, first - no_names, last - no_names, held)
+        share = sum(name.split()[1].lower() not in held for name in names) / len(names)
+        head = f"# {len(names)} names; the lists have the surnames of {share:.0%}. Made by tools/make_name_lists.py."
         (TESTS / f"{origin}.txt").write_text("\n".join([head, *names, ""]), encoding="utf-8")
 
     cities = json.loads(next(packages.rglob("cities5000.json")).read_text(encoding="utf-8")).values()
@@ -231,11 +251,6 @@ def main(packages: Path) -> None:
             towns.update(town_names(city["name"]))
     regions = set(read_list(LISTS / "regions.txt"))
     write_list("towns.txt", towns - regions)
-    words = {
-        word.strip() for file in sorted(packages.rglob("*-small")) for word in file.read_text("utf-8").split()
-    }
-    plain = {fold(word) for word in words if word.isalpha() and word.islower() and len(word) > 1}
-    write_list("words_en.txt", plain - ordinary - given - surnames)
 
 
 if __name__ == "__main__":

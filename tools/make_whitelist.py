@@ -70,9 +70,9 @@ HEADS = {
     "eponyms.txt": "Persons' names that are part of medical terms.",
     "names_given.txt": "Given names of many origins, without those in ambiguous_names.txt.",
     "names_surname.txt": "Surnames of many origins, without those in ambiguous_names.txt.",
-    "ambiguous_names.txt": "Given names and surnames that are also words of whitelist_lower.txt.",
+    "ambiguous_names.txt": "Given names and surnames that are also words of whitelist_lower.txt or words_en.txt.",
     "towns.txt": "Towns: from 5,000 people in English- and German-speaking countries, from 50,000 elsewhere.",
-    "words_en.txt": "English words of a spelling dictionary that are neither names nor in whitelist_lower.txt.",
+    "words_en.txt": "English words of a spelling dictionary that are not in whitelist_lower.txt.",
     "ambiguous_names_de.txt": "German given names and surnames that are also German words.",
     "whitelist_de.txt": "German words and parts of compounds.",
 }
