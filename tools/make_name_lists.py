@@ -54,18 +54,20 @@ LOCALES = re.findall(
 PARTICLES = set(
     re.findall(
         r"\w+",
-        "abu al ap auf aus ben bin bint da das de del della den der des di do dos du el en et ibn im la las le los mac "
-        "mc no of os para san santa se st te ten ter the to und van vom von zu zum zur jr sr ii iii iv mr mrs ms dr prof "
-        "phd md ab af uk us er op pa ok es na om wo ja in on at by so up ah oh hi nd rd th bp hr is as we he me be or if",
+        "abu al ap auf aus ben bin bint da das de del della den der des di do dos du el en et ibn im la las le "
+        "los mac mc no of os para san santa se st te ten ter the to und van vom von zu zum zur jr sr ii iii iv mr "
+        "mrs ms dr prof phd md ab af uk us er op pa ok es na om wo ja in on at by so up ah oh hi nd rd th bp hr "
+        "is as we he me be or if",
     )
 )
-# Trades that are far more often surnames than words.
-TRADES = set(
+# Words of the dictionary that are far more often names.
+MOSTLY_NAMES = set(
     re.findall(
         r"\w+",
         "archer baker barber bishop butler carpenter carter chandler cooper cook dean draper fisher fletcher gardener "
         "hunter marshall mason miller parker porter potter sawyer shepherd skinner slater smith spencer spicer tanner "
-        "taylor thatcher turner tyler walker weaver wheeler wright",
+        "taylor thatcher turner tyler walker weaver wheeler wright lee martin jack harry joe josh jenny molly billy peter "
+        "warren morris nelson heather holly carol glen jim john tom jerry ted carey",
     )
 )
 # Fairness test: origin -> locales for given names, locales for surnames, condition on the census table for surnames.
@@ -228,7 +230,7 @@ def main(packages: Path) -> None:
     def frequent(name: str, factor: float = 1) -> bool:
         return bearers.get(name, 0) >= factor * BEARERS or born.get(name, 0) >= factor * BIRTHS
 
-    ordinary = lower | (english - TRADES)
+    ordinary = lower | (english - MOSTLY_NAMES)
     ambiguous = {name for name in (given | surnames) & ordinary if frequent(name)}
     rare_german = {n for n in german if not frequent(n, 2) and n not in fake["first"] | fake["last"]}
     no_names = ordinary | rare_german | PARTICLES
