@@ -94,7 +94,10 @@ def documents(data: Path) -> Iterator[tuple[str, str]]:
     for source in sources:
         for record in source.records(data):
             if isinstance(record, Row):
-                yield record.group or record.source_id, "\n".join((record.instruction, record.input, record.output))
+                yield (
+                    record.group or record.source_id,
+                    "\n".join((record.instruction, record.input, record.output)),
+                )
 
 
 class Counts:
