@@ -254,8 +254,9 @@ def test_a_run_trained_from_an_older_ledger_is_served_with_a_note(
     said = capsys.readouterr().out
     assert "open http://127.0.0.1:7875" in said
     note = (
-        f"note: {run}: ledger of format 2, now 3; changed since: a de-identification record no longer counts as "
-        "passed; its counts are the detector's own, and they are not independently checked\n"
+        f"note: {run}: ledger of format 2, now 4; changed since: a de-identification record no longer counts as "
+        "passed; its counts are the detector's own, and they are not independently checked; deidentify.limit applies "
+        "to the upper 95 % bound of an independent check, and has no default with deidentify.mode=replace\n"
     )
     assert (note in said) is noted
     assert ("ledger of format" in said) is noted

@@ -180,6 +180,7 @@ class StageResult:
         changes: A row for each changed field (columns id, source_id, was, stage, field, before); None if there is none.
         extra: Further records that the stage reports, such as rows that contain exam questions.
         counts: Numbers of changes or of identifiers found, by kind.
+        checked: Counts of the independent check of de-identification in the rows that are kept.
     """
 
     frame: pl.DataFrame
@@ -187,6 +188,7 @@ class StageResult:
     changes: pl.DataFrame | None = None
     extra: Sequence[Mapping[str, Any]] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
+    checked: Mapping[str, int] = field(default_factory=dict)
 
 
 def no_progress(what: str, done: int, of: int | None) -> None:
@@ -256,6 +258,7 @@ def run_shard(stage: Stage, old: Shard, new: Shard) -> None:
         changes=result.changes,
         extra=result.extra,
         counts=result.counts,
+        **({"checked": dict(sorted(result.checked.items()))} if result.checked else {}),
     )
 
 

@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from .recipe import Recipe
 
 LEDGER = "ledger.json"
-FORMAT = 3
+FORMAT = 4
 # Format number -> the rule that it changed. The oldest format that can be read is the one before the first of these.
 CHANGED_RULES = {
     3: "a de-identification record no longer counts as passed; its counts are the detector's own, and they are not "
-    "independently checked"
+    "independently checked",
+    4: "deidentify.limit applies to the upper 95 % bound of an independent check, and has no default with "
+    "deidentify.mode=replace",
 }
+FORMATS = (min(CHANGED_RULES) - 1, *CHANGED_RULES)
 
 
 class UnbalancedError(RuntimeError):
@@ -179,7 +182,7 @@ def in_current_form(ledger: Mapping[str, Any]) -> dict[str, Any] | None:
     `format` stays the number that the ledger was written with.
     """
     match ledger.get("format"):
-        case 3:
+        case 3 | 4:
             return dict(ledger)
         case 2:
             records = [_record_of_format_2(record) for record in ledger.get("deidentification", ())]

@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..core.row import TEXTS, content_id
+from ..deid.independent_check import make_check
 from ..deid.settings import FOUND, LEFT, ROWS_FOUND, ROWS_LEFT, Deidentification, count_kinds, make_record
 from ..executor import Stage, StageResult
 from ..shard import Drop, Shard, read_account, total
@@ -54,6 +55,7 @@ class Deidentify(Stage):
             return StageResult(frame=table)
         import polars as pl
 
+        from ..deid import independent_check
         from ..deid.find import find_identifiers, prefilter
         from ..deid.replace import mask, replace_identifiers
 
@@ -92,7 +94,8 @@ class Deidentify(Stage):
         frame = table.with_columns(
             *(pl.Series(name, values, dtype=pl.String) for name, values in columns.items())
         )
-        return StageResult(frame=frame, drops=drops, counts=counts)
+        kept = ["\n".join(row) for n, row in enumerate(zip(*texts.values(), strict=True)) if n not in drops]
+        return StageResult(frame=frame, drops=drops, counts=counts, checked=independent_check.count(kept))
 
     def records(self, shards: Sequence[Shard]) -> list[dict[str, Any]]:
         """Return the de-identification record of each checked source, as a JSON object.
@@ -107,7 +110,10 @@ class Deidentify(Stage):
                 accounts = [read_account(shard) or {} for shard in shards if shard.source == source]
                 rows = sum(account["read"] for account in accounts)
                 counts = total(accounts, "counts")
-                records.append(make_record(self._settings, source, rows, counts, rules_sha256(), self._ner()))
+                check = make_check(total(accounts, "checked"))
+                records.append(
+                    make_record(self._settings, source, rows, counts, rules_sha256(), self._ner(), check)
+                )
         return records
 
     def _tagger(self) -> Tagger | None:
