@@ -112,7 +112,7 @@ def test_ledger_card_and_screen_have_the_estimate_of_the_independent_check(write
     ]
     assert line.endswith(f"; {shown}")
     screen = io.StringIO()
-    show.show_build(result, Console(file=screen, width=200))
+    show.show_build(result, Console(file=screen, width=300))
     assert f"de-identification: letters (3 {counts}; {shown})\n" in screen.getvalue()
     assert show.build_as_json(result)["deidentification"] == [record]
 

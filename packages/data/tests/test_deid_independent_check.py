@@ -233,7 +233,7 @@ def test_no_hit_gives_the_rule_of_three_divided_by_recall():
     found = estimate(["The wound was clean and dry."] * 100)
     assert (found.rows, found.mean, dict(found.by_class)) == (100, 0, {})
     assert 3 < found.upper < 3 / 0.4
-    assert found.upper_per_1000 == 10 * found.upper
+    assert found.upper_per_1000 == pytest.approx(10 * found.upper)
 
 
 def test_no_rows_give_no_estimate():
