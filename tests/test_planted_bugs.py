@@ -167,6 +167,26 @@ BUGS = [
     ),
     *of(
         "data",
+        "deid/independent_check.py",
+        "test_deid_independent_check.py",
+        (
+            "the check sees what the detector sees",
+            "hits, words = model.hits(text)",
+            "hits, words = model.hits(text)\n"
+            "        from .find import find_identifiers\n"
+            "        spans = find_identifiers([text])[0]\n"
+            "        hits = [hit for hit in hits if any(s.start < hit.end and hit.start < s.end for s in spans)]",
+        ),
+        (
+            "the detector's spans are left out",
+            "from .check_model import stored\n\n    model, _, _ = stored()",
+            "from .check_model import stored\n    from .find import find_identifiers\n\n"
+            "    texts = [text for text in texts if not find_identifiers([text])[0]]\n    model, _, _ = stored()",
+        ),
+        ("the bound is the estimate", "positive + math.hypot(", "positive + 0 * math.hypot("),
+    ),
+    *of(
+        "data",
         "exams/layouts.py",
         "test_exam.py",
         ("keys are numbered from 0", "LETTERS[_cop(record, where) - base]", "LETTERS[_cop(record, where)]"),

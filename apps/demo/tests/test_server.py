@@ -256,7 +256,8 @@ def test_a_run_trained_from_an_older_ledger_is_served_with_a_note(
     note = (
         f"note: {run}: ledger of format 2, now 4; changed since: a de-identification record no longer counts as "
         "passed; its counts are the detector's own, and they are not independently checked; group and source_id of "
-        "patient text are keyed hashes, and surrogates depend on a key that is not in the ledger\n"
+        "patient text are keyed hashes, surrogates depend on a key that is not in the ledger, and deidentify.limit "
+        "applies to the upper 95 % bound of an independent check, without a default with deidentify.mode=replace\n"
     )
     assert (note in said) is noted
     assert ("ledger of format" in said) is noted

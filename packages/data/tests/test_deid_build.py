@@ -44,7 +44,7 @@ def test_patient_text_is_refused_without_a_record(write, tmp_path):
 
 
 def test_replaced_rows_pass_and_nothing_written_holds_an_identifier(write, tmp_path):
-    result = built(write, tmp_path, deidentify={"mode": "replace"})
+    result = built(write, tmp_path, deidentify={"mode": "replace", "limit": 1000})
     [record] = result.ledger["deidentification"]
     assert (record["source"], record["within_limit"], record["rows_with_hits"]) == ("letters", True, 20)
     assert record["hits"].keys() >= {"phone", "email"}
@@ -67,16 +67,19 @@ def test_replaced_rows_pass_and_nothing_written_holds_an_identifier(write, tmp_p
 @pytest.mark.parametrize(
     ("settings", "counts"),
     [
-        ({"mode": "replace"}, "found and replaced, 0 left in rows that were dropped; limit 1 per 1,000 rows"),
+        (
+            {"mode": "replace", "limit": 1000},
+            "found and replaced, 0 left in rows that were dropped; limit 1000 per 1,000 rows",
+        ),
         ({"mode": "check", "limit": 1000}, "found, in rows that were dropped; limit 1000 per 1,000 rows"),
     ],
 )
-def test_ledger_card_and_screen_state_that_the_result_is_not_independently_checked(
-    write, tmp_path, settings, counts
-):
+def test_ledger_card_and_screen_have_the_estimate_of_the_independent_check(write, tmp_path, settings, counts):
     plain = {"instruction": "What helps?", "input": "", "output": "Rest and water."}
     write(
-        "raw.json", [plain] + [{**plain, "input": f"Call {PHONE}.", "output": f"Dose {n}."} for n in range(3)]
+        "raw.json",
+        [{**plain, "output": f"Rest and water, for {n} days."} for n in range(40)]
+        + [{**plain, "input": f"Call {PHONE}.", "output": f"Dose {n}."} for n in range(3)],
     )
     source = {"kind": "alpaca", "name": "letters", "path": "raw.json", "patient_text": True}
     values = {"name": "t", "sources": [source], "validation": 0, "deidentify": settings}
@@ -89,19 +92,28 @@ def test_ledger_card_and_screen_state_that_the_result_is_not_independently_check
         "source", "mode", "rules", "ner", "rows", "rows_with_hits", "hits", "rows_left", "left", "limit",
         "within_limit", "counted_by", "independent_check",
     ]  # fmt: skip
-    assert (record["within_limit"], record["counted_by"], record["independent_check"]) == (
-        True,
-        "same detector",
-        None,
+    counted_by = {"replace": "independent check", "check": "same detector"}[settings["mode"]]
+    assert (record["within_limit"], record["counted_by"]) == (True, counted_by)
+    check = record["independent_check"]
+    assert list(check) == [
+        "detector", "sha256", "rows", "estimate_per_1000", "upper_95_per_1000", "by_class",
+    ]  # fmt: skip
+    # No hit in this text: the bound is the rule of three, divided by the recall of the check.
+    rows = {"replace": 43, "check": 40}[settings["mode"]]
+    assert (check["rows"], check["estimate_per_1000"], check["by_class"]) == (rows, 0, {})
+    assert 3000 / rows < check["upper_95_per_1000"] < 3000 / rows / 0.4
+    shown = (
+        f"checked independently: at most {check['upper_95_per_1000']:,.4g} direct identifiers per 1,000 rows "
+        "(95 %), estimate 0"
     )
     assert "passed" not in json.dumps(written)
     [line] = [
         s for s in (tmp_path / "out" / "README.md").read_text().splitlines() if s.startswith("- letters: ")
     ]
-    assert line.endswith("; not independently checked")
+    assert line.endswith(f"; {shown}")
     screen = io.StringIO()
-    show.show_build(result, Console(file=screen, width=200))
-    assert f"de-identification: letters (3 {counts}; not independently checked)\n" in screen.getvalue()
+    show.show_build(result, Console(file=screen, width=300))
+    assert f"de-identification: letters (3 {counts}; {shown})\n" in screen.getvalue()
     assert show.build_as_json(result)["deidentification"] == [record]
 
 
@@ -109,6 +121,24 @@ def test_more_identifiers_than_the_limit_refuse_the_build(write, tmp_path):
     with pytest.raises(UserError, match=r"source 'letters': 40 identifiers in 20 rows"):
         built(write, tmp_path, deidentify={"mode": "check", "limit": 5})
     assert not (tmp_path / "out").exists()
+
+
+def test_a_limit_that_the_rows_cannot_prove_names_the_rows_that_could(write, tmp_path):
+    with pytest.raises(
+        UserError,
+        match=r"source 'letters': checked independently: at most .* more than deidentify\.limit=50; 20 rows cannot "
+        r"prove this limit, at least 60 are needed",
+    ):
+        built(write, tmp_path, deidentify={"mode": "replace", "limit": 50})
+    assert not (tmp_path / "out").exists()
+
+
+def test_replacement_without_a_limit_is_refused_with_the_name_of_the_key(write, tmp_path):
+    for settings in ({}, {"mode": "replace"}):
+        with pytest.raises(
+            UserError, match=r"deidentify\.limit has no default with deidentify\.mode=replace"
+        ):
+            built(write, tmp_path, deidentify=settings)
 
 
 def test_a_kind_that_is_patient_text_cannot_be_declared_otherwise(write, tmp_path):

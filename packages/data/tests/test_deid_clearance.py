@@ -67,7 +67,8 @@ def as_format_2(path, *, passed=True):
 NOTE = (
     "ledger of format 2, now 4; changed since: a de-identification record no longer counts as passed; its counts are "
     "the detector's own, and they are not independently checked; group and source_id of patient text are keyed hashes, "
-    "and surrogates depend on a key that is not in the ledger"
+    "surrogates depend on a key that is not in the ledger, and deidentify.limit applies to the upper 95 % bound of an "
+    "independent check, without a default with deidentify.mode=replace"
 )
 
 
@@ -87,7 +88,7 @@ def test_a_refusal_names_counts_and_classes_but_no_identifier(tmp_path):
     assert not any(secret in message for secret in ("Karl", "Weber", "5309", "00482913"))
 
 
-def test_the_limit_is_that_of_a_build(tmp_path):
+def test_the_limit_of_a_search_is_its_own(tmp_path):
     """One telephone number in a thousand rows is accepted, two are refused."""
     one = Row(instruction="Call?", input="", output="Call (312) 867-5309.")
     two = Row(instruction="Call whom?", input="", output="Call (312) 867-5310.")
@@ -122,11 +123,14 @@ def test_a_directory_marked_as_patients_text_with_a_record_passes(meadow):
     cleared = cleared_by(path)
     assert cleared.basis == "ledger"
     [record] = cleared.evidence["records"]
-    assert (record["within_limit"], record["independent_check"]) == (True, None)
+    assert (record["within_limit"], record["counted_by"]) == (True, "independent check")
+    upper = record["independent_check"]["upper_95_per_1000"]
+    assert record["independent_check"]["estimate_per_1000"] == 0
     assert "passed" not in json.dumps(cleared.as_json())
     assert cleared.statement == (
         "1 source according to the ledger, 1 with patient text or dialogue, de-identified: letters (3 found and "
-        "replaced, 0 left in rows that were dropped; limit 1000 per 1,000 rows; not independently checked)"
+        "replaced, 0 left in rows that were dropped; limit 1000 per 1,000 rows; checked independently: at most "
+        f"{upper:.4g} direct identifiers per 1,000 rows (95 %), estimate 0)"
     )
     assert (cleared.evidence["ledger_format"], cleared.notes) == (4, ())
 
@@ -136,16 +140,18 @@ def test_an_older_ledger_is_read_and_the_changed_rule_is_named(meadow):
     fresh = cleared_by(path)
     older = cleared_by(as_format_2(path))
     assert older.notes == (f"{path}: {NOTE}",)
-    assert older.statement == fresh.statement
-    assert older.evidence == {**fresh.evidence, "ledger_format": 2}
+    assert older.statement.endswith("limit 1000 per 1,000 rows; not independently checked)")
+    [old], [new] = older.evidence["records"], fresh.evidence["records"]
+    assert old == {**new, "counted_by": "same detector", "independent_check": None}
+    assert older.evidence == {**fresh.evidence, "ledger_format": 2, "records": [old]}
     assert changed_since(older.as_json()) == (NOTE,)
     assert changed_since(fresh.as_json()) == ()
 
 
 def test_an_older_ledger_without_a_passing_record_is_refused(meadow):
-    path = as_format_2(meadow(patient_text=True, deidentify={"mode": "replace"}), passed=False)
+    path = as_format_2(meadow(patient_text=True, deidentify={"mode": "replace", "limit": 1000}), passed=False)
     with pytest.raises(
-        NotCleared, match=r"source letters: the ledger counts more identifiers than deidentify\.limit"
+        NotCleared, match=r"source letters: the ledger has more identifiers than deidentify\.limit"
     ):
         cleared_by(path)
     accepted = cleared_by(path, accepted="J. Doe: test")
@@ -173,7 +179,7 @@ def test_other_formats_are_refused(meadow, written, shown):
 
 @pytest.mark.parametrize("change", ["removed", "failed"])
 def test_a_directory_marked_as_patients_text_without_a_passing_record_is_refused(meadow, change):
-    path = meadow(patient_text=True, deidentify={"mode": "replace"})
+    path = meadow(patient_text=True, deidentify={"mode": "replace", "limit": 1000})
     ledger = json.loads((path / "ledger.json").read_text())
     if change == "removed":
         ledger["deidentification"] = []

@@ -1,12 +1,14 @@
 """Surrogates: consistent within a record, never the original, and not found by a second check."""
 
 import datetime
+import random
 import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medalpaca_data.deid.dates import SHIFTS, DateShift
 from medalpaca_data.deid.find import RULES, find_identifiers, prefilter
 from medalpaca_data.deid.replace import mask, replace_identifiers
 from medalpaca_data.deid.rules import Span, is_given_name, is_surname
@@ -14,6 +16,7 @@ from medalpaca_data.deid.surrogates import (
     NAME_COUNT,
     SYNTHETIC_NAME,
     Surrogates,
+    is_surrogate,
     is_synthetic_name,
     synthetic_name,
 )
@@ -82,7 +85,7 @@ def test_a_record_is_replaced_the_same_way_every_time_and_another_differently():
 
 
 @pytest.mark.parametrize("record", [str(n) for n in range(25)])
-def test_dates_move_together_and_keep_their_year(record):
+def test_dates_move_together_into_another_century(record):
     after = replace_identifiers(NOTE, record, SECRET).texts
     one, two = (
         datetime.datetime.strptime(text, "%B %d, %Y").date()
@@ -90,7 +93,7 @@ def test_dates_move_together_and_keep_their_year(record):
     )
     birth = datetime.datetime.strptime(re.search(r"DOB: (\S+)", after[0])[1], "%m/%d/%Y").date()
     assert (two - one).days == 7
-    assert (one.year, two.year, birth.year) == (2021, 2021, 1961)
+    assert all(2100 <= day.year <= 2199 for day in (one, two, birth))
     assert one != datetime.date(2021, 1, 5) and birth != datetime.date(1961, 3, 14)
     # Leap years apart, both moved by the same number of days.
     assert (one - datetime.date(2021, 1, 5)).days == (birth - datetime.date(1961, 3, 14)).days
@@ -136,36 +139,52 @@ def test_no_kind_of_surrogate_repeats_an_original_of_kept_words(text):
         assert Surrogates(SECRET, "row r").replacement(span, text).lower() != original.lower()
 
 
-def test_dates_around_new_year_may_change_their_year():
-    """If 30 Dec and 2 Jan kept both years and their interval, only two or three pairs of days would be possible."""
-    years = {
-        tuple(
-            re.findall(
-                r"\d{4}",
-                replace_identifiers(["Admitted 12/30/2020, discharged 01/02/2021."], str(n), SECRET).texts[0],
-            )
-        )
-        for n in range(60)
-    }
-    assert {("2020", "2020"), ("2021", "2021")} <= years
+def test_the_shift_does_not_depend_on_the_dates_of_the_record():
+    one = DateShift(["03/14/1961"], random.Random(5))
+    assert one.days == DateShift((), random.Random(5)).days in SHIFTS
+
+
+def test_dates_out_of_range_are_not_written():
+    assert DateShift((), random.Random(1)).apply("03/14/1899") == "[DATE]"
+    assert DateShift((), random.Random(1)).apply("03/14/2090") == "[DATE]"
+    assert DateShift((), random.Random(1)).apply("Michaelmas") == "[DATE]"
+
+
+@given(st.dates(datetime.date(1935, 1, 1), datetime.date(2027, 12, 31)), st.integers(0, 99))
+def test_shifted_dates_are_in_the_years_2100_to_2199(day, draw):
+    shift = DateShift((), random.Random(draw))
+    for text in (
+        f"{day:%m/%d/%Y}",
+        f"{day:%Y%m%d}",
+        f"{day:%B} {day.day}, {day.year}",
+        f"{day:%d-%b-%y}",
+        f"{day:%m/%d}",
+    ):
+        shifted = shift.apply(text)
+        assert is_surrogate("date", shifted) and not is_surrogate("date", text)
+        assert shifted == "[DATE]" or re.search(r"21[0-9]{2}", shifted)
+    assert shift.apply(f"{day:%Y-%m-%d}") == f"{day + datetime.timedelta(days=shift.days):%Y-%m-%d}"
 
 
 @pytest.mark.parametrize(
     ("before", "shape"),
     [
-        ("seen March 3rd, 2019", r"seen [A-Z][a-z]+ \d{1,2}(st|nd|rd|th), 2019"),
-        ("seen 03-Mar-2019", r"seen \d\d-[A-Z][a-z]{2}-2019"),
-        ("seen 2019-03-03", r"seen 2019-\d\d-\d\d"),
-        ("seen 23.03.2019", r"seen \d\d\.\d\d\.2019"),
-        ("seen Sunday, March 3, 2019", r"seen [A-Z][a-z]+day, [A-Z][a-z]+ \d{1,2}, 2019"),
-        ("DOB: 19610314", r"DOB: 1961\d{4}"),
-        ("in MARCH 2019", r"in [A-Z]{3,9} 2019"),
+        ("seen March 3rd, 2019", r"seen [A-Z][a-z]+ \d{1,2}(st|nd|rd|th), 21\d\d"),
+        ("seen 03-Mar-2019", r"seen \d\d-[A-Z][a-z]{2}-21\d\d"),
+        ("seen 2019-03-03", r"seen 21\d\d-\d\d-\d\d"),
+        ("seen 23.03.2019", r"seen \d\d\.\d\d\.21\d\d"),
+        ("seen Sunday, March 3, 2019", r"seen [A-Z][a-z]+day, [A-Z][a-z]+ \d{1,2}, 21\d\d"),
+        ("DOB: 19610314", r"DOB: 21\d{6}"),
+        ("seen on 3/5 again", r"seen on \d{1,2}/\d{1,2}/21\d\d again"),
+        ("seen March 3 again", r"seen [A-Z][a-z]+ \d{1,2}, 21\d\d again"),
+        ("seen 3 March again", r"seen \d{1,2} [A-Z][a-z]+ 21\d\d again"),
+        ("in MARCH 2019", r"in [A-Z]{3,9} 21\d\d"),
         ("aged 93", "aged 90 or older"),
         # The birth year reveals an age over 89: 45 CFR 164.514(b)(2)(i)(C).
         ("DOB: 03/14/1921", "DOB: 90 or older"),
         ("born on March 14, 1921", "born on 90 or older"),
         ("born in 1921", "born in 90 or older"),
-        ("DOB: 03/14/1961", r"DOB: \d\d/\d\d/1961"),
+        ("DOB: 03/14/1961", r"DOB: \d\d/\d\d/21\d\d"),
         ("a 93-year-old man", "a 90-or-older man"),
         ("ZIP code: 60614", "ZIP code: 606XX"),
         # Alstead, NH: fewer than 20,000 people live in area 036.
@@ -185,7 +204,7 @@ def test_a_surrogate_keeps_its_layout(before, shape):
 
 @pytest.mark.parametrize(
     "day",
-    [datetime.date(2020, 2, 29), datetime.date(2021, 12, 31), datetime.date(1, 1, 1).replace(year=1900)],
+    [datetime.date(2020, 2, 29), datetime.date(2021, 12, 31), datetime.date(1940, 1, 1)],
 )
 def test_the_weekday_matches_the_shifted_date(day):
     after = replace_identifiers([f"seen {day:%A}, {day:%B} {day.day}, {day.year}"], "r", SECRET).texts[0]

@@ -9,6 +9,7 @@ import pytest
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.row import FIELDS, Row, content_id
 from medalpaca_data.deid.find import rules_sha256
+from medalpaca_data.deid.independent_check import make_check
 from medalpaca_data.deid.rules import Span
 from medalpaca_data.deid.settings import Deidentification, require_records
 from medalpaca_data.executor import run_shard
@@ -56,7 +57,7 @@ def written(folder):
 
 
 def test_replace_inserts_and_counts_surrogates(tmp_path):
-    [shard], records = run(tmp_path, Deidentify(Deidentification(limit=0)), chat=PLAIN + LEAKS)
+    [shard], records = run(tmp_path, Deidentify(Deidentification(limit=1000)), chat=PLAIN + LEAKS)
     table = shard.read()
     assert table.height == 10
     text = "\n".join(table["input"].to_list() + table["output"].to_list())
@@ -69,10 +70,13 @@ def test_replace_inserts_and_counts_surrogates(tmp_path):
     assert table["output"][8] == f"Dear Mrs. {surname}, yes."
     hits = records["chat"].pop("hits")
     assert hits["name"] in (2, 3) and {"phone": 1, "mrn": 1}.items() <= hits.items()
+    check = records["chat"].pop("independent_check")
+    assert check["rows"] == 10 and check["upper_95_per_1000"] >= 300
+    assert check == make_check(read_account(shard)["checked"])
     assert records["chat"] == {
         "source": "chat", "mode": "replace", "rules": rules_sha256(), "ner": None, "rows": 10,
-        "rows_with_hits": 2, "rows_left": 0, "left": {}, "limit": 0.0, "within_limit": True,
-        "counted_by": "same detector", "independent_check": None,
+        "rows_with_hits": 2, "rows_left": 0, "left": {}, "limit": 1000.0,
+        "within_limit": check["upper_95_per_1000"] <= 1000, "counted_by": "independent check",
     }  # fmt: skip
 
 
@@ -92,7 +96,7 @@ def test_check_drops_the_rows_and_fails_above_the_limit(tmp_path):
 
 @pytest.mark.parametrize("mode", ["check", "replace"])
 def test_no_identifier_is_written_anywhere(tmp_path, mode):
-    run(tmp_path, Deidentify(Deidentification(mode=mode)), chat=PLAIN + LEAKS)
+    run(tmp_path, Deidentify(Deidentification(mode=mode, limit=1000)), chat=PLAIN + LEAKS)
     folder = tmp_path / "deid"
     text = written(folder) + "".join(map(str, Shard(folder, "chat", 0).read().rows()))
     assert not [secret for secret in SECRETS if secret in text]
@@ -124,8 +128,11 @@ def test_a_row_with_remaining_identifiers_is_dropped_counted_and_masked(tmp_path
         False,
         "slow",
     )
+    # The dropped row is not in the rows that the independent check reads.
+    assert record["independent_check"]["rows"] == len(PLAIN)
     with pytest.raises(
-        UserError, match=r"1 identifiers in 9 rows .name 1., more than .* are left after replacement"
+        UserError,
+        match=r"more than deidentify.limit=5; 8 rows cannot prove this limit, at least 600 are needed",
     ):
         require_records({"chat": True}, [record])
 
@@ -141,7 +148,9 @@ def test_the_stage_can_be_pickled_without_its_tagger_and_its_key(fixed_key):
 
 
 def test_only_the_named_sources_are_changed(tmp_path):
-    after, records = run(tmp_path, Deidentify(Deidentification(), only={"chat"}), chat=LEAKS, wiki=LEAKS)
+    after, records = run(
+        tmp_path, Deidentify(Deidentification(limit=1000), only={"chat"}), chat=LEAKS, wiki=LEAKS
+    )
     assert list(records) == ["chat"]
     assert after[1].read()["input"].to_list() == [text for _, text, _ in LEAKS]
     assert after[0].read()["input"].to_list() != after[1].read()["input"].to_list()
@@ -155,12 +164,12 @@ def test_the_account_balances(tmp_path):
 
 
 def test_the_settings_contain_the_hash_of_the_rules():
-    one = Deidentify(Deidentification()).settings()
+    one = Deidentify(Deidentification(limit=1000)).settings()
     assert rules_sha256() in one
     assert (
         one
-        != Deidentify(Deidentification(limit=2)).settings()
-        != Deidentify(Deidentification(), only={"a"}).settings()
+        != Deidentify(Deidentification(limit=999)).settings()
+        != Deidentify(Deidentification(limit=1000), only={"a"}).settings()
     )
 
 
@@ -175,7 +184,9 @@ def test_ner_without_the_extra_names_the_extra():
         import presidio_analyzer  # noqa: F401
     except ImportError:
         with pytest.raises(UserError, match=r"medalpaca-data\[phi\]"):
-            Deidentify(Deidentification(ner=True)).settings()
+            Deidentify(Deidentification(limit=1000, ner=True)).settings()
+    else:
+        assert "presidio-analyzer" in Deidentify(Deidentification(limit=1000, ner=True)).settings()[-1]
 
 
 def test_ner_spans_are_added_to_those_of_the_rules():

@@ -85,10 +85,16 @@ def meadow(letters: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("written", [2, 4])
-def test_a_ledgers_result_is_not_independently_checked_and_an_older_ledger_is_read(
+def test_the_independent_check_of_a_ledger_is_shown_and_an_older_ledger_is_read(
     meadow: Path, run_training: Callable[..., tuple[Path, str]], written: int
 ) -> None:
+    check = json.loads((meadow / "ledger.json").read_text())["deidentification"][0]["independent_check"]
+    shown = (
+        f"checked independently: at most {check['upper_95_per_1000']:,.4g} direct identifiers per 1,000 rows (95 %), "
+        "estimate 0"
+    )
     if written == 2:
+        shown, check = "not independently checked", None
         ledger = json.loads((meadow / "ledger.json").read_text())
         [record] = ledger["deidentification"]
         for key in ("within_limit", "counted_by", "independent_check"):
@@ -104,17 +110,19 @@ def test_a_ledgers_result_is_not_independently_checked_and_an_older_ledger_is_re
     said = receipt["patient_text"]["said"]
     assert said == (
         "1 source according to the ledger, 1 with patient text or dialogue, de-identified: letters (3 found and "
-        "replaced, 0 left in rows that were dropped; limit 1000 per 1,000 rows; not independently checked)"
+        "replaced, 0 left in rows that were dropped; limit 1000 per 1,000 rows; "
+        f"{shown})"
     )
     assert f"Patients' text: {said}." in (run / "README.md").read_text()
     assert f"patients' text: {said}" in " ".join(screen.split())
     assert receipt["patient_text"]["ledger_format"] == written
     [record] = receipt["patient_text"]["records"]
-    assert (record["within_limit"], record["independent_check"], "passed" in record) == (True, None, False)
+    assert (record["within_limit"], record["independent_check"], "passed" in record) == (True, check, False)
     note = (
         f"note: {meadow}: ledger of format 2, now 4; changed since: a de-identification record no longer counts as "
         "passed; its counts are the detector's own, and they are not independently checked; group and source_id of "
-        "patient text are keyed hashes, and surrogates depend on a key that is not in the ledger"
+        "patient text are keyed hashes, surrogates depend on a key that is not in the ledger, and deidentify.limit "
+        "applies to the upper 95 % bound of an independent check, without a default with deidentify.mode=replace"
     )
     assert (note in " ".join(screen.split())) is (written == 2)
 

@@ -16,15 +16,15 @@ from typing import Any, Literal
 from .core.errors import UserError
 from .core.files import sha256_file
 from .core.row import SPLITS, Row
-from .deid.settings import NOT_CHECKED, Deidentification, describe_record
+from .deid.settings import NOT_CHECKED, describe_record
 
 # Kinds of source with dialogues. They need a de-identification record even if they are not marked as patient text.
 DIALOGUES = frozenset({"chat", "patient_dialogues"})
 # Kinds that read any file. If not marked, their rows are searched like those of a file without a ledger.
 GENERIC = frozenset({"alpaca"})
 
-# Largest number of identifiers per 1,000 rows in a search, the default limit of a build.
-LIMIT = Deidentification().limit
+# Largest number of identifiers per 1,000 rows in a search of rows without a ledger.
+LIMIT = 1.0
 
 Basis = Literal["ledger", "declared", "checked", "accepted"]
 
@@ -124,8 +124,9 @@ def _by_ledger(
         )
     if above := [name for name, record in records.items() if record.get("within_limit") is not True]:
         raise NotCleared(
-            f"{path}: source {', '.join(above)}: the ledger counts more identifiers than deidentify.limit allows; "
-            "build it again with deidentify.mode=replace"
+            f"{path}: source {', '.join(above)}: the ledger has more identifiers than deidentify.limit allows "
+            f"({'; '.join(describe_record(records[name]) for name in above)}); build it again with "
+            "deidentify.mode=replace and a better detection"
         )
     unmarked = {name for name, source in sources.items() if source["kind"] in GENERIC and name not in records}
     search: Mapping[str, Any] = {}

@@ -17,6 +17,7 @@ import yaml
 from .core.errors import UserError, one_line
 from .core.files import existing, refuse_directory, sha256_file, write_json, write_text
 from .core.row import FIELDS
+from .deid.independent_check import describe_check
 from .deid.secret import keyed_hash
 from .deid.settings import NOT_CHECKED
 from .ledger import FORMATS, LEDGER, in_current_form, read_ledger
@@ -133,7 +134,8 @@ def _deidentified(ledger: Mapping[str, Any]) -> list[str]:
             f"- {record['source']}: {record['mode']}, {hits:,} identifiers in {record['rows_with_hits']:,} of "
             f"{record['rows']:,} rows{f', {left:,} left and their rows dropped' if left else ''}; rules "
             f"`{record['rules'][:12]}`, "
-            f"{'with NER' if record['ner'] else 'by patterns alone: bare names may be left'}; {NOT_CHECKED}"
+            f"{'with NER' if record['ner'] else 'by patterns alone: bare names may be left'}; "
+            f"{describe_check(record['independent_check']) if record['independent_check'] else NOT_CHECKED}"
         )
     head = (
         "De-identification (a check with measured recall, no guarantee). The counts are the detector's own:"

@@ -181,6 +181,7 @@ class StageResult:
         extra: Records beside rows and rejects. Only `Decontaminate` has any: matches of rows with exam questions.
         counts: Numbers of changes or of identifiers found, by kind.
         spans: A row for each surrogate (columns id, field, start, end, class); None if there is none.
+        checked: Counts of the independent check of de-identification in the rows that are kept.
     """
 
     frame: pl.DataFrame
@@ -189,6 +190,7 @@ class StageResult:
     extra: Sequence[Mapping[str, Any]] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     spans: pl.DataFrame | None = None
+    checked: Mapping[str, int] = field(default_factory=dict)
 
 
 def no_progress(what: str, done: int, of: int | None) -> None:
@@ -263,6 +265,7 @@ def run_shard(stage: Stage, old: Shard, new: Shard) -> None:
         extra=result.extra,
         counts=result.counts,
         spans=result.spans,
+        **({"checked": dict(sorted(result.checked.items()))} if result.checked else {}),
     )
 
 

@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 
 LEDGER = "ledger.json"
 FORMAT = 4
-# Formats that can be read.
-FORMATS = (2, 3, 4)
 # Format number -> the rule that it changed. The oldest format that can be read is the one before the first of these.
 CHANGED_RULES = {
     3: "a de-identification record no longer counts as passed; its counts are the detector's own, and they are not "
     "independently checked",
-    4: "group and source_id of patient text are keyed hashes, and surrogates depend on a key that is not in the ledger",
+    4: "group and source_id of patient text are keyed hashes, surrogates depend on a key that is not in the ledger, "
+    "and deidentify.limit applies to the upper 95 % bound of an independent check, without a default with "
+    "deidentify.mode=replace",
 }
+# Formats that can be read.
+FORMATS = (min(CHANGED_RULES) - 1, *CHANGED_RULES)
 
 
 class UnbalancedError(RuntimeError):

@@ -28,6 +28,7 @@ import datetime as dt
 import json
 import random
 import re
+import sys
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,13 +50,47 @@ LOCAL_ORIGINS = {
 LOCAL_SHARE = 0.4
 COMPOSED_SHARE = 0.4
 
-MONTHS_EN = "January February March April May June July August September October November December".split()
-MONTHS_DE = "Januar Februar März April Mai Juni Juli August September Oktober November Dezember".split()
-DAYS_EN = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-DAYS_EN_SHORT = "Mon Tues Wed Thurs Fri Sat Sun".split()
-DAYS_DE = "Montag Dienstag Mittwoch Donnerstag Freitag Samstag Sonntag".split()
+MONTHS_EN = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
+MONTHS_DE = [
+    "Januar",
+    "Februar",
+    "März",
+    "April",
+    "Mai",
+    "Juni",
+    "Juli",
+    "August",
+    "September",
+    "Oktober",
+    "November",
+    "Dezember",
+]
+DAYS_EN = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+DAYS_EN_SHORT = ["Mon", "Tues", "Wed", "Thurs", "Fri", "Sat", "Sun"]
+DAYS_DE = ["Montag", "Dienstag", "Mittwoch", "Donnerstag", "Freitag", "Samstag", "Sonntag"]
 HOLIDAYS = {
-    "us": ("Thanksgiving", "Labor Day", "Memorial Day", "Christmas Eve", "Halloween", "Mother's Day", "Easter"),
+    "us": (
+        "Thanksgiving",
+        "Labor Day",
+        "Memorial Day",
+        "Christmas Eve",
+        "Halloween",
+        "Mother's Day",
+        "Easter",
+    ),
     "uk": ("Easter", "Christmas", "New Year", "Boxing Day", "Whitsun"),
     "ie": ("Easter", "Christmas", "St Patrick's Day", "Halloween"),
     "in": ("Diwali", "Onam", "Pongal", "Holi", "Dussehra", "Eid", "Christmas"),
@@ -115,7 +150,12 @@ FACILITIES = {
     ("clinic", "de"): ("MVZ {town}", "Diagnostikzentrum {last}", "Praxisklinik {town}"),
     ("ward", "uk"): ("{last} Ward", "{tree} Ward", "{saint} Ward"),
     ("ward", "de"): ("Station {last}", "Station {saint}"),
-    ("carehome", "uk"): ("{tree} Lodge", "{last} House Nursing Home", "{town} Grange", "The {tree}s Care Home"),
+    ("carehome", "uk"): (
+        "{tree} Lodge",
+        "{last} House Nursing Home",
+        "{town} Grange",
+        "The {tree}s Care Home",
+    ),
     ("carehome", "de"): ("Seniorenresidenz {town}", "Haus {last}", "Pflegezentrum {saint}", "{saint}-Stift"),
     ("lab", "in"): ("{last} Diagnostics", "{saint} Path Labs", "{town} Clinical Laboratory"),
     ("dental", "us"): ("{last} Dental Care", "{town} Family Dental", "{tree} Street Dental"),
@@ -130,13 +170,56 @@ EMPLOYERS = {
     "de": ("{last} Logistik GmbH", "{last} & Söhne", "Textilwerke {town}", "{last} Bau KG"),
 }
 TREES = ("Beech", "Cedar", "Hawthorn", "Juniper", "Larch", "Rowan", "Willow", "Chestnut")
-HANDLE_WORDS = "quiet river paper copper north lantern gravel otter velvet harbor pine comet tin meadow".split()
-ORDINALS = (
-    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth "
-    "sixteenth seventeenth eighteenth nineteenth twentieth twenty-first twenty-second twenty-third twenty-fourth "
-    "twenty-fifth twenty-sixth twenty-seventh twenty-eighth twenty-ninth thirtieth thirty-first"
-).split()
-DIGIT_WORDS = "zero one two three four five six seven eight nine".split()
+HANDLE_WORDS = [
+    "quiet",
+    "river",
+    "paper",
+    "copper",
+    "north",
+    "lantern",
+    "gravel",
+    "otter",
+    "velvet",
+    "harbor",
+    "pine",
+    "comet",
+    "tin",
+    "meadow",
+]
+ORDINALS = [
+    "first",
+    "second",
+    "third",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+    "eighth",
+    "ninth",
+    "tenth",
+    "eleventh",
+    "twelfth",
+    "thirteenth",
+    "fourteenth",
+    "fifteenth",
+    "sixteenth",
+    "seventeenth",
+    "eighteenth",
+    "nineteenth",
+    "twentieth",
+    "twenty-first",
+    "twenty-second",
+    "twenty-third",
+    "twenty-fourth",
+    "twenty-fifth",
+    "twenty-sixth",
+    "twenty-seventh",
+    "twenty-eighth",
+    "twenty-ninth",
+    "thirtieth",
+    "thirty-first",
+]
+DIGIT_WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 NUMBER_WORDS = {10: "ten", 19: "nineteen"}
 PHONES = {
     ("tel", "us"): ("($$$) 555-01##", "$$$-555-01##", "$$$.555.01##"),
@@ -207,7 +290,7 @@ def load_templates() -> list[Template]:
 
 def ascii_fold(text: str) -> str:
     """Lower-case ASCII letters and digits of a name, for addresses and handles."""
-    table = str.maketrans({"ł": "l", "ı": "i", "đ": "d", "ß": "ss", "ä": "ae", "ö": "oe", "ü": "ue"})
+    table = str.maketrans({"ł": "l", "\u0131": "i", "đ": "d", "ß": "ss", "ä": "ae", "ö": "oe", "ü": "ue"})
     plain = unicodedata.normalize("NFKD", text.lower().translate(table)).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]", "", plain)
 
@@ -333,8 +416,14 @@ class Drawer:
 
     def format_date(self, day: dt.date, pattern: str) -> str:
         month = (MONTHS_DE if self.german else MONTHS_EN)[day.month - 1]
-        text = pattern.replace("%Y", str(day.year)).replace("%m", f"{day.month:02}").replace("%d", f"{day.day:02}")
-        return text.format(d=day.day, m=day.month, y=f"{day.year % 100:02}", B=month, b=month[:3], th=ordinal(day.day))
+        text = (
+            pattern.replace("%Y", str(day.year))
+            .replace("%m", f"{day.month:02}")
+            .replace("%d", f"{day.day:02}")
+        )
+        return text.format(
+            d=day.day, m=day.month, y=f"{day.year % 100:02}", B=month, b=month[:3], th=ordinal(day.day)
+        )
 
     def once(self, key: str, choices: tuple[str, ...] | list[str]) -> str:
         """One choice, kept for the rest of the note."""
@@ -469,7 +558,9 @@ class Drawer:
             total = sum(sum(map(int, str(int(c) * (1 + i % 2)))) for i, c in enumerate(digits))
             return f"{letter}{stem}{total % 10}"
         if key == "rvnr":
-            return f"{self.rng.choice((13, 53, 65))} {self.dob:%d%m%y} {self.pattern('@')} {self.pattern('###')}"
+            return (
+                f"{self.rng.choice((13, 53, 65))} {self.dob:%d%m%y} {self.pattern('@')} {self.pattern('###')}"
+            )
         if key == "pps":
             stem = self.pattern("#######")
             total = sum(int(char) * weight for char, weight in zip(stem, range(8, 1, -1), strict=True))
@@ -479,7 +570,11 @@ class Drawer:
             digits = self.pattern(self.rng.choice((" ## ## ## ", "######")))
             return lead + digits + self.rng.choice("ABCD")
         if key in ("us", "us_plain"):
-            area, group, serial = self.rng.randint(101, 660), self.rng.randint(10, 99), self.rng.randint(1000, 9999)
+            area, group, serial = (
+                self.rng.randint(101, 660),
+                self.rng.randint(10, 99),
+                self.rng.randint(1000, 9999),
+            )
             return f"{area}{group}{serial}" if key == "us_plain" else f"{area}-{group}-{serial}"
         if key == "iban":
             account = self.pattern("$#################")
@@ -498,7 +593,9 @@ class Drawer:
     def nhs_number(self) -> str:
         while True:
             stem = self.pattern("$########")
-            check = 11 - sum(int(char) * weight for char, weight in zip(stem, range(10, 1, -1), strict=True)) % 11
+            check = (
+                11 - sum(int(char) * weight for char, weight in zip(stem, range(10, 1, -1), strict=True)) % 11
+            )
             if check != 10:
                 digits = stem + str(check % 11)
                 return self.rng.choice((digits, f"{digits[:3]} {digits[3:6]} {digits[6:]}"))
@@ -519,9 +616,13 @@ class Drawer:
             if key in self.people:
                 person = self.people[key]
                 first, last = ascii_fold(person.first), ascii_fold(person.last)
-                local = rng.choice((f"{first}.{last}", f"{first[0]}{last}", f"{last}_{first[0]}{rng.randint(1, 99)}"))
+                local = rng.choice(
+                    (f"{first}.{last}", f"{first[0]}{last}", f"{last}_{first[0]}{rng.randint(1, 99)}")
+                )
             else:
-                local = rng.choice(("office", "info", "kontakt") if self.german else ("reports", "frontdesk", "office"))
+                local = rng.choice(
+                    ("office", "info", "kontakt") if self.german else ("reports", "frontdesk", "office")
+                )
             return f"{local}@{host}"
         if kind == "ip":
             return f"{rng.choice(('192.0.2', '198.51.100', '203.0.113'))}.{rng.randint(2, 254)}"
@@ -631,7 +732,11 @@ def problems(note: Note) -> list[str]:
     rest = set(re.findall(r"\w+", "".join(outside)))
     for (_, _, kind), text in zip(note.spans, note.inserted, strict=True):
         if kind in ("name", "bare", "town"):
-            found += [f"{word!r} also stands outside the spans" for word in re.findall(r"\w{3,}", text) if word in rest]
+            found += [
+                f"{word!r} also stands outside the spans"
+                for word in re.findall(r"\w{3,}", text)
+                if word in rest
+            ]
     return found
 
 
@@ -670,7 +775,7 @@ def main() -> None:
     notes = draw_notes(arguments.seed, arguments.draws)
     lines = (json.dumps(note, ensure_ascii=False) + "\n" for note in notes)
     arguments.out.write_text("".join(lines), encoding="utf-8")
-    print(f"{len(notes)} notes written to {arguments.out}")
+    sys.stdout.write(f"{len(notes)} notes written to {arguments.out}\n")
 
 
 if __name__ == "__main__":

@@ -252,7 +252,7 @@ class TrainResult:
 
 
 MANIFEST_FILE = "manifest.json"
-# Format of the manifest. Format 2 has de-identification records of ledger format 3; format 1 is read as well.
+# Format of the manifest. Format 2 has de-identification records of ledger format 3 or 4; format 1 is read as well.
 FORMAT = 2
 LIBRARIES = (
     "torch",

@@ -1,8 +1,7 @@
 """Dates and ages (class C): rules that find dates with a day or month, and ages over 89; shift of a record's dates.
 
-All dates of a record move by the same number of days, so that the intervals between them stay (as in MIMIC-III).
-Safe Harbor allows to keep the year. If at least `MIN_SHIFT_CHOICES` shifts keep every date in its year, one of them is
-drawn. Otherwise any shift is drawn, so that the year may change by one: few choices could reveal the day.
+All dates of a record move by the same number of days into the years 2100 to 2199, so that the intervals between them
+stay and a shifted date is recognised as one (both as in MIMIC). A date without a year gets one for that reason.
 """
 
 from __future__ import annotations
@@ -171,13 +170,12 @@ def _is_age(match: Match) -> bool:
 RULES = DATES + AGES
 
 
-# A shift that keeps all years is drawn only if there are at least this many.
-MIN_SHIFT_CHOICES = 60
-# Days; more than a month, so that a month without a day changes too.
-MIN_SHIFT = 32
-MAX_SHIFT = 364
-# Used for dates without a year; like most years it has 365 days.
+# Range of a shift in days: it moves the dates from 1935 to 2027 into the years 2100 to 2199.
+SHIFTS = range(60_300, 62_801)
+# Used for dates without a year if the record has no date with one; like most years it has 365 days.
 DEFAULT_YEAR = 2001
+SHIFTED_YEAR = re.compile(r"(?<![0-9])21[0-9]{2}(?=[^0-9]|[01][0-9][0-3][0-9](?![0-9])|$)")
+UNKNOWN_DATE = "[DATE]"
 WEEKDAYS = [
     "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday",
 ]  # fmt: skip
@@ -185,21 +183,26 @@ WEEKDAYS = [
 DATE_PATTERNS = tuple(re.compile(rule.pattern[max(0, rule.pattern.find("(?P<x>")) :]) for rule in DATES)
 
 
-def _parse(text: str) -> tuple[re.Match[str], datetime.date] | None:
+def is_shifted_date(text: str) -> bool:
+    """Return whether a date has the form of a surrogate: a year from 2100 to 2199, or the mark of an unknown date."""
+    return text == UNKNOWN_DATE or SHIFTED_YEAR.search(text) is not None
+
+
+def _parse(text: str, default_year: int) -> tuple[re.Match[str], datetime.date] | None:
     """Return the match of the first pattern that fits all of `text`, and the date; None if it is not a date.
 
-    A month without a day counts as the 15th, and a missing year as `DEFAULT_YEAR`.
+    A month without a day counts as the 15th, and a missing year as `default_year`.
     """
     for pattern in DATE_PATTERNS:
         match = pattern.fullmatch(text)
-        if match and (date := _to_date(match)):
+        if match and (date := _to_date(match, default_year)):
             return match, date
     return None
 
 
-def _to_date(match: re.Match[str]) -> datetime.date | None:
+def _to_date(match: re.Match[str], default_year: int) -> datetime.date | None:
     parts = {key: value for key, value in match.groupdict().items() if value}
-    year = int(parts.get("y") or DEFAULT_YEAR)
+    year = int(parts.get("y") or default_year)
     if year < 100:
         year += 1900 if year > 40 else 2000
     day = int(parts.get("d") or 15)
@@ -213,40 +216,45 @@ def _to_date(match: re.Match[str]) -> datetime.date | None:
 
 
 class DateShift:
-    """The shift of all dates of one record; `dates` are their texts, and `days` is 32 to 364 or the negative of it."""
+    """The shift of all dates of one record; `dates` are their texts, and `days` is drawn from `SHIFTS`.
+
+    A date without a year counts as one of the latest year of the record. `days` does not depend on `dates`, so equal
+    states of `draw` give several records the same shift.
+    """
 
     def __init__(self, dates: Sequence[str], draw: random.Random) -> None:
-        low, high = -MAX_SHIFT, MAX_SHIFT
-        for text in dates:
-            if parsed := _parse(text):
-                date = parsed[1]
-                low = max(low, (datetime.date(date.year, 1, 1) - date).days)
-                high = min(high, (datetime.date(date.year, 12, 31) - date).days)
-        choices = [n for n in range(low, high + 1) if abs(n) >= MIN_SHIFT]
-        if len(choices) < MIN_SHIFT_CHOICES:
-            choices = [n for n in range(-MAX_SHIFT, MAX_SHIFT + 1) if abs(n) >= MIN_SHIFT]
-        self.days = draw.choice(choices)
+        self.days = draw.choice(SHIFTS)
+        years = [parsed[1].year for text in dates if (parsed := _parse(text, 1))]
+        self._year = max((year for year in years if year > 1), default=DEFAULT_YEAR)
 
     def apply(self, text: str) -> str:
-        """Return the shifted date in the format of the original; if it cannot be parsed, its year or "[DATE]"."""
-        parsed = _parse(text)
+        """Return the shifted date in the format of the original, with a year of four digits.
+
+        Returns "[DATE]" if the text cannot be parsed, or if the result is not within the years 2100 to 2199.
+        """
+        parsed = _parse(text, self._year)
         if parsed is None:
-            year = re.search(r"(?:18|19|20)[0-9]{2}", text)
-            return year[0] if year else "[DATE]"
+            return UNKNOWN_DATE
         match, date = parsed
         try:
             new = date + datetime.timedelta(days=self.days)
         except OverflowError:
-            return "[DATE]"
-        return _format_like(match, new)
+            return UNKNOWN_DATE
+        if not 2100 <= new.year <= 2199:
+            return UNKNOWN_DATE
+        shifted = _format_like(match, new)
+        if match.groupdict().get("y"):
+            return shifted
+        return f"{shifted}{'/' if match.groupdict().get('m') else ' ' if shifted[0].isdigit() else ', '}{new.year}"
 
 
 def _format_like(match: re.Match[str], date: datetime.date) -> str:
     parts = {key: value for key, value in match.groupdict().items() if value and key != "x"}
     swapped = "m" in parts and int(parts["m"]) > 12
+    is_year_first = re.match(r"[0-9]{4}", match[0]) is not None
     new: dict[str, str] = {}
     if "y" in parts:
-        new["y"] = f"{date.year:04}" if len(parts["y"]) == 4 else f"{date.year % 100:02}"
+        new["y"] = f"{date.year:04}"
     if "b" in parts:
         name = MONTHS[date.month - 1]
         name = (
@@ -256,9 +264,13 @@ def _format_like(match: re.Match[str], date: datetime.date) -> str:
         )
         new["b"] = _with_case_of(name, parts["b"])
     if "m" in parts:
-        new["d" if swapped else "m"] = _padded(date.month, parts["d" if swapped else "m"], parts)
+        new["d" if swapped else "m"] = _padded(
+            date.month, parts["d" if swapped else "m"], parts, is_year_first=is_year_first
+        )
     if "d" in parts:
-        new["m" if swapped else "d"] = _padded(date.day, parts["m" if swapped else "d"], parts)
+        new["m" if swapped else "d"] = _padded(
+            date.day, parts["m" if swapped else "d"], parts, is_year_first=is_year_first
+        )
     if "w" in parts:
         name = WEEKDAYS[date.weekday()]
         new["w"] = _with_case_of(name if parts["w"].endswith("day") else name[:3], parts["w"])
@@ -273,9 +285,12 @@ def _replace_groups(match: re.Match[str], new: Mapping[str, str]) -> str:
     return "".join([*text, match.string[at:]])
 
 
-def _padded(number: int, was: str, parts: Mapping[str, str]) -> str:
+def _padded(number: int, was: str, parts: Mapping[str, str], *, is_year_first: bool) -> str:
     """Return the number as text, with a leading zero if the numbers of the original have one."""
     numbers = [parts[key] for key in "md" if key in parts]
+    # As in 2013-11-22 and 20131122.
+    if is_year_first:
+        return f"{number:02}"
     return f"{number:02}" if was.startswith("0") or any(n.startswith("0") for n in numbers) else str(number)
 
 

@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from ..core.config import Config
 from ..core.errors import UserError
+from .independent_check import describe_check, rows_needed
+from .rules import KINDS
 
 # Suffixes of the keys in the counts of a stage: "phone found", "phone left".
 FOUND, LEFT = "found", "left"
 NOT_CHECKED = "not independently checked"
+# Values of `counted_by`: what the limit is compared with.
+SAME, INDEPENDENT = "same detector", "independent check"
+# Default limit of mode "check": identifiers found per 1,000 rows.
+CHECK_LIMIT = 1.0
+# Classes that a refusal names.
+MAX_CLASSES = 6
 ROWS_FOUND, ROWS_LEFT = "rows with identifiers found", "rows with identifiers left"
 
 
@@ -23,8 +31,9 @@ class Deidentification(Config):
 
     mode: "check" drops rows with identifiers. "replace" puts surrogates in place of identifiers, checks again, and
     drops the rows in which the second check still finds one.
-    limit: the largest number of identifiers per 1,000 rows; the build of a source with more is refused. Counted are
-    those found (mode "check") or those left after replacement (mode "replace").
+    limit: the build of a source above it is refused. Mode "replace", without a default: the largest number of direct
+    identifiers left per 1,000 rows, compared with the upper 95 % bound of the independent check. Mode "check", default
+    1: the largest number of identifiers found per 1,000 rows.
     ner: also use named-entity recognition: "presidio" for the installed presidio-analyzer, or the directory of a token
     classification model, relative to the recipe. True of older recipes is "presidio".
     secret: directory of the key file `patient-text.key`, relative to the recipe; null is MEDALPACA_HOME/secrets. The
@@ -32,7 +41,7 @@ class Deidentification(Config):
     """
 
     mode: Literal["check", "replace"] = "replace"
-    limit: float = Field(default=1.0, ge=0, le=1000)
+    limit: float | None = Field(default=None, ge=0, le=1000)
     ner: bool | str = False
     secret: str | None = None
 
@@ -55,6 +64,23 @@ class Deidentification(Config):
             return value
         raise ValueError("allowed: false, presidio, or the directory of a token classification model")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _default_limit(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("mode") == "check" and values.get("limit") is None:
+            return {**values, "limit": CHECK_LIMIT}
+        return values
+
+    @model_validator(mode="after")
+    def _check_limit(self) -> Self:
+        if self.limit is None:
+            raise ValueError(
+                "limit is missing: deidentify.limit has no default with deidentify.mode=replace; set it to the largest "
+                "number of direct identifiers left per 1,000 rows that is acceptable (0 to 1000); the build is "
+                "refused if the upper 95 % bound of the independent check is higher"
+            )
+        return self
+
 
 def check_ner(settings: Deidentification | None, root: Path) -> None:
     """Load the model that `settings.ner` names, relative to `root`. Raises UserError if it is not usable."""
@@ -65,16 +91,29 @@ def check_ner(settings: Deidentification | None, root: Path) -> None:
 
 
 def make_record(
-    settings: Deidentification, source: str, rows: int, counts: Mapping[str, int], rules: str, ner: str | None
+    settings: Deidentification,
+    source: str,
+    rows: int,
+    counts: Mapping[str, int],
+    rules: str,
+    ner: str | None,
+    check: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the de-identification record of one source, as the ledger has it.
 
-    It has the settings, the counts by kind, the hash of the rules, and whether the limit is kept.
-    The same detector finds the identifiers and counts what is left, so `within_limit` verifies nothing.
-    `independent_check` is for the result of another detector; it is null, because no build runs one yet.
+    It has the settings, the counts by kind, the hash of the rules, the result `check` of the independent check, and
+    whether the limit is kept. In mode "replace", the upper bound of the check is limited, in mode "check" the number
+    of identifiers found. `hits` and `left` are the counts of the detector that makes the replacements.
     """
     hits, left = _by_kind(counts, FOUND), _by_kind(counts, LEFT)
-    limited = left if settings.mode == "replace" else hits
+    limit = settings.limit if settings.limit is not None else CHECK_LIMIT
+    per_1000 = (
+        check["upper_95_per_1000"]
+        if settings.mode == "replace"
+        else 1000 * sum(hits.values()) / rows
+        if rows
+        else 0.0
+    )
     return {
         "source": source,
         "mode": settings.mode,
@@ -85,10 +124,10 @@ def make_record(
         "hits": hits,
         "rows_left": counts.get(ROWS_LEFT, 0),
         "left": left,
-        "limit": settings.limit,
-        "within_limit": sum(limited.values()) * 1000 <= settings.limit * rows,
-        "counted_by": "same detector",
-        "independent_check": None,
+        "limit": limit,
+        "within_limit": per_1000 <= limit,
+        "counted_by": INDEPENDENT if settings.mode == "replace" else SAME,
+        "independent_check": dict(check),
     }
 
 
@@ -98,12 +137,15 @@ def describe_record(record: Mapping[str, Any]) -> str:
     counts = f"{hits:,} found and replaced, {left:,} left in rows that were dropped"
     if record["mode"] == "check":
         counts = f"{hits:,} found, in rows that were dropped"
-    return f"{record['source']} ({counts}; limit {record['limit']:g} per 1,000 rows; {NOT_CHECKED})"
+    check = record["independent_check"]
+    return (
+        f"{record['source']} ({counts}; limit {record['limit']:g} per 1,000 rows; "
+        f"{describe_check(check) if check else NOT_CHECKED})"
+    )
 
 
 def _by_kind(counts: Mapping[str, int], suffix: str) -> dict[str, int]:
     # Imported late: the module compiles patterns, which a recipe without `deidentify` does not need.
-    from .rules import KINDS
 
     return {kind: counts[f"{kind} {suffix}"] for kind in KINDS if counts.get(f"{kind} {suffix}")}
 
@@ -123,7 +165,7 @@ def require_records(sources: Mapping[str, bool], records: Sequence[Mapping[str, 
     if missing:
         raise UserError(
             f"source {', '.join(missing)}: patient text, but not de-identified; "
-            "set deidentify in the recipe (deidentify.mode=replace), or name the source under skip"
+            "set deidentify in the recipe (deidentify.mode=replace and deidentify.limit), or name the source under skip"
         )
     for record in records:
         if not record["within_limit"]:
@@ -131,18 +173,31 @@ def require_records(sources: Mapping[str, bool], records: Sequence[Mapping[str, 
 
 
 def _refusal(record: Mapping[str, Any]) -> str:
-    replaced = record["mode"] == "replace"
-    limited = record["left"] if replaced else record["hits"]
-    hits, rows = sum(limited.values()), record["rows"]
-    most = ", ".join(
-        f"{kind} {count:,}" for kind, count in sorted(limited.items(), key=lambda entry: -entry[1])[:4]
+    source, rows, limit = record["source"], record["rows"], record["limit"]
+    if record["mode"] == "check":
+        return (
+            f"source {source!r}: {sum(record['hits'].values()):,} identifiers in {rows:,} rows "
+            f"({_most(record['hits'])}), more than deidentify.limit={limit:g} per 1,000, were found; use "
+            "deidentify.mode=replace, or raise deidentify.limit to build without these rows"
+        )
+    check = record["independent_check"]
+    classes = f" ({_most(check['by_class'])})" if check["by_class"] else ""
+    found = (
+        f"source {source!r}: {describe_check(check)}, in {check['rows']:,} rows{classes}, more than "
+        f"deidentify.limit={limit:g}"
     )
-    problem = (
-        "are left after replacement; raise deidentify.limit to build without these rows"
-        if replaced
-        else "were found; use deidentify.mode=replace, or raise deidentify.limit to build without these rows"
-    )
-    return (
-        f"source {record['source']!r}: {hits:,} identifiers in {rows:,} rows ({most}), more than "
-        f"deidentify.limit={record['limit']:g} per 1,000, {problem}"
-    )
+    needed = rows_needed(limit)
+    if needed is None:
+        return f"{found}; no number of rows can prove a limit of 0; set a higher deidentify.limit"
+    if check["rows"] < needed:
+        return (
+            f"{found}; {check['rows']:,} rows cannot prove this limit, at least {needed:,} are needed "
+            "(3,000 / limit); add rows or raise deidentify.limit"
+        )
+    return f"{found}; improve the detection of identifiers, or raise deidentify.limit and accept the risk"
+
+
+def _most(counts: Mapping[str, float]) -> str:
+    """Return the most frequent classes with their counts."""
+    shown = sorted(counts.items(), key=lambda entry: -entry[1])[:MAX_CLASSES]
+    return ", ".join(f"{kind} {number:,.0f}" for kind, number in shown if number >= 0.5)

@@ -4,7 +4,7 @@ Surrogates have forms that are reserved for examples or never issued, so that th
 telephone numbers end in 555-01xx (North American fiction); addresses are in example.org (RFC 2606), 192.0.2.0/24
 (RFC 5737) or 2001:db8::/32 (RFC 3849); social security numbers begin with 000; other numbers are zeros and a counter
 in the layout of the original. Synthetic names are made of syllables; none of them is in the lists of real names.
-Dates are shifted, and have no such form.
+Dates are shifted into the years 2100 to 2199.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import random
 import re
 from collections.abc import Sequence
 
-from .dates import BIRTH_LABEL, LATEST_BIRTH_YEAR, DateShift
+from .dates import BIRTH_LABEL, LATEST_BIRTH_YEAR, DateShift, is_shifted_date
 from .places import FACILITY, SMALL_ZIP3, STREET_TYPES
 from .rules import LETTER, PARTICLES, Span, digits
 from .secret import draw
@@ -66,7 +66,7 @@ TITLES = frozenset(["dr", "mr", "mrs", "ms", "miss", "prof", "md", "jr", "sr", "
 
 
 def is_surrogate(kind: str, text: str) -> bool:
-    """Return whether the text has the form of a surrogate of this kind; false for dates and ages, which have none."""
+    """Return whether the text has the form of a surrogate of this kind; false for ages, which have none."""
     match kind:
         case "name" | "place":
             words = [word for word in WORD.findall(text) if not _is_kept(word)]
@@ -86,7 +86,9 @@ def is_surrogate(kind: str, text: str) -> bool:
             return EXAMPLE_ADDRESS.search(text) is not None
         case "ip":
             return text.startswith("192.0.2.") or text.lower().startswith("2001:db8:")
-        case "date" | "age":
+        case "date":
+            return is_shifted_date(text)
+        case "age":
             return False
         case _:
             return _is_counter(text.rpartition(".")[0] if kind == "photo" else text)

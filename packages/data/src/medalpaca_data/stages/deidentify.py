@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..core.row import TEXTS, content_id
+from ..deid.independent_check import make_check
 from ..deid.rules import KINDS
 from ..deid.secret import cache_token, key_path, keyed_hash, load_secret
 from ..deid.settings import FOUND, LEFT, ROWS_FOUND, ROWS_LEFT, Deidentification, count_kinds, make_record
@@ -91,6 +92,7 @@ class Deidentify(Stage):
             return StageResult(frame=table)
         import polars as pl
 
+        from ..deid import independent_check
         from ..deid.find import find_identifiers, prefilter
         from ..deid.replace import mask, replace_identifiers
 
@@ -140,7 +142,10 @@ class Deidentify(Stage):
         if self._only is not None and secret is not None:
             frame = self._without_origin(frame, shard.source, secret)
         positions = _span_table(surrogates, frame["id"]) if surrogates else None
-        return StageResult(frame=frame, drops=drops, counts=counts, spans=positions)
+        kept = ["\n".join(row) for n, row in enumerate(zip(*texts.values(), strict=True)) if n not in drops]
+        return StageResult(
+            frame=frame, drops=drops, counts=counts, spans=positions, checked=independent_check.count(kept)
+        )
 
     def _without_origin(self, table: pl.DataFrame, source: str, secret: bytes) -> pl.DataFrame:
         """Return rows of patient text without what identifies a patient beside the text."""
@@ -170,7 +175,10 @@ class Deidentify(Stage):
                 accounts = [read_account(shard) or {} for shard in shards if shard.source == source]
                 rows = sum(account["read"] for account in accounts)
                 counts = total(accounts, "counts")
-                records.append(make_record(self._settings, source, rows, counts, rules_sha256(), self._ner()))
+                check = make_check(total(accounts, "checked"))
+                records.append(
+                    make_record(self._settings, source, rows, counts, rules_sha256(), self._ner(), check)
+                )
         return records
 
     def _tagger(self) -> Tagger | None:
