@@ -417,7 +417,8 @@ def partly_replaced(
     from medalpaca_data.deid.surrogates import Surrogates
 
     found: list[Any] = [Span(start, end, surrogate_kind(kind), "annotated") for start, end, kind in spans]
-    surrogates = Surrogates(record, seed, [text], [found])
+    dates = [text[span.start : span.end] for span in found if span.kind == "date"]
+    surrogates = Surrogates(seed.to_bytes(32, "big"), f"row {record}", dates)
     result, kept, at = "", [], 0
     for number, ((start, end, kind), span) in enumerate(zip(spans, found, strict=True)):
         result += text[at:start]

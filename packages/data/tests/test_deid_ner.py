@@ -229,9 +229,9 @@ def test_the_tag_with_the_most_context_is_used():
 
 
 def test_true_of_older_recipes_is_presidio():
-    assert Deidentification(ner=True).ner == "presidio"
-    assert Deidentification().ner is False
-    assert Deidentification(ner="models/x").ner == "models/x"
+    assert Deidentification(limit=1, ner=True).ner == "presidio"
+    assert Deidentification(limit=1).ner is False
+    assert Deidentification(limit=1, ner="models/x").ner == "models/x"
 
 
 @pytest.mark.parametrize("value", ["", " ", None, 3, ["presidio"]])
@@ -255,7 +255,7 @@ def recipe_of(**deidentify):
                 "patient_text": True,
             }
         ],
-        "deidentify": {"mode": "replace", "limit": 1, **deidentify},
+        "deidentify": {"mode": "replace", "limit": 10_000, **deidentify},
         "validation": 0,
     }
 

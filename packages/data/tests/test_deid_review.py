@@ -85,7 +85,7 @@ def test_sample_counts_rows_with_surrogates_as_found(write, tmp_path):
         for n, row in enumerate(ROWS)
     ]
     path = write("replaced.jsonl", rows)
-    assert set(review.check(path).hits) == {"date"}
+    assert set(review.check(path).hits) == set()
     assert set(review.draw_sample(path, tmp_path / "a.jsonl", n=10).strata) == {"none", "date", "name"}
 
 

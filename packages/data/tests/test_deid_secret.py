@@ -134,7 +134,7 @@ def prepare(write, **keys):
         "sources": [source],
         "validation": 0,
         "max_reject_share": 0.5,
-        "deidentify": {"mode": "replace"},
+        "deidentify": {"mode": "replace", "limit": 10_000},
         **keys,
     }
     return load_recipe(str(write("recipe.yaml", yaml.safe_dump(values))))
@@ -155,7 +155,7 @@ def contents(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("mode", ["replace", "check"])
 def test_nothing_that_is_written_identifies_a_patient(write, tmp_path, fixed_key, mode, capsys):
     fixed_key()
-    recipe, root = prepare(write, deidentify={"mode": mode, "limit": 1000})
+    recipe, root = prepare(write, deidentify={"mode": mode, "limit": 10_000})
     out = tmp_path / "out"
     built = build(recipe, root, out)
     life = explain(out, read_all_rows(out)[0].id)
@@ -251,7 +251,7 @@ def test_explain_counts_surrogates_and_shows_no_origin(write, tmp_path, fixed_ke
 def test_the_same_key_gives_the_same_bytes_and_another_key_other_rows(
     write, tmp_path, fixed_key, monkeypatch
 ):
-    recipe, root = prepare(write, deidentify={"secret": "keys"})
+    recipe, root = prepare(write, deidentify={"secret": "keys", "limit": 10_000})
     texts = []
     for home, number in (("one", 0), ("two", 0), ("three", 1)):
         monkeypatch.setenv("MEDALPACA_HOME", str(tmp_path / home))
@@ -326,7 +326,7 @@ def test_unmarked_sources_that_are_deidentified_keep_their_origin(write, row, tm
     values = {
         "name": "t",
         "sources": [{"kind": "alpaca", "path": "raw.json"}],
-        "deidentify": {"mode": "replace"},
+        "deidentify": {"mode": "replace", "limit": 10_000},
     }
     recipe, root = load_recipe(str(write("recipe.yaml", yaml.safe_dump(values))))
     built = build(recipe, root, tmp_path / "out")
@@ -354,7 +354,7 @@ def test_the_build_cache_is_private(write, tmp_path):
 
 def test_worker_processes_give_the_same_rows(write, tmp_path, fixed_key, monkeypatch):
     fixed_key(tmp_path / "keys")
-    recipe, root = prepare(write, deidentify={"secret": "keys"})
+    recipe, root = prepare(write, deidentify={"secret": "keys", "limit": 10_000})
     for engine in ("serial", "processes"):
         monkeypatch.setenv("MEDALPACA_HOME", str(tmp_path / engine))
         build(recipe, root, tmp_path / f"out-{engine}", engine=engine, workers=2)

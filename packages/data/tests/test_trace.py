@@ -43,7 +43,7 @@ def meadow(write, tmp_path, fixed_key):
             "sources": [first],
             "validation": validation,
             "near_duplicates": None,
-            "deidentify": {"mode": "replace"} if first["patient_text"] else None,
+            "deidentify": {"mode": "replace", "limit": 10_000} if first["patient_text"] else None,
         }
         recipe, root = load_recipe(str(write("recipe.yaml", yaml.safe_dump(values))))
         return build(recipe, root, tmp_path / name).path
@@ -123,7 +123,13 @@ def test_a_group_from_a_regular_expression_and_a_location_are_found(meadow, tmp_
         "patient_text": True,
         "group": r"Case (\w+)",
     }
-    values = {"name": "t", "sources": [source], "validation": 0, "deidentify": {}, "near_duplicates": None}
+    values = {
+        "name": "t",
+        "sources": [source],
+        "validation": 0,
+        "deidentify": {"limit": 10_000},
+        "near_duplicates": None,
+    }
     recipe, root = load_recipe(str(write("r.yaml", yaml.safe_dump(values))))
     path = build(recipe, root, tmp_path / "notes").path
     [row] = trace("AY", [path]).rows
@@ -138,7 +144,7 @@ def test_a_rejected_row_is_found(meadow, tmp_path, write):
     ]
     write("notes.json", notes)
     source = {"kind": "alpaca", "name": "n", "path": "notes.json", "patient_text": True}
-    values = {"name": "t", "sources": [source], "validation": 0, "deidentify": {}}
+    values = {"name": "t", "sources": [source], "validation": 0, "deidentify": {"limit": 10_000}}
     recipe, root = load_recipe(str(write("r.yaml", yaml.safe_dump(values))))
     notes_path = build(recipe, root, tmp_path / "notes").path
     run = make_run(tmp_path / "run", notes_path)

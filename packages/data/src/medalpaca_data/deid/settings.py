@@ -41,7 +41,7 @@ class Deidentification(Config):
     """
 
     mode: Literal["check", "replace"] = "replace"
-    limit: float | None = Field(default=None, ge=0, le=1000)
+    limit: float | None = Field(default=None, ge=0, le=100_000)
     ner: bool | str = False
     secret: str | None = None
 
@@ -76,7 +76,7 @@ class Deidentification(Config):
         if self.limit is None:
             raise ValueError(
                 "limit is missing: deidentify.limit has no default with deidentify.mode=replace; set it to the largest "
-                "number of direct identifiers left per 1,000 rows that is acceptable (0 to 1000); the build is "
+                "number of direct identifiers left per 1,000 rows that is acceptable (0 to 100000); the build is "
                 "refused if the upper 95 % bound of the independent check is higher"
             )
         return self
