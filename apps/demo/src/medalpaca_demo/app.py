@@ -21,13 +21,14 @@ from starlette.middleware.gzip import GZipMiddleware
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.exam import Exam
 
-from .access import LOCAL_HOSTS, LOGIN_RULE, Lockout, LoginMiddleware, SecurityHeaders
+from .access import LOGIN_RULE, Lockout, LoginMiddleware
 from .context import Context, Sessions
 from .engine import Engine
 from .html import EVENT_OPTIONS, banner, footer, header, html, key_help, read_static
 from .job import Scoring
 from .models import Pair
 from .results import Results
+from .routes import LOCAL_HOSTS, SecurityHeaders
 from .tabs import about, browse, compare, exam, leaderboard, own, vote
 
 MAX_NEW_TOKENS = 160
@@ -55,8 +56,12 @@ def build_app(
     results: Results | None = None,
     max_new_tokens: int = MAX_NEW_TOKENS,
     audit_notice: str = "",
+    log_out: bool = False,
 ) -> tuple[gr.Blocks, dict[str, Any]]:
-    """Return the page and the arguments for its `launch`. Raises UserError if GRADIO_VIBE_MODE is set."""
+    """Return the page and the arguments for its `launch`. Raises UserError if GRADIO_VIBE_MODE is set.
+
+    `log_out` adds a button that ends the sessions of the user.
+    """
     if os.environ.get("GRADIO_VIBE_MODE"):
         raise UserError("GRADIO_VIBE_MODE is set: it lets every visitor run code on this machine; unset it")
     context = Context(
@@ -80,7 +85,7 @@ def build_app(
                 own.build(context)
             with _tab("about"):
                 about.build(context)
-        html(key_help() + footer(pair.outside_hosts, audit_notice))
+        html(key_help() + footer(pair.outside_hosts, audit_notice, log_out=log_out))
         page.load(_open_link(context, compare_tab), None, [tabs, *compare_tab.outputs], **EVENT_OPTIONS)
         page.load(partial(_watch_banner, engine), None, state, concurrency_limit=None, **EVENT_OPTIONS)
     page.queue(max_size=32, api_open=False)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
-from .files import read_json, sha256_bytes, sha256_file, sha256_json, sha256_listing
+from .files import existing, read_json, sha256_bytes, sha256_file, sha256_json, sha256_listing
 
 # Formats that run code when they are loaded.
 REFUSED_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"}
@@ -215,7 +215,7 @@ def tensor_shapes(file: Path) -> dict[str, tuple[int, ...]]:
     Raises UserError if the file is not safetensors, truncated or damaged.
     """
     problem = f"{file}: not a safetensors file; it may be a pickle or an incomplete download"
-    with file.open("rb") as stream:
+    with existing(file).open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if not 2 <= length <= MAX_HEADER:
             raise UserError(problem)
@@ -248,9 +248,7 @@ def _sha256_in_state(file: Path, size: int, changed: int, inode: int) -> str:
 
 
 def _directory(path: Path | str, what: str) -> Path:
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such {what} directory")
+    path = existing(path, f"{what} directory")
     if not path.is_dir():
         raise UserError(f"{path}: is a file; give a {what} directory")
     return path
