@@ -100,7 +100,7 @@ def test_no_pickled_cache_is_read_or_written(monkeypatch, tmp_path):
     if not hasattr(evaluator.simple_evaluate, "__wrapped__"):
         lm_eval_plugin._patch_evaluator(patched)
     monkeypatch.setenv("MEDALPACA_SEALED", "1")
-    with pytest.raises(UserError, match="--use_cache .*pickles"):
+    with pytest.raises(UserError, match=r"--use_cache .*pickles"):
         patched.simple_evaluate(
             model="dummy", tasks=["medalpaca_pocket"], use_cache=str(tmp_path / "cache"), limit=1
         )

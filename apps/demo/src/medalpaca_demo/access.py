@@ -170,7 +170,11 @@ class LoginMiddleware:
                 message["headers"] = [
                     (k, self._limited_cookie(v) if k.lower() == b"set-cookie" else v)
                     for k, v in message["headers"]
+                    if scope["path"] != "/logout" or k.lower() != b"location"
                 ]
+                if scope["path"] == "/logout":
+                    # Gradio's address has the host of the request, which a proxy may change.
+                    message["headers"].append((b"location", b"./"))
             await send(message)
 
         await self._app({**scope, "headers": headers}, receive, send_with_cookies)

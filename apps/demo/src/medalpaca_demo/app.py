@@ -162,18 +162,19 @@ def access_settings(
     *,
     tls: tuple[Path, Path] | None = None,
     proxy: bool = False,
-    lockout: Lockout | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any]:
     """Return the settings for access from other machines: address, accepted host names, log-in and TLS.
 
     `check` verifies a name and a password; None means no log-in. `tls` is a certificate and its key. `proxy` is true if
-    a reverse proxy ends TLS; it has a host name of its own, so every host name is accepted.
+    a reverse proxy ends TLS; it has a host name of its own, so every host name is accepted. `clock` returns seconds for
+    the waiting times and the ends of sessions.
     """
     any_host = proxy or host in ("0.0.0.0", "::")  # noqa: S104
     hosts = None if any_host else frozenset({host, *LOCAL_HOSTS})
     middleware = [
         Middleware(SecurityHeaders, hosts=hosts),
-        Middleware(LoginMiddleware, encrypted=bool(tls) or proxy),
+        Middleware(LoginMiddleware, encrypted=bool(tls) or proxy, clock=clock),
         GZIP,
     ]
     settings: dict[str, Any] = {
@@ -181,7 +182,7 @@ def access_settings(
         "app_kwargs": {**FASTAPI_OPTIONS, "middleware": middleware},
     }
     if check is not None:
-        settings |= {"auth": (lockout or Lockout()).guard(check), "auth_message": LOGIN_RULE}
+        settings |= {"auth": Lockout(clock).guard(check), "auth_message": LOGIN_RULE}
     if tls is not None:
         # Gradio calls its own server once at the start, by an address that the certificate does not name.
         settings |= {"ssl_certfile": str(tls[0]), "ssl_keyfile": str(tls[1]), "ssl_verify": False}
