@@ -86,22 +86,46 @@ def test_code_in_a_repository_is_refused(model):
         check_model_dir(model)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "x.npy",
-        "x.npz",
-        "tf_model.h5",
-        "x.hdf5",
-        "x.keras",
-        "x.dill",
-        "x.PT2",
-        "x.pickle",
-        "modeling_x.py",
-        "x.so",
-    ]
-    + ["model.onnx", "model.gguf", "flax_model.msgpack", "x.zip", "x.tar", "x.pyc", "x.pk", "x.unknown"],
+PICKLES = (
+    ".bin",
+    ".pt",
+    ".pth",
+    ".pt2",
+    ".ckpt",
+    ".pkl",
+    ".pickle",
+    ".joblib",
+    ".dill",
+    ".npy",
+    ".npz",
+    ".h5",
 )
+
+
+@pytest.mark.parametrize("suffix", PICKLES)
+def test_a_configuration_that_names_a_pickle_is_refused(model, suffix):
+    (model / "config.json").write_text(json.dumps({"transformers_weights": f"sub/evil{suffix}"}))
+    with pytest.raises(UserError, match="which can run code when loaded; remove the key"):
+        check_model_dir(model)
+
+
+OTHER_FILES = (
+    *("x.npy", "x.npz", "tf_model.h5", "x.hdf5", "x.keras", "x.dill", "x.PT2", "x.pickle", "modeling_x.py"),
+    *(
+        "x.so",
+        "model.onnx",
+        "model.gguf",
+        "flax_model.msgpack",
+        "x.zip",
+        "x.tar",
+        "x.pyc",
+        "x.pk",
+        "x.unknown",
+    ),
+)
+
+
+@pytest.mark.parametrize("name", OTHER_FILES)
 def test_other_files_in_a_model_directory_are_refused(model, name):
     (model / name).write_bytes(b"")
     with pytest.raises(UserError, match=f"{name}.*refused") as caught:
@@ -112,42 +136,23 @@ def test_other_files_in_a_model_directory_are_refused(model, name):
 
 def test_files_of_known_models_pass(model):
     """The file names of Llama, Qwen, Gemma, Mistral, Phi, OLMo, Pythia and SmolLM2 on the hub, and of a run."""
-    for name in [
-        "README.md",
-        "LICENSE",
-        "USE_POLICY.md",
-        "NOTICE",
-        ".gitattributes",
-        "generation_config.json",
-        "tokenizer.json",
-        "tokenizer.model",
-        "tokenizer_config.json",
-        "special_tokens_map.json",
-        "added_tokens.json",
-        "merges.txt",
-        "vocab.json",
-        "vocab.txt",
-        "tokenizer.model.v3",
-        "tekken.json",
-        "params.json",
-        "consolidated.safetensors",
-        "chat_template.jinja",
-        "chat_template.json",
-        "preprocessor_config.json",
-        "processor_config.json",
+    for name in (
+        *("README.md", "LICENSE", "LICENSE.txt", "USE_POLICY.md", "NOTICE", ".gitattributes", "figure.png"),
+        *(
+            "tokenizer.json",
+            "tokenizer.model",
+            "tokenizer.model.v3",
+            "tekken.json",
+            "qwen.tiktoken",
+            "merges.txt",
+        ),
+        *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt"),
+        *("chat_template.jinja", "chat_template.json", "generation_config.json", "params.json"),
+        *("preprocessor_config.json", "processor_config.json", "consolidated.safetensors"),
         "model.safetensors.index.json",
-        "qwen.tiktoken",
-        "figure.png",
-        "LICENSE.txt",
-        "recipe.yaml",
-        "manifest.json",
-        "metrics.jsonl",
-        "rejected.jsonl",
-        "loss.png",
-        "canary.json",
-        ".train.lock",
-        ".config.json.a1b2c3",
-    ]:
+        *("recipe.yaml", "manifest.json", "metrics.jsonl", "rejected.jsonl", "loss.png", "canary.json"),
+        *(".train.lock", ".config.json.a1b2c3"),
+    ):
         is_safetensors = name.endswith(".safetensors")
         (model / name).write_bytes(safetensors({"w": (1,)}) if is_safetensors else b"{}")
     (model / "onnx.v9").mkdir()
