@@ -188,7 +188,7 @@ OUTPUT = {
     "medalpaca_data/core/cli.py",  # print_text, print_json, screen and the texts of run
     "medalpaca_data/core/untrusted.py",  # csv_text
     "medalpaca_train/process_group.py",  # shows the cursor again
-    "medalpaca_evalharness/lm_eval_plugin.py",  # one error in one line, before core is imported
+    "medalpaca_evalharness/lm_eval_plugin.py",  # one error in one line, in lm_eval
     "medalpaca_data/deid/review.py",  # to use csv_text
 }
 
