@@ -18,7 +18,6 @@ import pytest
 
 from medalpaca_data.core.cli import run
 from medalpaca_data.core.errors import UserError
-from medalpaca_data.core.weights import REFUSED_SUFFIXES
 
 KEYS = ("max_steps=3", "batch_tokens=256", "max_tokens=256", "validation=0", "precision=fp32")  # the pair's
 
@@ -116,7 +115,7 @@ def test_the_bomb_is_a_bomb(tmp_path):
     assert (tmp_path / "went_off").exists()
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "tokenizer.pkl", "last.ckpt"])
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "tokenizer.pkl", "last.ckpt", "x.npy"])
 def test_in_the_base(here, bomb, copied, pair, name):
     base = copied("base")
     bomb(base / name)
@@ -168,7 +167,7 @@ def test_in_a_checkpoint(here, bomb, pair, tmp_path):
     assert here(*words)[0] == 0
 
 
-@pytest.mark.parametrize("suffix", sorted(REFUSED_SUFFIXES))
+@pytest.mark.parametrize("suffix", [".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill"])
 def test_as_a_dataset(here, bomb, pair, tmp_path, suffix):
     rows = bomb(tmp_path / f"rows{suffix}")
     recipe = tmp_path / "recipe.yaml"
@@ -228,6 +227,8 @@ def test_in_the_places_of_quickstart(here, bomb, pair, tmp_path):
         ("generation_config.json", {"auto_map": {"x": "evil.X"}}, "auto_map"),
         ("config.json", {"_attn_implementation": "owner/kernel"}, "owner/kernel"),
         ("config.json", {"text_config": {"attn_implementation": "owner/kernel"}}, "owner/kernel"),
+        ("config.json", {"attn_implementation": {"": "evil/kernel"}}, "evil/kernel"),
+        ("config.json", {"_experts_implementation": "evil/kernel"}, "evil/kernel"),
         ("config.json", {"transformers_weights": "evil.bin"}, "evil.bin"),
         ("model.safetensors.index.json", {"weight_map": {"a": "../evil.safetensors"}}, "evil"),
         ("model.safetensors.index.json", {"weight_map": {"a": "evil.dat"}}, "evil.dat"),
@@ -247,6 +248,7 @@ def test_a_base_that_asks_for_code(here, copied, pair, file, asked, said):
     [
         ("adapter_config.json", {"auto_map": {"x": "evil.X"}}, "auto_map"),
         ("adapter_config.json", {"megatron_config": {}, "megatron_core": "evil"}, "megatron_core"),
+        ("adapter_config.json", {"auto_mapping": {"parent_library": "evil"}}, "parent_library"),
         ("adapter_config.json", {"prompt_tuning_init_state_dict_path": "evil.bin"}, "evil.bin"),
         ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["evil.Tokenizer", None]}}, "auto_map"),
     ],

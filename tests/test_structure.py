@@ -183,6 +183,35 @@ def test_nothing_unsafe_is_switched_on(member):
                 )
 
 
+# Modules that may write to a terminal or a CSV file themselves, with the reason.
+OUTPUT = {
+    "medalpaca_data/core/cli.py",  # print_text, print_json, screen and the texts of run
+    "medalpaca_data/core/untrusted.py",  # csv_text
+    "medalpaca_train/process_group.py",  # shows the cursor again
+    "medalpaca_evalharness/lm_eval_plugin.py",  # one error in one line, in lm_eval
+}
+
+
+def test_text_is_printed_and_written_as_csv_by_one_module():
+    """Elsewhere, control characters and formulas of a row would reach the terminal or the spreadsheet."""
+    found = set()
+    for member in MEMBERS:
+        for file in sources(member):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                used = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+                if used in (
+                    "print",
+                    "sys.stdout.write",
+                    "sys.stderr.write",
+                    "Console",
+                    "csv.writer",
+                    "csv.DictWriter",
+                ):
+                    found.add(file.relative_to(MEMBERS[member] / "src").as_posix())
+    assert found <= OUTPUT
+    assert {"medalpaca_data/core/cli.py", "medalpaca_data/core/untrusted.py"} <= found
+
+
 @pytest.mark.parametrize("name", ["data", "train", "exam", "demo", "quickstart"])
 def test_help_is_quick_and_shows_how(name):
     script = Path(sys.executable).with_name(name)

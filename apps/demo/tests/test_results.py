@@ -113,6 +113,15 @@ def test_the_csv_contains_no_exam_text(exam: Exam, results: Results) -> None:
     assert "remedy" not in saved
 
 
+def test_a_formula_in_an_id_is_text_in_the_csv(exam: Exam) -> None:
+    from dataclasses import replace
+
+    item = replace(exam.items[0], id="=cmd|' /C calc'!A0", subject="@SUM(1)", step=None)
+    assert as_csv(list_items((item,), Results())) == (
+        "id,step,subject,key,base,tuned,p_key_base,p_key_tuned\n'=cmd|' /C calc'!A0,,'@SUM(1),A,,,,\n"
+    )
+
+
 def test_filter_names() -> None:
     assert filter_name(Filter()) == ""
     assert filter_name(Filter(kind="broken", step="2", search="rash")) == 'broken by tuning, Step 2, "rash"'

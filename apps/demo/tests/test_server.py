@@ -82,11 +82,15 @@ def test_only_local_host_names_are_accepted(url: str) -> None:
 
 
 def test_calls_use_the_queue_only(url: str) -> None:
-    """`/call` returns the id of an event in the queue; no other route runs a function."""
-    for path in ("runs", "runs/1", "run/compare", "run/predict", "api/predict"):
+    """No route but that of the queue runs a function."""
+    for path in ("runs", "runs/1", "run/compare", "run/predict", "api/predict", "call/compare"):
         assert get(url + "gradio_api/" + path, {"data": [0]})[0] in (404, 405), path
         assert get(url + "gradio_api/" + path)[0] in (404, 405), path
-    status, _, body = get(url + "gradio_api/call/stop", {"data": []})
+    config = json.loads(get(url + "config")[2])
+    stop = next(one["id"] for one in config["dependencies"] if one["api_name"] == "stop")
+    assert get(url + "gradio_api/call/stop", {"data": []})[0] == 404
+    body = {"data": [], "fn_index": stop, "session_hash": "test"}
+    status, _, body = get(url + "gradio_api/queue/join", body)
     assert status == 200
     assert set(json.loads(body)) == {"event_id"}
 
@@ -105,7 +109,7 @@ def test_access_needs_a_password(
 def check_log_in(url: str) -> None:
     assert get(url + "config")[0] == 401
     assert b"Which?" not in get(url)[2]
-    assert get(url + "gradio_api/call/stop", {"data": []})[0] == 401
+    assert get(url + "gradio_api/queue/join", {"data": [], "fn_index": 0})[0] == 401
     for password, status in (("difference", 400), ("difference engine", 200)):
         form = urllib.request.Request(
             url + "login", urllib.parse.urlencode({"username": "ada", "password": password}).encode()
@@ -261,6 +265,28 @@ def test_a_run_trained_from_an_older_ledger_is_served_with_a_note(
     )
     assert (note in said) is noted
     assert ("ledger of format" in said) is noted
+
+
+def test_temporary_files_are_private_and_removed(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gradio.utils import get_upload_folder
+
+    monkeypatch.setattr("medalpaca_data.core.offline.seal", lambda hosts: go_offline())
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "before")
+    seen: list[Path] = []
+
+    def leave_a_file() -> None:
+        folder = Path(get_upload_folder())
+        assert folder.stat().st_mode & 0o777 == 0o700
+        (folder / "recording.mp4").write_bytes(b"text of a patient")
+        seen.append(folder)
+
+    monkeypatch.setattr(server, "wait_for_interrupt", leave_a_file)
+    assert cli.main([*arguments, "--port", "7876"]) == 0
+    assert seen[0].name.startswith("medalpaca-demo-")
+    assert not seen[0].exists()
+    assert os.environ["GRADIO_TEMP_DIR"] == "before"
 
 
 @pytest.mark.slow

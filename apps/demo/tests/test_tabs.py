@@ -253,7 +253,7 @@ def test_a_timed_block_ends_when_time_is_up(site: Site, tab: Any, monkeypatch: p
 
 def record_streams(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Record everything that the server streams to pages from now on."""
-    from medalpaca_demo.access import SecurityHeaders
+    from medalpaca_demo.routes import SecurityHeaders
 
     sent: list[bytes] = []
     original = SecurityHeaders.__call__

@@ -53,7 +53,9 @@ def test_a_model_and_its_adapter_pass(model, tmp_path):
     assert tensor_shapes(model / "model.safetensors")["model.layers.0.q_proj.weight"] == (8, 4)
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "x.PTH", "x.ckpt", "x.pkl", "x.joblib"])
+@pytest.mark.parametrize(
+    "name", ["pytorch_model.bin", "model.pt", "x.PTH", "x.ckpt", "x.pkl", "x.pickle", "x.joblib"]
+)
 def test_a_pickle_is_refused_by_name_and_never_loaded(model, name, tmp_path):
     class Bomb:
         def __reduce__(self):
@@ -82,6 +84,137 @@ def test_code_in_a_repository_is_refused(model):
     (model / "config.json").write_text('{"auto_map": {"AutoModel": "evil.Model"}}')
     with pytest.raises(UserError, match="auto_map"):
         check_model_dir(model)
+
+
+PICKLES = (
+    ".bin",
+    ".pt",
+    ".pth",
+    ".pt2",
+    ".ckpt",
+    ".pkl",
+    ".pickle",
+    ".joblib",
+    ".dill",
+    ".npy",
+    ".npz",
+    ".h5",
+)
+
+
+@pytest.mark.parametrize("suffix", PICKLES)
+def test_a_configuration_that_names_a_pickle_is_refused(model, suffix):
+    (model / "config.json").write_text(json.dumps({"transformers_weights": f"sub/evil{suffix}"}))
+    with pytest.raises(UserError, match="which can run code when loaded; remove the key"):
+        check_model_dir(model)
+
+
+OTHER_FILES = (
+    *("x.npy", "x.npz", "tf_model.h5", "x.hdf5", "x.keras", "x.dill", "x.PT2", "x.pickle", "modeling_x.py"),
+    *(
+        "x.so",
+        "model.onnx",
+        "model.gguf",
+        "flax_model.msgpack",
+        "x.zip",
+        "x.tar",
+        "x.pyc",
+        "x.pk",
+        "x.unknown",
+    ),
+)
+
+
+@pytest.mark.parametrize("name", OTHER_FILES)
+def test_other_files_in_a_model_directory_are_refused(model, name):
+    (model / name).write_bytes(b"")
+    with pytest.raises(UserError, match=f"{name}.*refused") as caught:
+        check_model_dir(model)
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
+
+
+def test_files_of_known_models_pass(model):
+    """The file names of Llama, Qwen, Gemma, Mistral, Phi, OLMo, Pythia and SmolLM2 on the hub, and of a run."""
+    for name in (
+        *("README.md", "LICENSE", "LICENSE.txt", "USE_POLICY.md", "NOTICE", ".gitattributes", "figure.png"),
+        *(
+            "tokenizer.json",
+            "tokenizer.model",
+            "tokenizer.model.v3",
+            "tekken.json",
+            "qwen.tiktoken",
+            "merges.txt",
+        ),
+        *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt"),
+        *("chat_template.jinja", "chat_template.json", "generation_config.json", "params.json"),
+        *("preprocessor_config.json", "processor_config.json", "consolidated.safetensors"),
+        "model.safetensors.index.json",
+        *("recipe.yaml", "manifest.json", "metrics.jsonl", "rejected.jsonl", "loss.png", "canary.json"),
+        *(".train.lock", ".config.json.a1b2c3"),
+    ):
+        is_safetensors = name.endswith(".safetensors")
+        (model / name).write_bytes(safetensors({"w": (1,)}) if is_safetensors else b"{}")
+    (model / "onnx.v9").mkdir()
+    check_model_dir(model)
+
+
+@pytest.mark.parametrize(
+    ("file", "config"),
+    [
+        ("config.json", {"attn_implementation": "evil/kernel"}),
+        ("config.json", {"attn_implementation": {"": "evil/kernel"}}),
+        ("config.json", {"_attn_implementation": {"text_config": "evil/kernel:function"}}),
+        ("config.json", {"vision_config": {"_attn_implementation": ["sdpa", "evil/kernel"]}}),
+        ("config.json", {"attn_implementation": "paged|evil/kernel"}),
+        ("config.json", {"attn_implementation": "sdpa_of_somebody"}),
+        ("config.json", {"attn_implementation": 1}),
+        ("config.json", {"_attn_implementation_internal": "evil/kernel"}),
+        ("config.json", {"experts_implementation": "evil/kernel"}),
+        ("config.json", {"_experts_implementation": "evil/kernel"}),
+        ("config.json", {"_experts_implementation": {"": "evil/kernel"}}),
+        ("config.json", {"_experts_implementation_internal": "evil/kernel"}),
+        ("generation_config.json", {"attn_implementation": "evil/kernel"}),
+        ("adapter_config.json", {"auto_mapping": {"base_model_class": "X", "parent_library": "evil"}}),
+        ("adapter_config.json", {"auto_mapping": {"parent_library": "transformers.utils.import_utils"}}),
+        ("adapter_config.json", {"auto_mapping": {"parent_library": "os"}}),
+        ("adapter_config.json", {"megatron_core": "evil"}),
+    ],
+)
+def test_a_value_that_names_other_code_is_refused(model, file, config):
+    (model / file).write_text(json.dumps(config))
+    with pytest.raises(UserError, match="could load other code; allowed: ") as caught:
+        check_model_dir(model)
+    assert caught.value.exit_code == 2
+
+
+def test_known_values_pass(model):
+    for value in (
+        "eager",
+        "sdpa",
+        "flash_attention_2",
+        "flash_attention_3",
+        "flex_attention",
+        "paged|sdpa",
+        None,
+    ):
+        for written in (value, {"": value, "text_config": "eager"}):
+            config = {"attn_implementation": written, "text_config": {"_attn_implementation": value}}
+            (model / "config.json").write_text(json.dumps(config | {"_attn_implementation_autoset": True}))
+            check_model_dir(model)
+    (model / "config.json").write_text('{"_experts_implementation": "grouped_mm"}')
+    (model / "adapter_config.json").write_text(
+        json.dumps(
+            {
+                "megatron_core": "megatron.core",
+                "auto_mapping": {
+                    "base_model_class": "LlamaForCausalLM",
+                    "parent_library": "transformers.models.llama.modeling_llama",
+                },
+            }
+        )
+    )
+    check_model_dir(model)
 
 
 def test_an_adapter_given_as_a_model_says_so(tmp_path):

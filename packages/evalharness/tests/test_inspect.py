@@ -179,3 +179,18 @@ def test_import_of_the_real_exam(usmle, tmp_path):
     assert main(["import", str(usmle), "--out", str(tmp_path / "usmle.jsonl")]) == 0
     assert load_exam(tmp_path / "usmle.jsonl").sha256 == load_exam(usmle).sha256
     assert len(rejects(tmp_path / "usmle.rejects.jsonl")) == 376 - 324
+
+
+def test_control_characters_of_items_are_not_printed(exam_of, tmp_path, capsys):
+    attack = "\x1b]0;owned\x07\x9b31m"
+    exam_of({"subject": f"Cardio{attack}", "options": ["x", f"C: no{attack}"]}, name=attack)
+    file = tmp_path / f"{attack}.jsonl"
+    lines = file.read_text().replace('"i0"', json.dumps(f"i0{attack}"))
+    file.write_text(lines)
+    for words in ([], ["--json"]):
+        assert main(["inspect", str(file), *words]) == 0
+        printed = capsys.readouterr().out
+        assert not set(printed) & {"\x1b", "\x07", "\x9b"}
+        assert "owned" in printed
+    assert main(["inspect", str(file)]) == 0
+    assert "Cardio\\x1b]0;owned\\x07\\x9b31m 1" in capsys.readouterr().out

@@ -58,3 +58,50 @@ def test_a_failing_check_ends_a_sealed_run(monkeypatch):
     monkeypatch.setenv("MEDALPACA_SEALED", "1")
     with pytest.raises(ZeroDivisionError):
         ask(["t"])
+
+
+# Our task, another task, and the options of lm-eval whose files are pickles.
+@pytest.mark.parametrize("task", ["medalpaca_pocket", "arc_easy"])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("use_cache", "answers"), ("use_cache", "/tmp/c.db"), ("cache_requests", True)],  # noqa: S108 - not opened
+)
+def test_pickled_caches_are_refused(monkeypatch, task, option, value):
+    expected = (
+        f"--{option} {value}: lm-eval reads its caches as pickles, which can run code; remove --{option}"
+    )
+    lm = type("LM", (), {})()
+    before_model = {"tasks": [task], "model": "dummy", option: value}
+    before_inference = {"lm": lm, "task_dict": {"tasks": {task: None}}, option: value}
+    monkeypatch.setenv("MEDALPACA_SEALED", "1")
+    for check, call in (
+        (preflight.before_model, before_model),
+        (preflight.before_inference, before_inference),
+    ):
+        with pytest.raises(UserError) as caught:
+            check(call)
+        assert str(caught.value) == expected
+    monkeypatch.delenv("MEDALPACA_SEALED")
+    if task == "arc_easy":
+        preflight.before_model(before_model)
+        preflight.before_inference(before_inference)
+    else:
+        with pytest.raises(UserError, match="pickles"):
+            preflight.before_model(before_model)
+
+
+def test_no_pickled_cache_is_read_or_written(monkeypatch, tmp_path):
+    """With the patched `simple_evaluate`, the file of the cache is refused before it is opened."""
+    from lm_eval import evaluator
+
+    patched = type(
+        "module", (), {"simple_evaluate": evaluator.simple_evaluate, "evaluate": evaluator.evaluate}
+    )
+    if not hasattr(evaluator.simple_evaluate, "__wrapped__"):
+        lm_eval_plugin._patch_evaluator(patched)
+    monkeypatch.setenv("MEDALPACA_SEALED", "1")
+    with pytest.raises(UserError, match=r"--use_cache .*pickles"):
+        patched.simple_evaluate(
+            model="dummy", tasks=["medalpaca_pocket"], use_cache=str(tmp_path / "cache"), limit=1
+        )
+    assert list(tmp_path.iterdir()) == []

@@ -1,15 +1,15 @@
-"""Log-in, lock-out after failed attempts, and the security headers of the web server.
+"""Log-in, cookies of sessions, and lock-out after failed attempts.
 
-Names and Argon2 hashes are read from a file; passwords are not stored. After a number of failures, a name or an
-address has to wait, twice as long after each further failure, up to an hour. Status and message are the same for an
-unknown name, a wrong password and a locked name; the last has a `Retry-After` header as well.
+Names and Argon2 hashes are read from a file; passwords are not stored. After a number of failures, a name at an
+address, a name, or an address has to wait, twice as long after each further failure, up to an hour. Status and message
+are the same for an unknown name, a wrong password and a locked name; the last has a `Retry-After` header as well.
 """
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from getpass import getpass
@@ -20,30 +20,37 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from medalpaca_data.core.errors import UserError
-from medalpaca_data.core.files import read_text
+from medalpaca_data.core.files import read_text, sha256_bytes
 
-# Number of failures that starts the first wait. All users of a hospital may share one address.
-FREE_ATTEMPTS = {"name": 5, "address": 20}
+from .routes import App, Message, Receive, Send
+
+# Number of failures that starts the first wait. All users of a hospital may share one address. A name alone has more
+# than a name at one address, so that a stranger who guesses does not lock the name everywhere.
+FREE_ATTEMPTS = {"name at address": 5, "name": 20, "address": 20}
 FIRST_WAIT_SECONDS = 30.0
 LONGEST_WAIT_SECONDS = 3600.0
 # Failures are forgotten after this time without another one.
 FORGET_AFTER_SECONDS = 2 * LONGEST_WAIT_SECONDS
+# Time after a log-in in which the same name at the same address does not wait because of failures elsewhere.
+RECENT_SECONDS = 30 * 24 * 3600.0
+# Time after which a user has to log in again.
+SESSION_SECONDS = 12 * 3600
 # Most names and addresses in memory.
 MAX_ENTRIES = 10_000
 # Characters of a name that are kept in memory.
 MAX_NAME_LENGTH = 200
 MIN_PASSWORD_LENGTH = 8
 LOGIN_RULE = (
-    f"After {FREE_ATTEMPTS['name']} failed attempts a name has to wait {FIRST_WAIT_SECONDS:.0f} seconds, "
+    f"After {FREE_ATTEMPTS['name at address']} failed attempts a name has to wait {FIRST_WAIT_SECONDS:.0f} seconds, "
     "and twice as long after each further one."
 )
 
+# First characters of the names of Gradio's cookies.
+ACCESS_COOKIE = b"access-token-"
+
 Check = Callable[[str, str], bool]
-Message = MutableMapping[str, Any]
-Key = tuple[str, str]
-Send = Callable[[Message], Awaitable[None]]
-Receive = Callable[[], Awaitable[Message]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
+# A key of `FREE_ATTEMPTS`, and the name, the address, or both.
+Key = tuple[str, ...]
 
 # Address of the client whose request is being handled; set by `LoginMiddleware`.
 _address: ContextVar[str] = ContextVar("address", default="")
@@ -57,31 +64,37 @@ class _Failures:
 
 
 class Lockout:
-    """Counts of failed log-ins by name and by address, in the memory of this process only.
+    """Counts of failed log-ins by name, by address and by both, in the memory of this process only.
 
-    `clock` returns seconds; `max_entries` limits the memory.
+    A name that has logged in at an address within `RECENT_SECONDS` waits there only for failures at that address. So
+    a stranger at another address cannot lock it out. `clock` returns seconds; `max_entries` limits the memory.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, max_entries: int = MAX_ENTRIES) -> None:
         self._clock = clock
         self._max_entries = max_entries
         self._failures: OrderedDict[Key, _Failures] = OrderedDict()
+        # Time of the last log-in by (name, address).
+        self._recent: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def guard(self, check: Check) -> Check:
         """Return a function that calls `check` and counts its failures.
 
         For a locked name or address it raises HTTPException 400, the status of a wrong password. A success resets the
-        count of the name. Gradio calls it in its event loop, one call after the other, so no attempt can come in
+        counts of the name. Gradio calls it in its event loop, one call after the other, so no attempt can come in
         between.
         """
 
         def guarded(name: str, password: str) -> bool:
-            keys = [("name", name[:MAX_NAME_LENGTH]), ("address", _address.get())]
-            if wait := max(self.wait(key) for key in keys):
+            user = (name[:MAX_NAME_LENGTH], _address.get())
+            keys: list[Key] = [("name at address", *user), ("name", user[0]), ("address", user[1])]
+            if wait := max(self.wait(key) for key in (keys[:1] if self._is_recent(user) else keys)):
                 raise HTTPException(400, "Incorrect credentials.", {"Retry-After": str(int(wait) + 1)})
             if check(name, password):
                 # The address keeps its count: a user with a valid password must not try other names without limit.
                 self._failures.pop(keys[0], None)
+                self._failures.pop(keys[1], None)
+                self._remember(user)
                 return True
             for key in keys:
                 self._count(key)
@@ -93,6 +106,15 @@ class Lockout:
         """Return the seconds until this name or address may try again; 0 if it is not locked."""
         failures = self._failures.get(key)
         return max(0.0, failures.until - self._clock()) if failures else 0.0
+
+    def _is_recent(self, user: tuple[str, str]) -> bool:
+        return self._clock() - self._recent.get(user, -RECENT_SECONDS) < RECENT_SECONDS
+
+    def _remember(self, user: tuple[str, str]) -> None:
+        self._recent[user] = self._clock()
+        self._recent.move_to_end(user)
+        if len(self._recent) > self._max_entries:
+            self._recent.popitem(last=False)
 
     def _count(self, key: Key) -> None:
         now = self._clock()
@@ -111,25 +133,84 @@ class Lockout:
 
 
 class LoginMiddleware:
-    """ASGI middleware that passes the client's address to the lock-out.
+    """ASGI middleware for log-in, log-out and the cookies of Gradio.
 
-    With `encrypted`, it also answers a log-in without TLS with status 403. TLS may end here or at the trusted proxy.
+    It passes the client's address to the lock-out, and limits cookies to this site and to `SESSION_SECONDS`. POST
+    /logout ends the sessions of a user. With `encrypted`, cookies are sent over TLS only, and a log-in without TLS is
+    answered with status 403. TLS may end here or at the trusted proxy. `clock` returns seconds.
     """
 
-    def __init__(self, app: Any, encrypted: bool = False) -> None:
+    def __init__(
+        self, app: App, encrypted: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._app = app
         self._encrypted = encrypted
+        self._clock = clock
+        # End of every session by the SHA-256 of its token.
+        self._ends: dict[str, float] = {}
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            if self._encrypted and scope["path"].strip("/") == "login" and scope["scheme"] != "https":
-                body = b"Log in over https only."
-                head = [(b"content-length", str(len(body)).encode()), (b"content-type", b"text/plain")]
-                await send({"type": "http.response.start", "status": 403, "headers": head})
-                await send({"type": "http.response.body", "body": body})
-                return
-            _address.set(_client_network(scope.get("client")))
-        await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if self._encrypted and scope["path"] == "/login" and scope["scheme"] != "https":
+            body = b"Log in over https only."
+            head = [(b"content-length", str(len(body)).encode()), (b"content-type", b"text/plain")]
+            await send({"type": "http.response.start", "status": 403, "headers": head})
+            await send({"type": "http.response.body", "body": body})
+            return
+        _address.set(_client_network(scope.get("client")))
+        if scope["path"] == "/logout":
+            # Gradio's route has the method GET, which a link of another page could call.
+            scope = {**scope, "method": "GET"}
+        headers = [(k, self._valid_cookies(v) if k == b"cookie" else v) for k, v in scope["headers"]]
+
+        async def send_with_cookies(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    (k, self._limited_cookie(v) if k.lower() == b"set-cookie" else v)
+                    for k, v in message["headers"]
+                    if scope["path"] != "/logout" or k.lower() != b"location"
+                ]
+                if scope["path"] == "/logout":
+                    # Gradio's address has the host of the request, which a proxy may change.
+                    message["headers"].append((b"location", b"./"))
+            await send(message)
+
+        await self._app({**scope, "headers": headers}, receive, send_with_cookies)
+
+    def _valid_cookies(self, value: bytes) -> bytes:
+        """Return the header `Cookie` without the tokens of sessions that have ended or that are unknown."""
+        cookies = [cookie.strip() for cookie in value.split(b";")]
+        return b"; ".join(
+            cookie
+            for cookie in cookies
+            if not cookie.startswith(ACCESS_COOKIE)
+            or self._ends.get(_token_sha256(cookie), 0.0) > self._clock()
+        )
+
+    def _limited_cookie(self, value: bytes) -> bytes:
+        """Return the header `Set-Cookie` with SameSite, Secure if `encrypted`, and the session's end."""
+        pair, *attributes = [part.strip() for part in value.split(b";")]
+        if not pair.startswith(ACCESS_COOKIE):
+            return value
+        kept = [
+            part
+            for part in attributes
+            if part.lower().partition(b"=")[0] not in (b"samesite", b"secure", b"httponly")
+        ]
+        # Gradio gives an age only to a cookie that it deletes.
+        if not any(part.lower().startswith(b"max-age") for part in kept):
+            now = self._clock()
+            self._ends = {token: end for token, end in self._ends.items() if end > now}
+            self._ends[_token_sha256(pair)] = now + SESSION_SECONDS
+            kept.append(b"Max-Age=%d" % SESSION_SECONDS)
+        secure = [b"Secure"] if self._encrypted else []
+        return b"; ".join([pair, *kept, b"HttpOnly", b"SameSite=Lax", *secure])
+
+
+def _token_sha256(cookie: bytes) -> str:
+    return sha256_bytes(cookie.partition(b"=")[2].strip(b'"'))
 
 
 def _client_network(client: Any) -> str:
@@ -222,76 +303,3 @@ def load_auth_file(file: Path) -> Callable[[str, str], bool]:
             return False
 
     return check
-
-
-LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost"})
-
-# Gradio's page consists of inline scripts and styles and compiles its templates. Everything comes from this server.
-CONTENT_SECURITY_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
-    "style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
-    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
-)
-
-# Gradio's routes for calls outside the queue, records of runs, upload, download, proxying and monitoring. Older
-# versions have them without the prefix `/gradio_api`.
-BLOCKED_PATHS = (
-    "/run/",
-    "/api/",
-    "/runs",
-    "/upload",
-    "/upload_progress",
-    "/file",
-    "/proxy",
-    "/stream",
-    "/component_server",
-    "/monitoring",
-    "/deep_link",
-)
-
-HEADERS = [
-    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-content-type-options", b"nosniff"),
-]
-NO_STORE = (b"cache-control", b"no-store")
-
-
-class SecurityHeaders:
-    """ASGI middleware: host check, blocked routes, content security policy, and no caching except of static files.
-
-    `hosts` are the accepted values of the `Host` header, which protects against DNS rebinding. None accepts all; use
-    it only with a log-in, whose cookie is not valid for another host name. The policy makes the browser refuse
-    requests to other machines. `no-store` keeps questions out of the browser's disk cache.
-    """
-
-    def __init__(self, app: App, hosts: frozenset[str] | None = LOCAL_HOSTS) -> None:
-        self._app = app
-        self._hosts = hosts
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
-        if self._hosts is not None and host.rsplit(":", 1)[0] not in self._hosts:
-            await _refuse(send, 421)
-            return
-        if scope["path"].removeprefix("/gradio_api").startswith(BLOCKED_PATHS):
-            await _refuse(send, 404)
-            return
-        asset = "/assets/" in scope["path"] or "/static/" in scope["path"]
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                kept = [(k, v) for k, v in message["headers"] if asset or k.lower() != b"cache-control"]
-                message["headers"] = [*kept, *HEADERS, *([] if asset else [NO_STORE])]
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
-
-
-async def _refuse(send: Send, status: int) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
-    await send({"type": "http.response.body", "body": b""})

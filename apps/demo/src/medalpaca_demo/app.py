@@ -21,13 +21,14 @@ from starlette.middleware.gzip import GZipMiddleware
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.exam import Exam
 
-from .access import LOCAL_HOSTS, LOGIN_RULE, Lockout, LoginMiddleware, SecurityHeaders
+from .access import LOGIN_RULE, Lockout, LoginMiddleware
 from .context import Context, Sessions
 from .engine import Engine
 from .html import EVENT_OPTIONS, banner, footer, header, html, key_help, read_static
 from .job import Scoring
 from .models import Pair
 from .results import Results
+from .routes import LOCAL_HOSTS, SecurityHeaders
 from .tabs import about, browse, compare, exam, leaderboard, own, vote
 
 MAX_NEW_TOKENS = 160
@@ -55,8 +56,12 @@ def build_app(
     results: Results | None = None,
     max_new_tokens: int = MAX_NEW_TOKENS,
     audit_notice: str = "",
+    log_out: bool = False,
 ) -> tuple[gr.Blocks, dict[str, Any]]:
-    """Return the page and the arguments for its `launch`. Raises UserError if GRADIO_VIBE_MODE is set."""
+    """Return the page and the arguments for its `launch`. Raises UserError if GRADIO_VIBE_MODE is set.
+
+    `log_out` adds a button that ends the sessions of the user.
+    """
     if os.environ.get("GRADIO_VIBE_MODE"):
         raise UserError("GRADIO_VIBE_MODE is set: it lets every visitor run code on this machine; unset it")
     context = Context(
@@ -80,7 +85,7 @@ def build_app(
                 own.build(context)
             with _tab("about"):
                 about.build(context)
-        html(key_help() + footer(pair.outside_hosts, audit_notice))
+        html(key_help() + footer(pair.outside_hosts, audit_notice, log_out=log_out))
         page.load(_open_link(context, compare_tab), None, [tabs, *compare_tab.outputs], **EVENT_OPTIONS)
         page.load(partial(_watch_banner, engine), None, state, concurrency_limit=None, **EVENT_OPTIONS)
     page.queue(max_size=32, api_open=False)
@@ -157,18 +162,19 @@ def access_settings(
     *,
     tls: tuple[Path, Path] | None = None,
     proxy: bool = False,
-    lockout: Lockout | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any]:
     """Return the settings for access from other machines: address, accepted host names, log-in and TLS.
 
     `check` verifies a name and a password; None means no log-in. `tls` is a certificate and its key. `proxy` is true if
-    a reverse proxy ends TLS; it has a host name of its own, so every host name is accepted.
+    a reverse proxy ends TLS; it has a host name of its own, so every host name is accepted. `clock` returns seconds for
+    the waiting times and the ends of sessions.
     """
     any_host = proxy or host in ("0.0.0.0", "::")  # noqa: S104
     hosts = None if any_host else frozenset({host, *LOCAL_HOSTS})
     middleware = [
         Middleware(SecurityHeaders, hosts=hosts),
-        Middleware(LoginMiddleware, encrypted=bool(tls) or proxy),
+        Middleware(LoginMiddleware, encrypted=bool(tls) or proxy, clock=clock),
         GZIP,
     ]
     settings: dict[str, Any] = {
@@ -176,7 +182,7 @@ def access_settings(
         "app_kwargs": {**FASTAPI_OPTIONS, "middleware": middleware},
     }
     if check is not None:
-        settings |= {"auth": (lockout or Lockout()).guard(check), "auth_message": LOGIN_RULE}
+        settings |= {"auth": Lockout(clock).guard(check), "auth_message": LOGIN_RULE}
     if tls is not None:
         # Gradio calls its own server once at the start, by an address that the certificate does not name.
         settings |= {"ssl_certfile": str(tls[0]), "ssl_keyfile": str(tls[1]), "ssl_verify": False}

@@ -12,7 +12,16 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import NoReturn
 
-from medalpaca_data.core.cli import Command, Commands, CompletedArgument, add_command, print_json, run, screen
+from medalpaca_data.core.cli import (
+    Command,
+    Commands,
+    CompletedArgument,
+    add_command,
+    print_json,
+    print_text,
+    run,
+    screen,
+)
 from medalpaca_data.core.errors import CheckFailed, UserError, one_line
 from medalpaca_data.core.paths import quickstart
 from medalpaca_data.exams.exam import BUNDLED, find_exam
@@ -20,7 +29,7 @@ from medalpaca_data.exams.item import POCKET
 
 from .audit import hide_error_texts
 from .endpoint import parse_source
-from .server import DEFAULT_PORT, LOOPBACK, PageOptions, print_line, serve
+from .server import DEFAULT_PORT, LOOPBACK, PageOptions, serve
 
 EXAMPLES = """\
 Without arguments: the models and the exam of the quickstart. If they do not exist, quickstart runs first.
@@ -255,7 +264,7 @@ def ensure_quickstart(options: PageOptions) -> None:
         return
     from .quickstart import QuickstartRun
 
-    print_line(f"No models in {made.base.parent} yet: quickstart runs first and takes some minutes.")
+    print_text(f"No models in {made.base.parent} yet: quickstart runs first and takes some minutes.")
     QuickstartRun(1, made, screen()).run()
 
 
@@ -276,7 +285,7 @@ def _add_password(commands: Commands[Command]) -> None:
 def _run_password(options: Namespace) -> None:
     from .access import make_auth_line
 
-    print_line(make_auth_line(options.name))
+    print_text(make_auth_line(options.name))
 
 
 # `demo audit verify`.
@@ -320,5 +329,5 @@ def _run_audit_verify(options: Namespace) -> None:
         print_json({"log": str(options.log), "unchanged": True, **asdict(verified)})
         return
     for note in verified.notes:
-        print_line(f"note: {note}")
-    print_line(f"unchanged. {format_head(options.log, verified.head)}")
+        print_text(f"note: {note}")
+    print_text(f"unchanged. {format_head(options.log, verified.head)}")

@@ -134,10 +134,11 @@ def banner(name: str, error: str = "", seconds: float = 0.0) -> str:
     return f'<p class="mp-banner" data-state="{name}" role="status">{text}</p>'
 
 
-def footer(outside_hosts: Sequence[str] = (), audit_notice: str = "") -> str:
+def footer(outside_hosts: Sequence[str] = (), audit_notice: str = "", *, log_out: bool = False) -> str:
     """Return the line at the bottom of every tab: not for clinical use, and where questions are sent.
 
     `outside_hosts` are other machines that receive the questions; `audit_notice` describes an audit log.
+    `log_out` adds the button for it.
     """
     stored = audit_notice or "nothing is stored"
     if outside_hosts:
@@ -148,8 +149,11 @@ def footer(outside_hosts: Sequence[str] = (), audit_notice: str = "") -> str:
         )
     else:
         badge = f'<span class="mp-offline" title="Questions stay on this machine; {stored}">offline</span>'
+    # A form, because only a POST request ends a session: another page cannot send it.
+    button = '<form method="post" action="logout"><button class="mp-logout">Log out</button></form>'
     return (
-        f'<footer class="mp-purpose"><span>Exam questions only, not for clinical use</span>{badge}</footer>'
+        '<footer class="mp-purpose"><span>Exam questions only, not for clinical use</span>'
+        f"{badge}{button if log_out else ''}</footer>"
     )
 
 

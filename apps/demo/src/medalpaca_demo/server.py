@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from medalpaca_data.core.cli import print_text
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.offline import api_key
 
@@ -72,7 +75,7 @@ def serve(options: PageOptions) -> None:
     check = load_auth_file(options.auth_file) if options.auth_file else None
     tls = check_tls(*options.tls) if options.tls else None
     recorder = (
-        make_recorder(options.audit, lambda note: print_line(f"note: {note}")) if options.audit else None
+        make_recorder(options.audit, lambda note: print_text(f"note: {note}")) if options.audit else None
     )
     try:
         pair = check_pair(options.base, options.adapter, options.trusted)
@@ -84,36 +87,58 @@ def serve(options: PageOptions) -> None:
             raise
         pair, start = unchecked_pair(options.base, options.adapter), partial(failed_engine, error)
         changed = ()
-        print_line(f"note: the models cannot answer: {error}")
-    print_line(f"fine-tuned {pair.name}, base {pair.base.name}")
+        print_text(f"note: the models cannot answer: {error}")
+    print_text(f"fine-tuned {pair.name}, base {pair.base.name}")
     for line in changed:
-        print_line(f"note: {line}")
+        print_text(f"note: {line}")
     if outside:
-        print_line(f"note: every question is sent to {', '.join(outside)}")
-    print_line(f"{exam.name}: {len(exam.items)} questions, scored by {options.scoring}")
+        print_text(f"note: every question is sent to {', '.join(outside)}")
+    print_text(f"{exam.name}: {len(exam.items)} questions, scored by {options.scoring}")
     for warning in exam.warnings:
-        print_line(f"note: {warning}")
-    print_line("loading...")
+        print_text(f"note: {warning}")
+    print_text("loading...")
     from .app import access_settings, build_app
     from .results import load_results
 
     if recorder:
         recorder.write("started", **_session_facts(pair, exam, options.scoring))
-        print_line(f"audit log: {options.audit}")
+        print_text(f"audit log: {options.audit}")
     engine = start()
     results = load_results(*options.results, exam, options.scoring, pair) if options.results else None
     if results and results.error:
-        print_line(f"note: results are not shown: {results.error}")
-    page, settings = build_app(
-        engine, pair, exam, options.scoring, results=results, audit_notice=AUDIT_NOTICE if recorder else ""
-    )
-    settings |= access_settings(options.host, check, tls=tls, proxy=options.proxy is not None)
+        print_text(f"note: results are not shown: {results.error}")
     try:
-        _run_page(page, settings, engine, options.port, need_models=options.results is None)
+        with _private_temporary_files():
+            page, settings = build_app(
+                engine,
+                pair,
+                exam,
+                options.scoring,
+                results=results,
+                audit_notice=AUDIT_NOTICE if recorder else "",
+                log_out=check is not None,
+            )
+            settings |= access_settings(options.host, check, tls=tls, proxy=options.proxy is not None)
+            _run_page(page, settings, engine, options.port, need_models=options.results is None)
     finally:
         if recorder and options.audit:
             head = recorder.write("ended")
-            print_line(f"audit log {format_head(options.audit, head)}; keep a copy of this head elsewhere")
+            print_text(f"audit log {format_head(options.audit, head)}; keep a copy of this head elsewhere")
+
+
+@contextmanager
+def _private_temporary_files() -> Iterator[None]:
+    """Give Gradio a temporary directory that only this user can read, and remove it at the end with its files."""
+    before = os.environ.get("GRADIO_TEMP_DIR")
+    with TemporaryDirectory(prefix="medalpaca-demo-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["GRADIO_TEMP_DIR"]
+            else:
+                os.environ["GRADIO_TEMP_DIR"] = before
 
 
 def _session_facts(pair: Pair, exam: Exam, scoring: Scoring) -> dict[str, object]:
@@ -141,7 +166,7 @@ def _run_page(
     except OSError as error:
         engine.close()
         raise UserError(f"demo: port {port} is in use; choose another with --port ({error})") from None
-    print_line(f"open {url} in a browser; Ctrl-C ends it")
+    print_text(f"open {url} in a browser; Ctrl-C ends it")
     try:
         if need_models:
             engine.wait_until_loaded()
@@ -154,8 +179,3 @@ def _run_page(
 def wait_for_interrupt() -> None:
     """Wait until Ctrl-C. Gradio's own wait would catch it, and the exit code would be lost."""
     threading.Event().wait()
-
-
-def print_line(text: str) -> None:
-    """Print a line at once, also into a pipe."""
-    print(text, flush=True)  # noqa: T201

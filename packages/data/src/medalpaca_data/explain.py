@@ -12,6 +12,7 @@ from rich.console import Console
 
 from .core.cli import wrapped
 from .core.errors import UserError
+from .core.files import existing
 from .core.row import SPLITS, TEXTS
 from .dataset import CHANGES, CONTRADICTIONS, HITS, SPANS, reading, require_meadow
 from .deid.secret import HASH
@@ -99,7 +100,7 @@ def rejected_ids(directory: Path, ids: set[str]) -> dict[str, str]:
     """Return {id: reason of rejection} for those of `ids` that a stage after reading rejected."""
     found: dict[str, str] = {}
     for file in sorted((directory / "rejected").glob("*.jsonl")):
-        with file.open(encoding="utf-8") as lines:
+        with existing(file).open(encoding="utf-8") as lines:
             for entry in map(json.loads, lines):
                 record = entry["record"]
                 if isinstance(record, dict) and record.get("id") in ids:
@@ -131,7 +132,7 @@ def _find_rejected(directory: Path, ids: set[str]) -> tuple[dict[str, Any], str,
 
 def _rejects(directory: Path, ids: set[str]) -> Iterator[dict[str, Any]]:
     for file in sorted((directory / "rejected").glob("*.jsonl")):
-        with file.open(encoding="utf-8") as lines:
+        with existing(file).open(encoding="utf-8") as lines:
             yield from (json.loads(line) for line in lines if any(row_id in line for row_id in ids))
 
 

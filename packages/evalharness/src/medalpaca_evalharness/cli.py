@@ -6,7 +6,6 @@ Heavy imports are inside the functions, so that `--help` is fast. Only `exam ask
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib import import_module
@@ -20,6 +19,7 @@ from medalpaca_data.core.cli import (
     add_command,
     device_name,
     print_json,
+    print_text,
     run,
     wrapped,
 )
@@ -202,16 +202,16 @@ def _verify(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json({"report": str(arguments.report), "matches": not checks.problems, **asdict(checks)})
     else:
-        sys.stdout.write("".join(f"does not match: {problem}\n" for problem in checks.problems))
+        print_text(*(f"does not match: {problem}" for problem in checks.problems))
     if checks.problems:
         n = len(checks.problems)
         raise CheckFailed(f"{arguments.report}: {n} mismatch{'' if n == 1 else 'es'}")
     if arguments.json:
         return
-    sys.stdout.write("".join(f"checked: {line}\n" for line in checks.checked))
-    sys.stdout.write("".join(f"not checked: {line}\n" for line in checks.unchecked))
+    print_text(*(f"checked: {line}" for line in checks.checked))
+    print_text(*(f"not checked: {line}" for line in checks.unchecked))
     left = f", {len(checks.unchecked)} not checked" if checks.unchecked else ""
-    sys.stdout.write(f"{arguments.report}: verified, no mismatch{left}\n")
+    print_text(f"{arguments.report}: verified, no mismatch{left}")
 
 
 def _add_inspect(commands: Commands[Command]) -> None:
@@ -315,7 +315,7 @@ def _ask(arguments: argparse.Namespace) -> None:
         metadata={"exam": arguments.exam} if arguments.exam else {},
         **{name: getattr(arguments, name) for name in names},
     )
-    sys.stdout.write("".join(f"{directory}\n" for directory in directories))
+    print_text(*map(str, directories))
 
 
 def _add_stress(commands: Commands[Command]) -> None:
@@ -369,7 +369,7 @@ def _stress(arguments: argparse.Namespace) -> None:
         print_json(figures.as_json())
     else:
         print_figures(result, figures)
-        sys.stdout.write(f"{arguments.out / FILE_NAME}\n")
+        print_text(str(arguments.out / FILE_NAME))
 
 
 def _add(command: Command, name: str, help: str, type: Callable[[str], Any] = str, **settings: Any) -> None:
@@ -397,4 +397,4 @@ def _write(arguments: argparse.Namespace, value: Any, text: str) -> None:
     if arguments.json:
         print_json(value)
     else:
-        sys.stdout.write(text + "\n")
+        print_text(text)

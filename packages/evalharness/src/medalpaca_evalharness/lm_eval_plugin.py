@@ -274,7 +274,9 @@ def _is_sealed() -> bool:
 
 def _exit_with_error(error: Exception) -> None:
     """Print the UserError `error` to stderr in one line and exit with its exit code."""
-    sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+    from medalpaca_data.core.errors import one_line
+
+    sys.stderr.write(f"error: {one_line(error)}\n")
     raise SystemExit(error.exit_code)  # type: ignore[attr-defined]
 
 

@@ -24,14 +24,29 @@ def before_model(call: Mapping[str, Any]) -> None:
     """Check exam, base model and adapter of the MedAlpaca tasks in a `simple_evaluate` call.
 
     In sealed mode, model and adapter are also checked if the call has no MedAlpaca task. `call` holds the arguments by
-    name. Raises UserError as `prepare_task` and `identify_model` do.
+    name. Raises UserError as `refuse_caches`, `prepare_task` and `identify_model` do.
     """
-    if names := find_tasks(call.get("tasks")):
+    names = find_tasks(call.get("tasks"))
+    if names or is_sealed():
+        refuse_caches(call)
+    if names:
         metadata = _metadata(call)
         for name in names:
             prepare_task(name, metadata)
     elif is_sealed():
         identify_model(_metadata(call))
+
+
+def refuse_caches(call: Mapping[str, Any]) -> None:
+    """Raise UserError if a `simple_evaluate` or `evaluate` call uses a cache of lm-eval, which is read as a pickle.
+
+    Whoever can write the file of a cache can run code in the process that reads it (CVE-2024-35515).
+    """
+    for option in ("use_cache", "cache_requests"):
+        if value := call.get(option):
+            raise UserError(
+                f"--{option} {value}: lm-eval reads its caches as pickles, which can run code; remove --{option}"
+            )
 
 
 def before_inference(call: Mapping[str, Any]) -> None:
@@ -44,6 +59,8 @@ def before_inference(call: Mapping[str, Any]) -> None:
     """
     lm, tasks = call["lm"], call["task_dict"].get("tasks", {})
     checked = {name: task for name, task in tasks.items() if name in TASKS}
+    if checked or is_sealed():
+        refuse_caches(call)
     templated = bool(call.get("apply_chat_template"))
     if templated and (names := [name for name in checked if TASKS[name].scoring == "protocol_2023"]):
         raise UserError(

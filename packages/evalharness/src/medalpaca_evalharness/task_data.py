@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.offline import is_sealed, seal
+from medalpaca_data.core.untrusted import printable
 from medalpaca_data.exams.exam import Exam, Excluded, find_exam, load_exam
 from medalpaca_data.exams.item import POCKET, VIGNETTES, Item, PromptStyle, exam_prompt, exam_prompt_id
 
@@ -339,7 +340,9 @@ def _log_exclusions(name: str, inputs: TaskInputs) -> None:
     for entry in excluded:
         reasons.setdefault(entry.reason, []).append(entry.id)
     for reason, ids in reasons.items():
-        log.warning("%s: %d of %d items not scored (%s): %s", name, len(ids), read, reason, ", ".join(ids))
+        log.warning(
+            "%s: %d of %d items not scored (%s): %s", name, len(ids), read, reason, printable(", ".join(ids))
+        )
     if task.step is not None and (stepless := sum(item.step is None for item in exam.items)):
         log.warning(
             "%s: %d items of %s have no step; only the task %s includes them",
@@ -349,7 +352,7 @@ def _log_exclusions(name: str, inputs: TaskInputs) -> None:
             all_items_task(name),
         )
     for warning in (*exam.warnings, *inputs.model.warnings):
-        log.warning("%s: %s", name, warning)
+        log.warning("%s: %s", name, printable(warning))
 
 
 def _count_parts(exam: Exam, task: Task) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +9,8 @@ from html import escape
 from typing import Any
 
 import gradio as gr
+
+from medalpaca_data.core.untrusted import csv_text
 
 from ..context import Context, list_steps
 from ..html import (
@@ -179,18 +179,16 @@ def as_csv(rows: Sequence[ItemRow]) -> str:
 
     The columns are id, step, subject, letters of the correct and chosen options, and shares of the correct option.
     """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["id", "step", "subject", "key", "base", "tuned", "p_key_base", "p_key_tuned"])
+    lines = []
     for row in rows:
         letters, item = list(row.item.options), row.item
         both = (row.base, row.tuned)
-        writer.writerow(
+        lines.append(
             [item.id, item.step or "", item.subject or "", item.answer]
             + ["" if result is None else letters[result.chosen] for result in both]
             + ["" if result is None else f"{result.shares[row.key_index]:.6f}" for result in both]
         )
-    return out.getvalue()
+    return csv_text(["id", "step", "subject", "key", "base", "tuned", "p_key_base", "p_key_tuned"], lines)
 
 
 def _row(row: ItemRow) -> str:

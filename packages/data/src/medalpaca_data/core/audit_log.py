@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CheckFailed, UserError
-from .files import sha256_bytes
+from .files import existing, sha256_bytes
 
 # Hash of the previous line in the first entry.
 START = "0" * 64
@@ -268,6 +268,8 @@ def _locked(path: Path, *, create: bool = True) -> Iterator[int]:
         raise UserError(
             f"{path}: an audit log needs file locks, which this system does not support"
         ) from None
+    if path.exists():
+        existing(path)
     flags = (os.O_RDWR | os.O_APPEND | os.O_CREAT if create else os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         handle = os.open(path, flags, 0o600)
@@ -293,6 +295,8 @@ def _head_path(path: Path) -> Path:
 
 
 def _read_head(path: Path) -> Head | None:
+    if _head_path(path).exists():
+        existing(_head_path(path))
     try:
         found = HEAD.fullmatch(_head_path(path).read_bytes())
     except FileNotFoundError:

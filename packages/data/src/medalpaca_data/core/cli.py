@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -25,6 +24,7 @@ import shtab
 
 from .errors import UserError, one_line
 from .offline import no_hub_kernels, seal_if_requested
+from .untrusted import json_text, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,7 +67,7 @@ def run(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
     except OSError as error:
         # A full disk, a missing permission, a file where a directory is needed: not an error of the program.
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or one_line(error)}", file=sys.stderr)  # noqa: T201
+        print(f"error: {printable(where)}{error.strerror or one_line(error)}", file=sys.stderr)  # noqa: T201
         code = UserError.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201
@@ -169,12 +169,22 @@ def split_keys(overrides: Sequence[str], defaults: dict[str, str]) -> tuple[dict
 def screen(*, stderr: bool = False, **settings: Any) -> Console:
     """Return a rich console for standard output, or for standard error, without markup and emoji.
 
-    For a pipe or file, its width is `UNLIMITED_WIDTH`, unless the variable COLUMNS is set. `settings` are keyword
-    arguments of `rich.console.Console` and take precedence.
+    Text is printed as `printable` returns it, so that a row cannot send commands to the terminal. For a pipe or file,
+    its width is `UNLIMITED_WIDTH`, unless the variable COLUMNS is set. `settings` are keyword arguments of
+    `rich.console.Console` and take precedence.
     """
     from rich.console import Console
+    from rich.segment import Segment
 
-    console = Console(stderr=stderr, **{"markup": False, "emoji": False} | settings)
+    class PlainConsole(Console):
+        # Not `render`, whose results are cut to a width that is measured before.
+        def _render_buffer(self, buffer: Iterable[Segment]) -> str:
+            return super()._render_buffer(
+                Segment(text if control else printable(text), style, control)
+                for text, style, control in buffer
+            )
+
+    console = PlainConsole(stderr=stderr, **{"markup": False, "emoji": False} | settings)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = UNLIMITED_WIDTH
     return console
@@ -201,7 +211,13 @@ def wrapped(text: str, width: int | None = None, hang: int = 0) -> str:
 
 def print_json(value: Any) -> None:
     """Write `value` to standard output as indented JSON with a final newline."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(value) + "\n")
+
+
+def print_text(*lines: str) -> None:
+    """Write `lines` to standard output at once, as `printable` returns them, also into a pipe."""
+    sys.stdout.write("".join(printable(line) + "\n" for line in lines))
+    sys.stdout.flush()
 
 
 class _Help(argparse.HelpFormatter):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from .untrusted import printable
+
 # Characters of an unreadable record that are kept in the reject file.
 MAX_RECORD_TEXT = 100_000
 
@@ -52,5 +54,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the error's message without line breaks: every run of white space is replaced by one space."""
-    return " ".join(str(error).split())
+    """Return the error's message in one line that a terminal can show.
+
+    Every run of white space is replaced by one space, other control characters by escapes.
+    """
+    return printable(" ".join(str(error).split()))

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,14 @@ from typing import Any
 
 from .errors import UserError
 
+# Kinds of files that are not read, by their type in `st_mode`.
+_SPECIAL = {
+    stat.S_IFIFO: "named pipe",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
+
 
 def sha256_bytes(data: bytes) -> str:
     """Return the SHA-256 of `data` as 64 hexadecimal digits."""
@@ -28,8 +37,8 @@ def sha256_bytes(data: bytes) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes. The file is read in blocks."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a file's bytes. The file is read in blocks. Raises UserError as `existing` does."""
+    with existing(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -44,10 +53,19 @@ def sha256_listing(hashes: Iterable[tuple[str, str]]) -> str:
 
 
 def existing(path: Path | str, what: str = "file") -> Path:
-    """Return `path` as a Path. Raises UserError if it does not exist; `what` names the kind of file in the message."""
+    """Return `path` as a Path; `what` names the kind of file in the message.
+
+    Raises UserError if it does not exist, or if it is neither a regular file nor a directory: a named pipe without a
+    writer would be waited for without end, and a device has no end.
+    """
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such {what}")
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise UserError(
+            f"{path}: is a {_SPECIAL.get(stat.S_IFMT(mode), 'special file')}; give a regular file or a directory"
+        )
     return path
 
 

@@ -238,6 +238,6 @@ def _read_parquet(path: Path) -> Iterable[dict[str, Any]]:
     import polars
 
     try:
-        return polars.read_parquet(path, glob=False).iter_rows(named=True)
+        return polars.read_parquet(existing(path), glob=False).iter_rows(named=True)
     except (polars.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None

@@ -10,21 +10,43 @@ Standard library only: medalpaca-evalharness imports this module at the start of
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from .errors import UserError
-from .files import read_json, sha256_bytes, sha256_file, sha256_json, sha256_listing
+from .files import existing, read_json, sha256_bytes, sha256_file, sha256_json, sha256_listing
 
-# Formats that run code when they are loaded.
-REFUSED_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"}
+# Formats that run code when they are loaded, or that can hold a pickle.
+REFUSED_SUFFIXES = {
+    *(".bin", ".pt", ".pth", ".pt2", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill"),
+    *(".npy", ".npz", ".h5", ".hdf5", ".keras"),
+}
+# All other formats in a directory of a model, adapter or run. A file without a suffix is a text, such as LICENSE; a
+# hidden file is a lock or a temporary file.
+MODEL_SUFFIXES = {
+    *("", ".safetensors", ".json", ".jsonl", ".yaml", ".yml", ".toml", ".parquet"),
+    # Tokenizers. Mistral numbers its own: tokenizer.model.v3.
+    *(".txt", ".model", ".vocab", ".tiktoken", ".jinja", ".v1", ".v2", ".v3", ".v7"),
+    *(".md", ".rst", ".pdf", ".html", ".csv", ".tsv", ".log"),
+    *(".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp"),
+}
 
-# Keys whose value OWNER/NAME makes transformers download and run a kernel.
-ATTENTION_KEYS = {"attn_implementation", "_attn_implementation"}
-# Keys whose value peft imports as a module, with the only value allowed.
-MODULE_KEYS = {"megatron_core": "megatron.core"}
+_ATTENTION = (
+    r"(paged\|)?(eager|sdpa|flex_attention|flash_attention_[234])",
+    "eager, sdpa, flex_attention, flash_attention_2, flash_attention_3, flash_attention_4",
+)
+_EXPERTS = (r"eager|batched_mm|grouped_mm", "eager, batched_mm, grouped_mm")
+# Keys whose value names code: transformers downloads and runs a kernel OWNER/NAME, peft imports a module. Each has a
+# pattern of the values allowed, and these values as text. The value may also be a dictionary or a list of such values.
+CODE_KEYS = {
+    **{f"{start}attn_implementation{end}": _ATTENTION for start in ("", "_") for end in ("", "_internal")},
+    **{f"{start}experts_implementation{end}": _EXPERTS for start in ("", "_") for end in ("", "_internal")},
+    "megatron_core": (r"megatron\.core", "megatron.core"),
+    "parent_library": (r"transformers\.models\.\w+\.modeling_\w+", "transformers.models.NAME.modeling_NAME"),
+}
 
 
 class Refused(UserError):
@@ -43,12 +65,18 @@ def refuse_pickle(path: Path) -> None:
 def refuse_unsafe(directory: Path) -> None:
     """Raise Refused if a model, adapter, tokenizer or checkpoint directory can run code when loaded.
 
-    Refused are files with a suffix in `REFUSED_SUFFIXES`, and an index of shards that names other files than
-    safetensors in the same directory. Refused are also configurations (`*config.json`) that name such a file, or make
-    a library import code or download a kernel.
+    Refused are files with another suffix than those in `MODEL_SUFFIXES`, and an index of shards that names other files
+    than safetensors in the same directory. Refused are also configurations (`*config.json`) that name a file with a
+    suffix in `REFUSED_SUFFIXES`, or that name code with another value than those in `CODE_KEYS`.
     """
     for file in sorted(directory.iterdir()):
         refuse_pickle(file)
+        suffix = file.suffix.lower()
+        if suffix not in MODEL_SUFFIXES and not file.name.startswith(".") and not file.is_dir():
+            raise Refused(
+                f"{file}: {suffix} files are refused in a model directory, because a library might load one as code; "
+                "move this file to another directory"
+            )
     for file in sorted(directory.glob("*config.json")):
         for key, value in _walk(read_json(file)):
             _refuse_setting(file, key, value)
@@ -67,25 +95,32 @@ def _refuse_setting(file: Path, key: str, value: Any) -> None:
         raise Refused(
             f"{file}: 'auto_map' would run code from the model's files; remove the key or use another model"
         )
+    if key in CODE_KEYS and value is not None and not isinstance(value, dict | list):
+        pattern, allowed = CODE_KEYS[key]
+        if not re.fullmatch(pattern, str(value)):
+            raise Refused(
+                f"{file}: {key!r} has the value {value!r}, which could load other code; allowed: {allowed}; "
+                "remove the key"
+            )
     if not isinstance(value, str):
         return
-    if key in ATTENTION_KEYS and "/" in value:
-        raise Refused(f"{file}: {key!r} would download and run the kernel {value!r}; remove the key")
-    if key in MODULE_KEYS and value != MODULE_KEYS[key]:
-        raise Refused(f"{file}: {key!r} would import {value!r}; allowed: {MODULE_KEYS[key]!r}")
     if Path(value).suffix.lower() in REFUSED_SUFFIXES:
         raise Refused(f"{file}: {key!r} names {value!r}, which can run code when loaded; remove the key")
 
 
 def _walk(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (key, value) of every nested JSON value. Items of a list have the key of the list."""
+    """Yield (key, value) of every nested JSON value.
+
+    Items of a list have the key of the list. Values of a dictionary under a key of `CODE_KEYS` have that key, because
+    transformers accepts one implementation for each part of a model.
+    """
     pending = [(key, value)]
     while pending:
         key, value = pending.pop()
         yield key, value
         match value:
             case dict():
-                pending += [(str(inner), held) for inner, held in value.items()]
+                pending += [(key if key in CODE_KEYS else inner, held) for inner, held in value.items()]
             case list():
                 pending += [(key, held) for held in value]
 
@@ -216,7 +251,7 @@ def tensor_shapes(file: Path) -> dict[str, tuple[int, ...]]:
     Raises UserError if the file is not safetensors, truncated or damaged.
     """
     problem = f"{file}: not a safetensors file; it may be a pickle or an incomplete download"
-    with file.open("rb") as stream:
+    with existing(file).open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if not 2 <= length <= MAX_HEADER:
             raise UserError(problem)
@@ -249,9 +284,7 @@ def _sha256_in_state(file: Path, size: int, changed: int, inode: int) -> str:
 
 
 def _directory(path: Path | str, what: str) -> Path:
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such {what} directory")
+    path = existing(path, f"{what} directory")
     if not path.is_dir():
         raise UserError(f"{path}: is a file; give a {what} directory")
     return path

@@ -7,8 +7,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import random
@@ -26,6 +24,7 @@ from ..core.errors import UserError
 from ..core.files import write_text
 from ..core.records import read_all_rows, read_records
 from ..core.row import TEXTS, Row
+from ..core.untrusted import csv_text
 from .find import Tagger, find_identifiers, prefilter, rules_sha256
 from .rules import KINDS, Span
 from .settings import NOT_CHECKED
@@ -216,7 +215,7 @@ def draw_sample(path: Path, out: Path, *, n: int = 300, seed: int = 0) -> Sample
     ]
     write_text(
         out,
-        _csv(lines)
+        csv_text(COLUMNS, [[line[name] for name in COLUMNS] for line in lines])
         if out.suffix == ".csv"
         else "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines),
     )
@@ -273,14 +272,6 @@ def _strata(rows: Sequence[Row]) -> dict[str, list[Row]]:
         name = min(found, key=lambda kind: (sizes[kind], kind)) if found else NO_CLASS
         strata.setdefault(name, []).append(row)
     return strata
-
-
-def _csv(lines: Sequence[Mapping[str, str]]) -> str:
-    buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return buffer.getvalue()
 
 
 CONFIDENCE = 0.95

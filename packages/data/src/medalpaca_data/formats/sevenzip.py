@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
 from ..core.errors import UserError, one_line
+from ..core.files import existing
 from ..core.streams import max_unpacked_size, unpacked_size_message
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def unpack_7z(path: Path, names: Collection[str], folder: Path) -> dict[str, Pat
                 return _open_writer(stack.enter_context(files[name].open("wb")), limit, str(path))
 
         try:
-            archive = stack.enter_context(py7zr.SevenZipFile(stack.enter_context(path.open("rb"))))
+            archive = stack.enter_context(py7zr.SevenZipFile(stack.enter_context(existing(path).open("rb"))))
             _check_archive(archive, limit, str(path))
             if targets := [name for name in archive.getnames() if PurePosixPath(name).name in names]:
                 archive.extract(targets=targets, factory=ToFolder())

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from medalpaca_data.core.errors import UserError
-from medalpaca_data.core.files import sha256_json
+from medalpaca_data.core.files import existing, sha256_json
 from medalpaca_data.core.offline import is_sealed, seal
 from medalpaca_data.exams.exam import BUNDLED, Exam, find_exam, load_exam
 from medalpaca_data.exams.item import Scoring, exam_prompt_id
@@ -93,7 +93,7 @@ class PartialScores:
         """Return the lines of the file, [] if there is none, and remove an incomplete last line from it."""
         if not self._path.exists():
             return []
-        content = self._path.read_bytes()
+        content = existing(self._path).read_bytes()
         complete = content[: content.rfind(b"\n") + 1]
         if len(complete) < len(content):
             self._path.write_bytes(complete)
