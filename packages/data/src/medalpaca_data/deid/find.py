@@ -8,18 +8,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import TYPE_CHECKING, Literal
 
 from ..core.files import sha256_bytes, sha256_listing
 from . import dates, names, patterns, places
 from .rules import Rule, Span, is_common_word, is_given_name, is_surname, medical_suffix
 from .surrogates import is_surrogate
 
+if TYPE_CHECKING:
+    from .site import SiteRules
+
 RULES: tuple[Rule, ...] = (
     patterns.NUMBER_RULES + patterns.CONTACT_RULES + dates.RULES + places.RULES + names.RULES
 )
 RULE_ORDER = {(rule.kind, rule.name): position for position, rule in enumerate(RULES)}
 # `rules_sha256` covers every file of this folder except these, so a new file is part of the hash by default.
-NON_RULE_FILES = frozenset({"__init__.py", "cli.py", "ner.py", "replace.py", "review.py", "settings.py"})
+NON_RULE_FILES = frozenset(
+    {"__init__.py", "cli.py", "ner.py", "replace.py", "review.py", "settings.py", "site.py"}
+)
 REPEATED_NAME = "name again"
 # With fewer rules in a pattern, texts are read more often. With more, a pattern outgrows the cache of the engine.
 RULES_PER_PATTERN = 10
@@ -32,6 +38,8 @@ KINDS_WITH_DIGITS = frozenset(
     }
 )  # fmt: skip
 
+# `recall` finds as many identifiers as possible, in texts of patients; `precise` finds those that are certain.
+Profile = Literal["recall", "precise"]
 # Named-entity recognition (NER): text -> identifiers in it.
 Tagger = Callable[[str], Sequence[Span]]
 
@@ -62,22 +70,58 @@ def rules_sha256() -> str:
     """Return the version of the rules: one SHA-256 over the code and word lists that determine what is found."""
     from importlib.resources import files
 
+    folder = files(__package__)
     rule_files = sorted(
-        (file for file in files(__package__).iterdir() if file.is_file() and file.name not in NON_RULE_FILES),
+        (
+            file
+            for part in (folder, folder / "lists")
+            for file in part.iterdir()
+            if file.is_file() and file.name not in NON_RULE_FILES
+        ),
         key=lambda file: file.name,
     )
     return sha256_listing((file.name, sha256_bytes(file.read_bytes())) for file in rule_files)
 
 
 def find_identifiers(
-    texts: Sequence[str], tagger: Tagger | None = None, *, include_surrogates: bool = False
+    texts: Sequence[str],
+    tagger: Tagger | None = None,
+    *,
+    profile: Profile = "precise",
+    site: SiteRules | None = None,
+    include_surrogates: bool = False,
 ) -> list[list[Span]]:
     """Return the identifiers in each text of a record, in order and without overlap.
 
-    Surrogates that `replace_identifiers` has inserted are recognised by their form and skipped, except dates, which
-    have no form of their own. With `include_surrogates`, they are returned too. `tagger` finds identifiers in addition
-    to the rules.
+    `tagger` finds identifiers in addition to the rules, and `site` has the patterns and words of a recipe. Surrogates
+    that `replace_identifiers` has inserted are recognised by their form and skipped under the profile `precise`, except
+    dates, which have no form of their own. With `include_surrogates`, they are returned too. The profile `recall`
+    returns them always.
     """
+    if profile == "recall":
+        from .recall import find_recall
+
+        found = find_recall(texts)
+        if tagger:
+            for text, spans in zip(texts, found, strict=True):
+                spans += tagger(text)
+        include_surrogates = True
+    else:
+        found = _find_precise(texts, tagger)
+    if site:
+        found = [site.apply(text, spans) for text, spans in zip(texts, found, strict=True)]
+    return [
+        [
+            span
+            for span in _without_overlap(spans, text)
+            if include_surrogates or not is_surrogate(span.kind, text[span.start : span.end])
+        ]
+        for text, spans in zip(texts, found, strict=True)
+    ]
+
+
+def _find_precise(texts: Sequence[str], tagger: Tagger | None) -> list[list[Span]]:
+    """Return what the rules of the profile `precise` and the tagger find in each text; spans may overlap."""
     found = []
     for text in texts:
         rules = RULES if re.search("[0-9]", text) else OTHER_RULES
@@ -89,14 +133,7 @@ def find_identifiers(
         )
     for spans, again in zip(found, _repeated_names(texts, found), strict=True):
         spans.extend(again)
-    return [
-        [
-            span
-            for span in _without_overlap(spans, text)
-            if include_surrogates or not is_surrogate(span.kind, text[span.start : span.end])
-        ]
-        for text, spans in zip(texts, found, strict=True)
-    ]
+    return found
 
 
 def _repeated_names(texts: Sequence[str], found: Sequence[Sequence[Span]]) -> list[list[Span]]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .find import Tagger, find_identifiers
+from .find import Profile, Tagger, find_identifiers
 from .rules import Span
 from .surrogates import Surrogates
+
+if TYPE_CHECKING:
+    from .site import SiteRules
 
 # A name may become visible only after another one is replaced; two rounds are nearly always enough.
 MAX_ROUNDS = 4
@@ -27,15 +30,22 @@ class Replacement:
 
 
 def replace_identifiers(
-    texts: Sequence[str], record: str, seed: int = 0, tagger: Tagger | None = None
+    texts: Sequence[str],
+    record: str,
+    seed: int = 0,
+    tagger: Tagger | None = None,
+    *,
+    profile: Profile = "precise",
+    site: SiteRules | None = None,
 ) -> Replacement:
     """Replace the identifiers in the texts of a record by surrogates.
 
     The surrogates depend only on `seed`, the record's id `record`, the texts and the identifiers found. The new texts
     are checked again, and what only this check finds is replaced as well. After `MAX_ROUNDS` rounds, what is still
-    found is returned as `remaining` and is not replaced. `tagger` finds identifiers in addition to the rules.
+    found is returned as `remaining` and is not replaced. `tagger` finds identifiers in addition to the rules, and `site`
+    has the patterns and words of a recipe. The surrogates themselves, known by their place, are not found again.
     """
-    found = find_identifiers(texts, tagger)
+    found = find_identifiers(texts, tagger, profile=profile, site=site)
     for _ in range(MAX_ROUNDS):
         surrogates = Surrogates(record, seed, texts, found)
         pairs = [
@@ -44,7 +54,9 @@ def replace_identifiers(
         after, inserted = [text for text, _ in pairs], [spans for _, spans in pairs]
         remaining = [
             [part for span in spans for part in _original_parts(span, text, new)]
-            for text, spans, new in zip(after, find_identifiers(after, tagger), inserted, strict=True)
+            for text, spans, new in zip(
+                after, find_identifiers(after, tagger, profile=profile, site=site), inserted, strict=True
+            )
         ]
         if not any(remaining):
             break

@@ -11,6 +11,7 @@ from pydantic import Field
 from ..core.config import Config
 from ..core.errors import UserError
 from .rules import KINDS
+from .site import SitePattern, SiteRules
 
 # Suffixes of the keys in the counts of a stage: "phone found", "phone left".
 FOUND, LEFT = "found", "left"
@@ -26,17 +27,39 @@ class Deidentification(Config):
     limit: the largest number of identifiers per 1,000 rows; the build of a source with more is refused. Counted are
     those found (mode "check") or those left after replacement (mode "replace").
     ner: also use the named-entity recognition of the installed presidio-analyzer.
+    profile: "recall" finds as many identifiers as possible, "precise" only those that are certain. Null, the default, is
+    "recall" for sources with `patient_text: true`, and "precise" for all other sources.
+    patterns: numbers and codes of the site, each with name, regex and class.
+    keep: words that are never replaced. always: words that are always replaced. Case is ignored in both.
     seed: determines the surrogates, together with the id and the texts of a row.
     """
 
     mode: Literal["check", "replace"] = "replace"
     limit: float = Field(default=1.0, ge=0, le=1000)
     ner: bool = False
+    profile: Literal["recall", "precise"] | None = None
+    patterns: tuple[SitePattern, ...] = ()
+    keep: tuple[str, ...] = ()
+    always: tuple[str, ...] = ()
     seed: int = 0
+
+    def profile_of(self, *, patient_text: bool) -> Literal["recall", "precise"]:
+        """Return the profile for a source."""
+        return self.profile or ("recall" if patient_text else "precise")
+
+    def site_rules(self) -> SiteRules:
+        """Return the patterns and words of the site."""
+        return SiteRules(self.patterns, self.keep, self.always)
 
 
 def make_record(
-    settings: Deidentification, source: str, rows: int, counts: Mapping[str, int], rules: str, ner: str | None
+    settings: Deidentification,
+    source: str,
+    rows: int,
+    counts: Mapping[str, int],
+    rules: str,
+    ner: str | None,
+    profile: str = "precise",
 ) -> dict[str, Any]:
     """Return the de-identification record of one source, as the ledger has it.
 
@@ -49,9 +72,11 @@ def make_record(
     return {
         "source": source,
         "mode": settings.mode,
+        "profile": profile,
         "rules": rules,
         "ner": ner,
         "seed": settings.seed,
+        "site": settings.site_rules().record(counts),
         "rows": rows,
         "rows_with_hits": counts.get(ROWS_FOUND, 0),
         "hits": hits,

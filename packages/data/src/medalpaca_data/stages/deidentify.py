@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..core.row import TEXTS, content_id
 from ..deid.settings import FOUND, LEFT, ROWS_FOUND, ROWS_LEFT, Deidentification, count_kinds, make_record
+from ..deid.site import KEPT, SITE
 from ..executor import Stage, StageResult
 from ..shard import Drop, Shard, read_account, total
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from ..deid.find import Tagger
     from ..deid.rules import Span
+    from ..deid.site import SiteRules
 
 REASON = "identifiers of a person"
 
@@ -37,6 +39,7 @@ class Deidentify(Stage):
 
     def __init__(self, settings: Deidentification, only: Collection[str] | None = None) -> None:
         self._settings, self._only = settings, None if only is None else frozenset(only)
+        self._profile = settings.profile_of(patient_text=only is not None)
         self._loaded: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -47,7 +50,7 @@ class Deidentify(Stage):
         from ..deid.find import rules_sha256
 
         only = None if self._only is None else sorted(self._only)
-        return [self._settings.model_dump(), only, rules_sha256(), self._ner()]
+        return [self._settings.model_dump(), self._profile, only, rules_sha256(), self._ner()]
 
     def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
         if self._only is not None and shard.source not in self._only:
@@ -57,11 +60,13 @@ class Deidentify(Stage):
         from ..deid.find import find_identifiers, prefilter
         from ..deid.replace import mask, replace_identifiers
 
-        tagger = self._tagger()
+        tagger, profile, site = self._tagger(), self._profile, self._settings.site_rules()
         texts: dict[str, list[str]] = {name: table[name].to_list() for name in TEXTS}
         ids = table["id"].to_list()
         candidates = (
-            range(table.height) if tagger else sorted({n for name in TEXTS for n in prefilter(texts[name])})
+            range(table.height)
+            if tagger or site or profile == "recall"
+            else sorted({n for name in TEXTS for n in prefilter(texts[name])})
         )
         counts: Counter[str] = Counter()
         drops: dict[int, Drop] = {}
@@ -69,12 +74,16 @@ class Deidentify(Stage):
             before = [texts[name][n] for name in TEXTS]
             if self._settings.mode == "check":
                 after: Sequence[str] = before
-                found: Sequence[Sequence[Span]] = find_identifiers(before, tagger)
+                found: Sequence[Sequence[Span]] = find_identifiers(before, tagger, profile=profile, site=site)
                 remaining = found
             else:
-                replacement = replace_identifiers(before, ids[n], self._settings.seed, tagger)
+                replacement = replace_identifiers(
+                    before, ids[n], self._settings.seed, tagger, profile=profile, site=site
+                )
                 after, found, remaining = replacement.texts, replacement.identifiers, replacement.remaining
             kinds, remaining_kinds = _kinds(found), _kinds(remaining)
+            if site:
+                counts += _site_counts(site, before, found)
             if not kinds and not remaining_kinds:
                 continue
             counts += count_kinds(kinds, FOUND) + Counter({ROWS_FOUND: bool(kinds)})
@@ -107,7 +116,11 @@ class Deidentify(Stage):
                 accounts = [read_account(shard) or {} for shard in shards if shard.source == source]
                 rows = sum(account["read"] for account in accounts)
                 counts = total(accounts, "counts")
-                records.append(make_record(self._settings, source, rows, counts, rules_sha256(), self._ner()))
+                records.append(
+                    make_record(
+                        self._settings, source, rows, counts, rules_sha256(), self._ner(), self._profile
+                    )
+                )
         return records
 
     def _tagger(self) -> Tagger | None:
@@ -120,6 +133,13 @@ class Deidentify(Stage):
     def _ner(self) -> str | None:
         tagger = self._tagger()
         return None if tagger is None else str(tagger.version)  # type: ignore[attr-defined]
+
+
+def _site_counts(site: SiteRules, texts: Sequence[str], found: Sequence[Sequence[Span]]) -> Counter[str]:
+    """Return the hits of the patterns and words of the site, under keys of their own."""
+    counts = Counter(span.rule for spans in found for span in spans if span.rule.startswith(SITE))
+    counts[KEPT] = sum(map(site.count_kept, texts))
+    return +counts
 
 
 def _kinds(found: Sequence[Sequence[Span]]) -> list[str]:
