@@ -104,7 +104,7 @@ def find_identifiers(
         found = find_recall(texts)
         if tagger:
             for text, spans in zip(texts, found, strict=True):
-                spans += tagger(text)
+                spans.extend(tagger(text))
         include_surrogates = True
     else:
         found = _find_precise(texts, tagger)

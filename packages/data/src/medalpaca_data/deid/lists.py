@@ -1,4 +1,4 @@
-"""Word lists of the profile `recall`, read on first use: ordinary and medical words, eponyms, names, towns, German words."""
+"""Word lists of the profile `recall`, read on first use: ordinary and medical words, eponyms, names, towns."""
 
 from __future__ import annotations
 

@@ -9,13 +9,33 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from . import lists, recall_dates, recall_names, recall_numbers, recall_places, recall_tables
+from . import (
+    lists,
+    recall_addresses,
+    recall_ages,
+    recall_contacts,
+    recall_dates,
+    recall_evidence,
+    recall_labels,
+    recall_names,
+    recall_neighbours,
+    recall_numbers,
+    recall_places,
+    recall_signatures,
+    recall_tables,
+)
 from . import recall_context as context
-from .recall_tokens import Token, is_eponym, is_german, is_listed, is_term, is_word, tokenize
 from .recall_rules import Places, all_spans
+from .recall_tokens import Token, is_eponym, is_german, is_listed, is_term, is_word, tokenize
 from .rules import Span, medical_suffix
 
-RULES = recall_numbers.RULES + recall_places.RULES
+RULES = (
+    recall_contacts.CONTACTS
+    + recall_contacts.PHONES
+    + recall_numbers.IDS
+    + recall_ages.AGES
+    + recall_addresses.RULES
+)
 DIGIT = re.compile("[0-9]")
 
 
@@ -31,20 +51,21 @@ def find_recall(texts: Sequence[str]) -> list[list[Span]]:
         places = Places(text)
         # Of spans of the same length, the first gives the class.
         spans = all_spans(recall_dates.RULES, places)
-        spans += [span for rule in recall_numbers.LABELS for span in rule.spans(text, places.small)]
+        spans += [span for rule in recall_labels.LABELS for span in rule.spans(text, places.small)]
         spans += all_spans(RULES, places)
         if german or "stra" in places.small or "str." in places.small:
-            spans += all_spans(recall_places.GERMAN_RULES, places)
-        spans += recall_names.find_names(text, tokens, german)
+            spans += all_spans(recall_addresses.GERMAN_RULES, places)
+        recall_names.mark_names(text, tokens, german)
+        spans += recall_signatures.find_written_names(text, german)
         spans += recall_places.find_places(text, tokens, german)
         spans += recall_tables.find_cells(text)
         found.append(spans)
         names |= _words_to_repeat(tokens, spans, text)
         parsed.append((tokens, german))
     for text, (tokens, german), spans in zip(texts, parsed, found, strict=True):
-        spans += _repeated(text, tokens, names)
-        recall_names.mark_neighbours(tokens, text, german)
-        spans += _token_spans(tokens, text)
+        spans.extend(_repeated(text, tokens, names))
+        recall_neighbours.mark_neighbours(tokens, text, german)
+        spans.extend(_token_spans(tokens, text))
     return found
 
 
@@ -107,7 +128,7 @@ def _repeated(text: str, tokens: Sequence[Token], names: set[str]) -> list[Span]
                 or (token.capitals and is_word(token.lower))
             ):
                 continue
-            if recall_names.is_medical(tokens, n, text) or (
+            if recall_evidence.is_medical(tokens, n, text) or (
                 is_eponym(token.lower) and n and tokens[n - 1].lower in ("a", "an", "the")
             ):
                 continue

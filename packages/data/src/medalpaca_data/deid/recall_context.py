@@ -43,3 +43,7 @@ BEFORE_ORGANISATION = section("context.txt", "before organisation")
 JOINERS = section("context.txt", "joiners")
 # Before a place.
 BEFORE_PLACE = section("context.txt", "before place")
+NO_INITIALS = section("context.txt", "no initials")
+LETTERED = section("context.txt", "lettered")
+BEFORE_EMPLOYER = section("context.txt", "before employer")
+BEFORE_FACILITY = section("context.txt", "before facility")

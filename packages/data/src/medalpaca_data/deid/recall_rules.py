@@ -45,8 +45,8 @@ class Places:
 class TextRule:
     """A regular expression for identifiers of one kind; the identifier is group `x` of a match, or the match.
 
-    `at` is `NUMBER`, or the first three letters, in small letters, of the words at which a match begins; the rule is tried
-    only there. `gate` has parts of a text in small letters: the rule is tried only in texts with one of them.
+    `at` is `NUMBER`, or the first three letters, in small letters, of the words at which a match begins; the rule is
+    tried only there. `gate` has parts of a text in small letters: the rule is tried only in texts with one of them.
     """
 
     kind: str
@@ -74,9 +74,10 @@ class TextRule:
             return spans
         last = -1
         for at in places.numbers if self.at == NUMBER else places.of(self.at):
-            if at >= last and (match := self.regex.match(text, at)):
-                self._add(match, spans)
-                last = match.end()
+            here = self.regex.match(text, at) if at >= last else None
+            if here:
+                self._add(here, spans)
+                last = here.end()
         return spans
 
     def _add(self, match: Match, spans: list[Span]) -> None:

@@ -8,24 +8,34 @@ from .rules import Span
 
 COLUMNS = {
     "name": re.compile(
-        r"(?i)(?:(?:patient|pt|full|first|last|given|family|preferred|maiden)?[ _]?names?|surname|forename|nachname|vorname|patient|patientin|pat\.?|attending|provider|physician|consultant|pcp|gp|nurse|rn|"
-        r"surgeon|contact|next of kin|nok|resident|doctor|arzt|hausarzt|behandler|kontakt|angehörige|carer|staff|clinician|seen by|therapist|referrer|referring|reviewer|author|user|team|assigned(?: to)?|primary|covering|relative|guardian|spouse|mother|father)"
+        r"(?i)(?:(?:patient|pt|full|first|last|given|family|preferred|maiden)?[ _]?names?|"
+        r"surname|forename|nachname|vorname|patient|patientin|pat\.?|attending|provider|"
+        r"physician|consultant|pcp|gp|nurse|rn|"
+        r"surgeon|contact|next of kin|nok|resident|doctor|arzt|hausarzt|behandler|kontakt|"
+        r"angehörige|carer|staff|clinician|seen by|therapist|referrer|referring|reviewer|"
+        r"author|user|team|assigned(?: to)?|primary|covering|relative|guardian|spouse|"
+        r"mother|father)"
         r"(?: (?:name|physician|provider|nurse|person))?"
     ),
     "date": re.compile(r"(?i)(?:dob|d\.o\.b\.?|date of birth|birth ?date|geb\.?(?:-?datum)?|geburtsdatum)"),
     "mrn": re.compile(
-        r"(?i)(?:mrn|mr#?|hosp(?:ital)? (?:no|number|nr)\.?|nhs(?: no| number)?|chi|unit (?:no|number)|patient id|pat\.?-?id|fall(?:nummer|-?nr\.?)|id|case(?: no)?|chart(?: no| #)?|csn|fin)"
+        r"(?i)(?:mrn|mr#?|hosp(?:ital)? (?:no|number|nr)\.?|nhs(?: no| number)?|chi|unit (?:no|"
+        r"number)|patient id|pat\.?-?id|fall(?:nummer|-?nr\.?)|id|case(?: no)?|chart(?: no|"
+        r" #)?|csn|fin)"
     ),
     "phone": re.compile(
-        r"(?i)(?:tele?(?:fon|phone)?|phone(?: no| number)?|mobile|cell|handy|pager|ext\.?|bleep|fax|contact (?:no|number)|tel\.?)"
+        r"(?i)(?:tele?(?:fon|phone)?|phone(?: no| number)?|mobile|cell|handy|pager|ext\.?|"
+        r"bleep|fax|contact (?:no|number)|tel\.?)"
     ),
     "place": re.compile(
-        r"(?i)(?:address|adresse|anschrift|postcode|zip(?: code)?|plz|town|city|ort|wohnort|hospital|facility|employer|arbeitgeber)"
+        r"(?i)(?:address|adresse|anschrift|postcode|zip(?: code)?|plz|town|city|ort|wohnort|"
+        r"hospital|facility|employer|arbeitgeber)"
     ),
     "other": re.compile(r"(?i)(?:accession(?: no| #)?|acc#?|specimen(?: no| id)?|room|rm|zimmer)"),
 }
 EMPTY = re.compile(
-    r"(?i)(?:n/?a|none|nil|unknown|unk|-+|\u2013|keine?r?|pending|tbc|tbd|self|same|ditto|\"|yes|no|m|f|male|female)\.?"
+    r"(?i)(?:n/?a|none|nil|unknown|unk|-+|\u2013|keine?r?|pending|tbc|tbd|self|same|"
+    r"ditto|\"|yes|no|m|f|male|female)\.?"
 )
 
 

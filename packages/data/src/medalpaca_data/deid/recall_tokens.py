@@ -11,18 +11,31 @@ from .recall_context import GERMAN_MARKS
 WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 START = re.compile(r"[.!?\n:;|\u2022*=>\u2014\u2013#]")
 MEDICAL_SUFFIX = re.compile(
-    r".{3,}(?:itis|osis|oses|a?emia|uria|path(?:y|ic|ies)|ectomy|otomy|ostomy|oscopy|ograms?|graph(?:y|ic)|log(?:y|ist|ic|ical)|plasty|penia|philia|"
-    r"plegia|paresis|algia|dynia|noma|toma|ectasis|genic|genesis|statin|prazole|sartan|olol|dipine|cillin|mycin|micin|floxacin|cycline|"
-    r"azole|[cmt]?ovir|mab|[tn]inib|glipt[a-z]+|gliflozin|glutide|parin|xaban|gatran|lukast|setron|triptan|caine|barbital|[zs]epam|zolam|thiazide|semide|"
-    r"solone|[ts]asone|onide|terol|tropium|phylline|[aeo]pril|dronate|uracil|platin|rubicin|taxel|kinase|ectomies|scopic|trophic|tropic|cytes?|cytic|cytosis|"
-    r"blast(?:ic|oma)?|static|lytic|lysis|ectatic|scopy|stomy|tomy|metry|metric|sclerosis|sclerotic|spasm|rrhea|rrhagia|rrhaphy|cele|edema|megaly|malacia|"
-    r"iform|ular|ically|ness|less|tion|tions|ment|ments|able|ibly|ously|fully|lessly|ive|ively|pram|drone|drel|xetine|azepine|apine|ipine|idone|profen|olone|sterone|estrel|estradiol|thyronine|tadine|astine|loxone|traxone|oxacin|thrin|phen|lepin|trip?tyline|fibrate|ases|oids|osus|ensis|coccus|cocci|bacter|bacterium|virus|viruses)"
+    r".{3,}(?:itis|osis|oses|a?emia|uria|path(?:y|ic|ies)|ectomy|otomy|ostomy|oscopy|"
+    r"ograms?|graph(?:y|ic)|log(?:y|ist|ic|ical)|plasty|penia|philia|"
+    r"plegia|paresis|algia|dynia|noma|toma|ectasis|genic|genesis|statin|prazole|sartan|"
+    r"olol|dipine|cillin|mycin|micin|floxacin|cycline|"
+    r"azole|[cmt]?ovir|mab|[tn]inib|glipt[a-z]+|gliflozin|glutide|parin|xaban|gatran|"
+    r"lukast|setron|triptan|caine|barbital|[zs]epam|zolam|thiazide|semide|"
+    r"solone|[ts]asone|onide|terol|tropium|phylline|[aeo]pril|dronate|uracil|platin|"
+    r"rubicin|taxel|kinase|ectomies|scopic|trophic|tropic|cytes?|cytic|cytosis|"
+    r"blast(?:ic|oma)?|static|lytic|lysis|ectatic|scopy|stomy|tomy|metry|metric|sclerosis|"
+    r"sclerotic|spasm|rrhea|rrhagia|rrhaphy|cele|edema|megaly|malacia|"
+    r"iform|ular|ically|ness|less|tion|tions|ment|ments|able|ibly|ously|fully|lessly|"
+    r"ive|ively|pram|drone|drel|xetine|azepine|apine|ipine|idone|profen|olone|sterone|"
+    r"estrel|estradiol|thyronine|tadine|astine|loxone|traxone|oxacin|thrin|phen|lepin|"
+    r"trip?tyline|fibrate|ases|oids|osus|ensis|coccus|cocci|bacter|bacterium|virus|"
+    r"viruses)"
 )
 GERMAN_SUFFIX = re.compile(
-    r".{3,}(?:ung|ungen|heit|heiten|keit|keiten|schaft|tion|tionen|ität|itäten|ismus|ose|osen|itis|itiden|nis|nisse|tomie|skopie|gra(?:ph|f)ie|logie|"
-    r"therapie|plastik|pathie|ämie|urie|algie|enz|anz|ektomie|stomie|gramm|logisch(?:e|er|en|es)?|ische[rnsm]?|liche[rnsm]?|iert(?:e|er|en|es)?|ierung|"
-    r"fähig|los|sam|bar|haft|insuffizienz|stenose|katheter|versorgung|schmerz(?:en)?|befund(?:e)?|druck|zeichen|gewebe|störung|blutung|entzündung|"
-    r"klinik|station|ambulanz|praxis|arzt|ärztin|pflege|dienst|amt|haus|zimmer|tag|woche|monat|jahr|mittel|präparat|tabletten?|patient(?:in|en)?)"
+    r".{3,}(?:ung|ungen|heit|heiten|keit|keiten|schaft|tion|tionen|ität|itäten|ismus|"
+    r"ose|osen|itis|itiden|nis|nisse|tomie|skopie|gra(?:ph|f)ie|logie|"
+    r"therapie|plastik|pathie|ämie|urie|algie|enz|anz|ektomie|stomie|gramm|logisch(?:e|"
+    r"er|en|es)?|ische[rnsm]?|liche[rnsm]?|iert(?:e|er|en|es)?|ierung|"
+    r"fähig|los|sam|bar|haft|insuffizienz|stenose|katheter|versorgung|schmerz(?:en)?|"
+    r"befund(?:e)?|druck|zeichen|gewebe|störung|blutung|entzündung|"
+    r"klinik|station|ambulanz|praxis|arzt|ärztin|pflege|dienst|amt|haus|zimmer|tag|"
+    r"woche|monat|jahr|mittel|präparat|tabletten?|patient(?:in|en)?)"
 )
 CONTRACTION = re.compile(r"['\u2019](?:m|d|ll|ve|re|t|s)$")
 GERMAN_LINKS = ("", "s", "n", "en", "es", "e", "er")
@@ -190,12 +203,8 @@ def is_german(text: str) -> bool:
     """Return whether a text is German, by its function words."""
     found = {word for word in re.findall(r"[^\W\d_]+", text[:4000].lower()) if word in GERMAN_MARKS}
     return (
-        len(found - {"die", "am", "den", "im", "mit", "das", "sich", "ist", "vom"}) >= 3
-        and len(found) >= 5
-        or len(found) >= 3
-        and len(text) < 300
-        and not re.search(r"(?i)\b(?:the|and|with|was|of)\b", text)
-    )
+        len(found - {"die", "am", "den", "im", "mit", "das", "sich", "ist", "vom"}) >= 3 and len(found) >= 5
+    ) or (len(found) >= 3 and len(text) < 300 and not re.search(r"(?i)\b(?:the|and|with|was|of)\b", text))
 
 
 def tokenize(text: str, german: bool) -> list[Token]:
@@ -223,11 +232,8 @@ def tokenize(text: str, german: bool) -> list[Token]:
                 gap != " " and START.search(gap) is not None and not _is_initial(tokens[-1], gap)
             )
             token.kind = _kind(token, german)
-        elif (
-            end < len(text)
-            and (text[end].isdigit() or text[end] == "_")
-            or start
-            and (text[start - 1].isdigit() or text[start - 1] == "_")
+        elif (end < len(text) and (text[end].isdigit() or text[end] == "_")) or (
+            start and (text[start - 1].isdigit() or text[start - 1] == "_")
         ):
             token.shape = "X"
         tokens.append(token)
@@ -281,7 +287,8 @@ def _shape(word: str, before: str, after: str) -> str:
         return "U"
     rest = word[1:]
     if rest.islower() or re.fullmatch(
-        r"(?:Ma?c|O['\u2019]|D['\u2019]|L['\u2019]|N['\u2019]|Fitz|De|Di|Du|La|Le|Lo|Van|Von|Mc|Al|Abu|Ben|St)[A-Z][^\W\d_]+|[A-Z][a-z]+['\u2019][A-Z]?[a-z]+|[A-Z]['\u2019][A-Z][a-z]+",
+        r"(?:Ma?c|O['\u2019]|D['\u2019]|L['\u2019]|N['\u2019]|Fitz|De|Di|Du|La|Le|Lo|"
+        r"Van|Von|Mc|Al|Abu|Ben|St)[A-Z][^\W\d_]+|[A-Z][a-z]+['\u2019][A-Z]?[a-z]+|[A-Z]['\u2019][A-Z][a-z]+",
         word,
     ):
         return "T"

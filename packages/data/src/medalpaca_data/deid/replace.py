@@ -42,8 +42,8 @@ def replace_identifiers(
 
     The surrogates depend only on `seed`, the record's id `record`, the texts and the identifiers found. The new texts
     are checked again, and what only this check finds is replaced as well. After `MAX_ROUNDS` rounds, what is still
-    found is returned as `remaining` and is not replaced. `tagger` finds identifiers in addition to the rules, and `site`
-    has the patterns and words of a recipe. The surrogates themselves, known by their place, are not found again.
+    found is returned as `remaining` and is not replaced. `tagger` finds identifiers in addition to the rules, and
+    `site` has the patterns and words of a recipe. The surrogates themselves, known by their place, are not found again.
     """
     found = find_identifiers(texts, tagger, profile=profile, site=site)
     for _ in range(MAX_ROUNDS):

@@ -27,8 +27,8 @@ class Deidentification(Config):
     limit: the largest number of identifiers per 1,000 rows; the build of a source with more is refused. Counted are
     those found (mode "check") or those left after replacement (mode "replace").
     ner: also use the named-entity recognition of the installed presidio-analyzer.
-    profile: "recall" finds as many identifiers as possible, "precise" only those that are certain. Null, the default, is
-    "recall" for sources with `patient_text: true`, and "precise" for all other sources.
+    profile: "recall" finds as many identifiers as possible, "precise" only those that are certain. Null, the default,
+    is "recall" for sources with `patient_text: true`, and "precise" for all other sources.
     patterns: numbers and codes of the site, each with name, regex and class.
     keep: words that are never replaced. always: words that are always replaced. Case is ignored in both.
     seed: determines the surrogates, together with the id and the texts of a row.

@@ -1,4 +1,4 @@
-"""Patterns and words of a site, from the recipe: numbers of a form of its own, words to keep, words to replace always."""
+"""Patterns and words of a site, from the recipe: its own numbers, words to keep, words to replace always."""
 
 from __future__ import annotations
 
