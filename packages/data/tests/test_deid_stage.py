@@ -65,7 +65,8 @@ def test_replace_inserts_and_counts_surrogates(tmp_path):
     hits = records["chat"].pop("hits")
     assert hits["name"] in (2, 3) and {"phone": 1, "mrn": 1}.items() <= hits.items()
     assert records["chat"] == {
-        "source": "chat", "mode": "replace", "rules": rules_sha256(), "ner": None, "seed": 0, "rows": 10,
+        "source": "chat", "mode": "replace", "profile": "precise", "rules": rules_sha256(), "ner": None, "seed": 0,
+        "rows": 10,
         "rows_with_hits": 2, "rows_left": 0, "left": {}, "limit": 0.0, "within_limit": True,
         "counted_by": "same detector", "independent_check": None,
     }  # fmt: skip

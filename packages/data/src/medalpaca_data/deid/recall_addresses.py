@@ -226,7 +226,7 @@ RULES: tuple[TextRule, ...] = (
     TextRule(
         "place",
         "rural route",
-        r"(?<!\w)(?:RR|HC|Rural Route|R\.R\.|Rte|Box) ?#?[0-9]{1,5}(?!\w)",
+        r"(?<!\w)(?:RR(?= ?#| ?[0-9]+,? Box)|Rural Route|R\.R\.|Rte|Box) ?#?[0-9]{1,5}(?!\w)",
         at="rr hc rur r rte box",
     ),
     TextRule(

@@ -37,6 +37,8 @@ GERMAN_SUFFIX = re.compile(
     r"klinik|station|ambulanz|praxis|arzt|ärztin|pflege|dienst|amt|haus|zimmer|tag|"
     r"woche|monat|jahr|mittel|präparat|tabletten?|patient(?:in|en)?)"
 )
+AMBIGUOUS_MARKS = frozenset({"die", "am", "den", "im", "mit", "das", "sich", "ist", "vom"})
+ENGLISH_MARKS = frozenset({"the", "and", "with", "was", "of", "is"})
 CONTRACTION = re.compile(r"['\u2019](?:m|d|ll|ve|re|t|s)$")
 GERMAN_LINKS = ("", "s", "n", "en", "es", "e", "er")
 
@@ -200,11 +202,14 @@ class Token:
 
 
 def is_german(text: str) -> bool:
-    """Return whether a text is German, by its function words."""
-    found = {word for word in re.findall(r"[^\W\d_]+", text[:4000].lower()) if word in GERMAN_MARKS}
-    return (
-        len(found - {"die", "am", "den", "im", "mit", "das", "sich", "ist", "vom"}) >= 3 and len(found) >= 5
-    ) or (len(found) >= 3 and len(text) < 300 and not re.search(r"(?i)\b(?:the|and|with|was|of)\b", text))
+    """Return whether a text is German, by its function words and the German words of notes."""
+    words = set(re.findall(r"[^\W\d_]+", text[:4000].lower()))
+    marks = words & GERMAN_MARKS
+    if len(marks) >= 5 and len(marks - AMBIGUOUS_MARKS) >= 3:
+        return True
+    if len(text) > 400 or words & ENGLISH_MARKS:
+        return False
+    return len(marks) >= 3 or len(words & (lists.section("clinical.txt", "german") - lists.core_words())) >= 2
 
 
 def tokenize(text: str, german: bool) -> list[Token]:
@@ -327,6 +332,8 @@ def _kind(token: Token, german: bool) -> str:
         return "t"
     if is_abbreviation(lower) and (token.shape == "U" or len(lower) < 5):
         return "a"
+    if lower in lists.section("clinical.txt", "german") and not is_listed(lower):
+        return "w"
     if "'" in lower or "\u2019" in lower:
         head = re.split(r"['\u2019]", lower)[0]
         if is_word(head) and len(head) > 2:

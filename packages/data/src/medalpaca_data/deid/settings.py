@@ -63,7 +63,8 @@ def make_record(
 ) -> dict[str, Any]:
     """Return the de-identification record of one source, as the ledger has it.
 
-    It has the settings, the counts by kind, the hash of the rules, and whether the limit is kept.
+    It has the settings, the counts by kind, the hash of the rules, and whether the limit is kept. With
+    patterns or words of the site, it has their counts.
     The same detector finds the identifiers and counts what is left, so `within_limit` verifies nothing.
     `independent_check` is for the result of another detector; it is null, because no build runs one yet.
     """
@@ -76,7 +77,7 @@ def make_record(
         "rules": rules,
         "ner": ner,
         "seed": settings.seed,
-        "site": settings.site_rules().record(counts),
+        **({"site": site.record(counts)} if (site := settings.site_rules()) else {}),
         "rows": rows,
         "rows_with_hits": counts.get(ROWS_FOUND, 0),
         "hits": hits,
