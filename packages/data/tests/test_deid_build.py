@@ -86,8 +86,8 @@ def test_ledger_card_and_screen_state_that_the_result_is_not_independently_check
     assert written["format"] == 3
     [record] = written["deidentification"]
     assert list(record) == [
-        "source", "mode", "profile", "rules", "ner", "seed", "rows", "rows_with_hits", "hits", "rows_left", "left", "limit",
-        "within_limit", "counted_by", "independent_check",
+        "source", "mode", "profile", "rules", "ner", "seed", "rows", "rows_with_hits", "hits", "rows_left", "left",
+        "limit", "within_limit", "counted_by", "independent_check",
     ]  # fmt: skip
     assert (record["within_limit"], record["counted_by"], record["independent_check"]) == (
         True,

@@ -36,7 +36,6 @@ RULES = (
     + recall_ages.AGES
     + recall_addresses.RULES
 )
-DIGIT = re.compile("[0-9]")
 
 
 def find_recall(texts: Sequence[str]) -> list[list[Span]]:

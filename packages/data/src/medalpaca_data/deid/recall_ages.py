@@ -75,6 +75,17 @@ AGES = (
     ),
     TextRule(
         "age",
+        "of a person",
+        r"(?i:\b(?:she|he|who|patient|pt|mother|father|mom|mum|dad|husband|wife|sister|"
+        r"brother|man|woman|lady|gentleman)"
+        r"(?:'s|\u2019s| is| was)(?: (?:now|nearly|almost|only|already|just|about|a|spry|sprightly|frail))* |"
+        r"\b(?:spry|sprightly|feisty|ripe(?: old)?) (?:age of )?)(?P<x>9[0-9]|10[0-9])"
+        r"(?!\w|[%/.:][0-9%]|[%/]|,[0-9]| ?(?:%|on\b|mmhg|bpm|kg|lbs?|cm|mm|mg|ml|degrees|"
+        r"percent|out|to\b|over\b|pounds|minutes|hours|days|weeks|months))",
+        gate=NINETIES,
+    ),
+    TextRule(
+        "age",
         "died at",
         (
             rf"(?i:\b(?:died|dies|death|passed(?: away)?|alive|living|lived|well|deceased|"
@@ -89,7 +100,7 @@ AGES = (
         "aged",
         (
             rf"(?i:\b(?:aged?|alter|lebensalter|age is|age of|turned|turning|turns?|will be|"
-            rf"approaching|reached|now|nearly|almost|is|wurde|wird)[ ]*(?:of|is|was|:|=)?[ ]*){AGE_NUMBER}(?!\w|"
+            rf"approaching|reached|now|nearly|almost|wurde|wird)[ ]*(?:of|is|was|:|=)?[ ]*){AGE_NUMBER}(?!\w|"
             rf"[%/]|[.,][0-9]| ?(?:%|mg|ml|kg|cm|mm|bpm|beats|/|percent|degrees|minutes|hours|"
             rf"days|weeks|months))"
         ),

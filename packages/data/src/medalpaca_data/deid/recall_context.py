@@ -16,8 +16,6 @@ RELATIVES = section("context.txt", "relatives")
 VERBS = section("context.txt", "verbs")
 # Before an eponym at the beginning of a sentence, these are no evidence: an object can "be" and "have" too.
 WEAK_VERBS = section("context.txt", "weak verbs")
-# A name may follow: "discussed with Young", "per Sharp".
-BEFORE_NAME = section("context.txt", "before name")
 # What turns the name before it into a medical term, beside those of `eponyms.txt`.
 MEDICAL_NOUNS = section("context.txt", "medical nouns")
 EPONYM_NOUNS = section("context.txt", "eponym nouns")
@@ -39,8 +37,6 @@ PLACE_WORDS = section("context.txt", "place words")
 FACILITIES = section("context.txt", "facilities")
 # Words of organisations that stand before their name.
 BEFORE_ORGANISATION = section("context.txt", "before organisation")
-# Words that join the parts of the name of an organisation or place.
-JOINERS = section("context.txt", "joiners")
 # Before a place.
 BEFORE_PLACE = section("context.txt", "before place")
 NO_INITIALS = section("context.txt", "no initials")

@@ -4,68 +4,51 @@ from __future__ import annotations
 
 import re
 
+from .recall_calendar import (
+    DAY,
+    FREE,
+    HOLIDAYS,
+    MON,
+    MONTH,
+    NEAR,
+    ORDINAL,
+    PART_OF_DAY,
+    SEASON,
+    SHORT_WEEKDAYS,
+    WEEKDAYS,
+    YEAR,
+    YEAR4,
+)
 from .recall_fractions import is_compact, is_day_and_month, is_day_with_dot, is_month, is_partial_date
 from .recall_rules import NUMBER, TextRule
 
-EN_MONTHS = (
-    r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|"
-    r"Nov(?:ember)?|Dec(?:ember)?)"
-)
-DE_MONTHS = (
-    r"(?:J[äa]n(?:ner|uar)?|Feber|Feb(?:ruar)?|M(?:ä|ae)rz|Mrz|Apr(?:il)?|Mai|Jun[io]?|"
-    r"Jul[iy]?|Aug(?:ust)?|Sept?(?:ember)?|"
-    r"Okt(?:ober)?|Nov(?:ember)?|Dez(?:ember)?)"
-)
-MONTH = rf"(?i:{EN_MONTHS}|{DE_MONTHS})\b\.?"
-YEAR4 = r"(?:1[89]|20)[0-9]{2}"
-YEAR = rf"(?:{YEAR4}|['\u2019]?[0-9]{{2}})"
-DAY = r"(?:0?[1-9]|[12][0-9]|3[01])"
-MON = r"(?:0?[1-9]|1[0-2])"
-ORDINAL = rf"{DAY}(?i:st|nd|rd|th)"
-FREE = r"(?<![\w./:-])(?<![0-9],)"
-FREE_END = r"(?!\w|[-/:][0-9]|[.,][0-9])"
-WEEKDAYS = (
-    r"(?i:Mondays?|Tuesdays?|Wednesdays?|Thursdays?|Fridays?|Saturdays?|Sundays?|Montags?|Dienstags?|Mittwochs?|"
-    r"Donnerstags?|Freitags?|Samstags?|Sonnabends?|Sonntags?)(?:abend|morgen|mittag|nachmittag|vormittag|nacht)?\b"
-)
-SHORT_WEEKDAYS = (
-    r"(?:Mon|Tues?|Weds?|Thu(?:r|rs)?|Fri|Sat|Sun|MON|TUES?|WEDS?|THU(?:RS)?|FRI|"
-    r"SAT|SUN|Mo|Di|Mi|Do|Fr|Sa|So)\b\.?"
-)
-PART_OF_DAY = (
-    r"(?: ?-?(?i:mornings?|afternoons?|evenings?|nights?|noon|lunchtime|a\.?m\.?|"
-    r"p\.?m\.?|abend|morgen|mittag|nachmittag|vormittag|nacht)\b)?"
-)
-SEASON = r"(?i:spring|summer|autumn|fall|winter|frühjahr|frühling|sommer|herbst)"
-HOLIDAYS = (
-    r"(?i:Thanksgiving|Christmas(?: Eve| Day)?|Xmas|Easter(?: Sunday| Monday| weekend)?|Good Friday|Ash Wednesday|"
-    r"Palm Sunday|Whit(?:sun| Monday)|Pentecost|New Year['\u2019]?s?(?: Eve| Day)|Hogmanay|Halloween|Labou?r Day|"
-    r"Memorial Day|Independence Day|(?:the )?(?:4th|Fourth) of July|Veterans['\u2019]? Day|"
-    r"Columbus Day|Presidents['\u2019]? Day|"
-    r"MLK Day|Martin Luther King Day|Juneteenth|Mother['\u2019]?s Day|Father['\u2019]?s Day|"
-    r"Mothering Sunday|Valentine['\u2019]?s"
-    r"(?: Day)?|St\.? (?:Patrick|Stephen|Andrew|George|David)['\u2019]?s Day|Boxing Day|"
-    r"Bank Holiday|Guy Fawkes(?: Night)?|Bonfire Night|"
-    r"Shrove Tuesday|Canada Day|Australia Day|Anzac Day|Groundhog Day|Super Bowl Sunday|Mardi Gras|Cinco de Mayo|"
-    r"Ramadan|Eid(?:[ -](?:al|ul)[ -](?:Fitr|Adha))?|Diwali|Holi\b(?! day)|Hanukkah|"
-    r"Chanukah|Passover|Pesach|Rosh Hashanah?|Yom Kippur|"
-    r"Purim|Sukkot|Shavuot|Kwanzaa|Lunar New Year|Chinese New Year|Navratri|Dussehra|Vesak|Nowruz|"
-    r"Weihnachten|Weihnachts(?:tag|abend|feiertag)\w*|Heilig(?:er )?abend|Heiligabend|"
-    r"Ostern|Oster(?:sonntag|montag|samstag)|Pfingsten|Pfingst(?:sonntag|montag)|"
-    r"Silvester|Neujahr(?:stag)?|Karfreitag|Gründonnerstag|Christi Himmelfahrt|Fronleichnam|"
-    r"Allerheiligen|Nikolaus(?:tag)?|"
-    r"Rosenmontag|Aschermittwoch|Fasching|Buß- und Bettag|Reformationstag|Dreikönigstag|"
-    r"Heilige Drei Könige|Tag der Arbeit|"
-    r"Muttertag|Advent(?:ssonntag)?)\b"
-)
-NEAR = (
-    r"(?i:last|next|this(?: past| coming)?|past|coming|early|mid|late|end of|beginning of|"
-    r"start of|letzten?|letzter|kommenden?|kommender|"
-    r"nächsten?|vergangenen?|vorigen?|Anfang|Mitte|Ende)"
-)
-
-
 RULES: tuple[TextRule, ...] = (
+    TextRule(
+        "date",
+        "ordinal day after a preposition",
+        r"(?i:\b(?:on|from|until|till|by|since|before|after|due|tci|dated|w/c|w/e|week commencing|"
+        r"week ending|ca|am|to) )"
+        rf"(?P<x>{ORDINAL})(?! (?:percentile|centile|day|week|month|year|decade|century|"
+        rf"floor|rib|nerve|toe|finger|digit|cranial|"
+        r"intercostal|line|grade|trimester|time|attempt|dose|visit|episode|degree|hour|"
+        r"cycle|metatarsal|metacarpal|ventricle|"
+        r"(?:and|to|or) [0-9]+(?:st|nd|rd|th) [a-z]|[a-z]+ (?:nerve|rib|space|toe|finger|metatarsal))|-)(?!\w)",
+        at="on fro unt til by sin bef aft due tci dat w wee ca am to",
+    ),
+    TextRule(
+        "date",
+        "month and short year",
+        r"(?i:\b(?:born|dob|dx|dx'd|diagnosed|since|until|surgery|op|relapse|mi|cva|cabg|"
+        r"stent|s/p|in|from|started|stopped) )"
+        r"(?P<x>(?:0?[1-9]|1[0-2])/(?:[3-9][0-9]))(?![\w/%]|[.,][0-9]| ?mm)",
+        at="bor dob dx dia sin unt sur op rel mi cva cab ste s in fro sta sto",
+    ),
+    TextRule(
+        "date",
+        "short year",
+        r"(?i:\b(?:in|since|of|from|until|till|by|before|after|circa) )(?P<x>['\u2019][0-9]{2})(?!\w)",
+        at="in sin of fro unt til by bef aft cir",
+    ),
     TextRule(
         "date", "ISO", rf"(?<!\w){YEAR4}[-/.]{MON}[-/.]{DAY}(?:T[0-9:.]+(?:Z|[+-][0-9:]+)?)?(?!\d)", at=NUMBER
     ),
@@ -308,7 +291,8 @@ RULES: tuple[TextRule, ...] = (
             rf"se|factor|tree))"
         ),
         at=(
-            "las nex thi pas com ear mid lat end beg sta let kom näc ver vor anf mit tha chr xma eas goo ash pal "
+            "las nex thi pas com ear mid lat end beg sta let kom näc ver vor anf mit tha ny nye nyd bur rem mic m"
+            "ay chr xma eas goo ash pal "
             "whi pen new hog hal lab mem ind the fou vet col pre mlk mar jun mot fat val st box ban guy bon shr c"
             "an aus anz gro sup car cin ram eid diw hol han cha pas pes ros yom pur suk sha kwa lun chi nav dus v"
             "es now wei hei ost pfi sil neu kar grü all nik asc fas buß ref dre tag mut adv"

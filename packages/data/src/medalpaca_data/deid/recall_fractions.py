@@ -11,13 +11,16 @@ DATE_CUE = re.compile(
     r"(?i)(?:\b(?:on|since|until|till|thru|through|dated?|from|by|of|before|after|"
     r"due|seen|admitted|adm|d/c|dc|discharged|started|"
     r"start|stopped|transferred|dob|surgery|visit|appt|appointment|[a-z]{2,}ed|born|"
+    r"comparison|compared to|prior|previous|study|film|scan|exam|clinic|"
     r"died|am|vom|bis|seit|ab|zum|und|and|to|the|last|LMP|EDD|EDC|cx|mri|ct|cxr|"
     r"xray|x-ray|echo|labs?|drawn|collected|received|placed|removed|held|d|dos|doa|"
     r"called|inr|fu|f/u)|[-(|\u2013])\s*[:=]?\s*$"
 )
 STRONG_CUE = re.compile(
     r"(?i)(?:\b(?:on|since|until|till|thru|dated?|from|before|after|due|admitted|"
-    r"adm|d/c|dc|discharged|started|stopped|[a-z]{2,}ed|born|died|transferred|dob|"
+    r"adm|d/c|dc|discharged|started|stopped|[a-z]{2,}ed|born|died|comparison|compared to|"
+    r"compared with|prior|previous|study|film|films|scan|exam|clinic|tci|w/c|w/e|"
+    r"transferred|dob|"
     r"surgery|visit|appt|am|vom|bis|seit|ab|last|LMP|EDD|EDC|drawn|"
     r"collected|received|placed|removed|inr|f/u|mri|ct|cxr|x-ray|echo|labs?|s/p|d|"
     r"dos|doa|bx|cx|called|seen)|[-(|])\s*[:=]?\s*$"

@@ -303,7 +303,7 @@ def _mark_roles(tokens: Sequence[Token], n: int, text: str, german: bool) -> Non
         return
     strong = label is not None or token.gap not in (" ",)
     if token.kind == "w" and token.shape != "I":
-        listed = is_common_name(lower) or (label is not None and is_listed(lower))
+        listed = is_common_name(lower) or ((strong or label is not None) and is_listed(lower))
         if not listed or (token.capitals and not (label or ":" in token.gap)):
             return
         after = tokens[n + 1] if n + 1 < len(tokens) else None

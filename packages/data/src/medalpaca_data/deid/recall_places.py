@@ -153,7 +153,7 @@ def _towns(tokens: Sequence[Token], text: str, german: bool) -> list[Span]:
                     and not state
                 ):
                     continue
-                if token.capitals and token.kind == "w" and not state:
+                if token.capitals and token.kind == "w" and not state and tokens[n - 1].lower != "from":
                     continue
                 if token.kind == "e" and after is not None and after.lower in context.MEDICAL_NOUNS:
                     continue
