@@ -64,11 +64,11 @@ def is_medical(tokens: Sequence[Token], n: int, text: str) -> bool:
         return True
     for other in tokens[n + 1 : n + 4]:
         if not re.fullmatch(r"['\u2019]?s?[ \-/\u2013]{1,2}(?:and |or )?", other.gap):
-            return False
+            break
         if other.lower in context.MEDICAL_NOUNS:
             return True
         if other.shape == "l" and other.lower not in ("and", "or", "cell", "type", "like", "negative"):
-            return False
+            break
     return (
         bool(re.match(r"['\u2019]s?(?=[\s,.;)])(?! \w+ (?:called|said))", text[token.end : token.end + 3]))
         and token.kind == "e"

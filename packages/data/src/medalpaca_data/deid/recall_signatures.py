@@ -48,8 +48,8 @@ INITIALS_FIRST = re.compile(
 DOTTED_INITIALS = re.compile(r"(?<![\w.])(?:[A-Z\u00c4\u00d6\u00dc]\.[ ]?){2,3}(?!\w)")
 AFTER_INITIALS = re.compile(
     r"(?i)(?:\b(?:by|d/w|initials?|signed|verified|witnessed|cosigned|dictated|transcribed|"
-    r"typed|kürzel|gez\.?|unterschrift|rn|md|reviewer)[ :]{1,2}|^[-\u2013~/]{1,2} ?)(?P<x>[A-Z]{2,3}(?:/[A"
-    r"-Za-z]{2,3})?)(?![\w'\u2019]|[./-][A-Z0-9])",
+    r"typed|kürzel|gez\.?|unterschrift|rn|md|reviewer)[ :]{1,2}|^[-\u2013~/]{1,2} ?)(?P<x>(?-i:[A-Z]{2,3}"
+    r"(?:/[A-Za-z]{2,3})?))(?![\w'\u2019]|[./-][A-Z0-9])",
     re.MULTILINE,
 )
 HL7 = re.compile(r"(?<![\w^])(?P<x>[^\W\d_][^\W\d_'\u2019-]*(?:\^+[^\W\d_][^\W\d_'\u2019. -]*){1,5})")
