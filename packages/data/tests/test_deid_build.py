@@ -89,8 +89,8 @@ def test_ledger_card_and_screen_have_the_estimate_of_the_independent_check(write
     assert written["format"] == 4
     [record] = written["deidentification"]
     assert list(record) == [
-        "source", "mode", "rules", "ner", "rows", "rows_with_hits", "hits", "rows_left", "left", "limit",
-        "within_limit", "counted_by", "independent_check",
+        "source", "mode", "profile", "rules", "ner", "rows", "rows_with_hits", "hits", "rows_left", "left",
+        "limit", "within_limit", "counted_by", "independent_check",
     ]  # fmt: skip
     counted_by = {"replace": "independent check", "check": "same detector"}[settings["mode"]]
     assert (record["within_limit"], record["counted_by"]) == (True, counted_by)

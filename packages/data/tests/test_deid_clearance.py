@@ -136,7 +136,11 @@ def test_a_directory_marked_as_patients_text_with_a_record_passes(meadow):
 
 
 def test_an_older_ledger_is_read_and_the_changed_rule_is_named(meadow):
-    path = meadow(rows=[*CLEAN, LETTER], patient_text=True, deidentify={"mode": "replace", "limit": 1000})
+    path = meadow(
+        rows=[*CLEAN, LETTER],
+        patient_text=True,
+        deidentify={"mode": "replace", "limit": 1000, "profile": "precise"},
+    )
     fresh = cleared_by(path)
     older = cleared_by(as_format_2(path))
     assert older.notes == (f"{path}: {NOTE}",)

@@ -74,7 +74,8 @@ def test_replace_inserts_and_counts_surrogates(tmp_path):
     assert check["rows"] == 10 and check["upper_95_per_1000"] >= 300
     assert check == make_check(read_account(shard)["checked"])
     assert records["chat"] == {
-        "source": "chat", "mode": "replace", "rules": rules_sha256(), "ner": None, "rows": 10,
+        "source": "chat", "mode": "replace", "profile": "precise", "rules": rules_sha256(), "ner": None,
+        "rows": 10,
         "rows_with_hits": 2, "rows_left": 0, "left": {}, "limit": 1000.0,
         "within_limit": check["upper_95_per_1000"] <= 1000, "counted_by": "independent check",
     }  # fmt: skip

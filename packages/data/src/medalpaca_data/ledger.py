@@ -256,6 +256,7 @@ def _record_of_format_2(record: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in record.items() if key not in ("passed", "seed")}
     return {
         **kept,
+        "profile": "precise",
         "within_limit": record.get("passed") is True,
         "counted_by": "same detector",
         "independent_check": None,

@@ -8,12 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import TYPE_CHECKING, Literal
 
-from ..core.errors import UserError
 from ..core.files import sha256_bytes, sha256_listing
 from . import dates, names, patterns, places
 from .rules import Rule, Span, is_common_word, is_given_name, is_surname, medical_suffix
 from .surrogates import is_surrogate
+
+if TYPE_CHECKING:
+    from .site import SiteRules
 
 RULES: tuple[Rule, ...] = (
     patterns.NUMBER_RULES + patterns.CONTACT_RULES + dates.RULES + places.RULES + names.RULES
@@ -24,7 +27,7 @@ NON_RULE_FILES = frozenset(
     {
         "__init__.py", "annotated_notes.py", "check_features.py", "check_model.py", "cli.py", "evaluate.py",
         "evaluation_table.py", "independent_check.npz", "independent_check.py", "ner.py", "ner_model.py", "replace.py",
-        "review.py", "secret.py", "settings.py",
+        "review.py", "secret.py", "settings.py", "site.py",
     }
 )  # fmt: skip
 REPEATED_NAME = "name again"
@@ -39,6 +42,8 @@ KINDS_WITH_DIGITS = frozenset(
     }
 )  # fmt: skip
 
+# `recall` finds as many identifiers as possible, in texts of patients; `precise` finds those that are certain.
+Profile = Literal["recall", "precise"]
 # Named-entity recognition (NER): text -> identifiers in it.
 Tagger = Callable[[str], Sequence[Span]]
 
@@ -69,8 +74,14 @@ def rules_sha256() -> str:
     """Return the version of the rules: one SHA-256 over the code and word lists that determine what is found."""
     from importlib.resources import files
 
+    folder = files(__package__)
     rule_files = sorted(
-        (file for file in files(__package__).iterdir() if file.is_file() and file.name not in NON_RULE_FILES),
+        (
+            file
+            for part in (folder, folder / "lists")
+            for file in part.iterdir()
+            if file.is_file() and file.name not in NON_RULE_FILES
+        ),
         key=lambda file: file.name,
     )
     return sha256_listing((file.name, sha256_bytes(file.read_bytes())) for file in rule_files)
@@ -80,17 +91,41 @@ def find_identifiers(
     texts: Sequence[str],
     tagger: Tagger | None = None,
     *,
-    profile: str = "precise",
+    profile: Profile = "precise",
+    site: SiteRules | None = None,
     include_surrogates: bool = False,
 ) -> list[list[Span]]:
     """Return the identifiers in each text of a record, in order and without overlap.
 
-    Surrogates that `replace_identifiers` has inserted are recognised by their form and skipped, except dates, which
-    have no form of their own. With `include_surrogates`, they are returned too. `tagger` finds identifiers in addition
-    to the rules. Raises UserError for another `profile` than "precise".
+    `tagger` finds identifiers in addition to the rules, and `site` has the patterns and words of a recipe. Surrogates
+    that `replace_identifiers` has inserted are recognised by their form and skipped under the profile `precise`, except
+    dates, which have no form of their own. With `include_surrogates`, they are returned too. The profile `recall`
+    returns them always.
     """
-    if profile != "precise":
-        raise UserError(f"profile {profile!r} is not available; allowed: precise")
+    if profile == "recall":
+        from .recall import find_recall
+
+        found = find_recall(texts)
+        if tagger:
+            for text, spans in zip(texts, found, strict=True):
+                spans.extend(tagger(text))
+        include_surrogates = True
+    else:
+        found = _find_precise(texts, tagger)
+    if site:
+        found = [site.apply(text, spans) for text, spans in zip(texts, found, strict=True)]
+    return [
+        [
+            span
+            for span in _without_overlap(spans, text)
+            if include_surrogates or not is_surrogate(span.kind, text[span.start : span.end])
+        ]
+        for text, spans in zip(texts, found, strict=True)
+    ]
+
+
+def _find_precise(texts: Sequence[str], tagger: Tagger | None) -> list[list[Span]]:
+    """Return what the rules of the profile `precise` and the tagger find in each text; spans may overlap."""
     found = []
     for text in texts:
         rules = RULES if re.search("[0-9]", text) else OTHER_RULES
@@ -102,14 +137,7 @@ def find_identifiers(
         )
     for spans, again in zip(found, _repeated_names(texts, found), strict=True):
         spans.extend(again)
-    return [
-        [
-            span
-            for span in _without_overlap(spans, text)
-            if include_surrogates or not is_surrogate(span.kind, text[span.start : span.end])
-        ]
-        for text, spans in zip(texts, found, strict=True)
-    ]
+    return found
 
 
 def _repeated_names(texts: Sequence[str], found: Sequence[Sequence[Span]]) -> list[list[Span]]:

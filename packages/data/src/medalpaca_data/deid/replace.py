@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from .find import Tagger, find_identifiers
+from .find import Profile, Tagger, find_identifiers
 from .rules import Span
 from .surrogates import Surrogates
+
+if TYPE_CHECKING:
+    from .site import SiteRules
 
 # A name may become visible only after another one is replaced; two rounds are nearly always enough.
 MAX_ROUNDS = 4
@@ -32,16 +36,19 @@ def replace_identifiers(
     tagger: Tagger | None = None,
     *,
     group: str | None = None,
+    profile: Profile = "precise",
+    site: SiteRules | None = None,
 ) -> Replacement:
     """Replace the identifiers in the texts of a row by surrogates.
 
     The surrogates depend only on `secret`, the identifiers, and the `group` of the row, or its id `record` if it has no
     group. The new texts are checked again, and what only this check finds is replaced as well. After `MAX_ROUNDS`
     rounds, what is still found is returned as `remaining` and is not replaced. `tagger` finds identifiers in addition
-    to the rules.
+    to the rules, and `site` has the patterns and words of a recipe. The surrogates themselves, known by their place,
+    are not found again.
     """
     scope = f"row {record}" if group is None else f"group {group}"
-    found = find_identifiers(texts, tagger)
+    found = find_identifiers(texts, tagger, profile=profile, site=site)
     for _ in range(MAX_ROUNDS):
         surrogates = Surrogates(secret, scope, _dates(texts, found) if group is None else ())
         pairs = [
@@ -50,7 +57,9 @@ def replace_identifiers(
         after, inserted = [text for text, _ in pairs], [spans for _, spans in pairs]
         remaining = [
             [part for span in spans for part in _original_parts(span, text, new)]
-            for text, spans, new in zip(after, find_identifiers(after, tagger), inserted, strict=True)
+            for text, spans, new in zip(
+                after, find_identifiers(after, tagger, profile=profile, site=site), inserted, strict=True
+            )
         ]
         if not any(remaining):
             break

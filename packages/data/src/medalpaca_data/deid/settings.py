@@ -13,6 +13,7 @@ from ..core.config import Config
 from ..core.errors import UserError
 from .independent_check import describe_check, rows_needed
 from .rules import KINDS
+from .site import SitePattern, SiteRules
 
 # Suffixes of the keys in the counts of a stage: "phone found", "phone left".
 FOUND, LEFT = "found", "left"
@@ -36,6 +37,10 @@ class Deidentification(Config):
     1: the largest number of identifiers found per 1,000 rows.
     ner: also use named-entity recognition: "presidio" for the installed presidio-analyzer, or the directory of a token
     classification model, relative to the recipe. True of older recipes is "presidio".
+    profile: "recall" finds as many identifiers as possible, "precise" only those that are certain. Null, the default,
+    is "recall" for sources with `patient_text: true`, and "precise" for all other sources.
+    patterns: numbers and codes of the site, each with name, regex and class.
+    keep: words that are never replaced. always: words that are always replaced. Case is ignored in both.
     secret: directory of the key file `patient-text.key`, relative to the recipe; null is MEDALPACA_HOME/secrets. The
     first build writes the key. Surrogates, shifts of dates, and hashes of case numbers depend on it.
     """
@@ -43,6 +48,10 @@ class Deidentification(Config):
     mode: Literal["check", "replace"] = "replace"
     limit: float | None = Field(default=None, ge=0, le=100_000)
     ner: bool | str = False
+    profile: Literal["recall", "precise"] | None = None
+    patterns: tuple[SitePattern, ...] = ()
+    keep: tuple[str, ...] = ()
+    always: tuple[str, ...] = ()
     secret: str | None = None
 
     @model_validator(mode="before")
@@ -81,6 +90,14 @@ class Deidentification(Config):
             )
         return self
 
+    def profile_of(self, *, patient_text: bool) -> Literal["recall", "precise"]:
+        """Return the profile for a source."""
+        return self.profile or ("recall" if patient_text else "precise")
+
+    def site_rules(self) -> SiteRules:
+        """Return the patterns and words of the site."""
+        return SiteRules(self.patterns, self.keep, self.always)
+
 
 def check_ner(settings: Deidentification | None, root: Path) -> None:
     """Load the model that `settings.ner` names, relative to `root`. Raises UserError if it is not usable."""
@@ -98,12 +115,14 @@ def make_record(
     rules: str,
     ner: str | None,
     check: Mapping[str, Any],
+    profile: str = "precise",
 ) -> dict[str, Any]:
     """Return the de-identification record of one source, as the ledger has it.
 
     It has the settings, the counts by kind, the hash of the rules, the result `check` of the independent check, and
     whether the limit is kept. In mode "replace", the upper bound of the check is limited, in mode "check" the number
-    of identifiers found. `hits` and `left` are the counts of the detector that makes the replacements.
+    of identifiers found. With patterns or words of the site, it has their counts. `hits` and `left` are the counts of
+    the detector that makes the replacements.
     """
     hits, left = _by_kind(counts, FOUND), _by_kind(counts, LEFT)
     limit = settings.limit if settings.limit is not None else CHECK_LIMIT
@@ -117,8 +136,10 @@ def make_record(
     return {
         "source": source,
         "mode": settings.mode,
+        "profile": profile,
         "rules": rules,
         "ner": ner,
+        **({"site": site.record(counts)} if (site := settings.site_rules()) else {}),
         "rows": rows,
         "rows_with_hits": counts.get(ROWS_FOUND, 0),
         "hits": hits,

@@ -62,7 +62,9 @@ EXAMPLE_ADDRESS = re.compile(r"(?i)(?:^|[@./]|\bat )example\.(?:org|com|net)\b|\
 # Surrogates for initials.
 INITIALS = ("Q", "X", "Z")
 # Words of a name that identify nobody and are kept.
-TITLES = frozenset(["dr", "mr", "mrs", "ms", "miss", "prof", "md", "jr", "sr", "and"])
+TITLES = frozenset(
+    ["dr", "mr", "mrs", "ms", "miss", "prof", "md", "jr", "sr", "and", "frau", "herr", "herrn"]
+)
 
 
 def is_surrogate(kind: str, text: str) -> bool:

@@ -17,6 +17,7 @@ from ..deid.independent_check import make_check
 from ..deid.rules import KINDS
 from ..deid.secret import cache_token, key_path, keyed_hash, load_secret
 from ..deid.settings import FOUND, LEFT, ROWS_FOUND, ROWS_LEFT, Deidentification, count_kinds, make_record
+from ..deid.site import KEPT, SITE
 from ..executor import Stage, StageResult
 from ..shard import Drop, Shard, read_account, total
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from ..deid.find import Tagger
     from ..deid.rules import Span
+    from ..deid.site import SiteRules
 
 REASON = "identifiers of a person"
 KIND_NUMBERS = {kind: number for number, kind in enumerate(KINDS)}
@@ -53,6 +55,7 @@ class Deidentify(Stage):
     ) -> None:
         self._settings, self._only = settings, None if only is None else frozenset(only)
         self._root, self._licences = (root or Path()).absolute(), dict(licences or {})
+        self._profile = settings.profile_of(patient_text=only is not None)
         self._loaded: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -80,6 +83,7 @@ class Deidentify(Stage):
         secret = self.secret()
         return [
             self._settings.model_dump(exclude={"secret"}),
+            self._profile,
             only,
             sorted(self._licences.items()),
             rules_sha256(),
@@ -97,10 +101,13 @@ class Deidentify(Stage):
         from ..deid.replace import mask, replace_identifiers
 
         tagger, secret = self._tagger(), self.secret()
+        profile, site = self._profile, self._settings.site_rules()
         texts: dict[str, list[str]] = {name: table[name].to_list() for name in TEXTS}
         ids, groups = table["id"].to_list(), table["group"].to_list()
         candidates = (
-            range(table.height) if tagger else sorted({n for name in TEXTS for n in prefilter(texts[name])})
+            range(table.height)
+            if tagger or site or profile == "recall"
+            else sorted({n for name in TEXTS for n in prefilter(texts[name])})
         )
         counts: Counter[str] = Counter()
         drops: dict[int, Drop] = {}
@@ -111,13 +118,17 @@ class Deidentify(Stage):
             inserted: Sequence[Sequence[Span]] = ()
             if self._settings.mode == "check" or secret is None:
                 after: Sequence[str] = before
-                found: Sequence[Sequence[Span]] = find_identifiers(before, tagger)
+                found: Sequence[Sequence[Span]] = find_identifiers(before, tagger, profile=profile, site=site)
                 remaining = found
             else:
-                replacement = replace_identifiers(before, ids[n], secret, tagger, group=groups[n])
+                replacement = replace_identifiers(
+                    before, ids[n], secret, tagger, group=groups[n], profile=profile, site=site
+                )
                 after, found, remaining = replacement.texts, replacement.identifiers, replacement.remaining
                 inserted = replacement.surrogates
             kinds, remaining_kinds = _kinds(found), _kinds(remaining)
+            if site:
+                counts += _site_counts(site, before, found)
             if not kinds and not remaining_kinds:
                 continue
             counts += count_kinds(kinds, FOUND) + Counter({ROWS_FOUND: bool(kinds)})
@@ -177,7 +188,16 @@ class Deidentify(Stage):
                 counts = total(accounts, "counts")
                 check = make_check(total(accounts, "checked"))
                 records.append(
-                    make_record(self._settings, source, rows, counts, rules_sha256(), self._ner(), check)
+                    make_record(
+                        self._settings,
+                        source,
+                        rows,
+                        counts,
+                        rules_sha256(),
+                        self._ner(),
+                        check,
+                        self._profile,
+                    )
                 )
         return records
 
@@ -191,6 +211,13 @@ class Deidentify(Stage):
     def _ner(self) -> str | None:
         tagger = self._tagger()
         return None if tagger is None else str(tagger.version)  # type: ignore[attr-defined]
+
+
+def _site_counts(site: SiteRules, texts: Sequence[str], found: Sequence[Sequence[Span]]) -> Counter[str]:
+    """Return the hits of the patterns and words of the site, under keys of their own."""
+    counts = Counter(span.rule for spans in found for span in spans if span.rule.startswith(SITE))
+    counts[KEPT] = sum(map(site.count_kept, texts))
+    return +counts
 
 
 def _kinds(found: Sequence[Sequence[Span]]) -> list[str]:

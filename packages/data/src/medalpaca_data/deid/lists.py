@@ -1,0 +1,120 @@
+"""Word lists of the profile `recall`, read on first use: ordinary and medical words, eponyms, names, towns."""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import cache
+from importlib.resources import files
+
+from .rules import read_word_list
+
+
+def fold(word: str) -> str:
+    """Return a word in lower case without accents, as the lists of names have it."""
+    if word.isascii():
+        return word.lower()
+    plain = unicodedata.normalize("NFKD", word.lower().replace("ß", "ss"))
+    return "".join(character for character in plain if not unicodedata.combining(character))
+
+
+# The most frequent surnames, at the beginning of the list.
+COMMON = 4000
+
+
+@cache
+def _lines(file: str) -> tuple[str, ...]:
+    text = files(__package__).joinpath("lists", file).read_text(encoding="utf-8")
+    return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
+
+
+@cache
+def section(file: str, heading: str) -> frozenset[str]:
+    """Return the words under a [heading] of a list."""
+    words: set[str] = set()
+    section = ""
+    for line in _lines(file):
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif section == heading:
+            words.update(line.split())
+    return frozenset(words)
+
+
+@cache
+def eponyms() -> frozenset[str]:
+    return frozenset(fold(w) for w in section("clinical.txt", "eponyms")) | read_word_list(
+        "eponyms.txt", "people"
+    )
+
+
+@cache
+def lone_eponyms() -> frozenset[str]:
+    """Return the eponyms that notes use without a noun although they are common surnames: "a Foley", "Murphy neg"."""
+    return frozenset(fold(w) for w in section("clinical.txt", "lone eponyms"))
+
+
+@cache
+def abbreviations() -> frozenset[str]:
+    return section("clinical.txt", "abbreviations")
+
+
+@cache
+def given() -> frozenset[str]:
+    return frozenset(_lines("given.txt"))
+
+
+@cache
+def surnames() -> frozenset[str]:
+    return frozenset(_lines("surnames.txt"))
+
+
+@cache
+def common_surnames() -> frozenset[str]:
+    return frozenset(_lines("surnames.txt")[:COMMON])
+
+
+@cache
+def towns() -> frozenset[str]:
+    return frozenset(_lines("towns.txt"))
+
+
+@cache
+def first_words_of_towns() -> frozenset[str]:
+    """Return the first words of the towns of several words."""
+    import re
+
+    return frozenset(re.split("[ .'-]", town)[0] for town in towns() if re.search("[ .'-]", town))
+
+
+@cache
+def words() -> frozenset[str]:
+    """Return the ordinary and medical English words, in lower case."""
+    return core_words() | frozenset(_lines("english.txt"))
+
+
+@cache
+def core_words() -> frozenset[str]:
+    """Return the words that public medical texts write in lower case; a surname among them needs a context."""
+    return (
+        frozenset(_lines("medical.txt"))
+        | read_word_list("words.txt")
+        | read_word_list("stop.txt", "stop")
+        | section("clinical.txt", "words")
+    )
+
+
+@cache
+def wide() -> frozenset[str]:
+    return read_word_list("stop.txt", "wide") | frozenset(_lines("wide.txt"))
+
+
+@cache
+def terms() -> frozenset[str]:
+    """Return the words that medical texts write with a capital letter and that are no names, in lower case."""
+    own = frozenset(w.lower() for w in section("clinical.txt", "terms"))
+    return own | frozenset(_lines("terms.txt")) | wide()
+
+
+@cache
+def german() -> frozenset[str]:
+    return frozenset(_lines("german.txt")) | section("clinical.txt", "german")

@@ -1,0 +1,114 @@
+"""Patterns and words of a site, from the recipe: its own numbers, words to keep, words to replace always."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from ..core.config import Config
+from .rules import KINDS, Span
+
+# Rule of the words of `always`; rules of site patterns begin with "site: ".
+ALWAYS = "site: always"
+SITE = "site: "
+
+
+class SitePattern(Config):
+    """A pattern of a site: its name in the ledger, a regular expression, and the class of what it finds.
+
+    The identifier is the group `x` of the expression, or the whole match.
+    """
+
+    name: str = Field(min_length=1, pattern=r"^[\w .-]+$")
+    regex: str = Field(min_length=1)
+    kind: str = Field(alias="class")
+
+    @field_validator("regex")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            pattern = re.compile(value)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        if pattern.match(""):
+            raise ValueError("the expression matches the empty text")
+        return value
+
+    @field_validator("kind")
+    @classmethod
+    def _is_class(cls, value: str) -> str:
+        if value not in KINDS:
+            raise ValueError(f"not a class; the classes are {', '.join(KINDS)}")
+        return value
+
+
+@dataclass(frozen=True)
+class SiteRules:
+    """The patterns, `keep` and `always` of a recipe, ready for use."""
+
+    patterns: tuple[SitePattern, ...] = ()
+    keep: tuple[str, ...] = ()
+    always: tuple[str, ...] = ()
+    _keep: re.Pattern[str] | None = field(init=False, repr=False)
+    _always: re.Pattern[str] | None = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_keep", _any_of(self.keep))
+        object.__setattr__(self, "_always", _any_of(self.always))
+
+    def __bool__(self) -> bool:
+        return bool(self.patterns or self.keep or self.always)
+
+    def apply(self, text: str, spans: Sequence[Span]) -> list[Span]:
+        """Return the spans without the words of `keep`, and with those of the patterns and of `always`."""
+        found = list(spans)
+        if self._keep:
+            kept = [match.span() for match in self._keep.finditer(text)]
+            found = [part for span in found for part in _without(span, kept)]
+        for pattern in self.patterns:
+            for match in re.finditer(pattern.regex, text):
+                start, end = match.span("x" if "x" in match.re.groupindex else 0)
+                if start < end:
+                    found.append(Span(start, end, pattern.kind, SITE + pattern.name))
+        if self._always:
+            found += [Span(*match.span(), "other", ALWAYS) for match in self._always.finditer(text)]
+        return found
+
+    def count_kept(self, text: str) -> int:
+        """Return how often the words of `keep` occur in the text."""
+        return sum(1 for _ in self._keep.finditer(text)) if self._keep else 0
+
+    def record(self, counts: Mapping[str, int]) -> dict[str, Any]:
+        """Return the record of the ledger: the hits of each pattern, and the occurrences of `always` and `keep`."""
+        return {
+            "patterns": {pattern.name: counts.get(SITE + pattern.name, 0) for pattern in self.patterns},
+            "always": counts.get(ALWAYS, 0),
+            "keep": counts.get(KEPT, 0),
+        }
+
+
+# Key of the counts of a stage.
+KEPT = "site: keep"
+
+
+def _any_of(words: Sequence[str]) -> re.Pattern[str] | None:
+    if not words:
+        return None
+    alternatives = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    return re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)", re.IGNORECASE)
+
+
+def _without(span: Span, kept: Sequence[tuple[int, int]]) -> list[Span]:
+    parts = [(span.start, span.end)]
+    for low, high in kept:
+        parts = [
+            part
+            for start, end in parts
+            for part in ((start, min(end, low)), (max(start, high), end))
+            if part[0] < part[1]
+        ]
+    return [Span(start, end, span.kind, span.rule) for start, end in parts]
