@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import pytest
 import yaml
@@ -53,7 +54,10 @@ def test_replaced_rows_pass_and_nothing_written_holds_an_identifier(write, tmp_p
         if file.is_file() and file.suffix != ".parquet":
             assert PHONE not in file.read_text()
             assert MAIL not in file.read_text()
-            assert "867" not in file.read_text() or file.name == "ledger.json"
+            # A hash may have these digits.
+            assert (
+                not re.search(r"(?<![0-9a-f])867(?![0-9a-f])", file.read_text()) or file.name == "ledger.json"
+            )
             assert "53|09" not in file.read_text()
     for row in read_split(tmp_path / "out", "train"):
         assert PHONE not in row.text()
