@@ -222,7 +222,8 @@ def build(
     identifiers exceed the limit, or the key of an earlier build is missing. Also, before any file is read, if a model
     that `deidentify.ner` names is not usable.
     """
-    check_ner(recipe.deidentify, root)
+    if recipe.deidentify:
+        check_ner(recipe.deidentify, root)
     # Results also depend on the libraries that parse and filter texts.
     code = fingerprint(package_sha256("medalpaca_data"), versions(*LIBRARIES))
     inputs = _inputs(recipe, root)
@@ -297,7 +298,8 @@ def estimate_rephrasing(recipe: Recipe, root: Path, on_progress: OnProgress = no
 
     if not recipe.rephrase:
         raise UserError(f"recipe {recipe.name}: no key 'rephrase', so there is nothing to estimate")
-    check_ner(recipe.deidentify, root)
+    if recipe.deidentify:
+        check_ner(recipe.deidentify, root)
     inputs = _inputs(recipe, root)
     exams = [_load_exam(name, root) for name in recipe.exams]
     plain = recipe.model_copy(update={"rephrase": None})

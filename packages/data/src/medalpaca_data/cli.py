@@ -23,8 +23,7 @@ from .core.cli import (
     split_keys,
 )
 from .core.errors import CheckFailed, UserError
-from .deid.cli import add_deid
-from .trace import add_trace
+from .deid.cli import add_deid, add_trace
 
 EXAMPLES = (
     "data sources                            list the kinds of raw data",

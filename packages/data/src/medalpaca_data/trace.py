@@ -7,7 +7,6 @@ is printed.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import re
@@ -17,8 +16,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .core.cli import Command, Commands, add_command, print_json, screen
-from .core.errors import CheckFailed, UserError
+from .core.errors import UserError
 from .core.files import existing, read_json, sha256_file, sha256_listing
 from .core.row import ID_LENGTH, SPLITS
 from .deid.secret import HASH, KEY_FILE, key_id, key_path, keyed_hash, load_secret
@@ -252,46 +250,3 @@ def show(result: Trace, console: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
-
-
-def add_trace(commands: Commands[Command]) -> None:
-    """Add `trace` to the commands of `data`."""
-    command = add_command(
-        commands,
-        "trace",
-        "find the rows of a patient, and the builds and runs that have them",
-        (
-            "data trace 4711 meadow runs                   case number in the raw file",
-            "data trace 3f2a9c417be0d852 meadow run        id of a row",
-            "data trace 4711 meadow --secret /secure/keys  key in another directory",
-        ),
-        "A case number is hashed with the key of patient text. Neither the case number nor text is printed. Exit "
-        "code 1 if no row is found.",
-    )
-    command.add_argument("value", metavar="VALUE", help="case number as in the raw file, or id of a row")
-    command.add_argument(
-        "paths",
-        nargs="+",
-        type=Path,
-        metavar="PATH",
-        help="Meadow and run directories, or directories of them, in any order",
-    )
-    command.add_argument(
-        "--secret",
-        type=Path,
-        metavar="DIR",
-        help=f"directory of {KEY_FILE} (default: MEDALPACA_HOME/secrets)",
-    )
-    command.add_json()
-    command.set_defaults(run=_trace)
-
-
-def _trace(args: argparse.Namespace) -> None:
-    result = trace(args.value, args.paths, args.secret)
-    if args.json:
-        print_json(as_json(result))
-    else:
-        show(result, screen())
-    if not result.rows:
-        plural = "directories" if result.meadows != 1 else "directory"
-        raise CheckFailed(f"data trace: no row found in {result.meadows} Meadow {plural}")

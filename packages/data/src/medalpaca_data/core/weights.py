@@ -42,8 +42,14 @@ _EXPERTS = (r"eager|batched_mm|grouped_mm", "eager, batched_mm, grouped_mm")
 # Keys whose value names code: transformers downloads and runs a kernel OWNER/NAME, peft imports a module. Each has a
 # pattern of the values allowed, and these values as text. The value may also be a dictionary or a list of such values.
 CODE_KEYS = {
-    **{f"{start}attn_implementation{end}": _ATTENTION for start in ("", "_") for end in ("", "_internal")},
-    **{f"{start}experts_implementation{end}": _EXPERTS for start in ("", "_") for end in ("", "_internal")},
+    "attn_implementation": _ATTENTION,
+    "_attn_implementation": _ATTENTION,
+    "attn_implementation_internal": _ATTENTION,
+    "_attn_implementation_internal": _ATTENTION,
+    "experts_implementation": _EXPERTS,
+    "_experts_implementation": _EXPERTS,
+    "experts_implementation_internal": _EXPERTS,
+    "_experts_implementation_internal": _EXPERTS,
     "megatron_core": (r"megatron\.core", "megatron.core"),
     "parent_library": (r"transformers\.models\.\w+\.modeling_\w+", "transformers.models.NAME.modeling_NAME"),
 }

@@ -1,4 +1,4 @@
-"""The commands `data deid check`, `data deid sample`, `data deid bound` and `data deid evaluate`."""
+"""Commands for patient text: `data deid check`, `sample`, `bound` and `evaluate`, and `data trace`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from ..core.cli import ROWS, Command, Commands, CompletedArgument, add_command, print_json, screen, split_keys
-from ..core.errors import UserError
+from ..core.errors import CheckFailed, UserError
+from .secret import KEY_FILE
 
 
 def add_deid(commands: Commands[Command]) -> None:
@@ -210,3 +211,48 @@ def _evaluate(args: argparse.Namespace) -> None:
     else:
         detector = f"profile {args.profile}, NER: {tagger.version if tagger else 'none'}"
         evaluation_table.show_evaluation(result, args.path, detector, args.missed, console)
+
+
+def add_trace(commands: Commands[Command]) -> None:
+    """Add `trace` to the commands of `data`."""
+    command = add_command(
+        commands,
+        "trace",
+        "find the rows of a patient, and the builds and runs that have them",
+        (
+            "data trace 4711 meadow runs                   case number in the raw file",
+            "data trace 3f2a9c417be0d852 meadow run        id of a row",
+            "data trace 4711 meadow --secret /secure/keys  key in another directory",
+        ),
+        "A case number is hashed with the key of patient text. Neither the case number nor text is printed. Exit "
+        "code 1 if no row is found.",
+    )
+    command.add_argument("value", metavar="VALUE", help="case number as in the raw file, or id of a row")
+    command.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="Meadow and run directories, or directories of them, in any order",
+    )
+    command.add_argument(
+        "--secret",
+        type=Path,
+        metavar="DIR",
+        help=f"directory of {KEY_FILE} (default: MEDALPACA_HOME/secrets)",
+    )
+    command.add_json()
+    command.set_defaults(run=_trace)
+
+
+def _trace(args: argparse.Namespace) -> None:
+    from ..trace import as_json, show, trace
+
+    result = trace(args.value, args.paths, args.secret)
+    if args.json:
+        print_json(as_json(result))
+    else:
+        show(result, screen())
+    if not result.rows:
+        plural = "directories" if result.meadows != 1 else "directory"
+        raise CheckFailed(f"data trace: no row found in {result.meadows} Meadow {plural}")

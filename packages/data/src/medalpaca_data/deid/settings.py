@@ -12,7 +12,6 @@ from pydantic import Field, field_validator, model_validator
 from ..core.config import Config
 from ..core.errors import UserError
 from .independent_check import describe_check, rows_needed
-from .rules import KINDS
 from .site import SitePattern, SiteRules
 
 # Suffixes of the keys in the counts of a stage: "phone found", "phone left".
@@ -99,9 +98,9 @@ class Deidentification(Config):
         return SiteRules(self.patterns, self.keep, self.always)
 
 
-def check_ner(settings: Deidentification | None, root: Path) -> None:
+def check_ner(settings: Deidentification, root: Path) -> None:
     """Load the model that `settings.ner` names, relative to `root`. Raises UserError if it is not usable."""
-    if settings and settings.ner:
+    if settings.ner:
         from .ner import load_tagger
 
         load_tagger(str(settings.ner), root)
@@ -167,6 +166,8 @@ def describe_record(record: Mapping[str, Any]) -> str:
 
 def _by_kind(counts: Mapping[str, int], suffix: str) -> dict[str, int]:
     # Imported late: the module compiles patterns, which a recipe without `deidentify` does not need.
+
+    from .rules import KINDS
 
     return {kind: counts[f"{kind} {suffix}"] for kind in KINDS if counts.get(f"{kind} {suffix}")}
 

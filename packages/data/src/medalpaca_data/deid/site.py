@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
 from ..core.config import Config
-from .rules import KINDS, Span
+
+if TYPE_CHECKING:
+    from .rules import Span
 
 # Rule of the words of `always`; rules of site patterns begin with "site: ".
 ALWAYS = "site: always"
@@ -41,6 +43,8 @@ class SitePattern(Config):
     @field_validator("kind")
     @classmethod
     def _is_class(cls, value: str) -> str:
+        from .rules import KINDS
+
         if value not in KINDS:
             raise ValueError(f"not a class; the classes are {', '.join(KINDS)}")
         return value
@@ -65,6 +69,8 @@ class SiteRules:
 
     def apply(self, text: str, spans: Sequence[Span]) -> list[Span]:
         """Return the spans without the words of `keep`, and with those of the patterns and of `always`."""
+        from .rules import Span
+
         found = list(spans)
         if self._keep:
             kept = [match.span() for match in self._keep.finditer(text)]
@@ -111,4 +117,4 @@ def _without(span: Span, kept: Sequence[tuple[int, int]]) -> list[Span]:
             for part in ((start, min(end, low)), (max(start, high), end))
             if part[0] < part[1]
         ]
-    return [Span(start, end, span.kind, span.rule) for start, end in parts]
+    return [replace(span, start=start, end=end) for start, end in parts]

@@ -26,20 +26,21 @@ SYNTHETIC_TAILS = [
     "ado", "ambrix", "anto", "eddo", "elno", "emlo", "endix", "erno", "iddo", "ilmo", "imbo", "inno", "orro",
     "oddo", "ombix", "ulvo", "undo", "urno",
 ]  # fmt: skip
-# 70 syllables of a vowel and a consonant; names without a middle syllable are older surrogates.
-SYNTHETIC_MIDDLES = [vowel + consonant for vowel in "aeiou" for consonant in "bdfgklmnprstvz"]
+# The middle syllable is a vowel and a consonant, 70 in all; names without a middle syllable are older surrogates.
+_VOWELS, _CONSONANTS = "aeiou", "bdfgklmnprstvz"
 SYNTHETIC_NAME = re.compile(
     rf"(?:(?:{'|'.join(SYNTHETIC_HEADS)})(?:[aeiou][bdfgklmnprstvz])?(?:{'|'.join(SYNTHETIC_TAILS)}))+",
     re.IGNORECASE,
 )
-NAME_COUNT = len(SYNTHETIC_HEADS) * len(SYNTHETIC_MIDDLES) * len(SYNTHETIC_TAILS)
+NAME_COUNT = len(SYNTHETIC_HEADS) * len(_VOWELS) * len(_CONSONANTS) * len(SYNTHETIC_TAILS)
 
 
 def synthetic_name(number: int) -> str:
     """Return the synthetic name with a number from 0 to `NAME_COUNT` - 1."""
     number, tail = divmod(number, len(SYNTHETIC_TAILS))
-    head, middle = divmod(number, len(SYNTHETIC_MIDDLES))
-    return SYNTHETIC_HEADS[head] + SYNTHETIC_MIDDLES[middle] + SYNTHETIC_TAILS[tail]
+    number, consonant = divmod(number, len(_CONSONANTS))
+    head, vowel = divmod(number, len(_VOWELS))
+    return SYNTHETIC_HEADS[head] + _VOWELS[vowel] + _CONSONANTS[consonant] + SYNTHETIC_TAILS[tail]
 
 
 def is_synthetic_name(word: str) -> bool:

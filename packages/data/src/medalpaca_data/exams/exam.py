@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.resources import as_file, files
 from pathlib import Path
 
 from ..core.errors import UserError
 from ..core.files import sha256_json
 from .item import LETTERS, POCKET, VIGNETTES, Item, RawExam
 
+VIGNETTES_FILE = "vignettes.jsonl"
 MIN_OPTIONS, MAX_OPTIONS = 2, 26
 BUNDLED = (POCKET, VIGNETTES)
 
@@ -64,14 +66,20 @@ def raw_exam(path_or_name: str | Path, invalid: list[tuple[str, str]] | None = N
     raises UserError.
     """
     from .layouts import read_exam
-    from .pocket import pocket_exam, vignettes
 
-    bundled = {POCKET: pocket_exam, VIGNETTES: vignettes}.get(str(path_or_name))
-    if bundled is None and not Path(path_or_name).exists():
+    if str(path_or_name) == POCKET:
+        from .pocket import pocket_exam
+
+        return pocket_exam()
+    if str(path_or_name) == VIGNETTES:
+        # Explanations and references in the file are not read.
+        with as_file(files(__package__).joinpath(VIGNETTES_FILE)) as path:
+            return replace(read_exam(path), name=VIGNETTES)
+    if not Path(path_or_name).exists():
         raise UserError(
             f"{path_or_name}: no such exam; give a file, a directory, or one of {', '.join(BUNDLED)}"
         )
-    return bundled() if bundled else read_exam(Path(path_or_name), invalid)
+    return read_exam(Path(path_or_name), invalid)
 
 
 def exclude_unscorable(raw: RawExam, *, images: str = "exclude") -> Exam:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import csv
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from importlib.resources import as_file, files
+from dataclasses import dataclass
+from importlib.resources import files
 
 import yaml
 
 from ..core.files import sha256_bytes
-from .item import LETTERS, POCKET, VIGNETTES, Item, RawExam
-from .layouts import read_exam
+from .item import LETTERS, POCKET, Item, RawExam
 
 FACTS, FORMS = "pocket_facts.tsv", "pocket_forms.yaml"
 
@@ -161,12 +160,3 @@ def _balanced_positions(n: int, rng: random.Random) -> list[int]:
     places = [i % OPTIONS for i in range(n)]
     rng.shuffle(places)
     return places
-
-
-VIGNETTES_FILE = "vignettes.jsonl"
-
-
-def vignettes() -> RawExam:
-    """Return the exam `medalpaca_vignettes`. Explanations and references in the file are not read."""
-    with as_file(files(__package__).joinpath(VIGNETTES_FILE)) as path:
-        return replace(read_exam(path), name=VIGNETTES)

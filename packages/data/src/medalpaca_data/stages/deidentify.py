@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..core.row import TEXTS, content_id
 from ..deid.independent_check import make_check
-from ..deid.rules import KINDS
 from ..deid.secret import cache_token, key_path, keyed_hash, load_secret
 from ..deid.settings import FOUND, LEFT, ROWS_FOUND, ROWS_LEFT, Deidentification, count_kinds, make_record
 from ..deid.site import KEPT, SITE
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from ..deid.site import SiteRules
 
 REASON = "identifiers of a person"
-KIND_NUMBERS = {kind: number for number, kind in enumerate(KINDS)}
 
 
 class Deidentify(Stage):
@@ -99,6 +97,7 @@ class Deidentify(Stage):
         from ..deid import independent_check
         from ..deid.find import find_identifiers, prefilter
         from ..deid.replace import mask, replace_identifiers
+        from ..deid.rules import KINDS
 
         tagger, secret = self._tagger(), self.secret()
         profile, site = self._profile, self._settings.site_rules()
@@ -113,6 +112,7 @@ class Deidentify(Stage):
         drops: dict[int, Drop] = {}
         # For each surrogate: row, field, start, end, class. Arrays need a fifth of the memory of tuples.
         surrogates = array("I")
+        numbers = {kind: number for number, kind in enumerate(KINDS)}
         for n in candidates:
             before = [texts[name][n] for name in TEXTS]
             inserted: Sequence[Sequence[Span]] = ()
@@ -145,7 +145,7 @@ class Deidentify(Stage):
             if n not in drops:
                 for field, spans in enumerate(inserted):
                     for span in spans:
-                        surrogates.extend((n, field, span.start, span.end, KIND_NUMBERS[span.kind]))
+                        surrogates.extend((n, field, span.start, span.end, numbers[span.kind]))
         columns = {**texts, "id": ids}
         frame = table.with_columns(
             *(pl.Series(name, values, dtype=pl.String) for name, values in columns.items())
@@ -228,6 +228,8 @@ def _span_table(surrogates: array[int], ids: pl.Series) -> pl.DataFrame:
     """Return the positions of surrogates: id of the row, its field, first character, the one after the last, class."""
     import numpy as np
     import polars as pl
+
+    from ..deid.rules import KINDS
 
     row, field, start, end, kind = np.array(surrogates, dtype=np.uint32).reshape(-1, 5).T
     columns = {"row": row, "start": start, "end": end}
