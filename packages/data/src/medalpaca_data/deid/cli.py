@@ -246,7 +246,7 @@ def add_trace(commands: Commands[Command]) -> None:
 
 
 def _trace(args: argparse.Namespace) -> None:
-    from ..trace import as_json, show, trace
+    from .trace import as_json, show, trace
 
     result = trace(args.value, args.paths, args.secret)
     if args.json:
