@@ -16,7 +16,7 @@ from medalpaca_data.core.files import sha256_file
 from medalpaca_data.core.records import read_split, rows_sha256
 from medalpaca_data.deid.secret import keyed_hash
 from medalpaca_data.recipe import load_recipe
-from medalpaca_data.deid.trace import trace
+from medalpaca_data.trace import trace
 
 ZERO = bytes(32)
 

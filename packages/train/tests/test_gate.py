@@ -13,7 +13,7 @@ from medalpaca_data.build import build
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.records import read_split
 from medalpaca_data.recipe import Recipe
-from medalpaca_data.deid.trace import trace
+from medalpaca_data.trace import trace
 from medalpaca_train.cli import main
 
 LETTER = {

@@ -48,8 +48,7 @@ def entry() -> None:
 
 def main(argv: Sequence[str]) -> None:
     """Parse `argv` and run the command. Raises UserError for invalid arguments."""
-    args = parser().parse_args(argv)
-    args.run(args)
+    (args := parser().parse_args(argv)).run(args)
 
 
 def parser() -> Command:
@@ -72,9 +71,9 @@ def parser() -> Command:
         _add_audit,
         _add_rephrase,
         add_deid,
-        add_trace,
     ):
         add(commands)
+    add_trace(commands, _trace)
     return main
 
 
@@ -91,9 +90,9 @@ def _add_recipe(command: Command, *keys: str) -> None:
 
 
 def _recipe_names() -> list[str]:
-    from .recipe import builtin_recipes
+    from .recipe import builtin_recipes as names
 
-    return builtin_recipes()
+    return names()
 
 
 def _key_names(*own: str, recipe: bool = False) -> list[str]:
@@ -203,9 +202,8 @@ def _add_fetch(commands: Commands[Command]) -> None:
         "Only files with a licence that permits it are offered. Each file is compared with its known SHA-256. An "
         "interrupted download continues with the same command.",
     )
-    command.add_argument(
-        "name", metavar="NAME", type=CompletedArgument(names), help="kind of source, such as pubmedqa"
-    )
+    known = CompletedArgument(names)
+    command.add_argument("name", metavar="NAME", type=known, help="kind of source, such as pubmedqa")
     command.add_argument(
         "out",
         nargs="?",
@@ -225,8 +223,7 @@ def _fetch(args: argparse.Namespace) -> None:
     key, _, directory = args.out.partition("=")
     if key != "out" or not directory:
         raise UserError(f"data fetch: {args.out!r} is not allowed; write out=DIR")
-    # Refuses an unknown kind.
-    about(args.name)
+    about(args.name)  # refuses an unknown kind
     console = screen(stderr=args.json)
     with ProgressBars(console, *download_columns()) as bars:
         fetched = fetch(args.name, Path(directory), on_progress=bars.update)
@@ -245,9 +242,8 @@ def _add_explain(commands: Commands[Command]) -> None:
         ("data explain meadow 3f2a9c417be0d852",),
         "For a rejected row, the last line is the stage that rejected it and the reason.",
     )
-    command.add_argument(
-        "path", type=Path, metavar="MEADOW", help="Meadow directory, written by `data build`"
-    )
+    meadow = "Meadow directory, written by `data build`"
+    command.add_argument("path", type=Path, metavar="MEADOW", help=meadow)
     command.add_argument("row", metavar="ROW_ID", help="id of a kept or rejected row, or an earlier id of it")
     command.add_json()
     command.set_defaults(run=_explain)
@@ -395,3 +391,10 @@ def _estimate(args: argparse.Namespace) -> None:
         print_json(cost.estimate_as_json(estimate))
     else:
         cost.show_estimate(estimate, console)
+
+
+def _trace(args: argparse.Namespace) -> None:
+    from . import trace
+
+    _print(args, trace, found := trace.trace(args.value, args.paths, args.secret))
+    trace.require_rows(found)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from ..core.cli import ROWS, Command, Commands, CompletedArgument, add_command, print_json, screen, split_keys
-from ..core.errors import CheckFailed, UserError
+from ..core.errors import UserError
 from .secret import KEY_FILE
 
 
@@ -213,8 +214,8 @@ def _evaluate(args: argparse.Namespace) -> None:
         evaluation_table.show_evaluation(result, args.path, detector, args.missed, console)
 
 
-def add_trace(commands: Commands[Command]) -> None:
-    """Add `trace` to the commands of `data`."""
+def add_trace(commands: Commands[Command], run: Callable[[argparse.Namespace], None]) -> None:
+    """Add `trace`, which calls `run`, to the commands of `data`."""
     command = add_command(
         commands,
         "trace",
@@ -242,17 +243,4 @@ def add_trace(commands: Commands[Command]) -> None:
         help=f"directory of {KEY_FILE} (default: MEDALPACA_HOME/secrets)",
     )
     command.add_json()
-    command.set_defaults(run=_trace)
-
-
-def _trace(args: argparse.Namespace) -> None:
-    from .trace import as_json, show, trace
-
-    result = trace(args.value, args.paths, args.secret)
-    if args.json:
-        print_json(as_json(result))
-    else:
-        show(result, screen())
-    if not result.rows:
-        plural = "directories" if result.meadows != 1 else "directory"
-        raise CheckFailed(f"data trace: no row found in {result.meadows} Meadow {plural}")
+    command.set_defaults(run=run)

@@ -27,7 +27,7 @@ NON_RULE_FILES = frozenset(
     {
         "__init__.py", "annotated_notes.py", "check_features.py", "check_model.py", "cli.py", "evaluate.py",
         "evaluation_table.py", "independent_check.npz", "independent_check.py", "ner.py", "ner_model.py", "replace.py",
-        "review.py", "secret.py", "settings.py", "site.py", "trace.py",
+        "review.py", "secret.py", "settings.py", "site.py",
     }
 )  # fmt: skip
 REPEATED_NAME = "name again"

@@ -16,10 +16,10 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import UserError
-from ..core.files import existing, read_json, sha256_file, sha256_listing
-from ..core.row import ID_LENGTH, SPLITS
-from .secret import HASH, KEY_FILE, key_id, key_path, keyed_hash, load_secret
+from .core.errors import CheckFailed, UserError
+from .core.files import existing, read_json, sha256_file, sha256_listing
+from .core.row import ID_LENGTH, SPLITS
+from .deid.secret import HASH, KEY_FILE, key_id, key_path, keyed_hash, load_secret
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -250,3 +250,10 @@ def show(result: Trace, console: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def require_rows(result: Trace) -> None:
+    """Raise CheckFailed if no row was found."""
+    if not result.rows:
+        plural = "directories" if result.meadows != 1 else "directory"
+        raise CheckFailed(f"data trace: no row found in {result.meadows} Meadow {plural}")
