@@ -162,10 +162,10 @@ def is_german_word(lower: str) -> bool:
 
 def _in_german(lower: str) -> bool:
     german = lists.german()
-    if lower in german or lower in lists.words():
+    if lists.fold(lower) in german or lower in lists.words():
         return True
     for ending in ("en", "er", "es", "e", "n", "s", "em"):
-        if len(lower) > 4 + len(ending) and lower.endswith(ending) and lower[: -len(ending)] in german:
+        if len(lower) > 4 + len(ending) and lower.endswith(ending) and lists.fold(lower[: -len(ending)]) in german:
             return True
     return False
 
@@ -202,14 +202,12 @@ class Token:
 
 
 def is_german(text: str) -> bool:
-    """Return whether a text is German, by its function words and the German words of notes."""
-    words = set(re.findall(r"[^\W\d_]+", text[:4000].lower()))
-    marks = words & GERMAN_MARKS
-    if len(marks) >= 5 and len(marks - AMBIGUOUS_MARKS) >= 3:
-        return True
-    if len(text) > 400 or words & ENGLISH_MARKS:
-        return False
-    return len(marks) >= 3 or len(words & (lists.section("clinical.txt", "german") - lists.core_words())) >= 2
+    """Return whether more words of a text are in the German list only than in the English lists only."""
+    words = set(re.findall(r"[^\W\d_]{2,}", text[:4000].lower()))
+    german, english = lists.german(), lists.words()
+    only_german = sum(lists.fold(word) in german and word not in english for word in words)
+    only_english = sum(word in english and lists.fold(word) not in german for word in words)
+    return only_german > only_english and (only_german > 2 or len(words & GERMAN_MARKS) > 2)
 
 
 def tokenize(text: str, german: bool) -> list[Token]:
