@@ -20,6 +20,7 @@ from . import (
     recall_names,
     recall_neighbours,
     recall_numbers,
+    recall_organisations,
     recall_places,
     recall_signatures,
     recall_tables,
@@ -57,6 +58,7 @@ def find_recall(texts: Sequence[str]) -> list[list[Span]]:
         recall_names.mark_names(text, tokens, german)
         spans += recall_signatures.find_written_names(text, german)
         spans += recall_places.find_places(text, tokens, german)
+        spans += recall_organisations.find_organisations(text, tokens, german)
         spans += recall_tables.find_cells(text)
         found.append(spans)
         names |= _words_to_repeat(tokens, spans, text)

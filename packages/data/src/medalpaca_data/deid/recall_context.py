@@ -43,3 +43,11 @@ NO_INITIALS = section("context.txt", "no initials")
 LETTERED = section("context.txt", "lettered")
 BEFORE_EMPLOYER = section("context.txt", "before employer")
 BEFORE_FACILITY = section("context.txt", "before facility")
+# The last words of the names of organisations; words beside them that make no proper name; words that end a name.
+HEADS = section("context.txt", "heads")
+GENERIC = section("context.txt", "generic")
+NO_ORGANISATION = section("context.txt", "no organisation")
+NO_EMPLOYER = section("context.txt", "no employer")
+# The first parts of German compounds such as "Fachklinik" that make no proper name, and those that make one.
+GERMAN_KINDS = section("context.txt", "german kinds")
+GERMAN_PLACE_WORDS = section("context.txt", "german place words")

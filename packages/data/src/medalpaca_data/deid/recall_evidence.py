@@ -14,6 +14,7 @@ from .recall_tokens import (
     is_listed,
     is_term,
     is_word,
+    may_be_german_name,
 )
 
 # The fewest letters of a given name in small letters that nothing announces.
@@ -173,6 +174,10 @@ def mark_single(tokens: Sequence[Token], n: int, text: str, german: bool) -> Non
         )
         return
     common = is_common_name(lower)
+    if german and token.shape == "T" and token.starts and may_be_german_name(lower):
+        after_name = verb or (after is not None and after.gap == " " and after.lower == "aus")
+        token.name = after_name and (common or lists.fold(lower) in lists.surnames())
+        return
     if strong_verb and common and (is_given(lower) or not token.starts) and not german:
         token.name = True
         return

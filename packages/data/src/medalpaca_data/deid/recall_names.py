@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from . import lists
 from . import recall_context as context
@@ -18,6 +19,7 @@ from .recall_tokens import (
     is_listed,
     is_term,
     is_word,
+    may_be_german_name,
 )
 
 SHORT_GAP = re.compile(r"\.?[ \t]{1,2}|\.?[ \t]?\n[ \t]?|\.")
@@ -54,6 +56,20 @@ PERSONAL = re.compile(
     r"mitbehandlung durch|einweisung durch|überweisung durch|überweisung von|konsil|"
     r"telefonat mit|reg|spr|sho|s/b|wr|fob) )$"
 )
+
+
+GERMAN_ROLE = re.compile(
+    r".*(?:arzt|ärztin|therapeut(?:in)?|pfleger(?:in)?|pflegekraft|schwester|assistent(?:in)?|assistenz|"
+    r"log(?:e|in)|berater(?:in)?|betreuer(?:in)?|leiter(?:in)?|leitung|fahrer(?:in)?|helfer(?:in)?|anwalt|"
+    r"anwältin|bewohner(?:in)?|zeug(?:e|in)|versicherter?|lehrer(?:in)?|chirurg(?:in)?|internist(?:in)?|"
+    r"sanitäter(?:in)?|hebamme|vertreter(?:in)?|vorsitzender?|gutachter(?:in)?|operateur(?:in)?|sekretariat)"
+)
+
+
+@lru_cache(maxsize=4096)
+def is_german_role(lower: str) -> bool:
+    """Return whether a German word is a role: "Bezugspflegekraft", "Betriebsarzt"."""
+    return GERMAN_ROLE.fullmatch(lower) is not None
 
 
 def _mark_chain(tokens: Sequence[Token], n: int, accept: Callable[[Token], bool]) -> int:
@@ -181,7 +197,8 @@ def _mark_titles(tokens: Sequence[Token], n: int, text: str, german: bool) -> No
             elif first.lower in context.PARTICLES:
                 _mark_chain(tokens, at, lambda t: t.shape in "TUX")
         return
-    if first.shape in "TUXI" and (short or first.kind in "ne" or is_listed(first.lower)):
+    german_name = german and first.shape == "T" and may_be_german_name(first.lower)
+    if first.shape in "TUXI" and (short or first.kind in "ne" or is_listed(first.lower) or german_name):
         if is_medical(tokens, at, text) and first.kind != "n":
             return
         if first.shape == "U" and first.kind == "a" and not first.capitals:
@@ -232,7 +249,7 @@ def _mark_roles(tokens: Sequence[Token], n: int, text: str, german: bool) -> Non
         before.lower.endswith("in-law") or (before.lower == "law" and n > 2 and tokens[n - 2].lower == "in")
     )
     role = (
-        (before.lower in context.ROLES or relative)
+        (before.lower in context.ROLES or relative or (german and is_german_role(before.lower)))
         and before.shape != "X"
         and ROLE_GAP.fullmatch(token.gap) is not None
     )
@@ -304,6 +321,7 @@ def _mark_roles(tokens: Sequence[Token], n: int, text: str, german: bool) -> Non
     strong = label is not None or token.gap not in (" ",)
     if token.kind == "w" and token.shape != "I":
         listed = is_common_name(lower) or ((strong or label is not None) and is_listed(lower))
+        listed = listed or (german and token.shape == "T" and may_be_german_name(lower))
         if not listed or (token.capitals and not (label or ":" in token.gap)):
             return
         after = tokens[n + 1] if n + 1 < len(tokens) else None

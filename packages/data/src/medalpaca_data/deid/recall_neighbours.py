@@ -13,6 +13,7 @@ from .recall_tokens import (
     is_given,
     is_listed,
     is_term,
+    may_be_german_name,
 )
 
 NAME_GAP = re.compile(r"\.? |\.|-|\u2010|\u2011|\n|\.? {2}")
@@ -54,7 +55,7 @@ def mark_neighbours(tokens: Sequence[Token], text: str, german: bool) -> None:
                         or (
                             nearby
                             and NAME_GAP.fullmatch(nearby.gap)
-                            and (nearby.name or _surname_like(nearby, token))
+                            and (nearby.name or _surname_like(nearby, token, german))
                         )
                         or text[other.end : other.end + 1] == "."
                         or text[other.end : other.end + 1] in "\n,;)|"
@@ -63,7 +64,7 @@ def mark_neighbours(tokens: Sequence[Token], text: str, german: bool) -> None:
                         at += 1
                         continue
                     break
-                if _surname_like(other, token) and not is_medical(tokens, at, text):
+                if _surname_like(other, token, german) and not is_medical(tokens, at, text):
                     other.name = True
                     at += 1
                     continue
@@ -87,7 +88,7 @@ def mark_neighbours(tokens: Sequence[Token], text: str, german: bool) -> None:
                         other.lower in context.PARTICLES
                         and gap in (" ", "-")
                         and other.shape in "lT"
-                        and (not german or other.lower in ("von", "van", "zu"))
+                        and (not german or (other.lower in ("von", "van", "zu") and _titled(tokens, at)))
                         and not (
                             other.lower
                             in (
@@ -158,16 +159,28 @@ def continue_lists(tokens: Sequence[Token], text: str, german: bool) -> None:
                     )
                 )
             )
-            and (not german or is_given(token.lower) or token.kind == "n")
+            and (
+                not german
+                or is_given(token.lower)
+                or token.kind == "n"
+                or ((after is None or after.starts) and may_be_german_name(token.lower))
+            )
         ):
             token.name = True
+
+
+def _titled(tokens: Sequence[Token], n: int) -> bool:
+    """Return whether a name, a title or an initial is before a particle: "Frau von Hagen", but not "Befund von"."""
+    return n > 0 and (
+        tokens[n - 1].name or tokens[n - 1].lower in context.TITLES or tokens[n - 1].shape == "I"
+    )
 
 
 def _is_lettered(tokens: Sequence[Token], n: int) -> bool:
     return n > 0 and tokens[n - 1].lower in context.LETTERED
 
 
-def _surname_like(other: Token, name: Token) -> bool:
+def _surname_like(other: Token, name: Token, german: bool) -> bool:
     """Return whether the word directly after a name is a part of it."""
     lower = other.lower
     if other.shape not in "TU" or (
@@ -182,6 +195,14 @@ def _surname_like(other: Token, name: Token) -> bool:
     ):
         return False
     if other.kind == "n":
+        return True
+    if (
+        german
+        and other.shape == "T"
+        and other.gap == " "
+        and is_given(name.lower)
+        and may_be_german_name(lower)
+    ):
         return True
     if other.capitals and other.kind == "w" and not (is_given(name.lower) and is_common_name(lower)):
         return False

@@ -38,7 +38,7 @@ def _is_code(match: Match) -> bool:
     value = match[0]
     if len(digits(value)) < 4 or re.fullmatch(
         r"(?i)(?:[A-Z]{1,3}(?:19|20)[0-9]{2}|(?:19|20)[0-9]{2}[a-z]{1,2}|(?:19|20)[0-9]{2}-nCoV|"
-        r"NCT[0-9]+|rs[0-9]+|PMC[0-9]+|CD[0-9]+|HLA.*|G[0-9]+P[0-9]+.*|[0-9x]+/(?:mm3|"
+        r"NCT[0-9]+|rs[0-9]+|PMC[0-9]+|CD[0-9]+|HLA.*|G[0-9]+P[0-9]+.*|[0-9x-]+/(?:mm3|"
         r"hpf|ul|dl|min|day|h|cumm|mcl)|[0-9.,-]+-?(?:mg|g|hours?|days?|mcg|ml|g|kg|mm|"
         r"cm|iu|u|l|k|mph|hz|s|th|st|nd|rd|f|c|ie|x|am|pm|h|hrs|hr|hours|min|bpm|cal|"
         r"kcal|lbs?|yo|y))",
@@ -113,8 +113,25 @@ IDS = (
     TextRule(
         "vehicle",
         "German plate",
-        r"(?<![\w-])[A-ZÄÖÜ]{1,3}-[A-Z]{1,2}[ -][0-9]{1,4}[EH]?(?![\w-])",
+        r"(?<![\w-])[A-ZÄÖÜ]{1,3}-(?!I[IV]?\b|VI?\b)[A-Z]{1,2}[ -][0-9]{1,4}[EH]?(?![\w-])",
         lambda m: len(digits(m[0])) >= 2,
+    ),
+    TextRule(
+        "vehicle",
+        "German plate with spaces",
+        r"(?i:kennzeichen|fahrzeug|auto|pkw|lkw|wagen|motorrad|roller|kfz|transporter|taxi|anhänger)\b[^.\n]{0,40}?"
+        r"(?<![\w-])(?P<x>[A-ZÄÖÜ]{1,3}[ -][A-Z]{1,2}[ -]?[0-9]{1,4}[EH]?)(?![\w-])",
+        at="ken fah aut pkw lkw wag mot rol kfz tra tax anh",
+    ),
+    TextRule(
+        "vehicle",
+        "plate after a vehicle",
+        r"(?i:cars?|vehicle|van|truck|lorry|plates?|registration|reg|tag|motorbike|motorcycle|minibus|taxi|suv|"
+        r"sedan|pick-?up|scooter|toyota|honda|ford|bmw|audi|nissan|chevrolet|chevy|mazda|vauxhall|volkswagen|vw|"
+        r"hyundai|kia|subaru|jeep|tesla|volvo|mercedes|skoda|fiat|renault|peugeot)\b[^.\n]{0,30}?(?<![\w-])"
+        r"(?P<x>(?=[A-Z0-9 -]*[A-Z])(?=[A-Z -]*[0-9])[A-Z0-9]{1,4}[ -]?[A-Z0-9]{2,5}(?:[ -][A-Z0-9]{1,3})?)(?![\w-])",
+        lambda m: len(digits(m["x"])) >= 2 and len(m["x"]) >= 5,
+        at="car veh van tru lor pla reg tag mot min tax suv sed pic sco toy hon for bmw aud nis che maz vau vol vw hyu kia sub jee tes mer sko fia ren peu",
     ),
     TextRule(
         "vehicle",

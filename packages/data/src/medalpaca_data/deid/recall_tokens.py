@@ -37,8 +37,6 @@ GERMAN_SUFFIX = re.compile(
     r"klinik|station|ambulanz|praxis|arzt|ärztin|pflege|dienst|amt|haus|zimmer|tag|"
     r"woche|monat|jahr|mittel|präparat|tabletten?|patient(?:in|en)?)"
 )
-AMBIGUOUS_MARKS = frozenset({"die", "am", "den", "im", "mit", "das", "sich", "ist", "vom"})
-ENGLISH_MARKS = frozenset({"the", "and", "with", "was", "of", "is"})
 CONTRACTION = re.compile(r"['\u2019](?:m|d|ll|ve|re|t|s)$")
 GERMAN_LINKS = ("", "s", "n", "en", "es", "e", "er")
 
@@ -158,6 +156,25 @@ def is_german_word(lower: str) -> bool:
             if _in_german(lower[cut:]) and _is_first_part(lower[:cut]):
                 return True
     return False
+
+
+@lru_cache(maxsize=65536)
+def is_loose_compound(lower: str) -> bool:
+    """Return whether a German word is in no list and only its parts are: "Stuhlmacher" may be a name."""
+    return (
+        is_german_word(lower)
+        and not _in_german(lower)
+        and not is_word(lower)
+        and GERMAN_SUFFIX.fullmatch(lower) is None
+    )
+
+
+@lru_cache(maxsize=65536)
+def may_be_german_name(lower: str) -> bool:
+    """Return whether a German word can be a name where a name is expected: a listed one, or a compound in no list."""
+    if lower in lists.section("clinical.txt", "german") or lower in lists.core_words() or is_term(lower):
+        return False
+    return is_listed(lower) or is_loose_compound(lower)
 
 
 def _in_german(lower: str) -> bool:
