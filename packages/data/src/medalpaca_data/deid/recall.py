@@ -23,6 +23,7 @@ from . import (
     recall_organisations,
     recall_places,
     recall_signatures,
+    recall_small,
     recall_tables,
 )
 from . import recall_context as context
@@ -56,6 +57,7 @@ def find_recall(texts: Sequence[str]) -> list[list[Span]]:
         if german or "stra" in places.small or "str." in places.small:
             spans += all_spans(recall_addresses.GERMAN_RULES, places)
         recall_names.mark_names(text, tokens, german)
+        spans += recall_small.mark_small(text, tokens, german)
         spans += recall_signatures.find_written_names(text, german)
         spans += recall_places.find_places(text, tokens, german)
         spans += recall_organisations.find_organisations(text, tokens, german)
@@ -84,7 +86,8 @@ def _token_spans(tokens: Sequence[Token], text: str) -> list[Span]:
     for token in tokens:
         if not token.name:
             continue
-        if spans and re.fullmatch(r"[ .'\u2019-]{0,3}", text[spans[-1].end : token.start]):
+        gap = text[spans[-1].end : token.start] if spans else "\n"
+        if re.fullmatch(r"[ .'\u2019-]{0,3}", gap) and not (gap == ". " and token.starts):
             spans[-1] = Span(spans[-1].start, token.end, "name", "name")
         else:
             spans.append(Span(token.start, token.end, "name", "name"))

@@ -23,6 +23,34 @@ AGE_AFTER = re.compile(
     r"(?:,? (?:is|was)(?: an?)?|,|,? an?|,? aged)? \(?[0-9]{1,3}[ -]?(?i:years?|yrs?|"
     r"y\b|y/?o\b|yo\b|[mf]\b|jahre|jährig)"
 )
+# What follows the name of a drug or product.
+DOSE_AFTER = re.compile(
+    r"-?(?i:[ ](?:[0-9]+(?:[.,/-][0-9]+)*[ -]?(?:mg|mcg|\u00b5g|ug|g|ml|l|units?|ie|iu|meq|mmol|%|gtt|puffs?|"
+    r"tabs?|tbl|drops|hub|stk)\b|x ?[0-9]|x[lr]\b|sr\b|er\b|cr\b|po\b|iv\b|bid\b|tid\b|qd\b|qhs\b|prn\b|"
+    r"patch(?:es)?\b|cream|gel\b|mesh|suture|stent|wrap|spray|drops|inhaler|pens?\b|kwikpen|tablets?|infusion|"
+    r"gtt\b|[0-9](?:-[0-9]){2,3}))"
+)
+BEFORE_NOUN = frozenset(
+    "der die das des dem den ein eine einen einem einer eines kein keine keinen keinem keiner zur zum im am beim "
+    "vom diese dieser dieses diesem jede jeder jedes sein seine seiner seinem ihr ihre ihrer ihrem".split()
+)
+
+
+def is_noun(tokens: Sequence[Token], n: int) -> bool:
+    """Return whether an unknown German word is a noun: after an article, an adjective, or beside a known part."""
+    token = tokens[n]
+    before = tokens[n - 1] if n else None
+    after = tokens[n + 1] if n + 1 < len(tokens) else None
+    if before is not None and token.gap == " " and before.shape == "l":
+        if before.lower in BEFORE_NOUN:
+            return True
+        if before.lower not in context.PARTICLES and re.fullmatch(r".{3,}(?:e|en|er|es|em)", before.lower):
+            return before.lower not in context.VERBS and before.lower not in context.BEFORE_PERSON
+    if after is not None and after.gap == "-" and after.kind in "wa" and not is_listed(after.lower):
+        return True
+    return before is not None and token.gap == "-" and before.kind in "wa" and not is_listed(before.lower)
+
+
 ROLE_AFTER = re.compile(
     r" \((?i:(?:his|her|the|pt's|patient's)? ?(?:room ?mate|wife|husband|spouse|partner|"
     r"son|daughter|mother|father|mom|mum|dad|sister|brother|friend|neighbou?r|carer|"
@@ -110,7 +138,12 @@ def mark_single(tokens: Sequence[Token], n: int, text: str, german: bool) -> Non
     ):
         token.name = True
         return
+    if token.kind == "n" and token.shape == "U" and len(lower) > 2 and AGE_AFTER.match(text, token.end):
+        token.name = True
+        return
     if token.kind == "n":
+        if not is_listed(lower) and (DOSE_AFTER.match(text, token.end) or (german and is_noun(tokens, n))):
+            return
         token.name = _is_unknown_name(token, before, after, german) and not is_eponym_use(tokens, n)
         return
     if token.capitals and token.kind != "e" and not is_given(lower):

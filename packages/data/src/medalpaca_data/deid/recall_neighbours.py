@@ -31,6 +31,8 @@ def mark_neighbours(tokens: Sequence[Token], text: str, german: bool) -> None:
                 other = tokens[at]
                 if other.name or not re.fullmatch(r"\.? |-|\u2010|\u2011", other.gap):
                     break
+                if other.gap == ". " and _ends_sentence(tokens[at - 1]):
+                    break
                 if other.gap != "-" and other.lower in context.SUFFIXES and other.shape in "TUI":
                     other.name = True
                     break
@@ -75,6 +77,8 @@ def mark_neighbours(tokens: Sequence[Token], text: str, german: bool) -> None:
                 other, gap = tokens[at], tokens[at + 1].gap
                 if other.name or not (re.fullmatch(r"\.? |\.|-", gap)):
                     break
+                if gap == ". " and _ends_sentence(other):
+                    break
                 if (
                     (
                         other.shape == "I"
@@ -88,7 +92,7 @@ def mark_neighbours(tokens: Sequence[Token], text: str, german: bool) -> None:
                         other.lower in context.PARTICLES
                         and gap in (" ", "-")
                         and other.shape in "lT"
-                        and (not german or (other.lower in ("von", "van", "zu") and _titled(tokens, at)))
+                        and (not german or (other.lower in ("von", "van") and _titled(tokens, at)))
                         and not (
                             other.lower
                             in (
@@ -167,6 +171,11 @@ def continue_lists(tokens: Sequence[Token], text: str, german: bool) -> None:
             )
         ):
             token.name = True
+
+
+def _ends_sentence(token: Token) -> bool:
+    """Return whether a dot after a word ends a sentence: not after an initial or an abbreviation such as "Wm."."""
+    return token.shape != "I" and len(token.lower) > 3
 
 
 def _titled(tokens: Sequence[Token], n: int) -> bool:

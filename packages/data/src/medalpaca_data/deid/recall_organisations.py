@@ -107,6 +107,18 @@ def _specific(token: Token) -> bool:
     )
 
 
+def _is_plain_start(lower: str) -> bool:
+    """Return whether a word that begins a sentence is no part of the name after it: "Attended", but not "Maple"."""
+    return (
+        lower not in context.PLACE_WORDS
+        and lower not in context.HEADS
+        and lower not in context.GENERIC
+        and lower not in ("the", "our", "st", "saint", "mount")
+        and lists.fold(lower) not in lists.towns()
+        and not is_listed(lower)
+    )
+
+
 def _english(tokens: Sequence[Token], n: int) -> list[Span]:
     """Return a name that ends with the word of an organisation at `n`, with the words of organisations after it."""
     first, specific = n, False
@@ -118,7 +130,9 @@ def _english(tokens: Sequence[Token], n: int) -> list[Span]:
         if token.shape in "TU" and (
             token.lower not in context.NO_NAME or token.lower in context.HEADS or token.lower in ("the", "our")
         ):
-            if token.lower in context.NO_ORGANISATION:
+            if token.lower in context.NO_ORGANISATION or (
+                token.starts and token.kind == "w" and not token.capitals and _is_plain_start(token.lower)
+            ):
                 break
             specific = specific or _specific(token)
             first = at
@@ -199,11 +213,11 @@ def _names_after(tokens: Sequence[Token], n: int) -> int:
                 last = at
             elif lower not in ("dr", "prof", "med", "haus", "am", "st", "bad"):
                 break
-        elif not (lower in ("und", "an", "am", "der", "im", "med", "von") and at + 1 < len(tokens) and tokens[at + 1].shape in "TU"):
+        elif not (lower in ("und", "an", "am", "der", "im", "med") and at + 1 < len(tokens) and tokens[at + 1].shape in "TU"):
             break
         elif lower == "und" and last == n:
             break
-        elif lower in ("von", "im", "an", "der", "am") and last > n and not lists.fold(tokens[at + 1].lower) in lists.towns():
+        elif lower in ("im", "an", "am", "der") and not lists.fold(tokens[at + 1].lower) in lists.towns():
             break
         at += 1
     return last

@@ -323,6 +323,8 @@ def _streets(tokens: Sequence[Token], text: str) -> list[Span]:
     for n, token in enumerate(tokens):
         if n == 0 or token.text not in STREET_WORDS or token.gap not in (" ", "-"):
             continue
+        if token.text == "St" and n + 1 < len(tokens) and tokens[n + 1].gap == ". " and tokens[n + 1].shape == "T":
+            continue
         first = n
         while (
             first > 0

@@ -10,6 +10,7 @@ from .recall_tokens import (
     is_common_name,
     is_given,
     is_listed,
+    is_plain_german,
     is_term,
     is_word,
 )
@@ -107,7 +108,7 @@ def find_written_names(text: str, german: bool) -> list[Span]:
         spans += [
             Span(*match.span("x"), "name", "surname, initial")
             for match in INVERTED_INITIAL.finditer(text)
-            if _can_be_surname(match["a"].lower())
+            if _can_be_surname(match["a"].lower()) and not (german and is_plain_german(match["a"].lower()))
         ]
         spans += [
             Span(*match.span("x"), "name", "small letters")

@@ -38,6 +38,14 @@ GERMAN_SUFFIX = re.compile(
     r"woche|monat|jahr|mittel|präparat|tabletten?|patient(?:in|en)?)"
 )
 CONTRACTION = re.compile(r"['\u2019](?:m|d|ll|ve|re|t|s)$")
+GERMAN_PREFIXES = frozenset(
+    "ab an auf aus bei durch ein erst fern fort gegen haupt her hin hinter hoch los miss mit mittel nach neben nicht ober "
+    "rück selbst sofort tief un unter um ur vor voraus weg weiter wieder zu zurück zusammen zwischen über arterio arthro anti "
+    "auto bi broncho chole cholezysto derm dys elektro endo epi erythro extra gastro hämo hepato hydro hyper hypo immun "
+    "immuno inter intra kardio kolo laparo leuko lympho makro mikro mono muko myo neo nephro neuro okulo ophthalmo ortho "
+    "osteo para patho peri phono photo physio pneumo poly post prä psycho pulmo radio re retro sozio spondylo sub supra "
+    "tele thermo thorako thrombo trans tri ultra uro vaso".split()
+)
 GERMAN_LINKS = ("", "s", "n", "en", "es", "e", "er")
 
 
@@ -152,7 +160,7 @@ def is_german_word(lower: str) -> bool:
     if len(lower) > 6 and GERMAN_SUFFIX.fullmatch(lower):
         return True
     if len(lower) > 7:
-        for cut in range(len(lower) - 3, 3, -1):
+        for cut in range(len(lower) - 3, 1, -1):
             if _in_german(lower[cut:]) and _is_first_part(lower[:cut]):
                 return True
     return False
@@ -169,10 +177,17 @@ def is_loose_compound(lower: str) -> bool:
     )
 
 
+def is_plain_german(lower: str) -> bool:
+    """Return whether a word is an ordinary German word and in no list of names."""
+    return is_german_word(lower) and not is_listed(lower)
+
+
 @lru_cache(maxsize=65536)
 def may_be_german_name(lower: str) -> bool:
     """Return whether a German word can be a name where a name is expected: a listed one, or a compound in no list."""
-    if lower in lists.section("clinical.txt", "german") or lower in lists.core_words() or is_term(lower):
+    if lower in lists.section("clinical.txt", "german") or is_term(lower):
+        return False
+    if lower in lists.core_words() and not is_common_name(lower):
         return False
     return is_listed(lower) or is_loose_compound(lower)
 
@@ -188,6 +203,8 @@ def _in_german(lower: str) -> bool:
 
 
 def _is_first_part(part: str) -> bool:
+    if part in GERMAN_PREFIXES:
+        return True
     for link in GERMAN_LINKS:
         if part.endswith(link) and len(part) - len(link) > 2:
             base = part[: len(part) - len(link)]
