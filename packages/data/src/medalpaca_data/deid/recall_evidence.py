@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from . import lists
 from . import recall_context as context
 from .recall_tokens import (
+    MEDICAL_SUFFIX,
     Token,
     is_common_name,
     is_given,
@@ -36,6 +37,19 @@ BEFORE_NOUN = frozenset(
 )
 
 
+def _is_in_list_of_drugs(tokens: Sequence[Token], n: int) -> bool:
+    """Return whether an unknown word is in a list beside a drug: "Ketanest, Fentanyl"."""
+    beside = [tokens[n + 1]] if n + 1 < len(tokens) and tokens[n + 1].gap == ", " else []
+    if n and tokens[n].gap == ", ":
+        beside.append(tokens[n - 1])
+    return any(
+        not other.name
+        and not is_listed(other.lower)
+        and (other.kind == "t" or MEDICAL_SUFFIX.fullmatch(other.lower) is not None)
+        for other in beside
+    )
+
+
 def is_noun(tokens: Sequence[Token], n: int) -> bool:
     """Return whether an unknown German word is a noun: after an article, an adjective, or beside a known part."""
     token = tokens[n]
@@ -46,9 +60,33 @@ def is_noun(tokens: Sequence[Token], n: int) -> bool:
             return True
         if before.lower not in context.PARTICLES and re.fullmatch(r".{3,}(?:e|en|er|es|em)", before.lower):
             return before.lower not in context.VERBS and before.lower not in context.BEFORE_PERSON
-    if after is not None and after.gap == "-" and after.kind in "wa" and not is_listed(after.lower):
-        return True
+    if after is not None and after.gap == "-" and (after.kind in "wa" or after.shape == "U"):
+        return not is_listed(after.lower)
     return before is not None and token.gap == "-" and before.kind in "wa" and not is_listed(before.lower)
+
+
+SURNAME_END = re.compile(
+    r".{2,}(?:macher|mann|müller|berg(?:er)?|bach(?:er)?|hof(?:f|er)?|m[ae][iy]er|winkel|stein(?:er)?|feldt?|hausen|huber|"
+    r"bauer|schmidt?|hardt|brandt?|horst|kamp|burg|dorf(?:er)?|tha(?:l|ler)|wald|husen|rode|hagen|lohe?|sieper|beck)"
+)
+
+
+def _is_german_person(tokens: Sequence[Token], n: int) -> bool:
+    """Return whether a German word is a person: "Kaiser aus Soest", "Wolf klagt", "angefordert durch Schuster."."""
+    token = tokens[n]
+    before, after = (tokens[n - 1] if n else None), (tokens[n + 1] if n + 1 < len(tokens) else None)
+    if not may_be_german_name(token.lower) or not (
+        is_listed(token.lower) or SURNAME_END.fullmatch(token.lower)
+    ):
+        return False
+    if token.starts and after is not None and after.gap == " " and after.shape == "l":
+        return after.lower in context.VERBS or after.lower == "aus"
+    return (
+        before is not None
+        and before.lower in ("durch", "laut", "kollege", "kollegin")
+        and token.gap == " "
+        and (after is None or after.starts or after.gap == ", " or "(" in after.gap)
+    )
 
 
 ROLE_AFTER = re.compile(
@@ -141,8 +179,15 @@ def mark_single(tokens: Sequence[Token], n: int, text: str, german: bool) -> Non
     if token.kind == "n" and token.shape == "U" and len(lower) > 2 and AGE_AFTER.match(text, token.end):
         token.name = True
         return
+    if german and token.shape == "T" and token.kind != "n" and _is_german_person(tokens, n):
+        token.name = True
+        return
     if token.kind == "n":
-        if not is_listed(lower) and (DOSE_AFTER.match(text, token.end) or (german and is_noun(tokens, n))):
+        if not is_listed(lower) and (
+            DOSE_AFTER.match(text, token.end)
+            or _is_in_list_of_drugs(tokens, n)
+            or (german and is_noun(tokens, n))
+        ):
             return
         token.name = _is_unknown_name(token, before, after, german) and not is_eponym_use(tokens, n)
         return
@@ -207,10 +252,6 @@ def mark_single(tokens: Sequence[Token], n: int, text: str, german: bool) -> Non
         )
         return
     common = is_common_name(lower)
-    if german and token.shape == "T" and token.starts and may_be_german_name(lower):
-        after_name = verb or (after is not None and after.gap == " " and after.lower == "aus")
-        token.name = after_name and (common or lists.fold(lower) in lists.surnames())
-        return
     if strong_verb and common and (is_given(lower) or not token.starts) and not german:
         token.name = True
         return
@@ -231,6 +272,7 @@ def mark_single(tokens: Sequence[Token], n: int, text: str, german: bool) -> Non
         return
     alone = (
         before.shape == "l"
+        and before.lower not in ("the", "a", "an", "this", "that", "our", "your", "no", "any", "each", "every")
         and token.gap in (" ", ", ")
         and (after is None or after.gap not in (" ", "-", "/") or after.shape == "l" or after.name)
     )

@@ -12,7 +12,7 @@ from .rules import Span
 
 # "Kaiser Logistik GmbH & Co. KG", "Okafor & Sons", "Harbour plc".
 LEGAL_FORM = re.compile(
-    r"(?P<x>(?:[^\W\d_a-zäöüß][\w'\u2019&-]*\.? (?:& |und |and )?){1,4}"
+    r"(?P<x>(?:[^\W\d_a-zäöüß](?:[\w'\u2019&-]+|\.|[a-z]\.) (?:& |und |and )?){1,4}"
     r"(?:GmbH|gGmbH|mbH|AG|KG|UG|OHG|GbR|KGaA|e\. ?V\.|eG|Ltd|LTD|plc|PLC|Inc|INC|LLC|LLP|Corp|"
     r"Söhne|Sons|SONS|Co)(?![\w-])(?:\.? (?:& )?(?:Co|KG|Ltd|Inc)\b)*)"
 )
@@ -21,13 +21,17 @@ NO_PART = frozenset(
     "arbeitgeber employer firma fa bei der die das dem für from by at the in for and mother father".split()
 )
 WORKS = re.compile(
-    r"(?:\b(?i:employer|company|place of work|workplace|works? (?:part[- ]time |full[- ]time |nights |days )?"
-    r"(?:at|for|with)|work(?:ed|ing) (?:at|for|with)|employed (?:at|by|with)|jobs? (?:at|with)|"
-    r"(?:colleagues?|co-?workers?|boss|manager|supervisor|foreman|apprentice|shift) (?:at|from|of|with)|"
-    r"retired from|laid off (?:from|by)|arbeitgeber(?:in)?|arbeitet(?: \w+){0,4}? (?:bei|für)|"
-    r"(?:beschäftigt|angestellt|tätig|lehre|ausbildung|azubi|früher|zuvor|zuletzt|stelle|job)(?: als \w+)? bei|"
-    r"(?:als \w+|\w+(?:fahrer|arbeiter|mechaniker|monteur|verkäufer|techniker|meister|decker|schlosser|kraft)"
-    r"(?:in)?) bei|firma|fa\.)(?i:[ \t]*[:=]|[ \t]*\||,? \w+ at)?[ \t]*(?i:the |der |die |dem |den |einer |firma )?)"
+    r"(?i)\b(?:employer|company|place of work|workplace|work(?:s|ed|ing)? (?:part[- ]time |full[- ]time |nights |"
+    r"days )?(?:at|for|with)|employed (?:at|by|with)|jobs? (?:at|with)|(?:colleagues?|co-?workers?|boss|manager|"
+    r"supervisor|foreman|apprentice|shift) (?:at|from|of|with)|retired from|laid off (?:from|by)|arbeitgeber(?:in)?|"
+    r"arbeitet(?: \w+){0,4}? (?:bei|für)|(?:beschäftigt|angestellt|tätig|lehre|ausbildung|azubi|früher|zuvor|zuletzt|"
+    r"stelle|job|als \w+)(?: als \w+)? bei|firma|fa\.)(?:[ \t]*[:=]|[ \t]*\||,? \w+ at)?[ \t]*"
+    r"(?:the |der |die |dem |den |einer |firma )?"
+)
+WORKS_BEI = re.compile(
+    r"(?:fahrer|arbeiter|mechaniker|monteur|verkäufer|techniker|meister|decker|schlosser|kraft)(?:in)? bei (?:der |dem )?"
+)
+EMPLOYER = re.compile(
     r"(?P<x>[A-ZÄÖÜ][\w'\u2019&-]*(?: (?:& |und (?=[A-ZÄÖÜ])|and (?=[A-Z])|of (?=[A-Z]))?[A-ZÄÖÜ][\w'\u2019&-]*){0,5})"
 )
 LINKS = frozenset({"of", "and", "for", "the", "de", "la", "upon", "und"})
@@ -70,7 +74,8 @@ def _without_labels(match: re.Match[str]) -> Span:
 def _employers(text: str) -> list[Span]:
     """Return what follows "works for", "Arbeitgeber:", "Ausbildung bei"."""
     spans = []
-    for match in WORKS.finditer(text):
+    starts = [match.end() for pattern in (WORKS, WORKS_BEI) for match in pattern.finditer(text)]
+    for match in filter(None, (EMPLOYER.match(text, start) for start in starts)):
         words = list(re.finditer(r"[\w'\u2019&-]+", match["x"]))
         known = lists.core_words() | lists.german()
         first = words[0][0].lower()
@@ -136,7 +141,7 @@ def _english(tokens: Sequence[Token], n: int) -> list[Span]:
                 break
             specific = specific or _specific(token)
             first = at
-        elif gap == "-" and token.lower in ("in", "up", "by") and token.gap == "-":
+        elif token.lower in ("in", "up", "by") and token.gap == "-":
             pass
         elif not (
             token.lower in LINKS

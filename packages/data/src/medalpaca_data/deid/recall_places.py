@@ -144,6 +144,7 @@ def _towns(tokens: Sequence[Token], text: str, german: bool) -> list[Span]:
                 and lists.fold(token.lower) in towns
                 and lists.fold(token.lower) not in wide
                 and token.lower not in context.NO_NAME
+                and token.lower not in ("spring", "summer", "autumn", "fall", "winter")
             ):
                 if (
                     token.kind in "w"

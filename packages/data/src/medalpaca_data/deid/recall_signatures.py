@@ -30,7 +30,7 @@ SMALL_INVERTED = re.compile(
 )
 INVERTED_INITIAL = re.compile(
     r"(?m)(?:^[ \t]*|[:|\t;(][ ]?| {2,})(?P<x>(?P<a>[^\W\d_a-zß][^\W\d_]+(?:[-'\u2019][^\W\d_]+)?),[ ]?[A-"
-    r"Z]\.?(?:[ ]?[A-Z]\.?)?)(?![\w'\u2019])"
+    r"Z]\.?(?:[ ]?[A-Z]\.?)?)(?![\w'\u2019-])"
 )
 SMALL_SIGNATURE = re.compile(
     r"(?im)\b(?:thanks|thank you|thx|cheers|regards|best|love|sincerely|ta|wishes|"

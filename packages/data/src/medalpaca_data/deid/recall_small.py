@@ -25,10 +25,13 @@ SPEAKER = re.compile(
     r"(?: [^\W\d_][\w'\u2019-]+)?:(?=[ ])"
 )
 ANNOUNCED = re.compile(
-    r"(?:\b(?:i am|i'm|this is|my name is|name is|call me|hi|hello|hey|dear|dr\.?|mr\.?|mrs\.?|ms\.?|pt|patient|"
-    r"d/w|s/w|w/|per|paged|called|ask|told|attending|pcp|nurse|rn|aunt|uncle|regards|thanks|thx|cheers|resident|"
-    r"caseworker|by|from dr|with dr|cc|name|wife|husband|son|daughter|mother|father|sister|brother|partner)"
-    r"[ ,:.(]{1,3}\n?)$"
+    r"(?:\b(?:i am|i'm|this is|my name is|name is|call me|hi|hello|hey|dear|dr\.?|mr\.?|mrs\.?|ms\.?|pt|d/w|s/w|"
+    r"paged|regards|thx|cheers|caseworker|from dr|with dr|cc)[ ,:.(]{1,3}\n?)$"
+)
+# In a text without capitals.
+WEAKLY_ANNOUNCED = re.compile(
+    r"(?:\b(?:w/|per|called|ask|told|attending|pcp|nurse|rn|aunt|uncle|thanks|resident|by|name|wife|husband|son|"
+    r"daughter|mother|father|sister|brother|partner|patient)[ ,:.(]{1,3}\n?)$"
 )
 ROOM = re.compile(r"(?:\b(?:rm|room|bed|bay) ?[0-9]+(?:-?[a-z])? )$", re.IGNORECASE)
 # At least so many letters has a single unknown word of a text without capitals.
@@ -77,7 +80,7 @@ def mark_small(text: str, tokens: Sequence[Token], german: bool) -> list[Span]:
             spans.append(Span(token.start, after.end, "place", "organisation"))
             continue
         left = text[max(0, token.start - 24) : token.start].lower()
-        announced = ANNOUNCED.search(left) or ROOM.search(left)
+        announced = ANNOUNCED.search(left) or ROOM.search(left) or (small and WEAKLY_ANNOUNCED.search(left))
         both = pair and after is not None and is_unknown(token.lower) and is_unknown(after.lower)
         free = small and (is_listed(token.lower) or len(token.lower) >= SINGLE)
         if announced or both or free:

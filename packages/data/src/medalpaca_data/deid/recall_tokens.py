@@ -61,6 +61,7 @@ def is_word(lower: str) -> bool:
         len(lower) > 4
         and lower.endswith("s")
         and (lower[:-1] in words or (lower.endswith("es") and lower[:-2] in words))
+        and not (is_listed(lower[:-1]) and lower[:-1] not in lists.core_words())
     ):
         return True
     if len(lower) < 6:
