@@ -197,7 +197,9 @@ def _mark_titles(tokens: Sequence[Token], n: int, text: str, german: bool) -> No
             elif first.lower in context.PARTICLES:
                 _mark_chain(tokens, at, lambda t: t.shape in "TUX")
         return
-    german_name = german and first.shape == "T" and may_be_german_name(first.lower)
+    german_name = (
+        german and first.shape == "T" and first.lower not in lists.section("clinical.txt", "german")
+    )
     if first.shape in "TUXI" and (short or first.kind in "ne" or is_listed(first.lower) or german_name):
         if is_medical(tokens, at, text) and first.kind != "n":
             return

@@ -12,6 +12,7 @@ from .recall_tokens import (
     is_common_name,
     is_given,
     is_listed,
+    is_loose_compound,
     is_term,
     may_be_german_name,
 )
@@ -209,7 +210,7 @@ def _surname_like(other: Token, name: Token, german: bool) -> bool:
         german
         and other.shape == "T"
         and other.gap == " "
-        and is_given(name.lower)
+        and (is_given(name.lower) or (name.kind == "n" and is_loose_compound(lower)))
         and may_be_german_name(lower)
     ):
         return True

@@ -14,7 +14,7 @@ LAB = re.compile(
     r"viral load|vl|hcg|bhcg|afp|psa|cea|ca ?125|ca ?19-9|d-?dimer|count|leuko(?:cytes|"
     r"zyten)|thrombo(?:cytes|zyten)|leukocyte|white|cells|"
     r"heparin|dose|total|copies|titer|titre|na|k|cl|bun|cr|glucose|gluc|crp|esr|tsh|"
-    r"ebl|intake|output|uop|lactate|tlc|anc|igg|ige|iga|igm|pages?|"
+    r"cpt|icd|ebl|intake|output|uop|lactate|tlc|anc|igg|ige|iga|igm|pages?|"
     r"cost|costs|price|paid|about|approximately|nearly|over|than|n ?|n)[ :=~<>]*(?:is|"
     r"was|of|at|to)?[ :=~<>]*)$|[$\u20ac\u00a3<>=\u2265\u2264~][ ]?$"
 )
@@ -36,6 +36,8 @@ def _is_free_number(match: Match) -> bool:
 def _is_code(match: Match) -> bool:
     """Return whether a code of letters and digits is an identifier: genes, trials and dosed drugs are none."""
     value = match[0]
+    if re.match(r"(?:AC|RR|BP|SIMV|PC|PS|VT|HR|CPT)[ /]", value):
+        return False
     if len(digits(value)) < 4 or re.fullmatch(
         r"(?i)(?:[A-Z]{1,3}(?:19|20)[0-9]{2}|(?:19|20)[0-9]{2}[a-z]{1,2}|(?:19|20)[0-9]{2}-nCoV|"
         r"NCT[0-9]+|rs[0-9]+|PMC[0-9]+|CD[0-9]+|HLA.*|G[0-9]+P[0-9]+.*|[0-9x-]+/(?:mm3|"
@@ -154,7 +156,7 @@ IDS = (
         "other",
         "code with groups",
         r"(?<![\w./-])[A-Z]{1,5}[-/ ]?[0-9]{2,4}[-/][0-9]{3,}(?![\w-])",
-        lambda m: True,
+        _is_code,
     ),
     TextRule(
         "other",

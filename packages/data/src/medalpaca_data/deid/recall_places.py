@@ -37,6 +37,7 @@ def find_places(text: str, tokens: Sequence[Token], german: bool) -> list[Span]:
     spans += _organisations(tokens, text, german)
     spans += _streets(tokens, text)
     spans += _named_after(tokens)
+    spans += _towns_of_two_words(tokens, german)
     return spans
 
 
@@ -316,6 +317,25 @@ def _organisations(tokens: Sequence[Token], text: str, german: bool) -> list[Spa
 
 def named_before(tokens: Sequence[Token], n: int) -> bool:
     return n > 0 and tokens[n - 1].name and tokens[n].gap == " "
+
+
+TOWN_ENDS = frozenset(
+    "falls springs city heights beach valley hills grove creek junction harbor harbour bay township village bluffs rapids "
+    "shores estates crossing landing ferry".split()
+)
+
+
+def _towns_of_two_words(tokens: Sequence[Token], german: bool) -> list[Span]:
+    """Return "Walton Falls", "Bad Orb": a name or unknown word beside the word of a town."""
+    spans = []
+    for token, other in zip(tokens, tokens[1:], strict=False):
+        if token.shape not in "TU" or other.shape != token.shape or other.gap != " ":
+            continue
+        if other.lower in TOWN_ENDS and (token.name or token.kind == "n") or (
+            german and token.text == "Bad" and other.lower not in context.NO_NAME
+        ):
+            spans.append(Span(token.start, other.end, "place", "town of two words"))
+    return spans
 
 
 def _streets(tokens: Sequence[Token], text: str) -> list[Span]:

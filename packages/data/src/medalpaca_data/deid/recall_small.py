@@ -6,13 +6,13 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from . import lists
 from . import recall_context as context
 from .recall_tokens import (
     MEDICAL_SUFFIX,
     Token,
     is_abbreviation,
     is_eponym,
-    is_german_word,
     is_listed,
     is_term,
     is_word,
@@ -48,7 +48,7 @@ def is_unknown(lower: str) -> bool:
         and not is_term(lower)
         and not is_abbreviation(lower)
         and not is_eponym(lower)
-        and not is_german_word(lower)
+        and lists.fold(lower) not in lists.german()
         and not is_word(lower.removesuffix("s"))
         and MEDICAL_SUFFIX.fullmatch(lower) is None
         and re.search("[aeiouyäöü]", lower) is not None
@@ -65,12 +65,12 @@ def mark_small(text: str, tokens: Sequence[Token], german: bool) -> list[Span]:
     """Mark names in small letters; return the organisations and towns in small letters."""
     spans: list[Span] = []
     speakers = [match for match in SPEAKER.finditer(text) if _is_speaker(match["x"])]
-    if len(speakers) > 1:
+    if len(speakers) > 1 or (speakers and speakers[0][0].strip()[0] in "[(0123456789"):
         spans += [Span(*match.span("x"), "name", "speaker") for match in speakers]
     if german:
         return spans
-    letters = sum(map(str.isalpha, text))
-    small = letters > 40 and sum(map(str.isupper, text)) * 100 < letters
+    capitals = sum(token.shape == "T" for token in tokens)
+    small = len(tokens) > 9 and capitals * 60 < len(tokens)
     for n, token in enumerate(tokens):
         if token.shape != "l" or token.name or not _can_be_name(token.lower):
             continue

@@ -186,7 +186,7 @@ def is_plain_german(lower: str) -> bool:
 @lru_cache(maxsize=65536)
 def may_be_german_name(lower: str) -> bool:
     """Return whether a German word can be a name where a name is expected: a listed one, or a compound in no list."""
-    if lower in lists.section("clinical.txt", "german") or is_term(lower):
+    if lower in lists.section("clinical.txt", "german") or (is_term(lower) and not is_common_name(lower)):
         return False
     if lower in lists.core_words() and not is_common_name(lower):
         return False
