@@ -138,13 +138,13 @@ def test_what_was_found_once_is_found_everywhere_in_any_case():
 
 
 def test_the_default_is_recall_for_patient_text_and_precise_otherwise():
-    plain = Deidentification()
+    plain = Deidentification(limit=1)
     assert plain.profile is None
     assert (plain.profile_of(patient_text=True), plain.profile_of(patient_text=False)) == (
         "recall",
         "precise",
     )
-    assert Deidentification(profile="precise").profile_of(patient_text=True) == "precise"
+    assert Deidentification(limit=1, profile="precise").profile_of(patient_text=True) == "precise"
     assert Deidentify(plain, only={"letters"})._profile == "recall"
     assert Deidentify(plain)._profile == "precise"
 
@@ -157,7 +157,7 @@ def test_precise_does_not_change():
 
 def test_replacement_finds_its_own_surrogates_by_place_and_ends():
     text = "Dr. Okafor saw Tammy Jones, MRN 8049499, on 3/14. d/w Jones. Lives at 44 Quarry Street, Ames."
-    done = replace_identifiers([text], "row", profile="recall")
+    done = replace_identifiers([text], "row", bytes(32), profile="recall")
     assert done.remaining == ((),)
     assert not [
         word
@@ -204,7 +204,7 @@ def test_spans_are_inside_the_text_ordered_and_without_overlap(text):
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.one_of(CHUNKS, st.text(max_size=8)), max_size=10).map(" ".join))
 def test_the_text_outside_the_spans_never_changes(text):
-    done = replace_identifiers([text], "row", profile="recall")
+    done = replace_identifiers([text], "row", bytes(32), profile="recall")
     old, new = done.identifiers[0], done.surrogates[0]
 
     def outside(whole, spans):
@@ -225,7 +225,7 @@ SITE = {
 
 
 def test_patterns_and_words_of_the_site():
-    rules = load_config(Deidentification, SITE).site_rules()
+    rules = load_config(Deidentification, {**SITE, "limit": 1}).site_rules()
     text = "Dr. Nwosu sent L12-AB to Project Falcon. Falcon is a bird."
     found = find_identifiers([text], site=rules)[0]
     assert [(text[span.start : span.end], span.kind, span.rule) for span in found] == [
@@ -244,7 +244,7 @@ def test_patterns_and_words_of_the_site():
 )
 def test_a_bad_pattern_is_refused(pattern, message):
     with pytest.raises(UserError, match=message):
-        load_config(Deidentification, {"patterns": [pattern]})
+        load_config(Deidentification, {"limit": 1, "patterns": [pattern]})
 
 
 def test_the_ledger_counts_patterns_and_words_of_the_site(write, tmp_path):
@@ -256,7 +256,7 @@ def test_the_ledger_counts_patterns_and_words_of_the_site(write, tmp_path):
         [{"instruction": "Dr. Nwosu asks.", "input": "Sample L12-AB.", "output": "Project Falcon."}],
     )
     source = {"kind": "alpaca", "name": "letters", "path": "raw.json", "patient_text": True}
-    values = {"name": "t", "sources": [source], "validation": 0, "deidentify": {**SITE, "limit": 1000}}
+    values = {"name": "t", "sources": [source], "validation": 0, "deidentify": {**SITE, "limit": 10_000}}
     recipe, root = load_recipe(str(write("recipe.yaml", json.dumps(values))))
     [record] = build(recipe, root, tmp_path / "out").ledger["deidentification"]
     assert record["profile"] == "recall"

@@ -28,7 +28,13 @@ from . import (
 )
 from . import recall_context as context
 from .recall_rules import Places, all_spans
-from .recall_tokens import Token, is_eponym, is_german, is_listed, is_term, is_word, tokenize
+from .recall_tokens import Token, is_german, tokenize
+from .recall_words import (
+    is_eponym,
+    is_listed,
+    is_term,
+    is_word,
+)
 from .rules import Span, medical_suffix
 
 RULES = (

@@ -121,7 +121,9 @@ CONTACTS = (
     ),
 )
 PHONES = (
-    TextRule("phone", "three groups with dots", r"(?<![\w.])[0-9]{3}\.[0-9]{3}\.[0-9]{4}(?![\w.]*[0-9])", at=NUMBER),
+    TextRule(
+        "phone", "three groups with dots", r"(?<![\w.])[0-9]{3}\.[0-9]{3}\.[0-9]{4}(?![\w.]*[0-9])", at=NUMBER
+    ),
     TextRule(
         "fax",
         "label",

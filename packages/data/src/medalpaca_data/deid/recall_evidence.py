@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from . import lists
 from . import recall_context as context
-from .recall_tokens import (
+from .recall_tokens import Token
+from .recall_words import (
     MEDICAL_SUFFIX,
-    Token,
     is_common_name,
     is_given,
     is_listed,
@@ -30,10 +30,6 @@ DOSE_AFTER = re.compile(
     r"tabs?|tbl|drops|hub|stk)\b|x ?[0-9]|x[lr]\b|sr\b|er\b|cr\b|po\b|iv\b|bid\b|tid\b|qd\b|qhs\b|prn\b|"
     r"patch(?:es)?\b|cream|gel\b|mesh|suture|stent|wrap|spray|drops|inhaler|pens?\b|kwikpen|tablets?|infusion|"
     r"gtt\b|[0-9](?:-[0-9]){2,3}))"
-)
-BEFORE_NOUN = frozenset(
-    "der die das des dem den ein eine einen einem einer eines kein keine keinen keinem keiner zur zum im am beim "
-    "vom diese dieser dieses diesem jede jeder jedes sein seine seiner seinem ihr ihre ihrer ihrem".split()
 )
 
 
@@ -56,7 +52,7 @@ def is_noun(tokens: Sequence[Token], n: int) -> bool:
     before = tokens[n - 1] if n else None
     after = tokens[n + 1] if n + 1 < len(tokens) else None
     if before is not None and token.gap == " " and before.shape == "l":
-        if before.lower in BEFORE_NOUN:
+        if before.lower in context.BEFORE_NOUN:
             return True
         if before.lower not in context.PARTICLES and re.fullmatch(r".{3,}(?:e|en|er|es|em)", before.lower):
             return before.lower not in context.VERBS and before.lower not in context.BEFORE_PERSON
@@ -272,7 +268,8 @@ def mark_single(tokens: Sequence[Token], n: int, text: str, german: bool) -> Non
         return
     alone = (
         before.shape == "l"
-        and before.lower not in ("the", "a", "an", "this", "that", "our", "your", "no", "any", "each", "every")
+        and before.lower
+        not in ("the", "a", "an", "this", "that", "our", "your", "no", "any", "each", "every")
         and token.gap in (" ", ", ")
         and (after is None or after.gap not in (" ", "-", "/") or after.shape == "l" or after.name)
     )

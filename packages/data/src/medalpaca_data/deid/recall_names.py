@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
 from . import lists
 from . import recall_context as context
+from .recall_announcements import LABEL, PERSONAL, ROLE_GAP, SHORT_GAP, is_german_role
 from .recall_evidence import FREE_SMALL, is_medical, mark_single
 from .recall_neighbours import NAME_GAP, can_follow, continue_lists, mark_neighbours
-from .recall_tokens import (
-    Token,
+from .recall_tokens import Token
+from .recall_words import (
     is_abbreviation,
     is_common_name,
     is_german_word,
@@ -21,55 +21,6 @@ from .recall_tokens import (
     is_word,
     may_be_german_name,
 )
-
-SHORT_GAP = re.compile(r"\.?[ \t]{1,2}|\.?[ \t]?\n[ \t]?|\.")
-ROLE_GAP = re.compile(
-    r"\.?[ \t]?[:=(\u2013-]?[ \t]{0,12}(?:is |was )?|[ \t]?[:=|][ \t\n]{0,12}|, |['\u2019]s?[ ]"
-)
-LABEL = re.compile(
-    r"(?i)(?:\b(?:name|names|surname|forename|nachname|vorname|geburtsname|n[\u00e9e]e|"
-    r"geb\.|patient|pt|pat\.|provider|attending|by|cc|re|betr\.?|attn|signed|signature|"
-    r"author|from|to|resident|physician|"
-    r"surgeon|assistants?|asst|anes(?:thesia|thesiologist)?|consultant|referring|"
-    r"ordering|requesting|pcp|gp|rn|nurse|contact|nok|next of kin|guardian|witness|"
-    r"informant|"
-    r"interpreter|staff|clinician|technologist|tech|pathologist|radiologist|operator|"
-    r"operateur|assistenz|hausarzt|einsender|arzt|\u00e4rztin|verteiler|unterschrift|"
-    r"user|secretary|sekretariat|"
-    r"caller|recipient|sender|subscriber|insured|holder|mother|father|spouse|husband|"
-    r"wife|partner|daughter|son|emergency contact|team|on[ -]call|covering|cover|"
-    r"cons|reg|sho|spr|wr|s/b|ward round|fob|doula|volunteer|bereavement|msw|midwife|"
-    r"examiner|copy|copies|"
-    r"dictator|transcriptionist|/s/|scribe|preparer|owner|poa|proxy|hcp|mutter|vater|"
-    r"angeh\u00f6rige|ansprechpartner(?:in)?|bearbeiter|gez\.?|i\. ?a\.|i\. ?v\.)"
-    r"(?: \(?(?:name|physician|provider|md|s|to|of record|by)\)?)?[ .\t]*[:=][ \t]*|/s/ *)$"
-)
-PERSONAL = re.compile(
-    r"(?i)(?:\b(?:aware \(|aware: ?|notified: ?|d/w|c/o|s/w|w/|per|told|notified|"
-    r"paged|informed|phoned|texted|emailed|discussed (?:with|w/)|spoke (?:with|to|"
-    r"w/)|spoken (?:with|to)|signed by|seen by|reviewed by|"
-    r"dictated by|witnessed by|accompanied by|visited by|referred by|performed by|"
-    r" called by|assisted by|signed out to|handed over to|handoff to|report (?:to|"
-    r"from)|rx from|prescribed by|updated|met with|meeting with|"
-    r"care of|attn|n\u00e9e|nee|named|call|ask(?:ed)? for|contact(?:ed)?|gez\.|i\. ?v\.|"
-    r"i\. ?a\.|rücksprache mit|besprochen mit|laut|hinzuziehung von|termin bei|vorstellung bei|"
-    r"mitbehandlung durch|einweisung durch|überweisung durch|überweisung von|konsil|"
-    r"telefonat mit|reg|spr|sho|s/b|wr|fob) )$"
-)
-
-
-GERMAN_ROLE = re.compile(
-    r".*(?:arzt|ärztin|therapeut(?:in)?|pfleger(?:in)?|pflegekraft|schwester|assistent(?:in)?|assistenz|"
-    r"log(?:e|in)|berater(?:in)?|betreuer(?:in)?|leiter(?:in)?|leitung|fahrer(?:in)?|helfer(?:in)?|anwalt|"
-    r"anwältin|bewohner(?:in)?|zeug(?:e|in)|versicherter?|lehrer(?:in)?|chirurg(?:in)?|internist(?:in)?|"
-    r"sanitäter(?:in)?|hebamme|vertreter(?:in)?|vorsitzender?|gutachter(?:in)?|operateur(?:in)?|sekretariat)"
-)
-
-
-@lru_cache(maxsize=4096)
-def is_german_role(lower: str) -> bool:
-    """Return whether a German word is a role: "Bezugspflegekraft", "Betriebsarzt"."""
-    return GERMAN_ROLE.fullmatch(lower) is not None
 
 
 def _mark_chain(tokens: Sequence[Token], n: int, accept: Callable[[Token], bool]) -> int:
@@ -197,9 +148,7 @@ def _mark_titles(tokens: Sequence[Token], n: int, text: str, german: bool) -> No
             elif first.lower in context.PARTICLES:
                 _mark_chain(tokens, at, lambda t: t.shape in "TUX")
         return
-    german_name = (
-        german and first.shape == "T" and first.lower not in lists.section("clinical.txt", "german")
-    )
+    german_name = german and first.shape == "T" and first.lower not in lists.section("clinical.txt", "german")
     if first.shape in "TUXI" and (short or first.kind in "ne" or is_listed(first.lower) or german_name):
         if is_medical(tokens, at, text) and first.kind != "n":
             return

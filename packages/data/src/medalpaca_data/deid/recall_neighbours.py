@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from . import recall_context as context
 from .recall_evidence import is_medical
-from .recall_tokens import (
-    Token,
+from .recall_tokens import Token
+from .recall_words import (
     is_common_name,
     is_given,
     is_listed,

@@ -133,7 +133,8 @@ IDS = (
         r"hyundai|kia|subaru|jeep|tesla|volvo|mercedes|skoda|fiat|renault|peugeot)\b[^.\n]{0,30}?(?<![\w-])"
         r"(?P<x>(?=[A-Z0-9 -]*[A-Z])(?=[A-Z -]*[0-9])[A-Z0-9]{1,4}[ -]?[A-Z0-9]{2,5}(?:[ -][A-Z0-9]{1,3})?)(?![\w-])",
         lambda m: len(digits(m["x"])) >= 2 and len(m["x"]) >= 5,
-        at="car veh van tru lor pla reg tag mot min tax suv sed pic sco toy hon for bmw aud nis che maz vau vol vw hyu kia sub jee tes mer sko fia ren peu",
+        at="car veh van tru lor pla reg tag mot min tax suv sed pic sco toy hon for "
+        "bmw aud nis che maz vau vol vw hyu kia sub jee tes mer sko fia ren peu",
     ),
     TextRule(
         "vehicle",
@@ -195,7 +196,12 @@ IDS = (
         _is_free_number,
         at=NUMBER,
     ),
-    TextRule("mrn", "line", r"(?m)^[ \t]*(?P<x>[0-9]{2,4}(?:[ -][0-9]{2,4}){1,3})[ \t]*$", lambda m: len(digits(m[0])) > 5),
+    TextRule(
+        "mrn",
+        "line",
+        r"(?m)^[ \t]*(?P<x>[0-9]{2,4}(?:[ -][0-9]{2,4}){1,3})[ \t]*$",
+        lambda m: len(digits(m[0])) > 5,
+    ),
     TextRule("mrn", "HL7 identifier", r"(?P<x>[0-9A-Z][0-9A-Z -]+)\^\^\^", gate=("^^^",)),
     TextRule("other", "HL7 location", r"(?m)^PV1\|[^|\n]*\|[^|\n]*\|(?P<x>[^|\n]+)", gate=("pv1|",)),
     TextRule("plan", "German insurance", r"(?<!\w)[A-Z][0-9]{9}(?!\w)"),

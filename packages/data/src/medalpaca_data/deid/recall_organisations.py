@@ -7,7 +7,11 @@ from collections.abc import Sequence
 
 from . import lists
 from . import recall_context as context
-from .recall_tokens import Token, is_listed, is_term
+from .recall_tokens import Token
+from .recall_words import (
+    is_listed,
+    is_term,
+)
 from .rules import Span
 
 # "Kaiser Logistik GmbH & Co. KG", "Okafor & Sons", "Harbour plc".
@@ -15,10 +19,6 @@ LEGAL_FORM = re.compile(
     r"(?P<x>(?:[^\W\d_a-zäöüß](?:[\w'\u2019&-]+|\.|[a-z]\.) (?:& |und |and )?){1,4}"
     r"(?:GmbH|gGmbH|mbH|AG|KG|UG|OHG|GbR|KGaA|e\. ?V\.|eG|Ltd|LTD|plc|PLC|Inc|INC|LLC|LLP|Corp|"
     r"Söhne|Sons|SONS|Co)(?![\w-])(?:\.? (?:& )?(?:Co|KG|Ltd|Inc)\b)*)"
-)
-# Words before a legal form that are no part of the name.
-NO_PART = frozenset(
-    "arbeitgeber employer firma fa bei der die das dem für from by at the in for and mother father".split()
 )
 WORKS = re.compile(
     r"(?i)\b(?:employer|company|place of work|workplace|work(?:s|ed|ing)? (?:part[- ]time |full[- ]time |nights |"
@@ -29,7 +29,8 @@ WORKS = re.compile(
     r"(?:the |der |die |dem |den |einer |firma )?"
 )
 WORKS_BEI = re.compile(
-    r"(?:fahrer|arbeiter|mechaniker|monteur|verkäufer|techniker|meister|decker|schlosser|kraft)(?:in)? bei (?:der |dem )?"
+    r"(?:fahrer|arbeiter|mechaniker|monteur|verkäufer|techniker|meister|decker|schlosser|kraft)(?:in)? bei "
+    r"(?:der |dem )?"
 )
 EMPLOYER = re.compile(
     r"(?P<x>[A-ZÄÖÜ][\w'\u2019&-]*(?: (?:& |und (?=[A-ZÄÖÜ])|and (?=[A-Z])|of (?=[A-Z]))?[A-ZÄÖÜ][\w'\u2019&-]*){0,5})"
@@ -65,7 +66,7 @@ def find_organisations(text: str, tokens: Sequence[Token], german: bool) -> list
 def _without_labels(match: re.Match[str]) -> Span:
     start, end = match.span("x")
     for word in re.finditer(r"[^\W\d_]+", match["x"]):
-        if word[0].lower() not in NO_PART:
+        if word[0].lower() not in context.NO_PART:
             start = match.start("x") + word.start()
             break
     return Span(start, end, "place", "organisation")
@@ -84,7 +85,12 @@ def _employers(text: str) -> list[Span]:
         plain = [word[0].lower() for word in words]
         if all(word in context.GENERIC or word in context.NO_EMPLOYER for word in plain):
             continue
-        if len(plain) == 1 and not is_listed(first) and lists.fold(first) in known and words[0][0][1:].islower():
+        if (
+            len(plain) == 1
+            and not is_listed(first)
+            and lists.fold(first) in known
+            and words[0][0][1:].islower()
+        ):
             continue
         last = next((k for k, word in enumerate(plain) if word in context.NO_EMPLOYER), len(words))
         if last:
@@ -133,7 +139,9 @@ def _english(tokens: Sequence[Token], n: int) -> list[Span]:
         if not CHAIN.fullmatch(gap) or (gap == ". " and token.lower not in ("st", "mt", "ste")):
             break
         if token.shape in "TU" and (
-            token.lower not in context.NO_NAME or token.lower in context.HEADS or token.lower in ("the", "our")
+            token.lower not in context.NO_NAME
+            or token.lower in context.HEADS
+            or token.lower in ("the", "our")
         ):
             if token.lower in context.NO_ORGANISATION or (
                 token.starts and token.kind == "w" and not token.capitals and _is_plain_start(token.lower)
@@ -147,7 +155,9 @@ def _english(tokens: Sequence[Token], n: int) -> list[Span]:
             token.lower in LINKS
             and at
             and tokens[at - 1].shape in "TU"
-            and (tokens[at - 1].lower in context.HEADS or tokens[at - 1].lower in ("lady", "church", "sisters"))
+            and (
+                tokens[at - 1].lower in context.HEADS or tokens[at - 1].lower in ("lady", "church", "sisters")
+            )
         ):
             break
         at -= 1
@@ -188,7 +198,9 @@ def _german(tokens: Sequence[Token], n: int, part: str) -> list[Span]:
         first
         and tokens[first].gap in (" ", ". ")
         and tokens[first - 1].shape == "T"
-        and tokens[first - 1].lower.endswith(("isches", "ische", "ischen", "evang", "ev", "kath", "ines", "iches", "st"))
+        and tokens[first - 1].lower.endswith(
+            ("isches", "ische", "ischen", "evang", "ev", "kath", "ines", "iches", "st")
+        )
     ):
         first -= 1
     return [Span(tokens[first].start, tokens[last].end, "place", "organisation")]
@@ -218,11 +230,15 @@ def _names_after(tokens: Sequence[Token], n: int) -> int:
                 last = at
             elif lower not in ("dr", "prof", "med", "haus", "am", "st", "bad"):
                 break
-        elif not (lower in ("und", "an", "am", "der", "im", "med") and at + 1 < len(tokens) and tokens[at + 1].shape in "TU"):
-            break
-        elif lower == "und" and last == n:
-            break
-        elif lower in ("im", "an", "am", "der") and not lists.fold(tokens[at + 1].lower) in lists.towns():
+        elif (
+            not (
+                lower in ("und", "an", "am", "der", "im", "med")
+                and at + 1 < len(tokens)
+                and tokens[at + 1].shape in "TU"
+            )
+            or (lower == "und" and last == n)
+            or (lower in ("im", "an", "am", "der") and lists.fold(tokens[at + 1].lower) not in lists.towns())
+        ):
             break
         at += 1
     return last

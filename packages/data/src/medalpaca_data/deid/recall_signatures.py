@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from . import recall_context as context
-from .recall_tokens import (
+from .recall_words import (
     is_abbreviation,
     is_common_name,
     is_given,

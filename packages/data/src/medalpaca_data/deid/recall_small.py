@@ -1,4 +1,4 @@
-"""Names in small letters of the profile `recall`: speakers of a chat, unknown words after an announcement or in pairs."""
+"""Names in small letters of the profile `recall`: speakers of a chat, unknown words that are announced or in pairs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from functools import lru_cache
 
 from . import lists
 from . import recall_context as context
-from .recall_tokens import (
+from .recall_tokens import Token
+from .recall_words import (
     MEDICAL_SUFFIX,
-    Token,
     is_abbreviation,
     is_eponym,
     is_listed,
@@ -58,7 +58,9 @@ def is_unknown(lower: str) -> bool:
 
 @lru_cache(maxsize=65536)
 def _can_be_name(lower: str) -> bool:
-    return is_unknown(lower) or (len(lower) > 2 and is_listed(lower) and not is_word(lower) and not is_term(lower))
+    return is_unknown(lower) or (
+        len(lower) > 2 and is_listed(lower) and not is_word(lower) and not is_term(lower)
+    )
 
 
 def mark_small(text: str, tokens: Sequence[Token], german: bool) -> list[Span]:
