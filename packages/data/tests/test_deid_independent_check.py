@@ -226,7 +226,7 @@ def test_a_limit_of_500_passes_replaced_notes_and_refuses_what_the_detector_leav
     with pytest.raises(
         UserError, match=r"direct identifiers per 1,000 rows \(95 %\), .*\(name \d+, .*limit=500;"
     ):
-        build_notes(tmp_path / "second", [note.text for note in notes])
+        build_notes(tmp_path / "second", [note.text for note in notes], profile="precise")
 
 
 def test_no_hit_gives_the_rule_of_three_divided_by_recall():
