@@ -1,10 +1,11 @@
-"""Write the whitelists of the de-identification: words of public medical texts that are no identifiers.
+"""Write the whitelists of the profile `recall`: words of public medical texts that are no identifiers.
 
     uv run python tools/make_whitelist.py DATA [OUT]
 
-DATA holds medquad/*.tar.gz (CC BY 4.0) and pubmedqa/{ori_pqal,test_ground_truth}.json (MIT; its test half is not read).
-OUT is by default deid/lists in packages/data. A word is written if it occurs in at least 3 documents; counts are not
-written. The same files give the same bytes.
+DATA holds medquad/*.tar.gz (CC BY 4.0) and pubmedqa/{ori_pqal,test_ground_truth}.json (MIT; its test questions are not
+read). OUT is by default deid/lists in packages/data. medical.txt has the words that the texts write in small letters,
+terms.txt those that they write with a capital letter within a sentence, without names and towns. A word is written if
+it occurs in at least three documents; counts are not written. The same files give the same bytes.
 """
 
 from __future__ import annotations
@@ -34,21 +35,6 @@ SPECIAL = str.maketrans(
 )  # fmt: skip
 # A sentence or a line begins before the word.
 BEGINNING = re.compile(r"(?:^|[.!?:;\n\u2022(\"*-])[\s\"(\u201c]*$")
-# Words after a person's name that make it a medical term.
-EPONYM_NOUNS = (
-    r"agar|anemia|anaemia|aneurysm|angle|aphasia|area|ataxia|atrophy|bacillus|bodies|body|canal|catheter|cell|"
-    r"cells|chorea|classification|contracture|criteria|criterion|curve|cyst|deformity|dementia|disease|diseases|"
-    r"disorder|duct|dystrophy|encephalopathy|equation|esophagus|fever|fibers|formula|fracture|gland|"
-    r"granulomatosis|hernia|index|inclusion|law|layer|line|lines|lymphoma|maneuver|manoeuvre|method|myopathy|"
-    r"nephropathy|neuralgia|neuropathy|node|nodes|nodule|operation|palsy|phenomenon|point|pouch|procedure|"
-    r"purpura|reaction|reflex|ring|rings|rule|sarcoma|scale|score|sign|signs|spot|spots|stain|stent|syndrome|"
-    r"syndromes|test|tetralogy|tic|tube|tumor|tumour|ulcer|virus"
-)
-EPONYM = re.compile(
-    r"\b([A-Z][a-z\u00e0-\u00ff]{2,}(?:[A-Z][a-z]+)?)(?:['\u2019]s|s['\u2019])?"
-    r"(?:[ -]([A-Z][a-z\u00e0-\u00ff]{2,})(?:['\u2019]s)?)?(?:[ -]([A-Z][a-z\u00e0-\u00ff]{2,})(?:['\u2019]s)?)?"
-    rf"[ -](?:{EPONYM_NOUNS})\b"
-)
 
 
 def fold(word: str) -> str:
@@ -64,24 +50,18 @@ def read_list(path: Path) -> list[str]:
 
 
 HEADS = {
-    "whitelist_lower.txt": "Ordinary and medical words that public medical texts write in lower case.",
-    "whitelist_capital.txt": "Drugs, eponyms, organisms, institutions: words that medical texts write with a capital.",
-    "abbreviations.txt": "Abbreviations of medical texts and clinical notes, with their capitals.",
-    "eponyms.txt": "Persons' names that are part of medical terms.",
-    "names_given.txt": "Given names of many origins, without those in ambiguous_names.txt.",
-    "names_surname.txt": "Surnames of many origins, without those in ambiguous_names.txt.",
-    "ambiguous_names.txt": "Given names and surnames that are also words of whitelist_lower.txt or words_en.txt.",
-    "towns.txt": "Towns: from 5,000 people in English- and German-speaking countries, from 50,000 elsewhere.",
-    "words_en.txt": "English words of a spelling dictionary that are not in whitelist_lower.txt.",
-    "ambiguous_names_de.txt": "Given names and surnames that are also German words.",
-    "whitelist_de.txt": "German words and parts of compounds.",
+    "medical.txt": "Words that public medical texts write in small letters.",
+    "terms.txt": "Words that public medical texts write with a capital letter, without names and towns.",
 }
+ORIGIN = (
+    "Counted in MedQuAD (CC BY 4.0) and PubMedQA without its test questions (MIT) by tools/make_whitelist.py. Words\n"
+    "# in at least three documents, without counts."
+)
 
 
-def write_list(name: str, words: Iterable[str], folder: Path = LISTS) -> None:
+def write_list(name: str, words: Iterable[str], folder: Path) -> None:
     """Write a list with its head, sorted."""
-    case = "" if name == "abbreviations.txt" else " Lower case, without accents and apostrophes."
-    lines = [f"# {HEADS[name]}{case} Origin: README.md.", *sorted(set(words)), ""]
+    lines = [f"# {HEADS[name]}", f"# {ORIGIN}", *sorted(set(words)), ""]
     (folder / name).write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -101,36 +81,25 @@ def documents(data: Path) -> Iterator[tuple[str, str]]:
 
 
 class Counts:
-    """Documents and occurrences of each folded word, by the way it is written."""
+    """Documents and occurrences of each word, by the way it is written."""
 
     def __init__(self) -> None:
         self.groups: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         self.occurrences: Counter[tuple[str, str]] = Counter()
-        self.spelling: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self.eponyms: defaultdict[str, set[str]] = defaultdict(set)
 
     def add(self, group: str, text: str) -> None:
         """Count the words of one row."""
         for match in WORD.finditer(text):
             written = re.sub(r"['\u2019]s$", "", match[0])
-            for part in {written, *written.split("-")}:
+            for part in written.split("-"):
                 self._add_word(group, text, match.start(), part)
-        for match in EPONYM.finditer(text):
-            for name in match.groups():
-                if name:
-                    self.eponyms[fold(name)].add(group)
 
     def _add_word(self, group: str, text: str, start: int, part: str) -> None:
         word = fold(part)
-        if len(word) < 2 or word.isdigit():
+        if len(word) < 2 or not word.isalpha():
             return
         if part.islower():
             style = "lower"
-        elif "-" in part and not any(c.isdigit() for c in part):
-            return
-        elif sum(c.isupper() for c in part) > 1 or any(c.isdigit() for c in part):
-            style = "capitals"
-            self.spelling[word][part] += 1
         elif BEGINNING.search(text, max(0, start - 3), start):
             return
         else:
@@ -139,8 +108,8 @@ class Counts:
         self.occurrences[word, style] += 1
 
 
-def whitelists(data: Path, names: set[str], own: dict[str, set[str]]) -> dict[str, set[str]]:
-    """Return the words of each list."""
+def whitelists(data: Path, names: set[str]) -> dict[str, set[str]]:
+    """Return the words of each list; `names` are names and towns, which are no terms."""
     counts = Counts()
     for group, text in documents(data):
         counts.add(group, text)
@@ -150,39 +119,20 @@ def whitelists(data: Path, names: set[str], own: dict[str, set[str]]) -> dict[st
         return len(counts.groups.get((word, style), ())) >= DOCUMENTS
 
     def share(word: str, style: str) -> float:
-        total = sum(counts.occurrences[word, other] for other in ("lower", "capital", "capitals"))
+        total = sum(counts.occurrences[word, other] for other in ("lower", "capital"))
         return counts.occurrences[word, style] / total
 
-    lower = {w for w in words if frequent(w, "lower") and share(w, "lower") >= LOWER_SHARE}
-    lower = {w for w in lower if any(c.isalpha() for c in w)}
-    eponyms = {
-        w for w, groups in counts.eponyms.items() if len(groups) >= 2 and w in names and w not in lower
-    }
-    eponyms |= own["eponyms"]
-    capital = {w for w in words - lower if frequent(w, "capital") and (w not in names or w in eponyms)}
-    upper = {
-        w for w in words - lower if frequent(w, "capitals") and share(w, "capitals") >= 0.5 and w not in names
-    }
+    medical = {word for word in words if frequent(word, "lower") and share(word, "lower") >= LOWER_SHARE}
     return {
-        "whitelist_lower.txt": lower,
-        "whitelist_capital.txt": {w for w in capital if w.replace("-", "").isalpha()},
-        "abbreviations.txt": {counts.spelling[w].most_common(1)[0][0] for w in upper} | own["abbreviations"],
-        "eponyms.txt": eponyms,
+        "medical.txt": medical,
+        "terms.txt": {word for word in words - medical - names if frequent(word, "capital")},
     }
 
 
 def main(data: Path, out: Path = LISTS) -> None:
     """Write the lists."""
-    names = {
-        name
-        for file in ("names_given.txt", "names_surname.txt", "ambiguous_names.txt")
-        for name in read_list(LISTS / file)
-    }
-    own = {
-        name: {word for line in read_list(ROOT / f"tools/own_{name}.txt") for word in line.split()}
-        for name in ("eponyms", "abbreviations")
-    }
-    for name, words in whitelists(data, names, own).items():
+    names = {name for file in ("given.txt", "surnames.txt", "towns.txt") for name in read_list(LISTS / file)}
+    for name, words in whitelists(data, names).items():
         write_list(name, words, out)
 
 

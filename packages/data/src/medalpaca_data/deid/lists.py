@@ -117,4 +117,4 @@ def terms() -> frozenset[str]:
 
 @cache
 def german() -> frozenset[str]:
-    return frozenset(_lines("german.txt")) | section("clinical.txt", "german")
+    return frozenset(_lines("german.txt")) | frozenset(map(fold, section("clinical.txt", "german")))

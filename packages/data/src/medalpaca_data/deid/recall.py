@@ -20,13 +20,21 @@ from . import (
     recall_names,
     recall_neighbours,
     recall_numbers,
+    recall_organisations,
     recall_places,
     recall_signatures,
+    recall_small,
     recall_tables,
 )
 from . import recall_context as context
 from .recall_rules import Places, all_spans
-from .recall_tokens import Token, is_eponym, is_german, is_listed, is_term, is_word, tokenize
+from .recall_tokens import Token, is_german, tokenize
+from .recall_words import (
+    is_eponym,
+    is_listed,
+    is_term,
+    is_word,
+)
 from .rules import Span, medical_suffix
 
 RULES = (
@@ -55,8 +63,10 @@ def find_recall(texts: Sequence[str]) -> list[list[Span]]:
         if german or "stra" in places.small or "str." in places.small:
             spans += all_spans(recall_addresses.GERMAN_RULES, places)
         recall_names.mark_names(text, tokens, german)
+        spans += recall_small.mark_small(text, tokens, german)
         spans += recall_signatures.find_written_names(text, german)
         spans += recall_places.find_places(text, tokens, german)
+        spans += recall_organisations.find_organisations(text, tokens, german)
         spans += recall_tables.find_cells(text)
         found.append(spans)
         names |= _words_to_repeat(tokens, spans, text)
@@ -82,7 +92,8 @@ def _token_spans(tokens: Sequence[Token], text: str) -> list[Span]:
     for token in tokens:
         if not token.name:
             continue
-        if spans and re.fullmatch(r"[ .'\u2019-]{0,3}", text[spans[-1].end : token.start]):
+        gap = text[spans[-1].end : token.start] if spans else "\n"
+        if re.fullmatch(r"[ .'\u2019-]{0,3}", gap) and not (gap == ". " and token.starts):
             spans[-1] = Span(spans[-1].start, token.end, "name", "name")
         else:
             spans.append(Span(token.start, token.end, "name", "name"))

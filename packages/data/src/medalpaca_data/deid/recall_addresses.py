@@ -8,7 +8,9 @@ from . import lists
 from . import recall_context as context
 from .places import STATES
 from .recall_rules import NUMBER, TextRule
-from .recall_tokens import is_word
+from .recall_words import (
+    is_word,
+)
 from .rules import Match
 
 CAP = r"[^\W\d_a-zß][^\W\d_]*(?:['\u2019-][^\W\d_]+)*"

@@ -53,8 +53,8 @@ AGES = (
         "age",
         "after a name",
         (
-            r"(?:[A-Z][a-z]+|\b(?i:mom|mum|dad|mother|father|grandmother|grandfather|mgm|"
-            r"pgm|mgf|pgf|sister|brother|aunt|uncle)),? (?P<x>9[0-9]|10[0-9])(?=, | \(|[.;]|"
+            r"(?:(?<![A-Za-z]-)\b[A-Z][a-z]+|\b(?i:mom|mum|dad|mother|father|grandmother|grandfather|mgm|"
+            r"pgm|mgf|pgf|sister|brother|aunt|uncle)),? (?P<x>9[0-9]|10[0-9])(?=, | \(|\.(?!\d)|;|"
             r" and\b|\n)"
         ),
         lambda m: (

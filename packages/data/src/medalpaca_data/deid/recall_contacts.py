@@ -122,6 +122,9 @@ CONTACTS = (
 )
 PHONES = (
     TextRule(
+        "phone", "three groups with dots", r"(?<![\w.])[0-9]{3}\.[0-9]{3}\.[0-9]{4}(?![\w.]*[0-9])", at=NUMBER
+    ),
+    TextRule(
         "fax",
         "label",
         rf"(?i:\b(?:tele)?fax(?: number| no\.?| nr\.?)?|\bfx){GLUE}(?P<x>[+(]?[0-9][0-9 ()./\u2013-]{{2,22}}[0-9])",

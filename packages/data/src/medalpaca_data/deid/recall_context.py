@@ -43,3 +43,16 @@ NO_INITIALS = section("context.txt", "no initials")
 LETTERED = section("context.txt", "lettered")
 BEFORE_EMPLOYER = section("context.txt", "before employer")
 BEFORE_FACILITY = section("context.txt", "before facility")
+# The last words of the names of organisations; words beside them that make no proper name; words that end a name.
+HEADS = section("context.txt", "heads")
+GENERIC = section("context.txt", "generic")
+NO_ORGANISATION = section("context.txt", "no organisation")
+NO_EMPLOYER = section("context.txt", "no employer")
+# The first parts of German compounds such as "Fachklinik" that make no proper name, and those that make one.
+GERMAN_KINDS = section("context.txt", "german kinds")
+GERMAN_PLACE_WORDS = section("context.txt", "german place words")
+GERMAN_PREFIXES = section("context.txt", "german prefixes")
+# German words before a noun that is no name; words before a legal form that are no part of the name; ends of towns.
+BEFORE_NOUN = section("context.txt", "before noun")
+NO_PART = section("context.txt", "no part of organisation")
+TOWN_ENDS = section("context.txt", "town ends")

@@ -140,6 +140,11 @@ RULES: tuple[TextRule, ...] = (
     ),
     TextRule(
         "date",
+        "day and month at the beginning of an entry",
+        r"(?m)(?:^|(?<=[a-zäöü]\. ))[ \t]*(?P<x>(?:0[1-9]|[12][0-9]|3[01])\.(?:0[1-9]|1[0-2])\.)(?= [^\W\d_])",
+    ),
+    TextRule(
+        "date",
         "day and month, range",
         rf"(?<![\w./])(?<![0-9],){DAY}\.(?:{MON}\.)?[ ]?[-\u2013][ ]?{DAY}\.{MON}\.(?:{YEAR})?(?!\w)",
         at=NUMBER,

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 from . import lists
 from . import recall_context as context
-from .recall_tokens import (
-    Token,
+from .recall_tokens import Token
+from .recall_words import (
+    MEDICAL_SUFFIX,
     is_common_name,
     is_given,
     is_listed,
     is_term,
     is_word,
+    may_be_german_name,
 )
 
 # The fewest letters of a given name in small letters that nothing announces.
@@ -22,6 +24,67 @@ AGE_AFTER = re.compile(
     r"(?:,? (?:is|was)(?: an?)?|,|,? an?|,? aged)? \(?[0-9]{1,3}[ -]?(?i:years?|yrs?|"
     r"y\b|y/?o\b|yo\b|[mf]\b|jahre|jährig)"
 )
+# What follows the name of a drug or product.
+DOSE_AFTER = re.compile(
+    r"-?(?i:[ ](?:[0-9]+(?:[.,/-][0-9]+)*[ -]?(?:mg|mcg|\u00b5g|ug|g|ml|l|units?|ie|iu|meq|mmol|%|gtt|puffs?|"
+    r"tabs?|tbl|drops|hub|stk)\b|x ?[0-9]|x[lr]\b|sr\b|er\b|cr\b|po\b|iv\b|bid\b|tid\b|qd\b|qhs\b|prn\b|"
+    r"patch(?:es)?\b|cream|gel\b|mesh|suture|stent|wrap|spray|drops|inhaler|pens?\b|kwikpen|tablets?|infusion|"
+    r"gtt\b|[0-9](?:-[0-9]){2,3}))"
+)
+
+
+def _is_in_list_of_drugs(tokens: Sequence[Token], n: int) -> bool:
+    """Return whether an unknown word is in a list beside a drug: "Ketanest, Fentanyl"."""
+    beside = [tokens[n + 1]] if n + 1 < len(tokens) and tokens[n + 1].gap == ", " else []
+    if n and tokens[n].gap == ", ":
+        beside.append(tokens[n - 1])
+    return any(
+        not other.name
+        and not is_listed(other.lower)
+        and (other.kind == "t" or MEDICAL_SUFFIX.fullmatch(other.lower) is not None)
+        for other in beside
+    )
+
+
+def is_noun(tokens: Sequence[Token], n: int) -> bool:
+    """Return whether an unknown German word is a noun: after an article, an adjective, or beside a known part."""
+    token = tokens[n]
+    before = tokens[n - 1] if n else None
+    after = tokens[n + 1] if n + 1 < len(tokens) else None
+    if before is not None and token.gap == " " and before.shape == "l":
+        if before.lower in context.BEFORE_NOUN:
+            return True
+        if before.lower not in context.PARTICLES and re.fullmatch(r".{3,}(?:e|en|er|es|em)", before.lower):
+            return before.lower not in context.VERBS and before.lower not in context.BEFORE_PERSON
+    if after is not None and after.gap == "-" and (after.kind in "wa" or after.shape == "U"):
+        return not is_listed(after.lower)
+    return before is not None and token.gap == "-" and before.kind in "wa" and not is_listed(before.lower)
+
+
+SURNAME_END = re.compile(
+    r".{2,}(?:macher|mann|müller|berg(?:er)?|bach(?:er)?|hof(?:f|er)?|m[ae][iy]er|winkel|stein(?:er)?|feldt?|hausen|huber|"
+    r"bauer|schmidt?|hardt|brandt?|horst|kamp|burg|dorf(?:er)?|tha(?:l|ler)|wald|husen|rode|hagen|lohe?|sieper|beck)"
+)
+
+
+def _is_german_person(tokens: Sequence[Token], n: int) -> bool:
+    """Return whether a German word is a person: "Kaiser aus Soest", "Wolf klagt", "angefordert durch Schuster."."""
+    token = tokens[n]
+    before, after = (tokens[n - 1] if n else None), (tokens[n + 1] if n + 1 < len(tokens) else None)
+    if not may_be_german_name(token.lower) or not (
+        is_listed(token.lower) or SURNAME_END.fullmatch(token.lower)
+    ):
+        return False
+    if token.starts and after is not None and after.gap == " " and after.shape == "l":
+        return after.lower in context.VERBS or after.lower == "aus"
+    return (
+        before is not None
+        and before.lower in ("durch", "laut", "kollege", "kollegin")
+        and token.gap == " "
+        and (after is None or after.starts or after.gap == ", " or "(" in after.gap)
+    )
+
+
 ROLE_AFTER = re.compile(
     r" \((?i:(?:his|her|the|pt's|patient's)? ?(?:room ?mate|wife|husband|spouse|partner|"
     r"son|daughter|mother|father|mom|mum|dad|sister|brother|friend|neighbou?r|carer|"
@@ -109,7 +172,19 @@ def mark_single(tokens: Sequence[Token], n: int, text: str, german: bool) -> Non
     ):
         token.name = True
         return
+    if token.kind == "n" and token.shape == "U" and len(lower) > 2 and AGE_AFTER.match(text, token.end):
+        token.name = True
+        return
+    if german and token.shape == "T" and token.kind != "n" and _is_german_person(tokens, n):
+        token.name = True
+        return
     if token.kind == "n":
+        if not is_listed(lower) and (
+            DOSE_AFTER.match(text, token.end)
+            or _is_in_list_of_drugs(tokens, n)
+            or (german and is_noun(tokens, n))
+        ):
+            return
         token.name = _is_unknown_name(token, before, after, german) and not is_eponym_use(tokens, n)
         return
     if token.capitals and token.kind != "e" and not is_given(lower):
@@ -193,6 +268,8 @@ def mark_single(tokens: Sequence[Token], n: int, text: str, german: bool) -> Non
         return
     alone = (
         before.shape == "l"
+        and before.lower
+        not in ("the", "a", "an", "this", "that", "our", "your", "no", "any", "each", "every")
         and token.gap in (" ", ", ")
         and (after is None or after.gap not in (" ", "-", "/") or after.shape == "l" or after.name)
     )

@@ -12,7 +12,7 @@ NUMBER_WORD = r"(?i:[ ]?(?:numbers?|nos?|num|nr|nummer|id|code|ref|#)\b\.?|[ ]?#
 GLUE = r"(?:[ \t]*[:=#.|\u2013-]{1,12}|[ \t]+(?i:is|was|lautet|number is))*[ \t]*(?:\n[ \t]*)?"
 # A value has a digit: a code, or groups of digits with spaces between them.
 CODE = r"(?:[0-9]{2}:[A-Z]{1,3}[ -]?[0-9]+|(?=[A-Za-z/._-]{0,8}[0-9])[A-Za-z0-9]+(?:[-/._*][A-Za-z0-9]+)*)"
-GROUPS = r"[A-Z]{0,3}[ ]?[0-9]{1,5}(?:[ -][0-9]{2,7}){1,5}(?:[ ][A-Z]\b)?(?![-/.,:]?[0-9A-Za-z%])"
+GROUPS = r"[A-Z]{0,3}[ ]?[0-9]{1,5}(?:[ -][0-9]{1,7}){1,5}(?:[ ][A-Z]\b)?(?![-/.,:]?[0-9A-Za-z%])"
 VALUE = re.compile(rf"(?:{GROUPS}|[A-Z]{{2}}[ ][0-9]{{2}}(?:[ ][0-9]{{2}}){{2}}[ ][A-Z]\b|{CODE})")
 UNIT = re.compile(
     r"(?i)[ -]?(?:%|\u00b0|mg|mcg|\u00b5g|\u03bcg|ug|g\b|gm|gram|kg|lbs?\b|pounds?|"
@@ -141,7 +141,7 @@ LABELS = (
     LabelRule(
         "licence",
         "label",
-        r"licen[cs]es?|lic\.?|dl|d\.l\.|driver(?:['\u2019]?s)? licen[cs]e|driving licen[cs]e|"
+        r"licen[cs]es?|lic\.?|(?<!/)dl|d\.l\.|driver(?:['\u2019]?s)? licen[cs]e|driving licen[cs]e|"
         r"dea|npi|upin|gmc|nmc|hcpc|gphc|imc|ahpra|prescriber|passport|cert(?:ificate)?|"
         r"registration|reg\.?|reg(?:istered)?|lanr|bsnr|arztnummer|betriebsstätten(?:nummer|"
         r"nr)?|"

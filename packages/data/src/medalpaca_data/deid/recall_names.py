@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 
 from . import lists
 from . import recall_context as context
+from .recall_announcements import LABEL, PERSONAL, ROLE_GAP, SHORT_GAP, is_german_role
 from .recall_evidence import FREE_SMALL, is_medical, mark_single
 from .recall_neighbours import NAME_GAP, can_follow, continue_lists, mark_neighbours
-from .recall_tokens import (
-    Token,
+from .recall_tokens import Token
+from .recall_words import (
     is_abbreviation,
     is_common_name,
     is_german_word,
@@ -18,41 +19,7 @@ from .recall_tokens import (
     is_listed,
     is_term,
     is_word,
-)
-
-SHORT_GAP = re.compile(r"\.?[ \t]{1,2}|\.?[ \t]?\n[ \t]?|\.")
-ROLE_GAP = re.compile(
-    r"\.?[ \t]?[:=(\u2013-]?[ \t]{0,12}(?:is |was )?|[ \t]?[:=|][ \t\n]{0,12}|, |['\u2019]s?[ ]"
-)
-LABEL = re.compile(
-    r"(?i)(?:\b(?:name|names|surname|forename|nachname|vorname|geburtsname|n[\u00e9e]e|"
-    r"geb\.|patient|pt|pat\.|provider|attending|by|cc|re|betr\.?|attn|signed|signature|"
-    r"author|from|to|resident|physician|"
-    r"surgeon|assistants?|asst|anes(?:thesia|thesiologist)?|consultant|referring|"
-    r"ordering|requesting|pcp|gp|rn|nurse|contact|nok|next of kin|guardian|witness|"
-    r"informant|"
-    r"interpreter|staff|clinician|technologist|tech|pathologist|radiologist|operator|"
-    r"operateur|assistenz|hausarzt|einsender|arzt|\u00e4rztin|verteiler|unterschrift|"
-    r"user|secretary|sekretariat|"
-    r"caller|recipient|sender|subscriber|insured|holder|mother|father|spouse|husband|"
-    r"wife|partner|daughter|son|emergency contact|team|on[ -]call|covering|cover|"
-    r"cons|reg|sho|spr|wr|s/b|ward round|fob|doula|volunteer|bereavement|msw|midwife|"
-    r"examiner|copy|copies|"
-    r"dictator|transcriptionist|/s/|scribe|preparer|owner|poa|proxy|hcp|mutter|vater|"
-    r"angeh\u00f6rige|ansprechpartner(?:in)?|bearbeiter|gez\.?|i\. ?a\.|i\. ?v\.)"
-    r"(?: \(?(?:name|physician|provider|md|s|to|of record|by)\)?)?[ .\t]*[:=][ \t]*|/s/ *)$"
-)
-PERSONAL = re.compile(
-    r"(?i)(?:\b(?:aware \(|aware: ?|notified: ?|d/w|c/o|s/w|w/|per|told|notified|"
-    r"paged|informed|phoned|texted|emailed|discussed (?:with|w/)|spoke (?:with|to|"
-    r"w/)|spoken (?:with|to)|signed by|seen by|reviewed by|"
-    r"dictated by|witnessed by|accompanied by|visited by|referred by|performed by|"
-    r" called by|assisted by|signed out to|handed over to|handoff to|report (?:to|"
-    r"from)|rx from|prescribed by|updated|met with|meeting with|"
-    r"care of|attn|n\u00e9e|nee|named|call|ask(?:ed)? for|contact(?:ed)?|gez\.|i\. ?v\.|"
-    r"i\. ?a\.|rücksprache mit|besprochen mit|laut|hinzuziehung von|termin bei|vorstellung bei|"
-    r"mitbehandlung durch|einweisung durch|überweisung durch|überweisung von|konsil|"
-    r"telefonat mit|reg|spr|sho|s/b|wr|fob) )$"
+    may_be_german_name,
 )
 
 
@@ -181,7 +148,8 @@ def _mark_titles(tokens: Sequence[Token], n: int, text: str, german: bool) -> No
             elif first.lower in context.PARTICLES:
                 _mark_chain(tokens, at, lambda t: t.shape in "TUX")
         return
-    if first.shape in "TUXI" and (short or first.kind in "ne" or is_listed(first.lower)):
+    german_name = german and first.shape == "T" and first.lower not in lists.section("clinical.txt", "german")
+    if first.shape in "TUXI" and (short or first.kind in "ne" or is_listed(first.lower) or german_name):
         if is_medical(tokens, at, text) and first.kind != "n":
             return
         if first.shape == "U" and first.kind == "a" and not first.capitals:
@@ -232,7 +200,7 @@ def _mark_roles(tokens: Sequence[Token], n: int, text: str, german: bool) -> Non
         before.lower.endswith("in-law") or (before.lower == "law" and n > 2 and tokens[n - 2].lower == "in")
     )
     role = (
-        (before.lower in context.ROLES or relative)
+        (before.lower in context.ROLES or relative or (german and is_german_role(before.lower)))
         and before.shape != "X"
         and ROLE_GAP.fullmatch(token.gap) is not None
     )
@@ -304,6 +272,7 @@ def _mark_roles(tokens: Sequence[Token], n: int, text: str, german: bool) -> Non
     strong = label is not None or token.gap not in (" ",)
     if token.kind == "w" and token.shape != "I":
         listed = is_common_name(lower) or ((strong or label is not None) and is_listed(lower))
+        listed = listed or (german and token.shape == "T" and may_be_german_name(lower))
         if not listed or (token.capitals and not (label or ":" in token.gap)):
             return
         after = tokens[n + 1] if n + 1 < len(tokens) else None

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 from . import recall_context as context
 from .recall_evidence import is_medical
-from .recall_tokens import (
-    Token,
+from .recall_tokens import Token
+from .recall_words import (
     is_common_name,
     is_given,
     is_listed,
+    is_loose_compound,
     is_term,
+    may_be_german_name,
 )
 
 NAME_GAP = re.compile(r"\.? |\.|-|\u2010|\u2011|\n|\.? {2}")
@@ -29,6 +31,8 @@ def mark_neighbours(tokens: Sequence[Token], text: str, german: bool) -> None:
             while at < len(tokens) and at < n + 5:
                 other = tokens[at]
                 if other.name or not re.fullmatch(r"\.? |-|\u2010|\u2011", other.gap):
+                    break
+                if other.gap == ". " and _ends_sentence(tokens[at - 1]):
                     break
                 if other.gap != "-" and other.lower in context.SUFFIXES and other.shape in "TUI":
                     other.name = True
@@ -54,7 +58,7 @@ def mark_neighbours(tokens: Sequence[Token], text: str, german: bool) -> None:
                         or (
                             nearby
                             and NAME_GAP.fullmatch(nearby.gap)
-                            and (nearby.name or _surname_like(nearby, token))
+                            and (nearby.name or _surname_like(nearby, token, german))
                         )
                         or text[other.end : other.end + 1] == "."
                         or text[other.end : other.end + 1] in "\n,;)|"
@@ -63,7 +67,7 @@ def mark_neighbours(tokens: Sequence[Token], text: str, german: bool) -> None:
                         at += 1
                         continue
                     break
-                if _surname_like(other, token) and not is_medical(tokens, at, text):
+                if _surname_like(other, token, german) and not is_medical(tokens, at, text):
                     other.name = True
                     at += 1
                     continue
@@ -73,6 +77,8 @@ def mark_neighbours(tokens: Sequence[Token], text: str, german: bool) -> None:
             while at >= 0:
                 other, gap = tokens[at], tokens[at + 1].gap
                 if other.name or not (re.fullmatch(r"\.? |\.|-", gap)):
+                    break
+                if gap == ". " and _ends_sentence(other):
                     break
                 if (
                     (
@@ -87,7 +93,7 @@ def mark_neighbours(tokens: Sequence[Token], text: str, german: bool) -> None:
                         other.lower in context.PARTICLES
                         and gap in (" ", "-")
                         and other.shape in "lT"
-                        and (not german or other.lower in ("von", "van", "zu"))
+                        and (not german or (other.lower in ("von", "van") and _titled(tokens, at)))
                         and not (
                             other.lower
                             in (
@@ -158,16 +164,33 @@ def continue_lists(tokens: Sequence[Token], text: str, german: bool) -> None:
                     )
                 )
             )
-            and (not german or is_given(token.lower) or token.kind == "n")
+            and (
+                not german
+                or is_given(token.lower)
+                or token.kind == "n"
+                or ((after is None or after.starts) and may_be_german_name(token.lower))
+            )
         ):
             token.name = True
+
+
+def _ends_sentence(token: Token) -> bool:
+    """Return whether a dot after a word ends a sentence: not after an initial or an abbreviation such as "Wm."."""
+    return token.shape != "I" and len(token.lower) > 3
+
+
+def _titled(tokens: Sequence[Token], n: int) -> bool:
+    """Return whether a name, a title or an initial is before a particle: "Frau von Hagen", but not "Befund von"."""
+    return n > 0 and (
+        tokens[n - 1].name or tokens[n - 1].lower in context.TITLES or tokens[n - 1].shape == "I"
+    )
 
 
 def _is_lettered(tokens: Sequence[Token], n: int) -> bool:
     return n > 0 and tokens[n - 1].lower in context.LETTERED
 
 
-def _surname_like(other: Token, name: Token) -> bool:
+def _surname_like(other: Token, name: Token, german: bool) -> bool:
     """Return whether the word directly after a name is a part of it."""
     lower = other.lower
     if other.shape not in "TU" or (
@@ -182,6 +205,14 @@ def _surname_like(other: Token, name: Token) -> bool:
     ):
         return False
     if other.kind == "n":
+        return True
+    if (
+        german
+        and other.shape == "T"
+        and other.gap == " "
+        and (is_given(name.lower) or (name.kind == "n" and is_loose_compound(lower)))
+        and may_be_german_name(lower)
+    ):
         return True
     if other.capitals and other.kind == "w" and not (is_given(name.lower) and is_common_name(lower)):
         return False

@@ -14,7 +14,7 @@ LAB = re.compile(
     r"viral load|vl|hcg|bhcg|afp|psa|cea|ca ?125|ca ?19-9|d-?dimer|count|leuko(?:cytes|"
     r"zyten)|thrombo(?:cytes|zyten)|leukocyte|white|cells|"
     r"heparin|dose|total|copies|titer|titre|na|k|cl|bun|cr|glucose|gluc|crp|esr|tsh|"
-    r"ebl|intake|output|uop|lactate|tlc|anc|igg|ige|iga|igm|pages?|"
+    r"cpt|icd|ebl|intake|output|uop|lactate|tlc|anc|igg|ige|iga|igm|pages?|"
     r"cost|costs|price|paid|about|approximately|nearly|over|than|n ?|n)[ :=~<>]*(?:is|"
     r"was|of|at|to)?[ :=~<>]*)$|[$\u20ac\u00a3<>=\u2265\u2264~][ ]?$"
 )
@@ -36,9 +36,11 @@ def _is_free_number(match: Match) -> bool:
 def _is_code(match: Match) -> bool:
     """Return whether a code of letters and digits is an identifier: genes, trials and dosed drugs are none."""
     value = match[0]
+    if re.match(r"(?:AC|RR|BP|SIMV|PC|PS|VT|HR|CPT)[ /]", value):
+        return False
     if len(digits(value)) < 4 or re.fullmatch(
         r"(?i)(?:[A-Z]{1,3}(?:19|20)[0-9]{2}|(?:19|20)[0-9]{2}[a-z]{1,2}|(?:19|20)[0-9]{2}-nCoV|"
-        r"NCT[0-9]+|rs[0-9]+|PMC[0-9]+|CD[0-9]+|HLA.*|G[0-9]+P[0-9]+.*|[0-9x]+/(?:mm3|"
+        r"NCT[0-9]+|rs[0-9]+|PMC[0-9]+|CD[0-9]+|HLA.*|G[0-9]+P[0-9]+.*|[0-9x-]+/(?:mm3|"
         r"hpf|ul|dl|min|day|h|cumm|mcl)|[0-9.,-]+-?(?:mg|g|hours?|days?|mcg|ml|g|kg|mm|"
         r"cm|iu|u|l|k|mph|hz|s|th|st|nd|rd|f|c|ie|x|am|pm|h|hrs|hr|hours|min|bpm|cal|"
         r"kcal|lbs?|yo|y))",
@@ -70,7 +72,7 @@ IDS = (
     TextRule(
         "ssn",
         "groups",
-        r"(?<![\w./-])(?<![0-9],)[0-9]{3}[- .][0-9]{2}[- .][0-9]{4}(?!\w|[./-][0-9]|,[0-9]{3}(?![0-9]))",
+        r"(?<![\w./-])[0-9]{3}[- .][0-9]{2}[- .][0-9]{4}(?!\w|[./-][0-9]|,[0-9]{3}(?![0-9]))",
         at=NUMBER,
     ),
     TextRule(
@@ -113,8 +115,26 @@ IDS = (
     TextRule(
         "vehicle",
         "German plate",
-        r"(?<![\w-])[A-ZÄÖÜ]{1,3}-[A-Z]{1,2}[ -][0-9]{1,4}[EH]?(?![\w-])",
+        r"(?<![\w-])[A-ZÄÖÜ]{1,3}-(?!I[IV]?\b|VI?\b)[A-Z]{1,2}[ -][0-9]{1,4}[EH]?(?![\w-])",
         lambda m: len(digits(m[0])) >= 2,
+    ),
+    TextRule(
+        "vehicle",
+        "German plate with spaces",
+        r"(?i:kennzeichen|fahrzeug|auto|pkw|lkw|wagen|motorrad|roller|kfz|transporter|taxi|anhänger)\b[^.\n]{0,40}?"
+        r"(?<![\w-])(?P<x>[A-ZÄÖÜ]{1,3}[ -][A-Z]{1,2}[ -]?[0-9]{1,4}[EH]?)(?![\w-])",
+        at="ken fah aut pkw lkw wag mot rol kfz tra tax anh",
+    ),
+    TextRule(
+        "vehicle",
+        "plate after a vehicle",
+        r"(?i:cars?|vehicle|van|truck|lorry|plates?|registration|reg|tag|motorbike|motorcycle|minibus|taxi|suv|"
+        r"sedan|pick-?up|scooter|toyota|honda|ford|bmw|audi|nissan|chevrolet|chevy|mazda|vauxhall|volkswagen|vw|"
+        r"hyundai|kia|subaru|jeep|tesla|volvo|mercedes|skoda|fiat|renault|peugeot)\b[^.\n]{0,30}?(?<![\w-])"
+        r"(?P<x>(?=[A-Z0-9 -]*[A-Z])(?=[A-Z -]*[0-9])[A-Z0-9]{1,4}[ -]?[A-Z0-9]{2,5}(?:[ -][A-Z0-9]{1,3})?)(?![\w-])",
+        lambda m: len(digits(m["x"])) >= 2 and len(m["x"]) >= 5,
+        at="car veh van tru lor pla reg tag mot min tax suv sed pic sco toy hon for "
+        "bmw aud nis che maz vau vol vw hyu kia sub jee tes mer sko fia ren peu",
     ),
     TextRule(
         "vehicle",
@@ -136,14 +156,14 @@ IDS = (
     TextRule(
         "other",
         "code with groups",
-        r"(?<![\w./-])(?<![0-9],)[A-Z]{1,5}[-/ ]?[0-9]{2,4}[-/][0-9]{3,}(?![\w-])",
-        lambda m: True,
+        r"(?<![\w./-])[A-Z]{1,5}[-/ ]?[0-9]{2,4}[-/][0-9]{3,}(?![\w-])",
+        _is_code,
     ),
     TextRule(
         "other",
         "code",
         (
-            r"(?<![\w./@-])(?<![0-9],)(?=[A-Za-z0-9/-]*[A-Za-z])(?=[A-Za-z/-]*[0-9])[A-Za-z0-9]+(?:[-/][A-Za-z0-9]"
+            r"(?<![\w./@-])(?=[A-Za-z0-9/-]*[A-Za-z])(?=[A-Za-z/-]*[0-9])[A-Za-z0-9]+(?:[-/][A-Za-z0-9]"
             r"+)*(?![\w@-])"
         ),
         _is_code,
@@ -151,7 +171,7 @@ IDS = (
     TextRule(
         "other",
         "long number",
-        r"(?<![\w./$-])(?<![0-9],)[0-9]{5,}(?:[-/.][0-9]{1,6})*(?![\w%]|[.,][0-9])",
+        r"(?<![\w./$-])[0-9]{5,}(?:[-/.][0-9]{1,6})*(?![\w%]|[.,][0-9])",
         _is_free_number,
         at=NUMBER,
     ),
@@ -159,7 +179,7 @@ IDS = (
         "other",
         "number with a hyphen",
         (
-            r"(?<![\w./$-])(?<![0-9],)[0-9]{1,4}-[0-9]{5,}(?:-[0-9]+)*(?![\w%])|(?<![\w./$-])(?<![0-9],)[0-9]{2,4}"
+            r"(?<![\w./$-])[0-9]{1,4}-[0-9]{5,}(?:-[0-9]+)*(?![\w%])|(?<![\w./$-])[0-9]{2,4}"
             r"(?:-[0-9]{2,6}){2,4}(?!\w|[.,][0-9])"
         ),
         _is_free_number,
@@ -176,6 +196,14 @@ IDS = (
         _is_free_number,
         at=NUMBER,
     ),
+    TextRule(
+        "mrn",
+        "line",
+        r"(?m)^[ \t]*(?P<x>[0-9]{2,4}(?:[ -][0-9]{2,4}){1,3})[ \t]*$",
+        lambda m: len(digits(m[0])) > 5,
+    ),
+    TextRule("mrn", "HL7 identifier", r"(?P<x>[0-9A-Z][0-9A-Z -]+)\^\^\^", gate=("^^^",)),
+    TextRule("other", "HL7 location", r"(?m)^PV1\|[^|\n]*\|[^|\n]*\|(?P<x>[^|\n]+)", gate=("pv1|",)),
     TextRule("plan", "German insurance", r"(?<!\w)[A-Z][0-9]{9}(?!\w)"),
     TextRule(
         "plan",

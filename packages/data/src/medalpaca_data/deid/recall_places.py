@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from . import lists
 from . import recall_context as context
 from .places import STATES
 from .recall_addresses import CLEAR
-from .recall_tokens import (
-    Token,
+from .recall_tokens import Token
+from .recall_words import (
     is_listed,
     is_word,
 )
@@ -37,6 +38,7 @@ def find_places(text: str, tokens: Sequence[Token], german: bool) -> list[Span]:
     spans += _organisations(tokens, text, german)
     spans += _streets(tokens, text)
     spans += _named_after(tokens)
+    spans += _towns_of_two_words(tokens, german)
     return spans
 
 
@@ -144,6 +146,7 @@ def _towns(tokens: Sequence[Token], text: str, german: bool) -> list[Span]:
                 and lists.fold(token.lower) in towns
                 and lists.fold(token.lower) not in wide
                 and token.lower not in context.NO_NAME
+                and token.lower not in ("spring", "summer", "autumn", "fall", "winter")
             ):
                 if (
                     token.kind in "w"
@@ -317,11 +320,31 @@ def named_before(tokens: Sequence[Token], n: int) -> bool:
     return n > 0 and tokens[n - 1].name and tokens[n].gap == " "
 
 
+def _towns_of_two_words(tokens: Sequence[Token], german: bool) -> list[Span]:
+    """Return "Walton Falls", "Bad Orb": a name or unknown word beside the word of a town."""
+    spans = []
+    for token, other in pairwise(tokens):
+        if token.shape not in "TU" or other.shape != token.shape or other.gap != " ":
+            continue
+        if (other.lower in context.TOWN_ENDS and (token.name or token.kind == "n")) or (
+            german and token.text == "Bad" and other.lower not in context.NO_NAME
+        ):
+            spans.append(Span(token.start, other.end, "place", "town of two words"))
+    return spans
+
+
 def _streets(tokens: Sequence[Token], text: str) -> list[Span]:
     """Return streets without a number ("Kings Highway"), and towns after an address."""
     spans = []
     for n, token in enumerate(tokens):
         if n == 0 or token.text not in STREET_WORDS or token.gap not in (" ", "-"):
+            continue
+        if (
+            token.text == "St"
+            and n + 1 < len(tokens)
+            and tokens[n + 1].gap == ". "
+            and tokens[n + 1].shape == "T"
+        ):
             continue
         first = n
         while (

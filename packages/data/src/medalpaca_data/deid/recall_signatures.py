@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 
 from . import recall_context as context
-from .recall_tokens import (
+from .recall_words import (
     is_abbreviation,
     is_common_name,
     is_given,
     is_listed,
+    is_plain_german,
     is_term,
     is_word,
 )
@@ -29,7 +30,7 @@ SMALL_INVERTED = re.compile(
 )
 INVERTED_INITIAL = re.compile(
     r"(?m)(?:^[ \t]*|[:|\t;(][ ]?| {2,})(?P<x>(?P<a>[^\W\d_a-zß][^\W\d_]+(?:[-'\u2019][^\W\d_]+)?),[ ]?[A-"
-    r"Z]\.?(?:[ ]?[A-Z]\.?)?)(?![\w'\u2019])"
+    r"Z]\.?(?:[ ]?[A-Z]\.?)?)(?![\w'\u2019-])"
 )
 SMALL_SIGNATURE = re.compile(
     r"(?im)\b(?:thanks|thank you|thx|cheers|regards|best|love|sincerely|ta|wishes|"
@@ -107,7 +108,7 @@ def find_written_names(text: str, german: bool) -> list[Span]:
         spans += [
             Span(*match.span("x"), "name", "surname, initial")
             for match in INVERTED_INITIAL.finditer(text)
-            if _can_be_surname(match["a"].lower())
+            if _can_be_surname(match["a"].lower()) and not (german and is_plain_german(match["a"].lower()))
         ]
         spans += [
             Span(*match.span("x"), "name", "small letters")
