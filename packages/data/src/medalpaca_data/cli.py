@@ -346,7 +346,7 @@ def _add_audit(commands: Commands[Command]) -> None:
     command.add_argument(
         "--encoding",
         choices=("causal-language-use", "correlation-to-causation"),
-        help="numbering of the causal labels in UPSTREAM (default: recognised by the rows of each label)",
+        help="numbering of labels, for causal language only (default: recognised by the rows with each label)",
     )
     command.add_json()
     command.set_defaults(run=_audit)

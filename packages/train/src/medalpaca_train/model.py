@@ -203,7 +203,8 @@ def resolve_base(model: str, revision: str | None) -> Path:
     """Return the checked directory of a base: a local directory, or the snapshot of a hub id in the local cache.
 
     A snapshot that is not in the cache is downloaded, unless the process is sealed or offline. Raises UserError if the
-    base is not found, holds pickles instead of safetensors, or needs code from its own files (`auto_map`).
+    base is not found, and as `check_model_dir` does: for pickles, also beside safetensors, and for a configuration
+    that runs code (`auto_map`).
     """
     local = Path(model).expanduser()
     if local.exists():

@@ -70,7 +70,10 @@ def find_joined_digits(text: str) -> str:
 
 
 def show_marks_as_bars(text: str) -> str:
-    """Return the text with a bar in place of the marks between two digits, to show the location."""
+    """Return the text with a bar for each run of marks between two digits, and without the other marks.
+
+    The bar shows where deleted text separated two numbers, as in "50|100".
+    """
     return MARK_RUN.sub("|", drop_needless_marks(text))
 
 

@@ -1,4 +1,8 @@
-"""Words around a name for the profile `recall`, from the list `context.txt`: titles, roles, relatives, verbs, nouns."""
+"""Word lists of the de-identification profile `recall`, from `context.txt`.
+
+A word beside a capital word shows that it is a person, an organisation or a place, or that it is no name. Titles, roles
+and verbs are evidence of a person; medical nouns are evidence of a medical term.
+"""
 
 from __future__ import annotations
 

@@ -77,7 +77,10 @@ class AttentionCost:
     width: int
 
     def row(self, length: int, *, causal: bool = False) -> float:
-        """Return the cost of one row of `length` tokens."""
+        """Return the cost of one row of `length` tokens, in the unit of this class.
+
+        `causal`: plain causal attention, which skips half of the square; otherwise attention with a mask.
+        """
         return length * (self.width + (length / 2 if causal else length))
 
 

@@ -155,7 +155,7 @@ def read_stress(path: Path) -> tuple[StressRun, dict[str, Any]]:
 def _check(stress: StressRun) -> None:
     """Raise ValueError if no figures can be computed from the result."""
     if tuple(stress.sides) not in (SIDES[:1], SIDES):
-        raise ValueError(f"sides {', '.join(stress.sides)}")
+        raise ValueError(f"sides {', '.join(stress.sides) or 'missing'}; allowed: base, or base and tuned")
     if stress.scoring not in get_args(Scoring):
         raise ValueError(f"scoring {stress.scoring!r}")
     if not stress.items or len({scored.item for scored in stress.items}) < len(stress.items):
