@@ -322,7 +322,7 @@ BUGS = [
         ("code beside the weights", '"", ".safetensors",', '"", ".py", ".safetensors",'),
         ("a dictionary of kernels", "(key if key in CODE_KEYS else inner, held)", "(inner, held)"),
         ("kernels that begin well", "re.fullmatch(pattern, str(value))", "re.match(pattern, str(value))"),
-        ("experts by name", '{f"{start}experts_implementation{end}": _EXPERTS', '{f"{start}experts{end}": _EXPERTS'),
+        ("experts by name", '"_experts_implementation": _EXPERTS,', '"_experts": _EXPERTS,'),
         ("any library", r'(r"transformers\.models\.\w+\.modeling_\w+"', r'(r"[\w.]+"'),
         ("any module of the library", r"\.models\.\w+\.modeling_\w+", r"\.[\w.]+"),
     ),
