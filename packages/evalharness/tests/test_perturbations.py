@@ -80,7 +80,7 @@ def test_options_about_the_others_keep_their_position(option):
     assert found.fixed == (3,)
     assert [variant.order for variant in found.variants[:3]] == [(0, 1, 2, 3), (1, 2, 0, 3), (2, 0, 1, 3)]
     assert {one.perturbation: one.reason for one in found.excluded} == {
-        "none_of_the_above": "has an option about the others already"
+        "none_of_the_above": "already has an option that refers to the others"
     }
 
 
@@ -123,7 +123,7 @@ def test_a_question_that_names_options():
 def test_too_few_options():
     assert reasons("Yes", "No") == {"none_of_the_above": "fewer than three options"}
     assert reasons("Rest", "None of the above")["order"] == "fewer than two options can move"
-    above = "an option speaks of those above it, and others stand below"
+    above = "an option refers to those above it, but others are below it"
     assert reasons("Rest", "Ice", "Both of the above", "Tea")["order"] == above
     # An option without "above" is true in every order.
     assert "order" not in reasons("Rest", "Ice", "None of these", "Tea")

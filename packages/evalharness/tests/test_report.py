@@ -102,7 +102,7 @@ def test_the_page_forbids_requests_and_scripts(made):
 
 def test_bad_input_is_refused(pair, tmp_path):
     base, tuned = pair()
-    with pytest.raises(UserError, match=r"name a \.html file"):
+    with pytest.raises(UserError, match=r"must end in \.html or \.htm"):
         main(["report", str(base), str(tuned), "--out", str(tmp_path / "report.pdf")])
     samples = next(tuned.rglob("samples_*step1*"))
     samples.write_text(samples.read_text().replace("Case 0:", "Case 0!"))

@@ -384,7 +384,7 @@ def test_a_file_is_read_as_it_was_written(tmp_path):
     [
         (lambda value: value.update(format="other 1"), "not a result of `exam stress`"),
         (lambda value: value.pop("items"), "'items'"),
-        (lambda value: value["items"].append(value["items"][0]), "an item twice"),
+        (lambda value: value["items"].append(value["items"][0]), "an item occurs twice"),
         (lambda value: value["items"][0].update(key=4), "key 4"),
         (lambda value: value["items"][0].update(key="A"), "'A' is not an integer"),
         (lambda value: value["items"][0]["scores"]["base"][0].append(0), "not 4 numbers"),

@@ -241,9 +241,9 @@ def _normalize(text: str) -> str:
 
 
 def _clean(text: str) -> str:
-    """Remove special tokens at the end, and shorten long runs of spaces and marks.
+    """Remove special tokens at the end, and shorten long runs of spaces, brackets, quotation marks and Markdown marks.
 
-    The patterns allow marks in many places, so a long run would make them backtrack very often.
+    The patterns allow these in many places, so a long run would make them backtrack very often.
     """
     text = _MARK_RUN.sub(lambda run: "\n" if "\n" in run[0] else " ", text.replace("\r", "\n"))
     while (shorter := _SPECIAL_TOKEN.sub("", text)) != text:
@@ -305,8 +305,8 @@ def strict_filter(
 ) -> list[list[str]]:
     """Return [letter, rule] per document by `extract_strict`; without an answer, ["", reason] (filter "strict").
 
-    Only the first response to each document counts. The reason is "refused", "truncated" or "unparsed". `is_full` is
-    given where the tokenizer is available.
+    Only the first response to each document counts. The reason is "refused", "truncated" or "unparsed". `is_full` finds
+    texts with the maximal number of tokens; it is None if there is no tokenizer.
     """
     return [
         _filter_text(extract_strict, texts[0], doc, is_full)
@@ -339,8 +339,8 @@ def _filter_text(
 def classify_no_answer(text: str, *, is_full: bool = False) -> NoAnswerReason:
     """Return why a text has no answer.
 
-    "refused": it contains a phrase of refusal. "truncated": `is_full` is set, or at least 100 characters end within a
-    sentence. "unparsed": otherwise.
+    "refused": it contains a phrase of refusal. "truncated": the text has the maximal number of tokens (`is_full`), or
+    at least 100 characters and ends within a sentence. "unparsed": otherwise.
     """
     if _REFUSAL.search(text.replace("\u2019", "'")):
         return "refused"
@@ -373,7 +373,7 @@ def first_accepted(
 
     All five responses are generated at once and those after the first accepted one ignored, which gives the same
     distribution as repeating the question. Where all are rejected, the result is ["", reason] for the last response.
-    `is_full` is given where the tokenizer is available.
+    For `is_full` see `strict_filter`.
     """
     found = []
     for texts in responses:

@@ -93,9 +93,9 @@ class SelectiveAccuracy:
 class Calibration:
     """Calibration figures of one model.
 
-    `ece`: expected calibration error. `ece_of_perfect`: its approximate value for a perfectly calibrated model with
-    `n` items. `brier`: mean Brier score. `brier_of_guessing`: that of equal probabilities. `covered`: one selective
-    accuracy for each of `COVERAGES`.
+    `ece`: expected calibration error. `ece_of_perfect`: its approximate value for a perfectly calibrated model with `n`
+    items. `brier`: mean Brier score. `brier_of_guessing`: that of equal probabilities. `covered`: for each share in
+    `COVERAGES`, the accuracy on this share of the items, those with the highest confidence.
     """
 
     n: int
@@ -201,7 +201,7 @@ MIN_PER_HALF = 20
 
 
 class SplitResult(NamedTuple):
-    """Result of one split: share of sets that contain the correct option, and mean number of options in a set."""
+    """Result of one split: `held`, share of sets that contain the correct option; `size`, mean number of options."""
 
     held: float
     size: float
@@ -212,9 +212,9 @@ class ConformalSets:
     """Answer sets calibrated on one half of the items and evaluated on the other; means over many splits.
 
     A single split depends on chance: with 160 items per half, its share can differ from the target by 7 points.
-    `calibrated_on` and `n` are the sizes of the two halves. `held` is the share of sets that contain the correct
-    option. `spread` is the range of that share without the lowest and highest twentieth of the splits. `mean_size` is
-    the number of options in a set.
+    `target` is the required share of sets that contain the correct option, `held` the share found. `calibrated_on` and
+    `n` are the sizes of the two halves. `spread` is the range of that share without the lowest and highest twentieth
+    of the splits. `mean_size` is the mean number of options in a set.
     """
 
     target: float

@@ -46,7 +46,7 @@ RESULT = "result of lm_eval with --log_samples: its results_*.json, or a directo
 EXAM = "exam file or directory, or bundled exam (medalpaca_pocket, medalpaca_vignettes)"
 EXAM_OF_RESULT = f"{EXAM} (default: as recorded in the results, else MEDALPACA_EXAM)"
 MODEL = "model directory or Hugging Face hub id"
-TASK = "task to read, if the results hold several exams; or one step, such as medalpaca_usmle_step1"
+TASK = "task to read, if the results hold several exams; or one exam step, such as medalpaca_usmle_step1"
 STRESS = "results of `exam stress` for models of the report: stress.json or its directory"
 MEADOW = "training rows (file or directory of `data build`): also score the items in them separately"
 
@@ -81,7 +81,7 @@ def _add_show(commands: Commands[Command]) -> None:
         "show",
         "print the accuracy of one result per exam step and over all items",
         ("exam show results/tuned", "exam show results/tuned --task medalpaca_usmle_step3 --json"),
-        "Columns: accuracy with 95 % Wilson interval, accuracy of guessing (chance), items without an answer.",
+        "Columns: accuracy, 95 % Wilson interval, chance (guessing), items without an answer, accuracy of the others.",
     )
     _add(command, "result RESULT", RESULT, Path)
     _add(command, "--task TASK", TASK)
@@ -187,7 +187,8 @@ def _add_verify(commands: Commands[Command]) -> None:
     _add(command, "results RESULT", moved, Path, nargs="*")
     weights = "also recompute the SHA-256 of base models and adapters, which must be local (slow if large)"
     command.add_argument("--weights", action="store_true", help=weights)
-    _add(command, "--stress STRESS", "all stress results, if they were moved", Path, nargs="+", default=())
+    moved = "all stress results, in the order of the report, if they were moved"
+    _add(command, "--stress STRESS", moved, Path, nargs="+", default=())
     _add(command, "--meadow ROWS", "the training rows of the report, if they were moved", Path)
     _add(command, "--exam EXAM", "the exam of the report, if it was moved", EXAMS)
     command.add_json()
@@ -292,9 +293,11 @@ def _add_ask(commands: Commands[Command]) -> None:
     default = "for medalpaca_usmle* and medalpaca_exam* (default: MEDALPACA_EXAM; for usmle, else the hub)"
     _add(command, "--exam EXAM", f"{EXAM}, {default}", EXAMS)
     _add_model_options(command)
-    batch_size = "batch size for generated answers, and for options scored as by `--model hf` (default: 1)"
+    batch_size = (
+        "batch size for generated answers, and for models whose options `--model hf` must score (default: 1)"
+    )
     _add(command, "--batch_size N", batch_size, default="1")
-    _add(command, "--limit N", "evaluate the first N items of each task; if N < 1, this share", float)
+    _add(command, "--limit N", "evaluate the first N items of each task; if N < 1, this share of them", float)
     template = "apply the tokenizer's chat template, as in lm_eval"
     command.add_argument("--apply_chat_template", action="store_true", help=template)
     command.set_defaults(run=_ask)
@@ -331,12 +334,7 @@ def _add_stress(commands: Commands[Command]) -> None:
         ),
         "If it is interrupted, run the same command again: it continues where it stopped.",
     )
-    _add(
-        command,
-        "base BASE",
-        f"{MODEL}; or a local adapter, measured with its base model",
-        CompletedArgument(),
-    )
+    _add(command, "base BASE", f"{MODEL}; or a local adapter, measured with its base", CompletedArgument())
     tuned = "an adapter of BASE, or another model directory; omit it for BASE alone, or if BASE is an adapter"
     _add(command, "tuned TUNED", tuned, CompletedArgument(), nargs="?")
     _add(command, "--exam EXAM", f"{EXAM} (default: MEDALPACA_EXAM)", EXAMS)

@@ -33,7 +33,7 @@ def print_comparison(
     contamination: Contamination | None = None,
     items: bool = False,
 ) -> None:
-    """Print the two models, one row per step and one for all items, the verdict, and the notes.
+    """Print the two models, one row per exam step and one for all items, the verdict, and the notes.
 
     `console` defaults to standard output. `contamination` adds the scores on items whose question is in the training
     data, and on the others. `items` adds a list of the items that only one model answers correctly.

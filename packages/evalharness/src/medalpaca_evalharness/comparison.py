@@ -43,7 +43,7 @@ class Flip:
 
 
 def find_flips(pairs: Iterable[tuple[Answer, Answer]]) -> tuple[Flip, ...]:
-    """Return the items of `pairs` (base answer, tuned answer) that only one side answers correctly, in order."""
+    """Return the items of `pairs` (base answer, tuned answer) that only one model answers correctly, in order."""
     return tuple(
         Flip(
             item_id=before.item_id,
@@ -66,7 +66,7 @@ def describe_option(answer: Answer, index: int | None) -> str:
 
 
 def describe_choice(answer: Answer) -> str:
-    """Return the chosen letter, or the reason why there is none: "unparsed", "refused", "truncated", ..."""
+    """Return the chosen letter, else why there is none: "unparsed", "refused", "truncated", or "no option's letter"."""
     if answer.chosen is not None:
         return answer.letters[answer.chosen]
     return "no option's letter" if answer.outcome == "wrong" else answer.outcome
@@ -92,11 +92,12 @@ MAX_LISTED = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """Paired counts of one step, or of all items. The four counts sum to `n`.
+    """Paired counts of one exam step, or of all items. The four counts sum to `n`.
 
-    `fixed`: wrong in the base run, right in the tuned run. `broken`: the reverse. `chance`: the accuracy of
-    guessing, the mean of 1/k. `interval`: 95 % paired bootstrap interval of the difference, resampled within steps.
-    `p_holm`: p-value adjusted for the number of steps, or of comparisons with one base; None if not adjusted.
+    `fixed`: wrong in the base run, right in the tuned run. `broken`: the reverse. `chance`: the accuracy of guessing,
+    the mean of 1/k over items with k options. `interval`: 95 % paired bootstrap interval of the difference, resampled
+    within steps. `p_holm`: p-value adjusted for the number of steps, or of comparisons with one base; None if not
+    adjusted.
     """
 
     label: str

@@ -85,10 +85,11 @@ def find_cached_model(
 ) -> Path | None:
     """Return the directory of a model of the hub in the hub's cache, or None if it must still be downloaded.
 
-    `cache` is a directory in place of the default cache. The files on the hub are listed, and config.json is
-    downloaded, if the model is not completely cached. If the hub is disabled or does not answer, any cached directory
-    is returned. Raises UserError if the hub has no such model, or if it cannot be reached and nothing is cached. Also
-    raises UserError if the files on the hub contain no safetensors weights or need code from the repository.
+    `revision`, `subfolder` and `variant` are those of `from_pretrained` in transformers. `cache` is a directory in
+    place of the default cache. The files on the hub are listed, and config.json is downloaded, if the model is not
+    completely cached. If the hub is disabled or does not answer, any cached directory is returned. Raises UserError if
+    the hub has no such model, or if it cannot be reached and nothing is cached. Also raises UserError if the files on
+    the hub contain no safetensors weights or need code from the repository.
     """
     reason = f"is disabled because {switch}" if (switch := hub_disabled_reason()) else None
     if reason is None:

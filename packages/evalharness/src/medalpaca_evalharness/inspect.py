@@ -37,8 +37,9 @@ def inspect_exam(exam: Exam, other: Exam | None = None) -> dict[str, Any]:
 
     `read` is `scorable` plus the number of all `excluded` ids, which are grouped by reason. `chance` is the mean of 1/k
     over items with k options. `key_is_longest` is the share of items whose correct option is longer than all others.
-    `swallowed` lists items of which an option seems to contain other options. `overlap` is None without `other`. Else
-    it lists the items with half or more of the question's word 13-grams in the question of one item of `other`.
+    `swallowed` lists items of which an option seems to contain other options, `suspected_images` scorable items that
+    may need an image. `overlap` is None without `other`. Else it lists the items with half or more of the question's
+    word 13-grams in the question of one item of `other`.
     """
     excluded: dict[str, list[str]] = {}
     for entry in exam.excluded:
@@ -135,7 +136,7 @@ MAX_LISTED = 20
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """The exam written to `out`, and the rejected records as (id or location, step or None, reason)."""
+    """The exam written to `out`, and the rejected records as (id or location, exam step if known, reason)."""
 
     exam: Exam
     rejects: tuple[tuple[str, int | None, str], ...]
@@ -146,9 +147,9 @@ class ImportResult:
 def import_exam(source: str, out: Path, *, images: str = "exclude") -> ImportResult:
     """Write the scorable items of `source` to the JSONL file `out`; the SHA-256 of the exam stays the same.
 
-    `source` is a path or the name of a bundled exam. Excluded items and invalid records are listed in
-    NAME.rejects.jsonl beside `out`, which is written even if empty. Raises UserError if nothing can be scored, or if
-    one of the files exists.
+    `source` is a path or the name of a bundled exam. `images` ("exclude" or "keep") applies to items that need an
+    image. Excluded items and invalid records are listed in NAME.rejects.jsonl beside `out`, which is written even if
+    empty. Raises UserError if nothing can be scored, or if one of the files exists.
     """
     if out.suffix.lower() != ".jsonl":
         raise UserError(f"--out {out}: the file name must end in .jsonl")

@@ -66,7 +66,7 @@ def identify_model(model_args: Mapping[str, Any]) -> ModelIdentity:
     if not model_args.get("use_safetensors", True) or model_args.get("load_format") not in LOAD_FORMATS:
         raise UserError(
             "use_safetensors=False and load_format= other than auto or safetensors are not supported: "
-            "only safetensors is loaded"
+            "only safetensors is loaded; remove these arguments"
         )
     base = _as_name(model_args.get("pretrained"))
     adapter = next((name for key in ADAPTER_KEYS if (name := _as_name(model_args.get(key)))), None)
@@ -212,7 +212,8 @@ def pop_quantization_config(arguments: dict[str, Any]) -> Any:
     if not enabled:
         if details:
             raise UserError(
-                f"{next(iter(details))}= has no effect without load_in_8bit=True or load_in_4bit=True"
+                f"{next(iter(details))}= has no effect without load_in_8bit=True or load_in_4bit=True; "
+                "add one of these, or remove it"
             )
         return None
     if len(enabled) > 1:

@@ -23,8 +23,8 @@ MAX_LISTED = 5
 def before_model(call: Mapping[str, Any]) -> None:
     """Check exam, base model and adapter of the MedAlpaca tasks in a `simple_evaluate` call.
 
-    In sealed mode, model and adapter are also checked if the call has no MedAlpaca task. `call` holds the arguments by
-    name. Raises UserError as `refuse_caches`, `prepare_task` and `identify_model` do.
+    In sealed mode (MEDALPACA_SEALED=1), model and adapter are also checked if the call has no MedAlpaca task. `call`
+    holds the arguments by name. Raises UserError as `refuse_caches`, `prepare_task` and `identify_model` do.
     """
     names = find_tasks(call.get("tasks"))
     if names or is_sealed():
@@ -159,7 +159,7 @@ def _pass_limit_to_filters(lm: Any, task: Any, max_new_tokens: int) -> None:
 
 
 def _longest_input(lm: Any, row: Mapping[str, Any], limit: int, templated: bool, generates: bool) -> int:
-    """Return the number of tokens of the prompt with its longest option; 0 where it certainly fits."""
+    """Return the number of tokens of the prompt with its longest option; 0 if its bytes show that it fits `limit`."""
     # Letters have one token each, so one of them is enough.
     choices = row["choices"][-1:] if row["scoring"] == "letter" else row["choices"]
     if generates:

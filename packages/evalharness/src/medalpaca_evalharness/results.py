@@ -89,9 +89,9 @@ def find_results(path: Path) -> Path:
 def read_run(path: Path | str, task: str | None = None) -> Run:
     """Return the run at `path`, a results file or a directory that contains one run.
 
-    `task`, a task or a group, selects one exam if the run has several. Raises UserError if the file is not a run of a
-    MedAlpaca task with logged samples. Raises CheckFailed if its samples do not give the accuracy that it reports, if
-    a sample contradicts its own score, or if a log-likelihood is nan.
+    `task` selects one exam (a task or a group) if the run has several, or one exam step (the task of a step). Raises
+    UserError if the file is not a run of a MedAlpaca task with logged samples. Raises CheckFailed if its samples do not
+    give the accuracy that it reports, if a sample contradicts its own score, or if a log-likelihood is nan.
     """
     file = find_results(Path(path))
     results = read_json(file)
@@ -273,7 +273,7 @@ def _item_id(record: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemSummary:
-    """Number of items per outcome, of one step or of all items.
+    """Number of items per outcome (see `OUTCOMES`), of one exam step or of all items.
 
     `chance` is the accuracy of guessing: the mean of 1/k over items with k options.
     """
@@ -302,7 +302,7 @@ class ItemSummary:
 
 
 def summarize_run(run: Run) -> tuple[ItemSummary, ...]:
-    """Return one summary per step if there are several, and one of all items last."""
+    """Return one summary per exam step if there are several, and one of all items last."""
     answers = list(run.answers.values())
     steps = sorted({answer.step for answer in answers}, key=lambda step: (step is None, step or 0))
     by_step = [[answer for answer in answers if answer.step == step] for step in steps]
@@ -324,7 +324,7 @@ def as_json(run: Run, parts: Sequence[ItemSummary]) -> dict[str, Any]:
 
 
 def summary_json(part: ItemSummary) -> dict[str, Any]:
-    """Return one summary as JSON; accuracies are shares of 1, and None where no item has an answer."""
+    """Return a summary as JSON; accuracies are shares of 1, `accuracy_of_answered` is None if no item has an answer."""
     return {
         "label": part.label,
         "n": part.n,

@@ -29,8 +29,8 @@ def compare_runs(runs: Sequence[Run]) -> Family:
     """Compare every run with the first and return the family; a single run has no comparisons.
 
     With several comparisons, the p-values over all items are adjusted for the number of comparisons. Those of the
-    steps are adjusted for all steps of all comparisons. The method is that of Holm. Raises CheckFailed if a run is not
-    comparable, and UserError without runs.
+    exam steps are adjusted for all steps of all comparisons. The method is that of Holm. Raises CheckFailed if a run is
+    not comparable, and UserError without runs.
     """
     if not runs:
         raise UserError("no results given; pass at least one RESULT")

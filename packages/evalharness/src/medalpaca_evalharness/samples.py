@@ -111,7 +111,7 @@ def read_answer(record: Any, metric: str, name: str, where: str) -> tuple[Mappin
         )
     if len(scores or letters) != answer.options or not 0 <= answer.key < answer.options:
         raise UserError(
-            f"{where}: {len(answer.scores)} scores and key {answer.key} for {answer.options} options"
+            f"{where}: {len(answer.scores)} scores and key index {answer.key} do not fit {answer.options} options"
         )
     return doc, answer
 
@@ -119,10 +119,14 @@ def read_answer(record: Any, metric: str, name: str, where: str) -> tuple[Mappin
 def _generated_answer(
     filtered: Sequence[Sequence[str]], letters: Sequence[str], score: Any
 ) -> tuple[int | None, str]:
-    """Return the option index (or None) and the outcome. Raises ValueError for an unknown reason without a letter."""
+    """Return the index of the chosen option and the outcome.
+
+    The index is None without a letter, or if the letter is not one of the options. Raises ValueError if there is no
+    letter and the reason is not one of `OUTCOMES`.
+    """
     ((letter, rule),) = filtered
     if not letter and rule not in OUTCOMES:
-        raise ValueError(f"{rule!r} is not an outcome")
+        raise ValueError(f"outcome {rule!r} is not one of {', '.join(OUTCOMES)}")
     # A letter that is not one of the options counts as a wrong answer.
     outcome = ("correct" if score == 1 else "wrong") if letter else rule
     return letters.index(letter) if letter in letters else None, outcome

@@ -73,12 +73,12 @@ METRICS = (
 
 
 def compute_metrics(item: ScoredItem, *, text: bool = False) -> dict[str, float]:
-    """Return the value of each metric for one item by name; `text` adds the metrics of scored option texts."""
+    """Return the value of each metric for one item by name; `text` adds the `text_only` metrics."""
     return {metric.name: float(metric.function(item)) for metric in METRICS if text or not metric.text_only}
 
 
 def task_metrics(*, text: bool = False) -> list[dict[str, Any]]:
-    """Return `METRICS` as the `metric_list` of a task; `text` adds the metrics of scored option texts."""
+    """Return `METRICS` as the `metric_list` of a task; `text` adds the `text_only` metrics."""
     return [
         {
             "metric": metric.name,
@@ -91,7 +91,7 @@ def task_metrics(*, text: bool = False) -> list[dict[str, Any]]:
 
 
 def group_metrics(*, text: bool = False) -> list[dict[str, Any]]:
-    """Return the metrics whose aggregation is "mean" as the `aggregate_metric_list` of a group."""
+    """Return metrics with aggregation "mean" as `aggregate_metric_list` of a group; `text` as in `task_metrics`."""
     return [
         {"metric": entry["metric"], "aggregation": "mean", "weight_by_size": True}
         for entry in task_metrics(text=text)

@@ -34,7 +34,7 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
     Raises ValueError unless 0 <= successes <= n and n > 0.
     """
     if not 0 <= successes <= n or n == 0:
-        raise ValueError(f"{successes} of {n}")
+        raise ValueError(f"{successes} of {n} is not a share; give n > 0 and successes from 0 to n")
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     share = successes / n
     centre = share + z * z / (2 * n)
@@ -72,7 +72,7 @@ def detectable_difference(
     Raises ValueError unless 0 <= discordant <= n and n > 0.
     """
     if not 0 <= discordant <= n or n == 0:
-        raise ValueError(f"{discordant} of {n}")
+        raise ValueError(f"{discordant} of {n} is not a share; give n > 0 and discordant pairs from 0 to n")
     normal = NormalDist()
     return (normal.inv_cdf((1 + confidence) / 2) + normal.inv_cdf(power)) * sqrt(discordant / n / n)
 
@@ -119,7 +119,9 @@ def paired_bootstrap(strata: Iterable[Stratum], confidence: float = CONFIDENCE) 
     chances: NDArray[float64] = np.ones(1)
     for n, fixed, broken in strata:
         if n <= 0 or fixed < 0 or broken < 0 or fixed + broken > n:
-            raise ValueError(f"{fixed} fixed and {broken} broken of {n}")
+            raise ValueError(
+                f"{fixed} fixed and {broken} broken of {n} are not possible; give n > 0 and a sum up to n"
+            )
         one = np.array([broken, n - fixed - broken, fixed]) / n
         chances = np.convolve(chances, _sum_distribution(one, n))
     below = np.cumsum(chances)

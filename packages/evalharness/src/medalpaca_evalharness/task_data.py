@@ -67,10 +67,10 @@ MEDQA_PARTS = {"step1": "step1", "step2_3": "step2&3"}
 class Task:
     """One task: which items of which exam it uses, and how they are scored.
 
-    `step`, and `part`, which is compared with the item's subject, restrict the items; None means all. `bundled` names
-    an exam of the package. `key` is the name of the exam under "exams" in `--metadata`, for tasks of
-    `medalpaca_medical`. `file` is the task's file of an exam with one file per subject. `hub` is the dataset that is
-    used if no exam is given.
+    `step` (an exam step, such as USMLE Step 1) and `part` (a value of `MEDQA_PARTS`, compared with the item's subject)
+    restrict the items; None means all. `bundled` names an exam of the package. `key` is the name of the exam under
+    "exams" in `--metadata`, for tasks of `medalpaca_medical`. `file` is the task's file of an exam with one file per
+    subject. `hub` is the dataset that is used if no exam is given.
     """
 
     scoring: PromptStyle
@@ -196,7 +196,8 @@ def load_task_exam(name: str, task: Task, metadata: Mapping[str, Any]) -> Exam:
     """Return the exam of the task `name`.
 
     `metadata` has the paths and the key "images" ("exclude" or "keep"); for a bundled exam it is ignored. Downloads
-    the hub dataset of the task if no path is configured. Raises UserError if there is no exam or it cannot be read.
+    the hub dataset of the task if `metadata` has no path, and MEDALPACA_EXAM is not set or not used by the task. Raises
+    UserError if there is no exam or it cannot be read.
     """
     if task.bundled is not None:
         return load_exam(task.bundled)
@@ -220,16 +221,21 @@ def load_task_exam(name: str, task: Task, metadata: Mapping[str, Any]) -> Exam:
 
 
 def configured_exam_path(name: str, task: Task, metadata: Mapping[str, Any]) -> str | None:
-    """Return the path of the task's exam in `metadata`, or None. Raises UserError if it is not a string."""
+    """Return the path that `metadata` gives for the exam of the task `name`, or None if it gives none.
+
+    Raises UserError if the path is not a string, or if "exams" in `metadata` is faulty.
+    """
     return (
         _metadata_text(name, metadata, "exam") if task.key is None else _path_in_exams(name, metadata, task)
     )
 
 
 def _path_in_exams(name: str, metadata: Mapping[str, Any], task: Task) -> str | None:
-    """Return the path under the task's key in the metadata's "exams", or None.
+    """Return the path that "exams" in `metadata` gives for the key `task.key`, or None if it gives none.
 
-    If the exam has one file per subject, this is the task's file in that directory or in its folder "test".
+    If `task.file` is set, the path is a directory with one file per subject. Then the path of `task.file` in it, or in
+    its folder "test", is returned. Raises UserError if "exams" is no object or has an unknown key, or a path is no
+    string.
     """
     exams = metadata.get("exams") or {}
     if not isinstance(exams, Mapping):
@@ -286,7 +292,9 @@ def prepare_task(name: str, metadata: Mapping[str, Any]) -> TaskInputs:
     if not items:
         counts = ", ".join(_count_parts(exam, task))
         if task.part is not None:
-            raise UserError(f"{name}: exam {exam.name} has no item of part {task.part}; it has {counts}")
+            raise UserError(
+                f"{name}: exam {exam.name} has no item of part {task.part}; it has {counts}; pass MedQA instead"
+            )
         raise UserError(
             f"{name}: exam {exam.name} has no scorable item of step {task.step}; it has {counts}; "
             f"run the tasks of these steps, or {all_items_task(name)} for all items"

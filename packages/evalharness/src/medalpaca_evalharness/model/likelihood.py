@@ -114,7 +114,7 @@ class _Input:
         ids = [*context, *continuation]
         if longest is not None:
             if len(continuation) > longest:
-                raise ValueError(f"a continuation of {len(continuation)} tokens; the model allows {longest}")
+                raise ValueError(f"a continuation has {len(continuation)} tokens; the model allows {longest}")
             ids = ids[-(longest + 1) :]
         return cls(ids[:-1], list(continuation))
 

@@ -53,10 +53,11 @@ def ignore_future_warnings() -> Iterator[None]:
 class MedAlpacaLM(HFLM):  # type: ignore[misc]
     """The `hf` model of lm-eval with shared encoding of questions.
 
-    Accepts all arguments of `hf`, and `tokens_per_batch` (padding included; the default depends on the device).
-    The default device is the GPU if there is one. `pretrained` may be a local adapter directory, which names its base.
-    `load_in_8bit` and `load_in_4bit` work with transformers 5. `batch_size` affects only generation and requests that
-    `hf` computes. Raises UserError for arguments or weights that `identify_model` refuses.
+    Accepts all arguments of `hf`, and `tokens_per_batch`, the maximal number of tokens in a batch, padding included;
+    its default depends on the device. The default device is the GPU if there is one. `pretrained` may be a local
+    adapter directory, which names its base. `load_in_8bit` and `load_in_4bit` work with transformers 5. `batch_size`
+    affects only generation and requests that `hf` computes. Raises UserError for arguments or weights that
+    `identify_model` refuses.
     """
 
     def __init__(
@@ -209,7 +210,8 @@ class MedAlpacaLM(HFLM):  # type: ignore[misc]
             )
         if (most := max((len(one[2]) for one in requests), default=0)) > self.max_length:
             raise UserError(
-                f"an option has {most} tokens, more than the {self.max_length} tokens that the model allows"
+                f"an option has {most} tokens, more than the {self.max_length} tokens that the model allows; "
+                "use a model with a longer context"
             )
         if cut := sum(len(one[1]) + len(one[2]) > self.max_length + 1 for one in requests):
             log.warning(
@@ -260,7 +262,7 @@ def _pin_revision(named: Mapping[str, Any], arguments: Mapping[str, Any]) -> dic
 
 
 def _unsupported_reason(lm: HFLM) -> str | None:
-    """Return why the configuration of a model does not support token trees, or None."""
+    """Return why the configuration of a model does not support token trees; None if it does."""
     config = lm.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
     if lm.backend != "causal":

@@ -130,8 +130,8 @@ def group_by_prefix(stems: Sequence[Tokens], tokens: int) -> list[PrefixGroup]:
     """Return groups of sequences, each with the prefix after which its members are encoded.
 
     `stems` holds the part of each sequence that a prefix may cover. A prefix is used if it saves at least `MIN_SHARED`
-    of the group's tokens, and the others exceed one batch of `tokens`. All other sequences form the last group, with
-    a prefix of 0.
+    of the group's tokens, and those that remain to encode exceed one batch of `tokens` tokens. All other sequences form
+    the last group, with a prefix of 0.
     """
     groups: list[PrefixGroup] = []
     rest: list[int] = []

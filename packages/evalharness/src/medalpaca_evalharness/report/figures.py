@@ -201,9 +201,9 @@ def count_changed_answers(stress: StressRun, side: str, run: Run) -> int:
 def prompt_excerpt(run: Run) -> dict[str, Any]:
     """Return the first logged prompt of a bundled exam, otherwise the template without the exam's texts.
 
-    An exam that is not bundled may be confidential, so none of its texts is shown. "text" is None if the prompt is of
-    another version of this package. Raises CheckFailed if the logged prompt does not follow the template that its
-    prompt_id names.
+    "wrapped": a chat template or other text surrounds the prompt; "writing": the generation settings. An exam that is
+    not bundled may be confidential, so none of its texts is shown. "text" is None if the prompt is of another version
+    of this package. Raises CheckFailed if the logged prompt does not follow the template that its prompt_id names.
     """
     _, record = next(read_samples(run.samples[0]))
     doc, prompt = record["doc"], record["arguments"]["gen_args_0"]["arg_0"]

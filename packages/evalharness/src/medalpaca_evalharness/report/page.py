@@ -232,7 +232,7 @@ def _part(side: Figures, path: Sequence[str]) -> Figures | None:
 
 
 def _common_size(parts: dict[str, Figures | None]) -> int | None:
-    """Return the number of items if it is the same for all parts that have one, else None."""
+    """Return the number of items if it is the same for all models that have this figure, else None."""
     sizes = {part["n"] for part in parts.values() if part}
     return sizes.pop() if len(sizes) == 1 else None
 

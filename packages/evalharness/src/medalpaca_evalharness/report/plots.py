@@ -17,7 +17,7 @@ STRESS_LEFT = 96
 
 
 class Mark(NamedTuple):
-    """Value in [0, 1] with its interval. `kind` selects the shape ("base" or "tuned"); `name` is in the tooltip."""
+    """Plotted value in [0, 1] with interval. `kind` ("base" or "tuned") selects the shape, `name` is in the tooltip."""
 
     kind: str
     name: str
@@ -30,7 +30,7 @@ PlotRow = tuple[str, float | None, Sequence[Mark]]
 
 
 def kind_of(side: str) -> str:
-    """Return the kind of a mark, which selects shape and colour: "base" for the side "base", else "tuned"."""
+    """Return the kind of a plotted value, which selects shape and colour: "base" for the side "base", else "tuned"."""
     return "base" if side == "base" else "tuned"
 
 

@@ -127,7 +127,8 @@ def read_report(path: Path) -> tuple[dict[str, Any], bool | None]:
         expected = render_page(report)
     except RENDER_ERRORS as error:
         raise UserError(
-            f"{path}: the report lacks a part, or a part has the wrong type ({error!r})"
+            f"{path}: the report lacks a part, or a part has the wrong type ({error!r}); "
+            "create the report again with `exam report`"
         ) from None
     _require_complete(path, report)
     return report, expected == content if is_html and stored == FORMAT else None
@@ -185,7 +186,7 @@ def _locate_results(
 
 
 def _check_side(report: dict[str, Any], side: str, file: Path, task: str, result: Verification) -> Run | None:
-    """Check files, hashes and items of one side, add to `result`, and return its run; None if it cannot be read."""
+    """Check files, hashes and items of one model, add to `result`, and return its run; None if it cannot be read."""
     entries = report["files"][side]
     names = [Path(entry["path"]).name for entry in entries]
     for name, entry in zip(names, entries, strict=True):

@@ -38,7 +38,9 @@ def write_report(
     do not match its scores.
     """
     if out.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"--out {out}: name a .html file; the JSON is written beside it")
+        raise UserError(
+            f"--out {out}: the file name must end in .html or .htm; the JSON is written beside it"
+        )
     runs = [read_run(path, task) for path in results]
     for run in runs:
         check_samples_unchanged(run)

@@ -56,11 +56,12 @@ class SideFigures:
 
 @dataclass(frozen=True, slots=True)
 class SideDifference:
-    """Tuned minus base.
+    """Tuned minus base, over the items that were scored with several orders of their options.
 
-    `robust`: difference of the share of items that are correct in every order. `fixed` and `broken`: number of items
-    that only the tuned model, or only the base model, has correct in every order. `p`: exact McNemar test of these.
-    `memorisation_gap`: difference of the gaps, or None.
+    `robust`: difference of robust accuracy, the share of items that are correct in every order. `fixed` and `broken`:
+    number of items that only the tuned, respectively only the base model, answers correctly in every order. `p`:
+    p-value of the exact McNemar test on these two numbers. `memorisation_gap`: difference of
+    `OrderFigures.memorisation_gap`, None if it is None for a model.
     """
 
     robust: Mean
@@ -72,7 +73,7 @@ class SideDifference:
 
 @dataclass(frozen=True, slots=True)
 class StressFigures:
-    """Figures per model, and tuned minus base; None for one model, or if no item has several orders."""
+    """Figures per model; `difference` (tuned minus base) is None for one model, or if no item has several orders."""
 
     sides: dict[str, SideFigures]
     difference: SideDifference | None
@@ -101,7 +102,7 @@ def side_figures(items: Sequence[ScoredItem], side: str) -> SideFigures:
 
 
 def accuracy(items: Sequence[ScoredItem], side: str, perturbation: str) -> Share | None:
-    """Return the accuracy under one perturbation, over the items that allow it; None if there are none."""
+    """Return the accuracy under one of `PERTURBATIONS`, over the items that allow it; None if there are none."""
     perturbed = [item for item in items if correct_per_variant(item, side, perturbation)]
     if not perturbed:
         return None
@@ -203,10 +204,10 @@ def _is_equal(stored: Any, computed: Any) -> bool:
 
 def _find_exam_problems(stress: StressRun, exam: Exam) -> Iterator[str]:
     if exam.sha256 != stress.exam_sha256:
-        yield f"the exam is {exam.sha256[:12]}, the result holds {stress.exam_sha256[:12]}"
+        yield f"the SHA-256 of the exam is {exam.sha256[:12]}, the result holds {stress.exam_sha256[:12]}"
         return
     if stress.stress_id != stress_id(stress.scoring):
-        yield f"stress_id is {stress.stress_id}, this version perturbs as {stress_id(stress.scoring)}"
+        yield f"stress_id is {stress.stress_id}, that of this package version is {stress_id(stress.scoring)}"
         return
     if stress.exam_items != len(exam.items):
         yield f"exam_items is {stress.exam_items}, the exam has {len(exam.items)} items"
@@ -216,7 +217,7 @@ def _find_exam_problems(stress: StressRun, exam: Exam) -> Iterator[str]:
         return
     for item, scored in zip(expected, stress.items, strict=True):
         if _expected_item(perturb(item, stress.scoring)) != _stored_item(scored):
-            yield f"item {scored.item}: key, orders or texts differ from the exam"
+            yield f"item {scored.item}: correct option, orders or texts differ from the exam"
 
 
 def _expected_item(item: PerturbedItem) -> tuple[Any, ...]:

@@ -136,7 +136,7 @@ class OrderFigures:
 
     `asked` counts pairs of item and order, the published order included. `published` is the accuracy in the published
     order, `every_order` the mean over items of the accuracy over their orders. See `order_figures` for `robust` and
-    `consistent`. A figure is None if it cannot be computed.
+    `consistent`. `position_bias` and `memorisation_gap` are None where the functions with these names return None.
     """
 
     n: int
@@ -150,7 +150,7 @@ class OrderFigures:
 
 
 def order_figures(items: Sequence[ScoredItem], side: str) -> OrderFigures | None:
-    """Return the figures of the cyclic orders for one side; None if no item has several orders.
+    """Return the figures of the cyclic orders for one model; None if no item has several orders.
 
     Each option that can move is once at each free position, which separates the effect of the option from that
     of the position (Zheng, C. et al. (2024), "Large Language Models Are Not Robust Multiple Choice Selectors",
@@ -290,7 +290,7 @@ def _key_position(item: ScoredItem, position: int) -> KeyPosition:
 
 
 def _in_other_orders(item: ScoredItem, side: str) -> list[tuple[KeyPosition, bool]]:
-    """Return the position of the correct option, and whether it was chosen, in each order except the published one."""
+    """Return (`KeyPosition` of the correct option, whether it was chosen) in each order except the published one."""
     hits = correct_per_variant(item, side, ORDER)
     orders = [variant.order for variant in item.variants if variant.perturbation == ORDER]
     positions = [_key_position(item, order.index(item.key)) for order in orders]

@@ -47,9 +47,9 @@ _NAMED = re.compile(r"\b(?i:options?|choices?|answers?|alternatives?)\s+\(?(?:[A
 class PerturbedItem:
     """Exam item in all its variants.
 
-    `key` is the published index of the correct option. `fixed` are the positions whose option keeps its place.
-    `prompts` has the prompt and the choices of each variant. `excluded` are the perturbations that the item does not
-    allow.
+    `key` is the index of the correct option in the published order. `fixed` are the positions whose option keeps its
+    place, because its text refers to the others, as "all of the above" does. `prompts` has the prompt and the choices
+    of each variant. `excluded` are the perturbations that the item does not allow.
     """
 
     item: Item
@@ -68,7 +68,7 @@ class PerturbedItem:
 def perturb(item: Item, scoring: Scoring) -> PerturbedItem:
     """Return `item` as published, in every other cyclic order, and with each other perturbation that it allows.
 
-    Orders rotate the movable options through the free positions, so that each option is once at each of them.
+    Orders rotate all options but those in `PerturbedItem.fixed`, so that each is once at each of their positions.
     "None of the above" replaces the text of the correct option at its position, and nothing else changes. If
     options are scored by text, the prompt does not show them; then there are no orders and no question-only variant.
     """
@@ -103,9 +103,10 @@ def perturb(item: Item, scoring: Scoring) -> PerturbedItem:
 
 
 def cyclic_orders(options: int, fixed: Collection[int] = ()) -> list[tuple[int, ...]]:
-    """Return all cyclic orders except the published one, which leave the positions in `fixed` unchanged.
+    """Return all cyclic orders of an item with `options` options, except the published order.
 
-    `order[p]` is the published index of the option at position p.
+    The options at the positions in `fixed` keep their places. `order[p]` is the published index of the option at
+    position p.
     """
     free = [position for position in range(options) if position not in fixed]
     orders = []
@@ -139,7 +140,7 @@ def _reason_against_orders(item: Item, fixed: Collection[int], scoring: Scoring)
     if len(free) < 2:
         return "fewer than two options can move"
     if any(position < free[-1] and _ABOVE.search(texts[position]) for position in fixed):
-        return "an option speaks of those above it, and others stand below"
+        return "an option refers to those above it, but others are below it"
     return None
 
 
@@ -147,7 +148,7 @@ def _reason_against_none_of_the_above(item: Item, fixed: Collection[int]) -> str
     if _names_letters(item):
         return NAMES_LETTERS
     if fixed:
-        return "has an option about the others already"
+        return "already has an option that refers to the others"
     return "fewer than three options" if len(item.options) < 3 else None
 
 

@@ -68,7 +68,11 @@ class ExcludedVariant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """Evaluated model. `model` is a display name. The hash of a hub model that was not in the cache is None."""
+    """Evaluated model.
+
+    `model` is a display name, `base` and `adapter` are the names as given, None without one. The hash of a hub model
+    that was not in the cache is None. `dtype` is that of the loaded weights, such as "torch.bfloat16".
+    """
 
     model: str
     base: str | None
@@ -157,26 +161,35 @@ def _check(stress: StressRun) -> None:
     if tuple(stress.sides) not in (SIDES[:1], SIDES):
         raise ValueError(f"sides {', '.join(stress.sides) or 'missing'}; allowed: base, or base and tuned")
     if stress.scoring not in get_args(Scoring):
-        raise ValueError(f"scoring {stress.scoring!r}")
+        raise ValueError(f"scoring is {stress.scoring!r}; allowed: {', '.join(get_args(Scoring))}")
     if not stress.items or len({scored.item for scored in stress.items}) < len(stress.items):
-        raise ValueError("no items, or an item twice")
+        raise ValueError("there are no items, or an item occurs twice")
     for scored in stress.items:
         k = scored.options
         if not 0 <= scored.key < k <= len(LETTERS) or k < 2 or not set(scored.fixed) <= set(range(k)):
-            raise ValueError(f"{scored.item}: key {scored.key} and fixed {scored.fixed} of {k} options")
+            raise ValueError(
+                f"{scored.item}: key {scored.key} or fixed {scored.fixed} is not possible with {k} options"
+            )
         names = [variant.perturbation for variant in scored.variants]
         once = [name for name in names if name != ORDER]
         if names[0] != PUBLISHED or not set(names) <= set(PERTURBATIONS) or len(set(once)) < len(once):
-            raise ValueError(f"{scored.item}: variants {', '.join(names)}")
+            raise ValueError(
+                f"{scored.item}: has the variants {', '.join(names)}; expected: {PUBLISHED} first, and no other "
+                f"than {', '.join(PERTURBATIONS)}, of which only {ORDER} may occur twice"
+            )
         if any(sorted(variant.order) != list(range(k)) for variant in scored.variants):
             raise ValueError(f"{scored.item}: an order is not a permutation of {k} options")
         if tuple(scored.scores) != tuple(stress.sides):
-            raise ValueError(f"{scored.item}: scores of {', '.join(scored.scores)}")
+            raise ValueError(
+                f"{scored.item}: has scores of {', '.join(scored.scores)}; expected: {', '.join(stress.sides)}"
+            )
         for rows in scored.scores.values():
             if [len(row) for row in rows] != [k] * len(names) or not all(
                 isfinite(x) for row in rows for x in row
             ):
-                raise ValueError(f"{scored.item}: not {k} numbers for each of {len(names)} variants")
+                raise ValueError(
+                    f"{scored.item}: scores are not {k} numbers for each of {len(names)} variants"
+                )
 
 
 def _scored(value: Mapping[str, Any]) -> ScoredItem:

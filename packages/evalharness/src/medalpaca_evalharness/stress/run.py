@@ -50,10 +50,11 @@ LOG_INTERVAL = 30.0
 class StressConfig:
     """Settings of `exam stress`.
 
-    `base` is a model directory, a hub id, or a local adapter directory, which names its base. `tuned` is an adapter
-    of `base` or a model directory. None scores `base` alone, or, if `base` is an adapter, the adapter and its base.
-    `exam` None selects MEDALPACA_EXAM. `scoring` None selects the scoring of a bundled exam's own task, otherwise
-    "letter". `limit` None selects all items.
+    `base` is a model directory, a hub id, or a local adapter directory, which names its base. `tuned` is an adapter of
+    `base` or a model directory. None scores `base` alone, or, if `base` is an adapter, the adapter and its base. `exam`
+    None selects MEDALPACA_EXAM. `out` is the directory for stress.json. `images`, "exclude" or "keep", applies to items
+    that need an image. `scoring` None selects the scoring of a bundled exam's own task, otherwise "letter". `limit`
+    None selects all items.
     """
 
     base: str
@@ -124,8 +125,9 @@ def run_stress(config: StressConfig, on_progress: OnProgress = lambda *_: None) 
     """Score every variant of every item, write `stress.json` to `config.out`, and return the result.
 
     A stopped run is continued: finished items are kept in `partial-SIDE.jsonl` in `config.out` until the result is
-    written. `on_progress` is called with side, number of finished items, and total. Raises UserError for an exam or
-    model that cannot be used, and if `config.out` holds a result, or partial scores of another run.
+    written. SIDE is "base" or "tuned"; `on_progress` is called with it, number of finished items, and total. Raises
+    UserError for an exam or model that cannot be used, and if `config.out` holds a result, or partial scores of another
+    run.
     """
     if is_sealed():
         seal()
@@ -326,7 +328,7 @@ def _scored_item(item: PerturbedItem, scores: Mapping[str, Scores]) -> ScoredIte
 
 
 class StressProgress:
-    """Context manager that shows progress: a bar per side in a terminal, else a line at most every 30 seconds."""
+    """Context manager that shows progress: a bar per model in a terminal, else a line at most every 30 seconds."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -345,7 +347,7 @@ class StressProgress:
         self._last_line = 0.0
 
     def update(self, side: str, done: int, total: int) -> None:
-        """Show that `done` of `total` items of a side are finished; the first call counts those of an earlier run."""
+        """Show that `done` of `total` items of a model are finished; the first call counts those of an earlier run."""
         now = time.monotonic()
         if side not in self._started:
             self._started[side] = (now, done)

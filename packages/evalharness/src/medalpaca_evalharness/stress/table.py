@@ -33,7 +33,7 @@ Cell = Share | Mean | float | None
 
 
 def summary_text(figures: StressFigures) -> dict[str, str]:
-    """Return sentences that summarise the figures, by side; with two models also under the key "difference"."""
+    """Return sentences that summarise the figures: by model ("base", "tuned"), and of two models by "difference"."""
     texts = {side: " ".join(_side_sentences(one)) for side, one in figures.sides.items()}
     if figures.difference:
         texts["difference"] = _difference_sentences(figures.difference)
