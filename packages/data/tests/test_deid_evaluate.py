@@ -321,7 +321,7 @@ def test_small_classes_have_counts_only(write, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--missed", "-1"], "--missed -1; allowed: 0 or more"),
+        (["--missed", "-1"], "--missed -1 is not allowed; use 0 or more"),
         (["--by", "ward"], "--by ward: no note has this field; allowed: style"),
         (["--profile", "exact"], "invalid choice: 'exact'"),
         (["--ner", "no/such/model"], "deidentify.ner=no/such/model"),

@@ -66,8 +66,9 @@ class _Failures:
 class Lockout:
     """Counts of failed log-ins by name, by address and by both, in the memory of this process only.
 
-    A name that has logged in at an address within `RECENT_SECONDS` waits there only for failures at that address. So
-    a stranger at another address cannot lock it out. `clock` returns seconds; `max_entries` limits the memory.
+    A name that has logged in at an address within `RECENT_SECONDS` waits there only for failures at that address. So a
+    stranger at another address cannot lock it out. `clock` returns seconds; `max_entries` limits the names and
+    addresses in memory.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, max_entries: int = MAX_ENTRIES) -> None:
@@ -78,7 +79,7 @@ class Lockout:
         self._recent: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def guard(self, check: Check) -> Check:
-        """Return a function that calls `check` and counts its failures.
+        """Return a function that calls `check(name, password)` and counts failed log-ins.
 
         For a locked name or address it raises HTTPException 400, the status of a wrong password. A success resets the
         counts of the name. Gradio calls it in its event loop, one call after the other, so no attempt can come in
@@ -103,7 +104,10 @@ class Lockout:
         return guarded
 
     def wait(self, key: Key) -> float:
-        """Return the seconds until this name or address may try again; 0 if it is not locked."""
+        """Return the seconds until the name or address of `key` may try again; 0 if it is not locked.
+
+        `key` is a key of `FREE_ATTEMPTS`, followed by the name, the address, or both.
+        """
         failures = self._failures.get(key)
         return max(0.0, failures.until - self._clock()) if failures else 0.0
 
@@ -214,7 +218,7 @@ def _token_sha256(cookie: bytes) -> str:
 
 
 def _client_network(client: Any) -> str:
-    """Return the client's IPv4 address, or its IPv6 network: a user of IPv6 has a whole network of addresses."""
+    """Return the client's IPv4 address, or its IPv6 network (/64), which one user may have whole; else "unknown"."""
     try:
         address = ip_address(client[0])
     except (ValueError, TypeError, IndexError):
@@ -227,12 +231,12 @@ def _client_network(client: Any) -> str:
 
 
 def check_tls(certificate: Path, key: Path) -> tuple[Path, Path]:
-    """Return both files. Raises UserError if one is missing, or if they cannot be used together."""
+    """Return both files unchanged. Raises UserError if one is missing, or if they are not a certificate and its key."""
     import ssl
 
     for file in (certificate, key):
         if not file.is_file():
-            raise UserError(f"{file}: no such file")
+            raise UserError(f"{file}: no such file; check --ssl-certfile and --ssl-keyfile")
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except (ssl.SSLError, ValueError) as error:

@@ -60,7 +60,8 @@ def build_app(
 ) -> tuple[gr.Blocks, dict[str, Any]]:
     """Return the page and the arguments for its `launch`. Raises UserError if GRADIO_VIBE_MODE is set.
 
-    `log_out` adds a button that ends the sessions of the user.
+    Without `results`, Browse and Leaderboard show only a notice. `audit_notice` describes what an audit log keeps;
+    empty without a log. `log_out` adds a button that ends the sessions of the user.
     """
     if os.environ.get("GRADIO_VIBE_MODE"):
         raise UserError("GRADIO_VIBE_MODE is set: it lets every visitor run code on this machine; unset it")

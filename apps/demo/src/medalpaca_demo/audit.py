@@ -32,11 +32,14 @@ class Recorder:
         self._session = session
 
     def write(self, what: str, **facts: Any) -> Head:
-        """Append one entry. Raises UserError or OSError if it cannot be written."""
+        """Append an entry with the event `what` and `facts`, and return the new head of the log.
+
+        Raises UserError or OSError if the entry cannot be written.
+        """
         return self._log.append(what, session=self._session, **facts)
 
     def record_question(self, job: Job, user: str) -> None:
-        """Record job, user and SHA-256 of the prompt, before the question is answered."""
+        """Record job, user, SHA-256 of the prompt, scoring and limits, before the question is answered."""
         request = job.request
         facts = {"scoring": request.scoring, "options": len(request.choices), "max": request.max_new_tokens}
         self.write("asked", job=job.id, user=user or None, prompt_sha256=_hash(request.prompt), **facts)
@@ -44,8 +47,8 @@ class Recorder:
     def record_answers(self, job: Job, end: Progress) -> None:
         """Record the end of a job before the page shows it.
 
-        Recorded are its final state, the chosen option of each side, and of each answer the SHA-256 of its text and its
-        number of tokens.
+        Recorded are its final state, the index of the option that each model chose, and of each answer the SHA-256 of
+        its text and its number of tokens.
         """
         answers = {
             side: {"sha256": _hash(answer.text), "tokens": answer.tokens}
@@ -71,7 +74,7 @@ def check_log(log: Path, noted_head: str | None) -> Verified:
 
 
 def format_head(log: Path, head: Head) -> str:
-    """Return the log's name, its number of entries and the hash of the last one."""
+    """Return the log's path, its number of entries and its head, the SHA-256 of the last entry, as one line."""
     return f"{log}: {head.count:,} entries, head {head.sha256}"
 
 

@@ -104,7 +104,8 @@ def _add_page(main: Command) -> None:
         "--adapter",
         type=source,
         metavar="DIR",
-        help="directory of a LoRA adapter trained on this base or of a fine-tuned model, or URL#MODEL",
+        help="directory of a LoRA adapter trained on the model of --base, or of a fine-tuned model, or URL#MODEL as "
+        "for --base",
     )
     add(
         "--trusted-host",
@@ -113,7 +114,7 @@ def _add_page(main: Command) -> None:
         metavar="HOST",
         help="allow a URL on this other machine, to which every question is sent; may be repeated",
     )
-    add("--api-key-env", metavar="NAME", help="environment variable that contains the API key of the servers")
+    add("--api-key-env", metavar="NAME", help="environment variable that contains the API key of the URLs")
 
     add = main.add_argument_group("exam").add_argument
     add(
@@ -158,7 +159,7 @@ def _add_page(main: Command) -> None:
     add(
         "--behind-proxy",
         metavar="ADDRESS",
-        help="address from which a reverse proxy connects; the proxy serves TLS and sets X-Forwarded-For and "
+        help="IP address from which a reverse proxy connects; the proxy serves TLS and sets X-Forwarded-For and "
         "X-Forwarded-Proto",
     )
     add = main.add_argument_group("log").add_argument
@@ -166,7 +167,8 @@ def _add_page(main: Command) -> None:
         "--audit",
         type=Path,
         metavar="FILE",
-        help="append to an audit log: time, user, chosen options, and hashes of prompts and answers, without texts",
+        help="append to this audit log: time, user, the option that each model chose, and hashes of prompts and "
+        "answers; no text is stored",
     )
     main.set_defaults(run=lambda options: open_page(check_options(options)))
 
@@ -210,7 +212,9 @@ def check_options(options: Namespace) -> PageOptions:
     else:
         base, adapter, exam = options.base, options.adapter, find_exam(options.exam)
         if exam is None:
-            raise UserError(f"demo: --exam is missing; pass an exam file or directory, or {POCKET}")
+            raise UserError(
+                f"demo: --exam is missing; pass an exam file or directory, or {POCKET}, or set MEDALPACA_EXAM"
+            )
     return PageOptions(
         base=base,
         adapter=adapter,
@@ -278,7 +282,9 @@ def _add_password(commands: Commands[Command]) -> None:
         "ask for a password and print a line for --auth-file, with a hash in place of the password",
         ("demo password ada >> users",),
     )
-    password.add_argument("name", metavar="NAME", help="user name for the log-in, without colon and space")
+    password.add_argument(
+        "name", metavar="NAME", help="user name for the log-in, without colon, white space and # at its start"
+    )
     password.set_defaults(run=_run_password)
 
 
@@ -292,7 +298,7 @@ def _run_password(options: Namespace) -> None:
 
 
 def _add_audit(commands: Commands[Command]) -> None:
-    audit = add_command(commands, "audit", "check an audit log of --audit", ("demo audit verify log",))
+    audit = add_command(commands, "audit", "check an audit log", ("demo audit verify log",))
     steps = audit.add_subparsers(dest="step", metavar="STEP", required=True)
     verify = add_command(
         steps,
@@ -305,12 +311,14 @@ def _add_audit(commands: Commands[Command]) -> None:
         ),
         "Exit code 1 if it was changed.",
     )
-    verify.add_argument("log", type=Path, metavar="LOG", help="audit log that `demo --audit` has written")
+    verify.add_argument(
+        "log", type=Path, metavar="LOG", help="audit log written by `demo --audit` or `train chat --audit`"
+    )
     verify.add_argument(
         "--head",
         metavar="HASH",
-        help="head that demo printed at its end (the SHA-256 of the last entry) and that was kept elsewhere; finds "
-        "entries changed or removed since then",
+        help="head that the command printed at its end (the SHA-256 of the last entry) and that was kept elsewhere; "
+        "finds entries changed or removed since then",
     )
     verify.add_json()
     verify.set_defaults(run=_run_audit_verify)

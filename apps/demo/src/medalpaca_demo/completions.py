@@ -58,7 +58,10 @@ class ServerError(EndpointError):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Part of a streamed answer: text, number of tokens so far, and reason for the end; None if not reported."""
+    """Part of a streamed answer: text, number of tokens so far, and reason for the end.
+
+    `tokens` is None if the server does not report it, `finish` is None before the end.
+    """
 
     text: str = ""
     tokens: int | None = None
@@ -66,7 +69,10 @@ class Chunk:
 
 
 class CompletionsClient:
-    """Connection to one endpoint: `async with CompletionsClient(endpoint, key) as client:`."""
+    """Connection to one endpoint: `async with CompletionsClient(endpoint, key) as client:`.
+
+    `key` is the API key, None if the server needs none; `read_seconds` is the longest wait for data.
+    """
 
     def __init__(
         self, endpoint: Endpoint, key: str | None = None, read_seconds: float = READ_SECONDS
@@ -194,7 +200,10 @@ async def _read_body(response: httpx.Response) -> bytes:
 
 
 async def _events(response: httpx.Response, endpoint: Endpoint) -> AsyncIterator[str]:
-    """Yield the `data:` of server-sent events; comments and other fields are skipped."""
+    """Yield the `data:` of server-sent events; comments and other fields are skipped.
+
+    Raises EndpointError if the server reports an error or sends too much.
+    """
     rest, size = b"", 0
     async for part in response.aiter_bytes():
         size += len(part)

@@ -67,7 +67,7 @@ class Sessions:
             self._engine.cancel(stream.job)
 
     def end(self, session: str) -> None:
-        """Cancel the session's job and wait until its stream has ended."""
+        """Cancel the session's job and wait until its stream has ended, at most `STREAM_END_TIMEOUT_SECONDS`."""
         with self._lock:
             stream = self._streams.pop(session, None)
         if stream is not None:
@@ -77,7 +77,10 @@ class Sessions:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One pair of models on one exam. `audit_notice` describes what an audit log keeps; empty without a log."""
+    """One pair of models on one exam, as all tabs use them.
+
+    `max_new_tokens` limits each written answer. `audit_notice` describes what an audit log keeps; empty without a log.
+    """
 
     engine: Engine
     pair: Pair

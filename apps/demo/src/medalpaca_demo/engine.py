@@ -49,9 +49,9 @@ GATHER_SECONDS = 0.03
 
 @dataclass(frozen=True, slots=True)
 class LoadedModels:
-    """Models for the engine: `pair` holds those in this process, `remotes` those behind an endpoint.
+    """Models for the engine: `pair` holds those in this process, `remotes` those behind an endpoint, by side.
 
-    `pair` and `tokenizer` are None if both sides are behind endpoints.
+    A side is "base" or "tuned". `pair` and `tokenizer` are None if both sides are behind endpoints.
     """
 
     pair: ModelPair | None
@@ -71,8 +71,9 @@ class EngineState:
 class Engine:
     """Thread that loads the models and answers jobs until it is closed. Jobs can be submitted while it loads.
 
-    `shares_batch` is true, after loading, if base and tuned write at the same time. Otherwise they write one after the
-    other.
+    `load` returns the models. `max_jobs` limits the jobs of a batch, `max_waiting` those in the queue. The first job of
+    a batch waits `gather_seconds` for others. `shares_batch` is true, after loading, if base and tuned write at the
+    same time. Otherwise they write one after the other.
     """
 
     def __init__(
@@ -265,12 +266,17 @@ class Engine:
                 job.update(state="done")
 
     def _make_rows(self, job: Job) -> list[BatchRow]:
-        """Return one row for each local side. Options that cannot be scored from the prefill are scored here."""
+        """Return one row for each side whose model is in this process.
+
+        Options that cannot be scored from the prefill are scored here.
+        """
         if not self._local_sides:
             return []
         prompt = encode(self._tokenizer, job.request.prompt)
         if len(prompt) >= self.max_length:
-            raise QuestionTooLongError(f"question too long ({len(prompt)} tokens, limit {self.max_length})")
+            raise QuestionTooLongError(
+                f"question too long ({len(prompt)} tokens, limit {self.max_length}); shorten it"
+            )
         options = find_option_tokens(self._tokenizer, job.request, prompt, self.max_length)
         if options is None:
             scores = score_options(

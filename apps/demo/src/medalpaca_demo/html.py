@@ -69,7 +69,10 @@ def button_html(
     event: str = "",
     disabled: bool = False,
 ) -> str:
-    """Return a button that triggers `act`, or the event `ask` with `event="ask"`. `key` is its keyboard shortcut."""
+    """Return a button that triggers the event `act`, or `ask` with `event="ask"`.
+
+    The event has the fields `act` and `value`. `key` is the keyboard shortcut, `kind` a CSS class.
+    """
     shortcut = f' <kbd aria-hidden="true">{escape(key)}</kbd>' if key else ""
     attributes = "".join(
         f' data-{name}="{escape(content)}"'
@@ -111,7 +114,7 @@ def read_static(name: str) -> str:
 
 
 def header(run: str, exam: str, count: int) -> str:
-    """Return the title with the names of run and exam."""
+    """Return the page's title with the fine-tuned model `run`, the exam, and its number of questions."""
     return (
         '<header class="mp-head"><h1>Base <span>vs</span> fine-tuned</h1>'
         f'<p class="mp-run"><span>run <b>{escape(run)}</b></span>'
@@ -122,7 +125,7 @@ def header(run: str, exam: str, count: int) -> str:
 def banner(name: str, error: str = "", seconds: float = 0.0) -> str:
     """Return a message while the models load, or if they could not be loaded; otherwise an empty text.
 
-    `name` is the name of the engine's state.
+    `name` is the name of the engine's state, `seconds` the time of loading so far.
     """
     match name:
         case "loading":
@@ -198,7 +201,10 @@ def question_html(item: Item) -> str:
 
 
 def status_line(item: Item | None, progress: Progress | None, seconds: float = 0.0) -> str:
-    """Return the state of a comparison in one sentence, which screen readers announce (unlike the answers)."""
+    """Return the state of a comparison in one sentence, which screen readers announce (unlike the answers).
+
+    `item` is None for a question without options, `progress` before a request. `seconds` is the time since the request.
+    """
     kind, text = _status(item, progress, seconds)
     return f'<p class="mp-status" data-state="{kind}" role="status" aria-live="polite">{escape(text)}</p>'
 

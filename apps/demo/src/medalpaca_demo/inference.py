@@ -149,7 +149,10 @@ def option_loglikelihoods(
     options: Sequence[Sequence[OptionTokens]],
     prompts: Sequence[Sequence[int]],
 ) -> list[list[float]]:
-    """Return for each row the log-likelihoods of its options in nats; an empty list for a row without options."""
+    """Return for each row the log-likelihoods of its options in nats; an empty list for a row without options.
+
+    `options` and `prompts` have one entry for each row of `prefill`.
+    """
     logs = log_softmax(prefill.logits, dim=-1)
     sums = [
         [_sum_in_prefill(logs[row], prompts[row], option) for option in row_options]
@@ -228,7 +231,8 @@ def compute_option_scores(
 ) -> OptionScores:
     """Return the scores of options with these log-likelihoods in nats.
 
-    The choice is lm-eval's (`acc` for letters, `acc_norm` for texts); shares are the softmax over the compared values.
+    Letters are compared by their log-likelihood (lm-eval's `acc`), texts by their log-likelihood per character
+    (`acc_norm`). The option with the highest value is chosen; the shares are the softmax over these values.
     """
     lengths = [len(choice) if scoring == "text" else 1 for choice in choices]
     compared = [value / length for value, length in zip(loglikelihoods, lengths, strict=True)]
@@ -280,7 +284,10 @@ def _loglikelihoods(
 
 @dataclass(eq=False)
 class BatchRow:
-    """One side of one job in a batch. `limit` is the largest number of new tokens; 0 means that nothing is written."""
+    """One side of one job in a batch. `limit` is the largest number of new tokens; 0 means that nothing is written.
+
+    `tokens` are those written so far, `seconds` the time that they took; `ended` is None while the model writes.
+    """
 
     job: Job
     side: Side
@@ -292,7 +299,7 @@ class BatchRow:
     seconds: float = 0.0
 
     def answer(self, tokenizer: Any) -> Answer:
-        """Return the answer so far. A character of several bytes appears once all its bytes have arrived."""
+        """Return the answer so far as text. A character of several bytes appears once all its bytes have arrived."""
         text = tokenizer.decode(self.tokens, skip_special_tokens=True)
         if self.ended is None:
             text = text.rstrip(REPLACEMENT)
@@ -302,6 +309,7 @@ class BatchRow:
 class BatchStreamer(BaseStreamer):
     """Streamer that gives each row of a batch its tokens; transformers' own streamers serve one row only.
 
+    `eos` are the token ids that end an answer; `publish` receives the rows when the page is to show new text.
     It never raises into `generate`, which would leave peft's hooks on the model. An exception is kept in `error`,
     `StopRows` then stops all rows, and the engine reports the error.
     """

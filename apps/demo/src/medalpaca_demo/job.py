@@ -52,7 +52,11 @@ class OptionScores:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Text that one model has written so far; `ended` is None while it writes."""
+    """Text that one model has written so far.
+
+    `tokens` is its number of tokens, `seconds` the time since writing began. `ended` is the reason of the end: an end
+    token, the limit of tokens (length), the user (stopped) or the connection (broken); None while the model writes.
+    """
 
     text: str = ""
     tokens: int = 0
@@ -73,6 +77,7 @@ def _empty() -> Mapping[Side, Any]:
 class Progress:
     """Snapshot of a job. `ahead` counts earlier jobs in the queue; `unrated` gives reasons for missing scores.
 
+    The mappings have an entry for each side (base, tuned) that has reported one.
     `error` is the reason of the state `failed`, and empty otherwise.
     """
 

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A base and an adapter that fit each other. The hashes are empty for endpoints and unchecked models.
+    """A base and its fine-tuned model, which is an adapter, a full model or an endpoint.
+
+    The hashes are the SHA-256 of the weights, empty for endpoints and for models that were not checked.
 
     `outside_hosts` are the hosts outside this machine that receive the questions.
     """
@@ -52,7 +54,8 @@ def check_pair(base: Source, adapter: Source, trusted: Collection[str] = ()) -> 
     """Return both models as a pair, after a check of their files and with the hashes of local weights.
 
     `adapter` is an adapter of this base, a full model, or an endpoint. `trusted` names the hosts outside this machine
-    that may receive questions. Raises UserError if something does not fit.
+    that may receive questions. Raises UserError if a file is missing or unsafe, the adapter belongs to another base,
+    or a host is not trusted.
     """
     outside = tuple(check_hosts(endpoints(base, adapter), trusted))
     base_sha256 = adapter_sha256 = ""
@@ -110,7 +113,10 @@ def is_full_model(directory: Path) -> bool:
 
 
 def start_engine(pair: Pair, key: str | None = None, recorder: Recorder | None = None) -> Engine:
-    """Return an engine at once; it loads the models in its own thread. `key` is the endpoints' API key."""
+    """Return an engine at once; it loads the models in its own thread. `key` is the endpoints' API key.
+
+    `recorder` writes the audit log, None without one.
+    """
     from .engine import Engine
 
     return Engine(partial(load_models, pair, key), recorder=recorder)

@@ -47,7 +47,7 @@ def entry() -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parse the arguments and run all steps. Raises UserError if the seed is negative."""
+    """Parse the arguments and run all steps. Raises UserError if the seed is negative or a step fails."""
     arguments = parser().parse_args(argv)
     if arguments.seed < 0:
         raise UserError(f"quickstart: --seed {arguments.seed} is negative; use 0 or more")
@@ -73,7 +73,7 @@ def parser() -> Command:
         type=int,
         metavar="N",
         default=1,
-        help="random seed of both trainings, 0 or more (default: %(default)s)",
+        help="random seed of the base, its training text and the fine-tuning, 0 or more (default: %(default)s)",
     )
     main.add_common("medalpaca-demo")
     return main
@@ -214,7 +214,8 @@ class QuickstartRun:
 def is_evaluated(out: Path, base: Path, adapter: Path | None) -> bool:
     """Return whether `out` holds one complete result of exactly these weights.
 
-    lm_eval writes the samples last, so an interrupted evaluation leaves an incomplete result.
+    `adapter` is None for the base. lm_eval writes the samples last, so an interrupted evaluation leaves an incomplete
+    result.
     """
     from medalpaca_evalharness.results import read_run
 
@@ -245,7 +246,10 @@ def exclusive_lock(root: Path) -> Iterator[None]:
 
 
 class Evaluation:
-    """One lm_eval process. Its output is written to a log file, its progress to `percent`."""
+    """One lm_eval process with the arguments `words`, which evaluates one side: "base" or "tuned".
+
+    Its output is written to a log file beside the directory of results `out`, its progress (0 to 100) to `percent`.
+    """
 
     def __init__(self, side: str, words: Sequence[str], out: Path) -> None:
         self.side, self.out = side, out

@@ -53,7 +53,8 @@ class RemoteScorer:
     async def score(self, client: CompletionsClient, request: Request) -> OptionScores:
         """Return the scores of the options.
 
-        Raises UnratedError if the endpoint does not report the needed probabilities, and EndpointError if it fails.
+        Raises UnratedError if the endpoint does not report the needed probabilities, and EndpointError if a
+        request fails.
         """
         letters = request.scoring == "letter"
         sums = await (self._letters if letters else self._texts)(client, request)
@@ -152,7 +153,10 @@ def _are_logprobs(values: list[Any]) -> bool:
 
 
 class RemoteModel:
-    """One side behind an endpoint. `read_seconds` is the longest time without data from the server."""
+    """Model of one side (base or tuned) behind an endpoint.
+
+    `read_seconds` is the longest time without data from the server.
+    """
 
     def __init__(
         self, endpoint: Endpoint, key: str | None = None, *, read_seconds: float = READ_SECONDS
@@ -177,7 +181,10 @@ class RemoteModel:
             raise UserError(f"demo: {self.endpoint.url} serves no model {model!r}; did you mean #{meant}?")
 
     async def answer(self, side: Side, job: Job) -> None:
-        """Score the options, then stream the answer into the job. Raises EndpointError; earlier text is kept."""
+        """Score the options, then stream the answer into the job.
+
+        Raises EndpointError if the endpoint fails; the text written until then is kept.
+        """
         async with CompletionsClient(self.endpoint, self._key, self._read_seconds) as client:
             if job.request.choices:
                 await self._score(client, side, job)

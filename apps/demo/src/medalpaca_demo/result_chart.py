@@ -42,12 +42,13 @@ class Counts:
 
     @property
     def n(self) -> int:
+        """Number of items."""
         return self.both_right + self.fixed + self.broken + self.both_wrong
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Everything that the chart shows. The last row counts all items; `chance` is the accuracy of guessing."""
+    """Everything that the chart shows. The last row counts all items; `chance` is the accuracy of guessing, 0 to 1."""
 
     exam: str
     seed: int

@@ -22,7 +22,7 @@ from .models import Pair
 
 @dataclass(frozen=True, slots=True)
 class ItemResult:
-    """Logged answer of one model to one item: share of each option, and index of the chosen one."""
+    """Logged answer of one model to one item: softmax of the options' scores, and index of the chosen option."""
 
     shares: tuple[float, ...]
     chosen: int
@@ -32,8 +32,8 @@ class ItemResult:
 class Results:
     """Results of both models by item id, and their comparison.
 
-    `error` explains why there are no results, and is empty otherwise. Items without a logged answer are missing in the
-    mappings.
+    `comparison` is None without results. `error` explains why results cannot be shown, and is empty otherwise. Items
+    without a logged answer are missing in the mappings. `notes` are remarks on the comparison and on the weights.
     """
 
     base: Mapping[str, ItemResult] = field(default_factory=dict)
@@ -61,7 +61,7 @@ def _load(base: Path, tuned: Path, exam: Exam, scoring: Scoring, pair: Pair) -> 
     if run.exam_sha256 != exam.sha256:
         raise UserError(
             f"results of another exam: they belong to {run.exam} ({run.exam_sha256[:12]}), "
-            f"and the page shows {exam.name} ({exam.sha256[:12]})"
+            f"and the page shows {exam.name} ({exam.sha256[:12]}); choose another --exam or --results"
         )
     if run.prompt_id != exam_prompt_id(scoring):
         raise UserError(
@@ -120,7 +120,10 @@ ROWS_PER_PAGE = 50
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Filter, sort order and page of the list in Browse. `step` and `subject` are empty for all."""
+    """Filter, sort order and page of the list in Browse. `step` and `subject` are empty for all.
+
+    `search` has words that all must occur in id, subject, question or options. `page` counts from 0.
+    """
 
     kind: FilterKind = "all"
     step: str = ""
@@ -148,7 +151,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class ItemRow:
-    """One question with the logged answers of both models, or None. `index` is its position in the exam."""
+    """One question with the logged answer of each model, None if there is none. `index` is its position in the exam."""
 
     index: int
     item: Item

@@ -90,7 +90,7 @@ class SecurityHeaders:
         await self._app(scope, _limited(receive), send_with_headers)
 
     def _refusal(self, scope: Message) -> int:
-        """Return the status of a request that is refused, and 0 for others."""
+        """Return the HTTP status with which a request is refused, 0 if it is accepted."""
         host = _header(scope, b"host")
         if self._hosts is not None and host.rsplit(":", 1)[0] not in self._hosts:
             return 421

@@ -35,7 +35,11 @@ LOOPBACK = "127.0.0.1"
 
 
 class PageOptions(NamedTuple):
-    """Options of the page after the checks of `cli.check_options`; files are not checked yet."""
+    """Options of the page after the checks of `cli.check_options`; files are not checked yet.
+
+    `trusted` are the hosts of --trusted-host, `key_variable` the name in --api-key-env, and `proxy` the address of
+    --behind-proxy. Optional files, names and addresses that were not given are None.
+    """
 
     base: Source
     adapter: Source

@@ -35,7 +35,7 @@ class AnswerPanel:
 
 
 def build_panel(prefix: str, values: PanelValues, prompt: str) -> AnswerPanel:
-    """Lay out the panel. The components' ids start with `prefix`."""
+    """Lay out the panel with the values of `panel_values`. The components' ids start with `prefix`."""
     table = html(values[0], f"{prefix}-table")
     line = html(values[1], f"{prefix}-line")
     with gr.Row(equal_height=True):
@@ -83,7 +83,7 @@ def stream_panel(
 
 
 def option_table(item: Item, progress: Progress | None, scoring: Scoring) -> str:
-    """Return an HTML table with one row per option, in the exam's order, and each model's share of it."""
+    """Return an HTML table with one row per option, in the exam's order, and each model's `OptionScores.shares`."""
     scores: Mapping[Side, OptionScores] = progress.scores if progress else {}
     heads = "".join(_head(side, scores.get(side), item) for side in SIDES)
     unrated: Mapping[Side, str] = progress.unrated if progress else {}
@@ -226,7 +226,8 @@ def answer_card(
 ) -> str:
     """Return the HTML of one model's written answer with time, speed and reason of its end.
 
-    With a `title`, the card does not reveal the side: it has no side name, time or speed.
+    `expected` adds which option the text mentions. With a `title`, the card does not reveal the side: it has no side
+    name, time or speed.
     """
     answer = progress.answers.get(side) if progress else None
     state = _state(progress, answer)

@@ -1,4 +1,4 @@
-"""Loaded base and tuned model behind one interface, whatever the pair consists of.
+"""Loaded base and tuned model behind one interface, whatever the pair consists of. A side is "base" or "tuned".
 
 `MixedBatch`: one copy of the weights, rows of both sides in one batch (LoRA).
 `SwitchedAdapter`: one copy of the weights; the adapter is switched off for the base, so each side needs its own
@@ -75,10 +75,12 @@ class MixedBatch:
         self._guard = HookGuard(model)
 
     def model(self, side: Side) -> Any:
+        """Return the model of a side; see `ModelPair`."""
         return self._model
 
     @contextmanager
     def activate(self, sides: Sequence[Side]) -> Iterator[ModelCall]:
+        """Yield the model and its arguments for a batch; see `ModelPair`."""
         with self._guard():
             yield self._model, {"adapter_names": [ADAPTER_NAMES[side] for side in sides]}
 
@@ -92,10 +94,12 @@ class SwitchedAdapter:
         self._model = model.eval()
 
     def model(self, side: Side) -> Any:
+        """Return the model of a side; see `ModelPair`."""
         return self._model
 
     @contextmanager
     def activate(self, sides: Sequence[Side]) -> Iterator[ModelCall]:
+        """Yield the model and its arguments for a batch; see `ModelPair`."""
         (side,) = set(sides)
         with self._model.disable_adapter() if side == "base" else nullcontext():
             yield self._model, {}
@@ -109,9 +113,11 @@ class TwoModels:
     shares_batch: bool = False
 
     def model(self, side: Side) -> Any:
+        """Return the model of a side; see `ModelPair`."""
         return self.models[side]
 
     @contextmanager
     def activate(self, sides: Sequence[Side]) -> Iterator[ModelCall]:
+        """Yield the model and its arguments for a batch; see `ModelPair`."""
         (side,) = set(sides)
         yield self.models[side], {}

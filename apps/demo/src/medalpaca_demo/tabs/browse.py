@@ -100,7 +100,7 @@ def build(context: Context, compare: CompareTab, tabs: gr.Tabs) -> BrowseTab | N
 
 
 def no_results(error: str) -> str:
-    """Return the notice for tabs that need results."""
+    """Return the notice for tabs that need results; `error` is empty if the page was started without results."""
     if error:
         return notice(
             f"<p><b>These results cannot be shown:</b> {escape(error)}.</p>{RESULTS_HELP}", "failed"
@@ -109,7 +109,7 @@ def no_results(error: str) -> str:
 
 
 def controls(rows: Sequence[ItemRow], filter_: Filter, mark: str = "") -> str:
-    """Return the form with kind, step, subject, order and search."""
+    """Return the form with kind, step, subject, order and search; a new `mark` makes the browser rebuild it."""
     counts = {kind: sum(kind in row.kinds for row in rows) for kind in KIND_LABELS}
     radios = "".join(
         f'<label class="mp-chip"><input type="radio" name="kind" value="{kind}"'

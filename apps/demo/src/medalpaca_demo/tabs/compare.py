@@ -28,7 +28,10 @@ Position = tuple[int, Sequence[int], str]
 
 @dataclass(frozen=True, slots=True)
 class CompareTab:
-    """Function with which other tabs open a question here: `outputs` are the components for its return value."""
+    """Function with which other tabs open a question here: `outputs` are the components for its return value.
+
+    `open` takes the index of the question, the indexes and the name of the list to go through, and Gradio's request.
+    """
 
     open: Callable[[int, Sequence[int], str, gr.Request], tuple[Any, ...]]
     outputs: list[Any]

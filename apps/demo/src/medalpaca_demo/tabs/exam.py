@@ -115,7 +115,7 @@ def start_session(
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Right answers of user and models among `n` questions of the block or of one subject."""
+    """Right answers of user and models among `n` questions of the block or of one subject, which is `name`."""
 
     name: str
     n: int

@@ -96,7 +96,7 @@ class Tally:
 
     @property
     def p(self) -> float:
-        """P value of the exact two-sided sign test; votes for neither model are left out."""
+        """P value of the exact two-sided sign test; votes for neither model do not count."""
         return mcnemar_exact(self.tuned, self.base)
 
 
@@ -132,7 +132,10 @@ def as_jsonl(votes: Sequence[Vote], exam_sha256: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class VotingSession:
-    """Votes of one visitor. `seed` sets the first question and the sides; `began` is None between questions."""
+    """Votes of one visitor. `seed` sets the first question and the sides; `began` is None between questions.
+
+    `position` counts the questions before this one; `began` is the time in seconds at which the answers began.
+    """
 
     seed: int
     position: int = 0
@@ -219,7 +222,7 @@ def build(context: Context) -> None:
 
 
 def welcome() -> str:
-    """Return the notice before the first question."""
+    """Return the explanation of the blind vote, as HTML, that the tab shows before the first question."""
     return notice(
         "<p>You see two answers to the same question without the names of the models. Their sides are random. "
         "You can vote at any time; after your vote, the names are shown.</p>"

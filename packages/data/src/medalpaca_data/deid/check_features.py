@@ -69,7 +69,7 @@ class Token:
 
 
 def hide_surrogates(text: str) -> str:
-    """Return the text with a mark in place of each character of a surrogate, so that positions stay."""
+    """Return the text with `HIDDEN` in place of each character of a surrogate, so that positions stay."""
     return SURROGATE.sub(lambda match: HIDDEN * len(match[0]), text)
 
 
@@ -84,7 +84,7 @@ def tokenize(text: str) -> list[Token]:
 
 
 def bit_positions(word: str) -> tuple[int, int]:
-    """Return the two positions of a word in a table of known words."""
+    """Return the two positions of a word in a table of known words; it is known if both bits are set."""
     return _hash(f"1{word}") % BITS, _hash(f"2{word}") % BITS
 
 
@@ -123,9 +123,9 @@ def shape(word: str) -> str:
 class Features:
     """Features of words and of pairs of words.
 
-    `known(word)` is "", "l", "c" or "lc": in which case public text has the word.
-    Each method returns the buckets of a list of features. They depend only on their arguments, so that the sums of
-    their weights can be stored.
+    `known(word)` is "", "l", "c" or "lc": in which case public text has the word. A bucket is the number of a hashed
+    feature, below `BUCKETS`. Methods that return features return their buckets. They depend only on their arguments, so
+    that the sums of their weights can be stored.
     """
 
     def __init__(self, known: Callable[[str], str]) -> None:
@@ -142,7 +142,7 @@ class Features:
         return form == "H" or (form == "l" and "l" in self.known(word))
 
     def buckets(self, key: Key) -> list[int]:
-        """Return the features of one of the keys of a token."""
+        """Return the features of one key of `keys`: the name of a method and its arguments."""
         name, arguments = key
         methods: dict[str, Callable[..., list[int]]] = {
             "word": self.word, "neighbour": self.neighbour, "pair": self.pair, "context": self.context,
@@ -150,7 +150,11 @@ class Features:
         return methods[name](*arguments)
 
     def keys(self, text: str, tokens: list[Token], number: int, context: tuple[str, bool, bool]) -> list[Key]:
-        """Return the keys of a token. Most hold forms of words, which repeat, so that stored sums are found."""
+        """Return the keys of the token at `number`: names of methods and their arguments.
+
+        `context` is the entry of `contexts` for this token. Most keys hold forms of words, which repeat, so that stored
+        sums are found.
+        """
         token = tokens[number]
         far, before, after, farther = (word_at(tokens, number + n) for n in (-2, -1, 1, 2))
         left = short_gap(token.gap)
@@ -246,7 +250,7 @@ class Features:
 def contexts(text: str, tokens: list[Token]) -> list[tuple[str, bool, bool]]:
     """Return (label, whether first in its line, whether the line is in capitals) for each token.
 
-    The label is the last word before a colon in the same line, at most four tokens back, or the word before "#".
+    The label is the last word before ":", "#" or "|" in the same line, at most four tokens back.
     """
     result: list[tuple[str, bool, bool]] = []
     label, age = "", 0
@@ -267,7 +271,7 @@ def contexts(text: str, tokens: list[Token]) -> list[tuple[str, bool, bool]]:
 
 @lru_cache(10_000)
 def short_gap(gap: str) -> str:
-    """Return the characters between two tokens, shortened to at most three kinds."""
+    """Return the characters between two tokens, shortened to at most three characters."""
     gap = "\n" if "\n" in gap else re.sub(r" +", " ", gap)
     return gap if len(gap) < 4 else gap[:2] + gap[-1]
 

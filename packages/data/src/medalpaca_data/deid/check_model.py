@@ -1,5 +1,7 @@
 """Linear model of the independent check: from a text to the direct identifiers that it seems to hold.
 
+Direct identifiers are names, dates, e-mail addresses, and telephone, record and other numbers (see `CLASSES`).
+
 The weights are trained on invented notes and on public medical text by tools/train_independent_check.py, and stored
 as integers in independent_check.npz. They are not trained on, and do not read, anything of the detector.
 """
@@ -37,7 +39,10 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A suspected direct identifier: characters `start` to `end` of a text, its class, and its probability."""
+    """A suspected direct identifier: characters `start` to `end` of a text, its class and probability.
+
+    `probability` is that of a direct identifier of any class.
+    """
 
     start: int
     end: int
@@ -46,7 +51,11 @@ class Hit:
 
 
 class Model:
-    """Multinomial logistic regression over hashed features; `weights` has shape (BUCKETS, classes)."""
+    """Multinomial logistic regression over hashed features; `weights` has shape (BUCKETS, classes).
+
+    `known` are bit tables of the words of public text. `thresholds` are the least probabilities of a hit by class; a
+    class without one has no hits.
+    """
 
     def __init__(
         self, weights: Floats, known: Mapping[str, npt.NDArray[np.uint8]], thresholds: Mapping[str, float]
@@ -95,7 +104,7 @@ class Model:
     def hits(self, text: str) -> tuple[list[Hit], int]:
         """Return the suspected direct identifiers of a text, and its number of tokens.
 
-        Neighbouring tokens of one group, with at most two characters between them, are one identifier.
+        Neighbouring tokens of one of the `GROUPS`, with at most two characters between them, are one identifier.
         """
         hidden = hide_surrogates(text)
         tokens = tokenize(hidden)
@@ -124,7 +133,7 @@ def joins(gap: str) -> bool:
 
 
 def pack(weights: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
-    """Return weights as integers from -127 to 127, and the factor of each class."""
+    """Return weights as integers from -127 to 127, and the factor of each class that restores them."""
     scale = np.abs(weights).max(axis=0) / 127
     return np.rint(weights / scale).astype(np.int8), scale.astype(np.float32)
 

@@ -106,7 +106,9 @@ def _sample(args: argparse.Namespace) -> None:
         raise UserError("data deid sample: no output file; add out=FILE.csv")
     for key in ("n", "seed"):
         if not keys[key].isdecimal():
-            raise UserError(f"data deid sample: {key}={keys[key]}: give a whole number")
+            raise UserError(
+                f"data deid sample: {key}={keys[key]} is not a whole number; give one, 1 or more for n"
+            )
     sample = review.draw_sample(args.path, Path(keys["out"]), n=int(keys["n"]), seed=int(keys["seed"]))
     if args.json:
         print_json(review.sample_as_json(sample))
@@ -122,7 +124,12 @@ def _add_bound(steps: Commands[Command]) -> None:
         ("data deid bound review.csv",),
         "Prints how many rows in 1,000 still contain an identifier at most, with 95 % confidence.",
     )
-    command.add_argument("path", type=Path, metavar="SAMPLE", help="reviewed file of `data deid sample`")
+    command.add_argument(
+        "path",
+        type=Path,
+        metavar="SAMPLE",
+        help="file of `data deid sample` in which people have filled the column leaks",
+    )
     command.add_json()
     command.set_defaults(run=_bound)
 
@@ -147,7 +154,7 @@ def _add_evaluate(steps: Commands[Command]) -> None:
             "data deid evaluate i2b2/ --ner model/          i2b2 2014 XML; with a model",
             "data deid evaluate notes.csv --by ward --json  [[class|identifier]] in text",
         ),
-        "An identifier counts as found if every letter and digit of it is covered, whatever its class. The output "
+        "An identifier counts as found if every letter and digit of it is in a match, whatever its class. The output "
         "contains no text of the notes.",
     )
     command.add_argument(
@@ -167,7 +174,8 @@ def _add_evaluate(steps: Commands[Command]) -> None:
         "--by",
         action="append",
         metavar="FIELD",
-        help="also print results by the values of a field; repeatable (default: style and language, if present)",
+        help="also print results by the values of a field of the notes; repeatable (default: style and language, if "
+        "present)",
     )
     command.add_argument(
         "--missed",
@@ -189,7 +197,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     from .ner import load_tagger
 
     if args.missed < 0:
-        raise UserError(f"data deid evaluate: --missed {args.missed}; allowed: 0 or more")
+        raise UserError(f"data deid evaluate: --missed {args.missed} is not allowed; use 0 or more")
     tagger = load_tagger(args.ner) if args.ner else None
     console = screen(stderr=args.json)
     columns = (SpinnerColumn(), TextColumn("{task.completed:,} notes"), TimeElapsedColumn())

@@ -40,7 +40,8 @@ class Tally:
     """Counts over some notes.
 
     `n` and `found` count identifiers by class. `characters` are letters and digits of identifiers, those of two
-    overlapping annotations once, and `leaked` are those of them that are not covered.
+    overlapping annotations once, and `leaked` are those of them that the detector does not cover. `notes_with_leak` are
+    notes with a missed identifier, `notes_with_direct_leak` those with one of a class in `DIRECT`.
     """
 
     notes: int = 0
@@ -92,7 +93,7 @@ def evaluate(
     by: Sequence[str] | None = None,
     on_note: Callable[[], None] = lambda: None,
 ) -> Evaluation:
-    """Return what `detector` finds in annotated notes.
+    """Return how many identifiers `detector` finds and misses in annotated notes.
 
     `by` names fields of the notes for which counts are kept by value; None stands for those of `DEFAULT_FIELDS` that
     occur. One note is held at a time. `on_note` is called after each. Raises UserError if no note has a field of `by`.
@@ -205,6 +206,7 @@ def bootstrap(counts: Sequence[tuple[int, ...]]) -> dict[str, Interval | None]:
     Each item of `counts` belongs to a template or note: (identifiers, found, direct ones, found, notes, without a
     direct leak, without a leak). A figure is a ratio of sums over the drawn units (Davison and Hinkley 1997, Bootstrap
     Methods and their Application, sections 2.4 and 3.8). The seed `SEED` gives the same intervals again.
+    An interval is None with fewer than two units, or if no drawn unit has an identifier.
     """
     import numpy as np
 

@@ -13,7 +13,7 @@ from .evaluate import MIN_ITEMS, SAMPLES, Evaluation, Interval, Tally, top_forms
 
 
 def show_evaluation(result: Evaluation, path: Path, detector: str, missed: int, console: Console) -> None:
-    """Print recall by class, rates, results by field, up to `missed` shapes per class, and what they mean."""
+    """Print recall by class, rates, results by field, up to `missed` shapes of missed identifiers per class."""
     console.print(_recall_table(result, path))
     console.print(_rates_table(result))
     for name, values in result.by.items():
@@ -23,7 +23,7 @@ def show_evaluation(result: Evaluation, path: Path, detector: str, missed: int, 
     console.print(
         f"Detector: {detector}. Intervals: 95 %, Wilson for a class, else {SAMPLES:,} bootstrap samples of "
         f"{result.units:,} {result.unit}. Classes with fewer than {MIN_ITEMS} items have counts only. An identifier "
-        "counts as found if every letter and digit of it is covered, whatever its class. The figures hold for notes "
+        "counts as found if every letter and digit of it is in a match, whatever its class. The figures hold for notes "
         "like these.",
         highlight=False,
     )

@@ -1,5 +1,7 @@
 """Independent check of de-identification: an estimate of the direct identifiers left, from the text alone.
 
+Direct identifiers are names, dates, e-mail addresses, and telephone, record and other numbers.
+
 The check is a linear model over characters and neighbours (`check_model`). It shares no list, whitelist or pattern with
 the detector that finds and replaces identifiers, and reads neither its spans nor the ledger. Surrogates are excluded by
 their public forms (`check_features`). The model misses identifiers and has false positives. Both rates were measured on
@@ -73,9 +75,9 @@ def count(texts: Sequence[str]) -> Counter[str]:
 def from_counts(counts: Mapping[str, int]) -> LeakEstimate:
     """Return the estimate for the sums of `count` over all rows.
 
-    The sum over groups of classes of (hits - expected false positives) / recall, at least 0. The bound adds, as
+    The sum over the `GROUPS` of classes of (hits - expected false positives) / recall, at least 0. The bound adds, as
     independent errors: the Poisson error of the hits, and the errors of recall and of false positives, which are their
-    standard deviation over templates divided by the square root of the number of styles.
+    standard deviation over templates divided by the square root of the number of rows, at most `MAX_STYLES`.
     """
     from .check_model import GROUPS, stored
 

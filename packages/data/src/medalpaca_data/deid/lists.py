@@ -29,7 +29,7 @@ def _lines(file: str) -> tuple[str, ...]:
 
 @cache
 def section(file: str, heading: str) -> frozenset[str]:
-    """Return the words under a [heading] of a list."""
+    """Return the words under a [heading] of a file in the folder `lists`."""
     words: set[str] = set()
     section = ""
     for line in _lines(file):
@@ -42,6 +42,7 @@ def section(file: str, heading: str) -> frozenset[str]:
 
 @cache
 def eponyms() -> frozenset[str]:
+    """Return the names of persons that are part of medical terms, such as "parkinson"."""
     return frozenset(fold(w) for w in section("clinical.txt", "eponyms")) | read_word_list(
         "eponyms.txt", "people"
     )
@@ -55,26 +56,31 @@ def lone_eponyms() -> frozenset[str]:
 
 @cache
 def abbreviations() -> frozenset[str]:
+    """Return the abbreviations of clinical notes, in lower case."""
     return section("clinical.txt", "abbreviations")
 
 
 @cache
 def given() -> frozenset[str]:
+    """Return the given names, in lower case without accents."""
     return frozenset(_lines("given.txt"))
 
 
 @cache
 def surnames() -> frozenset[str]:
+    """Return the surnames, in lower case without accents."""
     return frozenset(_lines("surnames.txt"))
 
 
 @cache
 def common_surnames() -> frozenset[str]:
+    """Return the `COMMON` most frequent surnames, in lower case without accents."""
     return frozenset(_lines("surnames.txt")[:COMMON])
 
 
 @cache
 def towns() -> frozenset[str]:
+    """Return the towns, in lower case without accents."""
     return frozenset(_lines("towns.txt"))
 
 
@@ -94,7 +100,7 @@ def words() -> frozenset[str]:
 
 @cache
 def core_words() -> frozenset[str]:
-    """Return the words that public medical texts write in lower case; a surname among them needs a context."""
+    """Return the words that public medical texts write in lower case; surnames among them need a context."""
     return (
         frozenset(_lines("medical.txt"))
         | read_word_list("words.txt")
@@ -105,6 +111,7 @@ def core_words() -> frozenset[str]:
 
 @cache
 def wide() -> frozenset[str]:
+    """Return the words of the names of countries and states, which Safe Harbor keeps, in lower case."""
     return read_word_list("stop.txt", "wide") | frozenset(_lines("wide.txt"))
 
 
@@ -117,4 +124,5 @@ def terms() -> frozenset[str]:
 
 @cache
 def german() -> frozenset[str]:
+    """Return the ordinary and medical German words, in lower case without accents."""
     return frozenset(_lines("german.txt")) | frozenset(map(fold, section("clinical.txt", "german")))

@@ -42,7 +42,8 @@ class VersionedTagger(Protocol):
     """A `find.Tagger` with a version, which identifies the model in the ledger."""
 
     @property
-    def version(self) -> str: ...
+    def version(self) -> str:
+        """Names and versions of the model and its libraries, or the hash of its directory."""
 
     def __call__(self, text: str) -> Sequence[Span]: ...
 

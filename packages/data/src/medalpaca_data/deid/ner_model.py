@@ -103,7 +103,8 @@ class ModelTagger:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
         if missing := sorted(info["missing_keys"]):
             raise UserError(
-                f"{directory}: the weights have no {missing[0]!r}, so this is not a trained token classification model"
+                f"{directory}: the weights have no {missing[0]!r}, so this is not a trained token classification "
+                "model; set deidentify.ner to the directory of a trained one"
             )
         if not self._tokenizer.is_fast or self._tokenizer.pad_token is None:
             raise UserError(

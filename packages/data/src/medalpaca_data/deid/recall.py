@@ -1,7 +1,7 @@
 """The profile `recall`: find as many identifiers as possible in texts of patients, English and German.
 
 Every number, date and capitalised word is an identifier unless a rule or a word list makes it an ordinary one. What was
-found once in a record is found everywhere in it, in any case.
+found once in a record is found everywhere in it, in capitals or small letters.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def find_recall(texts: Sequence[str]) -> list[list[Span]]:
 
 
 def _know_small_words(tokens: Sequence[Token]) -> None:
-    """Make an unknown word ordinary if the text also has it in small letters and no list of names has it."""
+    """Set `kind` to "w" for an unknown word that the text also has in small letters and no list of names has."""
     small = {token.lower for token in tokens if token.shape == "l"}
     for token in tokens:
         if token.kind == "n" and token.lower in small and not is_listed(token.lower):

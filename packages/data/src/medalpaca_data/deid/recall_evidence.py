@@ -47,7 +47,7 @@ def _is_in_list_of_drugs(tokens: Sequence[Token], n: int) -> bool:
 
 
 def is_noun(tokens: Sequence[Token], n: int) -> bool:
-    """Return whether an unknown German word is a noun: after an article, an adjective, or beside a known part."""
+    """Return whether an unknown German word is a noun: after an article or adjective, or joined to a known word."""
     token = tokens[n]
     before = tokens[n - 1] if n else None
     after = tokens[n + 1] if n + 1 < len(tokens) else None
@@ -100,7 +100,7 @@ ROLE_AFTER = re.compile(
 
 
 def is_eponym_use(tokens: Sequence[Token], n: int) -> bool:
-    """Return whether an unknown word names a disease, sign or instrument, by the noun after it or after its partner."""
+    """Return whether an unknown word names a disease, sign or instrument, by a noun after it ("A sign", "A-B sign")."""
     at = n + 1
     if at < len(tokens) and tokens[at].gap == "-" and tokens[at].shape == "T":
         at += 1
@@ -139,7 +139,7 @@ def is_medical(tokens: Sequence[Token], n: int, text: str) -> bool:
 
 
 def mark_single(tokens: Sequence[Token], n: int, text: str, german: bool) -> None:
-    """Mark a word by its own form, the word before it and the verb after it."""
+    """Set `Token.name` for the word at `n` if its form, the word before it or what follows shows that it is a name."""
     token = tokens[n]
     lower = token.lower
     if (

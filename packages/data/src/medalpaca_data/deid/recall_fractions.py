@@ -100,6 +100,7 @@ def is_day_with_dot(match: Match) -> bool:
 
 
 def is_compact(match: Match) -> bool:
+    """Return whether a date without separators is one: not directly after "#" or "$"."""
     before = match.string[max(0, match.start() - 2) : match.start()]
     return not before.endswith(("#", "$"))
 

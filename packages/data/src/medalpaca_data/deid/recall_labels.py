@@ -31,7 +31,10 @@ UNIT = re.compile(
 
 @dataclass(frozen=True)
 class LabelRule:
-    """Labels in small letters, any of which announces a number; the value after a label is the identifier."""
+    """Labels in small letters, any of which announces a number; the value after a label is the identifier.
+
+    `labels` is a regular expression; `kind` is a key of `KINDS`.
+    """
 
     kind: str
     name: str

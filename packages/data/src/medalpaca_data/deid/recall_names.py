@@ -24,7 +24,7 @@ from .recall_words import (
 
 
 def _mark_chain(tokens: Sequence[Token], n: int, accept: Callable[[Token], bool]) -> int:
-    """Mark the names from `n` on: names, initials and particles. Return the number of marked words."""
+    """Set `Token.name` for the words of a name from `n` on. Return the number of words that `accept` allows."""
     count = 0
     at = n
     while at < len(tokens) and at < n + 6:
@@ -58,7 +58,7 @@ def _mark_chain(tokens: Sequence[Token], n: int, accept: Callable[[Token], bool]
 
 
 def _mark_titles(tokens: Sequence[Token], n: int, text: str, german: bool) -> None:
-    """Mark a name after a title, in any case."""
+    """Set `Token.name` for a name after a title, in capitals or small letters."""
     token = tokens[n]
     lower = token.lower
     if (
@@ -176,7 +176,7 @@ def _mark_titles(tokens: Sequence[Token], n: int, text: str, german: bool) -> No
 
 
 def _mark_roles(tokens: Sequence[Token], n: int, text: str, german: bool) -> None:
-    """Mark a name after a role, relative, label or "per", "told", "with"."""
+    """Set `Token.name` for a name after a role, relative, label or "per", "told", "with"."""
     token = tokens[n]
     if token.name or n == 0:
         return
@@ -344,7 +344,7 @@ def _mark_roles(tokens: Sequence[Token], n: int, text: str, german: bool) -> Non
 
 
 def mark_names(text: str, tokens: Sequence[Token], german: bool) -> None:
-    """Mark the tokens that are names by a title, a role, a relative, a label, or by themselves."""
+    """Set `Token.name` for tokens that are names by a title, role, relative or label, or by their own form."""
     for n, token in enumerate(tokens):
         if token.lower in context.TITLES:
             _mark_titles(tokens, n, text, german)

@@ -21,7 +21,7 @@ NAME_GAP = re.compile(r"\.? |\.|-|\u2010|\u2011|\n|\.? {2}")
 
 
 def mark_neighbours(tokens: Sequence[Token], text: str, german: bool) -> None:
-    """Mark surnames after given names, given names before surnames, initials, particles and hyphenated parts."""
+    """Set `Token.name` for surnames, given names, initials and particles beside a token that is a name already."""
     for _ in range(2):
         for n, token in enumerate(tokens):
             if not token.name:
@@ -129,7 +129,7 @@ def mark_neighbours(tokens: Sequence[Token], text: str, german: bool) -> None:
 
 
 def continue_lists(tokens: Sequence[Token], text: str, german: bool) -> None:
-    """Mark listed names in a list after a name: "Stone, Xu and Young"."""
+    """Set `Token.name` for listed names in a list after a name: "Stone, Xu and Young"."""
     for n in range(1, len(tokens)):
         before, token = tokens[n - 1], tokens[n]
         if (
@@ -238,7 +238,7 @@ def _given_like(other: Token, german: bool) -> bool:
 
 
 def can_follow(token: Token) -> bool:
-    """Return whether a word continues a name after its first word."""
+    """Return whether a word can be the second or a later word of a name."""
     lower = token.lower
     if (
         token.shape not in "TUX"

@@ -317,6 +317,7 @@ def _organisations(tokens: Sequence[Token], text: str, german: bool) -> list[Spa
 
 
 def named_before(tokens: Sequence[Token], n: int) -> bool:
+    """Return whether the word directly before the one at `n` is a name."""
     return n > 0 and tokens[n - 1].name and tokens[n].gap == " "
 
 

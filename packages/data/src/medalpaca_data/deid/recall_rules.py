@@ -36,7 +36,7 @@ class Places:
             self.words[match[0][:3]].append(match.start())
 
     def of(self, first: str) -> list[int]:
-        """Return where the words begin whose first three letters are among the words of `first`."""
+        """Return where the words begin whose first three letters are in `first`, separated by spaces."""
         starts = [at for letters in first.split() for at in self.words.get(letters, ())]
         return sorted(starts)
 

@@ -64,7 +64,7 @@ def _can_be_name(lower: str) -> bool:
 
 
 def mark_small(text: str, tokens: Sequence[Token], german: bool) -> list[Span]:
-    """Mark names in small letters; return the organisations and towns in small letters."""
+    """Set `Token.name` for names in small letters; return speakers of a chat and organisations."""
     spans: list[Span] = []
     speakers = [match for match in SPEAKER.finditer(text) if _is_speaker(match["x"])]
     if len(speakers) > 1 or (speakers and speakers[0][0].strip()[0] in "[(0123456789"):

@@ -22,10 +22,11 @@ CONTRACTION = re.compile(r"['\u2019](?:m|d|ll|ve|re|t|s)$")
 
 
 class Token:
-    """A word of a text: its text without a possessive ending, its place, shape, and the text before it.
+    """A word of a text: its text without a possessive ending, its place, shape, and the text before it (`gap`).
 
-    `shape` is T (title case), U (capitals), I (one capital), l (small letters) or X (mixed, or beside a digit).
-    `kind` is n (unknown), w (ordinary word), t (term), e (eponym) or a (abbreviation). `name` is whether it is a name.
+    `shape` is T (title case), U (capitals), I (one capital), l (small letters) or X (mixed, or beside a digit). `kind`
+    is n (unknown), w (ordinary word), t (term), e (eponym) or a (abbreviation). `name` is whether it is a name,
+    `starts` whether it begins a sentence, and `capitals` whether its line is in capitals.
     """
 
     __slots__ = ("capitals", "end", "gap", "kind", "lower", "name", "shape", "start", "starts", "text")
@@ -40,7 +41,10 @@ class Token:
 
 
 def is_german(text: str) -> bool:
-    """Return whether more words of a text are in the German list only than in the English lists only."""
+    """Return whether more words of a text are in the German list only than in the English lists only.
+
+    At least three of them, or three German function words, are needed; the first 4,000 characters are read.
+    """
     words = set(re.findall(r"[^\W\d_]{2,}", text[:4000].lower()))
     german, english = lists.german(), lists.words()
     only_german = sum(lists.fold(word) in german and word not in english for word in words)

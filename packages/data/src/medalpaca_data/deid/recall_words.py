@@ -119,17 +119,20 @@ def is_common_name(lower: str) -> bool:
 
 @lru_cache(maxsize=65536)
 def is_given(lower: str) -> bool:
+    """Return whether a word is in the list of given names."""
     return lists.fold(lower) in lists.given()
 
 
 @lru_cache(maxsize=65536)
 def is_term(lower: str) -> bool:
+    """Return whether a word, or its singular, is a medical word that is written with a capital letter."""
     terms = lists.terms()
     return lower in terms or (len(lower) > 4 and lower.endswith("s") and lower[:-1] in terms)
 
 
 @lru_cache(maxsize=65536)
 def is_eponym(lower: str) -> bool:
+    """Return whether a word is a person's name that is part of medical terms."""
     plain = lists.fold(lower)
     return plain in lists.eponyms() or (
         plain.endswith("s") and plain[:-1] in lists.eponyms() and len(plain) > 4
@@ -137,6 +140,7 @@ def is_eponym(lower: str) -> bool:
 
 
 def is_abbreviation(lower: str) -> bool:
+    """Return whether a word is in the list of abbreviations."""
     return lower in lists.abbreviations()
 
 

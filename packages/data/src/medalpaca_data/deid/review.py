@@ -44,7 +44,10 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """Counts of identifiers (`hits`) and of rows with them, by kind, in one file or directory; `ner` is its version."""
+    """Counts of identifiers (`hits`) and of rows with them, by kind, in one file or directory.
+
+    `ner` is the version of the NER model, None without one.
+    """
 
     path: Path
     rows: int
@@ -194,9 +197,9 @@ def draw_sample(path: Path, out: Path, *, n: int = 300, seed: int = 0) -> Sample
     if out.suffix not in (".csv", ".jsonl"):
         raise UserError(f"out={out}: the name must end in .csv or .jsonl")
     if out.exists():
-        raise UserError(f"out={out}: exists and may contain marks; choose another name or remove the file")
+        raise UserError(f"out={out}: exists and may contain a review; choose another name or remove the file")
     if n < 1:
-        raise UserError(f"n={n}: must be at least 1")
+        raise UserError(f"n={n} is not allowed; use 1 or more")
     rows = read_all_rows(path)
     strata = _strata(rows)
     draw = random.Random(seed)  # noqa: S311 - a repeatable draw, not a secret
@@ -279,7 +282,10 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class LeakBound:
-    """An upper bound for the share of rows with a leak, at 95 % confidence, from a reviewed sample."""
+    """An upper bound for the share of rows with a leak, at 95 % confidence, from a reviewed sample.
+
+    `upper` is this bound, 0 to 1.
+    """
 
     path: Path
     # Of the proportional sample.
@@ -308,7 +314,9 @@ def leak_bound(path: Path) -> LeakBound:
         marks[record["drawn"]].append(int(text))
     drawn, extra = marks[BOUND], marks[EXTRA]
     if not drawn:
-        raise UserError(f"{path}: no row with drawn = {BOUND!r}, from which the bound is computed")
+        raise UserError(
+            f"{path}: no row with drawn = {BOUND!r}, which the bound needs; write a sample with `data deid sample`"
+        )
     rows_with_leaks = sum(mark > 0 for mark in drawn)
     return LeakBound(
         path,
@@ -329,7 +337,7 @@ def upper_bound(hits: int, n: int, confidence: float = CONFIDENCE) -> float:
     Raises ValueError unless 0 <= hits <= n and n >= 1.
     """
     if not 0 <= hits <= n or n < 1:
-        raise ValueError(f"{hits} of {n}")
+        raise ValueError(f"hits is {hits} and n is {n}; allowed: 0 <= hits <= n, n >= 1")
     if hits == n:
         return 1.0
     low, high = hits / n, 1.0

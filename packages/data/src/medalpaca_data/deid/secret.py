@@ -52,7 +52,7 @@ def load_secret(directory: Path) -> bytes:
     # Windows has no such modes.
     if os.name != "nt" and mode & 0o077:
         raise UserError(
-            f"{file}: mode {mode:04o} lets other users read the key; allowed: 0600; run chmod 600"
+            f"{file}: mode {mode:04o} lets other users read the key; allowed: 0600; run `chmod 600 {file}`"
         )
     if not re.fullmatch(rb"[0-9a-f]{%d}\n?" % (2 * KEY_BYTES), text):
         raise UserError(f"{file}: not a key of {2 * KEY_BYTES} hexadecimal digits; restore it from a backup")
@@ -72,7 +72,9 @@ def create_secret(directory: Path) -> bytes:
     except FileExistsError:
         return load_secret(directory)
     except OSError as error:
-        raise UserError(f"{file}: cannot be written ({error.strerror}); set deidentify.secret") from None
+        raise UserError(
+            f"{file}: cannot be written ({error.strerror}); set deidentify.secret to another directory"
+        ) from None
     try:
         secret = secrets.token_bytes(KEY_BYTES)
         os.write(handle, f"{secret.hex()}\n".encode())
@@ -93,7 +95,7 @@ def keyed_hash(secret: bytes, value: str) -> str:
 
 
 def cache_token(secret: bytes) -> str:
-    """Return a text for the key of the build cache that is different for every secret and cannot be guessed."""
+    """Return a text for the key of the build cache that is different for every secret and does not reveal it."""
     return _hmac(secret, "build cache").hex()
 
 

@@ -90,7 +90,7 @@ class Deidentification(Config):
         return self
 
     def profile_of(self, *, patient_text: bool) -> Literal["recall", "precise"]:
-        """Return the profile for a source."""
+        """Return the profile for a source; the default depends on whether the source has `patient_text: true`."""
         return self.profile or ("recall" if patient_text else "precise")
 
     def site_rules(self) -> SiteRules:
@@ -118,10 +118,11 @@ def make_record(
 ) -> dict[str, Any]:
     """Return the de-identification record of one source, as the ledger has it.
 
-    It has the settings, the counts by kind, the hash of the rules, the result `check` of the independent check, and
-    whether the limit is kept. In mode "replace", the upper bound of the check is limited, in mode "check" the number
-    of identifiers found. With patterns or words of the site, it has their counts. `hits` and `left` are the counts of
-    the detector that makes the replacements.
+    `rules` is the hash of the rules, `ner` the version of the NER model, None without one. The record has the settings,
+    the counts by kind, the hash of the rules, the result `check` of the independent check, and whether the limit is
+    kept. In mode "replace", the upper bound of the check is limited, in mode "check" the number of identifiers found.
+    With patterns or words of the site, it has their counts. `hits` and `left` are the counts of the detector that makes
+    the replacements.
     """
     hits, left = _by_kind(counts, FOUND), _by_kind(counts, LEFT)
     limit = settings.limit if settings.limit is not None else CHECK_LIMIT

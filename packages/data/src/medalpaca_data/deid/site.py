@@ -35,9 +35,9 @@ class SitePattern(Config):
         try:
             pattern = re.compile(value)
         except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from None
+            raise ValueError(f"{value!r} is not a regular expression: {error}") from None
         if pattern.match(""):
-            raise ValueError("the expression matches the empty text")
+            raise ValueError("the expression matches the empty text; require at least one character")
         return value
 
     @field_validator("kind")
@@ -46,7 +46,7 @@ class SitePattern(Config):
         from .rules import KINDS
 
         if value not in KINDS:
-            raise ValueError(f"not a class; the classes are {', '.join(KINDS)}")
+            raise ValueError(f"{value!r} is not a class; the classes are {', '.join(KINDS)}")
         return value
 
 
@@ -68,7 +68,7 @@ class SiteRules:
         return bool(self.patterns or self.keep or self.always)
 
     def apply(self, text: str, spans: Sequence[Span]) -> list[Span]:
-        """Return the spans without the words of `keep`, and with those of the patterns and of `always`."""
+        """Return `spans` without the words of `keep`, and with the matches of the patterns and of `always`."""
         from .rules import Span
 
         found = list(spans)
