@@ -14,8 +14,8 @@ into the table and regenerate. An entry under `corpora` holds:
 - `stages`: the later stages that reject or change a row. `changed` counts what was done, `fields` the changed texts.
 - `kept`: the rows at the end, with the SHA-256 of their ids.
 
-Patient text is de-identified with `mode: check`, whose result depends on no surrogate. MedQuAD keeps its near
-duplicates: looking for them takes half a minute.
+Patient text is de-identified with `mode: check` and the profile `precise`, whose result depends on no surrogate.
+MedQuAD keeps its near duplicates: looking for them takes half a minute.
 
 An entry under `exams` holds the items read, those that can be scored, the others by reason, and the exam's SHA-256.
 """
