@@ -233,6 +233,7 @@ def test_requests_of_other_origins_change_nothing(url: str, headers: dict[str, s
         ("https", "demo.example", "https://demo.example", True),
         ("https", "demo.example", "https://demo.example:443", True),
         ("https", "demo.example", "http://demo.example", False),
+        ("https", "demo.example:8443", "http://demo.example:8443", False),
         ("https", "demo.example", "https://demo.example.evil.example", False),
         ("https", "demo.example", "https://evil.example,https://demo.example", False),
         ("https", "demo.example", "https://demo.example:99999", False),

@@ -304,6 +304,42 @@ TEMPLATES = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        # A patient is a person, although the name is an eponym.
+        ("Patient Smith was admitted with chest pain.", ["Smith"]),
+        ("Pt Miller stable.", ["Miller"]),
+        ("He has a Smith fracture and Parkinson disease.", []),
+        ("Glasgow 3/15 on admission.", []),
+        ("PHQ-9 12/27, Tinetti 12/28", []),
+    ],
+)
+def test_patients_with_names_of_eponyms_and_scores(text, found):
+    spans = find_identifiers([text], profile="recall")[0]
+    assert [text[span.start : span.end] for span in spans] == found
+
+
+def test_a_case_number_is_replaced_in_the_text(write, tmp_path):
+    """The row has a keyed hash of it; in the text, it would stand in clear beside the hash."""
+    from medalpaca_data.build import build
+    from medalpaca_data.core.records import read_split
+    from medalpaca_data.recipe import load_recipe
+
+    write(
+        "raw.json", [{"instruction": "Summarise.", "input": "Case 4711. Take 7 mg.", "output": "Case 4711."}]
+    )
+    source = {
+        "kind": "alpaca", "name": "letters", "path": "raw.json", "patient_text": True, "group": r"[Cc]ase (\d+)"
+    }  # fmt: skip
+    values = {"name": "t", "sources": [source], "validation": 0, "deidentify": {"limit": 10_000}}
+    recipe, root = load_recipe(str(write("recipe.yaml", json.dumps(values))))
+    build(recipe, root, tmp_path / "out")
+    [row] = read_split(tmp_path / "out", "train")
+    assert "4711" not in row.text() and "Take 7 mg." in row.input
+    assert row.input.startswith("Case ") and row.group.startswith("h:")
+
+
 def name_recall(pairs):
     """Return the recall of names in the notes of `TEMPLATES`, for pairs of a given name and a surname."""
     hits = total = 0

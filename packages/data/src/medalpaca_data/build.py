@@ -167,7 +167,12 @@ def _deidentify(recipe: Recipe, root: Path) -> Deidentify | None:
     private = [source for source in recipe.used if source.private]
     # Rows of these sources may have a licence of their own, which is any text of the raw file.
     licences = {source.name: source.licence for source in private if isinstance(source, Alpaca)}
-    return Deidentify(recipe.deidentify, [source.name for source in private] or None, root, licences)
+    # The text must not have the case number of which the row has the hash.
+    case_numbers = {
+        source.name: source.group for source in private if isinstance(source, Alpaca) and source.group
+    }
+    names = [source.name for source in private] or None
+    return Deidentify(recipe.deidentify, names, root, licences, case_numbers)
 
 
 def check_rejects(name: str, shards: Sequence[Shard], allowed: float) -> None:

@@ -166,7 +166,7 @@ def _add_evaluate(steps: Commands[Command]) -> None:
     command.add_argument(
         "--profile",
         choices=["recall", "precise"],
-        default="precise",
+        default="recall",
         help="rules to use: recall finds more, precise has fewer false positives (default: %(default)s)",
     )
     _add_ner(command)

@@ -105,10 +105,16 @@ def find_identifiers(
     if profile == "recall":
         from .recall import find_recall
 
-        found = find_recall(texts)
-        if tagger:
-            for text, spans in zip(texts, found, strict=True):
-                spans.extend(tagger(text))
+        # A name by its context overrules the lists: "Patient Smith" is a person, although Smith is an eponym.
+        found = []
+        for text, spans in zip(texts, find_recall(texts), strict=True):
+            covered = {n for span in spans for n in range(span.start, span.end)}
+            missed = [
+                span
+                for span in _apply_rules(text, names.RULES, None)
+                if covered.isdisjoint(range(span.start, span.end))
+            ]
+            found.append([*spans, *missed, *(tagger(text) if tagger else ())])
         include_surrogates = True
     else:
         found = _find_precise(texts, tagger)
@@ -126,18 +132,18 @@ def find_identifiers(
 
 def _find_precise(texts: Sequence[str], tagger: Tagger | None) -> list[list[Span]]:
     """Return what the rules of the profile `precise` and the tagger find in each text; spans may overlap."""
-    found = []
-    for text in texts:
-        rules = RULES if re.search("[0-9]", text) else OTHER_RULES
-        spans = [span for rule in rules for span in rule.spans(text)]
-        if tagger:
-            spans += tagger(text)
-        found.append(
-            [kept for span in spans if (kept := names.trim_name(span, text) if span.kind == "name" else span)]
-        )
+    found = [_apply_rules(text, RULES if re.search("[0-9]", text) else OTHER_RULES, tagger) for text in texts]
     for spans, again in zip(found, _repeated_names(texts, found), strict=True):
         spans.extend(again)
     return found
+
+
+def _apply_rules(text: str, rules: Sequence[Rule], tagger: Tagger | None) -> list[Span]:
+    """Return what rules and tagger find in a text, names without ordinary words at their end; spans may overlap."""
+    spans = [span for rule in rules for span in rule.spans(text)]
+    if tagger:
+        spans += tagger(text)
+    return [kept for span in spans if (kept := names.trim_name(span, text) if span.kind == "name" else span)]
 
 
 def _repeated_names(texts: Sequence[str], found: Sequence[Sequence[Span]]) -> list[list[Span]]:

@@ -31,7 +31,8 @@ STRENGTH = re.compile(
 RATIO_CUE = re.compile(
     r"(?i)(?:\b(?:pain|score|scale|rated|severity|vas|strength|power|motor|murmur|"
     r"sem|hsm|sm|dm|grade|apgars?|reflex(?:es)?|dtrs?|"
-    r"bp|blood pressure|vision|va|acuity|ratio|gcs|mmse|moca|mood|phq|orientation|"
+    r"bp|blood pressure|vision|va|acuity|ratio|gcs|glasgow|mmse|mmst|moca|mood|phq|phq-9|gad-7|tinetti|barthel|"
+    r"snellen|tit(?:re|er)|perrla?|dose|dosis|orientation|"
     r"oriented|pulses?|kraft|kraftgrad|schmerz|nrs|visus|"
     r"stage|class|beats?|fraction|about|approximately|x|lob?es?|cores?|nodes?|quadrants?|"
     r"lymph nodes|positive|in|for|review(?:ed)?|"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Rule of the words of `always`; rules of site patterns begin with "site: ".
 ALWAYS = "site: always"
 SITE = "site: "
+CASE_NUMBER = "case number"
 
 
 class SitePattern(Config):
@@ -52,11 +53,15 @@ class SitePattern(Config):
 
 @dataclass(frozen=True)
 class SiteRules:
-    """The patterns, `keep` and `always` of a recipe, ready for use."""
+    """The patterns, `keep` and `always` of a recipe, ready for use.
+
+    The first group of `case_number`, the expression `group` of a source, is replaced wherever it matches.
+    """
 
     patterns: tuple[SitePattern, ...] = ()
     keep: tuple[str, ...] = ()
     always: tuple[str, ...] = ()
+    case_number: str | None = None
     _keep: re.Pattern[str] | None = field(init=False, repr=False)
     _always: re.Pattern[str] | None = field(init=False, repr=False)
 
@@ -65,7 +70,7 @@ class SiteRules:
         object.__setattr__(self, "_always", _any_of(self.always))
 
     def __bool__(self) -> bool:
-        return bool(self.patterns or self.keep or self.always)
+        return bool(self.patterns or self.keep or self.always or self.case_number)
 
     def apply(self, text: str, spans: Sequence[Span]) -> list[Span]:
         """Return `spans` without the words of `keep`, and with the matches of the patterns and of `always`."""
@@ -80,6 +85,11 @@ class SiteRules:
                 start, end = match.span("x" if "x" in match.re.groupindex else 0)
                 if start < end:
                     found.append(Span(start, end, pattern.kind, SITE + pattern.name))
+        if self.case_number:
+            spans_of_numbers = (match.span(1) for match in re.finditer(self.case_number, text))
+            found += [
+                Span(start, end, "other", CASE_NUMBER) for start, end in spans_of_numbers if start < end
+            ]
         if self._always:
             found += [Span(*match.span(), "other", ALWAYS) for match in self._always.finditer(text)]
         return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -38,8 +39,9 @@ class Deidentify(Stage):
 
     Sources in `only` are patient text: `group` and `source_id` become keyed hashes, and `url`, `attribution` and
     `generator` null. `source` becomes the name of the source, and `licence` that in `licences`, if it has the name of
-    the source. The directories of the key and of a model for named-entity recognition (NER) are
-    relative to `root`. No key is needed in mode `check` if `only` is None.
+    the source. What the first group of a regular expression in `case_numbers` matches is replaced in the texts of its
+    source. The directories of the key and of a model for named-entity recognition (NER) are relative to `root`. No key
+    is needed in mode `check` if `only` is None.
     """
 
     name: ClassVar[str] = "deidentify"
@@ -50,9 +52,11 @@ class Deidentify(Stage):
         only: Collection[str] | None = None,
         root: Path | None = None,
         licences: Mapping[str, str | None] | None = None,
+        case_numbers: Mapping[str, str] | None = None,
     ) -> None:
         self._settings, self._only = settings, None if only is None else frozenset(only)
         self._root, self._licences = (root or Path()).absolute(), dict(licences or {})
+        self._case_numbers = dict(case_numbers or {})
         self._profile = settings.profile_of(patient_text=only is not None)
         self._loaded: Any = None
 
@@ -84,6 +88,7 @@ class Deidentify(Stage):
             self._profile,
             only,
             sorted(self._licences.items()),
+            sorted(self._case_numbers.items()),
             rules_sha256(),
             self._ner(),
             secret and cache_token(secret),
@@ -100,7 +105,8 @@ class Deidentify(Stage):
         from ..deid.rules import KINDS
 
         tagger, secret = self._tagger(), self.secret()
-        profile, site = self._profile, self._settings.site_rules()
+        profile = self._profile
+        site = replace(self._settings.site_rules(), case_number=self._case_numbers.get(shard.source))
         texts: dict[str, list[str]] = {name: table[name].to_list() for name in TEXTS}
         ids, groups = table["id"].to_list(), table["group"].to_list()
         candidates = (
