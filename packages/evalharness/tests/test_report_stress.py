@@ -79,7 +79,7 @@ def test_a_report_with_stress(made, tiny, adapter, tmp_path, capsys):
     edited["items"][0]["key"] = (edited["items"][0]["key"] + 1) % 4
     made.stress.write_text(json.dumps(edited))
     found = problems(made.out)
-    assert "item step1-1: key, orders or texts differ from the exam" in found
+    assert "item step1-1: correct option, orders or texts differ from the exam" in found
     assert "in the file" in found
     edited = json.loads(text)
     edited["figures"]["sides"]["tuned"]["orders"]["robust"]["count"] += 1
