@@ -226,30 +226,20 @@ def as_json(result: Trace) -> dict[str, Any]:
 
 def show(result: Trace, console: Console) -> None:
     """Print rows, builds and runs, one in a line."""
-    for row in result.rows:
-        console.print(
-            f"row {row.id or 'without id'}: {row.split}, source {row.source}, {row.build}",
-            highlight=False,
-            soft_wrap=True,
-        )
-    for build in result.builds:
-        console.print(
-            f"build {build.path}: {build.rows:,} rows, ledger {build.ledger[:12]}",
-            highlight=False,
-            soft_wrap=True,
-        )
-    for run in result.runs:
-        console.print(
-            f"run {run.path}: data {run.data[:12]}, of {', '.join(run.builds)}",
-            highlight=False,
-            soft_wrap=True,
-        )
-    for path in result.unknown_runs:
-        console.print(
-            f"run {path}: its data is none of the Meadow directories searched; add the one that it was trained on",
-            highlight=False,
-            soft_wrap=True,
-        )
+    lines = [
+        *(
+            f"row {row.id or 'without id'}: {row.split}, source {row.source}, {row.build}"
+            for row in result.rows
+        ),
+        *(f"build {build.path}: {build.rows:,} rows, ledger {build.ledger[:12]}" for build in result.builds),
+        *(f"run {run.path}: data {run.data[:12]}, of {', '.join(run.builds)}" for run in result.runs),
+        *(
+            f"run {path}: its data is none of the Meadow directories searched; add the one that it was trained on"
+            for path in result.unknown_runs
+        ),
+    ]
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def require_rows(result: Trace) -> None:

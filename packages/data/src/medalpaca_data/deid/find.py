@@ -98,9 +98,9 @@ def find_identifiers(
     """Return the identifiers in each text of a record, in order and without overlap.
 
     `tagger` finds identifiers in addition to the rules, and `site` has the patterns and words of a recipe. Surrogates
-    that `replace_identifiers` has inserted are recognised by their form and skipped under the profile `precise`, except
-    dates, which have no form of their own. With `include_surrogates`, they are returned too. The profile `recall`
-    returns them always.
+    that `replace_identifiers` has inserted are recognised by their form and skipped under the profile `precise`. With
+    `include_surrogates`, they are returned too, except dates: no rule of `precise` finds a year of 2100 or later. The
+    profile `recall` returns them always.
     """
     if profile == "recall":
         from .recall import find_recall

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import unicodedata
 from functools import cache
 from importlib.resources import files
 
-from .rules import read_word_list
+from .rules import read_section, read_word_list, without_accents
 
 
 def fold(word: str) -> str:
     """Return a word in lower case without accents, as the lists of names have it."""
-    if word.isascii():
-        return word.lower()
-    plain = unicodedata.normalize("NFKD", word.lower().replace("ß", "ss"))
-    return "".join(character for character in plain if not unicodedata.combining(character))
+    return word.lower() if word.isascii() else without_accents(word.lower().replace("ß", "ss"))
 
 
 # The most frequent surnames, at the beginning of the list.
@@ -27,17 +23,9 @@ def _lines(file: str) -> tuple[str, ...]:
     return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
 
 
-@cache
 def section(file: str, heading: str) -> frozenset[str]:
     """Return the words under a [heading] of a file in the folder `lists`."""
-    words: set[str] = set()
-    section = ""
-    for line in _lines(file):
-        if line.startswith("["):
-            section = line.strip("[]")
-        elif section == heading:
-            words.update(line.split())
-    return frozenset(words)
+    return read_section(f"lists/{file}", heading)
 
 
 @cache

@@ -136,15 +136,7 @@ def _mark_titles(tokens: Sequence[Token], n: int, text: str, german: bool) -> No
             ):
                 if not known or short:
                     first.name = True
-                    follower = tokens[at + 1] if at + 1 < len(tokens) else None
-                    if (
-                        follower
-                        and follower.gap == " "
-                        and follower.shape == "l"
-                        and is_listed(follower.lower)
-                        and not is_word(follower.lower)
-                    ):
-                        follower.name = True
+                    _mark_small_surname(tokens, at + 1)
             elif first.lower in context.PARTICLES:
                 _mark_chain(tokens, at, lambda t: t.shape in "TUX")
         return
@@ -255,15 +247,7 @@ def _mark_roles(tokens: Sequence[Token], n: int, text: str, german: bool) -> Non
             )
         ):
             token.name = True
-            after = tokens[n + 1] if n + 1 < len(tokens) else None
-            if (
-                after
-                and after.gap == " "
-                and after.shape == "l"
-                and is_listed(after.lower)
-                and not is_word(after.lower)
-            ):
-                after.name = True
+            _mark_small_surname(tokens, n + 1)
         return
     if token.shape not in "TUI" or is_medical(tokens, n, text):
         return
@@ -363,3 +347,16 @@ def mark_names(text: str, tokens: Sequence[Token], german: bool) -> None:
             mark_single(tokens, n, text, german)
     mark_neighbours(tokens, text, german)
     continue_lists(tokens, text, german)
+
+
+def _mark_small_surname(tokens: Sequence[Token], at: int) -> None:
+    """Set `name` of the token at `at` if it is a listed name in small letters, no ordinary word, after a space."""
+    token = tokens[at] if at < len(tokens) else None
+    if (
+        token
+        and token.gap == " "
+        and token.shape == "l"
+        and is_listed(token.lower)
+        and not is_word(token.lower)
+    ):
+        token.name = True

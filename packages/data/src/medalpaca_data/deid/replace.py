@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .find import Profile, Tagger, find_identifiers
-from .rules import Span
+from .rules import Span, outside
 from .surrogates import Surrogates
 
 if TYPE_CHECKING:
@@ -114,17 +114,8 @@ def _insert_surrogates(text: str, spans: Sequence[Span], surrogates: Surrogates)
 
 def _original_parts(span: Span, text: str, inserted: Sequence[Span]) -> list[Span]:
     """Return the parts of a hit in the new text that come from the original text: a shifted date is not one."""
-    parts = [(span.start, span.end)]
-    for new in inserted:
-        parts = [
-            part
-            for start, end in parts
-            for part in ((start, min(end, new.start)), (max(start, new.end), end))
-            if part[0] < part[1]
-        ]
-    return [
-        Span(*part, span.kind, span.rule) for part in parts if any(c.isalnum() for c in text[slice(*part)])
-    ]
+    parts = outside(span, [(new.start, new.end) for new in inserted])
+    return [part for part in parts if any(c.isalnum() for c in text[part.start : part.end])]
 
 
 def _to_original(span: Span, found: Sequence[Span], inserted: Sequence[Span]) -> Span:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -74,7 +74,13 @@ PREFILTER_PREFIXES = {
 
 @cache
 def read_word_list(file: str, heading: str = "") -> frozenset[str]:
-    """Return the words under a [heading] of a word list in this folder, in lower case.
+    """Return the words of `read_section` in lower case."""
+    return frozenset(word.lower() for word in read_section(file, heading))
+
+
+@cache
+def read_section(file: str, heading: str = "") -> frozenset[str]:
+    """Return the words under a [heading] of a word list, as they are written; `file` is relative to this folder.
 
     An empty heading stands for the lines before the first heading. Lines that begin with # are comments.
     """
@@ -84,26 +90,26 @@ def read_word_list(file: str, heading: str = "") -> frozenset[str]:
         if line.startswith("["):
             section = line.strip("[]")
         elif section == heading and not line.startswith("#"):
-            words.update(line.lower().split())
+            words.update(line.split())
     return frozenset(words)
 
 
 STOP_WORDS = read_word_list("stop.txt", "stop")
 
 
-def _without_accents(word: str) -> str:
+def without_accents(word: str) -> str:
     """Return a word in lower case without accents, as the word lists have it."""
     return "".join(c for c in unicodedata.normalize("NFKD", word.lower()) if not unicodedata.combining(c))
 
 
 def is_given_name(word: str) -> bool:
     """Return whether the word is in the list of given names; case and accents are ignored."""
-    return _without_accents(word) in read_word_list("names.txt", "given")
+    return without_accents(word) in read_word_list("names.txt", "given")
 
 
 def is_surname(word: str) -> bool:
     """Return whether the word is in the list of surnames; case and accents are ignored."""
-    return _without_accents(word) in read_word_list("names.txt", "surname")
+    return without_accents(word) in read_word_list("names.txt", "surname")
 
 
 def is_common_word(word: str) -> bool:
@@ -157,6 +163,19 @@ class Span:
     end: int
     kind: str
     rule: str
+
+
+def outside(span: Span, intervals: Sequence[tuple[int, int]]) -> list[Span]:
+    """Return the parts of a span that no interval (start, end) covers, in order."""
+    parts = [(span.start, span.end)]
+    for low, high in intervals:
+        parts = [
+            part
+            for start, end in parts
+            for part in ((start, min(end, low)), (max(start, high), end))
+            if part[0] < part[1]
+        ]
+    return [Span(start, end, span.kind, span.rule) for start, end in parts]
 
 
 @dataclass(frozen=True, slots=True)

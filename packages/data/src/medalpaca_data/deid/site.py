@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
@@ -74,12 +74,12 @@ class SiteRules:
 
     def apply(self, text: str, spans: Sequence[Span]) -> list[Span]:
         """Return `spans` without the words of `keep`, and with the matches of the patterns and of `always`."""
-        from .rules import Span
+        from .rules import Span, outside
 
         found = list(spans)
         if self._keep:
             kept = [match.span() for match in self._keep.finditer(text)]
-            found = [part for span in found for part in _without(span, kept)]
+            found = [part for span in found for part in outside(span, kept)]
         for pattern in self.patterns:
             for match in re.finditer(pattern.regex, text):
                 start, end = match.span("x" if "x" in match.re.groupindex else 0)
@@ -116,15 +116,3 @@ def _any_of(words: Sequence[str]) -> re.Pattern[str] | None:
         return None
     alternatives = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
     return re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)", re.IGNORECASE)
-
-
-def _without(span: Span, kept: Sequence[tuple[int, int]]) -> list[Span]:
-    parts = [(span.start, span.end)]
-    for low, high in kept:
-        parts = [
-            part
-            for start, end in parts
-            for part in ((start, min(end, low)), (max(start, high), end))
-            if part[0] < part[1]
-        ]
-    return [replace(span, start=start, end=end) for start, end in parts]

@@ -110,7 +110,7 @@ class Surrogates:
     Each surrogate depends only on `secret`, `scope`, and the kind and characters of the identifier. So all rows of a
     group have the same surrogate for the same identifier, also in other shards and in later builds. Two identifiers of
     a scope rarely get the same surrogate: there are `NAME_COUNT` names, and 99 numbers of most other kinds.
-    `dates` are the texts of the dates of a row, if the shift shall keep their years; see `DateShift`.
+    `dates` are the texts of the dates of a row; a date without a year gets the latest year in them (see `DateShift`).
     """
 
     def __init__(self, secret: bytes, scope: str, dates: Sequence[str] = ()) -> None:
