@@ -19,6 +19,7 @@ from .build_cache import BuildCache, secret_of_build
 from .core.errors import UserError
 from .core.files import new_directory, package_sha256, sha256_file, versions
 from .dataset import account, check_out, write, write_papers, writing
+from .dataset_page import write_page
 from .deid.secret import key_path
 from .deid.settings import check_ner, require_records
 from .exams.exam import Exam, load_exam
@@ -277,6 +278,7 @@ def build(
                 recipe, whole, inputs, exams, trail, written, contradictions, pipeline.deidentified, secret
             )
             write_papers(folder, ledger)
+            write_page(folder)
         sent = recipe.rephrase is not None and recipe.rephrase.endpoints
         used = _rephrasing_usage(stages, trail) if sent else None
     return Built(out, ledger, reused=False, seconds=pipeline.seconds, usage=used, key=key)

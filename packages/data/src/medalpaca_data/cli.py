@@ -23,12 +23,14 @@ from .core.cli import (
     split_keys,
 )
 from .core.errors import CheckFailed, UserError
+from .dataset_page import add_show
 from .deid.cli import add_deid, add_trace
 
 EXAMPLES = (
     "data sources                            list the kinds of raw data",
     "data build meadow.yaml out=meadow       build training rows from raw data",
     "data fetch pubmedqa out=raw             download one source",
+    "data show meadow --html meadow.html     look at rows, lengths and removals",
     "data explain meadow 3f2a9c417be0d852    show what happened to one row",
     "data diff meadow_old meadow_new         compare two builds",
     "data check rows.json --exam exam_dir    find exam questions in the rows",
@@ -36,7 +38,6 @@ EXAMPLES = (
     "data deid check rows.jsonl --show 3     count identifiers of patients",
     "data audit rows.json upstream.csv       compare labels with their source",
     "data trace 4711 meadow runs             builds and runs with rows of a case",
-    "data check --help                       more about one command",
 )
 RECIPE = "recipe: a YAML file, or the name of a built-in recipe"
 
@@ -65,6 +66,7 @@ def parser() -> Command:
         _add_build,
         _add_sources,
         _add_fetch,
+        add_show,
         _add_explain,
         _add_diff,
         _add_check,
@@ -118,7 +120,6 @@ def _add_build(commands: Commands[Command]) -> None:
             "data build pocket out=meadow                      a built-in recipe",
             "data build meadow.yaml out=meadow workers=4       four processes",
             "data build meadow.yaml out=meadow validation=0.1  change one key",
-            "data build meadow.yaml out=meadow --json          counts as JSON",
         ),
         "out=DIR is the directory to write. workers=N uses N processes, and engine=ray a Ray cluster. An interrupted "
         "build continues with the same command, and a directory that is up to date is not written again.",
@@ -287,7 +288,6 @@ def _add_check(commands: Commands[Command]) -> None:
         "check training rows for contamination with exam questions",
         (
             "data check meadow --exam medalpaca_pocket",
-            "data check rows.json --exam exam_dir --json",
             "data check rows.json --exam exam_dir --fail-over 0.5   exit code 1 at 50 %",
         ),
         "The coverage of an exam question is the share of its word 13-grams that occur in one row. The table counts "
