@@ -128,7 +128,7 @@ def _add_page(main: Command) -> None:
         "--scoring",
         choices=("letter", "text"),
         help="compare the probabilities of the options' letters or of their texts; use the same as in the "
-        f"evaluation (default: letter; for {POCKET}: text)",
+        f"evaluation (default: letter; for the exam {POCKET}: text)",
     )
     add(
         "--results",
@@ -317,8 +317,9 @@ def _add_audit(commands: Commands[Command]) -> None:
     verify.add_argument(
         "--head",
         metavar="HASH",
-        help="head that the command printed at its end (the SHA-256 of the last entry) and that was kept elsewhere; "
-        "finds entries changed or removed since then",
+        help="head (SHA-256 of the last entry) that was noted earlier and kept elsewhere; detects a change or removal "
+        "of this entry or of any before it. `demo --audit`, `train chat --audit` and this command print the head at "
+        "their end",
     )
     verify.add_json()
     verify.set_defaults(run=_run_audit_verify)

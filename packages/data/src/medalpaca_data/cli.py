@@ -340,13 +340,12 @@ def _add_audit(commands: Commands[Command]) -> None:
     command.add_argument(
         "published", type=Path, metavar="ROWS", help="file of published instruction rows (Alpaca format)"
     )
-    command.add_argument(
-        "upstream", type=Path, metavar="UPSTREAM", nargs="+", help="CSV file or files of the corpus"
-    )
+    command.add_argument("upstream", type=Path, metavar="UPSTREAM", nargs="+", help="CSV files of the corpus")
     command.add_argument(
         "--encoding",
         choices=("causal-language-use", "correlation-to-causation"),
-        help="numbering of labels, for causal language only (default: recognised by the rows with each label)",
+        help="copy of the causal language corpus from which UPSTREAM was taken; the two copies number the labels "
+        "differently (default: detected from the number of rows per label, which needs complete files)",
     )
     command.add_json()
     command.set_defaults(run=_audit)

@@ -60,8 +60,9 @@ def _add_ner(command: Command) -> None:
         const="presidio",
         default="",
         metavar="MODEL",
-        help="also use named-entity recognition: presidio (default; needs medalpaca-data[phi] and a spaCy model), or "
-        "the directory of a token classification model (needs medalpaca-data[ner])",
+        help="also use named-entity recognition (without this option: rules only). MODEL is presidio, also if it is "
+        "omitted, or the directory of a token classification model. presidio needs medalpaca-data[phi] and a spaCy "
+        "model, a directory needs medalpaca-data[ner]",
     )
 
 
@@ -128,7 +129,8 @@ def _add_bound(steps: Commands[Command]) -> None:
         "path",
         type=Path,
         metavar="SAMPLE",
-        help="file of `data deid sample` in which people have filled the column leaks",
+        help="file of `data deid sample`, in whose column leaks reviewers have entered the number of identifiers that "
+        "each text contains (0 for none)",
     )
     command.add_json()
     command.set_defaults(run=_bound)

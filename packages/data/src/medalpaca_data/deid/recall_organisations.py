@@ -48,7 +48,7 @@ GERMAN_HEAD = re.compile(
 
 
 def find_organisations(text: str, tokens: Sequence[Token], german: bool) -> list[Span]:
-    """Return the organisations with a proper name."""
+    """Return the spans of the organisations that have a proper name: "Kaiser-Klinik", but not "Krankenhaus"."""
     spans = [_without_labels(match) for match in LEGAL_FORM.finditer(text)]
     spans += _employers(text)
     for n, token in enumerate(tokens):
@@ -73,7 +73,7 @@ def _without_labels(match: re.Match[str]) -> Span:
 
 
 def _employers(text: str) -> list[Span]:
-    """Return what follows "works for", "Arbeitgeber:", "Ausbildung bei"."""
+    """Return the spans of employers: names after words such as "works for", "Arbeitgeber:" or "Ausbildung bei"."""
     spans = []
     starts = [match.end() for pattern in (WORKS, WORKS_BEI) for match in pattern.finditer(text)]
     for match in filter(None, (EMPLOYER.match(text, start) for start in starts)):
@@ -100,7 +100,7 @@ def _employers(text: str) -> list[Span]:
 
 
 def _specific(token: Token) -> bool:
-    """Return whether a word makes a proper name of an organisation."""
+    """Return whether a word gives an organisation a proper name: "Maple" before "Hospital" does, "General" does not."""
     lower = token.lower
     if lower in context.GENERIC or lower in context.TITLES or lower in context.RELATIVES or is_term(lower):
         return lower in context.PLACE_WORDS
@@ -131,7 +131,11 @@ def _is_plain_start(lower: str) -> bool:
 
 
 def _english(tokens: Sequence[Token], n: int) -> list[Span]:
-    """Return a name that ends with the word of an organisation at `n`, with the words of organisations after it."""
+    """Return the span of an English organisation, or no span if it has no proper name.
+
+    Token `n` is the word of an organisation, such as "Hospital". The proper name is before it: "Maple Grove Hospital".
+    Further words of organisations after it belong to the span: "Walton Hospital Trust".
+    """
     first, specific = n, False
     at = n - 1
     while at >= 0 and n - at < 7:
@@ -177,7 +181,12 @@ def _english(tokens: Sequence[Token], n: int) -> list[Span]:
 
 
 def _german(tokens: Sequence[Token], n: int, part: str) -> list[Span]:
-    """Return a German organisation: "Lindenapotheke", "Kaiser-Klinik", "Evangelisches Krankenhaus Soest"."""
+    """Return the span of a German organisation, or no span if it has no proper name.
+
+    Token `n` ends with the word of an organisation, such as "apotheke"; `part` is its text before that word. The proper
+    name is `part` ("Lindenapotheke"), is joined by a hyphen before the token ("Kaiser-Klinik"), or follows the token.
+    The span includes adjectives in front: "Evangelisches Krankenhaus Soest".
+    """
     first, named = n, False
     part = part.rstrip("-")
     if part and part not in context.GERMAN_KINDS:
@@ -207,7 +216,7 @@ def _german(tokens: Sequence[Token], n: int, part: str) -> list[Span]:
 
 
 def _names_after(tokens: Sequence[Token], n: int) -> int:
-    """Return the last word of the proper name after the German word of an organisation at `n`, or `n`."""
+    """Return the index of the last token of a proper name after token `n`, the word of an organisation; else `n`."""
     last, at = n, n + 1
     strong = tokens[n].lower not in ("labor", "praxis", "zentrum", "schule", "universität", "heim")
     while at < len(tokens) and at < n + 7:

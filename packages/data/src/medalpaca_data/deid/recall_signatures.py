@@ -154,7 +154,13 @@ def find_written_names(text: str, german: bool) -> list[Span]:
 
 
 def _is_signature(match: re.Match[str], german: bool) -> bool:
-    """Return whether a line, or what follows a dash at its end, is a name: all its words can be names."""
+    """Return whether a match of `SIGNATURE` is a name.
+
+    All its words must be listed names. None may be a medical term, an abbreviation or the word of an organisation.
+    After a mark, such as a dash or "gez.", the first word must be a given name or a common surname. Without a mark, and
+    in a list item, there must be two words or more, and the first must be a given name. Without a mark, at least one
+    word must be no ordinary English word.
+    """
     words = [word.lower() for word in re.findall(r"[^\W\d_]{2,}", match["x"])]
     if not words or any(
         word in context.NO_NAME or word in context.ORGANISATIONS or is_abbreviation(word) or is_term(word)
@@ -211,7 +217,11 @@ def _is_introduced(match: re.Match[str]) -> bool:
 
 
 def _is_inverted(match: re.Match[str], german: bool) -> bool:
-    """Return whether "Last, First" is a name: the second is a given name, and the first no word in a sentence."""
+    """Return whether a match of `INVERTED` ("Last, First") is a name.
+
+    "First" must be a given name. If "Last" is an ordinary word or a medical term, it must begin a line or follow a
+    separator such as ":" or "|". An ordinary word must also be a listed name.
+    """
     first, second = match["a"].lower(), match["b"].lower()
     if second in context.NO_NAME or first in context.NO_NAME or first in context.TITLES:
         return False

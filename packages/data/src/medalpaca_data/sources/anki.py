@@ -273,7 +273,9 @@ class Anki(BaseSource):
 def _read_card(note: Note, number: int) -> tuple[str, str, str]:
     """Return instruction, question and answer of the card `number` (from 0).
 
-    Raises ValueError, with the reason, if the note has no such card, or ExcludedError if a rule excludes the card.
+    Raises ValueError with the reason if the card cannot be read: for instance, its text is not UTF-8, or it has no
+    template or no answer. Raises ExcludedError for an empty card, and for content that text cannot represent, such as a
+    picture.
     """
     kind = note.type
     if kind is None:
