@@ -2,35 +2,30 @@
 
 import json
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 import yaml
 
 from medalpaca_data.build import build
+from medalpaca_data.cli import main
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.dataset_page import PAGE, difference, excerpt, render_page
 from medalpaca_data.dataset_view import view_dataset
 from medalpaca_data.recipe import load_recipe
 
-DATA = str(Path(sys.executable).with_name("data"))
 STEM = "Which vessel brings blood back from the lungs to the left side of the heart in a healthy adult?"
 LONG = "word " * 60
 
 
-@pytest.fixture
-def meadow(write, tmp_path):
+@pytest.fixture(scope="module")
+def meadow(tmp_path_factory):
     """Two sources: `first` with changed, rejected and contradicting rows, `second` with 30 rows."""
+    folder = tmp_path_factory.mktemp("show")
 
     def row(question, answer):
         return {"instruction": question, "input": "", "output": answer}
 
-    write(
-        "exam.jsonl", [{"id": "q7", "question": STEM, "options": {"A": "vein", "B": "artery"}, "answer": "A"}]
-    )
     first = [
         row("What is <b>bold</b> here?", "A <script>alert(1)</script> tag."),
         row("Same question?", "One."),
@@ -41,8 +36,11 @@ def meadow(write, tmp_path):
         row("No answer?", "n/a"),
         {"instruction": "No output"},
     ]
-    write("first.json", first)
-    write("second.json", [row(f"Question {n} of thirty?", f"Answer {n * n}.") for n in range(30)])
+    item = {"id": "q7", "question": STEM, "options": {"A": "vein", "B": "artery"}, "answer": "A"}
+    (folder / "exam.jsonl").write_text(json.dumps(item))
+    (folder / "first.json").write_text(json.dumps(first))
+    second = [row(f"Question {n} of thirty?", f"Answer {n * n}.") for n in range(30)]
+    (folder / "second.json").write_text(json.dumps(second))
     recipe = {
         "name": "small",
         "validation": 0.1,
@@ -53,9 +51,8 @@ def meadow(write, tmp_path):
             {"kind": "alpaca", "name": "second", "path": "second.json"},
         ],
     }
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    loaded, root = load_recipe(str(tmp_path / "recipe.yaml"))
-    return build(loaded, root, tmp_path / "out").path
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return build(*load_recipe(str(folder / "recipe.yaml")), folder / "out").path
 
 
 class Page(HTMLParser):
@@ -133,18 +130,29 @@ def test_the_page_of_a_build_has_no_script_no_address_and_escaped_text(meadow):
     assert html == render_page(view_dataset(meadow, n=20))
 
 
-def test_the_command_writes_text_json_and_a_page(meadow, tmp_path):
+def test_the_command_writes_text_json_and_a_page(meadow, tmp_path, capsys):
     def show(*options):
-        return subprocess.run(
-            [DATA, "show", str(meadow), *options], capture_output=True, text=True, timeout=60, check=True
-        ).stdout
+        main(["show", str(meadow), *options])
+        return capsys.readouterr().out
 
     text = show("--source", "second", "--n", "2")
     assert len(re.findall(r"^row [0-9a-f]{16} ", text, re.MULTILINE)) == 2
     assert "source first" not in text
     assert len(json.loads(show("--json", "--n", "1"))["sources"][1]["samples"]) == 1
-    show("--html", str(tmp_path / "page.html"), "--n", "4")
+    assert show("--html", str(tmp_path / "page.html"), "--n", "4") == f"{tmp_path / 'page.html'}: written\n"
     assert (tmp_path / "page.html").read_text(encoding="utf-8") == render_page(view_dataset(meadow, n=4))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--n", "-1"], "--n -1: give a whole number of 0 or more"),
+        (["--html", "page.pdf"], "--html page.pdf: the file name must end in .html"),
+    ],
+)
+def test_wrong_options_are_refused(meadow, options, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        main(["show", str(meadow), *options])
 
 
 def test_an_unknown_source_is_refused_with_the_known_ones(meadow):
