@@ -77,6 +77,42 @@ def test_generated_answers_are_compared(run, write_exam, capsys):
     assert "truncated -> " in capsys.readouterr().out
 
 
+def explains(doc: dict[str, Any]) -> str:
+    """The right letter in a form that the filter `strict` does not read."""
+    return f"It is obviously number {1 + doc['gold']}."
+
+
+def test_a_difference_of_format_is_named(run, write_exam, tmp_path, capsys):
+    """Both models know every answer; one writes it in a form from which no letter is extracted."""
+    exam = write_exam()
+    base, tuned = run("base", explains, exam), run("tuned", knows, exam)
+    found = compare(read_run(base), read_run(tuned))
+    gap = found.outcome_difference
+    assert gap is not None
+    assert (gap.base["unparsed"], sum(gap.tuned.values()), gap.n) == (12, 0, 12)
+    assert (gap.lowest, gap.highest) == (0.0, 1.0)
+    assert (gap.selected, gap.difference, gap.interval) == (0, None, None)
+    assert found.sentence.endswith(
+        "The models differ in how often an answer was found: missing are 12 of 12 answers of base (12 unparsed) and 0 "
+        "of 12 answers of tuned. Depending on these answers, the difference is between +0.0 and +100.0 points. No item "
+        "was answered by both."
+    )
+    assert main(["compare", str(base), str(tuned), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["outcome_difference"]["highest"] == 1.0
+    page = tmp_path / "report.html"
+    assert main(["report", str(base), str(tuned), "--out", str(page)]) == 0
+    assert "the difference would be +0.0 points; in the reverse case +100.0 points" in page.read_text()
+    assert verify(page, Locations()).problems == []
+
+
+def test_equally_many_missing_answers_are_no_difference(run, write_exam):
+    exam = write_exam()
+    assert (
+        compare(read_run(run("base", mixed, exam)), read_run(run("tuned", mixed, exam))).outcome_difference
+        is None
+    )
+
+
 def test_show_counts_outcomes(run, write_exam, capsys):
     directory = run("base", mixed, write_exam())
     parts = summarize_run(read_run(directory))

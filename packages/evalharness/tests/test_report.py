@@ -32,7 +32,7 @@ def test_page_and_json(made, capsys):
     html = made.read_text()
     assert "Tuned is better than base" in html
     assert "Not checked" in html
-    assert "+75.0 points (95 % interval +50.0 to +100.0) on 12 items" in html
+    assert "+75.0 points (95 % interval +32.6 to +91.1) on 12 items" in html
 
 
 def test_texts_of_an_exam_that_is_not_bundled_are_not_in_the_report(made):

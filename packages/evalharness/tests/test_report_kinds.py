@@ -106,12 +106,12 @@ def test_several_models_are_a_family(runs, exam, tmp_path):
     assert [row["p_holm"] for row in steps] == pytest.approx(list(expected), abs=1e-10)
     assert [one["verdict"] for one in data["comparisons"]] == [
         "better",
-        "no difference detectable at this n",
+        "not shown to differ",
         "better",
     ]
     text = shown(html)
     assert "Model 2 is better than base" in text
-    assert "Model 3: no difference detectable at this n" in text
+    assert "Model 3: not shown to differ" in text
     assert "(adjusted by Holm p " in text
     assert "Tuned" not in text
     assert verify(out, Locations()).problems == []
@@ -132,7 +132,7 @@ def test_holm_adjustment_changes_a_verdict(runs, exam, tmp_path):
     assert compare(read_run(places[0]), read_run(places[1])).pooled.verdict == "better"
     _, data, _ = report(tmp_path, *places)
     assert {one["all"]["p_holm"] for one in data["comparisons"]} == {3 * 0.03125}
-    assert {one["verdict"] for one in data["comparisons"]} == {"no difference detectable at this n"}
+    assert {one["verdict"] for one in data["comparisons"]} == {"not shown to differ"}
     assert all("adjusted by Holm p = 0.0938" in one["sentence"] for one in data["comparisons"])
 
 
@@ -146,10 +146,10 @@ def test_two_runs_of_one_model(runs, exam, tmp_path):
     places = runs(exam, (40, 40))
     _, data, html = report(tmp_path, *places)
     (one,) = data["comparisons"]
-    assert one["verdict"] == "no difference detectable at this n"
+    assert one["verdict"] == "not shown to differ"
     assert (one["all"]["fixed"], one["all"]["broken"], one["all"]["p_mcnemar_exact"]) == (0, 0, 1.0)
     text = shown(html)
-    assert "No difference detectable at this n" in text
+    assert "Not shown to differ" in text
     assert "Base and tuned are correct on the same" in text
     assert "is better" not in text
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import comb
+from math import comb, exp, lgamma, log, sqrt
 
 import pytest
 from hypothesis import given, settings
@@ -14,11 +14,11 @@ from statsmodels.stats.multitest import multipletests
 from medalpaca_evalharness.comparison import Row
 from medalpaca_evalharness.statistics import (
     Stratum,
-    detectable_difference,
     holm,
     mcnemar_exact,
     paired_bootstrap,
-    power_analysis,
+    paired_interval,
+    tango,
     wilson,
 )
 
@@ -78,58 +78,154 @@ def test_mcnemar_against_scipy(fixed, broken):
         assert mcnemar_exact(fixed, broken) == pytest.approx(other, abs=1e-10)
 
 
+def test_tango_of_fagerland():
+    # Fagerland, Lydersen and Laake (2014), Statistics in Medicine 33:2850-2875, table V: airway hyper-responsiveness,
+    # 1 and 7 of 21 pairs are discordant.
+    assert tuple(round(bound, 3) for bound in tango(21, 1, 7)) == (-0.517, -0.026)
+
+
+def closed_form(n: int, b: int, c: int) -> tuple[float, float]:
+    """Tango's bounds as the roots of a quartic: Yang, Sun and Hardin (2013), Statistics in Medicine 32:1336-1342."""
+    import numpy as np
+
+    g = norm.ppf(0.975) ** 2
+    d, k = b - c, n / g
+    quartic = (
+        n * n * (k + 1) ** 2,
+        -n * d * (k + 1) * (4 * k + 1),
+        2 * k * d * d * (3 * k + 2) - n * n * ((b + c) / g + 1),
+        n * d * (2 * (b + c) / g + 1) - d**3 * (4 * k + 1) / g,
+        d * d * (d * d / g - (b + c)) / g,
+    )
+    real = [root.real for root in np.roots(quartic) if abs(root.imag) < 1e-6]
+    return min(real), max(real)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(2, 400).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(0, n))))
+def test_tango_against_its_closed_form(counts):
+    n, fixed, broken = counts
+    if fixed + broken <= n and fixed != broken and max(fixed, broken) < n:
+        assert tango(n, fixed, broken) == pytest.approx(closed_form(n, fixed, broken), abs=1e-6)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(0, n))))
+def test_tango_is_symmetric_and_holds_the_difference(counts):
+    n, fixed, broken = counts
+    if fixed + broken <= n:
+        low, high = tango(n, fixed, broken)
+        assert -1 <= low <= (fixed - broken) / n <= high <= 1
+        assert tango(n, broken, fixed) == pytest.approx((-high, -low), abs=1e-12)
+
+
+def test_tango_without_discordant_pairs_by_hand():
+    # The bound d of 0 discordant pairs solves n d = z^2 (1 + d), from the score with the shares (d, 0, 1 - d).
+    z2 = norm.ppf(0.975) ** 2
+    assert tango(40, 0, 0) == pytest.approx((-z2 / (40 + z2), z2 / (40 + z2)), abs=1e-12)
+
+
 @pytest.mark.parametrize(
-    ("n", "discordance", "points"), [(94, 0.1, 9.1), (94, 0.2, 12.9), (325, 0.3, 8.5), (1273, 0.1, 2.5)]
+    ("counts", "bounds"),
+    [
+        # p = 0.0625, while Tango's own bounds are +0.4 and +18.1 points.
+        ((60, 5, 0), (0.0, 18.1)),
+        ((60, 0, 5), (-18.1, 0.0)),
+        # p = 0.03125.
+        ((60, 6, 0), (3.4, 20.1)),
+        ((324, 25, 12), (0.3, 7.9)),
+        ((1, 1, 0), (-58.7, 100.0)),
+    ],
 )
-def test_detectable_difference_of_the_power_table(n, discordance, points):
-    # (1.959964 + 0.841621) * sqrt(discordance / n), in points.
-    exact = 100 * 2.801585 * (discordance / n) ** 0.5
-    assert round(exact, 1) == points
-    discordant = round(discordance * n)
-    expected = 100 * 2.801585 * (discordant / n / n) ** 0.5
-    assert 100 * detectable_difference(n, discordant) == pytest.approx(expected, abs=1e-4)
+def test_the_interval_agrees_with_the_test(counts, bounds):
+    low, high = paired_interval(*counts)
+    assert (round(100 * low, 1) + 0.0, round(100 * high, 1) + 0.0) == bounds
 
 
-def test_detectable_difference_has_its_power():
-    # Simulated: 1,000 pairs of exams of 325 items, 20 % discordant, the true difference as computed.
-    import random
+@pytest.mark.parametrize("n", [40, 60])
+def test_no_interval_contradicts_the_exact_test(n):
+    """Every count of fixed and broken items: the interval excludes 0 if and only if p < 0.05."""
+    for fixed in range(n + 1):
+        for broken in range(n + 1 - fixed):
+            low, high = paired_interval(n, fixed, broken)
+            significant = 2 * binom.cdf(min(fixed, broken), fixed + broken, 0.5) < 0.05
+            assert (low > 0 or high < 0) == significant, (fixed, broken)
 
-    random.seed(0)
-    n, discordance = 325, 0.2
-    difference = detectable_difference(n, round(n * discordance))
-    found = 0
-    for _ in range(1000):
-        draws = [random.random() for _ in range(n)]
-        fixed = sum(draw < (discordance + difference) / 2 for draw in draws)
-        broken = sum((discordance + difference) / 2 <= draw < discordance for draw in draws)
-        found += mcnemar_exact(fixed, broken) < 0.05
-    # The exact test is a little conservative, the formula a little optimistic: 80 % is the right size, not exact.
-    assert 0.70 < found / 1000 < 0.86
+
+DISCORDANCES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+DIRECTIONS = (1.0, 0.75, 0.5)
+
+
+def outcomes(n: int, discordance: float, fixed: float) -> list[tuple[int, int, float]]:
+    """All counts of fixed and broken items with a probability above 1e-10, and their probabilities."""
+    up, down = discordance * fixed, discordance * (1 - fixed)
+    most = min(n, int(n * discordance + 9 * (sqrt(n * discordance) + 1)))
+    found = []
+    for b in range(most + 1):
+        for c in range(most + 1 - b if down else 1):
+            whole = lgamma(n + 1) - lgamma(b + 1) - lgamma(c + 1) - lgamma(n - b - c + 1)
+            chance = exp(
+                whole + b * log(up) + (c * log(down) if c else 0) + (n - b - c) * log(1 - discordance)
+            )
+            if chance > 1e-10:
+                found.append((b, c, chance))
+    return found
+
+
+def coverage(n: int, discordance: float, fixed: float) -> float:
+    """The probability that the interval holds the true difference, by complete enumeration."""
+    truth = discordance * (2 * fixed - 1)
+    held = 0.0
+    for b, c, chance in outcomes(n, discordance, fixed):
+        low, high = paired_interval(n, b, c)
+        held += chance * (low - 1e-12 <= truth <= high + 1e-12)
+    return held
+
+
+def test_the_lowest_coverage_at_40_items():
+    assert coverage(40, 0.2, 1.0) == pytest.approx(0.9283, abs=5e-5)
+
+
+@pytest.mark.slow
+def test_coverage_by_complete_enumeration():
+    """At least 92.5 % in every cell; on average 94.5 to 97.5 % where 10 or more items are expected to be discordant."""
+    many = []
+    for n in (40, 60, 120, 324):
+        for discordance in DISCORDANCES:
+            for fixed in DIRECTIONS:
+                held = coverage(n, discordance, fixed)
+                assert held >= 0.925, (n, discordance, fixed)
+                if n * discordance >= 10:
+                    many.append(held)
+    assert 0.945 <= sum(many) / len(many) <= 0.975
+
+
+@pytest.mark.slow
+def test_coverage_and_agreement_of_drawn_results():
+    """50,000 results of 1,273 items per cell: coverage, and no interval that contradicts the exact test."""
+    import numpy as np
+
+    draw = np.random.default_rng(0)
+    n, known = 1273, {}
+    for discordance in DISCORDANCES:
+        for fixed in DIRECTIONS:
+            up, down = discordance * fixed, discordance * (1 - fixed)
+            drawn = draw.multinomial(n, [up, down, 1 - up - down], 50_000)[:, :2]
+            pairs, times = np.unique(drawn, axis=0, return_counts=True)
+            held = 0
+            for (b, c), count in zip(pairs.tolist(), times.tolist(), strict=True):
+                if (b, c) not in known:
+                    known[b, c] = paired_interval(n, b, c)
+                low, high = known[b, c]
+                held += count * (low - 1e-12 <= up - down <= high + 1e-12)
+                assert (low > 0 or high < 0) == (mcnemar_exact(b, c) < 0.05)
+            assert held / 50_000 >= 0.925
 
 
 @pytest.mark.parametrize("pair", [(3, 2), (-1, 2), (0, 0)])
 def test_impossible_counts_are_refused(pair):
     with pytest.raises(ValueError, match=r"of"):
         wilson(*pair)
-    with pytest.raises(ValueError, match=r"of"):
-        detectable_difference(pair[1], pair[0])
-
-
-@pytest.mark.parametrize(
-    ("n", "half_width", "paired", "unpaired"),
-    [
-        (94, 9.9, [9.1, 12.9, 15.8], 20.0),
-        (325, 5.3, [4.9, 6.9, 8.5], 10.8),
-        (1273, 2.7, [2.5, 3.5, 4.3], 5.4),
-        (1598, 2.4, [2.2, 3.1, 3.8], 4.9),
-        (4183, 1.5, [1.4, 1.9, 2.4], 3.0),
-    ],
-)
-def test_the_power_table(n, half_width, paired, unpaired):
-    row = power_analysis(n)
-    assert round(100 * row.half_width, 1) == half_width
-    assert [round(100 * value, 1) for value in row.paired] == paired
-    assert round(100 * row.unpaired, 1) == unpaired
 
 
 @pytest.mark.parametrize("values", [[0.3], [0.01, 0.04, 0.03], [0.02, 0.02, 1.0, 0.0], [0.9, 0.6, 0.001]])
@@ -213,6 +309,8 @@ def test_bootstrap_coverage():
 def test_impossible_strata_are_refused(counts):
     with pytest.raises(ValueError, match="of"):
         paired_bootstrap([Stratum(*counts)])
+    with pytest.raises(ValueError, match="of"):
+        tango(*counts)
 
 
 @pytest.mark.parametrize(
@@ -249,20 +347,6 @@ def test_bootstrap_against_the_multinomial_of_scipy(counts):
     assert found == pytest.approx((quantile(0.025), quantile(0.975)), abs=1e-10)
 
 
-@given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))))
-def test_detectable_difference_against_scipy(pair):
-    n, discordant = pair
-    size = norm.ppf(0.975) + norm.ppf(0.8)
-    assert detectable_difference(n, discordant) == pytest.approx(
-        size * (discordant / n / n) ** 0.5, abs=1e-10
-    )
-    row = power_analysis(n)
-    error = (0.6 * 0.4 / n) ** 0.5
-    assert row.half_width == pytest.approx(norm.ppf(0.975) * error, abs=1e-10)
-    assert row.unpaired == pytest.approx(size * 2**0.5 * error, abs=1e-10)
-    assert row.paired == pytest.approx([size * (share / n) ** 0.5 for share in (0.1, 0.2, 0.3)], abs=1e-10)
-
-
 # Right of how many, LLaMA 13B and MedAlpaca 13B, in medAlpaca's README as 22.2, 24.8, 27.6 and 47.3, 47.7, 60.2 %.
 # Step 1's two shares have no common denominator; these are the nearest counts of the 94 that others found.
 PUBLISHED = {"Step 1": (94, 21, 44), "Step 2": (109, 27, 52), "Step 3": (123, 34, 74)}
@@ -287,14 +371,13 @@ def test_the_published_verdict_by_hand(step):
             broken=broken,
             both_wrong=n - base - fixed,
             chance=0.2,
-            interval=paired_bootstrap([Stratum(n, fixed, broken)]),
         )
         assert (row.n, row.base_right, row.tuned_right) == (n, base, tuned)
         # By hand: 2 * sum of C(fixed + broken, k) up to the smaller count, over 2^(fixed + broken).
         discordant = fixed + broken
         p = 2 * sum(comb(discordant, k) for k in range(broken + 1)) / 2**discordant
         assert row.p == pytest.approx(p, abs=1e-10)
-        assert row.verdict == ("better" if p < 0.05 else "no difference detectable at this n")
+        assert row.verdict == ("better" if p < 0.05 else "not shown to differ")
         verdicts.add(row.verdict)
     assert verdicts == {"better"}
 

@@ -231,25 +231,36 @@ def test_json_output(made, capsys):
     assert any("is missing" in problem for problem in printed["problems"])
 
 
-# A report of format 2 with its results, of an exam of four items. It was written before format 3.
-FORMAT_2 = Path(__file__).with_name("report_format_2")
-NOT_COMPARED = "page and sentences not compared: written by format 2"
+# Reports of the formats 2 and 3 about the same results of an exam of four items, each written by the code of its time.
+OLDER = Path(__file__).with_name("older_reports")
 
 
-def test_a_report_of_format_2_is_verified_without_its_sentences(tmp_path, capsys):
-    folder = Path(shutil.copytree(FORMAT_2, tmp_path / "format_2"))
-    found = verify(folder / "report.html", Locations())
+@pytest.fixture(params=[2, 3])
+def older(request, tmp_path):
+    """A copy of the folder, and the name of the report of one older format in it."""
+    return Path(shutil.copytree(OLDER, tmp_path / "older")) / f"format_{request.param}.html"
+
+
+def test_a_report_of_an_older_format_is_verified_without_its_sentences(older, capsys):
+    not_compared = f"page and sentences not compared: written by format {older.stem[-1]}"
+    found = verify(older, Locations())
     assert found.problems == []
-    assert found.unchecked == [NOT_COMPARED]
+    assert found.unchecked == [not_compared]
     assert "every figure, recomputed from the samples" in found.checked
-    assert main(["verify", str(folder / "report.html")]) == 0
-    assert NOT_COMPARED in capsys.readouterr().out
+    assert main(["verify", str(older)]) == 0
+    assert not_compared in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda r: r["comparisons"][0]["all"].update(fixed=1), "comparisons[0].all.fixed: 1 in the file, 3 recomputed"),
+        # The bootstrap interval of 3 fixed of 4 items is 0.25 to 1.
+        (
+            lambda r: r["comparisons"][0]["all"].update(difference_interval=[0.0, 1.0]),
+            "comparisons[0].all.difference_interval[0]: 0.0 in the file, 0.25 recomputed",
+        ),
+        (lambda r: r["power"].update(unpaired=0.5), "power.unpaired: 0.5 in the file, 0.97"),
         (lambda r: r["sides"]["base"]["scores"][-1].update(correct=2), "sides.base.scores[0].correct: 2 in the file"),
         (lambda r: r["left_out"].update(read=6), "left_out.read: 6 in the file, 5 recomputed"),
         (lambda r: r["left_out"]["excluded"][0].update(item="step1-9"), "left_out.excluded[0].item: 'step1-9'"),
@@ -258,19 +269,15 @@ def test_a_report_of_format_2_is_verified_without_its_sentences(tmp_path, capsys
         (lambda r: r["limits"].clear(), None),
     ],
 )  # fmt: skip
-def test_changed_figures_of_format_2_are_found_and_sentences_are_not_compared(tmp_path, change, message):
-    folder = Path(shutil.copytree(FORMAT_2, tmp_path / "format_2"))
-    report = read_page((folder / "report.html").read_text(), "report.html")
+def test_changed_figures_of_an_older_format_are_found_and_sentences_are_not_compared(older, change, message):
+    report = read_page(older.read_text(), "report.html")
     change(report)
-    (folder / "report.json").write_text(json.dumps(report))
-    found = problems(folder / "report.json")
+    older.with_suffix(".json").write_text(json.dumps(report))
+    found = problems(older.with_suffix(".json"))
     assert (message in found) if message else found == ""
 
 
-def test_a_changed_sample_of_a_report_of_format_2_is_found(tmp_path):
-    folder = Path(shutil.copytree(FORMAT_2, tmp_path / "format_2"))
-    file = next((folder / "tuned").glob("samples_*"))
+def test_a_changed_sample_of_a_report_of_an_older_format_is_found(older):
+    file = next((older.parent / "tuned").glob("samples_*"))
     file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
-    found = problems(folder / "report.html")
-    assert "tuned: item step1-1 is missing in the samples" in found
-    assert f"tuned: {file.name} changed: its SHA-256 differs" in found
+    assert "tuned: item step1-1 is missing in the samples" in problems(older)

@@ -21,8 +21,9 @@ COLUMNS = (
     "n", "base\n95 %", "tuned\n95 %", "both right\nboth wrong", "fixed\nbroken", "points\n95 %", "p\nHolm", "chance",
 )  # fmt: skip
 CAPTION = (
-    "Accuracy in % with Wilson interval, difference in points with paired bootstrap\n"
-    "interval (95 %); p: exact McNemar test, two-sided; Holm: p adjusted for all steps."
+    "Accuracy in % with Wilson interval, difference in points with Tango's score\n"
+    "interval (95 %, unadjusted); p: exact McNemar test, two-sided; Holm: p adjusted\n"
+    "for all steps. Where p is 0.05 or more, the interval includes 0."
 )
 
 

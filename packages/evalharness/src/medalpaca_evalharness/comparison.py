@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from medalpaca_data.core.errors import CheckFailed
-
+from .comparability import check_comparable, list_notes
+from .outcome_difference import OutcomeDifference, find_outcome_difference
+from .power import detectable_difference
 from .results import Run, read_run
 from .samples import Answer
-from .statistics import (
-    Interval,
-    Stratum,
-    detectable_difference,
-    holm,
-    mcnemar_exact,
-    paired_bootstrap,
-    wilson,
-)
+from .statistics import Interval, holm, mcnemar_exact, paired_interval, wilson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +75,10 @@ def flip_json(flip: Flip) -> dict[str, Any]:
     }
 
 
-Verdict = Literal["better", "worse", "no difference detectable at this n"]
+NOT_SHOWN: Final = "not shown to differ"
+Verdict = Literal["better", "worse", "not shown to differ"]
 
 ALPHA = 0.05
-LIMITED_NOTE = "only part of the exam was evaluated (--limit or --samples)"
-# Number of item ids that an error lists.
-MAX_LISTED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,9 +86,8 @@ class Row:
     """Paired counts of one exam step, or of all items. The four counts sum to `n`.
 
     `fixed`: wrong in the base run, right in the tuned run. `broken`: the reverse. `chance`: the accuracy of guessing,
-    the mean of 1/k over items with k options. `interval`: 95 % paired bootstrap interval of the difference, resampled
-    within steps. `p_holm`: p-value adjusted for the number of steps, or of comparisons with one base; None if not
-    adjusted.
+    the mean of 1/k over items with k options. `p_holm`: p-value adjusted for the number of steps, or of comparisons
+    with one base; None if not adjusted.
     """
 
     label: str
@@ -106,7 +96,6 @@ class Row:
     broken: int
     both_wrong: int
     chance: float
-    interval: Interval
     p_holm: float | None = None
 
     @property
@@ -135,6 +124,11 @@ class Row:
         return (self.fixed - self.broken) / self.n
 
     @property
+    def interval(self) -> Interval:
+        """95 % interval of the difference by `paired_interval`, not adjusted for several comparisons."""
+        return paired_interval(self.n, self.fixed, self.broken)
+
+    @property
     def p(self) -> float:
         return mcnemar_exact(self.fixed, self.broken)
 
@@ -142,7 +136,7 @@ class Row:
     def verdict(self) -> Verdict:
         """Verdict at 5 % significance, by the adjusted p-value where there is one."""
         if (self.p if self.p_holm is None else self.p_holm) >= ALPHA:
-            return "no difference detectable at this n"
+            return NOT_SHOWN
         return "better" if self.fixed > self.broken else "worse"
 
 
@@ -151,8 +145,9 @@ class Comparison:
     """Comparison of two runs on the same exam.
 
     `pooled` counts all items. `steps` is empty if the items have fewer than two steps. `flips` are the items that only
-    one model answers correctly. `name` is the label of the second model. If several models are compared with one
-    base, their p-values are adjusted together.
+    one model answers correctly. `outcome_difference` is set if the models differ in how often an answer was found.
+    `name` is the label of the second model. If several models are compared with one base, their p-values are adjusted
+    together.
     """
 
     base: Run
@@ -161,28 +156,43 @@ class Comparison:
     pooled: Row
     flips: tuple[Flip, ...]
     notes: tuple[str, ...]
+    outcome_difference: OutcomeDifference | None = None
     name: str = "tuned"
 
     @property
     def sentence(self) -> str:
-        """The verdict as one sentence, with its figures."""
+        """The verdict with its figures, as one sentence, or two if the models differ in how often they answer."""
+        gap = self.outcome_difference
+        return f"{self._verdict_sentence()} {gap.sentence(self.name)}" if gap else self._verdict_sentence()
+
+    def _verdict_sentence(self) -> str:
         row = self.pooled
-        adjusted = "" if row.p_holm is None else f" (adjusted by Holm {_format_p(row.p_holm)})"
+        adjusted = (
+            "" if row.p_holm is None else f" (adjusted by Holm {_format_p(row.p_holm)}; interval unadjusted)"
+        )
         counts = (
-            f"{_format_points(row.difference)} points (95 % interval {format_interval(row.interval)}) "
-            f"on {_count_items(row.n)}, {row.fixed} fixed and {row.broken} broken, "
+            f"{format_points(row.difference)} points (95 % interval {format_interval(row.interval)}) "
+            f"on {count_items(row.n)}, {row.fixed} fixed and {row.broken} broken, "
             f"exact McNemar {_format_p(row.p)}{adjusted}"
         )
-        if row.verdict != "no difference detectable at this n":
+        if row.verdict != NOT_SHOWN:
             return f"{self.name.capitalize()} is {row.verdict} than base: {counts}."
+        start = f"Base and {self.name} are {NOT_SHOWN}"
         if not row.fixed + row.broken:
-            alike = f"both answer the same {row.both_right} of {_count_items(row.n)} correctly"
-            return f"Between base and {self.name}, {row.verdict}: {alike}."
-        smallest = 100 * detectable_difference(row.n, row.fixed + row.broken)
-        return (
-            f"Between base and {self.name}, {row.verdict}: {counts}; at this number of changed items the exam "
-            f"detects a difference of about {smallest:.1f} points or more (80 % power)."
-        )
+            return f"{start}: both answer the same {row.both_right} of {count_items(row.n)} correctly."
+        return f"{start}: {counts}; {describe_detectable(row)}."
+
+
+def describe_detectable(row: Row) -> str:
+    """Return what the exact test can detect with the changed items of `row`, as a clause without a full stop."""
+    changed = row.fixed + row.broken
+    smallest = detectable_difference(row.n, changed)
+    if smallest is None:
+        return f"with only {count_items(changed, 'changed item')}, the exact test can never be significant"
+    return (
+        f"with {count_items(changed, 'changed item')}, the exact test detects a difference of about "
+        f"{100 * smallest:.1f} points or more (80 % power)"
+    )
 
 
 def _format_p(value: float) -> str:
@@ -191,16 +201,18 @@ def _format_p(value: float) -> str:
 
 def format_interval(interval: Interval) -> str:
     """Return an interval of a difference as text in percentage points: "-1.2 to +3.4"."""
-    return f"{_format_points(interval.low)} to {_format_points(interval.high)}"
+    return f"{format_points(interval.low)} to {format_points(interval.high)}"
 
 
-def _format_points(share: float) -> str:
+def format_points(share: float) -> str:
+    """Return a difference of shares as text in percentage points with its sign: "+3.4"."""
     # Adding 0.0 turns -0.0 into 0.0.
     return f"{round(100 * share, 1) + 0.0:+.1f}"
 
 
-def _count_items(n: int) -> str:
-    return f"{n} item{'' if n == 1 else 's'}"
+def count_items(n: int, noun: str = "item") -> str:
+    """Return a number with its noun, in the plural unless it is 1: "3 items"."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def compare(base: Run | Path | str, tuned: Run | Path | str, task: str | None = None) -> Comparison:
@@ -215,20 +227,21 @@ def compare(base: Run | Path | str, tuned: Run | Path | str, task: str | None = 
 
 
 def _compare_runs(base: Run, tuned: Run) -> Comparison:
-    _check_comparable(base, tuned)
+    check_comparable(base, tuned)
     pairs = [(answer, tuned.answers[item]) for item, answer in base.answers.items()]
     steps = sorted({before.step for before, _ in pairs}, key=lambda step: (step is None, step or 0))
     by_step = {step: [pair for pair in pairs if pair[0].step == step] for step in steps}
-    rows = [_make_row(by_step[step][0][0].label, [by_step[step]]) for step in steps]
+    rows = [_make_row(by_step[step][0][0].label, by_step[step]) for step in steps]
     adjusted = holm([row.p for row in rows])
     rows = [replace(row, p_holm=p) for row, p in zip(rows, adjusted, strict=True)]
     return Comparison(
         base=base,
         tuned=tuned,
         steps=tuple(rows) if len(rows) > 1 else (),
-        pooled=_make_row("All", list(by_step.values())),
+        pooled=_make_row("All", pairs),
         flips=find_flips(pairs),
-        notes=tuple(_list_notes(base, tuned)),
+        notes=tuple(list_notes(base, tuned)),
+        outcome_difference=find_outcome_difference(pairs) if base.generated else None,
     )
 
 
@@ -246,6 +259,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "all": row_json(comparison.pooled),
         "verdict": comparison.pooled.verdict,
         "sentence": comparison.sentence,
+        "outcome_difference": gap.as_json() if (gap := comparison.outcome_difference) else None,
         "notes": list(comparison.notes),
         "fixed": [flip_json(flip) for flip in comparison.flips if flip.fixed],
         "broken": [flip_json(flip) for flip in comparison.flips if not flip.fixed],
@@ -280,8 +294,7 @@ def row_json(row: Row) -> dict[str, Any]:
     }
 
 
-def _make_row(label: str, strata: Sequence[Sequence[tuple[Answer, Answer]]]) -> Row:
-    pairs = [pair for stratum in strata for pair in stratum]
+def _make_row(label: str, pairs: Sequence[tuple[Answer, Answer]]) -> Row:
     outcomes = [(before.right, after.right) for before, after in pairs]
     return Row(
         label=label,
@@ -290,102 +303,4 @@ def _make_row(label: str, strata: Sequence[Sequence[tuple[Answer, Answer]]]) -> 
         broken=outcomes.count((True, False)),
         both_wrong=outcomes.count((False, False)),
         chance=sum(1 / before.options for before, _ in pairs) / len(pairs),
-        interval=paired_bootstrap(
-            Stratum(
-                len(stratum),
-                sum(after.right and not before.right for before, after in stratum),
-                sum(before.right and not after.right for before, after in stratum),
-            )
-            for stratum in strata
-        ),
     )
-
-
-def _check_comparable(base: Run, tuned: Run) -> None:
-    if base.exam_sha256 != tuned.exam_sha256:
-        raise CheckFailed(
-            f"different exams: base ran exam {base.exam} ({base.exam_sha256[:12]}), "
-            f"tuned {tuned.exam} ({tuned.exam_sha256[:12]}); evaluate both on the same exam"
-        )
-    if base.task != tuned.task or base.metric != tuned.metric:
-        raise CheckFailed(
-            f"different tasks: base ran {base.task} ({base.metric}), tuned {tuned.task} ({tuned.metric}); "
-            "choose the same task with --task"
-        )
-    if base.prompt_id != tuned.prompt_id:
-        raise CheckFailed(
-            f"different prompts: base ran with prompt {base.prompt_id}, tuned with {tuned.prompt_id}; "
-            "evaluate both with the same version of this package"
-        )
-    if base.answers.keys() != tuned.answers.keys():
-        only = [
-            f"{len(ids)} only in {side} ({_list_ids(ids)})"
-            for side, ids in (
-                ("base", base.answers.keys() - tuned.answers.keys()),
-                ("tuned", tuned.answers.keys() - base.answers.keys()),
-            )
-            if ids
-        ]
-        raise CheckFailed(
-            f"different item sets: {', '.join(only)}; evaluate both models on the same steps, without --limit"
-        )
-    changed = [
-        item for item, answer in base.answers.items() if answer.input_hash != tuned.answers[item].input_hash
-    ]
-    if changed:
-        raise CheckFailed(
-            f"different texts shown for {len(changed)} items ({_list_ids(changed)}); use --apply_chat_template "
-            "for both models or for neither, with the same tokenizer="
-            + (" and the same --gen_kwargs" if base.generated else "")
-        )
-
-    if tuned.adapter and not _same_base(base, tuned) and _is_hub_id(base.base) and _is_hub_id(tuned.base):
-        raise CheckFailed(
-            f"different bases: base ran {base.base}, the adapter of tuned ran on {tuned.base}; "
-            "evaluate the adapter and its own base model"
-        )
-
-
-def _same_base(base: Run, tuned: Run) -> bool:
-    """Return whether both runs have the same base model: by SHA-256 if both have one, else by name."""
-    if base.base_sha256 and tuned.base_sha256:
-        return base.base_sha256 == tuned.base_sha256
-    return (base.base or "").removesuffix("@main") == (tuned.base or "").removesuffix("@main")
-
-
-def _is_hub_id(name: str | None) -> bool:
-    return name is not None and name.count("/") == 1 and not name.startswith((".", "~", "/"))
-
-
-def _list_ids(ids: Iterable[str]) -> str:
-    shown = sorted(ids)
-    return ", ".join(shown[:MAX_LISTED]) + (", ..." if len(shown) > MAX_LISTED else "")
-
-
-def _list_notes(base: Run, tuned: Run) -> list[str]:
-    """Return the notes that limit the verdict, such as different settings of the two runs."""
-    notes = []
-    if base.limited or tuned.limited:
-        notes.append(LIMITED_NOTE)
-    if base.sampled or tuned.sampled:
-        notes.append(
-            "answers were drawn at random; the test does not account for the variation between seeds"
-        )
-    if base.cached or tuned.cached:
-        notes.append(
-            "a run used --use_cache, whose entries do not name the model; make sure that the two runs shared no cache"
-        )
-    same_base = _same_base(base, tuned)
-    adapters = [(run.adapter_sha256 or run.adapter) for run in (base, tuned)]
-    if same_base and base.base and adapters[0] == adapters[1]:
-        notes.append("both runs evaluated the same weights")
-    elif tuned.adapter and not same_base:
-        notes.append("the base model of the tuned run is not the model of the base run")
-    if base.setup and tuned.setup and (differing := _describe_differences(base.setup, tuned.setup)):
-        notes.append(f"the two runs have different settings (base / tuned): {differing}")
-    return notes
-
-
-def _describe_differences(base: Mapping[str, str], tuned: Mapping[str, str]) -> str:
-    keys = [key for key in sorted(base.keys() | tuned.keys()) if base.get(key) != tuned.get(key)]
-    return ", ".join(f"{key} {base.get(key, 'not set')} / {tuned.get(key, 'not set')}" for key in keys)

@@ -1,12 +1,12 @@
-"""Statistics of a paired comparison, computed from counts: intervals, tests, and power.
+"""Statistics of a paired comparison, computed from counts: intervals and tests.
 
 Needs only the standard library, except for the bootstrap, which needs numpy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from math import sqrt
+from collections.abc import Callable, Iterable, Sequence
+from math import copysign, inf, sqrt
 from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 
 CONFIDENCE = 0.95
-POWER = 0.80
 
 
 class Interval(NamedTuple):
@@ -61,20 +60,61 @@ def mcnemar_exact(fixed: int, broken: int) -> float:
     return min(1.0, 2 * tail / (1 << n))
 
 
-def detectable_difference(
-    n: int, discordant: float, power: float = POWER, confidence: float = CONFIDENCE
-) -> float:
-    """Return the smallest difference in accuracy, as a share of 1, that `n` pairs detect with `power`.
+def tango(n: int, fixed: int, broken: int, confidence: float = CONFIDENCE) -> Interval:
+    """Return the score interval for the difference of two paired shares, (fixed - broken) / n, over all `n` pairs.
 
-    (z_{1-alpha/2} + z_power) * sqrt(discordance / n): the normal approximation with the variance under the
-    null hypothesis, the leading term of Connor, R. J. (1987), Biometrics 43:207-211. alpha is 1 - `confidence`.
-    `discordant` is the number of pairs of which exactly one answer is correct. Returns 0.0 without discordant pairs.
-    Raises ValueError unless 0 <= discordant <= n and n > 0.
+    Tango, T. (1998), "Equivalence test and confidence interval for the difference in proportions for the
+    paired-sample design", Statistics in Medicine 17:891-908. The bounds are the differences at which the score
+    statistic is the normal quantile; they are found by bisection to the precision of a float.
+    Raises ValueError for counts that are not possible.
     """
-    if not 0 <= discordant <= n or n == 0:
-        raise ValueError(f"{discordant} of {n} is not a share; give n > 0 and discordant pairs from 0 to n")
-    normal = NormalDist()
-    return (normal.inv_cdf((1 + confidence) / 2) + normal.inv_cdf(power)) * sqrt(discordant / n / n)
+    _check_pairs(n, fixed, broken)
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    difference = (fixed - broken) / n
+    # The statistic falls as the difference grows.
+    low = -1.0 if broken == n else _bisect(lambda d: tango_score(n, fixed, broken, d) > z, -1.0, difference)
+    high = 1.0 if fixed == n else _bisect(lambda d: tango_score(n, fixed, broken, d) > -z, difference, 1.0)
+    return Interval(low, high)
+
+
+def tango_score(n: int, fixed: int, broken: int, difference: float) -> float:
+    """Return Tango's score statistic of the hypothesis that the difference of the shares is `difference`.
+
+    The variance is that of the most likely shares under the hypothesis (Tango 1998, equations 4 and 5).
+    """
+    linear = (2 * n - fixed + broken) * difference - fixed - broken
+    constant = -broken * difference * (1 - difference)
+    share = (sqrt(max(0.0, linear * linear - 8 * n * constant)) - linear) / (4 * n)
+    variance = n * (2 * share + difference * (1 - difference))
+    distance = fixed - broken - n * difference
+    if variance <= 0:
+        return copysign(inf, distance) if distance else 0.0
+    return distance / sqrt(variance)
+
+
+def paired_interval(n: int, fixed: int, broken: int) -> Interval:
+    """Return Tango's 95 % interval, consistent with the exact McNemar test.
+
+    Where the test finds no difference at 5 % and the interval excludes 0, the bound next to 0 becomes 0.
+    """
+    low, high = tango(n, fixed, broken)
+    if mcnemar_exact(fixed, broken) >= 1 - CONFIDENCE:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return Interval(low, high)
+
+
+def _bisect(is_below: Callable[[float], bool], low: float, high: float) -> float:
+    """Return the argument in [low, high] at which `is_below` changes from true to false."""
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if is_below(middle) else (low, middle)
+    return middle
+
+
+def _check_pairs(n: int, fixed: int, broken: int) -> None:
+    if n <= 0 or fixed < 0 or broken < 0 or fixed + broken > n:
+        raise ValueError(
+            f"{fixed} fixed and {broken} broken of {n} are not possible; give n > 0 and a sum up to n"
+        )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -118,10 +158,7 @@ def paired_bootstrap(strata: Iterable[Stratum], confidence: float = CONFIDENCE) 
     total = sum(stratum.n for stratum in strata)
     chances: NDArray[float64] = np.ones(1)
     for n, fixed, broken in strata:
-        if n <= 0 or fixed < 0 or broken < 0 or fixed + broken > n:
-            raise ValueError(
-                f"{fixed} fixed and {broken} broken of {n} are not possible; give n > 0 and a sum up to n"
-            )
+        _check_pairs(n, fixed, broken)
         one = np.array([broken, n - fixed - broken, fixed]) / n
         chances = np.convolve(chances, _sum_distribution(one, n))
     below = np.cumsum(chances)
@@ -144,38 +181,3 @@ def _sum_distribution(one: NDArray[float64], n: int) -> NDArray[float64]:
         if n:
             one = np.convolve(one, one)
     return result
-
-
-# Shares of discordant items that are typical for two models of one family.
-DISCORDANCES = (0.1, 0.2, 0.3)
-# The accuracy for which the power table is computed.
-TYPICAL = 0.6
-
-
-class Power(NamedTuple):
-    """What `n` items can detect: one row of the report's power table. All values are shares of 1.
-
-    `half_width`: of the 95 % interval of one accuracy. `paired`: the smallest difference that is detected with 80 %
-    power, one per value of `DISCORDANCES`. `unpaired`: the same for two models on two different sets of `n` items.
-    """
-
-    n: int
-    half_width: float
-    paired: tuple[float, ...]
-    unpaired: float
-
-
-def power_analysis(n: int, share: float = TYPICAL) -> Power:
-    """Return what `n` items can detect around an accuracy of `share`. Raises ZeroDivisionError for n = 0.
-
-    Uses normal approximations, as in Miller, E. (2024), "Adding Error Bars to Evals", arXiv 2411.00640, section 5.
-    """
-    normal = NormalDist()
-    z, z_power = normal.inv_cdf((1 + CONFIDENCE) / 2), normal.inv_cdf(POWER)
-    error = sqrt(share * (1 - share) / n)
-    return Power(
-        n=n,
-        half_width=z * error,
-        paired=tuple(detectable_difference(n, discordance * n) for discordance in DISCORDANCES),
-        unpaired=(z + z_power) * sqrt(2) * error,
-    )

@@ -73,8 +73,8 @@ def leaderboard(comparison: Comparison, items: Sequence[ItemRow], notes: Sequenc
         '<th scope="col" class="mp-num">Both wrong</th><th scope="col" class="mp-num">p</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
         '<p class="mp-soft mp-fine">Right answers in percent with 95 % Wilson interval; difference in percentage '
-        "points with 95 % paired bootstrap interval; p of the exact two-sided McNemar test, for steps also adjusted "
-        f"for their number (Holm). Guessing gives {100 * comparison.pooled.chance:.0f} %.</p>"
+        "points with Tango's 95 % score interval, unadjusted; p of the exact two-sided McNemar test, for steps also "
+        f"adjusted for their number (Holm). Guessing gives {100 * comparison.pooled.chance:.0f} %.</p>"
         f"{_subjects(count_subjects(items))}"
         + (f'<ul class="mp-notes">{notes_list}</ul>' if notes_list else "")
     )
@@ -95,7 +95,7 @@ def summary_text(row: Row) -> str:
         case "worse":
             end = "This is more than chance explains: tuning made the result worse on this exam"
         case _:
-            end = "This can be chance: no difference is detectable with this number of questions"
+            end = "This can be chance: the models are not shown to differ"
     return f"{start} ({_p(row.p)}). {end}."
 
 

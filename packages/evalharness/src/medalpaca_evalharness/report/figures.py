@@ -18,19 +18,19 @@ from .. import contamination_split
 from ..calibration import conformal_sets, make_predictions, measure_calibration
 from ..comparison import Comparison, as_json, describe_choice, row_json
 from ..contamination_split import Overlap, has_bundled_exam
+from ..power import power_analysis
 from ..results import Run, summarize_items, summarize_run, summary_json
 from ..runs import Family
 from ..samples import Answer, read_samples
-from ..statistics import power_analysis
 from ..stress.figures import stress_figures
 from ..stress.result import FILE_NAME, PUBLISHED, Side, StressRun, read_stress
 from ..task_data import TASKS
 from . import run_metadata
 from .run_metadata import limits, not_tested
 
-FORMAT = "medalpaca exam report 3"
-# The format before: the same keys, with other sentences.
-OLDER_FORMAT = "medalpaca exam report 2"
+FORMAT = "medalpaca exam report 4"
+# Formats before, with other sentences and intervals; `older_formats.py` computes their figures.
+OLDER_FORMATS = ("medalpaca exam report 3", "medalpaca exam report 2")
 # Keys of `compare.as_json` that a report holds once for all comparisons.
 SHARED_KEYS = ("task", "metric", "exam", "exam_sha256", "prompt_id", "base", "tuned")
 

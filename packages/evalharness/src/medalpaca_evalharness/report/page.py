@@ -21,7 +21,7 @@ from markupsafe import Markup
 from medalpaca_data.core.errors import UserError
 
 from ..answer_extraction import OUTCOMES
-from ..comparison import LIMITED_NOTE
+from ..comparability import LIMITED_NOTE
 from . import plots
 
 MINUS = "\N{MINUS SIGN}"

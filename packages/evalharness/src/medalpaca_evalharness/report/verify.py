@@ -21,13 +21,14 @@ from ..samples import read_samples
 from ..stress.figures import find_differences, find_problems
 from .figures import (
     FORMAT,
-    OLDER_FORMAT,
+    OLDER_FORMATS,
     ItemAccount,
     MatchedStress,
     account_for_items,
     match_stress_results,
     report_figures,
 )
+from .older_formats import in_older_form, without_sentences
 from .page import read_page, render_page
 
 ITEM_TEXTS = ("item", "key", "prompt_sha256")
@@ -77,8 +78,8 @@ def verify(path: Path, locations: Locations) -> Verification:
     """
     report, page_matches = read_report(path)
     result = Verification()
-    if report["format"] == OLDER_FORMAT:
-        result.unchecked.append(f"page and sentences not compared: written by format {OLDER_FORMAT[-1]}")
+    if report["format"] in OLDER_FORMATS:
+        result.unchecked.append(f"page and sentences not compared: written by format {report['format'][-1]}")
     elif page_matches is not None:
         result.checked.append("page against the data inside it")
     if page_matches is False:
@@ -108,19 +109,19 @@ def verify(path: Path, locations: Locations) -> Verification:
 
 
 def read_report(path: Path) -> tuple[dict[str, Any], bool | None]:
-    """Return a report of this format or of the one before, and whether its page shows the data inside it.
+    """Return a report of this format or of an older one, and whether its page shows the data inside it.
 
-    The second value is None where this is not compared: for JSON, and for the older format. Raises UserError if
+    The second value is None where this is not compared: for JSON, and for an older format. Raises UserError if
     the file is not a report, has another format, or lacks a part.
     """
     is_html = path.suffix.lower() in (".html", ".htm")
     content = read_text(path)
     report = read_page(content, str(path)) if is_html else parse_json(content, str(path))
     stored = report.get("format") if isinstance(report, dict) else None
-    if stored not in (FORMAT, OLDER_FORMAT):
+    if stored not in (FORMAT, *OLDER_FORMATS):
         stated = "no format" if stored is None else f"the format {stored!r}"
         raise UserError(
-            f"{path}: not an exam report: it has {stated}, readable are {FORMAT!r} and {OLDER_FORMAT!r}; "
+            f"{path}: not an exam report: it has {stated}; readable: {', '.join((FORMAT, *OLDER_FORMATS))}; "
             "create the report again with `exam report`"
         )
     try:
@@ -304,25 +305,11 @@ def _check_figures(
     ignored = NOT_COMPARED if account or not report["left_out"] else (*NOT_COMPARED, "left_out")
     reported = {name: value for name, value in report.items() if name not in ignored}
     computed = {name: value for name, value in computed.items() if name not in ignored}
-    if report["format"] == OLDER_FORMAT:
-        reported, computed = _without_sentences(reported), _without_sentences(computed)
+    if report["format"] in OLDER_FORMATS:
+        computed = in_older_form(computed)
+        reported, computed = without_sentences(reported), without_sentences(computed)
     result.problems += find_differences(reported, computed)
     result.checked.append("every figure, recomputed from the samples")
-
-
-def _without_sentences(figures: dict[str, Any]) -> dict[str, Any]:
-    """Return a report without its sentences, which differ between formats, but with every figure, id and hash."""
-    kept = _without(figures, "format", "limits", "not_tested")
-    kept["comparisons"] = [_without(one, "sentence", "notes") for one in figures["comparisons"]]
-    if account := kept.get("left_out"):
-        kept["left_out"] = _without(account, "reasons", "warnings") | {
-            "excluded": [_without(entry, "reason") for entry in account["excluded"]]
-        }
-    return kept
-
-
-def _without(value: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {key: one for key, one in value.items() if key not in names}
 
 
 def _overlap(report: dict[str, Any], start: Path, run: Run, locations: Locations) -> Overlap | None:
