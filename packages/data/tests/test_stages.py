@@ -53,7 +53,7 @@ ALPACA = {"kind": "alpaca", "path": "raw.json"}
 
 
 def test_near_duplicates_name_the_row_that_is_kept(write, tmp_path, row):
-    near = essay(1) + " and one word more"
+    near = f"The {essay(1).upper()}!"
     write("raw.json", [row(0, input=essay(1)), row(0, input=near), row(0, input=essay(2))])
     result = built(tmp_path, ALPACA)
     [entry] = [e for e in rejects(tmp_path) if e["stage"] == "near duplicates"]
@@ -132,10 +132,40 @@ def test_language_drops_long_rows_and_keeps_short_ones(write, tmp_path, row):
 def test_contradictions_are_reported_and_kept(write, tmp_path, row):
     write("raw.json", [row(1), {**row(1), "output": "Another"}, row(2), row(1)])
     result = built(tmp_path, ALPACA)
-    assert result.ledger["contradictions"] == {"questions": 1, "rows": 2}
+    assert result.ledger["contradictions"] == {"questions": 1, "rows": 2, "similar": 0}
     [entry] = [json.loads(line) for line in (tmp_path / "out/contradictions.jsonl").read_text().splitlines()]
+    assert (entry["kind"], entry["sources"]) == ("same question", ["alpaca"])
     assert entry["places"] == ["raw.json row 1", "raw.json row 2"]
+    assert [text["output"] for text in entry["texts"]] == ["Answer 1", "Another"]
     assert result.ledger["rows"]["train"] == 3
+
+
+def test_similar_rows_with_other_words_are_kept_and_listed_with_their_texts(write, tmp_path, row):
+    text = "{} antibiotics are given {} the scan in {} with sepsis, as the guideline of the ward has it, "
+    words = [("The", "before", "adults"), ("The", "after", "adults"), ("the", "before", "adults")]
+    rows = [
+        row(0, input=(text + essay(1, 30)).format(*chosen))
+        for chosen in (*words, ("The", "after", "children"))
+    ]
+    write("raw.json", [*rows, row(0, input=essay(2)), row(0, input=f"{essay(2)} again")])
+    result = built(tmp_path, ALPACA)
+    assert stage(result, "near duplicates")["rejected"] == 1
+    assert result.ledger["contradictions"] == {"questions": 0, "rows": 0, "similar": 3}
+    lines = (tmp_path / "out/contradictions.jsonl").read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    kept = {r.id: r for r in read_split(tmp_path / "out", "train")}
+    assert [entry["places"] for entry in entries] == [
+        ["raw.json row 1", "raw.json row 2"],
+        ["raw.json row 2", "raw.json row 4"],
+        ["raw.json row 5", "raw.json row 6"],
+    ]
+    for entry in entries:
+        assert entry["kind"] == "similar rows"
+        assert [text["input"] for text in entry["texts"]] == [kept[n].input for n in entry["rows"]]
+    assert "3 pairs of similar rows" in (tmp_path / "out/README.md").read_text()
+    # A row that a later stage drops is not listed.
+    capped = built(tmp_path, {**ALPACA, "max_rows": 1}, out="capped")
+    assert capped.ledger["contradictions"] == {"questions": 0, "rows": 0, "similar": 0}
 
 
 def test_the_ledger_counts_what_cleaning_changes(write, tmp_path, row):
