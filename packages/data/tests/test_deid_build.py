@@ -21,8 +21,8 @@ PHONE, MAIL = "(312) 867-5309", "ottilie.quennell@gmail.com"
 def built(write, tmp_path, *, out="out", patient_text=True, **keys):
     rows = [
         {
-            "instruction": f"Question {n}?",
-            "input": f"<br>Call {PHONE} or {MAIL}, note {n}.",
+            "instruction": f"Question {n % 19}?",
+            "input": f"<br>Call {PHONE} or {MAIL}, note {n % 19}.",
             "output": f"Answer {n}",
         }
         for n in range(20)
@@ -59,6 +59,14 @@ def test_replaced_rows_pass_and_nothing_written_holds_an_identifier(write, tmp_p
                 not re.search(r"(?<![0-9a-f])867(?![0-9a-f])", file.read_text()) or file.name == "ledger.json"
             )
             assert "53|09" not in file.read_text()
+    rows = {row.id: row for row in read_split(tmp_path / "out", "train")}
+    # Contradictions have the texts of the rows that are written, with keyed hashes as locations.
+    listed = [json.loads(line) for line in (tmp_path / "out/contradictions.jsonl").open()]
+    assert listed
+    for entry in listed:
+        assert [text["input"] for text in entry["texts"]] == [rows[n].input for n in entry["rows"]]
+        assert entry["places"] == [rows[n].source_id for n in entry["rows"]]
+        assert "raw.json" not in str(entry)
     for row in read_split(tmp_path / "out", "train"):
         assert PHONE not in row.text()
         assert MAIL not in row.text()

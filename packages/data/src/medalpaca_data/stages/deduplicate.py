@@ -38,18 +38,36 @@ class ExactDuplicates(Stage):
         write_decisions(folder, self._repeats(shards, on_progress))
 
     def _repeats(self, shards: Sequence[Shard], on_progress: OnProgress) -> Iterator[tuple[str, int, Drop]]:
+        import numpy as np
         import polars as pl
 
-        first: dict[int, str] = {}
-        for done, shard in enumerate(shards, 1):
-            table = pl.read_parquet(shard.rows, columns=["id", "source", "source_id"], glob=False)
-            for n, (row_id, source, source_id) in enumerate(table.iter_rows()):
-                key = int(row_id, 16)
-                if key in first:
-                    evidence = {"kept": row_id, "first": first[key]}
-                    yield shard.key, n, Drop(reason="exact duplicate of an earlier row", evidence=evidence)
-                else:
-                    first[key] = f"{source}: {source_id}"
+        from .near_duplicates import equal_values
+
+        ids = _read_ids(shards)
+        original, _ = equal_values(ids)
+        repeats = np.flatnonzero(original != np.arange(len(ids)))
+        # Locations of the rows that occur again, of which there are few.
+        firsts = np.unique(original[repeats])
+        places: dict[int, str] = {}
+        start = 0
+        starts = []
+        for shard in shards:
+            table = pl.read_parquet(shard.rows, columns=["source", "source_id"], glob=False)
+            here = firsts[(firsts >= start) & (firsts < start + table.height)]
+            named = table[here - start].iter_rows()
+            places.update(
+                (n, f"{source}: {place}") for n, (source, place) in zip(here.tolist(), named, strict=True)
+            )
+            starts.append(start)
+            start += table.height
+        for done, (shard, begin, end) in enumerate(zip(shards, starts, [*starts[1:], start], strict=True), 1):
+            for n in repeats[(repeats >= begin) & (repeats < end)].tolist():
+                evidence = {"kept": _row_id(ids[n]), "first": places[int(original[n])]}
+                yield (
+                    shard.key,
+                    n - begin,
+                    Drop(reason="exact duplicate of an earlier row", evidence=evidence),
+                )
             on_progress(self.name, done, len(shards))
 
     def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:

@@ -114,7 +114,7 @@ def near_duplicates(
             band[here] = found
         words[here], has_shingle[here] = signatures.words, signatures.has_shingle
         on_part(part + 1, 2 * len(sizes))
-    original, chosen = _equal_texts(words)
+    original, chosen = equal_values(words)
     del words
     searched = np.flatnonzero((original == np.arange(count)) & has_shingle).astype(np.int32)
     buckets = []
@@ -150,16 +150,16 @@ def near_duplicates(
 Similarity = Callable[[Offsets, Offsets], NDArray[np.float64]]
 
 
-def _equal_texts(words: Hashes) -> tuple[Positions, NDArray[np.bool_]]:
-    """Return the first text with the words of each text, and whether another text has the same words."""
-    order = np.argsort(words, kind="stable").astype(np.int32)
-    new = np.ones(len(words), np.bool_)
-    new[1:] = words[order[1:]] != words[order[:-1]]
+def equal_values(values: Hashes) -> tuple[Positions, NDArray[np.bool_]]:
+    """Return the position of the first equal value for each value, and whether another value is equal."""
+    order = np.argsort(values, kind="stable").astype(np.int32)
+    new = np.ones(len(values), np.bool_)
+    new[1:] = values[order[1:]] != values[order[:-1]]
     starts = np.flatnonzero(new)
-    lengths = np.diff(starts, append=len(words))
-    original = np.empty(len(words), np.int32)
+    lengths = np.diff(starts, append=len(values))
+    original = np.empty(len(values), np.int32)
     original[order] = np.repeat(order[starts], lengths)
-    repeated = np.empty(len(words), np.bool_)
+    repeated = np.empty(len(values), np.bool_)
     repeated[order] = np.repeat(lengths > 1, lengths)
     return original, repeated
 
