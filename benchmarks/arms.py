@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 Clusters = Callable[[Sequence[str], float], list[int]]  # texts, threshold -> a label for every text
 Flags = Callable[[Sequence[str], Sequence[str]], set[int]]  # texts, questions -> texts that hold part of one
@@ -15,10 +16,23 @@ SHINGLE, RUN, PERMUTATIONS = 3, 13, 128
 
 def ours(texts: Sequence[str], threshold: float) -> list[int]:
     """Bands chosen for the threshold, every candidate verified."""
-    from medalpaca_data.stages.near_duplicates import TextList, near_duplicates
+    from medalpaca_data.stages.near_duplicates import near_duplicates
 
-    labels: list[int] = near_duplicates(TextList(texts), threshold).cluster.tolist()
+    labels: list[int] = near_duplicates(_InMemory(texts), threshold).cluster.tolist()
     return labels
+
+
+class _InMemory:
+    """Texts in one part, none of which restates another."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts, self.sizes = texts, [len(texts)]
+
+    def read(self, part: int) -> Sequence[str]:
+        return self._texts
+
+    def select(self, part: int, positions: Any) -> tuple[Sequence[str], None]:
+        return [self._texts[n] for n in positions.tolist()], None
 
 
 def datasketch(texts: Sequence[str], threshold: float) -> list[int]:

@@ -21,8 +21,8 @@ PHONE, MAIL = "(312) 867-5309", "ottilie.quennell@gmail.com"
 def built(write, tmp_path, *, out="out", patient_text=True, **keys):
     rows = [
         {
-            "instruction": f"Question {n % 19}?",
-            "input": f"<br>Call {PHONE} or {MAIL}, note {n % 19}.",
+            "instruction": f"Question {n}?",
+            "input": f"<br>Call {PHONE} or {MAIL}, note {n}.",
             "output": f"Answer {n}",
         }
         for n in range(20)
@@ -59,14 +59,6 @@ def test_replaced_rows_pass_and_nothing_written_holds_an_identifier(write, tmp_p
                 not re.search(r"(?<![0-9a-f])867(?![0-9a-f])", file.read_text()) or file.name == "ledger.json"
             )
             assert "53|09" not in file.read_text()
-    rows = {row.id: row for row in read_split(tmp_path / "out", "train")}
-    # Contradictions have the texts of the rows that are written, with keyed hashes as locations.
-    listed = [json.loads(line) for line in (tmp_path / "out/contradictions.jsonl").open()]
-    assert listed
-    for entry in listed:
-        assert [text["input"] for text in entry["texts"]] == [rows[n].input for n in entry["rows"]]
-        assert entry["places"] == [rows[n].source_id for n in entry["rows"]]
-        assert "raw.json" not in str(entry)
     for row in read_split(tmp_path / "out", "train"):
         assert PHONE not in row.text()
         assert MAIL not in row.text()
@@ -74,6 +66,31 @@ def test_replaced_rows_pass_and_nothing_written_holds_an_identifier(write, tmp_p
     assert reasons == {"no key 'output'", "no answer", JOINED}
     assert not (tmp_path / "out/changes.parquet").exists()
     assert "a check with measured recall, no guarantee" in (tmp_path / "out/README.md").read_text()
+
+
+def test_contradictions_of_patient_text_have_the_texts_of_the_written_rows(write, tmp_path):
+    answer = "{} the scan, the ward is informed of the result by the team on duty. Call {}."
+    rows = [
+        {"instruction": "When is the drug given?", "input": "", "output": answer.format(when, PHONE)}
+        for when in ("Before", "After")
+    ]
+    write("raw.json", rows)
+    source = {"kind": "alpaca", "name": "letters", "path": "raw.json", "patient_text": True}
+    values = {
+        "name": "t",
+        "sources": [source],
+        "validation": 0,
+        "deidentify": {"mode": "replace", "limit": 3000},
+    }
+    recipe, root = load_recipe(str(write("recipe.yaml", yaml.safe_dump(values))))
+    build(recipe, root, tmp_path / "out")
+    [line] = (tmp_path / "out/contradictions.jsonl").read_text().splitlines()
+    entry = json.loads(line)
+    written = {row.id: row for row in read_split(tmp_path / "out", "train")}
+    assert [text["output"] for text in entry["texts"]] == [written[n].output for n in entry["rows"]]
+    assert entry["places"] == [written[n].source_id for n in entry["rows"]]
+    assert PHONE not in line
+    assert "raw.json" not in line
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from medalpaca_data.core.words import ngrams, words
 from medalpaca_data.stages import jaccard, minhash
 from medalpaca_data.stages import near_duplicates as search
-from medalpaca_data.stages.near_duplicates import TextList
 
 THRESHOLDS = st.sampled_from([0.5, 0.55, 0.6, 0.7, 0.8, 0.9, 1.0])
 TEXTS = st.lists(st.text("ab é.", max_size=25), max_size=12)
@@ -46,21 +45,25 @@ def all_pairs(texts):
 
 
 def near_duplicates(texts, threshold=0.8, forms=None):
-    """Search in texts that restate each other, unless `forms` differ; in three parts, two of them small."""
+    """Search in texts that restate each other, unless `forms` differ."""
     return search.near_duplicates(InParts(texts, [0] * len(texts) if forms is None else forms), threshold)
 
 
 class InParts:
+    """Texts in three parts, two of them small; without `forms`, no text restates another."""
+
     def __init__(self, texts, forms):
         ends = [0, len(texts) // 7, len(texts) // 3, len(texts)]
-        self.parts = [TextList(texts[a:b], forms[a:b]) for a, b in pairwise(ends)]
-        self.sizes = [len(part.texts) for part in self.parts]
+        self.parts = [texts[a:b] for a, b in pairwise(ends)]
+        self.forms = forms and [forms[a:b] for a, b in pairwise(ends)]
+        self.sizes = [len(part) for part in self.parts]
 
     def read(self, part):
-        return self.parts[part].texts
+        return self.parts[part]
 
     def select(self, part, positions):
-        return self.parts[part].select(0, positions)
+        chosen = positions.tolist()
+        return [self.parts[part][n] for n in chosen], self.forms and [self.forms[part][n] for n in chosen]
 
 
 def brute_force(count, similar_pairs, forms=None):
@@ -143,7 +146,7 @@ def test_forms_restrict_dropping_but_not_linking(texts, rng):
         separate = keepers(near_duplicates([texts[n] for n in members], 0.6))
         assert [members[keeper] for keeper in separate] == [keepers(found)[n] for n in members]
     assert found.cluster.tolist() == near_duplicates(texts, 0.6).cluster.tolist()
-    without = search.near_duplicates(TextList(texts), 0.6)
+    without = search.near_duplicates(InParts(texts, None), 0.6)
     assert (without.dropped.tolist(), without.cluster.tolist()) == ([], found.cluster.tolist())
 
 
@@ -171,7 +174,7 @@ def test_a_similarity_equal_to_the_threshold_is_enough(common, union):
 @pytest.mark.parametrize("threshold", [0.0, 0.49, 1.01, float("nan")])
 def test_other_thresholds_are_refused(threshold):
     with pytest.raises(ValueError, match="threshold="):
-        search.near_duplicates(TextList(["a b c"]), threshold)
+        search.near_duplicates(InParts(["a b c"], None), threshold)
 
 
 @given(corpora(), st.integers(0, 30))

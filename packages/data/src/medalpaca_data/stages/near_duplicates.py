@@ -47,25 +47,6 @@ class Texts(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class TextList:
-    """Texts in memory, and for each the number that its restatements have (see `Texts.select`)."""
-
-    texts: Sequence[str]
-    forms: Sequence[int] | None = None
-
-    @property
-    def sizes(self) -> Sequence[int]:
-        return (len(self.texts),)
-
-    def read(self, part: int) -> Sequence[str]:
-        return self.texts
-
-    def select(self, part: int, positions: NDArray[np.int64]) -> tuple[Sequence[str], Sequence[int] | None]:
-        chosen = positions.tolist()
-        return [self.texts[n] for n in chosen], self.forms and [self.forms[n] for n in chosen]
-
-
-@dataclass(frozen=True, slots=True)
 class NearDuplicates:
     """Similar texts among n texts, by position.
 
