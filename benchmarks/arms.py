@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 Clusters = Callable[[Sequence[str], float], list[int]]  # texts, threshold -> a label for every text
 Flags = Callable[[Sequence[str], Sequence[str]], set[int]]  # texts, questions -> texts that hold part of one
@@ -15,10 +16,23 @@ SHINGLE, RUN, PERMUTATIONS = 3, 13, 128
 
 def ours(texts: Sequence[str], threshold: float) -> list[int]:
     """Bands chosen for the threshold, every candidate verified."""
-    from medalpaca_data.stages.minhash import near_duplicates
+    from medalpaca_data.stages.near_duplicates import near_duplicates
 
-    labels: list[int] = near_duplicates(texts, threshold).cluster.tolist()
+    labels: list[int] = near_duplicates(_InMemory(texts), threshold).cluster.tolist()
     return labels
+
+
+class _InMemory:
+    """Texts in one part, none of which restates another."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts, self.sizes = texts, [len(texts)]
+
+    def read(self, part: int) -> Sequence[str]:
+        return self._texts
+
+    def select(self, part: int, positions: Any) -> tuple[Sequence[str], None]:
+        return [self._texts[n] for n in positions.tolist()], None
 
 
 def datasketch(texts: Sequence[str], threshold: float) -> list[int]:
@@ -47,6 +61,21 @@ def datasketch_checked(texts: Sequence[str], threshold: float) -> list[int]:
             if jaccard(texts[n], texts[other]) >= threshold:
                 _union(labels, n, other)
         index.insert(n, signature, check_duplication=False)
+    return [_root(labels, n) for n in range(len(labels))]
+
+
+def rensa_checked(texts: Sequence[str], threshold: float) -> list[int]:
+    """Signatures and index of rensa, in Rust, with 32 bands of 4; every candidate verified."""
+    from rensa import RMinHash, RMinHashLSH
+
+    index = RMinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, num_bands=32)
+    signatures = RMinHash.from_token_sets((_shingles(text) for text in texts), num_perm=PERMUTATIONS, seed=1)
+    index.insert_many(signatures)
+    labels = list(range(len(texts)))
+    for n, found in enumerate(index.query_all(signatures)):
+        for other in found:
+            if other < n and jaccard(texts[n], texts[other]) >= threshold:
+                _union(labels, n, other)
     return [_root(labels, n) for n in range(len(labels))]
 
 
@@ -112,6 +141,7 @@ DEDUP: dict[str, Clusters] = {
     "ours": ours,
     "datasketch": datasketch,
     "datasketch, verified": datasketch_checked,
+    "rensa, verified": rensa_checked,
     "datatrove": datatrove,
 }
 DECONTAMINATE: dict[str, Flags] = {"ours": ours_flags, "python set": set_flags, "datatrove": datatrove_flags}

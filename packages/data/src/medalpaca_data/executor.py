@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from .core.errors import UserError
+from .core.errors import UserError, one_line
 from .core.files import sha256_json
 from .core.offline import is_sealed, no_telemetry, seal_if_requested, sealed_setting
 from .shard import Drop, Shard, dropped_line, is_whole, write_shard
@@ -155,7 +155,18 @@ def _ray(workers: int) -> Iterator[Engine]:
     own = not ray.is_initialized()
     if own:
         local = {} if has_cluster else {"num_cpus": workers, "include_dashboard": False}
-        ray.init(log_to_driver=False, **local)
+        try:
+            ray.init(log_to_driver=False, **local)
+        except Exception as error:
+            ray.shutdown()
+            where = (
+                f"the cluster RAY_ADDRESS={os.environ['RAY_ADDRESS']}" if has_cluster else "a local cluster"
+            )
+            remedy = "check the address" if has_cluster else "set RAY_ADDRESS to a running cluster"
+            raise UserError(
+                f"engine=ray: {where} cannot be used ({type(error).__name__}: {one_line(error)[:200]}); {remedy}, or "
+                "use engine=processes"
+            ) from None
     try:
         yield _Ray(ray)
     finally:

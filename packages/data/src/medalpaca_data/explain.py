@@ -17,6 +17,7 @@ from .core.row import SPLITS, TEXTS
 from .dataset import CHANGES, CONTRADICTIONS, HITS, SPANS, reading, require_meadow
 from .deid.secret import HASH
 from .shard import place_of
+from .stages.contradictions import SAME_QUESTION, SIMILAR
 
 # Largest number of rows listed that were rejected in favour of the row.
 MAX_LISTED = 5
@@ -251,15 +252,21 @@ def _hits(directory: Path) -> Iterator[dict[str, Any]]:
             yield from map(json.loads, lines)
 
 
+CONTRADICTION = {
+    SAME_QUESTION: "the same question has another answer in",
+    SIMILAR: "similar, with other words, to",
+}
+
+
 def _contradicted(directory: Path, row_id: str) -> list[Step]:
     if not (directory / CONTRADICTIONS).is_file():
         return []
     with (directory / CONTRADICTIONS).open(encoding="utf-8") as lines:
-        groups = [json.loads(line) for line in lines if row_id in line]
+        groups = [group for line in lines if row_id in line and row_id in (group := json.loads(line))["rows"]]
     return [
         Step(
             "note",
-            "the same question has another answer in row "
+            f"{CONTRADICTION[group.get('kind', SAME_QUESTION)]} row "
             + ", ".join(r for r in group["rows"] if r != row_id),
         )
         for group in groups

@@ -107,12 +107,13 @@ def make_ledger(
     exams: Sequence[Exam],
     trail: Sequence[tuple[str, Sequence[Shard]]],
     written: Mapping[str, Any],
-    contradictions: Sequence[Mapping[str, Any]],
+    contradictions: Mapping[str, int],
     deidentified: Sequence[Mapping[str, Any]],
     secret: bytes | None = None,
 ) -> dict[str, Any]:
     """Return the ledger of a build. Raises UnbalancedError if counts and written rows are inconsistent.
 
+    `contradictions` are their numbers by kind.
     `secret` is the key of patient text. It is not in the ledger; the names of raw files of patient text are hashed.
     """
     sources = []
@@ -154,10 +155,7 @@ def make_ledger(
         "sources": sources,
         "skipped": list(recipe.skip),
         "exams": [{"name": exam.name, "sha256": exam.sha256, "items": len(exam.items)} for exam in exams],
-        "contradictions": {
-            "questions": len(contradictions),
-            "rows": sum(len(c["rows"]) for c in contradictions),
-        },
+        "contradictions": dict(contradictions),
         "deidentification": list(deidentified),
         "rows": written["rows"],
         "licences": written["licences"],

@@ -197,11 +197,11 @@ def show_build(built: Built, console: Console) -> None:
         console.print(f"seconds: {sum(built.seconds.values()):.1f}{f' ({parts})' if parts else ''}")
     for name in built.ledger["skipped"]:
         console.print(f"not read, by skip in the recipe: {name}")
-    if built.ledger["contradictions"]["questions"]:
+    if any(built.ledger["contradictions"].values()):
         counts = built.ledger["contradictions"]
         console.print(
-            f"contradictions: {counts['questions']:,} questions have several answers ({counts['rows']:,} rows); "
-            "see contradictions.jsonl"
+            f"contradictions: {counts['questions']:,} questions have several answers ({counts['rows']:,} rows), "
+            f"{counts['similar']:,} pairs of similar rows differ in words; see contradictions.jsonl"
         )
     counts = ", ".join(f"{count:,} {split}" for split, count in built.ledger["rows"].items())
     if built.reused:

@@ -76,7 +76,7 @@ def _near_links(trail: Trail) -> Iterator[tuple[str, str]]:
     after = next((shards for name, shards in trail if name == NearDuplicateStage.name), ())
     for shard, output in zip(_input_shards(trail, NearDuplicateStage.name), after, strict=True):
         parts = _read_parts(shard)["part"]
-        for row, cluster in read_clusters(output.folder, shard).iter_rows():
+        for row, cluster in read_clusters(output.folder, shard).select("row", "cluster").iter_rows():
             yield parts[row], f"c:{cluster}"
 
 
