@@ -13,6 +13,7 @@ from medalpaca_data.build import build
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.joined_digits import JOINED
 from medalpaca_data.core.records import read_split
+from medalpaca_data.ledger import FORMAT
 from medalpaca_data.recipe import load_recipe
 
 PHONE, MAIL = "(312) 867-5309", "ottilie.quennell@gmail.com"
@@ -90,7 +91,7 @@ def test_ledger_card_and_screen_have_the_estimate_of_the_independent_check(write
     recipe, root = load_recipe(str(write("recipe.yaml", yaml.safe_dump(values))))
     result = build(recipe, root, tmp_path / "out")
     written = json.loads((tmp_path / "out" / "ledger.json").read_text())
-    assert written["format"] == 4
+    assert written["format"] == FORMAT
     [record] = written["deidentification"]
     assert list(record) == [
         "source", "mode", "profile", "rules", "ner", "rows", "rows_with_hits", "hits", "rows_left", "left",

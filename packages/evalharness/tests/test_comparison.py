@@ -15,20 +15,6 @@ from medalpaca_evalharness.cli import main
 from medalpaca_evalharness.comparison import as_json, compare
 from medalpaca_evalharness.results import read_run
 
-Choose = Callable[[dict[str, Any]], int]
-
-
-@pytest.fixture
-def run(evaluate, answering, save, tmp_path):
-    """Return a function that evaluates a model with known answers and saves the run."""
-
-    def make(name: str, choose: Choose, exam: Path, task: str = "medalpaca_usmle", **options: Any) -> Path:
-        return save(
-            evaluate(answering(choose), task, {"exam": str(exam)}, **options), tmp_path / "results" / name
-        )
-
-    return make
-
 
 def always_b(doc: dict[str, Any]) -> int:
     return 1

@@ -18,7 +18,7 @@ from medalpaca_evalharness.stress.figures import find_differences
 
 
 @pytest.fixture
-def make_report(evaluate, answering, save, write_exam, tmp_path) -> Callable[[int], Path]:
+def make_report(run, write_exam, tmp_path) -> Callable[[int], Path]:
     """Create a report on one to three models: one answers B, one knows the key, one answers A."""
     choosers = [lambda doc: 1, lambda doc: doc["gold"], lambda doc: 0]
 
@@ -26,10 +26,7 @@ def make_report(evaluate, answering, save, write_exam, tmp_path) -> Callable[[in
         exam, root = write_exam(), tmp_path / "results"
         # A single model is the one that knows the key; with more, the last run is the tampered one.
         chosen = choosers[1:2] if models == 1 else choosers[:models]
-        runs = []
-        for number, choose in enumerate(chosen):
-            results = evaluate(answering(choose), "medalpaca_usmle", {"exam": str(exam)})
-            runs.append(str(save(results, root / f"run{number}")))
+        runs = [str(run(f"run{number}", choose, exam)) for number, choose in enumerate(chosen)]
         assert main(["report", *runs, "--out", str(root / "report.html")]) == 0
         return root / "report.html"
 
