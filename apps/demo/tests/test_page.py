@@ -63,13 +63,6 @@ def site(pair: tuple[Path, Path], loaded_engine: Any, open_page: Any) -> Iterato
 
 
 @pytest.fixture
-def tab(site: Site, visit: Any) -> Iterator[Any]:
-    """The page in a new browser session."""
-    with visit(site.url) as tab:
-        yield tab
-
-
-@pytest.fixture
 def phone(site: Site, visit: Any) -> Iterator[Any]:
     """The page on a phone."""
     with visit(site.url, viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True) as tab:
