@@ -133,15 +133,20 @@ def test_tasks_seal_the_process_without_the_hook():
 NOT_ALLOWED = "environment variable MEDALPACA_SEALED='01' is not allowed; "
 
 
+SCRIPT = Path(sys.executable).with_name("lm_eval")
+
+
 @pytest.mark.parametrize(
-    "words", [["--help"], ["ls", "tasks"], ["run", "--model", "dummy", "--tasks", "arc_easy"]]
+    "words",
+    [
+        [SCRIPT, "--help"],
+        [SCRIPT, "run", "--model", "dummy", "--tasks", "arc_easy"],
+        [sys.executable, "-m", "lm_eval", "ls", "tasks"],
+    ],
 )
-@pytest.mark.parametrize(
-    "start", [[Path(sys.executable).with_name("lm_eval")], [sys.executable, "-m", "lm_eval"]]
-)
-def test_an_invalid_switch_ends_the_command_line_with_one_line(start, words):
+def test_an_invalid_switch_ends_the_command_line_with_one_line(words):
     done = subprocess.run(
-        [*start, *words],
+        words,
         env=os.environ | {"MEDALPACA_SEALED": "01"},
         capture_output=True,
         text=True,
