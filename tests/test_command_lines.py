@@ -90,6 +90,14 @@ def test_every_example_of_a_help_text_is_a_valid_call(parser, monkeypatch):
             assert (ended.code, "--help" in rest) == (0, True), [name, *rest]
 
 
+def test_version_is_one_line(capsys):
+    for name in NAMES:
+        with pytest.raises(SystemExit) as ended:
+            PARSERS[name]([]).parse_args(["--version"])
+        assert ended.value.code == 0
+        assert re.fullmatch(rf"{name} \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
 def completion(name: str, shell: str, capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit) as ended:
         PARSERS[name]([]).parse_args(["--print-completion", shell])
