@@ -105,13 +105,6 @@ def test_a_name_selects_exactly_its_tests(project, name, tests):
     assert selected(project, "--real", name) == tests
 
 
-def test_members_leave_real_tests_out_as_well():
-    for file in (*ROOT.glob("packages/*/pyproject.toml"), ROOT / "apps/demo/pyproject.toml"):
-        text = file.read_text()
-        assert '"not slow and not gpu and not real"' in text, file
-        assert '"real(name): ' in text, file
-
-
 def test_a_passing_run_is_reported(project):
     done = python(project, "tools/acceptance.py", "stone")
     assert done.returncode == 0, done.stdout + done.stderr

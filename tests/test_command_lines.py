@@ -1,4 +1,4 @@
-"""The five command lines: help by example for every command, one `--version`, completion in real shells."""
+"""The five command lines: every example of a help text is a valid call; completion in real shells."""
 
 from __future__ import annotations
 
@@ -57,45 +57,15 @@ EVERY = {
 }
 
 
-def test_all_commands_are_known():
-    assert len(EVERY) == 5 + 14 + 3 + 8 + 3
-    assert {
-        "data deid bound",
-        "data trace",
-        "train merge",
-        "exam verify",
-        "demo audit verify",
-    } <= EVERY.keys()
-
-
-@pytest.mark.parametrize("value", ["01", "2", "enable"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "value"), [*((name, "01") for name in NAMES), ("data", "2"), ("train", "enable")]
+)
 def test_an_invalid_seal_is_one_line(command, name, value):
     done = command(name, "--help", MEDALPACA_SEALED=value)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines() == [
-        f"error: environment variable MEDALPACA_SEALED='{value}' is not allowed; allowed: 1, true, yes, on (sealed), "
-        "0, false, no, off or empty (not sealed); set one of them or unset it"
-    ]
-
-
-@pytest.mark.parametrize("parser", EVERY.values(), ids=EVERY)
-def test_help_describes_shows_an_example_and_fits(parser, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    text = parser.format_help()
-    assert parser.description
-    assert re.search(rf"^examples?:\n  {parser.prog}\b", text, re.MULTILINE)
-    assert [line for line in text.splitlines() if len(line) > 80] == []
-    for action in parser._actions:
-        assert action.help or isinstance(action, argparse._SubParsersAction), action
-        # A value's name is in capitals, as is what stands in its place in the text; key=value says what it is.
-        assert (
-            action.nargs == 0
-            or action.choices
-            or "=" in str(action.metavar)
-            or str(action.metavar).isupper()
-            or (isinstance(action.metavar, tuple) and all(map(str.isupper, action.metavar)))
-        ), action
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("error: ")
+    for part in (f"MEDALPACA_SEALED='{value}'", "1, true, yes, on", "0, false, no, off", "unset it"):
+        assert part in done.stderr
 
 
 def examples(parser: argparse.ArgumentParser) -> list[list[str]]:
@@ -106,26 +76,26 @@ def examples(parser: argparse.ArgumentParser) -> list[list[str]]:
     return [some[:n] for some, n in zip(words, cut, strict=True) if some[0] in NAMES]
 
 
-@pytest.mark.parametrize(
-    "words", [some for parser in EVERY.values() for some in examples(parser)], ids=" ".join
-)
-def test_every_example_is_a_call_that_is_understood(words):
-    name, *rest = words
-    try:
-        PARSERS[name](rest).parse_intermixed_args(rest) if name == "train" and rest[:1] not in (
-            [[one] for one in TRAIN_COMMANDS]
-        ) else PARSERS[name](rest).parse_args(rest)
-    except SystemExit as ended:
-        assert ended.code == 0  # --help
-        assert "--help" in rest
+@pytest.mark.parametrize("parser", EVERY.values(), ids=EVERY)
+def test_every_example_of_a_help_text_is_a_valid_call(parser, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert max(map(len, parser.format_help().splitlines())) <= 80
+    assert examples(parser)
+    for name, *rest in examples(parser):
+        parsed = PARSERS[name](rest)
+        is_recipe = name == "train" and rest[:1] not in [[one] for one in TRAIN_COMMANDS]
+        try:
+            (parsed.parse_intermixed_args if is_recipe else parsed.parse_args)(rest)
+        except SystemExit as ended:
+            assert (ended.code, "--help" in rest) == (0, True), [name, *rest]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_version_is_one_line(name, capsys):
-    with pytest.raises(SystemExit) as ended:
-        PARSERS[name]([]).parse_args(["--version"])
-    assert ended.value.code == 0
-    assert re.fullmatch(rf"{name} \d+\.\d+\.\d+\n", capsys.readouterr().out)
+def test_version_is_one_line(capsys):
+    for name in NAMES:
+        with pytest.raises(SystemExit) as ended:
+            PARSERS[name]([]).parse_args(["--version"])
+        assert ended.value.code == 0
+        assert re.fullmatch(rf"{name} \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
 def completion(name: str, shell: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -135,16 +105,15 @@ def completion(name: str, shell: str, capsys: pytest.CaptureFixture[str]) -> str
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts_are_valid(name, shell, capsys, tmp_path):
+def test_completion_scripts_are_valid(shell, capsys, tmp_path):
     if not shutil.which(shell):
         pytest.skip(f"no {shell} here")
-    file = tmp_path / "script"
-    file.write_text(completion(name, shell, capsys))
-    done = subprocess.run([shell, "-n", file], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert str(Path.home()) not in file.read_text()
+    for name in NAMES:
+        file = tmp_path / name
+        file.write_text(completion(name, shell, capsys))
+        done = subprocess.run([shell, "-n", file], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, ""), name
 
 
 # bash gets a word that holds a = as three.
@@ -152,24 +121,13 @@ WANTED = [
     ("data ", {"build", "sources", "deid"}),
     ("data build po", {"pocket", "pocket-language"}),
     ("data build pocket ou", {"out="}),
-    ("data build pocket --js", {"--json"}),
     ("data check mea", {"meadow", "meadow.yaml"}),
     ("data check meadow --exam medalpaca_p", {"medalpaca_pocket"}),
-    ("data deid bo", {"bound"}),
     ("data deid check --ne", {"--ner"}),
-    ("data fetch pubmed", {"pubmedqa", "pubmed_causal"}),
     ("train ", {"chat", "canary", "merge", "lora", "medalpaca-2023"}),
-    ("train lora learning", {"learning_rate="}),
     ("train lora lora.al", {"lora.alpha="}),
-    ("train lora --pr", {"--preview"}),
-    ("train chat mea", {"meadow", "meadow.yaml"}),
-    ("train merge meadow ou", {"out="}),
     ("train canary repe", {"repeats="}),
-    ("exam in", {"inspect"}),
-    ("exam report --out mea", {"meadow", "meadow.yaml"}),
     ("exam ask a b --tasks medalpaca_poc", {"medalpaca_pocket"}),
-    ("demo --ho", {"--host"}),
-    ("demo --exam mea", {"meadow", "meadow.yaml"}),
     ("demo audit ", {"verify"}),
     ("quickstart --se", {"--seed"}),
 ]
@@ -215,10 +173,8 @@ def test_fish_completes(line, wanted, folder, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("typed", "stands"),
     [
-        ("data build pocket ou", "data build pocket out="),
         ("data build pocket out=meadow.y", "data build pocket out=meadow.yaml "),
         ("train lora learn", "train lora learning_rate="),
-        ("train meadow.y", "train meadow.yaml "),
     ],
 )
 def test_what_stands_on_the_line_after_a_tab_in_bash(typed, stands, folder, tmp_path, capsys):

@@ -57,22 +57,15 @@ def test_a_page_is_its_blocks_with_their_tags(tmp_path):
     ("text", "what"),
     [
         ("```console\n$ x\n```\n", "page.md:1: language 'console'"),
-        ("```\nx\n```\n", "language ''"),
         ("text\n\n    uv run x\n", "page.md:3: an indented block"),
         ("<!-- gpus -->\n```bash\nx\n```\n", "page.md:1: tag 'gpus'"),
         ("<!-- exit -->\n```bash\nx\n```\n", "tag 'exit'"),
-        ("<!-- gpu: 2 -->\n```bash\nx\n```\n", "tag 'gpu: 2'"),
         ("<!-- gpu -->\n\n```bash\nx\n```\n", "page.md:2: tags (gpu) that are not directly above"),
         ("<!-- gpu -->\n```text\nx\n```\n", "`gpu` above a block of text"),
         ("<!-- output -->\n```text\nx\n```\n", "an output without a block before it"),
         ("<!-- given: BASE MODEL -->\n", "given ['MODEL']"),
-        ("```bash\nx\n```\n<!-- given: BASE -->\n", "`given` stands once"),
         ("- x\n  ```bash\n  x\n  ```\n", "page.md:2: a fence that is not"),
-        ("````bash\nx\n````\n", "language '`bash'"),
-        ("~~~\nx\n~~~\n", "a fence that is not"),
-        ("so <!-- gpu --> it is\n", "a comment that does not stand alone"),
         ("```bash\nx\n", "the page ends inside a block"),
-        ("<!-- gpu -->\n", "the page ends inside a block"),
     ],
 )
 def test_whatever_is_not_known_is_refused_with_its_line(tmp_path, text, what):
@@ -81,26 +74,6 @@ def test_whatever_is_not_known_is_refused_with_its_line(tmp_path, text, what):
 
 
 # Every page, read ---------------------------------------------------------------------------------------------
-
-
-def test_the_pages_are_there():
-    assert {"README.md", "SECURITY.md", "docs/architecture.md", "packages/train/README.md"} <= set(NAMES)
-
-
-@EVERY_PAGE
-def test_a_page_fits_the_convention(path):
-    page = read_page(path)
-    fences = sum(line.startswith("```") for line in path.read_text(encoding="utf-8").splitlines())
-    assert fences == 2 * len(page.blocks)
-    data = {
-        line for block in page.blocks if block.language in ("csv", "json") for line in block.text.splitlines()
-    }
-    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-    assert not [
-        f"{path}:{n}"
-        for n, line in lines
-        if len(line) > 120 and line[0] != "|" and max(map(len, line.split())) < 90 and line not in data
-    ]
 
 
 @EVERY_PAGE
@@ -137,7 +110,7 @@ def recipe_or_part(held: Any, block: Any) -> None:
 
 
 @EVERY_PAGE
-def test_links_lead_somewhere(path):
+def test_links_files_and_tests_that_are_named_exist(path):
     page = read_page(path)
     for label, target in re.findall(r"\[([^\]]*)\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`(?!\])", "", page.prose)):
         name, _, anchor = target.partition("#")
@@ -148,18 +121,13 @@ def test_links_lead_somewhere(path):
         assert file.is_relative_to(ROOT), target
         if anchor:
             assert anchor in slugs(read_page(file)), f"{path}: {target} has no such heading"
-
-
-@EVERY_PAGE
-def test_files_and_tests_that_are_named_exist(path):
     for named in re.findall(
         r"`((?:docs|tests|packages|apps|benchmarks|tools|recipes)/[\w./-]+(?:::\w+)?)`", path.read_text()
     ):
         name, _, test = named.partition("::")
-        if "..." in name or "NAME" in name:
-            continue
-        assert (ROOT / name).exists(), f"{path}: no {name}"
-        assert not test or f"def {test}(" in (ROOT / name).read_text(), f"{path}: no {named}"
+        if "..." not in name and "NAME" not in name:
+            assert (ROOT / name).exists(), f"{path}: no {name}"
+            assert not test or f"def {test}(" in (ROOT / name).read_text(), f"{path}: no {named}"
 
 
 # A session ----------------------------------------------------------------------------------------------------
@@ -199,26 +167,20 @@ def test_what_is_typed_is_typed_to_every_command(session):
         ("```bash\ntrue\nfalse\ntrue\n```\n", "page.md:3: exit code 1, not 0\n$ false"),
         ("```bash\ntrue\nfalse | true\n```\n", "page.md:3: exit code 1"),
         ("```bash\necho $(false)\nno-such-program\n```\n", "page.md:3: exit code 127"),
-        ("<!-- exit: 1 -->\n```bash\ntrue\n```\n", "exit code 0, not 1"),
         ("<!-- exit: 1 -->\n```bash\nfalse\nfalse\n```\n", "page.md:3: exit code 1, not 1\n$ false"),
         (
             "```bash\necho yes\n```\n<!-- output -->\n```text\nno\n```\n",
             "page.md:6: the page shows\nno\n\nand it printed\nyes",
         ),
         ("<!-- server -->\n```bash\ntrue\n```\n", "page.md:3: it ended before it served"),
-        ("```bash\nuv run nothing\n```\n", "page.md:2: exit code 2"),
         ("```bash\nuv run pytest tests/nothing.py\n```\n", "no tests/nothing.py"),
         (
             "```bash\nuv run --script benchmarks/data.py --slow\n```\n",
             "benchmarks/data.py has no option --slow",
         ),
-        ("```bash\nuv run --script benchmarks/nothing.py\n```\n", "no benchmarks/nothing.py"),
         ("```bash\nuv run torchrun --nproc-per-node 8 x.py\n```\n", "torchrun without the tag `gpu`"),
-        ("```bash\nsbatch x.sh\n```\n", "sbatch without the tag `cluster`"),
-        ("```bash\nvllm serve x\n```\n", "vllm without the tag `elsewhere`"),
         ("<!-- elsewhere -->\n```bash\nvllm serve x\n```\n", "vllm: x is not there"),
         ("```bash\npython x.py\n```\n", "write `uv run python`"),
-        ("```bash\ntrain lora\n```\n", "exit code 127"),
     ],
 )
 def test_what_does_not_do_what_the_page_says_is_named(session, text, what):

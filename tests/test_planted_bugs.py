@@ -56,11 +56,6 @@ BUGS = [
         ("the score has the variance under equality", "2 * share + difference * (1 - difference)", "2 * share"),
         ("Holm leaves the last out", "(len(p_values) - rank) *", "(len(p_values) - rank - 1) *"),
         ("Holm does not rise", "largest = max(largest, min(1.0,", "largest = max(0.0, min(1.0,"),
-    ),
-    *of(
-        "evalharness",
-        "statistics.py",
-        "test_statistics.py",
         ("the bootstrap is one-sided", "tail = (1 - confidence) / 2", "tail = 1 - confidence"),
         ("ties count for nobody", "[broken, n - fixed - broken, fixed]) / n", "[broken, 0, fixed]) / n"),
     ),
@@ -89,11 +84,6 @@ BUGS = [
             "sum(abs(f.confidence - f.right) for members in bins for f in members)",
         ),
         ("the half item is left out", "ceil(coverage * len(ordered))", "int(coverage * len(ordered))"),
-    ),
-    *of(
-        "evalharness",
-        "calibration.py",
-        "test_calibration.py",
         ("the threshold without the one more", "(len(scores) + 1) * target", "len(scores) * target"),
     ),
     *of(

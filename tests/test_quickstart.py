@@ -183,21 +183,6 @@ def test_shuffled_answers_teach_nothing(walk, tmp_path):
     assert interval.low <= 0.25 <= interval.high, right
 
 
-def test_the_run_directory_is_the_contract(walk):
-    run = walk(1).places.run
-    names = {file.name for file in run.iterdir()}
-    wanted = {
-        "recipe.yaml",
-        "adapter_model.safetensors",
-        "adapter_config.json",
-        "metrics.jsonl",
-        "manifest.json",
-    }
-    assert wanted | {"README.md", "tokenizer.json", "chat_template.jinja"} <= names
-    manifest = json.loads((run / "manifest.json").read_text())
-    assert {"base", "data", "seed", "versions", "hardware", "prompt_id"} <= manifest.keys()
-
-
 def test_the_real_step_exams_with_the_pocket_model(walk, real, tmp_path):
     """About chance is the right answer for a model that cannot read; that nothing is cut is what counts."""
     exam = real / "usmle_sample" / "medalpaca_format"

@@ -153,23 +153,6 @@ def test_data_pulls_no_torch():
 
 
 @pytest.mark.parametrize("member", MEMBERS)
-def test_every_member_has_the_same_skeleton(member):
-    folder = MEMBERS[member]
-    for path in (
-        "pyproject.toml",
-        "README.md",
-        "tests",
-        f"src/{member}/__init__.py",
-        f"src/{member}/py.typed",
-    ):
-        assert (folder / path).exists(), path
-    project = tomllib.loads((folder / "pyproject.toml").read_text())
-    assert project["project"]["requires-python"] == ">=3.11"
-    assert project["project"]["license"] == "Apache-2.0"
-    assert "dev" in project["dependency-groups"]
-
-
-@pytest.mark.parametrize("member", MEMBERS)
 def test_nothing_unsafe_is_switched_on(member):
     for file in sources(member):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -223,6 +206,8 @@ def test_help_is_quick_and_shows_how(name):
         times.append(min(time.perf_counter() - start, cpu_seconds() - busy))
         assert done.returncode == 0
         assert name in done.stdout
+        if times[-1] < 0.5:
+            break
     assert min(times) < 0.5, times
 
 

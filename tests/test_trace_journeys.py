@@ -6,8 +6,6 @@ import ast
 import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -105,62 +103,6 @@ def test_functions_of_a_refused_command_are_left_out(
     write("refused", "a.py:start", "a.py:go", "b.py:start")
     with pytest.raises(RuntimeError, match="less: no function observed"):
         tool.count_files(commands)
-
-
-def test_sizes_and_tables(tool: ModuleType, project: Path, tmp_path: Path) -> None:
-    assert tool.sizes(project) == {
-        "packages/made": sorted([0, *(text.count("\n") for text in MODULES.values())])
-    }
-    assert tool.as_size_table({"a": [1, 2, 9], "b": [4]}).splitlines()[1:] == [
-        f"{'a':<28}{3:>7}{2:>12}{9:>8}",
-        f"{'b':<28}{1:>7}{4:>12}{4:>8}",
-        f"{'all':<28}{4:>7}{3:>12}{9:>8}",
-    ]
-    assert tool.as_table({"a": 25, "new": 3}, {"a": 50}).splitlines()[1:] == [
-        f"{'a':<28}{25:>7}{50:>12}{0.5:>8.2f}",
-        f"{'new':<28}{3:>7}",
-    ]
-    assert tool.read_counts(tmp_path / "none.tsv") == {}
-
-
-def test_the_baseline_names_the_journeys(tool: ModuleType) -> None:
-    assert list(tool.read_counts(tool.BASELINE)) == list(tool.JOURNEYS)
-
-
-@contextmanager
-def page(answer: Callable[[float], Iterator[str]]) -> Iterator[str]:
-    """A Gradio page with a number, a button and a text; its address."""
-    import gradio as gr
-
-    with gr.Blocks(analytics_enabled=False) as made:
-        number, text = gr.Number(3), gr.HTML()
-        gr.Button("Other")
-        gr.Button("Compare").click(answer, number, text)
-    made.queue(api_open=False)
-    _, url, _ = made.launch(prevent_thread_lock=True, quiet=True, share=False)
-    yield url.rstrip("/")
-    made.close()
-
-
-@pytest.mark.slow
-def test_a_button_of_a_real_page_is_pressed(tool: ModuleType) -> None:
-    found: list[float] = []
-
-    def answer(number: float) -> Iterator[str]:
-        yield "soon"
-        found.append(number)
-        if number == 3 and len(found) == 1:
-            yield "10 % 90 % 20 % 80 %"
-
-    with page(answer) as url:
-        tool.press(url, "Compare", lambda: True)
-        assert found == [3]
-        with pytest.raises(RuntimeError, match="gave no ratings"):
-            tool.press(url, "Compare", lambda: True)
-        with pytest.raises(RuntimeError, match="no button 'Rate' on the page; it has: Other, Compare"):
-            tool.press(url, "Rate", lambda: True)
-    with pytest.raises(OSError, match="refused"):
-        tool.press(url, "Compare", lambda: False)
 
 
 @pytest.mark.slow

@@ -146,24 +146,27 @@ def harness_loglikelihoods(harness: dict[str, Any]) -> Callable[[str, str, tuple
     return compute
 
 
-@pytest.fixture(scope="module")
-def loaded_engine(pair: tuple[Path, Path]) -> Iterator[Any]:
-    """One engine for all tests of a file."""
+@contextmanager
+def running_engine(pair: tuple[Path, Path]) -> Iterator[Any]:
     from medalpaca_demo.models import check_pair, start_engine
 
     engine = start_engine(check_pair(*pair)).wait_until_loaded()
     yield engine
     engine.close()
+
+
+@pytest.fixture(scope="module")
+def loaded_engine(pair: tuple[Path, Path]) -> Iterator[Any]:
+    """One engine for all tests of a file."""
+    with running_engine(pair) as engine:
+        yield engine
 
 
 @pytest.fixture
 def engine(pair: tuple[Path, Path]) -> Iterator[Any]:
     """A new engine for each test."""
-    from medalpaca_demo.models import check_pair, start_engine
-
-    engine = start_engine(check_pair(*pair)).wait_until_loaded()
-    yield engine
-    engine.close()
+    with running_engine(pair) as engine:
+        yield engine
 
 
 @pytest.fixture(scope="session")
@@ -323,6 +326,13 @@ def visit(browser: Any) -> Callable[..., AbstractContextManager[Tab]]:
         assert tab.complaints == []
 
     return visit_page
+
+
+@pytest.fixture
+def tab(site: Any, visit: Any) -> Iterator[Tab]:
+    """The page of the test file's fixture `site` in a new browser session."""
+    with visit(site.url) as tab:
+        yield tab
 
 
 @pytest.fixture

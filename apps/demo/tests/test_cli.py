@@ -22,12 +22,7 @@ def parse_options(arguments: list[str]) -> PageOptions:
     return check_options(cli._parse(arguments))
 
 
-def test_help_imports_nothing_heavy_and_offers_no_sharing() -> None:
-    # Measured 0.13 s. Importing one of the heavy libraries would take ten times as long.
-    done = subprocess.run([DEMO, "--help"], capture_output=True, text=True, timeout=30)
-    assert done.returncode == 0
-    assert "--adapter" in done.stdout
-    assert "share" not in done.stdout
+def test_the_command_line_imports_nothing_heavy() -> None:
     names = "{'torch', 'gradio', 'transformers', 'starlette'}"
     modules = f"import sys, medalpaca_demo.cli, medalpaca_demo.quickstart; print({names} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", modules], capture_output=True, text=True)

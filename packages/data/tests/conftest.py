@@ -73,6 +73,25 @@ def row() -> Callable[..., dict[str, Any]]:
     return _row
 
 
+@pytest.fixture
+def build_letters(write: Callable[[str, Any], Path], tmp_path: Path) -> Callable[..., Any]:
+    """Build rows of the source `letters`, which is patient text; `source` and `keys` change the recipe."""
+
+    def _build(
+        rows: list[dict[str, Any]], *, out: str = "out", source: dict[str, Any] | None = None, **keys: Any
+    ) -> Any:
+        from medalpaca_data.build import build
+        from medalpaca_data.recipe import load_recipe
+
+        write("raw.json", rows)
+        letters = {"kind": "alpaca", "name": "letters", "path": "raw.json", "patient_text": True}
+        values = {"name": "t", "sources": [letters | (source or {})], "validation": 0, **keys}
+        recipe, root = load_recipe(str(write("recipe.yaml", json.dumps(values))))
+        return build(recipe, root, tmp_path / out)
+
+    return _build
+
+
 @pytest.fixture(scope="session")
 def damaged() -> Callable[[bytes], st.SearchStrategy[bytes]]:
     """`data.draw(damaged(good))`: any bytes at all, `good` cut off, or `good` with a stretch of it replaced."""

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
-from rich.console import Console
-
 from medalpaca_data import show
 
 
@@ -17,11 +13,3 @@ def test_a_setting_that_is_one_of_a_list_shows_the_list():
     assert show.sources_as_json("alpaca")["settings"]["split"] == '"none" (one of train, dev, none)'
     assert show.sources_as_json("medmcqa")["settings"]["cop_from"] == "null (one of 0, 1)"
     assert show.sources_as_json("mmlu")["settings"]["split"] == '["dev", "val"] (each one of dev, val)'
-
-
-def test_every_source_is_shown_with_its_choices():
-    for kind in show.kinds():
-        out = io.StringIO()
-        show.show_source(kind, Console(file=out, width=200))
-        assert kind in out.getvalue()
-        assert ("health_advice" in out.getvalue()) >= (kind == "published")

@@ -13,12 +13,15 @@ from medalpaca_data.build import build
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.joined_digits import JOINED
 from medalpaca_data.core.records import read_split
+from medalpaca_data.ledger import FORMAT
 from medalpaca_data.recipe import load_recipe
 
 PHONE, MAIL = "(312) 867-5309", "ottilie.quennell@gmail.com"
 
 
-def built(write, tmp_path, *, out="out", patient_text=True, **keys):
+@pytest.fixture
+def built(build_letters):
+    """Build twenty rows with identifiers and three rows that are rejected."""
     rows = [
         {
             "instruction": f"Question {n}?",
@@ -30,22 +33,18 @@ def built(write, tmp_path, *, out="out", patient_text=True, **keys):
     rows.append({"instruction": f"Broken, call {PHONE}", "input": "x"})
     rows.append({"instruction": "Question?", "input": f"Write to {MAIL}", "output": "nan"})
     rows.append({"instruction": "Question?", "input": "Call (312) 867-53<b>09</b>", "output": "Answer"})
-    write("raw.json", rows)
-    source = {"kind": "alpaca", "name": "letters", "path": "raw.json", "patient_text": patient_text}
-    values = {"name": "t", "sources": [source], "validation": 0, "max_reject_share": 0.2, **keys}
-    recipe, root = load_recipe(str(write("recipe.yaml", yaml.safe_dump(values))))
-    return build(recipe, root, tmp_path / out)
+    return lambda **keys: build_letters(rows, **{"max_reject_share": 0.2, **keys})
 
 
-def test_patient_text_is_refused_without_a_record(write, tmp_path):
+def test_patient_text_is_refused_without_a_record(built, tmp_path):
     with pytest.raises(UserError, match=r"source letters: patient text, but not de-identified"):
-        built(write, tmp_path)
+        built()
     assert not (tmp_path / "out").exists()
-    assert built(write, tmp_path, patient_text=False).ledger["deidentification"] == []
+    assert built(source={"patient_text": False}).ledger["deidentification"] == []
 
 
-def test_replaced_rows_pass_and_nothing_written_holds_an_identifier(write, tmp_path):
-    result = built(write, tmp_path, deidentify={"mode": "replace", "limit": 1000})
+def test_replaced_rows_pass_and_nothing_written_holds_an_identifier(built, tmp_path):
+    result = built(deidentify={"mode": "replace", "limit": 1000})
     [record] = result.ledger["deidentification"]
     assert (record["source"], record["within_limit"], record["rows_with_hits"]) == ("letters", True, 20)
     assert record["hits"].keys() >= {"phone", "email"}
@@ -103,19 +102,15 @@ def test_contradictions_of_patient_text_have_the_texts_of_the_written_rows(write
         ({"mode": "check", "limit": 1000}, "found, in rows that were dropped; limit 1000 per 1,000 rows"),
     ],
 )
-def test_ledger_card_and_screen_have_the_estimate_of_the_independent_check(write, tmp_path, settings, counts):
+def test_ledger_card_and_screen_have_the_estimate_of_the_independent_check(
+    build_letters, tmp_path, settings, counts
+):
     plain = {"instruction": "What helps?", "input": "", "output": "Rest and water."}
-    write(
-        "raw.json",
-        [{**plain, "output": f"Rest and water, for {n} days."} for n in range(40)]
-        + [{**plain, "input": f"Call {PHONE}.", "output": f"Dose {n}."} for n in range(3)],
-    )
-    source = {"kind": "alpaca", "name": "letters", "path": "raw.json", "patient_text": True}
-    values = {"name": "t", "sources": [source], "validation": 0, "deidentify": settings}
-    recipe, root = load_recipe(str(write("recipe.yaml", yaml.safe_dump(values))))
-    result = build(recipe, root, tmp_path / "out")
+    rows = [{**plain, "output": f"Rest and water, for {n} days."} for n in range(40)]
+    rows += [{**plain, "input": f"Call {PHONE}.", "output": f"Dose {n}."} for n in range(3)]
+    result = build_letters(rows, deidentify=settings)
     written = json.loads((tmp_path / "out" / "ledger.json").read_text())
-    assert written["format"] == 4
+    assert written["format"] == FORMAT
     [record] = written["deidentification"]
     assert list(record) == [
         "source", "mode", "profile", "rules", "ner", "rows", "rows_with_hits", "hits", "rows_left", "left",
@@ -146,28 +141,28 @@ def test_ledger_card_and_screen_have_the_estimate_of_the_independent_check(write
     assert show.build_as_json(result)["deidentification"] == [record]
 
 
-def test_more_identifiers_than_the_limit_refuse_the_build(write, tmp_path):
+def test_more_identifiers_than_the_limit_refuse_the_build(built, tmp_path):
     with pytest.raises(UserError, match=r"source 'letters': 40 identifiers in 20 rows"):
-        built(write, tmp_path, deidentify={"mode": "check", "limit": 5})
+        built(deidentify={"mode": "check", "limit": 5})
     assert not (tmp_path / "out").exists()
 
 
-def test_a_limit_that_the_rows_cannot_prove_names_the_rows_that_could(write, tmp_path):
+def test_a_limit_that_the_rows_cannot_prove_names_the_rows_that_could(built, tmp_path):
     with pytest.raises(
         UserError,
         match=r"source 'letters': checked independently: at most .* more than deidentify\.limit=50; 20 rows cannot "
         r"prove this limit, at least 60 are needed",
     ):
-        built(write, tmp_path, deidentify={"mode": "replace", "limit": 50})
+        built(deidentify={"mode": "replace", "limit": 50})
     assert not (tmp_path / "out").exists()
 
 
-def test_replacement_without_a_limit_is_refused_with_the_name_of_the_key(write, tmp_path):
+def test_replacement_without_a_limit_is_refused_with_the_name_of_the_key(built):
     for settings in ({}, {"mode": "replace"}):
         with pytest.raises(
             UserError, match=r"deidentify\.limit has no default with deidentify\.mode=replace"
         ):
-            built(write, tmp_path, deidentify=settings)
+            built(deidentify=settings)
 
 
 def test_a_kind_that_is_patient_text_cannot_be_declared_otherwise(write, tmp_path):

@@ -11,7 +11,7 @@ from medalpaca_data.clearance import LIMIT, NotCleared, clear
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.records import read_all_rows
 from medalpaca_data.core.row import Row
-from medalpaca_data.ledger import changed_since
+from medalpaca_data.ledger import CHANGED_RULES, FORMAT, changed_since
 from medalpaca_data.recipe import Recipe
 
 CLEAN = [Row(instruction=f"What treats disease {n}?", input="", output=f"drug {n}") for n in range(40)]
@@ -64,12 +64,7 @@ def as_format_2(path, *, passed=True):
     return path
 
 
-NOTE = (
-    "ledger of format 2, now 4; changed since: a de-identification record no longer counts as passed; its counts are "
-    "the detector's own, and they are not independently checked; group and source_id of patient text are keyed hashes, "
-    "surrogates depend on a key that is not in the ledger, and deidentify.limit applies to the upper 95 % bound of an "
-    "independent check, without a default with deidentify.mode=replace"
-)
+NOTE = f"ledger of format 2, now {FORMAT}; changed since: {'; '.join(CHANGED_RULES.values())}"
 
 
 def test_a_file_without_identifiers_is_checked_and_cleared(tmp_path):
@@ -127,12 +122,14 @@ def test_a_directory_marked_as_patients_text_with_a_record_passes(meadow):
     upper = record["independent_check"]["upper_95_per_1000"]
     assert record["independent_check"]["estimate_per_1000"] == 0
     assert "passed" not in json.dumps(cleared.as_json())
-    assert cleared.statement == (
-        "1 source according to the ledger, 1 with patient text or dialogue, de-identified: letters (3 found and "
-        "replaced, 0 left in rows that were dropped; limit 1000 per 1,000 rows; checked independently: at most "
-        f"{upper:.4g} direct identifiers per 1,000 rows (95 %), estimate 0)"
-    )
-    assert (cleared.evidence["ledger_format"], cleared.notes) == (4, ())
+    for part in (
+        "1 source ",
+        "letters (3 found and replaced, 0 left",
+        "limit 1000 per 1,000 rows",
+        f"at most {upper:.4g} ",
+    ):
+        assert part in cleared.statement
+    assert (cleared.evidence["ledger_format"], cleared.notes) == (FORMAT, ())
 
 
 def test_an_older_ledger_is_read_and_the_changed_rule_is_named(meadow):
@@ -172,12 +169,16 @@ def test_the_manifest_of_an_older_run_names_no_format():
         assert changed_since(unconcerned) == ()
 
 
-@pytest.mark.parametrize(("written", "shown"), [(1, "1"), (5, "5"), ("2", "'2'"), (None, "None")])
+@pytest.mark.parametrize(
+    ("written", "shown"), [(1, "1"), (FORMAT + 1, str(FORMAT + 1)), ("2", "'2'"), (None, "None")]
+)
 def test_other_formats_are_refused(meadow, written, shown):
     path = meadow()
     ledger = json.loads((path / "ledger.json").read_text())
     (path / "ledger.json").write_text(json.dumps(ledger | {"format": written}))
-    with pytest.raises(UserError, match=rf"ledger\.json: unknown format {shown}; allowed: 2, 3, 4; build"):
+    with pytest.raises(
+        UserError, match=rf"ledger\.json: unknown format {shown}; allowed: 2, 3, .*{FORMAT}; build"
+    ):
         cleared_by(path, accepted="J. Doe: test")
 
 

@@ -1,7 +1,6 @@
 """Recall of the rules on planted identifiers of every class, and false positives (forms in test_deid_forms.yaml)."""
 
 import datetime
-import math
 import random
 import re
 from collections import defaultdict
@@ -12,6 +11,7 @@ import polars as pl
 import pytest
 import yaml
 
+from medalpaca_data.deid.evaluate import wilson
 from medalpaca_data.deid.find import RULES, find_identifiers, prefilter
 from medalpaca_data.deid.replace import replace_identifiers
 from medalpaca_data.deid.rules import KINDS
@@ -91,16 +91,6 @@ def _plant(kind, form, held_out, values):
             spans.append((len(text), len(text) + len(filled)))
         text += filled
     return Planted(kind, form, held_out, text, tuple(spans))
-
-
-def wilson(hits, of, z=1.959964):
-    """Return the 95 % score interval of a share (Wilson 1927)."""
-    if not of:
-        return 0.0, 1.0
-    share, spread = hits / of, z * z / of
-    middle = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(share * (1 - share) / of + spread / (4 * of))
-    return middle - half, middle + half
 
 
 def covered(planted, found):
@@ -207,12 +197,6 @@ def test_the_rust_engine_accepts_every_prefilter_pattern():
 )
 def test_names_before_words_that_end_medical_terms_and_initials(text, found):
     assert [text[span.start : span.end] for span in find_identifiers([text])[0]] == found
-
-
-def test_wilson_against_published_figures():
-    """Newcombe 1998, table I, case 81/263: 0.2553 to 0.3662; 0/20: 0 to 0.1611."""
-    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
 
 
 @pytest.mark.parametrize(

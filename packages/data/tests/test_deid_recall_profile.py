@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from medalpaca_data.core.config import load_config
 from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.records import read_split
 from medalpaca_data.deid.find import find_identifiers
 from medalpaca_data.deid.replace import replace_identifiers
 from medalpaca_data.deid.settings import Deidentification
@@ -247,18 +248,9 @@ def test_a_bad_pattern_is_refused(pattern, message):
         load_config(Deidentification, {"limit": 1, "patterns": [pattern]})
 
 
-def test_the_ledger_counts_patterns_and_words_of_the_site(write, tmp_path):
-    from medalpaca_data.build import build
-    from medalpaca_data.recipe import load_recipe
-
-    write(
-        "raw.json",
-        [{"instruction": "Dr. Nwosu asks.", "input": "Sample L12-AB.", "output": "Project Falcon."}],
-    )
-    source = {"kind": "alpaca", "name": "letters", "path": "raw.json", "patient_text": True}
-    values = {"name": "t", "sources": [source], "validation": 0, "deidentify": {**SITE, "limit": 10_000}}
-    recipe, root = load_recipe(str(write("recipe.yaml", json.dumps(values))))
-    [record] = build(recipe, root, tmp_path / "out").ledger["deidentification"]
+def test_the_ledger_counts_patterns_and_words_of_the_site(build_letters):
+    rows = [{"instruction": "Dr. Nwosu asks.", "input": "Sample L12-AB.", "output": "Project Falcon."}]
+    [record] = build_letters(rows, deidentify={**SITE, "limit": 10_000}).ledger["deidentification"]
     assert record["profile"] == "recall"
     assert record["site"] == {"patterns": {"lab number": 1}, "always": 1, "keep": 1}
 
@@ -320,21 +312,10 @@ def test_patients_with_names_of_eponyms_and_scores(text, found):
     assert [text[span.start : span.end] for span in spans] == found
 
 
-def test_a_case_number_is_replaced_in_the_text(write, tmp_path):
+def test_a_case_number_is_replaced_in_the_text(build_letters, tmp_path):
     """The row has a keyed hash of it; in the text, it would stand in clear beside the hash."""
-    from medalpaca_data.build import build
-    from medalpaca_data.core.records import read_split
-    from medalpaca_data.recipe import load_recipe
-
-    write(
-        "raw.json", [{"instruction": "Summarise.", "input": "Case 4711. Take 7 mg.", "output": "Case 4711."}]
-    )
-    source = {
-        "kind": "alpaca", "name": "letters", "path": "raw.json", "patient_text": True, "group": r"[Cc]ase (\d+)"
-    }  # fmt: skip
-    values = {"name": "t", "sources": [source], "validation": 0, "deidentify": {"limit": 10_000}}
-    recipe, root = load_recipe(str(write("recipe.yaml", json.dumps(values))))
-    build(recipe, root, tmp_path / "out")
+    rows = [{"instruction": "Summarise.", "input": "Case 4711. Take 7 mg.", "output": "Case 4711."}]
+    build_letters(rows, source={"group": r"[Cc]ase (\d+)"}, deidentify={"limit": 10_000})
     [row] = read_split(tmp_path / "out", "train")
     assert "4711" not in row.text() and "Take 7 mg." in row.input
     assert row.input.startswith("Case ") and row.group.startswith("h:")

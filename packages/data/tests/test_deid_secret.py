@@ -317,19 +317,13 @@ def test_no_key_is_written_without_patient_text(write, row, tmp_path):
     assert not paths.secrets().exists()
 
 
-def test_unmarked_sources_that_are_deidentified_keep_their_origin(write, row, tmp_path, fixed_key):
+def test_unmarked_sources_that_are_deidentified_keep_their_origin(build_letters, row, tmp_path, fixed_key):
     fixed_key()
-    write(
-        "raw.json",
+    built = build_letters(
         [row(n, input="Call 617-867-5309.", group=f"thread {n}", url="https://a.org") for n in range(5)],
+        source={"patient_text": False},
+        deidentify={"mode": "replace", "limit": 10_000},
     )
-    values = {
-        "name": "t",
-        "sources": [{"kind": "alpaca", "path": "raw.json"}],
-        "deidentify": {"mode": "replace", "limit": 10_000},
-    }
-    recipe, root = load_recipe(str(write("recipe.yaml", yaml.safe_dump(values))))
-    built = build(recipe, root, tmp_path / "out")
     rows = read_all_rows(tmp_path / "out")
     assert {row.group for row in rows} == {f"thread {n}" for n in range(5)}
     assert {row.url for row in rows} == {"https://a.org"} and rows[0].source_id == "raw.json row 1"

@@ -110,6 +110,23 @@ def save() -> Callable[[dict[str, Any], Path], Path]:
 
 
 @pytest.fixture
+def run(evaluate, answering, save, tmp_path) -> Callable[..., Path]:
+    """Return a function that evaluates a model with known answers and saves the run below `results`."""
+
+    def make(
+        name: str,
+        choose: Callable[[dict[str, Any]], int],
+        exam: Path,
+        task: str = "medalpaca_usmle",
+        **options: Any,
+    ) -> Path:
+        results = evaluate(answering(choose), task, {"exam": str(exam)}, **options)
+        return save(results, tmp_path / "results" / name)
+
+    return make
+
+
+@pytest.fixture
 def pair(evaluate, answering, save, write_exam, tmp_path) -> Callable[..., tuple[Path, Path]]:
     """Return a function that saves two runs of one exam: a model that answers B, and one that is always right."""
 
@@ -221,27 +238,42 @@ def adapter(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def _tiny(directory: Path, seed: int, width: int) -> Path:
-    import torch
+def make_byte_tokenizer(*, bos: bool = True, merges: tuple[str, ...] = ()) -> Any:
+    """Return a tokenizer with a token for each byte and for each merge, such as "e r"."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    from medalpaca_data.core.prompt import chat_template
+    from transformers import PreTrainedTokenizerFast
 
     vocabulary = {"<s>": 0, "</s>": 1}
     vocabulary |= {piece: i for i, piece in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()), 2)}
-    tokenizer = Tokenizer(models.BPE(vocabulary, merges=[]))
+    pairs = [tuple(merge.split(" ")) for merge in merges]
+    vocabulary |= {"".join(pair): i for i, pair in enumerate(pairs, len(vocabulary))}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges=pairs))
     tokenizer.add_special_tokens(["<s>", "</s>"])
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
-    fast.chat_template = chat_template(add_bos=True)
-    fast.save_pretrained(directory)
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+
+
+@pytest.fixture(scope="session")
+def byte_tokenizer() -> Callable[..., Any]:
+    return make_byte_tokenizer
+
+
+def _tiny(directory: Path, seed: int, width: int) -> Path:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from medalpaca_data.core.prompt import chat_template
+
+    tokenizer = make_byte_tokenizer()
+    tokenizer.chat_template = chat_template(add_bos=True)
+    tokenizer.save_pretrained(directory)
     torch.manual_seed(seed)
     sizes = {"hidden_size": width, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = LlamaConfig(
-        vocab_size=len(vocabulary), max_position_embeddings=1024, bos_token_id=0, eos_token_id=1, **sizes
+        vocab_size=len(tokenizer), max_position_embeddings=1024, bos_token_id=0, eos_token_id=1, **sizes
     )
     LlamaForCausalLM(config).save_pretrained(directory)
     return directory

@@ -15,20 +15,6 @@ from medalpaca_evalharness.cli import main
 from medalpaca_evalharness.comparison import as_json, compare
 from medalpaca_evalharness.results import read_run
 
-Choose = Callable[[dict[str, Any]], int]
-
-
-@pytest.fixture
-def run(evaluate, answering, save, tmp_path):
-    """Return a function that evaluates a model with known answers and saves the run."""
-
-    def make(name: str, choose: Choose, exam: Path, task: str = "medalpaca_usmle", **options: Any) -> Path:
-        return save(
-            evaluate(answering(choose), task, {"exam": str(exam)}, **options), tmp_path / "results" / name
-        )
-
-    return make
-
 
 def always_b(doc: dict[str, Any]) -> int:
     return 1
@@ -53,10 +39,16 @@ def test_counts_match_the_answers(run, write_exam):
     ]
     assert found.pooled.p == 2 / 2**9
     assert found.pooled.verdict == "better"
-    assert found.sentence == (
-        "Tuned is better than base: +75.0 points (95 % interval +32.6 to +91.1) on 12 items, "
-        "9 fixed and 0 broken, exact McNemar p = 0.0039."
-    )
+    for part in (
+        "better",
+        "+75.0 points",
+        "+32.6 to +91.1",
+        "12 items",
+        "9 fixed",
+        "0 broken",
+        "p = 0.0039",
+    ):
+        assert part in found.sentence
     # Holm by hand: p of the steps 2/2^3, 2/2^2, 2/2^4.
     assert [(row.p, row.p_holm) for row in found.steps] == [(0.25, 0.5), (0.5, 0.5), (0.125, 0.375)]
     assert {row.verdict for row in found.steps} == {"not shown to differ"}
@@ -158,28 +150,31 @@ def edit(
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        (lambda row: row.update(prompt_hash="x"), CheckFailed, "different texts shown for 4 items .step1-1"),
-        (lambda row: row.update(target_hash="x"), CheckFailed, "different texts shown for 4 items"),
-        (lambda row: row.update(acc=1.0), CheckFailed, "reports acc 0.25 .*samples give 1.0000"),
-        (lambda row: row["filtered_resps"][0].__setitem__(0, "nan"), CheckFailed, "log-likelihood is nan"),
-        (lambda row: row.update(acc=0.5), UserError, "acc is 0.5; expected 0 or 1"),
-        (lambda row: row.pop("acc"), UserError, "not a scored sample"),
-        (lambda row: row["doc"].update(exam_sha256="0"), UserError, "2 different values of exam"),
-        (lambda row: row["doc"].pop("exam"), UserError, "not a scored sample of .*'exam'"),
-        (lambda row: row["doc"].update(base=["x"]), UserError, "not a scored sample"),
-        (lambda row: row["doc"].update(step="[red]1"), UserError, "not a scored sample"),
-        (lambda row: row["doc"].update(choices=[]), UserError, "not a scored sample"),
-    ],
-)
-def test_a_changed_result_is_refused(run, write_exam, change, error, message):
+CHANGED = [
+    (lambda row: row.update(prompt_hash="x"), CheckFailed, "different texts shown for 4 items .step1-1"),
+    (lambda row: row.update(target_hash="x"), CheckFailed, "different texts shown for 4 items"),
+    (lambda row: row.update(acc=1.0), CheckFailed, "reports acc 0.25 .*samples give 1.0000"),
+    (lambda row: row["filtered_resps"][0].__setitem__(0, "nan"), CheckFailed, "log-likelihood is nan"),
+    (lambda row: row.update(acc=0.5), UserError, "acc is 0.5; expected 0 or 1"),
+    (lambda row: row.pop("acc"), UserError, "not a scored sample"),
+    (lambda row: row["doc"].update(exam_sha256="0"), UserError, "2 different values of exam"),
+    (lambda row: row["doc"].pop("exam"), UserError, "not a scored sample of .*'exam'"),
+    (lambda row: row["doc"].update(base=["x"]), UserError, "not a scored sample"),
+    (lambda row: row["doc"].update(step="[red]1"), UserError, "not a scored sample"),
+    (lambda row: row["doc"].update(choices=[]), UserError, "not a scored sample"),
+]
+
+
+def test_a_changed_result_is_refused(run, write_exam, subtests):
     exam = write_exam()
     base, tuned = run("base", always_b, exam), run("tuned", always_b, exam)
-    edit(tuned, change)
-    with pytest.raises(error, match=message):
-        compare(read_run(base), read_run(tuned))
+    file = next(tuned.rglob("samples_*step1*.jsonl"))
+    text = file.read_text()
+    for change, error, message in CHANGED:
+        file.write_text(text)
+        edit(tuned, change)
+        with subtests.test(message), pytest.raises(error, match=message):
+            compare(read_run(base), read_run(tuned))
 
 
 def test_another_prompt_is_refused(run, write_exam):
@@ -311,10 +306,9 @@ def test_different_settings_are_noted(run, write_exam, capsys):
     )
     assert compare(read_run(base), read_run(base)).notes == ()
     assert main(["compare", str(base), str(tuned)]) == 0
-    assert " ".join(capsys.readouterr().out.split()).endswith(
-        "Note: the two runs have different settings (base / tuned): dtype torch.float32 / torch.bfloat16, "
-        "model hf / vllm, tokenizer [bold]t / not set."
-    )
+    shown = " ".join(capsys.readouterr().out.split())
+    for part in ("dtype torch.float32 / torch.bfloat16", "model hf / vllm", "tokenizer [bold]t / not set"):
+        assert part in shown
 
 
 def test_markup_in_names_is_not_rendered(run, write_exam, capsys):
@@ -336,27 +330,21 @@ def test_one_step_of_a_run(run, write_exam, capsys):
         read_run(step, "medalpaca_usmle_step2")
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda results: results.pop("results"), "not a results file"),
-        (lambda results: results.update(results=[]), "not a results file"),
-        (lambda results: results.update(configs={"medalpaca_exam": 1}), "none of its tasks"),
-        (lambda results: results.update(configs={"medalpaca_exam": {"metadata": 1}}), "none of its tasks"),
-        (lambda results: results.update({"config": 3, "n-samples": {"medalpaca_usmle_step1": 3}}), None),
-    ],
-)
-def test_a_damaged_results_file_is_a_user_error(run, write_exam, change, message):
+def test_a_damaged_results_file_is_a_user_error(run, write_exam, subtests):
     directory = run("base", always_b, write_exam())
     file = next(directory.rglob("results_*.json"))
     results = json.loads(file.read_text())
-    change(results)
-    file.write_text(json.dumps(results))
-    if message is None:
-        assert len(read_run(directory).answers) == 12
-        return
-    with pytest.raises(UserError, match=message):
-        read_run(directory)
+    for damaged, message in (
+        ({key: value for key, value in results.items() if key != "results"}, "not a results file"),
+        (results | {"results": []}, "not a results file"),
+        (results | {"configs": {"medalpaca_exam": 1}}, "none of its tasks"),
+        (results | {"configs": {"medalpaca_exam": {"metadata": 1}}}, "none of its tasks"),
+    ):
+        file.write_text(json.dumps(damaged))
+        with subtests.test(message), pytest.raises(UserError, match=message):
+            read_run(directory)
+    file.write_text(json.dumps(results | {"config": 3, "n-samples": {"medalpaca_usmle_step1": 3}}))
+    assert len(read_run(directory).answers) == 12
 
 
 def _adapter_of_the_shape_of(base: Path, directory: Path) -> Path:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
-from pathlib import Path
 
 import pytest
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.prompt import PROMPT_ID
 from medalpaca_data.core.weights import weights_sha256
-from medalpaca_evalharness.model_identity import REFUSED_ARGUMENTS, identify_model
+from medalpaca_evalharness.model_identity import identify_model
 
 
 def test_base_and_adapter_are_hashed(tiny, adapter):
@@ -100,12 +98,6 @@ def test_another_training_prompt_is_a_warning(tiny, adapter, tmp_path, trained, 
 def test_refused_arguments_may_be_false(tiny):
     off = {"trust_remote_code": False, "gguf_file": None, "autogptq": False, "use_safetensors": True}
     assert identify_model({"pretrained": str(tiny)} | off).base_sha256 == weights_sha256(tiny)
-
-
-def test_the_readme_lists_the_refused_arguments():
-    text = " ".join((Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").split())
-    [sentence] = [part for part in text.split(". ") if part.endswith("pickle formats are refused")]
-    assert set(re.findall(r"`(\w+)=`", sentence)) == set(REFUSED_ARGUMENTS)
 
 
 def test_an_adapter_without_a_manifest_on_another_architecture(adapter, tmp_path):

@@ -13,12 +13,10 @@ import transformers
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from peft import LoraConfig, get_peft_model
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_evalharness.model.model_type import MedAlpacaLM
 
-BYTES = 258  # <s>, </s> and the bytes
 SIZES = {
     "hidden_size": 64,
     "intermediate_size": 96,
@@ -45,27 +43,11 @@ CONFIGS = {
 FIVE = ("llama", "qwen3", "gemma", "gpt_neox", "phi3")
 
 
-def tokenizer(directory: Path, *, bos: bool = True, merges: tuple[str, ...] = ()) -> Path:
-    """One token per byte and per merge, such as "e r"."""
-    vocabulary = {"<s>": 0, "</s>": 1}
-    vocabulary |= {piece: i for i, piece in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()), 2)}
-    pairs = [tuple(merge.split(" ")) for merge in merges]
-    vocabulary |= {"".join(pair): i for i, pair in enumerate(pairs, len(vocabulary))}
-    made = Tokenizer(models.BPE(vocabulary, merges=pairs))
-    made.add_special_tokens(["<s>", "</s>"])
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    if bos:
-        made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>")
-    fast.save_pretrained(directory)
-    return directory
-
-
-def make(config: Any, directory: Path, vocabulary: int = BYTES) -> Path:
+def make(config: Any, directory: Path, tokenizer: Any) -> Path:
     """A random model far enough from uniform that what it attends to shows in its answers."""
     torch.manual_seed(1)
-    config.vocab_size = vocabulary
+    tokenizer.save_pretrained(directory)
+    config.vocab_size = len(tokenizer)
     model = transformers.AutoModelForCausalLM.from_config(config)
     for name, parameter in model.named_parameters():
         if parameter.dim() > 1 and "embed" not in name:
@@ -75,13 +57,13 @@ def make(config: Any, directory: Path, vocabulary: int = BYTES) -> Path:
 
 
 @pytest.fixture(scope="session")
-def architecture(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def architecture(tmp_path_factory: pytest.TempPathFactory, byte_tokenizer: Any) -> Any:
     """The directory of a tiny model of the architecture, made once."""
     made: dict[str, Path] = {}
 
     def get(name: str) -> Path:
         if name not in made:
-            made[name] = make(CONFIGS[name], tokenizer(tmp_path_factory.mktemp(name)))
+            made[name] = make(CONFIGS[name], tmp_path_factory.mktemp(name), byte_tokenizer())
         return made[name]
 
     return get
@@ -218,16 +200,16 @@ def test_precision_equals_hf(architecture, arguments):
 
 @pytest.mark.parametrize("bos", [True, False])
 @pytest.mark.parametrize("add_bos_token", [None, True])
-def test_start_token(tmp_path, bos, add_bos_token):
-    model = make(CONFIGS["llama"], tokenizer(tmp_path, bos=bos))
+def test_start_token(tmp_path, byte_tokenizer, bos, add_bos_token):
+    model = make(CONFIGS["llama"], tmp_path, byte_tokenizer(bos=bos))
     given = requests()
     found = ask(MedAlpacaLM, model, given, add_bos_token=add_bos_token)
     assert_same(found, ask(HFLM, model, given, add_bos_token=add_bos_token), given)
 
 
-def test_tokens_that_merge_across_prompt_and_option(tmp_path):
+def test_tokens_that_merge_across_prompt_and_option(tmp_path, byte_tokenizer):
     """ "feve" + "r": the tokens of the whole are not those of the parts one after the other."""
-    model = make(CONFIGS["llama"], tokenizer(tmp_path, merges=("e r", "s t")), BYTES + 2)
+    model = make(CONFIGS["llama"], tmp_path, byte_tokenizer(merges=("e r", "s t")))
     given = instances(("He has feve", "r now"), ("He has feve", "rish"), ("the we", "re"), ("the we", "st"))
     assert_same(ask(MedAlpacaLM, model, given), ask(HFLM, model, given), given)
     with pytest.raises(UserError, match="1 of 2 requests have no token to score"):
@@ -306,21 +288,23 @@ def fallen_back(model: Path, given: list[Instance], caplog: Any, **arguments: An
     return lines[0]
 
 
-def test_recurrent_layers(tmp_path, caplog):
+def test_recurrent_layers(tmp_path, byte_tokenizer, caplog):
     config = transformers.MambaConfig(hidden_size=32, num_hidden_layers=2, state_size=4)
-    message = fallen_back(make(config, tokenizer(tmp_path)), requests(), caplog)
+    message = fallen_back(make(config, tmp_path, byte_tokenizer()), requests(), caplog)
     assert "layers that are not attention" in message
     assert "--model hf" in message
 
 
-def test_models_without_position_ids(tmp_path, caplog):
+def test_models_without_position_ids(tmp_path, byte_tokenizer, caplog):
     """Bloom derives distances from the mask and takes no position ids."""
     config = transformers.BloomConfig(hidden_size=32, n_layer=2, n_head=4)
-    assert "as by --model hf" in fallen_back(make(config, tokenizer(tmp_path)), requests(), caplog)
+    assert "as by --model hf" in fallen_back(make(config, tmp_path, byte_tokenizer()), requests(), caplog)
 
 
-def test_attention_window(tmp_path, caplog):
-    model = make(transformers.MistralConfig(**SIZES, **GROUPED, sliding_window=120), tokenizer(tmp_path))
+def test_attention_window(tmp_path, byte_tokenizer, caplog):
+    model = make(
+        transformers.MistralConfig(**SIZES, **GROUPED, sliding_window=120), tmp_path, byte_tokenizer()
+    )
     message = fallen_back(model, requests(), caplog)
     assert "exceed the attention window of 120 tokens" in message
 

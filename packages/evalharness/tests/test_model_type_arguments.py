@@ -116,9 +116,6 @@ def test_an_adapter_as_the_model_through_lm_eval(adapter, tiny, evaluate, write_
     ("arguments", "message"),
     [
         ({"trust_remote_code": True}, "trust_remote_code= is not supported"),
-        ({"delta": "/some/where"}, "delta= is not supported"),
-        ({"gguf_file": "model.gguf"}, "only safetensors"),
-        ({"gptqmodel": True}, "only safetensors"),
         ({"use_safetensors": False}, "only safetensors is loaded"),
     ],
 )

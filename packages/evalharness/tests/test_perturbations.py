@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medalpaca_data.core.paths import shared
 from medalpaca_data.core.prompt import render
 from medalpaca_data.exams.exam import load_exam
 from medalpaca_data.exams.item import LETTER_INSTRUCTION, LETTERS, Item, exam_prompt
@@ -148,11 +147,8 @@ def test_stress_id_is_stable():
     assert stress_id("text") == "stress-text-d873aa42e909"
 
 
-def test_the_real_sample():
-    root = shared()
-    if root is None:
-        pytest.skip("no real exam: MEDALPACA_SHARED names no directory with data/usmle_sample")
-    exam = load_exam(root / "data" / "usmle_sample" / "medalpaca_format")
+def test_the_real_sample(usmle):
+    exam = load_exam(usmle)
     found = [perturb(one, "letter") for one in exam.items]
     left_out = {(entry.item, entry.perturbation) for one in found for entry in one.excluded}
     # The three items in which an option holds the text of others, as `exam inspect` finds them.

@@ -67,9 +67,6 @@ def test_a_failing_check_ends_a_sealed_run(monkeypatch):
     [("use_cache", "answers"), ("use_cache", "/tmp/c.db"), ("cache_requests", True)],  # noqa: S108 - not opened
 )
 def test_pickled_caches_are_refused(monkeypatch, task, option, value):
-    expected = (
-        f"--{option} {value}: lm-eval reads its caches as pickles, which can run code; remove --{option}"
-    )
     lm = type("LM", (), {})()
     before_model = {"tasks": [task], "model": "dummy", option: value}
     before_inference = {"lm": lm, "task_dict": {"tasks": {task: None}}, option: value}
@@ -78,9 +75,8 @@ def test_pickled_caches_are_refused(monkeypatch, task, option, value):
         (preflight.before_model, before_model),
         (preflight.before_inference, before_inference),
     ):
-        with pytest.raises(UserError) as caught:
+        with pytest.raises(UserError, match=f"^--{option} {value}: .*pickles.*; remove --{option}$"):
             check(call)
-        assert str(caught.value) == expected
     monkeypatch.delenv("MEDALPACA_SEALED")
     if task == "arc_easy":
         preflight.before_model(before_model)

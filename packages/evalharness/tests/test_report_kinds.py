@@ -24,7 +24,7 @@ KNOWN = (0, 60, 2, 75)
 
 
 @pytest.fixture
-def runs(evaluate, answering, save, tmp_path) -> Callable[..., list[Path]]:
+def runs(run) -> Callable[..., list[Path]]:
     """Save runs of models that know the first `known` items of an exam with 30, 30 and 20 items."""
     serial = itertools.count()
 
@@ -36,13 +36,7 @@ def runs(evaluate, answering, save, tmp_path) -> Callable[..., list[Path]]:
 
             return choose
 
-        return [
-            save(
-                evaluate(answering(chooser(n)), "medalpaca_usmle", {"exam": str(exam)}, **options),
-                tmp_path / "results" / f"run{next(serial)}",
-            )
-            for n in known
-        ]
+        return [run(f"run{next(serial)}", chooser(n), exam, **options) for n in known]
 
     return make
 
@@ -261,11 +255,10 @@ def test_a_report_that_lacks_something_is_no_traceback(runs, exam, tmp_path):
                 assert "\n" not in str(error)
 
 
-def test_one_item_is_one_item(evaluate, answering, save, write_exam, tmp_path):
+def test_one_item_is_one_item(run, write_exam, tmp_path):
     exam = write_exam(steps={1: 1})
-    task, metadata = "medalpaca_usmle_step1", {"exam": str(exam)}
     places = [
-        save(evaluate(answering(choose), task, metadata), tmp_path / "results" / name)
+        run(name, choose, exam, "medalpaca_usmle_step1")
         for name, choose in (("a", lambda doc: 0), ("b", lambda doc: doc["gold"]))
     ]
     for chosen in (places[:1], places):

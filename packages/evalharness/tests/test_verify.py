@@ -18,7 +18,7 @@ from medalpaca_evalharness.stress.figures import find_differences
 
 
 @pytest.fixture
-def make_report(evaluate, answering, save, write_exam, tmp_path) -> Callable[[int], Path]:
+def make_report(run, write_exam, tmp_path) -> Callable[[int], Path]:
     """Create a report on one to three models: one answers B, one knows the key, one answers A."""
     choosers = [lambda doc: 1, lambda doc: doc["gold"], lambda doc: 0]
 
@@ -26,10 +26,7 @@ def make_report(evaluate, answering, save, write_exam, tmp_path) -> Callable[[in
         exam, root = write_exam(), tmp_path / "results"
         # A single model is the one that knows the key; with more, the last run is the tampered one.
         chosen = choosers[1:2] if models == 1 else choosers[:models]
-        runs = []
-        for number, choose in enumerate(chosen):
-            results = evaluate(answering(choose), "medalpaca_usmle", {"exam": str(exam)})
-            runs.append(str(save(results, root / f"run{number}")))
+        runs = [str(run(f"run{number}", choose, exam)) for number, choose in enumerate(chosen)]
         assert main(["report", *runs, "--out", str(root / "report.html")]) == 0
         return root / "report.html"
 
@@ -113,62 +110,48 @@ def test_a_changed_sample_is_found(make_report, models):
     assert problems(report) == ""
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            lambda r: r["sides"]["tuned"].update(adapter_sha256="a" * 64),
-            "sides.tuned.adapter_sha256: 'aaaa",
-        ),
-        (
-            lambda r: r["comparisons"][0]["all"].update(fixed=10),
-            "comparisons[0].all.fixed: 10 in the file, 9 recomputed",
-        ),
-        (
-            lambda r: r["comparisons"][0].update(verdict="worse"),
-            "comparisons[0].verdict: 'worse'",
-        ),
-        (
-            lambda r: r["sides"]["tuned"]["calibration"].update(ece=0.5),
-            "sides.tuned.calibration.ece: 0.5",
-        ),
-        (lambda r: r["exam"].update(sha256="0" * 64), "exam.sha256: '0000"),
-        (lambda r: r["items"][1].update(key="D"), "items[1].key: 'D' in the file, 'A' recomputed"),
-        (lambda r: r["items"].pop(), "item step3-5 is not in the report"),
-        (lambda r: r["limits"].pop(), "limits: 3 entries in the file, 4 recomputed"),
-    ],
-)
-def test_a_changed_report_is_found(made, change, message):
-    file = made.with_suffix(".json")
-    report = json.loads(file.read_text())
-    change(report)
-    file.write_text(json.dumps(report))
-    assert message in problems(file)
+CHANGED: list[tuple[Callable[[dict[str, Any]], object], str]] = [
+    (lambda r: r["sides"]["tuned"].update(adapter_sha256="a" * 64), "sides.tuned.adapter_sha256: 'aaaa"),
+    (lambda r: r["comparisons"][0]["all"].update(fixed=10), "comparisons[0].all.fixed: 10 in the file, 9 recomputed"),
+    (lambda r: r["comparisons"][0].update(verdict="worse"), "comparisons[0].verdict: 'worse'"),
+    (lambda r: r["sides"]["tuned"]["calibration"].update(ece=0.5), "sides.tuned.calibration.ece: 0.5"),
+    (lambda r: r["exam"].update(sha256="0" * 64), "exam.sha256: '0000"),
+    (lambda r: r["items"][1].update(key="D"), "items[1].key: 'D' in the file, 'A' recomputed"),
+    (lambda r: r["items"].pop(), "item step3-5 is not in the report"),
+    (lambda r: r["limits"].pop(), "limits: 3 entries in the file, 4 recomputed"),
+]  # fmt: skip
+DAMAGED: list[tuple[Callable[[dict[str, Any]], object], str]] = [
+    (lambda r: r["files"].update(base=[]), "files.base is empty"),
+    (lambda r: r.pop("items"), "items is missing"),
+    (lambda r: r["items"][0].pop("key"), "an entry of items lacks 'key'"),
+    (lambda r: r.update(rows=3), "rows is not a path"),
+    (lambda r: r["comparisons"][0].pop("sentence"), "lacks a part"),
+    (lambda r: r["exam"].update(filter=3), "exam.filter is not a text"),
+    (lambda r: r["files"]["base"][0].update(path=3), "lacks a part|lacks its path"),
+    (lambda r: r["items"][0].update(item=[]), "an entry of items lacks 'item'"),
+    (lambda r: r["items"][0]["answers"].pop("tuned"), "item step1-1 lacks the answer of tuned"),
+    (lambda r: r.update(stress_at=[3]), "stress_at is not a list of paths"),
+    (lambda r: r.update(stress_at=["x"]), "stress_at does not name one file for every"),
+]
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda r: r["files"].update(base=[]), "files.base is empty"),
-        (lambda r: r.pop("items"), "items is missing"),
-        (lambda r: r["items"][0].pop("key"), "an entry of items lacks 'key'"),
-        (lambda r: r.update(rows=3), "rows is not a path"),
-        (lambda r: r["comparisons"][0].pop("sentence"), "lacks a part"),
-        (lambda r: r["exam"].update(filter=3), "exam.filter is not a text"),
-        (lambda r: r["files"]["base"][0].update(path=3), "lacks a part|lacks its path"),
-        (lambda r: r["items"][0].update(item=[]), "an entry of items lacks 'item'"),
-        (lambda r: r["items"][0]["answers"].pop("tuned"), "item step1-1 lacks the answer of tuned"),
-        (lambda r: r.update(stress_at=[3]), "stress_at is not a list of paths"),
-        (lambda r: r.update(stress_at=["x"]), "stress_at does not name one file for every"),
-    ],
-)
-def test_a_damaged_report_is_refused(made, change, message):
+def test_a_changed_report_is_found_and_a_damaged_one_refused(made, subtests):
     file = made.with_suffix(".json")
-    report = json.loads(file.read_text())
-    change(report)
-    file.write_text(json.dumps(report))
-    with pytest.raises(UserError, match=message):
-        verify(file, Locations())
+    text = file.read_text()
+
+    def write(change: Callable[[dict[str, Any]], object]) -> None:
+        report = json.loads(text)
+        change(report)
+        file.write_text(json.dumps(report))
+
+    for change, message in CHANGED:
+        write(change)
+        with subtests.test(message):
+            assert message in problems(file)
+    for change, message in DAMAGED:
+        write(change)
+        with subtests.test(message), pytest.raises(UserError, match=message):
+            verify(file, Locations())
 
 
 def test_an_edited_page_is_found(made, capsys):

@@ -114,16 +114,6 @@ def test_missing_models(data: Path, tmp_path: Path) -> None:
         main(["lora", "model=nobody/nothing", *where])
 
 
-def test_pickled_weights_are_refused_by_name(base: Path, data: Path, tmp_path: Path) -> None:
-    import shutil
-
-    copy = tmp_path / "pickled"
-    shutil.copytree(base, copy)
-    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
-    with pytest.raises(UserError, match=r"pytorch_model\.bin.*refused"):
-        main(["lora", f"model={copy}", f"data={data}", f"out={tmp_path / 'out'}"])
-
-
 def test_preview_colours_the_answer_and_writes_nothing(
     base: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
