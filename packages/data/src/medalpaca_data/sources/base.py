@@ -137,6 +137,11 @@ class BaseSource(Config):
         """Whether its rows are patient text. Training on them requires a record of their de-identification."""
         return self.about.patient_text or self.patient_text
 
+    @property
+    def is_wiki(self) -> bool:
+        """Whether its texts may contain wikitext. Cleaning removes templates such as {{drug}} only from such texts."""
+        return False
+
     @abstractmethod
     def files(self, root: Path) -> list[Path]:
         """Return the raw files, with relative paths resolved against `root`.

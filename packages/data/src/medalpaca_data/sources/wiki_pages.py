@@ -42,6 +42,10 @@ class WikiPages(BaseSource):
     site: str = "https://www.wikidoc.org/index.php/"
     min_words: int = Field(default=10, ge=0)
 
+    @property
+    def is_wiki(self) -> bool:
+        return True
+
     def files(self, root: Path) -> list[Path]:
         return page_files(self._resolve(root))
 
