@@ -191,7 +191,7 @@ def test_cleaning_of_any_text_ends_or_names_the_fault(text):
     try:
         cleaned, done = clean_text(text)
     except (JoinedDigits, BrokenEncoding) as error:
-        assert error.evidence  # noqa: PT017
+        assert error.evidence
         return
     assert cleaned == cleaned.strip()
     assert done or cleaned == text

@@ -46,7 +46,17 @@ DOSES = {
     "120[3] mmHg": ("120<sup>[3]</sup> mmHg", "120<sup><a>[3]</a></sup> mmHg"),
     "50 mg": ("50 mg", "<p>50 mg</p>", "50\u200b mg", "50 m\u00adg", "50 \u200emg", "<b>50</b><i> mg</i>"),
 }  # fmt: skip
-WORDS = ("give", "then", "daily", "na\u00efve", "caf\u00e9", "the patient", "dose", "\u03b1-blocker", "if needed")
+WORDS = (
+    "give",
+    "then",
+    "daily",
+    "na\u00efve",
+    "caf\u00e9",
+    "the patient",
+    "dose",
+    "\u03b1-blocker",
+    "if needed",
+)
 written = st.sampled_from([(right, form) for right, forms in DOSES.items() for form in forms])
 sentences = st.lists(st.tuples(st.sampled_from(WORDS), written), min_size=1, max_size=6)
 
@@ -83,12 +93,14 @@ WIKI_DOSES = {
     "6 ft 2 in": ("{{convert|6|ft|2|in|cm|0}}",),
     "98.6 \u00b0F": ("{{convert|98.6|F|C}}",),
     "-5 \u00b0C": ("{{convert|-5|C|F}}",),
-    "10^-3 mol": ("<math>10^{-3}</math> mol", "10<sup>-3</sup> mol", "10{{sup|-3}} mol", "<math>10^{-3}</math>&nbsp;mol"),
+    "10^-3 mol": ("<math>10^{-3}</math> mol", "10<sup>-3</sup> mol", "10{{sup|-3}} mol",
+        "<math>10^{-3}</math>&nbsp;mol"),
     "2.5 \u00d7 10^9/L": ("<math>2.5 \\times 10^{9}</math>/L", "2.5 \u00d7 10<sup>9</sup>/L"),
     "2 1/2 mg": ("{{frac|2|1|2}} mg", "<math>2\\frac{1}{2}</math> mg", "2<sup>1</sup>/<sub>2</sub> mg"),
     "\u00b15%": ("<math>\\pm5\\%</math>", "&plusmn;5%", "{{pm}}5%"),
     "5.1 \u00b1 0.2 mg": ("{{val|5.1|0.2|u=mg}}",),
-    "7 mg": ("{{unknown|7|mg}}", "{{nowrap|7 mg}}", "{{nowrap|{{convert|7|mg}}}}", "7{{nbsp}}mg", "7 mg<ref>[[b|9]] mg</ref>"),
+    "7 mg": ("{{unknown|7|mg}}", "{{nowrap|7 mg}}", "{{nowrap|{{convert|7|mg}}}}", "7{{nbsp}}mg",
+        "7 mg<ref>[[b|9]] mg</ref>"),
     "SO4^2- 5 mg": ("{{chem|SO|4|2-}} 5 mg", "SO<sub>4</sub><sup>2-</sup> 5 mg"),
 }  # fmt: skip
 wiki_written = st.sampled_from([(right, form) for right, forms in WIKI_DOSES.items() for form in forms])
@@ -126,10 +138,24 @@ def test_formulas(formula, text):
 
 
 # Plain doses: no markup, so no parser. The numbers are drawn, the strings must come back as they are.
-UNITS = ("mg", "\u00b5g", "\u03bcg", "mL/h", "mg/kg/d", "mmol/L", "%", "\u00b0C", "IU", "kg/m\u00b2", "\u00d7 10\u2079/L")
+UNITS = (
+    "mg",
+    "\u00b5g",
+    "\u03bcg",
+    "mL/h",
+    "mg/kg/d",
+    "mmol/L",
+    "%",
+    "\u00b0C",
+    "IU",
+    "kg/m\u00b2",
+    "\u00d7 10\u2079/L",
+)
 FORMS = (
-    "{a} {u}", "{a}\u2013{b} {u}", "{a}-{b} {u}", "{a} \u00b1 {b} {u}", "\u00b1{a} {u}", "\u2212{a} {u}", "+{a} {u}", "-{a} {u}",
-    "<{a} {u}", "\u2265{a} {u}", "{a},{b} {u}", "{a}.{b} {u}", "{a}/{b} {u}", "{a} \u00bd {u}", "{a}\u00d7{b} {u}", "{a}{u}",
+    "{a} {u}", "{a}\u2013{b} {u}", "{a}-{b} {u}", "{a} \u00b1 {b} {u}", "\u00b1{a} {u}", "\u2212{a} {u}",
+    "+{a} {u}", "-{a} {u}", "{a} \u00d7 10\u2079/L",
+    "<{a} {u}", "\u2265{a} {u}", "{a},{b} {u}", "{a}.{b} {u}", "{a}/{b} {u}", "{a} \u00bd {u}", "{a}\u00d7{b} {u}",
+    "{a}{u}",
     "\u2264 {a} {u} \u2026 {b}", "\u201c{a} {u}\u201d", "{a}\u2032 {b}\u2033", "{a} \u2192 {b} {u}",
 )  # fmt: skip
 numbers = st.integers(0, 20_000).map(str)
@@ -152,7 +178,9 @@ def test_plain_doses_are_not_touched(doses):
 def misread(text, *codecs):
     for codec in codecs:
         text = "".join(
-            bytes([byte]).decode(codec, "replace") if codec == "cp1252" and byte not in UNDEFINED else chr(byte)
+            bytes([byte]).decode(codec, "replace")
+            if codec == "cp1252" and byte not in UNDEFINED
+            else chr(byte)
             for byte in text.encode()
         )
     return text
@@ -172,7 +200,9 @@ def test_plain_doses_in_a_wrong_encoding_are_repaired_or_refused(codecs, doses):
     assert cleaned == text
 
 
-@pytest.mark.parametrize("dose", [form.format(a="50", b="100", u=unit) for form in FORMS for unit in UNITS[:4]])
+@pytest.mark.parametrize(
+    "dose", [form.format(a="50", b="100", u=unit) for form in FORMS for unit in UNITS[:4]]
+)
 def test_common_doses_in_a_wrong_encoding_are_repaired(dose):
     for codecs in (("cp1252",), ("latin-1",)):
         assert clean_text(f"Give {misread(dose, *codecs)} daily.")[0] == f"Give {dose} daily."
@@ -208,13 +238,15 @@ def test_a_text_whose_encoding_cannot_be_repaired_is_refused(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "\u00c2ge de 5 \u00e0 10 ans, L\u2019\u00c2GE \u00ab d\u00e9j\u00e0 \u00bb : \u00c0 5 mg, NA\u00cfF, NO\u00cbL\u2026",
+        "\u00c2ge de 5 \u00e0 10 ans, L\u2019\u00c2GE \u00ab d\u00e9j\u00e0 \u00bb : \u00c0 5 mg",
+        "NA\u00cfF, NO\u00cbL\u2026 5 mg",
         "\u00cen Rom\u00e2nia, P\u00c2INE \u0218I \u00cenc\u0103 5 \u00b1 2 mg",
         "Fu\u00df\u2013Hand, Spa\u00df\u2026 5 \u00b5g \u00d6dem \u201eja\u201c",
         "AMANH\u00c3 \u2013 N\u00c3O 5 \u00b0C, 1.\u00ba \u00ab2.\u00aa\u00bb \u00bfCu\u00e1nto? \u00a15 mg!",
         "\u039f \u03b1\u03c3\u03b8\u03b5\u03bd\u03ae\u03c2 \u00b15 mg, \u03b1 \u2265 \u03b2, 5 \u03bcg",
         "\u0411\u043e\u043b\u044c\u043d\u043e\u0439 \u2013 5 \u043c\u0433 \u00ab\u0434\u0430\u00bb \u2116 5 \u00b1 2",
-        "Se\u00f1or, 5 \u00d7 10\u2079/L, \u00a35\u2013\u00a36, \u00a9 2020 \u00ae \u2122, \u00c5 5 \u00c5ngstr\u00f6m, \u00d8 5 mm",
+        "Se\u00f1or, 5 \u00d7 10\u2079/L, \u00a35\u2013\u00a36, \u00a9 2020 \u00ae \u2122",
+        "\u00c5 5 \u00c5ngstr\u00f6m, \u00d8 5 mm",
         "\u4e2d\u6587 5 mg\uff0c\uff15 mg \ufb01t \u201cq\u201d \u2018q\u2019",
     ],
 )  # fmt: skip
@@ -235,6 +267,19 @@ def test_a_right_encoding_is_not_touched(text):
 )
 def test_all_readers_write_superscripts_alike(html, text):
     assert (clean_text(html)[0], html_text(html), wiki_text(html)) == (text, text, text)
+
+
+def test_a_formula_of_a_saved_page_is_kept(tmp_path):
+    from medalpaca_data.formats.mediawiki import read_pages
+
+    math = '<span class="mwe-math-element"><span style="display: none;"><math alttext="{\\displaystyle 10^{-3}}">'
+    math += "<mn>10</mn></math></span>"
+    math += "<img class='mwe-math-fallback-image-inline' alt='{\\displaystyle 10^{-3}}'></span>"
+    page = f"<p>It is {math} mol, m<sup>2</sup> or <img class='tex' alt='5^{{2}}'>.</p>"
+    page = f"<body><div id='mw-content-text'>{page}</div>"
+    (tmp_path / "a.html").write_text(page, encoding="utf-8")
+    [page] = read_pages(tmp_path / "a.html")
+    assert page.sections()[0].text == "It is 10^-3 mol, m^2 or 5^2."
 
 
 # The guard: each planted fault of cleaning must be seen.
@@ -284,7 +329,9 @@ def test_a_row_is_rejected_if_a_step_of_cleaning_loses_a_sign(monkeypatch, tmp_p
         Row(instruction="q", input="", output="Base\u00a0excess \u22125 mmol/L"),
         Row(instruction="q", input="", output="5\u00a0mg"),
     ]
-    table = pl.DataFrame([[getattr(row, name) for name in FIELDS] for row in rows], schema=list(FIELDS), orient="row")
+    table = pl.DataFrame(
+        [[getattr(row, name) for name in FIELDS] for row in rows], schema=list(FIELDS), orient="row"
+    )
     result = Clean().apply(table, Shard(tmp_path, "a", 0), tmp_path)
     assert {n: (drop.reason, drop.evidence) for n, drop in result.drops.items()} == {
         0: (CHANGED, {"field": "output", "numbers_before": ["\u22125 mmol/L"], "numbers_after": ["5 mmol/L"]})
@@ -292,7 +339,13 @@ def test_a_row_is_rejected_if_a_step_of_cleaning_loses_a_sign(monkeypatch, tmp_p
     assert result.frame["output"].to_list()[1] == "5 mg"
 
 
-@given(st.text(alphabet=st.sampled_from([*"<>/supb9^- 1a[]{}&;", joined_digits.SUP, joined_digits.SUB, joined_digits.END, MARK])))
+@given(
+    st.text(
+        alphabet=st.sampled_from(
+            [*"<>/supb9^- 1a[]{}&;", joined_digits.SUP, joined_digits.SUB, joined_digits.END, MARK]
+        )
+    )
+)
 def test_no_reserved_character_is_left(text):
     for read in (lambda part: clean_text(part)[0], html_text, wiki_text):
         try:
@@ -300,6 +353,36 @@ def test_no_reserved_character_is_left(text):
         except (*REFUSED, ValueError):
             continue
         assert not re.search("[\ufdd0-\ufdd4]", shown)
+
+
+def test_counts_and_evidence_of_the_stage(write, tmp_path, row):
+    from medalpaca_data.build import build
+    from medalpaca_data.recipe import load_recipe
+
+    outputs = ["Give 50\x96100 mg.", "82?000 cases", "{{drug}} of 5\u00a0mg", "10<sup>9</sup>/L"]
+    write("raw.json", [row(n, output=text) for n, text in enumerate(outputs)])
+    write(
+        "wiki.json",
+        [row(9, instruction="What is gout?", input="", output="Above {{convert|40|mmHg|kPa}} of x")],
+    )
+    sources = [
+        {"kind": "alpaca", "path": "raw.json", "licence": "CC0"},
+        {"kind": "wikidoc_patient_info", "path": "wiki.json"},
+    ]
+    write("recipe.json", {"name": "t", "sources": sources, "validation": 0, "max_reject_share": 1})
+    recipe, root = load_recipe(str(tmp_path / "recipe.json"))
+    built = build(recipe, root, tmp_path / "out")
+    plain, wiki = (
+        next(stage for stage in source["stages"] if stage["stage"] == "clean")
+        for source in built.ledger["sources"]
+    )
+    assert plain["reasons"] == {BROKEN: 1}
+    assert plain["changed"] == {"encoding": 1, "invisible characters": 1, "HTML tags": 1}
+    assert wiki["changed"] == {"wiki markup": 1}
+    [line] = [
+        line for file in (tmp_path / "out" / "rejected").iterdir() for line in file.read_text().splitlines()
+    ]
+    assert (json.loads(line)["field"], json.loads(line)["characters"]) == ("output", "82?000 cases")
 
 
 def test_the_shared_cases(real):

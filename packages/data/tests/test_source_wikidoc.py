@@ -253,9 +253,7 @@ def test_only_the_section_with_joined_digits_is_rejected(write, tmp_path):
     count = "The count of platelets is 150 x 10<b>9</b>/L in nearly all of the healthy people."
     wikitext = f"{LONG}\n== Causes ==\n{count}\n== Symptoms ==\n{LONG}\n== Treatment ==\n10<b>9</b>"
     saved = f"<h1 id='firstHeading'>Gout</h1><h2>Causes</h2><p>{count}</p><h2>Symptoms</h2><p>{LONG}</p>"
-    write(
-        "site.xml", export(page("Gout", wikitext), page("Pox", f"{LONG}\n== Type 1<b>2</b> ==\n{LONG}"))
-    )
+    write("site.xml", export(page("Gout", wikitext), page("Pox", f"{LONG}\n== Type 1<b>2</b> ==\n{LONG}")))
     write("gout.html", saved)
     rows, rejects = read(tmp_path, "site.xml")
     assert [row.instruction for row in rows] == ["What is Gout?", "What are the symptoms of Gout?"]

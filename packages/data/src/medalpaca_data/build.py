@@ -148,7 +148,7 @@ def stages_of(recipe: Recipe, root: Path, exams: Sequence[Exam]) -> list[Stage]:
 
         rephrase = RephraseStage(recipe.rephrase, root, recipe.used, recipe.seed)
     stages: list[Stage | None] = [
-        Clean(recipe.language, [source.name for source in recipe.used if source.is_wiki])
+        Clean(recipe.language, [source.name for source in recipe.used if source.has_wikitext()])
         if recipe.clean
         else None,
         _deidentify(recipe, root),

@@ -1,4 +1,4 @@
-"""Cleaning of texts: repair the encoding, remove markup residue and invisible characters; find rows that are not usable.
+"""Cleaning of texts: repair the encoding, remove markup and invisible characters; find rows that are not usable.
 
 Cleaning changes no number, sign or unit: `core.numbers` compares each text before and after.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-
 from functools import cache
 from html.entities import html5
 from typing import Any
@@ -57,6 +56,8 @@ SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 ESCAPE = re.compile(r"\\{1,2}(?:x([89a-f][0-9a-f])|u((?!d[89a-f]|00[01]|007f)[0-9a-f]{4}))", re.IGNORECASE)
 # A no-break space that was read as Latin-1 and trimmed. In this position, it is no letter.
 LONE_A = re.compile("(?<=\\d)\u00c2\\s?(?=[a-z\u00b5\u03bc%\u00b0\\s])")
+# The multiplication sign as Mac Roman shows it, which ftfy keeps.
+MAC_TIMES = re.compile("(?<=[\\d ])\u221a\u00f3(?=[ \\d])")
 # An angstrom with a tolerance has the bytes of a Hungarian letter.
 ANGSTROM = re.compile("(?<=\\d)( ?\u00c5)(\u00b1 ?\\d)")
 # A character that an earlier program replaced, because its encoding had none for it: 82?000.
@@ -177,7 +178,7 @@ def _repair_characters(text: str) -> str:
             repaired = WORD.sub(lambda match: fix_encoding(match[0], _ftfy_config()), repaired)
         if NUMBER.findall(repaired) != NUMBER.findall(text):
             return text
-    return LONE_A.sub(" ", repaired)
+    return MAC_TIMES.sub("\u00d7", LONE_A.sub(" ", repaired))
 
 
 def _tidy_space(text: str) -> str:

@@ -110,7 +110,11 @@ def write_scripts(text: str) -> str:
         elif kinds:
             script = "".join(levels.pop())
             following = next(iter(tokens[n + 1].strip(UNSEEN)), "") if n + 1 < len(tokens) else ""
-            levels[-1] += (MARK, _write_script(kinds.pop(), script, _last_visible(levels[-1]), following), MARK)
+            levels[-1] += (
+                MARK,
+                _write_script(kinds.pop(), script, _last_visible(levels[-1]), following),
+                MARK,
+            )
         else:
             levels[-1].append(MARK)
     for _ in kinds:

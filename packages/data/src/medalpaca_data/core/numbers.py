@@ -19,12 +19,33 @@ MAX_SHOWN = 3
 
 # A boundary that has no width on the page, such as that of a tag. Between two digits it separates two numbers.
 EDGE = "\ufdd4"
-LINE_TAGS = frozenset("br hr p div li tr ul ol h1 h2 h3 h4 h5 h6 blockquote".split())
+# Elements that begin a line, cells of tables, elements without visible text, and others that only change its look.
+LINE_TAGS = frozenset(
+    ("br", "hr", "p", "div", "li", "tr", "ul", "ol", "blockquote", *(f"h{n}" for n in range(1, 7)))
+)
 CELL_TAGS = frozenset(("td", "th"))
 HIDDEN_TAGS = frozenset(("ref", "script", "style"))
 OTHER_TAGS = frozenset(
-    "a b i u em strong span dl dt dd sup sub table tbody thead font center img small big code pre references gallery "
-    "nowiki noinclude".split()
+    (
+        *(
+            "a",
+            "b",
+            "i",
+            "u",
+            "em",
+            "strong",
+            "span",
+            "sup",
+            "sub",
+            "font",
+            "center",
+            "small",
+            "big",
+            "code",
+            "pre",
+        ),
+        *("dl", "dt", "dd", "table", "tbody", "thead", "img", "references", "gallery", "nowiki", "noinclude"),
+    )
 )
 MARKUP = re.compile(
     r"<!--.*?-->"
@@ -146,4 +167,3 @@ def _link_text(match: re.Match[str]) -> str:
         # A list of lists of numbers. The brackets are written so that they do not match again.
         return f"[{EDGE}[{target}]{EDGE}]"
     return f"{EDGE}{match[1].rpartition('|')[2] if bar else target}{EDGE}" if shown or not bar else EDGE
-

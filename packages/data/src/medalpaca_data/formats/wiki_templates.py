@@ -29,8 +29,22 @@ CONSTANTS: Mapping[str, str] = {
 }  # fmt: skip
 # Templates that show their first value as it is.
 SHOWN_AS_IT_IS = frozenset(
-    ("nowrap", "nobr", "nobreak", "math", "mvar", "abbr", "abbrlink", "tooltip", "small", "big", "smaller", "larger")
-    + ("em", "strong", "bold", "italic", "char", "keypress", "var", "ce", "nobold", "nowiki")
+    (
+        *(
+            "nowrap",
+            "nobr",
+            "nobreak",
+            "math",
+            "mvar",
+            "abbr",
+            "abbrlink",
+            "tooltip",
+            "small",
+            "big",
+            "smaller",
+        ),
+        *("larger", "em", "strong", "bold", "italic", "char", "keypress", "var", "ce", "nobold", "nowiki"),
+    )
 )
 RANGES: Mapping[str, str] = {
     "to": " to ", "to(-)": " to ", "to about": " to about ", "and": " and ", "and(-)": " and ", "or": " or ",
@@ -41,7 +55,9 @@ UNITS: Mapping[str, str] = {
     "C": "\u00b0C", "F": "\u00b0F", "degC": "\u00b0C", "degF": "\u00b0F", "ug": "\u00b5g", "uL": "\u00b5L",
     "um": "\u00b5m", "umol": "\u00b5mol", "sqm": "m2", "cuft": "cu ft", "sqft": "sq ft",
 }  # fmt: skip
-NUMBER = re.compile(r"[-\u2212+]?[\d.,]*\d(?:[+\u2064 ]?\d*/{1,2}\d+|[\u00bc-\u00be\u2150-\u215e])?|[\u00bc-\u00be]")
+NUMBER = re.compile(
+    r"[-\u2212+]?[\d.,]*\d(?:[+\u2064 ]?\d*/{1,2}\d+|[\u00bc-\u00be\u2150-\u215e])?|[\u00bc-\u00be]"
+)
 MIXED_FRACTION = re.compile(r"(?<=\d)[+\u2064](?=\d+/)")
 # A unit of convert with a power of ten, such as e6km.
 POWER_UNIT = re.compile(r"e(\d{1,2})(\D.*)")
@@ -119,7 +135,9 @@ def is_alone(before: str, after: str) -> bool:
 
     A box or a diagram is alone on its line, a number of a sentence is not.
     """
-    return not before.rpartition("\n")[2].strip(" \t*#:;" + UNSEEN) and not after.partition("\n")[0].strip(" \t" + UNSEEN)
+    return not before.rpartition("\n")[2].strip(" \t*#:;" + UNSEEN) and not after.partition("\n")[0].strip(
+        " \t" + UNSEEN
+    )
 
 
 def _convert(values: list[str]) -> str | None:
@@ -177,7 +195,9 @@ TEX_SYMBOLS: Mapping[str, str] = {
     "phi": "\u03c6", "chi": "\u03c7", "omega": "\u03c9", "theta": "\u03b8", "eta": "\u03b7",
 }  # fmt: skip
 # The order matters: the inner braces of a formula are gone before its fractions are written.
-TEX_TEXT = re.compile(r"\\(?:text|mathrm|mathit|mathbf|mathsf|textrm|operatorname|mbox|rm|hbox)\s*\{([^{}]*)\}")
+TEX_TEXT = re.compile(
+    r"\\(?:text|mathrm|mathit|mathbf|mathsf|textrm|operatorname|mbox|rm|hbox)\s*\{([^{}]*)\}"
+)
 TEX_SCRIPT = re.compile(r"\s*([\^_])\s*(?:\{([^{}]*)\}|(\\circ\b|[^\s{}\\]))\s*?(?=(\S?))")
 TEX_FRACTION = re.compile(r"(\d\s*)?\\[dt]?frac\s*(?:\{([^{}]*)\}\s*\{([^{}]*)\}|(\d)\s*(\d))(?=(\d?))")
 TEX_ROOT = re.compile(r"\\sqrt\s*\{([^{}]*)\}")

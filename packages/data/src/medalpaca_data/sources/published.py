@@ -154,8 +154,7 @@ class Published(FileSource):
             raise ValueError(f"the published {value} {REFUSED_PARTS[value]}")
         return value
 
-    @property
-    def is_wiki(self) -> bool:
+    def has_wikitext(self) -> bool:
         return self.set in ("wikidoc", "wikidoc_patient_information")
 
     def records(self, root: Path, seed: int = 0) -> Iterator[Record]:

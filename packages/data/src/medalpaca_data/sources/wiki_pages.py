@@ -42,8 +42,7 @@ class WikiPages(BaseSource):
     site: str = "https://www.wikidoc.org/index.php/"
     min_words: int = Field(default=10, ge=0)
 
-    @property
-    def is_wiki(self) -> bool:
+    def has_wikitext(self) -> bool:
         return True
 
     def files(self, root: Path) -> list[Path]:
