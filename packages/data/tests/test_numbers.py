@@ -8,7 +8,7 @@ import re
 
 import ftfy  # noqa: F401 - imported before the clock of hypothesis starts
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medalpaca_data.clean_text import BROKEN, BrokenEncoding, clean_text
@@ -76,6 +76,7 @@ def in_order(text, doses):
     return True
 
 
+@settings(deadline=None)
 @given(sentences)
 @pytest.mark.parametrize("read", [lambda text: clean_text(text)[0], html_text], ids=["clean", "html"])
 def test_each_dose_of_a_text_with_markup_survives(read, parts):
@@ -91,6 +92,11 @@ WIKI_DOSES = {
     "5 to 10 kg": ("{{convert|5|to|10|kg|lb}}",),
     "5\u201310 mg": ("{{convert|5|-|10|mg}}", "5{{ndash}}10 mg", "5&ndash;10 [[milligram|mg]]"),
     "6 ft 2 in": ("{{convert|6|ft|2|in|cm|0}}",),
+    "37 \u00b1 0.5 \u00b0C": ("{{convert|37|\u00b1|0.5|C|F}}", "{{convert|37|+/-|0.5|C}}"),
+    "3 \u00d7 4 mm": ("{{convert|3|x|4|mm}}", "{{cvt|3|xx|4|mm|abbr=on}}"),
+    "120 mmHg": ("{{convert|120|mm[Hg]|kPa|sigfig=2}}", "{{convert|1=120|2=mmHg}}"),
+    "2 1/2 to 3 in": ("{{convert|2+1/2|to|3|in|cm}}",),
+    "5 to 6 mg": ("{{convert|5 to 6|mg|oz}}",),
     "98.6 \u00b0F": ("{{convert|98.6|F|C}}",),
     "-5 \u00b0C": ("{{convert|-5|C|F}}",),
     "10^-3 mol": ("<math>10^{-3}</math> mol", "10<sup>-3</sup> mol", "10{{sup|-3}} mol",
@@ -106,6 +112,7 @@ WIKI_DOSES = {
 wiki_written = st.sampled_from([(right, form) for right, forms in WIKI_DOSES.items() for form in forms])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(WORDS), wiki_written), min_size=1, max_size=6))
 @pytest.mark.parametrize(
     "read", [lambda text: clean_text(text, wiki=True)[0], wiki_text], ids=["clean", "wikitext"]
@@ -339,6 +346,7 @@ def test_a_row_is_rejected_if_a_step_of_cleaning_loses_a_sign(monkeypatch, tmp_p
     assert result.frame["output"].to_list()[1] == "5 mg"
 
 
+@settings(deadline=None)
 @given(
     st.text(
         alphabet=st.sampled_from(

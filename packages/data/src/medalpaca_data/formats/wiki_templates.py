@@ -63,14 +63,17 @@ MIXED_FRACTION = re.compile(r"(?<=\d)[+\u2064](?=\d+/)")
 POWER_UNIT = re.compile(r"e(\d{1,2})(\D.*)")
 
 
-def template_text(name: str, values: Sequence[str], named: Mapping[str, str] | None = None) -> str | None:
+def template_text(name: str, values: list[str], named: dict[str, str]) -> str | None:
     """Return the text that a template shows, or None for an unknown template.
 
-    `values` are the values without a name, `named` the others. Superscripts and subscripts are enclosed as
+    `values` are the values without a name, `named` the others. Named values with a position as their name, as in
+    {{convert|1=5|2=mg}}, are moved to `values`. Superscripts and subscripts are enclosed as
     `core.joined_digits.write_scripts` reads them.
     """
-    name, named = " ".join(name.replace("_", " ").split()).lower(), named or {}
-    values = [value.strip() for value in values]
+    name = " ".join(name.replace("_", " ").split()).lower()
+    while (position := str(len(values) + 1)) in named:
+        values.append(named.pop(position))
+    values[:] = [value.strip() for value in values]
     if REFERENCE_TEMPLATE.fullmatch(name):
         return ""
     if name in CONSTANTS:
@@ -140,7 +143,7 @@ def is_alone(before: str, after: str) -> bool:
     )
 
 
-def _convert(values: list[str]) -> str | None:
+def _convert(values: list[str]) -> str:
     """Return the source value and its unit, without the value that the template computes."""
     text, position = "", 0
     while position < len(values) and NUMBER.fullmatch(values[position]):
@@ -152,14 +155,15 @@ def _convert(values: list[str]) -> str | None:
             continue
         if not following or NUMBER.fullmatch(following[0]):
             return text
-        unit = POWER_UNIT.sub("\u00d710^\\1 \\2", following[0])
+        # mm[Hg] is a code of the template.
+        unit = POWER_UNIT.sub("\u00d710^\\1 \\2", following[0].replace("[", "").replace("]", ""))
         text, position = f"{text} {UNITS.get(unit, unit)}", position + 1
         # 6 ft 2 in; but a last number without a unit is the precision.
         following = values[position : position + 2]
         if len(following) < 2 or not NUMBER.fullmatch(following[0]) or NUMBER.fullmatch(following[1]):
             return text
         text += " "
-    return text or None
+    return text or " ".join(values[:2])
 
 
 def _value(values: list[str], named: Mapping[str, str]) -> str:

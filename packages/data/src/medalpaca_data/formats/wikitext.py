@@ -232,9 +232,6 @@ def _template(node: Any) -> str:
     """Return the text of a template; the values of an unknown one are between TEMPLATE_START and TEMPLATE_END."""
     values = ["".join(_render(part.value)) for part in node.params if not part.showkey]
     named = {str(part.name).strip(): "".join(_render(part.value)) for part in node.params if part.showkey}
-    # An explicit position, as in {{convert|1=5|2=mg}}, which a value with an equals sign needs.
-    while (position := str(len(values) + 1)) in named:
-        values.append(named.pop(position))
     text = template_text(str(node.name), values, named)
     if text is None and shows_number(values):
         shown = " ".join(" ".join(TEMPLATE_MARKS.sub("", value).split()) for value in values)
