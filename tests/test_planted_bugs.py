@@ -71,8 +71,8 @@ BUGS = [
         "evalharness",
         "outcome_difference.py",
         "test_outcome_difference.py",
-        ("missing answers of tuned are right", "highest=(observed + tuned_missing)", "highest=(observed + base_missing)"),
-        ("all kinds are one", "kinds = [(kind,) for kind in WITHOUT_ANSWER] + [WITHOUT_ANSWER]", "kinds = [WITHOUT_ANSWER]"),
+        ("missing answers of base are right", "(observed + tuned_missing)", "(observed + base_missing)"),
+        ("all kinds are one", "[(kind,) for kind in WITHOUT_ANSWER] + [WITHOUT_ANSWER]", "[WITHOUT_ANSWER]"),
     ),
     *of(
         "evalharness",

@@ -190,3 +190,19 @@ def test_only_its_own_mending_is_told(write, tmp_path, row):
     directory = build(recipe, root, tmp_path / "out").path
     [kept] = read_split(directory, "train")
     assert "clean" not in told(explain(directory, kept.id))
+
+
+def test_invisible_characters_are_escapes(meadow, capsys):
+    from rich.console import Console
+
+    from medalpaca_data.explain import as_json, show
+
+    text = "Take 5\u00a0mg\u2028of hydro\u00adxychloroquine\u200b.\u202e"
+    path = meadow(extra=[{"instruction": "Dose?", "input": "Adult.", "output": text}])
+    row_id = content_id("Dose?", "Adult.", text)
+    show(explain(path, row_id), Console(width=200))
+    shown = capsys.readouterr().out
+    assert r"output before: Take 5\xa0mg\u2028of hydro\xadxychloroquine\u200b.\u202e" in shown
+    printed = subprocess.run([DATA, "explain", path, row_id, "--json"], capture_output=True, text=True)
+    assert r"Take 5\u00a0mg\u2028of hydro\u00adxychloroquine\u200b.\u202e" in printed.stdout
+    assert json.loads(printed.stdout) == json.loads(json.dumps(as_json(explain(path, row_id))))

@@ -13,8 +13,8 @@ from medalpaca_data.formats.html import html_text
 @pytest.mark.parametrize(
     ("fragment", "digits"),
     [
-        ("<p>150 x 10<sup>9</sup>/L</p>", "10|9"),
-        ("1<sub>2</sub>", "1|2"),
+        ("<p>150 x 10<sup>9</sup>5/L</p>", "9|5"),
+        ("1<sub>2</sub>3", "2|3"),
         ("1<b>2</b>", "1|2"),
         ("<i>1</i>2", "1|2"),
         ("1</b><i>2", "1|2"),

@@ -108,7 +108,7 @@ def test_each_kind_of_card_gives_a_row_but_not_the_reverse_of_another(deck):
 
 
 def test_a_card_whose_markup_parts_two_digits_is_a_reject(deck):
-    path = deck((BASIC, ["Count?", "10<sup>9</sup>/L", ""]), (CLOZE, ["10{{c1::9}} and {{c2::b}}", ""]))
+    path = deck((BASIC, ["Count?", "10<b>9</b>/L", ""]), (CLOZE, ["10{{c1::9}} and {{c2::b}}", ""]))
     assert texts(path) == [("10____ and b", "9")]
     assert read(path)[1] == {(JOINED, False): 2}
 

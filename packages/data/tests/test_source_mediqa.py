@@ -129,7 +129,7 @@ def test_good_answers_become_rows_and_the_rest_is_accounted_for(write, tmp_path)
 def test_an_answer_whose_tags_part_two_digits_is_rejected(write, tmp_path):
     write(
         "TrainingSet1.xml",
-        TRAIN.replace("keep it &lt;", "10<sup>9</sup>/L").replace("for help", "CO<sub>2</sub>"),
+        TRAIN.replace("keep it &lt;", "10<b>9</b>/L").replace("for help", "CO<sub>2</sub>"),
     )
     _, joined, _, kept, *_ = MEDIQA(path="TrainingSet1.xml").records(tmp_path)
     assert (joined.location, joined.reason, joined.evidence) == (
@@ -140,7 +140,7 @@ def test_an_answer_whose_tags_part_two_digits_is_rejected(write, tmp_path):
     assert kept.output == "Ask CO2 if it lasts."
 
 
-def test_a_raised_number_in_a_workbook_is_no_part_of_the_one_before_it(write, tmp_path):
+def test_a_raised_number_in_a_workbook_is_written_with_a_caret(write, tmp_path):
     good = workbook([("NLM Question", "Summary"), ("10", "a"), ("b", "c")], inline=True)
     file = io.BytesIO()
     raised = (
@@ -150,8 +150,8 @@ def test_a_raised_number_in_a_workbook_is_no_part_of_the_one_before_it(write, tm
         for name in old.namelist():
             new.writestr(name, old.read(name).replace(b"<is><t>10</t></is>", raised))
     write("ValidationSet.xlsx", file.getvalue())
-    joined, kept = MEDIQA(path="ValidationSet.xlsx").records(tmp_path)
-    assert (joined.reason, joined.evidence, kept.output) == (JOINED, {"digits": "10|9"}, "c")
+    raised, kept = MEDIQA(path="ValidationSet.xlsx").records(tmp_path)
+    assert (raised.input, kept.output) == ("10^9/L", "c")
 
 
 def test_the_split_is_what_name_and_setting_agree_on(write, tmp_path):

@@ -94,7 +94,7 @@ def test_pairs_of_both_layouts_packed_and_unpacked(corpus, tmp_path):
 def test_a_pair_whose_tags_part_two_digits_is_rejected(write, tmp_path):
     write(
         "d/a.xml",
-        DOCUMENT.replace("Some &amp; more.", "10<sup>9</sup>/L").replace("pollen", "CO<sub>2</sub>"),
+        DOCUMENT.replace("Some &amp; more.", "10<b>9</b>/L").replace("pollen", "CO<sub>2</sub>"),
     )
     rows, rejects = read(tmp_path, "d")
     assert [row.output for row in rows] == ["An itch that\ncomes in spring. Mind\nthese:\n- CO2\n- wool"]

@@ -197,8 +197,10 @@ def test_wikitext(wikitext, text):
 @pytest.mark.parametrize(
     ("wikitext", "digits"),
     [
-        ("150 x 10<sup>9</sup>/L", "10|9"),
-        ("1<sub>2</sub>", "1|2"),
+        ("150 x 10<sup>9</sup>5/L", "9|5"),
+        ("1<b>2</b>", "1|2"),
+        ("{{nowrap|5}}0", "5|0"),
+        ("2{{convert|5|mg}}", "2|5"),
         ("5''10", "5|10"),
         ("5'''10'''", "5|10"),
         ("5<ref>a 7</ref>0", "5|0"),
@@ -206,7 +208,7 @@ def test_wikitext(wikitext, text):
         ("5<!-- a -->0", "5|0"),
         ("5<!-- a -->&#48;", "5|0"),
         ("5<!-- a -->''0''", "5|0"),
-        ("5{{a|7}}0", "5|0"),
+        ("5{{a}}0", "5|0"),
         ("5{{{a}}}0", "5|0"),
         ("5[[a|0]]", "5|0"),
         ("[[5]]0", "5|0"),
@@ -237,7 +239,7 @@ def test_markup_between_two_numbers_is_refused(wikitext, digits):
         ("5 {{a}} 0", "5 0"),
         ("5 <!-- a -->0", "5 0"),
         ("&#53;&#48;\u200b1", "50\u200b1"),
-        ("a<ref>1<sup>2</sup></ref> {{b|1<sup>2</sup>}} [[File:c.jpg|1<sup>2</sup>]]", "a"),
+        ("a<ref>1<sup>2</sup></ref> {{b|c=1<sup>2</sup>}} [[File:c.jpg|1<sup>2</sup>]]", "a"),
         ("a\n| 10<sup>9</sup>\nb", "a\n\nb"),
         ("a\nthumb|10<sup>9</sup>\nb", "a\n\nb"),
         ("\ue000a\ufdd0", "a"),
@@ -248,12 +250,10 @@ def test_numbers_are_not_changed(wikitext, text):
 
 
 def test_only_the_section_with_joined_digits_is_rejected(write, tmp_path):
-    count = "The count of platelets is 150 x 10<sup>9</sup>/L in nearly all of the healthy people."
-    wikitext = f"{LONG}\n== Causes ==\n{count}\n== Symptoms ==\n{LONG}\n== Treatment ==\n10<sup>9</sup>"
+    count = "The count of platelets is 150 x 10<b>9</b>/L in nearly all of the healthy people."
+    wikitext = f"{LONG}\n== Causes ==\n{count}\n== Symptoms ==\n{LONG}\n== Treatment ==\n10<b>9</b>"
     saved = f"<h1 id='firstHeading'>Gout</h1><h2>Causes</h2><p>{count}</p><h2>Symptoms</h2><p>{LONG}</p>"
-    write(
-        "site.xml", export(page("Gout", wikitext), page("Pox", f"{LONG}\n== Type 1<sub>2</sub> ==\n{LONG}"))
-    )
+    write("site.xml", export(page("Gout", wikitext), page("Pox", f"{LONG}\n== Type 1<b>2</b> ==\n{LONG}")))
     write("gout.html", saved)
     rows, rejects = read(tmp_path, "site.xml")
     assert [row.instruction for row in rows] == ["What is Gout?", "What are the symptoms of Gout?"]

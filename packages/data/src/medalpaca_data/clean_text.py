@@ -1,12 +1,29 @@
-"""Cleaning of texts: remove markup residue and invisible characters; find rows that are not usable for training."""
+"""Cleaning of texts: repair the encoding, remove markup and invisible characters; find rows that are not usable.
+
+Cleaning changes no number, sign or unit: `core.numbers` compares each text before and after.
+"""
 
 from __future__ import annotations
 
 import html
 import re
 import unicodedata
+from functools import cache
+from html.entities import html5
+from typing import Any
 
-from .core.joined_digits import MARK, Substitution, decode_digits, remove_marks, substitute
+from .core.joined_digits import (
+    MARK,
+    RESERVED,
+    Substitution,
+    decode_digits,
+    mark_script_tags,
+    remove_marks,
+    substitute,
+    write_scripts,
+)
+from .core.numbers import check_numbers, visible_text
+from .formats.wiki_templates import show_templates
 
 TAGS = (
     "a|b|i|u|em|strong|p|br|hr|div|span|ul|ol|li|dl|dt|dd|sup|sub|table|tbody|thead|tr|td|th|font|center|img|h[1-6]|"
@@ -17,29 +34,50 @@ ATTRIBUTES = r"(?:\s+[\w:-]+\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s<>\"']+))*\s*"
 TAG = re.compile(rf"</?(?:{TAGS}){ATTRIBUTES}/?>", re.IGNORECASE)
 BLOCK_TAG = re.compile(rf"<(?:/?(?:br|hr|p|div|li|tr|ul|ol|h[1-6]|blockquote)){ATTRIBUTES}/?>", re.IGNORECASE)
 CELL_BORDER = re.compile(rf"\s*</t[dh]>\s*(?=<t[dh]{ATTRIBUTES}>)", re.IGNORECASE)
-# 10<sup>9</sup> becomes 10^9, not 109.
-SUPERSCRIPT = re.compile(r"(?<=\d)<sup>(?=[-+\u2212]?\d)", re.IGNORECASE)
+# Not visible on a page.
+HIDDEN = re.compile(rf"<!--.*?-->|<(script|style){ATTRIBUTES}>.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
 REFERENCE = re.compile(rf"<ref{ATTRIBUTES}/>|<ref{ATTRIBUTES}>.*?</ref>", re.IGNORECASE | re.DOTALL)
-ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z]{2,8});", re.IGNORECASE)
+ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,31});", re.IGNORECASE)
 WIKI_FILE = re.compile(r"\[\[(?:file|image|category):[^\[\]]*\]\]", re.IGNORECASE)
-WIKI_LINK = re.compile(r"\[\[(?:[^\[\]|]*\|)?([^\[\]|]*)\]\]")
-WIKI_TEMPLATE = re.compile(r"\{\{([^{}]*)\}\}")
+# Without a bar, a letter is needed: [[1, 2]] is a list of lists.
+WIKI_LINK = re.compile(r"\[\[(?:[^\[\]|]*\||(?=[\d\W_]*[^\W\d_][^\[\]]*\]\]))([^\[\]|]*)\]\]")
 # Only in pairs: 5'' is the end of a DNA strand.
 WIKI_QUOTES = re.compile(r"(?<!\w)('{5}|'{2,3})(?=\S)(.+?)(?<=\S)\1(?!\w)")
 WIKI_CAPTION = re.compile(r"\bthumb\|(?:[^|\n]*\|)*")
-LINE_BREAKS = re.compile("\r\n|[\r\u000b\u000c\u0085\u2028\u2029]")
-# Without the joiners U+200C and U+200D, which Persian and Hindi need.
+LINE_BREAKS = re.compile("\r\n|[\r\u000b\u000c\u2028\u2029]")
+# The joiners U+200C and U+200D only between ASCII characters and digits, because Persian, Hindi and emoji need them.
 INVISIBLE = re.compile(
-    "[\u0000-\u0008\u000e-\u001f\u007f-\u009f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff]"
+    "[\u0000-\u0008\u000e-\u001f\u007f-\u009f\u00ad\u034f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f"
+    "\ufeff\ufff9-\ufffb]|(?<![^\u0000-\u007f\\d])[\u200c\u200d\ufe0e\ufe0f]+(?![^\u0000-\u007f\\d])"
 )
-SPACES = re.compile("[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
+CONTROL = re.compile("[\u0000-\u0008\u000b-\u001f\u007f-\u009f\ud800-\udfff]")
+SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
+# A character that Python wrote as an escape sequence: \xa0 and \u2009 as text.
+ESCAPE = re.compile(r"\\{1,2}(?:x([89a-f][0-9a-f])|u((?!d[89a-f]|00[01]|007f)[0-9a-f]{4}))", re.IGNORECASE)
+# A no-break space that was read as Latin-1 and trimmed. In this position, it is no letter.
+LONE_A = re.compile("(?<=\\d)\u00c2\\s?(?=[a-z\u00b5\u03bc%\u00b0\\s])")
+# The multiplication sign as Mac Roman shows it, which ftfy keeps.
+MAC_TIMES = re.compile("(?<=[\\d ])\u221a\u00f3(?=[ \\d])")
+# An angstrom with a tolerance has the bytes of a Hungarian letter.
+ANGSTROM = re.compile("(?<=\\d)( ?\u00c5)(\u00b1 ?\\d)")
+# A character that an earlier program replaced, because its encoding had none for it: 82?000.
+LOST = re.compile("\ufffd|[0-9]\\?[0-9]")
+NUMBER = re.compile("[0-9]+")
+WORD = re.compile(r"\S+")
+# The first byte of UTF-8 as Latin-1, Windows-1250 to -1252 or Mac Roman shows it, and bytes that they do not use.
+FIRST_BYTE = re.compile(
+    "[\u0080-\u009f\u00ac\u00c2-\u00c5\u00ca\u00cb\u00ce-\u00d1\u00e2\u00ef\u00f0\u0102\u010f\u0152\u0153\u0192\u0432\u201a\u221a]"
+)
+BROKEN = "encoding that cannot be repaired"
+# Characters of a broken text that are shown on each side of the fault.
+SHOWN_CONTEXT = 10
 LINE_END = re.compile(r"[ \t]+$", re.MULTILINE)
 BLANK_LINES = re.compile(r"\n{3,}")
 
 # Texts without a match need no cleaning, and most texts have none. Rust runs the pattern, so it has no look-around.
 NEEDS_CLEANING = (
-    r"<[/a-zA-Z]|&[#a-zA-Z]|\[\[|\{\{|''|thumb\||[^\x20-\x7e\n]|[ \t]\n|\n\n\n|^\s|\s$|###|<\||\[/?INST\]"
-    r"|\{(?:instruction|input|output)\}"
+    r"<[/!a-zA-Z]|&[#a-zA-Z]|\[\[|\{\{|''|thumb\||[^\x20-\x7e\n]|[ \t]\n|\n\n\n|^\s|\s$|###|<\||\[/?INST\]"
+    r"|\{(?:instruction|input|output)\}|\\[xu][0-9a-fA-F]|[0-9]\?[0-9]"
 )
 
 PROMPT_TEMPLATE = re.compile(
@@ -59,10 +97,20 @@ CUT_OFF_ENGLISH = re.compile(r"\b(?:and|or|the|such as|including|because)$", re.
 MIN_CUT_OFF_LENGTH = 40
 
 
-def clean_text(text: str) -> tuple[str, list[str]]:
+class BrokenEncoding(ValueError):
+    """Raised for a text whose encoding cannot be repaired; `evidence` has the fault with the text around it."""
+
+    def __init__(self, text: str, start: int, end: int) -> None:
+        super().__init__(BROKEN)
+        self.evidence = {"characters": ascii(text[max(0, start - SHOWN_CONTEXT) : end + SHOWN_CONTEXT])[1:-1]}
+
+
+def clean_text(text: str, *, wiki: bool = False) -> tuple[str, list[str]]:
     """Return the cleaned text, and the kinds of changes that were made, such as "HTML tags", in order.
 
-    Raises JoinedDigits if a deletion would join two numbers.
+    `wiki` is true for the text of a wiki, whose templates are markup; in other texts, braces are kept. Raises
+    ValueError with an attribute `evidence`: JoinedDigits if a deletion would join two numbers, BrokenEncoding, and
+    ChangedNumbers if a number, a sign or a unit would change.
     """
     done: list[str] = []
 
@@ -71,19 +119,96 @@ def clean_text(text: str) -> tuple[str, list[str]]:
             done.append(what)
         return changed
 
+    text = apply("encoding", repair_encoding(text))
     text = apply("unicode form", unicodedata.normalize("NFC", text))
     text = apply("line breaks", LINE_BREAKS.sub("\n", text))
+    text = apply("invisible characters", RESERVED.sub(MARK, text))
     text = apply("HTML entities", decode_digits(text))
-    if "[[" in text or "{{" in text or "''" in text or "thumb|" in text:
+    if wiki and ("{{" in text or "<math" in text):
+        text = apply("wiki markup", show_templates(text))
+    before = text
+    if "[[" in text or "''" in text or "thumb|" in text:
         text = apply("wiki markup", substitute(text, *WIKI_STEPS))
     if "<" in text:
-        text = apply("HTML tags", substitute(text, *TAG_STEPS))
+        text = apply("HTML tags", substitute(mark_script_tags(text), *TAG_STEPS))
     # After the tags: a decoded `<` is text.
+    is_repaired = False
     if "&" in text:
-        text = apply("HTML entities", substitute(text, (ENTITY, _entity_text)))
+        decoded = text = apply("HTML entities", substitute(text, (ENTITY, _entity_text)))
+        text = apply("encoding", repair_encoding(decoded))
+        is_repaired = text != decoded
+    text = write_scripts(text)
     text = apply("invisible characters", remove_marks(substitute(text, (INVISIBLE, MARK), (SPACES, " "))))
-    text = apply("white space", BLANK_LINES.sub("\n\n", LINE_END.sub("", text)).strip())
+    text = apply("white space", _tidy_space(text))
+    # White space alone changes no number.
+    if text != _tidy_space(before):
+        visible = visible_text(before)
+        check_numbers(repair_encoding(visible) if is_repaired else visible, text)
     return text, done
+
+
+def repair_encoding(text: str) -> str:
+    """Return the text with characters that were decoded with a wrong encoding, or written as escapes, repaired.
+
+    ftfy repairs UTF-8 that was read as Windows-1252, Latin-1, Mac Roman or similar, once or several times, and
+    Windows-1252 that was read as Latin-1. Raises BrokenEncoding if damaged characters remain.
+    """
+    _refuse_lost_characters(text)
+    # Before the escapes, because ftfy repairs some encodings only if all characters of a text belong to them.
+    repaired = _repair_characters(text)
+    if "\\" in text:
+        repaired = _repair_characters(ESCAPE.sub(_escaped_character, repaired))
+    if repaired != text:
+        _refuse_lost_characters(repaired)
+    if match := _find_damage(repaired):
+        raise BrokenEncoding(repaired, *match.span())
+    return repaired
+
+
+def _repair_characters(text: str) -> str:
+    if text.isascii():
+        return text
+    repaired = ANGSTROM.sub(r"\1 \2", text)
+    if _find_damage(repaired):
+        from ftfy import fix_encoding
+
+        repaired = fix_encoding(repaired, _ftfy_config())
+        if _find_damage(repaired):
+            # The encodings may differ between words.
+            repaired = WORD.sub(lambda match: fix_encoding(match[0], _ftfy_config()), repaired)
+        if NUMBER.findall(repaired) != NUMBER.findall(text):
+            return text
+    return MAC_TIMES.sub("\u00d7", LONE_A.sub(" ", repaired))
+
+
+def _tidy_space(text: str) -> str:
+    return BLANK_LINES.sub("\n\n", LINE_END.sub("", text)).strip()
+
+
+def _find_damage(text: str) -> re.Match[str] | None:
+    """Return the first characters that only a wrong encoding makes, or None."""
+    if not FIRST_BYTE.search(text):
+        return None
+    from ftfy.badness import BADNESS_RE
+
+    # Other matches are unusual, but may be right, as in a Spanish ordinal before a closing quote.
+    return next((match for match in BADNESS_RE.finditer(text) if FIRST_BYTE.search(match[0])), None)
+
+
+def _refuse_lost_characters(text: str) -> None:
+    for match in LOST.finditer(text):
+        # A web address may have a question mark.
+        word = text[: match.start()].rpartition(" ")[2]
+        if match[0] == "\ufffd" or not ("/" in word or "=" in word):
+            raise BrokenEncoding(text, *match.span())
+
+
+@cache
+def _ftfy_config() -> Any:
+    from ftfy import TextFixerConfig
+
+    # Only the encoding: quotes, ligatures, widths and entities stay as they are.
+    return TextFixerConfig(unescape_html=False, normalization=None, explain=False)
 
 
 def find_row_fault(instruction: str, input: str, output: str, *, english: bool = False) -> str | None:
@@ -107,30 +232,27 @@ def find_row_fault(instruction: str, input: str, output: str, *, english: bool =
     return None
 
 
-def _template_text(match: re.Match[str]) -> str:
-    """Return the values of a template with a number, such as {{convert|5|mg}}; other templates are deleted."""
-    _, *values = match[1].split("|")
-    shown = [value.strip() for value in values if "=" not in value]
-    return f"{MARK}{' '.join(shown)}{MARK}" if any(any(map(str.isdigit, value)) for value in shown) else MARK
+def _escaped_character(match: re.Match[str]) -> str:
+    return chr(int(match[1] or match[2], 16))
 
 
 def _entity_text(match: re.Match[str]) -> str:
-    text = html.unescape(match[0])
-    # An entity of a surrogate or control character stays as it is.
-    return (text or MARK) if text.isprintable() or text in "\n\t\u00a0" else match[0]
+    name = match[0][1:]
+    text = html.unescape(match[0]) if name.startswith("#") else html5.get(name, match[0])
+    # An entity of a control character stays as it is.
+    return match[0] if CONTROL.search(text) else text or MARK
 
 
 WIKI_STEPS: tuple[Substitution, ...] = (
-    (WIKI_TEMPLATE, _template_text),
     (WIKI_FILE, MARK),
     (WIKI_LINK, rf"{MARK}\1{MARK}"),
     (WIKI_CAPTION, MARK),
     (WIKI_QUOTES, rf"{MARK}\2{MARK}"),
 )
 TAG_STEPS: tuple[Substitution, ...] = (
+    (HIDDEN, MARK),
     (REFERENCE, MARK),
     (CELL_BORDER, " | "),
-    (SUPERSCRIPT, "^"),
     (BLOCK_TAG, "\n"),
     (TAG, MARK),
 )

@@ -14,6 +14,7 @@ from .core.cli import wrapped
 from .core.errors import UserError
 from .core.files import existing
 from .core.row import SPLITS, TEXTS
+from .core.untrusted import show_invisible
 from .dataset import CHANGES, CONTRADICTIONS, HITS, SPANS, reading, require_meadow
 from .deid.secret import HASH
 from .shard import place_of
@@ -84,17 +85,17 @@ def as_json(life: RowHistory) -> dict[str, Any]:
 
 
 def show(life: RowHistory, console: Console) -> None:
-    """Print the steps in order, then the text of the row."""
+    r"""Print the steps in order, then the text of the row; invisible characters are escapes such as `\u200b`."""
     width = max(len(step.stage) for step in life.steps)
     console.print(f"row {life.row['id']}: {life.where}\n", highlight=False)
     for step in life.steps:
-        first, *rest = step.text.splitlines() or [""]
+        first, *rest = show_invisible(step.text).splitlines() or [""]
         for name, line in ((step.stage, first), *(("", line) for line in rest)):
             hanging = wrapped(f"{name:<{width}}  {line}", console.width, hang=width + 2)
             console.print(hanging, highlight=False, soft_wrap=True)
     for name in TEXTS:
         if life.row.get(name):
-            console.print(f"\n{name}\n{life.row[name]}", highlight=False)
+            console.print(f"\n{name}\n{show_invisible(life.row[name])}", highlight=False)
 
 
 def rejected_ids(directory: Path, ids: set[str]) -> dict[str, str]:

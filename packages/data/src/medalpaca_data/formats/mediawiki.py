@@ -14,6 +14,7 @@ from ..core.files import existing
 from ..core.joined_digits import MARK, remove_marks
 from ..core.streams import open_bytes
 from .html import html_text_with_marks, mark_markup_edges
+from .wiki_templates import tex_text
 from .wikitext import LINK_END, LINK_START, Section, make_section, remove_comments, wiki_sections
 from .xml import read_elements
 
@@ -30,7 +31,7 @@ HEADING_TAG = re.compile("h[1-6]")
 DROPPED_TAG = re.compile("table|script|style|figure|noscript|form|iframe|math|svg|video|audio")
 DROPPED_CLASS = re.compile(
     "reference|references|reflist|mw-references-wrap|mw-editsection|toc|thumb|gallery|navbox|noprint|infobox|catlinks|"
-    "printfooter|mw-jump-link|metadata|error"
+    "printfooter|mw-jump-link|metadata|error|tex|mwe-math-fallback-image-\\w+"
 )
 # Characters before and after a heading while a saved page is read; the level follows the first one.
 HEADING_START, HEADING_END = "\ue002", "\ue003"
@@ -186,7 +187,13 @@ def _html_sections(text: str) -> list[Section]:
     for node in links:
         node.prepend(tree.create_text_node(LINK_START))
         node.append(tree.create_text_node(LINK_END))
+    has_math = any(node.tag == "math" for node in dropped)
     for node in dropped:
+        # A formula has its source in an attribute, and beside MathML also in the attribute of a picture.
+        is_copy = has_math and "tex" not in node.class_list
+        formula = node.getattr("alttext" if node.tag == "math" else "alt")
+        if formula and (node.tag == "math" or not is_copy):
+            node.before(tree.create_text_node(f"{MARK}{tex_text(formula)}{MARK}"))
         node.remove()
     first, *rest = HEADING.split(html_text_with_marks(content.html))
     parts = [make_section(0, "", first)]

@@ -13,11 +13,12 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from ..core.errors import UserError
-from ..core.joined_digits import MARK, drop_needless_marks
+from ..core.joined_digits import END, MARK, SUB, SUP, drop_needless_marks, write_scripts
 from ..core.streams import read_members
 from .xml import read_elements
 
 CELL_REFERENCE = re.compile(r"([A-Z]{1,3})[1-9][0-9]{0,6}")
+SCRIPT_STARTS = {"superscript": SUP, "subscript": SUB}
 SHEET_NAME = re.compile(r"xl/worksheets/sheet(\d+)\.xml")
 
 
@@ -25,8 +26,8 @@ def read_sheet(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield ("row N", {column letters: text}) for every row of the first sheet that has a text.
 
     N is the row number that Excel shows. The first sheet is the file `sheetN.xml` with the smallest number, usually the
-    first tab. A mark (`core.joined_digits.MARK`) separates a number from superscript or subscript digits. Raises
-    UserError for a file that is not a workbook, is damaged, or unpacks to more than `max_unpacked_size`.
+    first tab. Superscripts and subscripts are written by `core.joined_digits.write_scripts`. Raises UserError for a
+    file that is not a workbook, is damaged, or unpacks to more than `max_unpacked_size`.
     """
     sheets = []
     shared: list[str] = []
@@ -69,15 +70,16 @@ def _cell_text(cell: Element, shared: list[str], where: str) -> str:
 def _string_text(entry: Element) -> str:
     """Return the text of a string, without the phonetic guides (`rPh`) of Japanese text.
 
-    Marks enclose superscripts and subscripts that are beside a digit.
+    Superscripts and subscripts are written by `write_scripts`.
     """
     runs = []
     for part in entry:
         if part.tag in ("t", "r"):
             text = "".join(text.text or "" for text in part.iter("t"))
-            is_raised = part.find("rPr/vertAlign") is not None
-            runs.append(f"{MARK}{text}{MARK}" if is_raised else text)
-    return drop_needless_marks("".join(runs))
+            align = part.find("rPr/vertAlign")
+            start = SCRIPT_STARTS.get(align.get("val", "") if align is not None else "")
+            runs.append(f"{MARK}{start}{text}{END}{MARK}" if start else text)
+    return write_scripts(drop_needless_marks("".join(runs)))
 
 
 def _parse_int(text: str | None, default: int) -> int:

@@ -1,4 +1,6 @@
-"""Wikitext to plain sections: keep prose and lists; remove templates, references, tables, files, categories, galleries.
+"""Wikitext to plain sections: keep prose and lists; remove boxes, references, tables, files, categories, galleries.
+
+Formulas and templates inside a sentence are kept as text, so that a sentence keeps its numbers.
 
 mwparserfromhell parses the markup. The remains of broken markup (unclosed links and templates, table rows, image
 options) are removed afterwards, line by line.
@@ -13,7 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.joined_digits import (
+    END,
     MARK,
+    RESERVED,
+    SUB,
+    SUP,
     JoinedDigits,
     decode_digits,
     decode_entities,
@@ -21,15 +27,24 @@ from ..core.joined_digits import (
     remove_marks,
     show_marks_as_bars,
     substitute,
+    write_scripts,
 )
+from .wiki_templates import shows_number, template_text, tex_text
 
 # Characters before and after the text of a link while a section is read, to find sections of links only.
 LINK_START, LINK_END = "\ue000", "\ue001"
 LINK_MARKS = re.compile(f"[{LINK_START}{LINK_END}]")
 LINK_TEXT = re.compile(f"{LINK_START}[^{LINK_START}{LINK_END}]*{LINK_END}")
 
+# Characters before and after the values of an unknown template. On a line of its own, such a template is a box.
+TEMPLATE_START, TEMPLATE_END = "\ue004", "\ue005"
+TEMPLATE_MARKS = re.compile(f"[{TEMPLATE_START}{TEMPLATE_END}]")
+BOX = re.compile(
+    rf"^[ \t*#:;]*(?:{TEMPLATE_START}[^{TEMPLATE_START}{TEMPLATE_END}]*{TEMPLATE_END}[ \t]*)+$", re.MULTILINE
+)
+
 DROPPED_TAG = re.compile(
-    "ref|references|gallery|table|timeline|imagemap|math|score|syntaxhighlight|source|script|style|video|youtube|"
+    "ref|references|gallery|table|timeline|imagemap|score|syntaxhighlight|source|script|style|video|youtube|"
     "googlemap|categorytree|inputbox|dpl|noinclude|includeonly|figure|biblio"
 )
 DROPPED_LINK = re.compile("file|image|media|category|special")
@@ -100,7 +115,7 @@ def wiki_text(wikitext: str) -> str:
     """Return the visible text of a piece of wikitext.
 
     Raises ValueError like `wiki_sections`, and JoinedDigits if removing markup would join two numbers, as in
-    10<sup>9</sup>.
+    1<b>2</b>.
     """
     return _tidy(_marked(_source(wikitext)))
 
@@ -140,7 +155,8 @@ def _level(line: str) -> int:
 
 def _source(wikitext: str) -> str:
     """Return the wikitext without comments and LINK_START or LINK_END, with marks in their place between digits."""
-    return drop_needless_marks(LINK_MARKS.sub(MARK, remove_comments(decode_digits(wikitext), MARK)))
+    text = remove_comments(decode_digits(wikitext), MARK)
+    return drop_needless_marks(RESERVED.sub(MARK, TEMPLATE_MARKS.sub(MARK, LINK_MARKS.sub(MARK, text))))
 
 
 def _marked(wikitext: str) -> str:
@@ -150,9 +166,10 @@ def _marked(wikitext: str) -> str:
     if _unclosed(wikitext) * len(wikitext) > MAX_PARSE_COST:
         raise ValueError(PARSE_FAILED)
     try:
-        return drop_needless_marks("".join(_render(mwparserfromhell.parse(wikitext, skip_style_tags=True))))
+        text = "".join(_render(mwparserfromhell.parse(wikitext, skip_style_tags=True)))
     except (ParserError, RecursionError):
         raise ValueError(PARSE_FAILED) from None
+    return write_scripts(drop_needless_marks(text))
 
 
 def _unclosed(wikitext: str) -> int:
@@ -195,14 +212,31 @@ def _render(code: Any) -> Iterator[str]:
                     yield "\n"
                 elif name in ("li", "dd", "dt") and node.wiki_markup:
                     yield str(node.wiki_markup)
+                elif name in ("math", "chem"):
+                    yield from (MARK, tex_text(str(node.contents or "")), MARK)
+                elif name in ("sup", "sub"):
+                    yield from (MARK, SUP if name == "sup" else SUB, *_render(node.contents), END, MARK)
                 elif DROPPED_TAG.fullmatch(name):
                     yield MARK
                 else:
                     yield from (MARK, *_render(node.contents), MARK)
             case nodes.Heading():
                 yield from (MARK, *_render(node.title), MARK)
+            case nodes.Template():
+                yield from (MARK, _template(node), MARK)
             case _:
                 yield MARK
+
+
+def _template(node: Any) -> str:
+    """Return the text of a template; the values of an unknown one are between TEMPLATE_START and TEMPLATE_END."""
+    values = ["".join(_render(part.value)) for part in node.params if not part.showkey]
+    named = {str(part.name).strip(): "".join(_render(part.value)) for part in node.params if part.showkey}
+    text = template_text(str(node.name), values, named)
+    if text is None and shows_number(values):
+        shown = " ".join(" ".join(TEMPLATE_MARKS.sub("", value).split()) for value in values)
+        return f"{TEMPLATE_START}{shown}{TEMPLATE_END}"
+    return text or ""
 
 
 def _link(title: str, node: Any) -> Iterator[str]:
@@ -221,7 +255,10 @@ def _link(title: str, node: Any) -> Iterator[str]:
 
 def _tidy(marked: str) -> str:
     text = remove_marks(
-        substitute(marked, *((pattern, MARK) for pattern in (LINK_MARKS, CARRIAGE_RETURN, *LEFTOVERS)))
+        substitute(
+            marked,
+            *((pattern, MARK) for pattern in (LINK_MARKS, BOX, TEMPLATE_MARKS, CARRIAGE_RETURN, *LEFTOVERS)),
+        )
     )
     text = BULLET.sub(lambda match: "- " if "*" in match[1] or "#" in match[1] else "", text)
     text = EMPTY_BULLET.sub("", "\n".join(SPACE_RUN.sub(" ", line).strip() for line in text.split("\n")))

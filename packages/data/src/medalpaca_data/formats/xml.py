@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from ..core.errors import UserError
-from ..core.joined_digits import MARK, drop_needless_marks
+from ..core.joined_digits import END, MARK, RESERVED, SUB, SUP, drop_needless_marks, write_scripts
 
 CHUNK_SIZE = 1 << 16
 # Largest depth of nested elements. The formats that are read here nest less than 20 deep.
@@ -51,8 +51,20 @@ def read_elements(file: BinaryIO, where: str, tags: Collection[str]) -> Iterator
 
 
 def element_text(element: Element) -> str:
-    """Return all text inside an element, with a mark (`MARK`) between two digits that only tags separate."""
-    return drop_needless_marks(MARK.join(element.itertext()))
+    """Return all text inside an element, with a mark (`MARK`) between two digits that only tags separate.
+
+    Superscripts and subscripts, the elements `sup` and `sub`, are written by `write_scripts`.
+    """
+    return write_scripts(drop_needless_marks("".join(_parts(element))))
+
+
+def _parts(element: Element) -> Iterator[str]:
+    start = {"sup": SUP, "sub": SUB}.get(element.tag.lower(), "")
+    yield MARK + start + RESERVED.sub(MARK, element.text or "")
+    for child in element:
+        yield from _parts(child)
+        yield MARK + RESERVED.sub(MARK, child.tail or "")
+    yield (END if start else "") + MARK
 
 
 class _ElementBuilder:

@@ -17,7 +17,6 @@ from pydantic import BeforeValidator, Field, model_validator
 from ..core.config import Config
 from ..core.errors import BadRecord, UserError, one_line
 from ..core.files import existing, is_text
-from ..core.joined_digits import JoinedDigits
 from ..core.offline import is_sealed, no_telemetry, sealed_setting
 from ..core.records import read_records
 from ..core.row import Row
@@ -80,8 +79,8 @@ class Reject:
         """
         if isinstance(error, BadRecord):
             return cls(file, location, error.reason, error.record)
-        evidence = {"digits": error.digits} if isinstance(error, JoinedDigits) else {}
-        return cls(file, location, str(error), record, isinstance(error, ExcludedError), evidence)
+        by_rule = isinstance(error, ExcludedError)
+        return cls(file, location, str(error), record, by_rule, getattr(error, "evidence", {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +135,10 @@ class BaseSource(Config):
     def private(self) -> bool:
         """Whether its rows are patient text. Training on them requires a record of their de-identification."""
         return self.about.patient_text or self.patient_text
+
+    def has_wikitext(self) -> bool:
+        """Return whether its texts may be wikitext, from which cleaning removes templates such as {{drug}}."""
+        return False
 
     @abstractmethod
     def files(self, root: Path) -> list[Path]:
@@ -247,7 +250,6 @@ def refuse_test_split(value: Any) -> Any:
 
 
 TrainOrDev = Annotated[Literal["train", "dev"], BeforeValidator(refuse_test_split)]
-
 
 DATA_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 # Seconds to wait for the first response of the hub.

@@ -16,7 +16,16 @@ from pydantic import Field
 
 from ..core.errors import BadRecord, UserError
 from ..core.files import existing, is_text, parse_json, sha256_bytes
-from ..core.joined_digits import MARK, JoinedDigits, decode_entities, remove_marks, substitute
+from ..core.joined_digits import (
+    MARK,
+    RESERVED,
+    JoinedDigits,
+    decode_entities,
+    mark_script_tags,
+    remove_marks,
+    substitute,
+    write_scripts,
+)
 from ..core.records import read_csv
 from ..core.streams import open_bytes, read_members
 from ..formats.turtle import Node, read_turtle
@@ -29,7 +38,7 @@ PAPER_SUFFIXES = (".json", ".ttl")
 TABLE_SUFFIXES = (".csv", ".csv.gz")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 # Tags that are removed without a space: H<sub>2</sub>O is one word.
-INLINE_TAG = re.compile(r"</?(?:jats:)?(?:su[bp]|i|b|em|strong|italic|bold)(?:\s[^<>]*)?/?>")
+INLINE_TAG = re.compile(r"</?(?:jats:)?(?:i|b|em|strong|italic|bold)(?:\s[^<>]*)?/?>")
 BLOCK_TAG = re.compile(
     r"</?(?:jats:)?(?:p|sec|title|list|list-item|br|h\d|div|span)(?:\s[^<>]*)?/?>|<!\[CDATA\[|\]\]>"
 )
@@ -258,11 +267,12 @@ def _valid_text(value: Any) -> str:
 def _clean_paragraph(text: str) -> str:
     """Return the text as one paragraph without HTML tags and entities, or "" for a placeholder or invalid Unicode.
 
-    Raises JoinedDigits if a tag is the only separator of two digits: 10<sup>9</sup>.
+    Superscripts are written by `write_scripts`. Raises JoinedDigits if a tag is the only separator of two digits.
     """
     if "&" in text or "<" in text:
         steps = ((INLINE_TAG, MARK), (BLOCK_TAG, " "))
-        text = remove_marks(substitute(decode_entities(decode_entities(text)), *steps))
+        text = mark_script_tags(RESERVED.sub(MARK, decode_entities(decode_entities(text))))
+        text = remove_marks(write_scripts(substitute(text, *steps)))
     text = " ".join(text.split())
     is_placeholder = len(text) < MAX_PLACEHOLDER_LENGTH and PLACEHOLDER.fullmatch(text)
     return "" if is_placeholder or not is_text(text) else text

@@ -154,6 +154,9 @@ class Published(FileSource):
             raise ValueError(f"the published {value} {REFUSED_PARTS[value]}")
         return value
 
+    def has_wikitext(self) -> bool:
+        return self.set in ("wikidoc", "wikidoc_patient_information")
+
     def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
         [file] = self.files(root)
         _refuse_known_content(file)

@@ -42,6 +42,9 @@ class WikiPages(BaseSource):
     site: str = "https://www.wikidoc.org/index.php/"
     min_words: int = Field(default=10, ge=0)
 
+    def has_wikitext(self) -> bool:
+        return True
+
     def files(self, root: Path) -> list[Path]:
         return page_files(self._resolve(root))
 

@@ -1,16 +1,19 @@
-"""Cleaning stage: remove markup residue from the texts of rows, and drop rows that cannot be used for training.
+"""Cleaning stage: repair the encoding of rows, remove markup residue, and drop rows that cannot be used for training.
 
-Removals are counted by kind, and the original of every changed text is recorded. Only unambiguous residue is removed:
-`<br>`, `[[a|b]]` and `&nbsp;`, but not `p<0.05`, `CD4 < 200` or Greek letters.
+Changes are counted by kind, and the original of every changed text is recorded. Only unambiguous residue is removed:
+`<br>`, `[[a|b]]` and `&nbsp;`, but not `p<0.05`, `CD4 < 200` or Greek letters. A row whose numbers, signs or units
+cleaning would change is dropped.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..clean_text import NEEDS_CLEANING, clean_text, find_row_fault
-from ..core.joined_digits import JOINED, JoinedDigits
+from ..clean_text import NEEDS_CLEANING, BrokenEncoding, clean_text, find_row_fault
+from ..core.joined_digits import JoinedDigits
+from ..core.numbers import ChangedNumbers
 from ..core.row import TEXTS, content_id
 from ..executor import Stage, StageResult
 from ..shard import Drop, Shard
@@ -29,18 +32,21 @@ CHANGE_COLUMNS = ("id", "source_id", "was", "stage", "field", "before")
 class Clean(Stage):
     """Remove markup residue from the three texts of each row, and give changed rows a new id.
 
-    A row is dropped if a removal would join two numbers, or if `find_row_fault` finds a fault: no answer, no question,
-    a prompt template, an answer that speaks as an AI model, or an answer that is cut off. `language` is the language
-    of the recipe, None if it sets none; "en" enables another check for answers that are cut off.
+    A row is dropped if a removal would join two numbers or change a number, its sign or its unit, if its encoding
+    cannot be repaired, or if `find_row_fault` finds a fault: no answer, no question, a prompt template, an answer that
+    speaks as an AI model, or an answer that is cut off. `language` is the language of the recipe, None if it sets none;
+    "en" enables another check for answers that are cut off. `wikis` are the names of the sources with text of a wiki:
+    only in their rows, templates such as {{convert|5|mg}} are markup.
     """
 
     name: ClassVar[str] = "clean"
 
-    def __init__(self, language: str | None = None) -> None:
+    def __init__(self, language: str | None = None, wikis: Collection[str] = ()) -> None:
         self._english = language == "en"
+        self._wikis = frozenset(wikis)
 
     def settings(self) -> Any:
-        return self._english
+        return [self._english, sorted(self._wikis)]
 
     def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
         import polars as pl
@@ -57,11 +63,11 @@ class Clean(Stage):
             row_counts: Counter[str] = Counter()
             try:
                 for name, text in before.items():
-                    after[name], changed = clean_text(text)
+                    after[name], changed = clean_text(text, wiki=shard.source in self._wikis)
                     row_counts.update(changed)
-            except JoinedDigits as error:
+            except (JoinedDigits, ChangedNumbers, BrokenEncoding) as error:
                 # The reject file gets the row with its original texts.
-                drops[n] = Drop(reason=JOINED, evidence={"field": name, "digits": error.digits})
+                drops[n] = Drop(reason=str(error), evidence={"field": name, **error.evidence})
                 continue
             counts.update(row_counts)
             if after == before:
