@@ -13,7 +13,8 @@ from ..core.errors import UserError
 from ..core.joined_digits import JoinedDigits, find_joined_digits
 from ..core.streams import open_bytes, read_members
 from ..formats.xml import element_text, read_elements
-from .base import BaseSource, Name, Record, Reject, SourceInfo
+from .answer_rules import Repair, is_link_list, split_leading_question
+from .base import BaseSource, ExcludedError, Name, Record, Reject, SourceInfo
 
 # Four documents of NINDS and one of the CDC use other element names.
 DOCUMENT_TAGS = ("Document", "doc", "DiseaseFile")
@@ -35,12 +36,44 @@ INSTITUTES: Mapping[str, str] = {
 MAX_DOCUMENT_SIZE = 16 << 20
 # Question templates of the corpus that are not natural questions, and their replacements.
 QUESTION_FORMS = (
+    (re.compile(r"^how to diagnose (.+)", re.IGNORECASE), r"How is \1 diagnosed"),
+    (re.compile(r"^how to prevent (.+)", re.IGNORECASE), r"How can \1 be prevented"),
     (re.compile(r"^what is \(are\) (.+)", re.IGNORECASE), r"What is meant by \1"),
     (re.compile(r"^do you have information about (.+)", re.IGNORECASE), r"What should I know about \1"),
 )
 TRAILING_MARKS = re.compile(r"[\s?.]++$")
 # Ends of questions that a template made for a document without a topic (focus).
 UNFINISHED = re.compile(r"(?:\(are\)| for| of| about|^how to \w+)\?$", re.IGNORECASE)
+# Titles of pages and brochures that have their topic in them.
+TITLE_FORMS = (
+    (re.compile(r"\bparasites - (?:lice - )?", re.IGNORECASE), ""),
+    (re.compile(r"\bwhat I need to know about (?:my child's )?", re.IGNORECASE), ""),
+)
+# Other titles of brochures, which make no question: "What is meant by Your Guide to Diabetes?"
+BROCHURE = re.compile(
+    r"\b(?:you|your|my)\b|\b(?-i:I) (?:can|have|need)\b|\bam I\b|\bguide\b|\bneed to know\b|\bhow its\b|"
+    r": (?:keep|eat|choos|what|tak|inform)|"
+    r"\b(?:financial help|talking with|living with|preparing for|[0-9] steps)\b",
+    re.IGNORECASE,
+)
+# The Human Phenotype Ontology's table of symptoms, flattened to one line: "Ataxia 90% Abnormal gait - Tremor 2/3".
+SYMPTOM_TABLE = re.compile(
+    r"The Human Phenotype Ontology provides the following list of signs and symptoms for (?P<topic>[^\n]{1,300}?)\. "
+    r"If the information is available, the table below [^\n]{1,300}? Signs and Symptoms Approximate number of patients "
+    r"\(when available\) (?P<cells>.+?)"
+    r"(?:\s+The Human Phenotype Ontology \(HPO\) has collected .{1,900}? the sign or symptom may be rare or common\."
+    r"|$)",
+    re.DOTALL,
+)
+SYMPTOM_CELLS = re.compile(r"(\S.*?) (\d+(?:\.\d+)?%|\d+/\d+|\d+ of \d+|-)(?: |$)")
+TABLE_POINTER = re.compile(r"\bthe table below includes how often the symptom\b")
+VIDEO_POINTER = re.compile(
+    r"\s*\((?:Watch|See|To enlarge|To reduce) (?:the|this|these) videos?\b(?:[^()]|\([^()]*\))*\)",
+    re.IGNORECASE,
+)
+# Marks of footnotes that are not in the text: "90 percent of cases.1", "of the back.[5258]".
+FOOTNOTE = re.compile(r"(?<=[a-z]{3}[.,])\d{1,2}(?:,\d{1,2})*(?=\s|$)|(?<![\w(])(?: ?\[\d{1,5}\])+")
+PAGE_CONTENTS = re.compile(r"On this Page\b")
 BULLET = re.compile(r"[ \t]{2,}-[ \t]+")
 SPACES = re.compile(r"[ \t\u00a0]+")
 BLANK_LINES = re.compile(r"\n{3,}")
@@ -145,10 +178,16 @@ class MedQuAD(BaseSource):
             elif digits := find_joined_digits(question) or find_joined_digits(answer):
                 yield Reject.of(file, where, JoinedDigits(digits), record)
             else:
+                try:
+                    instruction, output, repairs = _mend(question, answer, focus)
+                except ExcludedError as error:
+                    yield Reject.of(file, where, error, record)
+                    continue
+                yield from map(Repair, repairs)
                 yield self.make_row(
                     source_id=f"{file} {where} {qtype}".strip(),
-                    instruction=question,
-                    output=answer,
+                    instruction=instruction,
+                    output=output,
                     url=document.get("url") or None,
                     attribution=", ".join(
                         part for part in (INSTITUTES.get(institute, institute), self.attribution) if part
@@ -171,6 +210,62 @@ def _clean_question(text: str) -> str:
     for form, new in QUESTION_FORMS:
         text = form.sub(new, text)
     return f"{text[:1].upper()}{text[1:]}?" if text else ""
+
+
+def _mend(question: str, answer: str, focus: str) -> tuple[str, str, list[str]]:
+    """Return the question, the answer, and the kinds of repairs that were made.
+
+    Raises ExcludedError for an answer or a question that cannot be repaired.
+    """
+    repairs = []
+    topic = _strip_title(focus)
+    own, rest = split_leading_question(answer, topic)
+    if own and not rest:
+        raise ExcludedError("an answer that is only a question")
+    if own:
+        question, answer = own, rest
+        repairs.append("question moved out of the answer")
+    elif PAGE_CONTENTS.match(answer):
+        raise ExcludedError("an answer that begins with the contents of its page")
+    elif BROCHURE.search(topic):
+        raise ExcludedError("a question made from the title of a brochure")
+    elif (natural := _strip_title(question)) != question:
+        question = natural
+        repairs.append("title replaced by its topic")
+    if (listed := SYMPTOM_TABLE.sub(_list_symptoms, answer)) != answer:
+        answer = listed
+        repairs.append("table of symptoms turned into a list")
+    if TABLE_POINTER.search(answer):
+        raise ExcludedError("an answer that points to a table that is not in the text")
+    if (shown := VIDEO_POINTER.sub("", answer)) != answer:
+        answer = shown
+        repairs.append("pointer to a video removed")
+    if (plain := FOOTNOTE.sub("", answer)) != answer:
+        answer = plain
+        repairs.append("footnote marks removed")
+    if is_link_list(answer):
+        raise ExcludedError("an answer that is a list of links or addresses")
+    return question, answer.strip(), repairs
+
+
+def _strip_title(text: str) -> str:
+    for form, new in TITLE_FORMS:
+        text = form.sub(new, text)
+    return text
+
+
+def _list_symptoms(match: re.Match[str]) -> str:
+    """Return the table of symptoms as a list, one sign on a line; the table as it is if it has another form."""
+    cells = " ".join(match["cells"].split())
+    symptoms = SYMPTOM_CELLS.findall(cells)
+    if " ".join(" ".join(cell) for cell in symptoms) != cells:
+        return match[0]
+    lines = (f"- {sign}" if share == "-" else f"- {sign}: {share}" for sign, share in symptoms)
+    heading = (
+        f"Signs and symptoms of {match['topic']} in the Human Phenotype Ontology, with the approximate share of "
+        "patients where it is known:"
+    )
+    return "\n".join((heading, *lines, ""))
 
 
 def _clean_answer(text: str) -> str:
