@@ -86,6 +86,22 @@ def is_link_list(answer: str) -> bool:
     return sum(len(sentence.split()) for sentence in content) < MIN_ANSWER_WORDS
 
 
+# "If you have any of the symptoms listed above", in a first sentence that has no list.
+OTHER_PART = re.compile(
+    r"^[^.:\n]*\b(?:above (?:mentioned |listed )?|above-mentioned )(?:symptoms?|signs?|conditions?|diseases?)\b|"
+    r"^[^.:\n]*\b(?:symptoms?|signs?|conditions?|diseases?|options|medications)\b[^.:\n]{0,20} "
+    r"(?:(?:listed|mentioned|described|stated|discussed) )?above\b|^[^.:\n]*\babove (?:mentioned|listed)\b",
+    re.IGNORECASE,
+)
+# Words of the longest answer of which nothing is left without the other part.
+MAX_POINTING_WORDS = 45
+
+
+def points_outside(answer: str) -> bool:
+    """Return whether a short answer begins with a pointer to something "above" that was another part of its page."""
+    return len(answer.split()) <= MAX_POINTING_WORDS and bool(OTHER_PART.search(answer))
+
+
 # MedSpider's crawler replaced a link, an emphasis or code by one space. So there are three spaces within a sentence,
 # two before a punctuation mark, and one between brackets or quotation marks. Two spaces alone may have been typed.
 REMOVED_WORDS = re.compile(

@@ -13,7 +13,7 @@ from ..core.errors import UserError
 from ..core.joined_digits import JoinedDigits, find_joined_digits
 from ..core.streams import open_bytes, read_members
 from ..formats.xml import element_text, read_elements
-from .answer_rules import Repair, is_link_list, split_leading_question
+from .answer_rules import SENTENCE_END, Repair, is_link_list, names_topic, split_leading_question
 from .base import BaseSource, ExcludedError, Name, Record, Reject, SourceInfo
 
 # Four documents of NINDS and one of the CDC use other element names.
@@ -41,6 +41,7 @@ QUESTION_FORMS = (
     (re.compile(r"^what is \(are\) (.+)", re.IGNORECASE), r"What is meant by \1"),
     (re.compile(r"^do you have information about (.+)", re.IGNORECASE), r"What should I know about \1"),
 )
+DEFINITION = re.compile(r"What (?:is meant by|should I know about) ")
 TRAILING_MARKS = re.compile(r"[\s?.]++$")
 # Ends of questions that a template made for a document without a topic (focus).
 UNFINISHED = re.compile(r"(?:\(are\)| for| of| about|^how to \w+)\?$", re.IGNORECASE)
@@ -73,6 +74,16 @@ VIDEO_POINTER = re.compile(
 )
 # Marks of footnotes that are not in the text: "90 percent of cases.1", "of the back.[5258]".
 FOOTNOTE = re.compile(r"(?<=[a-z]{3}[.,])\d{1,2}(?:,\d{1,2})*(?=\s|$)|(?<![\w(])(?: ?\[\d{1,5}\])+")
+# Label before, and credit after, the summaries of MedlinePlus.
+SUMMARY_LABEL = re.compile(r"^Summary ?: ")
+SUMMARY_CREDIT = re.compile(
+    r"(?<=[a-z.)]) (?:NIH: [A-Z][^.\n]*|Centers for Disease Control and Prevention|Food and Drug Administration)$"
+)
+# The template of two kinds of sections: the points to remember, and the advice on food.
+CONSIDERATIONS = re.compile(r"^What to do for (.+)\?$")
+FOOD = re.compile(r"\b(?:eat|eating|diet|dietary|foods?|nutrition|drinks?|fluids?)\b", re.IGNORECASE)
+# Characters of an answer in which its subject is named.
+SUBJECT_LENGTH = 200
 PAGE_CONTENTS = re.compile(r"On this Page\b")
 BULLET = re.compile(r"[ \t]{2,}-[ \t]+")
 SPACES = re.compile(r"[ \t\u00a0]+")
@@ -160,6 +171,7 @@ class MedQuAD(BaseSource):
             yield Reject(
                 file, f"{member}document", "a document without questions", {"focus": focus}, by_rule=True
             )
+        defined = False
         for number, pair in enumerate(pairs, 1):
             element = _find_child(pair, "question")
             question = _clean_question(element_text(element))
@@ -180,6 +192,12 @@ class MedQuAD(BaseSource):
             else:
                 try:
                     instruction, output, repairs = _mend(question, answer, focus)
+                    if DEFINITION.match(instruction):
+                        if defined and not names_topic(SENTENCE_END.split(output)[0], _strip_title(focus)):
+                            raise ExcludedError(
+                                "a definition asked again, and the answer is about something else"
+                            )
+                        defined = True
                 except ExcludedError as error:
                     yield Reject.of(file, where, error, record)
                     continue
@@ -240,6 +258,16 @@ def _mend(question: str, answer: str, focus: str) -> tuple[str, str, list[str]]:
     if (shown := VIDEO_POINTER.sub("", answer)) != answer:
         answer = shown
         repairs.append("pointer to a video removed")
+    if match := CONSIDERATIONS.match(question):
+        if answer.startswith("- "):
+            question = f"What are the key points about {match[1]}?"
+            repairs.append("template question replaced by that of the section")
+        elif FOOD.search(answer[:SUBJECT_LENGTH]):
+            question = f"What is the role of eating, diet, and nutrition in {match[1]}?"
+            repairs.append("template question replaced by that of the section")
+    if (short := SUMMARY_CREDIT.sub("", SUMMARY_LABEL.sub("", answer))) != answer:
+        answer = short
+        repairs.append("label or credit of a summary removed")
     if (plain := FOOTNOTE.sub("", answer)) != answer:
         answer = plain
         repairs.append("footnote marks removed")

@@ -19,6 +19,7 @@ from ..core.errors import BadRecord
 from ..core.records import read_records
 from ..core.row import parse_row
 from ..formats.mediawiki import Page
+from .answer_rules import Repair, points_outside
 from .base import DATA_SUFFIXES, Name, Record, Reject, SourceInfo, parse_row_split
 from .wiki_pages import WikiPages, make_question, split_title
 
@@ -41,6 +42,156 @@ EMPTY_FORM_ANSWER = re.compile(
     re.IGNORECASE,
 )
 PAGE_NAME = re.compile(r"[(\s]+patient information\b\)?", re.IGNORECASE)
+# Residue of wiki markup: videos, empty figures, broken references, and link targets: "Anemia (patient information)|".
+RESIDUE = re.compile(
+    r"\{\{#ev:[^{}]*\}\}|</?figure-inline[^<>]*>|<ref[^<>]*</ref>|"
+    r"[A-Z][^A-Z|\n]{0,40} ?\(patient information[)}]\|\s?"
+)
+# A link without its target.
+DIRECTIONS = re.compile(
+    r"^Directions to hospitals (?:performing|treating) [^\n]*\n?", re.IGNORECASE | re.MULTILINE
+)
+# A question of only such words refers to the page on which it was: "What are the risks?"
+PAGE_WORDS = frozenset(
+    (
+        *(
+            "what",
+            "when",
+            "where",
+            "how",
+            "who",
+            "why",
+            "which",
+            "is",
+            "are",
+            "do",
+            "does",
+            "should",
+            "could",
+            "may",
+        ),
+        *(
+            "can",
+            "will",
+            "i",
+            "my",
+            "you",
+            "your",
+            "me",
+            "someone",
+            "know",
+            "have",
+            "has",
+            "get",
+            "seek",
+            "expect",
+        ),
+        *(
+            "to",
+            "the",
+            "a",
+            "an",
+            "any",
+            "of",
+            "for",
+            "in",
+            "at",
+            "on",
+            "if",
+            "it",
+            "this",
+            "that",
+            "be",
+            "and",
+            "or",
+        ),
+        *(
+            "after",
+            "before",
+            "during",
+            "with",
+            "about",
+            "other",
+            "most",
+            "there",
+            "highest",
+            "high",
+            "possible",
+        ),
+        *(
+            "causes",
+            "cause",
+            "symptoms",
+            "signs",
+            "risk",
+            "risks",
+            "complications",
+            "outlook",
+            "prognosis",
+            "outook",
+        ),
+        *(
+            "contact",
+            "call",
+            "medical",
+            "professional",
+            "doctor",
+            "ask",
+            "urgent",
+            "care",
+            "treatment",
+            "treatments",
+        ),
+        *(
+            "procedure",
+            "surgery",
+            "operation",
+            "test",
+            "performed",
+            "done",
+            "necessary",
+            "experience",
+            "feel",
+        ),
+        *(
+            "normal",
+            "abnormal",
+            "results",
+            "mean",
+            "disease",
+            "condition",
+            "fatal",
+            "information",
+            "important",
+        ),
+        *(
+            "medicine",
+            "medication",
+            "medications",
+            "drug",
+            "used",
+            "use",
+            "prescribed",
+            "dose",
+            "forget",
+            "overdose",
+        ),
+        *("take", "special", "precautions", "dietary", "instructions", "follow", "side", "effects", "needed"),
+        *(
+            "storage",
+            "disposal",
+            "conditions",
+            "otc",
+            "pain",
+            "resume",
+            "regular",
+            "activities",
+            "bathe",
+            "swim",
+        ),
+    )
+)
+WORD = re.compile(r"\w+")
 SPACE = re.compile(r"\s+")
 BEFORE_MARK = re.compile(r"\s+(?=\?)")
 
@@ -97,6 +248,16 @@ def find_exclusion(question: str, answer: str) -> str | None:
     return None
 
 
+def names_no_subject(question: str) -> bool:
+    """Return whether a question can only be understood on the page on which it was, as "What are the risks?"."""
+    return PAGE_WORDS.issuperset(WORD.findall(question.lower()))
+
+
+def clean_answer(text: str) -> str:
+    """Return the answer without residue of wiki markup and without links that have lost their targets."""
+    return DIRECTIONS.sub("", RESIDUE.sub("", text)).strip()
+
+
 @cache
 def _compiled_shapes() -> tuple[re.Pattern[str], ...]:
     return tuple(re.compile(shape + r"\s*\?$", re.IGNORECASE) for shape in QUESTION_SHAPES)
@@ -121,6 +282,16 @@ def _normalize_subject(text: str) -> str | None:
         if len(text) > 4 and text.endswith("s") and not text.endswith(("ss", "us", "is", "'s", "as"))
         else text
     )
+
+
+def _find_empty_answer(question: str, answer: str) -> str | None:
+    if not answer:
+        return "an answer that is only a video or a link"
+    if names_no_subject(question):
+        return "a question that does not name its subject"
+    if points_outside(answer):
+        return "an answer that points to another part of its page"
+    return None
 
 
 PATIENT_PAGE = re.compile(r"\s*\(?patient information\)?\s*$", re.IGNORECASE)
@@ -188,10 +359,13 @@ class WikiDocPatientInfo(WikiPages):
             except (ValueError, BadRecord) as error:
                 yield Reject.of(file.name, location, error, value)
                 continue
-            question, answer = clean_question(row.input or row.instruction), row.output.strip()
-            if reason := find_exclusion(question, answer):
+            question, raw = clean_question(row.input or row.instruction), row.output.strip()
+            answer = clean_answer(raw)
+            if reason := find_exclusion(question, raw) or _find_empty_answer(question, answer):
                 yield Reject(file.name, location, reason, value, by_rule=True)
             else:
+                if answer != raw:
+                    yield Repair("residue of wiki markup removed")
                 group = find_subject(question) or group
                 yield self.make_row(
                     source_id=f"{file.name} {location}",
