@@ -130,6 +130,35 @@ def find_removed_words(text: str) -> str:
     return "a list" if REMOVED_BLOCK.search(text) else ""
 
 
+_VIEW = r"(?:images?|figures?|pictures?|photo(?:graph)?s?|diagrams?|illustrations?|exhibit)"
+_FINDING = (
+    rf"(?:{_VIEW}|(?:photo)?micrographs?|x-?rays?|cxr|radiographs?|ecg|ekg|electrocardiogram|ct|cect|mri|scans?|smear|"
+    r"biopsy|histology|histopathology|histopathologic|immunofluorescence|graphs?|plot|curves?|tracing|karyogram|pedigree|"
+    r"\w+(?:graphy|gram|scopy|scopic)|ultrasound|blood film|autopsy|stain|mount|section|lesions?|rash)"
+)
+# A question about a picture: "A photograph of the lesion is shown.", "as shown in the image", "the given instrument".
+PICTURE = re.compile(
+    rf"\b{_FINDING}\b[^.?!:]* (?:is|are|was|were|been|and|as) (?:is |are )?(?:shown|depicted|displayed|provided|given)"
+    r"(?: below| above| here)?[.](?=\s|$)|"
+    rf"\b{_FINDING} (?:is|are|was|has been) (?:as )?(?:shown|given|provided) below\b(?!:)|"
+    r"\b(?:shown|seen|depicted|given|provided|marked|labell?ed|displayed) (?:here )?in (?:the )?"
+    rf"(?:given |following |attached |accompanying |above |below )?{_VIEW}\b(?! of)|"
+    rf"\b(?:in|from|see) (?:the )?(?:(?:given|following|attached|accompanying|above) )?{_VIEW}"
+    r"(?: below| above| shown|\))|"
+    rf"\b(?:the )?(?:given|attached|accompanying) (?:instrument|device|x-?ray|ecg|{_VIEW})\b|"
+    rf"\bthe following (?:x-?ray|ecg|graph|ct scan|mri|{_VIEW})\b(?! findings)|"
+    r"^given below is\b|\bgiven below (?:device|instrument)\b",
+    re.IGNORECASE,
+)
+
+
+def needs_picture(question: str) -> bool:
+    """Return whether a question is about a picture, which no row has."""
+    return bool(PICTURE.search(question))
+
+
+# Letters of the shortest damaged word that is compared with all English words.
+MIN_LOST_WORD = 5
 LOWER_WORD = re.compile(r"\b[A-Z]?[a-z]{2,}\b")
 
 
@@ -141,14 +170,26 @@ def find_lost_letters(text: str, letters: str) -> str:
     """
     if letters in text.lower():
         return ""
-    known = _known_words()
+    known, more = _known_words()
     return next(
         (
             word
             for word in map(str.lower, LOWER_WORD.findall(text))
-            if word not in known and any(longer in known for longer in _with_letters(word, letters))
+            if word not in known and _lost(word, letters, known, more)
         ),
         "",
+    )
+
+
+def _lost(word: str, letters: str, known: frozenset[str], more: frozenset[str]) -> bool:
+    """Return whether a word has become unknown by the loss of the letters."""
+    if any(longer in known for longer in _with_letters(word, letters)):
+        return True
+    # Short words are often abbreviations, and some English word is found for them.
+    return (
+        len(word) >= MIN_LOST_WORD
+        and word not in more
+        and any(longer in more for longer in _with_letters(word, letters))
     )
 
 
@@ -157,8 +198,16 @@ def _with_letters(word: str, letters: str) -> Iterator[str]:
 
 
 @cache
-def _known_words() -> frozenset[str]:
-    """Return the words that public medical texts use, with names of drugs and organisms, in lower case."""
+def _known_words() -> tuple[frozenset[str], frozenset[str]]:
+    """Return the words of public medical texts, with names of drugs and organisms, and further English words.
+
+    All are in lower case. Some English words, such as "aery", are in medical texts only as damaged words.
+    """
     folder = files("medalpaca_data.deid").joinpath("lists")
-    texts = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("medical.txt", "terms.txt"))
-    return frozenset(line for text in texts for line in text.splitlines() if not line.startswith("#"))
+    medical, terms, english = (
+        frozenset(
+            line for line in folder.joinpath(name).read_text(encoding="utf-8").splitlines() if line[0] != "#"
+        )
+        for name in ("medical.txt", "terms.txt", "english.txt")
+    )
+    return medical | terms, english

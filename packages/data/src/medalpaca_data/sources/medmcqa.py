@@ -12,7 +12,7 @@ from ..core.records import read_records
 from ..core.row import Row
 from ..exams.item import LETTERS, Item
 from ..exams.layouts import MEDMCQA_OPTIONS
-from .answer_rules import find_lost_letters
+from .answer_rules import find_lost_letters, needs_picture
 from .base import (
     ExcludedError,
     FileSource,
@@ -94,6 +94,8 @@ class MedMCQA(FileSource):
     def _item_row(self, item: Item, source_id: str, split: str) -> Row:
         if find_lost_letters("\n".join((item.question, *item.options.values())), LOST_LETTERS):
             raise ExcludedError("the letters 'rt' are missing, as in 'hea' for 'heart'")
+        if needs_picture(item.question):
+            raise ExcludedError("a question about a picture")
         return make_exam_row(self, item, source_id, split)
 
 

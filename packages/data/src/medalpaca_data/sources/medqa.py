@@ -13,7 +13,17 @@ from typing import Any, ClassVar, Literal
 
 from ..core.row import Row
 from ..exams.item import Item
-from .base import FileSource, Name, SourceInfo, TrainOrDev, make_exam_row, parse_row_split, resolve_split
+from .answer_rules import needs_picture
+from .base import (
+    ExcludedError,
+    FileSource,
+    Name,
+    SourceInfo,
+    TrainOrDev,
+    make_exam_row,
+    parse_row_split,
+    resolve_split,
+)
 
 OPTION = re.compile(r"\n\s*Option ([A-Z]): ")
 
@@ -52,6 +62,8 @@ class MedQA(FileSource):
         item = (
             _item_from_instance(record["instances"]) if "instances" in record else _item_from_record(record)
         )
+        if needs_picture(item.question):
+            raise ExcludedError("a question about a picture")
         return make_exam_row(self, item, source_id, parse_row_split(record.get("split"), self.split))
 
 

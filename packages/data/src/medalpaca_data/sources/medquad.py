@@ -191,16 +191,11 @@ class MedQuAD(BaseSource):
                 yield Reject.of(file, where, JoinedDigits(digits), record)
             else:
                 try:
-                    instruction, output, repairs = _mend(question, answer, focus)
-                    if DEFINITION.match(instruction):
-                        if defined and not names_topic(SENTENCE_END.split(output)[0], _strip_title(focus)):
-                            raise ExcludedError(
-                                "a definition asked again, and the answer is about something else"
-                            )
-                        defined = True
+                    instruction, output, repairs = _mend(question, answer, focus, defined)
                 except ExcludedError as error:
                     yield Reject.of(file, where, error, record)
                     continue
+                defined = defined or bool(DEFINITION.match(instruction))
                 yield from map(Repair, repairs)
                 yield self.make_row(
                     source_id=f"{file} {where} {qtype}".strip(),
@@ -230,10 +225,11 @@ def _clean_question(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}?" if text else ""
 
 
-def _mend(question: str, answer: str, focus: str) -> tuple[str, str, list[str]]:
+def _mend(question: str, answer: str, focus: str, defined: bool) -> tuple[str, str, list[str]]:
     """Return the question, the answer, and the kinds of repairs that were made.
 
-    Raises ExcludedError for an answer or a question that cannot be repaired.
+    `defined` is true if an earlier pair of the document has answered what is meant by its topic. Raises
+    ExcludedError for an answer or a question that cannot be repaired.
     """
     repairs = []
     topic = _strip_title(focus)
@@ -273,6 +269,8 @@ def _mend(question: str, answer: str, focus: str) -> tuple[str, str, list[str]]:
         repairs.append("footnote marks removed")
     if is_link_list(answer):
         raise ExcludedError("an answer that is a list of links or addresses")
+    if defined and DEFINITION.match(question) and not names_topic(SENTENCE_END.split(answer)[0], topic):
+        raise ExcludedError("a definition asked again, and the answer is about something else")
     return question, answer.strip(), repairs
 
 

@@ -21,7 +21,7 @@ from ..core.row import parse_row
 from ..formats.mediawiki import Page
 from .answer_rules import Repair, points_outside
 from .base import DATA_SUFFIXES, Name, Record, Reject, SourceInfo, parse_row_split
-from .wiki_pages import WikiPages, make_question, split_title
+from .wiki_pages import WikiPages, heading_table, make_question, split_title
 
 # The published rows contain help pages of the wiki and the empty form of a patient page.
 WIKI_HELP = re.compile(
@@ -50,146 +50,6 @@ RESIDUE = re.compile(
 # A link without its target.
 DIRECTIONS = re.compile(
     r"^Directions to hospitals (?:performing|treating) [^\n]*\n?", re.IGNORECASE | re.MULTILINE
-)
-# A question of only such words refers to the page on which it was: "What are the risks?"
-PAGE_WORDS = frozenset(
-    (
-        *(
-            "what",
-            "when",
-            "where",
-            "how",
-            "who",
-            "why",
-            "which",
-            "is",
-            "are",
-            "do",
-            "does",
-            "should",
-            "could",
-            "may",
-        ),
-        *(
-            "can",
-            "will",
-            "i",
-            "my",
-            "you",
-            "your",
-            "me",
-            "someone",
-            "know",
-            "have",
-            "has",
-            "get",
-            "seek",
-            "expect",
-        ),
-        *(
-            "to",
-            "the",
-            "a",
-            "an",
-            "any",
-            "of",
-            "for",
-            "in",
-            "at",
-            "on",
-            "if",
-            "it",
-            "this",
-            "that",
-            "be",
-            "and",
-            "or",
-        ),
-        *(
-            "after",
-            "before",
-            "during",
-            "with",
-            "about",
-            "other",
-            "most",
-            "there",
-            "highest",
-            "high",
-            "possible",
-        ),
-        *(
-            "causes",
-            "cause",
-            "symptoms",
-            "signs",
-            "risk",
-            "risks",
-            "complications",
-            "outlook",
-            "prognosis",
-            "outook",
-        ),
-        *(
-            "contact",
-            "call",
-            "medical",
-            "professional",
-            "doctor",
-            "ask",
-            "urgent",
-            "care",
-            "treatment",
-            "treatments",
-        ),
-        *(
-            "procedure",
-            "surgery",
-            "operation",
-            "test",
-            "performed",
-            "done",
-            "necessary",
-            "experience",
-            "feel",
-        ),
-        *(
-            "normal",
-            "abnormal",
-            "results",
-            "mean",
-            "disease",
-            "condition",
-            "fatal",
-            "information",
-            "important",
-        ),
-        *(
-            "medicine",
-            "medication",
-            "medications",
-            "drug",
-            "used",
-            "use",
-            "prescribed",
-            "dose",
-            "forget",
-            "overdose",
-        ),
-        *("take", "special", "precautions", "dietary", "instructions", "follow", "side", "effects", "needed"),
-        *(
-            "storage",
-            "disposal",
-            "conditions",
-            "otc",
-            "pain",
-            "resume",
-            "regular",
-            "activities",
-            "bathe",
-            "swim",
-        ),
-    )
 )
 WORD = re.compile(r"\w+")
 SPACE = re.compile(r"\s+")
@@ -250,7 +110,7 @@ def find_exclusion(question: str, answer: str) -> str | None:
 
 def names_no_subject(question: str) -> bool:
     """Return whether a question can only be understood on the page on which it was, as "What are the risks?"."""
-    return PAGE_WORDS.issuperset(WORD.findall(question.lower()))
+    return heading_table().page_words.issuperset(WORD.findall(question.lower()))
 
 
 def clean_answer(text: str) -> str:
