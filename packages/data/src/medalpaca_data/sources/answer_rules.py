@@ -1,7 +1,7 @@
 """Rules for answers that answer nothing: a leading question, a list of links, words lost by a crawler or converter.
 
 A rule is narrow, because a row that it matches is changed or dropped. `tests/test_answer_rules.py` has its examples,
-and the README has the share of right matches among 50 random ones.
+and the README of this package has the share of right matches among 50 random ones.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def points_outside(answer: str) -> bool:
 # MedSpider's crawler replaced a link, an emphasis or code by one space. So there are three spaces within a sentence,
 # two before a punctuation mark, and one between brackets or quotation marks. Two spaces alone may have been typed.
 REMOVED_WORDS = re.compile(
-    r"[\w,;'\"\u2019)] {3,}(?=[a-z0-9(])|"
+    r"[\w,;'\"\u2019)] {3,}(?=[a-z0-9(])|[.!?:] {3,}(?=[a-z(])|"
     r"\b(?:[Tt]he|an?|of|in|to|[Ff]rom|see|and|or|with|at|by|this|these|on|for) {3,}\S|"
     r"\S {2,}[.,;:!?)](?!\w)|[(\[\"\u201c] +[)\]\"\u201d](?!\w)|^ +[a-z.,;]"
 )
@@ -147,7 +147,7 @@ PICTURE = re.compile(
     r"(?: below| above| shown|\))|"
     rf"\b(?:the )?(?:given|attached|accompanying) (?:instrument|device|x-?ray|ecg|{_VIEW})\b|"
     rf"\bthe following (?:x-?ray|ecg|graph|ct scan|mri|{_VIEW})\b(?! findings)|"
-    r"^given below is\b|\bgiven below (?:device|instrument)\b",
+    r"\b(?:image|figure|exhibit) [A-D1-4]\b|^given below is\b|\bgiven below (?:device|instrument)\b",
     re.IGNORECASE,
 )
 

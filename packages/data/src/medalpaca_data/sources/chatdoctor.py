@@ -50,7 +50,7 @@ class ChatDoctor(FileSource):
         get="the repository github.com/Kent0n-Li/ChatDoctor",
         licence="Apache-2.0 (repository); generated with ChatGPT",
         size="2.5 MB",
-        rows="5,291 of 5,452 (measured); the other 161 answers continue with the patient's next turn",
+        rows="5,264 of 5,452 (measured); 161 answers continue with the patient's turn, 27 are about the dialogue",
         remark="synthetic, not checked by a physician; for text of real patients use kind: patient_dialogues",
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Literal
 from xml.etree.ElementTree import Element
@@ -102,7 +102,7 @@ class MedQuAD(BaseSource):
         get="github.com/abachaa/MedQuAD",
         licence="CC BY 4.0",
         size="6 MB packed (subsets 1 to 9)",
-        rows="16,419 of 16,428 pairs in the nine subsets with answers (measured); 31,029 more pairs have no answer",
+        rows="15,059 of 16,428 pairs in the nine subsets with answers (measured); 31,029 more pairs have no answer",
     )
 
     kind: Literal["medquad"] = "medquad"
@@ -171,7 +171,7 @@ class MedQuAD(BaseSource):
             yield Reject(
                 file, f"{member}document", "a document without questions", {"focus": focus}, by_rule=True
             )
-        defined = False
+        defined: set[str] = set()
         for number, pair in enumerate(pairs, 1):
             element = _find_child(pair, "question")
             question = _clean_question(element_text(element))
@@ -195,7 +195,8 @@ class MedQuAD(BaseSource):
                 except ExcludedError as error:
                     yield Reject.of(file, where, error, record)
                     continue
-                defined = defined or bool(DEFINITION.match(instruction))
+                if DEFINITION.match(instruction):
+                    defined.add(instruction)
                 yield from map(Repair, repairs)
                 yield self.make_row(
                     source_id=f"{file} {where} {qtype}".strip(),
@@ -225,11 +226,11 @@ def _clean_question(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}?" if text else ""
 
 
-def _mend(question: str, answer: str, focus: str, defined: bool) -> tuple[str, str, list[str]]:
+def _mend(question: str, answer: str, focus: str, defined: Collection[str]) -> tuple[str, str, list[str]]:
     """Return the question, the answer, and the kinds of repairs that were made.
 
-    `defined` is true if an earlier pair of the document has answered what is meant by its topic. Raises
-    ExcludedError for an answer or a question that cannot be repaired.
+    `defined` has the questions for a definition that an earlier pair of the document answers. Raises ExcludedError for
+    an answer or a question that cannot be repaired.
     """
     repairs = []
     topic = _strip_title(focus)
@@ -269,7 +270,7 @@ def _mend(question: str, answer: str, focus: str, defined: bool) -> tuple[str, s
         repairs.append("footnote marks removed")
     if is_link_list(answer):
         raise ExcludedError("an answer that is a list of links or addresses")
-    if defined and DEFINITION.match(question) and not names_topic(SENTENCE_END.split(answer)[0], topic):
+    if question in defined and not names_topic(SENTENCE_END.split(answer)[0], topic):
         raise ExcludedError("a definition asked again, and the answer is about something else")
     return question, answer.strip(), repairs
 
@@ -288,8 +289,8 @@ def _list_symptoms(match: re.Match[str]) -> str:
         return match[0]
     lines = (f"- {sign}" if share == "-" else f"- {sign}: {share}" for sign, share in symptoms)
     heading = (
-        f"Signs and symptoms of {match['topic']} in the Human Phenotype Ontology, with the approximate share of "
-        "patients where it is known:"
+        f"Signs and symptoms of {match['topic'].strip()} in the Human Phenotype Ontology, with the approximate share "
+        "of patients where it is known:"
     )
     return "\n".join((heading, *lines, ""))
 

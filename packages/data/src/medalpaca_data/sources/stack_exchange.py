@@ -227,7 +227,8 @@ class StackExchange(BaseSource):
         "Archive); the two tables: the repository github.com/hwsamuel/MedSpider",
         licence="CC BY-SA 2.5, 3.0 or 4.0, by the date of each post; every author must be named",
         size="health about 30 MB, biology about 100 MB as .7z",
-        rows="health.SE, 2015 to March 2018: 3,751 answers, 731 of them with 5 votes or more",
+        rows="health.SE, 2015 to March 2018, tables: 3,751 answers, 758 with 5 votes or more, 117 of them whole; "
+        "the crawl removed links, emphasis, lists and quotations",
         remark="one source per site: the recipe uses health and biology; Medical Meadow (2023) also used academia, "
         "bioinformatics and fitness, which are hardly medical",
     )

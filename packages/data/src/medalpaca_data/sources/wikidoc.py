@@ -177,7 +177,7 @@ class WikiDocPatientInfo(WikiPages):
         get="github.com/kbressem/medAlpaca: medical_meadow_small.json; or wikidoc.org: pages (patient information)",
         licence="CC BY-SA 3.0",
         size="4 MB",
-        rows="5,942 read (measured, 2023 file), 5,850 of them kept: 92 are about the wiki itself or an empty form",
+        rows="5,682 of 5,942 (measured, 2023 file); the others are about the wiki, or answer nothing",
     )
 
     kind: Literal["wikidoc_patient_info"] = "wikidoc_patient_info"
