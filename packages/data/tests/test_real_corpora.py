@@ -9,8 +9,9 @@ Each corpus is built alone, so that a change in one source shows in its own entr
 into the table and regenerate. An entry under `corpora` holds:
 
 - `source` and `recipe`: the kind and the files as a recipe names them, and the recipe's keys besides `RECIPE`.
-- `read`: the records in the files, the rows made of them, and the other records by reason. `texts` is the SHA-256 of
-  the ids of the rows, in order; `origins` is that of their provenance (source_id, url, licence, split, group, ...).
+- `read`: the records in the files, the rows made of them, the other records by reason, and the repairs (`changed`).
+  `texts` is the SHA-256 of the ids of the rows, in order; `origins` is that of their provenance (source_id, url,
+  licence, split, group, ...).
 - `stages`: the later stages that reject or change a row. `changed` counts what was done, `fields` the changed texts.
 - `kept`: the rows at the end, with the SHA-256 of their ids.
 
@@ -94,7 +95,11 @@ def _read(shards: Sequence[Shard]) -> dict[str, Any]:
     return {
         "records": _sum(shards, "read"),
         "rows": _sum(shards, "kept"),
-        **_counts(rejected=total(accounts, "reasons"), context=total(accounts, "context")),
+        **_counts(
+            rejected=total(accounts, "reasons"),
+            context=total(accounts, "context"),
+            changed=total(accounts, "counts"),
+        ),
         "texts": _hash(shards, ["id"]),
         "origins": _hash(shards, ORIGINS),
     }

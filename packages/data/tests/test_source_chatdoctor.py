@@ -229,9 +229,12 @@ def test_the_real_synthetic_file(real):
     )
     records = read(source)
     assert len(records) == 5452
-    assert reasons(records) == {("the answer continues with the patient's next turn", False): 161}
+    assert reasons(records) == {
+        ("the answer continues with the patient's next turn", False): 161,
+        ("an answer about the dialogue, not to the patient", True): 27,
+    }
     groups = [record.group for record in records if isinstance(record, Row)]
-    assert (len(groups) - groups.count(None), len(set(groups) - {None})) == (4387, 746)
+    assert (len(groups) - groups.count(None), len(set(groups) - {None})) == (4361, 746)
 
 
 def test_the_real_consultations(real):

@@ -16,7 +16,7 @@ ASKED = "Say what is true"
 ROWS = [
     ("What are the symptoms of Doe%27s itch?", "It itches & burns."),
     ("When to seek urgent medical care when I have Doe%27s itch ?", "When it is P <2."),
-    ("What are the risks?", "None are known."),
+    ("How long do spots last?", "A week."),
     ("Who is at highest risk for Roe itch patient information?", "Everybody is."),
     ("What causes (disease name)?", "Wind and dust."),
     ("What causes Roe itch?", "Here you can list the causes."),
@@ -40,7 +40,7 @@ def test_published_rows(write, tmp_path):
             "When it is P <2.",
             "wikidoc_patient_info:doe's itch",
         ),
-        ("What are the risks?", "None are known.", "wikidoc_patient_info:doe's itch"),
+        ("How long do spots last?", "A week.", "wikidoc_patient_info:doe's itch"),
         ("Who is at highest risk for Roe itch?", "Everybody is.", "wikidoc_patient_info:roe itch"),
     ]
     assert {(r.input, r.licence, r.split) for r in rows} == {("", "CC BY-SA 3.0", "none")}
@@ -123,6 +123,9 @@ def test_the_file_of_2023_reads_5942(real):
     assert Counter((r.reason, r.by_rule) for r in rejects) == {
         ("about the wiki, not about medicine", True): 76,
         ("the form of a patient page, not filled in", True): 16,
+        ("a question that does not name its subject", True): 92,
+        ("an answer that is only a video or a link", True): 39,
+        ("an answer that points to another part of its page", True): 37,
     }
     named = sum(find_subject(r.instruction) is not None for r in rows)
     assert named / len(rows) > 0.97

@@ -22,6 +22,7 @@ from ..core.records import read_records
 from ..core.row import Row
 from ..exams.exam import unscorable
 from ..exams.item import LETTER_INSTRUCTION, Item, content_item_id, exam_input
+from .answer_rules import Repair
 
 # The name is also a file name in the directory `rejected/`, so path separators are not allowed.
 Name = Annotated[str, Field(pattern=r"^[\w.-]*\w[\w.-]*$")]
@@ -93,7 +94,7 @@ class Context:
     kind: str
 
 
-Record = Row | Reject | Context
+Record = Row | Reject | Context | Repair
 
 
 class ExcludedError(ValueError):

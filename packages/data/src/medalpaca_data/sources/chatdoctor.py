@@ -18,10 +18,17 @@ from ..core.errors import UserError
 from ..core.files import read_text
 from ..core.records import read_records
 from ..core.row import Row, parse_row
-from .base import FileSource, Name, Record, SourceInfo, parse_row_split
+from .base import ExcludedError, FileSource, Name, Record, SourceInfo, parse_row_split
 
 INSTRUCTION = "Answer this patient's question as a physician would."
 NEXT_TURN = re.compile(r"\bPatient\s*:")
+# Remarks of the model on its task: "Due to the limitation of one back and forth, the doctor is unable to ...".
+ABOUT_THE_TASK = re.compile(
+    r"\b(?:dialogue|back[- ]and[- ]forth|(?:the|this) (?:prompt|conversation)|language model|imaginary|fictional|"
+    r"the doctor(?:'s)? (?:response|has given|is (?:not able|unable)|would (?:have been|likely)))\b|"
+    r"\bin reality, (?:a|the) (?:doctor|proper)",
+    re.IGNORECASE,
+)
 # Names of consultation sites, which no synthetic row contains.
 CONSULTATION_SITES = re.compile(r"chat ?doctor|health ?care ?magic|icliniq", re.IGNORECASE)
 # Number of records at the start of a file that are searched for these names. If more than 1 % have one, the file is
@@ -43,7 +50,7 @@ class ChatDoctor(FileSource):
         get="the repository github.com/Kent0n-Li/ChatDoctor",
         licence="Apache-2.0 (repository); generated with ChatGPT",
         size="2.5 MB",
-        rows="5,291 of 5,452 (measured); the other 161 answers continue with the patient's next turn",
+        rows="5,264 of 5,452 (measured); 161 answers continue with the patient's turn, 27 are about the dialogue",
         remark="synthetic, not checked by a physician; for text of real patients use kind: patient_dialogues",
     )
 
@@ -81,6 +88,8 @@ class ChatDoctor(FileSource):
             raise ValueError("no question")
         if NEXT_TURN.search(row.output):
             raise ValueError("the answer continues with the patient's next turn")
+        if ABOUT_THE_TASK.search(row.output):
+            raise ExcludedError("an answer about the dialogue, not to the patient")
         return self.make_row(
             source_id=source_id,
             instruction=INSTRUCTION,

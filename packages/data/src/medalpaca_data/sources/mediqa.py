@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -23,6 +24,7 @@ from ..core.row import Row
 from ..core.streams import open_bytes, read_json_object
 from ..formats.tabular import read_sheet
 from ..formats.xml import element_text, read_elements
+from .answer_rules import Repair
 from .base import (
     BaseSource,
     Context,
@@ -47,6 +49,8 @@ JOINT_SUMMARY_INSTRUCTIONS = {
 }
 # Ends of the keys of MEDIQA-AnS for each kind of summary.
 SUMMARY_KEYS = {"abstractive": "abs_summ", "extractive": "ext_summ"}
+# Note of the A.D.A.M. encyclopedia at the end of an answer, or of a part of it.
+CREDIT = re.compile(r"\s*\bUpdated by: .{1,400}?\bA\.D\.A\.M\. Editorial team\.?", re.DOTALL)
 ROOT_TAG = re.compile(rb"<([A-Za-z][\w.-]*)")
 
 
@@ -346,7 +350,11 @@ class MEDIQA(BaseSource):
                 f"{file}: the file name contains neither train nor dev; set split: to train, dev or none"
             )
         for record in candidates:
-            yield self._record(record, file, origin, split) if isinstance(record, Candidate) else record
+            row = self._record(record, file, origin, split) if isinstance(record, Candidate) else record
+            if isinstance(row, Row) and (plain := CREDIT.sub("", row.output)) not in (row.output, ""):
+                yield Repair("credit of the reviewers removed")
+                row = replace(row, output=plain, id="")
+            yield row
 
     def _questions(self, root: Path) -> Path:
         if self.questions is None:

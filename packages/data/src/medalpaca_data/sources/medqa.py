@@ -7,13 +7,25 @@ Reads the original JSON Lines (also with MetaMap phrases, four options, gzipped)
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ..core.row import Row
 from ..exams.item import Item
-from .base import FileSource, Name, SourceInfo, TrainOrDev, make_exam_row, parse_row_split, resolve_split
+from .answer_rules import Repair, needs_picture
+from .base import (
+    ExcludedError,
+    FileSource,
+    Name,
+    Record,
+    SourceInfo,
+    TrainOrDev,
+    make_exam_row,
+    parse_row_split,
+    resolve_split,
+)
 
 OPTION = re.compile(r"\n\s*Option ([A-Z]): ")
 
@@ -30,7 +42,7 @@ class MedQA(FileSource):
         get="the archive linked in the repository github.com/jind11/MedQA; directory questions/US",
         licence="MIT (repository); the questions come from preparation sites",
         size="15 MB",
-        rows="10,178 train (published), 1,272 dev (measured); test is refused",
+        rows="10,178 train (published); dev: 1,178 of 1,272 (measured), the others need a picture; test is refused",
         remark="train contains USMLE preparation questions: check the rows for contamination with the exam",
     )
 
@@ -46,13 +58,34 @@ class MedQA(FileSource):
         resolve_split(file, self.split)
         return [file]
 
+    def convert(self, value: Any, file: str, location: str) -> Iterator[Record]:
+        for record in super().convert(value, file, location):
+            if isinstance(record, Row) and _read_item(value) != _without_stray_quotes(_read_item(value)):
+                yield Repair("stray quotation mark removed")
+            yield record
+
     def row(self, record: Any, source_id: str) -> Row:
         if not isinstance(record, Mapping):
             raise ValueError("not an object")
-        item = (
-            _item_from_instance(record["instances"]) if "instances" in record else _item_from_record(record)
-        )
+        item = _without_stray_quotes(_read_item(record))
+        if needs_picture(item.question):
+            raise ExcludedError("a question about a picture")
         return make_exam_row(self, item, source_id, parse_row_split(record.get("split"), self.split))
+
+
+def _read_item(record: Mapping[str, Any]) -> Item:
+    return _item_from_instance(record["instances"]) if "instances" in record else _item_from_record(record)
+
+
+def _without_stray_quotes(item: Item) -> Item:
+    """Return an item without the quotation marks that end a text but open none, as some copies have them."""
+    options = {letter: _without_stray_quote(text) for letter, text in item.options.items()}
+    return replace(item, question=_without_stray_quote(item.question), options=options)
+
+
+def _without_stray_quote(text: str) -> str:
+    is_stray = text.endswith('"') and text.count('"') % 2 == 1
+    return text.removesuffix('"').rstrip() if is_stray else text
 
 
 def _item_from_record(record: Mapping[str, Any]) -> Item:

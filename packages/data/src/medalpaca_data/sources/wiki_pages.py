@@ -170,12 +170,14 @@ class HeadingTable(NamedTuple):
     """Content of wiki_headings.yaml.
 
     `questions` maps a heading to its question form. Headings in `none` make no question. `chapters` are the ends of the
-    titles of the pages of a large article ("Asthma causes"), the longest first.
+    titles of the pages of a large article ("Asthma causes"), the longest first. `page_words` are the words of questions
+    that do not name their topic.
     """
 
     questions: Mapping[str, str]
     none: frozenset[str]
     chapters: tuple[str, ...]
+    page_words: frozenset[str]
 
 
 @cache
@@ -185,7 +187,12 @@ def heading_table() -> HeadingTable:
     questions = {name: form for form, names in table["questions"].items() for name in names}
     chapters = {name for name in questions if len(name) > 4 or name in ("mri", "ct", "ecg")}
     chapters |= {"overview", "patient information"}
-    return HeadingTable(questions, frozenset(table["none"]), tuple(sorted(chapters, key=len, reverse=True)))
+    return HeadingTable(
+        questions,
+        frozenset(table["none"]),
+        tuple(sorted(chapters, key=len, reverse=True)),
+        frozenset(table["page_words"]),
+    )
 
 
 def split_title(title: str) -> tuple[str, str]:

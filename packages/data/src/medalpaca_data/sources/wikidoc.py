@@ -19,8 +19,9 @@ from ..core.errors import BadRecord
 from ..core.records import read_records
 from ..core.row import parse_row
 from ..formats.mediawiki import Page
+from .answer_rules import Repair, points_outside
 from .base import DATA_SUFFIXES, Name, Record, Reject, SourceInfo, parse_row_split
-from .wiki_pages import WikiPages, make_question, split_title
+from .wiki_pages import WikiPages, heading_table, make_question, split_title
 
 # The published rows contain help pages of the wiki and the empty form of a patient page.
 WIKI_HELP = re.compile(
@@ -41,6 +42,16 @@ EMPTY_FORM_ANSWER = re.compile(
     re.IGNORECASE,
 )
 PAGE_NAME = re.compile(r"[(\s]+patient information\b\)?", re.IGNORECASE)
+# Residue of wiki markup: videos, empty figures, broken references, and link targets: "Anemia (patient information)|".
+RESIDUE = re.compile(
+    r"\{\{#ev:[^{}]*\}\}|</?figure-inline[^<>]*>|<ref[^<>]*</ref>|"
+    r"[A-Z][^A-Z|\n]{0,40} ?\(patient information[)}]\|\s?"
+)
+# A link without its target.
+DIRECTIONS = re.compile(
+    r"^Directions to hospitals (?:performing|treating) [^\n]*\n?", re.IGNORECASE | re.MULTILINE
+)
+WORD = re.compile(r"\w+")
 SPACE = re.compile(r"\s+")
 BEFORE_MARK = re.compile(r"\s+(?=\?)")
 
@@ -97,6 +108,16 @@ def find_exclusion(question: str, answer: str) -> str | None:
     return None
 
 
+def names_no_subject(question: str) -> bool:
+    """Return whether a question can only be understood on the page on which it was, as "What are the risks?"."""
+    return heading_table().page_words.issuperset(WORD.findall(question.lower()))
+
+
+def clean_answer(text: str) -> str:
+    """Return the answer without residue of wiki markup and without links that have lost their targets."""
+    return DIRECTIONS.sub("", RESIDUE.sub("", text)).strip()
+
+
 @cache
 def _compiled_shapes() -> tuple[re.Pattern[str], ...]:
     return tuple(re.compile(shape + r"\s*\?$", re.IGNORECASE) for shape in QUESTION_SHAPES)
@@ -123,6 +144,16 @@ def _normalize_subject(text: str) -> str | None:
     )
 
 
+def _find_empty_answer(question: str, answer: str) -> str | None:
+    if not answer:
+        return "an answer that is only a video or a link"
+    if names_no_subject(question):
+        return "a question that does not name its subject"
+    if points_outside(answer):
+        return "an answer that points to another part of its page"
+    return None
+
+
 PATIENT_PAGE = re.compile(r"\s*\(?patient information\)?\s*$", re.IGNORECASE)
 
 
@@ -146,7 +177,7 @@ class WikiDocPatientInfo(WikiPages):
         get="github.com/kbressem/medAlpaca: medical_meadow_small.json; or wikidoc.org: pages (patient information)",
         licence="CC BY-SA 3.0",
         size="4 MB",
-        rows="5,942 read (measured, 2023 file), 5,850 of them kept: 92 are about the wiki itself or an empty form",
+        rows="5,682 of 5,942 (measured, 2023 file); the others are about the wiki, or answer nothing",
     )
 
     kind: Literal["wikidoc_patient_info"] = "wikidoc_patient_info"
@@ -188,10 +219,13 @@ class WikiDocPatientInfo(WikiPages):
             except (ValueError, BadRecord) as error:
                 yield Reject.of(file.name, location, error, value)
                 continue
-            question, answer = clean_question(row.input or row.instruction), row.output.strip()
-            if reason := find_exclusion(question, answer):
+            question, raw = clean_question(row.input or row.instruction), row.output.strip()
+            answer = clean_answer(raw)
+            if reason := find_exclusion(question, raw) or _find_empty_answer(question, answer):
                 yield Reject(file.name, location, reason, value, by_rule=True)
             else:
+                if answer != raw:
+                    yield Repair("residue of wiki markup removed")
                 group = find_subject(question) or group
                 yield self.make_row(
                     source_id=f"{file.name} {location}",

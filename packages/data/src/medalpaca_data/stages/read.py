@@ -1,4 +1,4 @@
-"""Read stage: write the rows of a source as shards, with its rejects and the counts of its context records."""
+"""Read stage: write the rows of a source as shards, with its rejects and the counts of context records and repairs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..core.files import is_text, read_json, write_json
 from ..core.row import Row
 from ..executor import OnProgress, no_progress
 from ..shard import ROWS, Shard, escaped, frame, is_whole, place_of, read_account, rejected_line, write_shard
+from ..sources.answer_rules import Repair
 from ..sources.base import BaseSource, Context, Record, Reject
 
 STAGE = "read"
@@ -94,6 +95,7 @@ class _ShardBuilder:
         self._rejected: list[str] = []
         self._reasons: Counter[str] = Counter()
         self._context: Counter[str] = Counter()
+        self._repairs: Counter[str] = Counter()
         self._bad = 0
         self._first_bad: list[str] | None = None
 
@@ -111,6 +113,8 @@ class _ShardBuilder:
                 self.rows.append(record)
             case Context():
                 self._context[record.kind] += 1
+            case Repair():
+                self._repairs[record.kind] += 1
             case Reject():
                 self._reasons[record.reason] += 1
                 more: dict[str, Any] = {**record.evidence, **({"by_rule": True} if record.by_rule else {})}
@@ -129,6 +133,7 @@ class _ShardBuilder:
             kept=frame(self.rows),
             rejected=self._rejected,
             reasons=self._reasons,
+            counts=self._repairs,
             context=dict(sorted(self._context.items())),
             bad=self._bad,
             first_bad=self._first_bad,
