@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .build_cache import BuildCache, secret_of_build
 from .core.errors import UserError
-from .core.files import new_directory, package_sha256, sha256_file, versions
+from .core.files import new_directory, package_sha256, sha256_file, unique_names, versions
 from .dataset import account, check_out, write, write_papers, writing
 from .deid.secret import key_path
 from .deid.settings import check_ner, require_records
@@ -113,7 +113,7 @@ class Pipeline:
         serial = isinstance(self.engine, Serial)
         for source in recipe.used:
             settings = source.model_dump(mode="json", exclude=MIX_KEYS - source.applied_settings)
-            files = [(file.name, digest) for file, digest in self.inputs[source.name]]
+            files = named_hashes(self.inputs[source.name])
             names.append(fingerprint(self.code, READ, settings, files, recipe.seed))
             folder = self.cache.folder(READ, names[-1][:FINGERPRINT])
             # A callback cannot be sent to another process.
@@ -173,6 +173,12 @@ def _deidentify(recipe: Recipe, root: Path) -> Deidentify | None:
     }
     names = [source.name for source in private] or None
     return Deidentify(recipe.deidentify, names, root, licences, case_numbers)
+
+
+def named_hashes(files: Sequence[tuple[Path, str]]) -> list[tuple[str, str]]:
+    """Return the unique names of raw files, which are also in the rows, with the SHA-256 of the files."""
+    names = unique_names([file for file, _ in files])
+    return [(names[file], digest) for file, digest in files]
 
 
 def check_rejects(name: str, shards: Sequence[Shard], allowed: float) -> None:
@@ -235,7 +241,7 @@ def build(
     exams = [_load_exam(name, root) for name in recipe.exams]
     stages = stages_of(recipe, root, exams)
     key, secret = _key(recipe, root, out, stages)
-    hashes = {name: [(file.name, digest) for file, digest in files] for name, files in inputs.items()}
+    hashes = {name: named_hashes(files) for name, files in inputs.items()}
     settings = [(stage.name, stage.settings()) for stage in stages]
     values = recipe.model_dump(mode="json", exclude={"deidentify": {"secret"}})
     whole = fingerprint(code, values, hashes, settings)

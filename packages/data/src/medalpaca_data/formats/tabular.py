@@ -1,4 +1,4 @@
-"""Read the first sheet of an Excel workbook (.xlsx) as text, row by row. Formulas are not calculated.
+"""Read a sheet of an Excel workbook (.xlsx) as text, row by row. Formulas are not calculated.
 
 The memory needed grows with the filled cells. polars and fastexcel allocate the rectangle that the cells span. A file
 of 5 kB with a cell in the last row and column then exhausts memory. They also drop empty rows at the top, which changes
@@ -7,26 +7,88 @@ the row numbers.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from ..core.errors import UserError
-from ..core.joined_digits import MARK, drop_needless_marks
-from ..core.streams import read_members
+from ..core.errors import BadRecord, UserError
+from ..core.joined_digits import MARK, JoinedDigits, drop_needless_marks, remove_marks, show_marks_as_bars
+from ..core.records import FileNote, OnNote, ignore_note
+from ..core.streams import Member, read_members
 from .xml import read_elements
 
 CELL_REFERENCE = re.compile(r"([A-Z]{1,3})[1-9][0-9]{0,6}")
+NO_HEADING = "a cell in a column without a heading"
 SHEET_NAME = re.compile(r"xl/worksheets/sheet(\d+)\.xml")
 
 
-def read_sheet(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield ("row N", {column letters: text}) for every row of the first sheet that has a text.
+def read_sheet_records(
+    path: Path | Member, sheet: str | None = None, on_note: OnNote = ignore_note
+) -> Iterator[tuple[str, dict[str, str] | BadRecord]]:
+    """Yield ("row N", record) for every row of a sheet below the first, which has the headings.
 
-    N is the row number that Excel shows. The first sheet is the file `sheetN.xml` with the smallest number, usually the
-    first tab. A mark (`core.joined_digits.MARK`) separates a number from superscript or subscript digits. Raises
-    UserError for a file that is not a workbook, is damaged, or unpacks to more than `max_unpacked_size`.
+    `sheet` is the name of a tab; None is the first tab. A record has a text for every heading, "" for an empty cell. A
+    row with a text outside the columns with headings is a BadRecord. If the workbook has several sheets, `on_note` is
+    called with the one that is read and the others.
+
+    Raises UserError as `read_sheet`, and for an unknown sheet, an empty sheet and a repeated heading.
+    """
+    tabs = _list_tabs(path)
+    if sheet is not None and sheet not in tabs:
+        raise UserError(
+            f"{path}: no sheet {sheet!r}; the workbook has: {', '.join(tabs) or 'no names of sheets'}"
+        )
+    name = sheet if sheet is not None else next(iter(tabs), None)
+    if len(tabs) > 1:
+        left_out = tuple((other, "another sheet") for other in tabs if other != name)
+        on_note(FileNote(file=path.name, sheet=name, left_out=left_out))
+    headings: dict[str, str] = {}
+    for location, marked in read_sheet(path, tabs[name] if name is not None else None):
+        try:
+            cells = {column: remove_marks(text) for column, text in marked.items()}
+        except JoinedDigits as error:
+            shown = {column: show_marks_as_bars(text) for column, text in marked.items()}
+            yield location, BadRecord(f"{path} {location}", str(error), json.dumps(shown, ensure_ascii=False))
+            continue
+        if not headings:
+            headings = cells
+            names = list(headings.values())
+            if repeated := [text for text in names if names.count(text) > 1]:
+                raise UserError(f"{path}: two columns have the heading {repeated[0]!r}; rename one")
+        elif cells.keys() <= headings.keys():
+            yield location, {text: cells.get(column, "") for column, text in headings.items()}
+        else:
+            yield location, BadRecord(f"{path} {location}", NO_HEADING, json.dumps(cells, ensure_ascii=False))
+    if not headings:
+        raise UserError(f"{path}: the sheet is empty; its first row must name the columns")
+
+
+def _list_tabs(path: Path | Member) -> dict[str, str]:
+    """Return {name of the tab: file of the sheet} in the order of the tabs; {} if the workbook does not list them."""
+    ids: dict[str, str] = {}
+    targets: dict[str, str] = {}
+    for name, stream in read_members(path, ("xl/workbook.xml", "xl/_rels/workbook.xml.rels")):
+        where = f"{path}: {name}"
+        for _, element in read_elements(stream, where, {"sheet", "Relationship"}):
+            # The prefix of the namespace in `r:id` may differ.
+            keys = {key.rpartition(":")[2].lower(): value for key, value in element.attrib.items()}
+            if element.tag == "sheet":
+                ids[keys.get("name", "")] = keys.get("id", "")
+            elif keys.get("type", "").endswith("/worksheet"):
+                target = keys.get("target", "")
+                targets[keys.get("id", "")] = target[1:] if target.startswith("/") else f"xl/{target}"
+    return {name: targets[key] for name, key in ids.items() if key in targets}
+
+
+def read_sheet(path: Path | Member, member: str | None = None) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield ("row N", {column letters: text}) for every row of a sheet that has a text.
+
+    N is the row number that Excel shows. `member` is the file of the sheet in the workbook; None is `sheetN.xml` with
+    the smallest number, usually the first tab. A mark (`core.joined_digits.MARK`) separates a number from superscript
+    or subscript digits. Raises UserError for a file that is not a workbook, is damaged, or unpacks to more than
+    `max_unpacked_size`.
     """
     sheets = []
     shared: list[str] = []
@@ -37,8 +99,7 @@ def read_sheet(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
             sheets.append((int(match[1]), name))
     if not sheets:
         raise UserError(f"{path}: not an Excel workbook (it contains no sheet)")
-    first = min(sheets)[1]
-    for name, stream in read_members(path, first):
+    for name, stream in read_members(path, member or min(sheets)[1]):
         number = 0
         for _, row in read_elements(stream, f"{path}: {name}", {"row"}):
             number = _parse_int(row.get("r"), number + 1)

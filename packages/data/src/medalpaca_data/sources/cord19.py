@@ -14,10 +14,10 @@ from typing import Any, BinaryIO, ClassVar, Literal
 
 from pydantic import Field
 
+from ..core.delimited import read_csv
 from ..core.errors import BadRecord, UserError
 from ..core.files import existing, is_text, parse_json, sha256_bytes
 from ..core.joined_digits import MARK, JoinedDigits, decode_entities, remove_marks, substitute
-from ..core.records import read_csv
 from ..core.streams import open_bytes, read_members
 from ..formats.turtle import Node, read_turtle
 from .base import BaseSource, Name, Record, Reject, SourceInfo

@@ -42,9 +42,10 @@ class MedQA(FileSource):
     split: TrainOrDev
 
     def files(self, root: Path) -> list[Path]:
-        [file] = super().files(root)
-        resolve_split(file, self.split)
-        return [file]
+        files = super().files(root)
+        for file in files:
+            resolve_split(file, self.split)
+        return files
 
     def row(self, record: Any, source_id: str) -> Row:
         if not isinstance(record, Mapping):

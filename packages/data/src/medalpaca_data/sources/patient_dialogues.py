@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 from ..core.errors import UserError
 from ..core.row import Row, parse_row
 from ..core.streams import read_text_lines
-from .base import DATA_SUFFIXES, FileSource, Name, Record, Reject, SourceInfo, parse_row_split
+from .base import DATA_FILE_SUFFIXES, DataFile, FileSource, Name, Record, Reject, SourceInfo, parse_row_split
 from .chatdoctor import INSTRUCTION
 
 SITE = r"(?:chat ?doctor|health ?care ?magic|hcm|icliniq|['\u2018\u2019]?ask a doctor['\u2018\u2019]?)"
@@ -105,17 +105,17 @@ class PatientDialogues(FileSource):
         remark="collected without the patients' consent; contains names of people",
         patient_text=True,
     )
-    suffixes: ClassVar[tuple[str, ...]] = (*DATA_SUFFIXES, ".txt")
+    suffixes: ClassVar[tuple[str, ...]] = (*DATA_FILE_SUFFIXES, ".txt")
 
     kind: Literal["patient_dialogues"] = "patient_dialogues"
     name: Name = "patient_dialogues"
     licence: str | None = "none stated"
 
-    def read_file(self, file: Path) -> Iterator[Record]:
-        if not file.name.lower().removesuffix(".gz").endswith(".txt"):
+    def read_file(self, file: DataFile) -> Iterator[Record]:
+        if not file.path.name.lower().removesuffix(".gz").endswith(".txt"):
             yield from super().read_file(file)
             return
-        for line, parts in read_consultations(file):
+        for line, parts in read_consultations(file.path):
             location = f"line {line}"
             yield from self.convert(parts, file.name, location)
             for later in range(2, len(_texts_of(parts, "doctor")) + 1):
