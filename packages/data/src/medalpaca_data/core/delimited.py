@@ -51,7 +51,7 @@ def find_delimiter(lines: Sequence[str], default: str) -> str:
     """
 
     def score(delimiter: str) -> tuple[float, bool, int]:
-        with _field_limit():
+        with field_limit():
             try:
                 records = [record for record in csv.reader(lines, delimiter=delimiter) if record]
             except csv.Error:
@@ -136,7 +136,7 @@ class DelimitedFile:
 
     def _headings(self, reader: Any) -> list[str]:
         try:
-            with _field_limit():
+            with field_limit():
                 headings: list[str] | None = next(filter(None, reader), None)
         except csv.Error as error:
             raise UserError(f"{self._where} line {self._before + 1}: not valid CSV ({error})") from None
@@ -191,7 +191,7 @@ class DelimitedFile:
     def _is_record(self, line: str) -> bool:
         """Return whether a line is a complete record, with an even number of quotation marks."""
         try:
-            with _field_limit():
+            with field_limit():
                 fields = next(csv.reader([line], strict=True, delimiter=self.delimiter), [])
         except csv.Error:
             return False
@@ -204,7 +204,8 @@ class DelimitedFile:
 
 
 @contextmanager
-def _field_limit() -> Iterator[None]:
+def field_limit() -> Iterator[None]:
+    """Set the limit of a field to `MAX_FIELD_LENGTH`; it holds for the whole process and is restored."""
     before = csv.field_size_limit(MAX_FIELD_LENGTH)
     try:
         yield

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -21,6 +23,13 @@ from .xml import read_elements
 
 CELL_REFERENCE = re.compile(r"([A-Z]{1,3})[1-9][0-9]{0,6}")
 NO_HEADING = "a cell in a column without a heading"
+STYLE_ELEMENTS = {"numFmt", "cellXfs"}
+# Numbers of built-in formats (ECMA-376, part 1, 18.8.30), and parts of a custom format that are not placeholders.
+PERCENT_FORMATS = frozenset({9, 10})
+DATE_FORMATS = frozenset({*range(14, 23), *range(27, 37), 45, 47, *range(50, 59)})
+ELAPSED_TIME = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)
+FORMAT_TEXT = re.compile(r'"[^"]*"|\[[^\]]*\]|\\.|_.|\*.')
+EPOCH_1900, EPOCH_1904 = datetime(1899, 12, 30), datetime(1904, 1, 1)
 SHEET_NAME = re.compile(r"xl/worksheets/sheet(\d+)\.xml")
 
 
@@ -92,9 +101,18 @@ def read_sheet(path: Path | Member, member: str | None = None) -> Iterator[tuple
     """
     sheets = []
     shared: list[str] = []
+    kinds: list[str] = []
+    epoch = EPOCH_1900
     for name, stream in read_members(path, ".xml"):
+        where = f"{path}: {name}"
         if name == "xl/sharedStrings.xml":
-            shared = [_string_text(entry) for _, entry in read_elements(stream, f"{path}: {name}", {"si"})]
+            shared = [_string_text(entry) for _, entry in read_elements(stream, where, {"si"})]
+        elif name == "xl/styles.xml":
+            kinds = _number_kinds(element for _, element in read_elements(stream, where, STYLE_ELEMENTS))
+        elif name == "xl/workbook.xml":
+            properties = (element for _, element in read_elements(stream, where, {"workbookPr"}))
+            if any(element.get("date1904") in ("1", "true") for element in properties):
+                epoch = EPOCH_1904
         elif match := SHEET_NAME.fullmatch(name):
             sheets.append((int(match[1]), name))
     if not sheets:
@@ -105,7 +123,11 @@ def read_sheet(path: Path | Member, member: str | None = None) -> Iterator[tuple
             number = _parse_int(row.get("r"), number + 1)
             cells = {}
             for n, cell in enumerate(row.iter("c"), 1):
-                if text := _cell_text(cell, shared, f"{path} row {number}"):
+                text = _cell_text(cell, shared, f"{path} row {number}")
+                style = _parse_int(cell.get("s"), -1)
+                if text and cell.get("t", "n") == "n" and 0 <= style < len(kinds) and kinds[style]:
+                    text = _number_text(text, kinds[style], epoch)
+                if text:
                     reference = CELL_REFERENCE.fullmatch(cell.get("r", ""))
                     cells[reference[1] if reference else _column_letters(n)] = text
             if cells:
@@ -116,6 +138,8 @@ def _cell_text(cell: Element, shared: list[str], where: str) -> str:
     if cell.get("t") == "inlineStr":
         return "".join(map(_string_text, cell.iter("is"))).strip()
     value = "".join(child.text or "" for child in cell.iter("v")).strip()
+    if cell.get("t") == "b":
+        return "TRUE" if value == "1" else "FALSE"
     if cell.get("t") != "s":
         return value
     number = _parse_int(value, -1)
@@ -125,6 +149,48 @@ def _cell_text(cell: Element, shared: list[str], where: str) -> str:
             "open it in Excel and save it again"
         )
     return shared[number].strip()
+
+
+def _number_kinds(elements: Iterable[Element]) -> list[str]:
+    """Return for each cell style of a workbook what its numbers are: "date" (or time), "percent" or ""."""
+    codes: dict[int, str] = {}
+    styles: list[int] = []
+    for element in elements:
+        if element.tag == "numFmt":
+            codes[_parse_int(element.get("numFmtId"), -1)] = element.get("formatCode", "")
+        else:
+            styles = [_parse_int(xf.get("numFmtId"), 0) for xf in element.iter("xf")]
+
+    def kind(number: int) -> str:
+        if number not in codes:
+            return "percent" if number in PERCENT_FORMATS else "date" if number in DATE_FORMATS else ""
+        code = codes[number]
+        # An elapsed time is no date.
+        if ELAPSED_TIME.search(code):
+            return ""
+        code = FORMAT_TEXT.sub("", code)
+        is_date = re.search("[ymdhs]", code, re.IGNORECASE) and "general" not in code.lower()
+        return "percent" if "%" in code else "date" if is_date else ""
+
+    return [kind(number) for number in styles]
+
+
+def _number_text(value: str, kind: str, epoch: datetime) -> str:
+    """Return a number as the text that Excel shows: a date as 2023-07-16, a time as 08:30:00, a share as 5%.
+
+    Excel stores a date as the number of days since `epoch`. A number that is no date is returned as it is.
+    """
+    try:
+        number = Decimal(value)
+        if kind == "percent":
+            return f"{(number * 100).normalize():f}%"
+        # Excel counts 29 February 1900, which did not exist.
+        shift = 1 if epoch == EPOCH_1900 and number < 60 else 0
+        moment = epoch + timedelta(days=int(number) + shift, seconds=round(number % 1 * 86400))
+    except (ArithmeticError, ValueError):
+        return value
+    date, time = moment.isoformat().split("T")
+    return time if number < 1 else date if number == int(number) else f"{date} {time}"
 
 
 def _string_text(entry: Element) -> str:
