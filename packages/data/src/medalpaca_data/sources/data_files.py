@@ -80,7 +80,9 @@ def select_files(root: Path, paths: Iterable[str], suffixes: tuple[str, ...], so
     for text in paths:
         path = root / Path(text).expanduser()
         if path.is_dir():
-            _add(selection, path.name or str(path), _in_folder(refuse_test_file(path)), suffixes)
+            # The directory of the recipe itself, ".", may have any name.
+            refuse_test_file(Path(text))
+            _add(selection, path.name or str(path), _in_folder(path), suffixes)
         elif path.exists() or not glob.has_magic(text):
             file = existing(path, f"file (source {source!r})")
             refuse_type(file, suffixes)
