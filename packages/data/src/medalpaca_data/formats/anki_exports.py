@@ -86,7 +86,7 @@ def read_text_notes(path: Path, on_note: OnNote = ignore_note) -> Iterator[Note]
             yield note
     if not count:
         raise UserError(f"{path}: no notes in the file; export it from Anki as 'Notes in Plain Text'")
-    left_out = tuple((f"{name} ({number:,} notes)", UNREAD_FIELD) for name, number in unread.items())
+    left_out = tuple((f"{name} (notes: {number:,})", UNREAD_FIELD) for name, number in unread.items())
     encoding = text.found if text.found != UTF_8 else None
     if encoding or left_out:
         on_note(FileNote(file=path.name, encoding=encoding, left_out=left_out))
