@@ -53,7 +53,7 @@ def test_a_folder_is_read_in_the_order_of_its_names(folder):
     assert rows == [
         ("a/rows.jsonl line 1", "Answer 1"),
         ("a/rows.jsonl line 2", "Answer 2"),
-        ("x.csv line 2", "Answer 0"),
+        ("a/x.csv line 2", "Answer 0"),
         ("b/rows.jsonl line 1", "Answer 3"),
     ]
     assert rejects == []
@@ -121,6 +121,21 @@ def test_rows_of_a_validation_file_in_a_folder_are_held_out(write, row, tmp_path
     assert splits == ["none", "dev", "train"]
     # Named itself, the file is used as the recipe wants it.
     assert [record.split for record in Alpaca(path="d/valid.jsonl").records(tmp_path)] == ["none", "train"]
+
+
+def test_files_of_one_name_from_several_paths(write, row, tmp_path):
+    for number, name in enumerate(("x/a/r.jsonl", "y/a/r.jsonl", "x/s.jsonl")):
+        write(name, [row(number)])
+    rows, _, _ = alpaca(tmp_path, ["x", "y/a/r.jsonl", "y"])
+    assert rows == [
+        ("a/r.jsonl line 1", "Answer 0"),
+        ("s.jsonl line 1", "Answer 2"),
+        ("r.jsonl line 1", "Answer 1"),
+    ]
+    rows, _, _ = alpaca(tmp_path, ["x/a", "y/a"])
+    assert rows == [("x/a/r.jsonl line 1", "Answer 0"), ("y/a/r.jsonl line 1", "Answer 1")]
+    with pytest.raises(ValueError, match="path: is empty"):
+        Alpaca(path=["x", ""])
 
 
 def test_unique_names_have_as_many_folders_as_needed():
@@ -241,7 +256,7 @@ def check_saved(folder: Path) -> None:
         *((f"train {n}", "none") for n in range(3)),
         *((f"validation {n}", "dev") for n in range(3)),
     ]
-    assert rows[2].source_id == "data-00001-of-00002.arrow row 1"
+    assert rows[2].source_id == "train/data-00001-of-00002.arrow row 1"
     assert note.left_out == (
         ("test/data-00000-of-00001.arrow", "test split"),
         ("train/cache-1234.arrow", "not a data file of the saved dataset"),
@@ -397,7 +412,7 @@ def test_the_ledger_and_the_screen_have_what_was_found(write, row, tmp_path):
     [source] = built.ledger["sources"]
     assert source["files"] == [
         {
-            "name": "d/a.csv",
+            "name": "a.csv",
             "sha256": sha256_file(tmp_path / "d/a.csv"),
             "encoding": "cp1252",
             "delimiter": ";",
@@ -410,11 +425,14 @@ def test_the_ledger_and_the_screen_have_what_was_found(write, row, tmp_path):
     text = console.export_text()
     assert "alpaca: 1 file with encoding cp1252, delimiter ';'" in text
     assert "alpaca, not read: 1 with the reason 'test split': d: test.csv" in text
-    # A changed file of the folder is read again.
+    assert built.ledger["rows"] == {"train": 2, "validation": 0}
+    # A changed file of the folder is read again, and so is one that moved to a folder of another split.
     write("d/a/a.csv", "instruction,output\nQ9,A\n")
-    again = build(recipe, root, tmp_path / "out", replace=True)
-    assert not again.reused
+    assert not build(recipe, root, tmp_path / "out", replace=True).reused
     assert "Q9" in (tmp_path / "out/jsonl/train.jsonl").read_text()
+    (tmp_path / "d/a").rename(tmp_path / "d/valid")
+    moved = build(recipe, root, tmp_path / "out", replace=True)
+    assert moved.ledger["rows"] == {"train": 1, "validation": 1}
 
 
 def test_names_of_patient_text_are_hashed(write, row, tmp_path, fixed_key):

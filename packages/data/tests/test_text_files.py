@@ -111,7 +111,7 @@ def test_the_encoding_can_be_set(write):
 WESTERN = st.text("abcdefghij ,.äöüéß°µ\u2013“”€\n", max_size=120)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @example("x" * 40 + "é", "utf-8", 4)
 @given(WESTERN, st.sampled_from(["utf-8", "utf-16", "cp1252"]), st.integers(1, 70))
 def test_a_text_is_the_same_in_every_encoding(tmp_path_factory, text, encoding, pad):
@@ -213,7 +213,7 @@ def test_the_search_for_the_end_of_a_field_is_bounded(write, monkeypatch):
 LINES = st.lists(st.text('ab,;"\n\r\t', max_size=12), max_size=12)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(LINES, st.booleans())
 def test_every_line_is_in_a_record_or_a_reject(tmp_path_factory, lines, named):
     """No text between the headings and the end of the file disappears."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .core.files import read_json, sha256_file, unique_names
+from .core.files import read_json, sha256_file
 from .deid.secret import key_id, keyed_hash
 from .shard import Shard, read_account, total
 
@@ -103,7 +103,7 @@ class Account:
 def make_ledger(
     recipe: Recipe,
     fingerprint: str,
-    inputs: Mapping[str, Sequence[tuple[Path, str]]],
+    inputs: Mapping[str, Sequence[tuple[str, str]]],
     exams: Sequence[Exam],
     trail: Sequence[tuple[str, Sequence[Shard]]],
     written: Mapping[str, Any],
@@ -164,7 +164,7 @@ def make_ledger(
 
 
 def _files(
-    inputs: Sequence[tuple[Path, str]], read: Sequence[Mapping[str, Any]], secret: bytes | None
+    inputs: Sequence[tuple[str, str]], read: Sequence[Mapping[str, Any]], secret: bytes | None
 ) -> dict[str, Any]:
     """Return the key `files` of a source, and `left_out` if its folders, archives or workbooks have unread parts.
 
@@ -174,9 +174,8 @@ def _files(
     def public(name: str) -> str:
         return keyed_hash(secret, name) if secret else name
 
-    names = unique_names([file for file, _ in inputs])
     files: dict[str, dict[str, Any]] = {
-        names[file]: {"name": public(names[file]), "sha256": digest} for file, digest in inputs
+        name: {"name": public(name), "sha256": digest} for name, digest in inputs
     }
     left_out = []
     for note in (note for account in read for note in account.get("notes", ())):

@@ -147,9 +147,10 @@ def open_bytes(path: Path | Member) -> Iterator[BinaryIO]:
 def open_text(file: AnyFile) -> Iterator[BinaryIO]:
     """Open a text file for reading its text as UTF-8 bytes. Raises UserError as `open_bytes` does.
 
-    The encoding is that of a `TextFile`, or else it is detected. Bytes that fit no encoding are passed on as they are.
+    Only a `TextFile` can have another encoding than UTF-8, because its `found` has to be reported. Bytes that fit no
+    encoding are passed on as they are.
     """
-    text = file if isinstance(file, TextFile) else TextFile(file)
+    text = file if isinstance(file, TextFile) else TextFile(file, UTF_8)
     with open_bytes(text.path) as raw:
         reader = Utf8Reader(raw, partial(open_bytes, text.path), str(text), text.encoding)
         with io.BufferedReader(reader, 1 << 16) as buffered:

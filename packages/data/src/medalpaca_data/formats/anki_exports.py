@@ -35,7 +35,7 @@ MAX_DECKS = 10_000
 
 def is_text_export(path: Path) -> bool:
     """Return whether a text file begins with a header line of an Anki text export."""
-    with open_text(path) as file:
+    with open_text(TextFile(path)) as file:
         first = file.readline(1 << 10).removeprefix(b"\xef\xbb\xbf")
     return re.match(rb"#(?:separator|html|columns|tags|guid|notetype|deck)\b[^:\n]{0,20}:", first) is not None
 

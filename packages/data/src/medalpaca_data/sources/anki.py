@@ -19,7 +19,7 @@ from typing import ClassVar, Literal
 from pydantic import model_validator
 
 from ..core.errors import UserError
-from ..core.files import is_text, unique_names
+from ..core.files import is_text
 from ..core.joined_digits import MARK, remove_marks
 from ..core.records import FileNote, OnNote
 from ..formats.anki_exports import is_crowdanki_name, is_text_export, read_crowdanki_notes, read_text_notes
@@ -245,7 +245,7 @@ class Anki(BaseSource):
         return list(dict.fromkeys(files))
 
     def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
-        for file, name in unique_names(self.files(root)).items():
+        for file, name in self.file_names(root).items():
             notes: list[FileNote] = []
             for note in _read_notes(file, notes.append):
                 yield from self._cards(name, note)

@@ -154,6 +154,10 @@ class BaseSource(Config):
     def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
         """Yield a row, reject or context for every record, in file order. `seed` seeds all random choices."""
 
+    def file_names(self, root: Path) -> dict[Path, str]:
+        """Return a unique name for each of `files`, with which rows, rejects and the ledger name the file."""
+        return unique_names(self.files(root))
+
     def resolve(self, root: Path, path: str, what: str = "file") -> Path:
         """Return `path`, resolved against `root` if it is relative. Raises UserError if it does not exist.
 
@@ -215,6 +219,8 @@ class FileSource(BaseSource):
     @model_validator(mode="after")
     def _check_location(self) -> FileSource:
         on_hub = (self.hub, self.revision, self.file)
+        if self.path is not None and not all((self.path,) if isinstance(self.path, str) else self.path):
+            raise ValueError("path: is empty; give a file, a folder or a pattern")
         if (self.path is None) == (self.hub is None) or (self.path and any(on_hub)):
             raise ValueError("set either path:, or all of hub:, revision: and file:")
         if self.hub and not all(on_hub):
@@ -260,11 +266,14 @@ class FileSource(BaseSource):
         _ = self.read_options
         return [file.path for file in self.select(root).files]
 
+    def file_names(self, root: Path) -> dict[Path, str]:
+        names = {file.path: file.name for file in self.select(root).files}
+        return {file: names.get(file, file.name) for file in self.files(root)}
+
     def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
         selection = self.select(root)
-        names = unique_names(self.files(root))
         for file in selection.files:
-            yield from self.read_file(replace(file, name=names[file.path]))
+            yield from self.read_file(file)
         yield from selection.left_out
 
     def read_file(self, file: DataFile) -> Iterator[Record]:

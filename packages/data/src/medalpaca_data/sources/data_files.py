@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import takewhile
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..core.errors import UserError
-from ..core.files import existing, read_json
+from ..core.files import existing, read_json, unique_names
 from ..core.records import SUFFIXES, FileNote, OnNote, ReadOptions, data_suffix, read_records
 from ..core.streams import Member, member_names
 from ..core.weights import refuse_pickle
@@ -52,7 +54,7 @@ REMEDIES = {
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """A data file: its path, its name in the source, and the split that a folder's or its own name declares."""
+    """A data file: its path, its unique name in the source, and the split that its name in a folder declares."""
 
     path: Path
     name: str
@@ -90,7 +92,12 @@ def select_files(root: Path, paths: Iterable[str], suffixes: tuple[str, ...], so
         else:
             _add(selection, text, _matches(path), suffixes)
     unique = {file.path.resolve(): file for file in reversed(selection.files)}
-    selection.files = [file for file in selection.files if unique[file.path.resolve()] is file]
+    files = [file for file in selection.files if unique[file.path.resolve()] is file]
+    names = Counter(file.name for file in files)
+    longer = unique_names([file.path for file in files])
+    selection.files = [
+        replace(file, name=longer[file.path]) if names[file.name] > 1 else file for file in files
+    ]
     return selection
 
 
@@ -100,11 +107,11 @@ def _add(
     """Add the files found under `name`, given as (path, relative name, reason to leave it out or "")."""
     left_out = []
     files = []
-    for path, relative, reason in found:
+    for path, relative, reason in sorted(found, key=itemgetter(1)):
         if reason := reason or reason_to_leave_out(relative, suffixes):
             left_out.append((relative, reason))
         else:
-            files.append(DataFile(path, path.name, _dev_split(relative)))
+            files.append(DataFile(path, relative, _dev_split(relative)))
     if not files:
         others = f" ({left_out[0][0]}: {left_out[0][1]})" if left_out else ""
         raise UserError(
@@ -148,12 +155,12 @@ def refuse_type(file: Path, suffixes: tuple[str, ...]) -> None:
 def _in_folder(folder: Path) -> Iterator[tuple[Path, str, str]]:
     """Yield (path, relative name, reason or "") for the files of a folder, without hidden files and metadata."""
     for here, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = [name for name in folders if not name.startswith(".")]
         directory = Path(here)
         listed = _listed_files(directory)
         if listed is not None and "ledger.json" in names:
             folders.clear()
-        for name in sorted(names):
+        for name in names:
             if name.startswith(".") or name in METADATA:
                 continue
             path = directory / name
@@ -182,7 +189,7 @@ def _matches(pattern: Path) -> Iterator[tuple[Path, str, str]]:
     """Yield (path, relative name, reason or "") for the files that match a pattern, and those in matching folders."""
     fixed = list(takewhile(lambda part: not glob.has_magic(part), pattern.parts[:-1]))
     start = Path(*fixed)
-    for path in sorted(start.glob("/".join(pattern.parts[len(fixed) :]))):
+    for path in start.glob("/".join(pattern.parts[len(fixed) :])):
         inside = path.relative_to(start)
         if any(part.startswith(".") for part in inside.parts):
             continue

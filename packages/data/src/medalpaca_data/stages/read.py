@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError
-from ..core.files import is_text, read_json, unique_names, write_json
+from ..core.files import is_text, read_json, write_json
 from ..core.records import FileNote
 from ..core.row import Row
 from ..executor import OnProgress, no_progress
@@ -37,7 +37,7 @@ def read_source(
         return done, 0.0
     folder.mkdir(parents=True, exist_ok=True)
     # A `source_id` starts with the file name, which ends at the first space, so spaces in the name are escaped.
-    names = unique_names(source.files(root)).values()
+    names = source.file_names(root).values()
     escaped_names = {name: escaped(name) for name in names if " " in name}
     shards: list[Shard] = []
     builder = _ShardBuilder()
