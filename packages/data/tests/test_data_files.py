@@ -20,7 +20,7 @@ from medalpaca_data.core.records import FileNote
 from medalpaca_data.core.row import Row
 from medalpaca_data.recipe import load_recipe
 from medalpaca_data.show import kinds, show_build
-from medalpaca_data.sources import Alpaca, MedMCQA, PubMedCausal
+from medalpaca_data.sources import Alpaca, MedMCQA, PatientDialogues, PubMedCausal, PubMedHealthAdvice
 from medalpaca_data.sources.base import Reject
 from medalpaca_data.sources.data_files import REMEDIES
 
@@ -461,6 +461,29 @@ def test_settings_of_text_files(write, tmp_path):
     for delimiter in ("ab", '"', "\n", ""):
         with pytest.raises(ValueError, match="must be one character"):
             Alpaca(path="r.csv", delimiter=delimiter)
+
+
+def test_the_other_sources_report_the_encoding_as_well(write, tmp_path):
+    write(
+        "c.txt",
+        "id=1\nhttps://x\nDescription\nFièvre\nDialogue\nPatient:\nFièvre ?\nDoctor:\nOui.\n".encode(
+            "cp1252"
+        ),
+    )
+    row, note = PatientDialogues(path="c.txt").records(tmp_path)
+    assert row.input == "Fièvre ?"
+    assert note == FileNote(file="c.txt", encoding="latin-1")
+    table = "sentence;label;pmid\nTake 5 µg of it daily.;2;7\n".encode("cp1252")
+    write("a/annotations_1.csv", table)
+    write("b/annotations_1.csv", table)
+    records = list(PubMedHealthAdvice(paths=["a", "b"]).records(tmp_path))
+    assert [record.source_id for record in records if isinstance(record, Row)] == [
+        "a/annotations_1.csv line 2",
+        "b/annotations_1.csv line 2",
+    ]
+    assert [record for record in records if isinstance(record, FileNote)] == [
+        FileNote(file=f"{name}/annotations_1.csv", encoding="latin-1", delimiter=";") for name in "ab"
+    ]
 
 
 def test_sources_that_look_at_the_whole_file_read_several(write, tmp_path):

@@ -30,6 +30,7 @@ BLOCK_SIZE = 1 << 16
 
 HIGH = bytes(range(0x80, 0x100))
 LETTERS = bytes(byte for byte in range(0x80) if chr(byte).isalpha()) + HIGH
+ASCII_AS_SPACE = b" " * 0x80 + HIGH
 C1 = bytes(range(0x80, 0xA0))
 # Bytes that no text in cp1252 or Latin-1 has: control characters, and 0xFF, which damage leaves far more often than the
 # letter that it encodes.
@@ -66,7 +67,9 @@ def detect_single_byte(blocks: Iterator[bytes]) -> str | None:
             return None
         high += _count(block, HIGH)
         letters += _count(block, LETTERS)
-        in_sequences += sum(map(len, UTF_8_SEQUENCE.findall(block)))
+        # Only the runs of bytes above ASCII are searched, which is much faster.
+        runs = b" ".join(block.translate(ASCII_AS_SPACE).split())
+        in_sequences += sum(map(len, UTF_8_SEQUENCE.findall(runs)))
         has_c1 = has_c1 or _count(block, C1) > 0
         if _count(block, NOT_IN_CP1252):
             return None
