@@ -168,9 +168,9 @@ def test_the_two_numberings_of_the_causal_corpus(write, tmp_path, encoding, expe
     assert bad.reason == "label '4' is not one of 0, 1, 2, 3"
 
 
-def test_an_unknown_numbering_is_demanded_not_guessed(write):
+def test_an_unknown_numbering_is_demanded_not_guessed():
     with pytest.raises(UserError, match="set encoding: to one of"):
-        detect_encoding(write("c.csv", "sentence,label\na,1\n"))
+        detect_encoding(Path("c.csv"), [{"sentence": "a", "label": "1"}])
 
 
 def test_the_real_sources(real, tmp_path):

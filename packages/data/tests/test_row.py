@@ -164,5 +164,5 @@ def test_provenance_is_text_or_a_number(row, value):
 
 
 def test_a_file_with_other_columns_is_refused_with_its_columns(write):
-    with pytest.raises(UserError, match=r"line 2: no key 'instruction' \(found: instruction;input;output\)"):
-        read_rows(write("rows.csv", "instruction;input;output\nQ;;A\n"))
+    with pytest.raises(UserError, match=r"line 2: no key 'instruction' \(found: Frage, Antwort\)"):
+        read_rows(write("rows.csv", "Frage;Antwort\nQ;A\n"))

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from medalpaca_data.core.delimited import MAX_FIELD_LENGTH, WRONG_FIELD_COUNT, read_csv
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.joined_digits import JOINED
-from medalpaca_data.core.records import MAX_FIELD_LENGTH, WRONG_FIELD_COUNT, read_csv
 from medalpaca_data.core.row import Row
 from medalpaca_data.formats.turtle import read_turtle
 from medalpaca_data.sources import CORD19

@@ -7,8 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.json_stream import read_json_object
 from medalpaca_data.core.row import Row
-from medalpaca_data.core.streams import read_json_object
 from medalpaca_data.sources import PubMedQA
 from medalpaca_data.sources.base import Reject
 
@@ -144,7 +144,7 @@ def test_member_by_member_gives_what_the_whole_gives(tmp_path_factory, whole, in
     path = tmp_path_factory.mktemp("o") / "o.json"
     path.write_text(json.dumps(whole, indent=indent), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("medalpaca_data.core.streams.CHUNK_SIZE", chunk)
+        patch.setattr("medalpaca_data.core.json_stream.CHUNK_SIZE", chunk)
         assert dict(read_json_object(path)) == whole
 
 
@@ -176,7 +176,7 @@ def test_a_name_that_stands_twice_is_not_lost_and_bad_bytes_name_their_line(writ
 
 
 def test_a_record_without_an_end_is_refused_before_it_fills_the_memory(write, monkeypatch):
-    monkeypatch.setattr("medalpaca_data.core.streams.CHUNK_SIZE", 10)
-    monkeypatch.setattr("medalpaca_data.core.streams.MAX_RECORD_LENGTH", 100)
+    monkeypatch.setattr("medalpaca_data.core.json_stream.CHUNK_SIZE", 10)
+    monkeypatch.setattr("medalpaca_data.core.json_stream.MAX_RECORD_LENGTH", 100)
     with pytest.raises(UserError, match="a record of more than"):
         list(read_json_object(write("o.json", '{"a": "' + "x" * 10_000 + '"}')))

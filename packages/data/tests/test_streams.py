@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medalpaca_data.core import streams
+from medalpaca_data.core import json_stream
 from medalpaca_data.core.errors import UserError
-from medalpaca_data.core.streams import is_json_list, read_json_lines, read_json_list
+from medalpaca_data.core.json_stream import is_json_list, read_json_list
+from medalpaca_data.core.streams import read_json_lines
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False) | st.text(),
@@ -25,12 +26,12 @@ JSON = st.recursive(
 def test_a_list_is_what_the_library_reads(tmp_path_factory, values, indent, chunk):
     path = tmp_path_factory.mktemp("list") / "rows.json"
     path.write_text("\n " + json.dumps(values, indent=indent, ensure_ascii=False), encoding="utf-8")
-    before, streams.CHUNK_SIZE = streams.CHUNK_SIZE, chunk  # so that records lie across chunks
+    before, json_stream.CHUNK_SIZE = json_stream.CHUNK_SIZE, chunk  # so that records lie across chunks
     try:
         assert [value for _, value in read_json_list(path)] == values
         assert is_json_list(path)
     finally:
-        streams.CHUNK_SIZE = before
+        json_stream.CHUNK_SIZE = before
 
 
 def test_places_gzip_and_byte_order_mark(tmp_path):

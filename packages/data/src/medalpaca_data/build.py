@@ -67,7 +67,7 @@ class Pipeline:
     """All stages of one build.
 
     Attributes:
-        inputs: Raw files of each source with their SHA-256.
+        inputs: Names of the raw files of each source with their SHA-256.
         code: Hash of the code that the results depend on.
         at_once: Number of calls that are submitted to the engine at a time.
         seconds: Wall time of each stage so far, set by `run`.
@@ -76,7 +76,7 @@ class Pipeline:
 
     recipe: Recipe
     root: Path
-    inputs: Mapping[str, Sequence[tuple[Path, str]]]
+    inputs: Mapping[str, Sequence[tuple[str, str]]]
     stages: Sequence[Stage]
     code: str
     cache: BuildCache
@@ -115,7 +115,7 @@ class Pipeline:
         serial = isinstance(self.engine, Serial)
         for source in recipe.used:
             settings = source.model_dump(mode="json", exclude=MIX_KEYS - source.applied_settings)
-            files = [(file.name, digest) for file, digest in self.inputs[source.name]]
+            files = self.inputs[source.name]
             names.append(fingerprint(self.code, READ, settings, files, recipe.seed))
             folder = self.cache.folder(READ, names[-1][:FINGERPRINT])
             # A callback cannot be sent to another process.
@@ -239,10 +239,9 @@ def build(
     exams = [_load_exam(name, root) for name in recipe.exams]
     stages = stages_of(recipe, root, exams)
     key, secret = _key(recipe, root, out, stages)
-    hashes = {name: [(file.name, digest) for file, digest in files] for name, files in inputs.items()}
     settings = [(stage.name, stage.settings()) for stage in stages]
     values = recipe.model_dump(mode="json", exclude={"deidentify": {"secret"}})
-    whole = fingerprint(code, values, hashes, settings)
+    whole = fingerprint(code, values, inputs, settings)
     if (ledger := read_ledger(out)) and ledger.get("fingerprint") == whole and same_files(out, ledger):
         return Built(out, ledger, reused=True, key=key)
     # Checked before the work, so that an error is reported at once.
@@ -349,13 +348,16 @@ def _rephrasing_usage(stages: Sequence[Stage], trail: Sequence[tuple[str, Sequen
     return usage(stage, before)
 
 
-def _inputs(recipe: Recipe, root: Path) -> dict[str, list[tuple[Path, str]]]:
-    """Return the raw files of every source with their SHA-256. Raises UserError with all files that are missing."""
-    files_of: dict[str, list[Path]] = {}
+def _inputs(recipe: Recipe, root: Path) -> dict[str, list[tuple[str, str]]]:
+    """Return the names of the raw files of every source with their SHA-256.
+
+    Raises UserError with all files that are missing.
+    """
+    files_of: dict[str, dict[Path, str]] = {}
     missing: dict[str, str] = {}
     for source in recipe.used:
         try:
-            files_of[source.name] = source.files(root)
+            files_of[source.name] = source.file_names(root)
         except UserError as error:
             missing[source.name] = str(error)
     if len(missing) == 1:
@@ -364,7 +366,10 @@ def _inputs(recipe: Recipe, root: Path) -> dict[str, list[tuple[Path, str]]]:
         listed = ", ".join(f"{message.partition(': ')[0]} ({name})" for name, message in missing.items())
         without = f", or build without them: skip=[{','.join(missing)}]" if files_of else ""
         raise UserError(f"raw files missing: {listed}; `data sources KIND` prints where to get them{without}")
-    return {name: [(file, sha256_file(file)) for file in files] for name, files in files_of.items()}
+    return {
+        source: [(name, sha256_file(file)) for file, name in names.items()]
+        for source, names in files_of.items()
+    }
 
 
 def _commonest_reasons(trail: Sequence[tuple[str, Sequence[Shard]]]) -> str:

@@ -103,7 +103,7 @@ class Account:
 def make_ledger(
     recipe: Recipe,
     fingerprint: str,
-    inputs: Mapping[str, Sequence[tuple[Path, str]]],
+    inputs: Mapping[str, Sequence[tuple[str, str]]],
     exams: Sequence[Exam],
     trail: Sequence[tuple[str, Sequence[Shard]]],
     written: Mapping[str, Any],
@@ -134,10 +134,7 @@ def make_ledger(
                 "url": None if source.private else source.url,
                 "patient_text": source.private,
                 "published": source.published,
-                "files": [
-                    {"name": _file_name(file, secret if source.private else None), "sha256": digest}
-                    for file, digest in inputs[source.name]
-                ],
+                **_files(inputs[source.name], read, secret if source.private else None),
                 **({"context": dict(sorted(context.items()))} if context else {}),
                 "read": account.read,
                 "kept": account.kept,
@@ -164,8 +161,36 @@ def make_ledger(
     }
 
 
-def _file_name(file: Path, secret: bytes | None) -> str:
-    return keyed_hash(secret, file.name) if secret else file.name
+def _files(
+    inputs: Sequence[tuple[str, str]], read: Sequence[Mapping[str, Any]], secret: bytes | None
+) -> dict[str, Any]:
+    """Return the key `files` of a source, and `left_out` if its folders, archives or workbooks have unread parts.
+
+    A file has its encoding and delimiter if they are not the usual ones. With `secret`, names are hashed.
+    """
+
+    def public(name: str) -> str:
+        return keyed_hash(secret, name) if secret else name
+
+    files: dict[str, dict[str, Any]] = {
+        name: {"name": public(name), "sha256": digest} for name, digest in inputs
+    }
+    left_out = []
+    for note in (note for account in read for note in account.get("notes", ())):
+        found: dict[str, Any] = {key: note[key] for key in ("encoding", "delimiter", "sheet") if key in note}
+        if "sheet" in found:
+            found["sheet"] = public(found["sheet"])
+        if note.get("member") and found:
+            members = files[note["file"]].setdefault("members", [])
+            members.append({"name": public(note["member"]), **found})
+        elif found:
+            files[note["file"]].update(found)
+        where = ": ".join(filter(None, (note["file"], note.get("member"))))
+        left_out += [
+            {"name": public(f"{where}: {entry['name']}"), "reason": entry["reason"]}
+            for entry in note.get("left_out", ())
+        ]
+    return {"files": list(files.values()), **({"left_out": left_out} if left_out else {})}
 
 
 # Keys of `deidentify` with words of a site, which may be names of people; the ledger has their numbers.

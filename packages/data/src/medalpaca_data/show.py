@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Literal, get_args, get_origin
 
@@ -175,6 +176,9 @@ def show_build(built: Built, console: Console) -> None:
     console.print(table)
     for line in reason_lines:
         console.print(line, highlight=False)
+    for source in built.ledger["sources"]:
+        for line in _file_notes(source):
+            console.print(line, highlight=False, markup=False)
     for record in built.ledger["deidentification"]:
         console.print(f"de-identification: {describe_record(record)}", highlight=False)
     if built.key:
@@ -208,6 +212,31 @@ def show_build(built: Built, console: Console) -> None:
         console.print(f"{built.path}: up to date ({counts} rows); not built again.", soft_wrap=True)
     else:
         console.print(f"{built.path}: {counts} rows; rejected records are in rejected/.", soft_wrap=True)
+
+
+def _file_notes(source: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each unusual encoding, delimiter or sheet of a source's files, and one for what is left out."""
+    kinds: Counter[str] = Counter()
+    for file in source["files"]:
+        for entry in (file, *file.get("members", ())):
+            found = [
+                f"{key} {_shown(entry[key])}" for key in ("encoding", "delimiter", "sheet") if key in entry
+            ]
+            if found:
+                kinds[", ".join(found)] += 1
+    for kind, count in kinds.items():
+        files = "" if count == len(source["files"]) == 1 else f"{count:,} file{'s'[: count > 1]} with "
+        yield f"{source['name']}: {files}{kind}"
+    reasons: dict[str, list[str]] = {}
+    for entry in source.get("left_out", ()):
+        reasons.setdefault(entry["reason"], []).append(entry["name"])
+    for reason, names in reasons.items():
+        more = f" and {len(names) - 3:,} more (see ledger.json)" if len(names) > 3 else ""
+        yield f"{source['name']}, not read: {len(names):,} with the reason {reason!r}: {', '.join(names[:3])}{more}"
+
+
+def _shown(value: str) -> str:
+    return "tab" if value == "\t" else repr(value) if len(value) == 1 else value
 
 
 def build_as_json(built: Built) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import platform
 import shutil
 import stat
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -67,6 +68,18 @@ def existing(path: Path | str, what: str = "file") -> Path:
             f"{path}: is a {_SPECIAL.get(stat.S_IFMT(mode), 'special file')}; give a regular file or a directory"
         )
     return path
+
+
+def unique_names(files: Iterable[Path]) -> dict[Path, str]:
+    """Return the names of files; files with the same name also have as many of their directories as are needed."""
+    names = {file: file.name for file in files}
+    for depth in range(2, max((len(file.parts) for file in names), default=0) + 1):
+        known = Counter(names.values())
+        repeated = [file for file, name in names.items() if known[name] > 1]
+        if not repeated:
+            break
+        names.update((file, "/".join(file.parts[-depth:])) for file in repeated)
+    return names
 
 
 def read_text(path: Path | str) -> str:

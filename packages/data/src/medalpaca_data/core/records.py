@@ -1,82 +1,72 @@
-"""Read records and rows from JSON, JSON Lines, CSV, TSV and Parquet files, and rows from Meadow directories.
+"""Read records and rows from JSON, JSON Lines, CSV, TSV, Parquet and Arrow files, and rows from Meadow directories.
 
 JSON lists, JSON Lines, CSV and TSV are read with memory for one record. Other files are read into memory.
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from .delimited import DelimitedFile
+from .encoding import NOT_UTF_8, UTF_8
 from .errors import BadRecord, UserError
 from .files import existing, parse_json, sha256_file, sha256_listing
+from .json_stream import is_json_list, read_json_list
 from .row import SPLITS, Row, parse_row
-from .streams import decode_lines, is_json_list, open_bytes, read_json_lines, read_json_list
+from .streams import Member, TextFile, open_bytes, open_text, read_json_lines
 from .weights import refuse_pickle
 
-# Limits of CSV and TSV files: characters of one field, and bytes of one line.
-MAX_FIELD_LENGTH = 1 << 20
-MAX_LINE_LENGTH = 8 << 20
-WRONG_FIELD_COUNT = "more or fewer fields than headings (a comma without quotes?)"
+# Names of splits as keys of a JSON object around lists of records.
+SPLIT_KEYS = frozenset({"train", "training", "validation", "valid", "val", "dev", "eval", "test", "testing"})
+SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow")
 
 
-def read_csv(
-    file: BinaryIO, where: str, delimiter: str = ","
-) -> Iterator[tuple[str, dict[str, str] | BadRecord]]:
-    """Yield ("line N", record) for every record of a CSV file, as a dictionary from heading to text.
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """Settings for reading a file: its encoding and its delimiter. None is detected."""
 
-    N is the last line of the record. Blank lines are skipped. A record with more or fewer fields than headings is a
-    BadRecord. `where` is the name of the file in messages.
+    encoding: str | None = None
+    delimiter: str | None = None
 
-    Raises UserError, with file and line, where the following records cannot be separated: an unclosed quote, a field
-    or line above the limits, bytes that are not UTF-8. Also for a file without headings or with a repeated heading.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileNote:
+    """What a reader found in a file and what it did not read. Only what differs from the usual is set.
+
+    Attributes:
+        file: Name of the file, or of the directory for what is left out of it.
+        member: Name of the file in the archive `file`.
+        encoding: Encoding of the text; None is UTF-8.
+        delimiter: Delimiter of the table; None is the comma, and for .tsv the tab.
+        sheet: Name of the sheet that was read, if the workbook has several.
+        left_out: Names of what was not read (files, sheets, columns), each with the reason.
     """
-    # The lines of the current record, for a BadRecord.
-    raw_lines: list[str] = []
 
-    def lines() -> Iterator[str]:
-        for line in decode_lines(file, where, MAX_LINE_LENGTH):
-            raw_lines.append(line)
-            yield line
+    file: str
+    member: str = ""
+    encoding: str | None = None
+    delimiter: str | None = None
+    sheet: str | None = None
+    left_out: tuple[tuple[str, str], ...] = ()
 
-    reader = csv.reader(lines(), strict=True, delimiter=delimiter)
-    headings = _next_record(reader, where)
-    while headings == []:
-        headings = _next_record(reader, where)
-    if not headings:
-        raise UserError(f"{where}: the file is empty; the first line must name the columns")
-    if repeated := [name for name in headings if headings.count(name) > 1]:
-        raise UserError(f"{where}: two columns have the heading {repeated[0]!r}; rename one")
-    while True:
-        raw_lines.clear()
-        fields = _next_record(reader, where)
-        if fields is None:
-            return
-        if not fields:
-            # A blank line.
-            continue
-        location = f"line {reader.line_num}"
-        if len(fields) == len(headings):
-            yield location, dict(zip(headings, fields, strict=True))
-        else:
-            raw = "".join(raw_lines).rstrip("\r\n")
-            yield location, BadRecord(f"{where} {location}", WRONG_FIELD_COUNT, raw)
+    def as_json(self) -> dict[str, Any]:
+        """Return the keys that are set."""
+        values = {key: value for key, value in dataclasses.asdict(self).items() if value}
+        if self.left_out:
+            values["left_out"] = [{"name": name, "reason": reason} for name, reason in self.left_out]
+        return values
 
 
-def _next_record(reader: Iterator[list[str]], where: str) -> list[str] | None:
-    # csv.field_size_limit holds for the whole process, so it is set for one record and then restored.
-    before = csv.field_size_limit(MAX_FIELD_LENGTH)
-    start = reader.line_num + 1  # type: ignore[attr-defined]
-    try:
-        return next(reader, None)
-    except csv.Error as error:
-        # The records after a broken quote cannot be separated, so the file is refused.
-        raise UserError(f"{where} line {start}: not valid CSV ({error})") from None
-    finally:
-        csv.field_size_limit(before)
+OnNote = Callable[[FileNote], None]
+
+
+def ignore_note(note: FileNote) -> None:
+    """Do nothing; the default of `on_note`."""
 
 
 def read_rows(path: Path | str) -> list[Row]:
@@ -115,7 +105,7 @@ def read_split(directory: Path | str, split: str) -> list[Row]:
         raise UserError(
             f"{directory}: no {split}.parquet, so this is not a Meadow directory (made by `data build`)"
         )
-    return [_parse_stored_row(value, f"{file} row {n}") for n, value in enumerate(_read_parquet(file), 1)]
+    return [_parse_stored_row(value, f"{file} row {n}") for n, value in enumerate(_read_columns(file), 1)]
 
 
 def read_all_rows(path: Path | str) -> list[Row]:
@@ -155,50 +145,63 @@ def _parse_stored_row(value: Mapping[str, Any], where: str) -> Row:
     return dataclasses.replace(row, id=str(value.get("id") or row.id))
 
 
-def read_records(path: Path) -> Iterator[tuple[str, Any]]:
+def read_records(
+    path: Path | Member, options: ReadOptions = ReadOptions(), on_note: OnNote = ignore_note
+) -> Iterator[tuple[str, Any]]:
     """Yield (location, value) for every record in a file; the value is a BadRecord if the record cannot be read.
 
     The location is `line N` for JSON Lines and CSV and `row N` (from 1) otherwise. A .json file has a list, JSON Lines,
-    an object with one list of records, or one record. Text may be gzipped (.jsonl.gz and so on). A Parquet file or a
-    JSON object is held in memory, other files one record at a time.
+    or an object that `unwrap_records` reads. Text may be gzipped (.jsonl.gz and so on). A Parquet or Arrow file or a
+    JSON object is held in memory, other files one record at a time. `on_note` is called after the last record if the
+    file has another encoding than UTF-8, or another delimiter than the usual one.
     Raises UserError for another suffix and for a file that is not valid.
     """
-    match _data_suffix(path):
+    text = TextFile(path, options.encoding)
+    delimiter = None
+    match data_suffix(path.name):
         case ".jsonl" | ".ndjson":
-            yield from read_json_lines(path)
+            yield from read_json_lines(text)
         case ".json":
-            yield from read_json_list(path) if is_json_list(path) else _read_json(path)
+            yield from read_json_list(text) if is_json_list(text) else _read_json(text)
         case ".csv" | ".tsv" as suffix:
-            yield from _read_csv_file(path, "\t" if suffix == ".tsv" else ",")
-        case ".parquet":
-            yield from ((f"row {n}", value) for n, value in enumerate(_read_parquet(path), 1))
+            usual = "\t" if suffix == ".tsv" else ","
+            with open_text(text) as file:
+                table = DelimitedFile(file, str(path), options.delimiter, usual)
+                yield from table.records()
+            delimiter = table.delimiter if table.delimiter != usual else None
+        case ".parquet" | ".arrow":
+            yield from ((f"row {n}", value) for n, value in enumerate(_read_columns(path), 1))
         case other:
-            refuse_pickle(path)
+            if isinstance(path, Path):
+                refuse_pickle(path)
             raise UserError(
-                f"{path}: {other or 'a file without a suffix'} cannot be read; "
-                f"allowed are .json .jsonl .ndjson .csv .tsv .parquet (all but .parquet also with .gz)"
+                f"{path}: {other or 'a file without a suffix'} cannot be read; allowed are {' '.join(SUFFIXES)} "
+                "(all but .parquet and .arrow also with .gz)"
             )
+    if text.found != UTF_8 or delimiter:
+        encoding = text.found if text.found != UTF_8 else None
+        on_note(FileNote(file=path.name, encoding=encoding, delimiter=delimiter))
 
 
-def _data_suffix(path: Path) -> str:
-    """Return the suffix in lower case, for a .gz file the suffix before it."""
-    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
+def data_suffix(name: str) -> str:
+    """Return the suffix of a file name in lower case, for a .gz file the suffix before it."""
+    return Path(name.lower().removesuffix(".gz")).suffix
 
 
-def _read_text(path: Path) -> str:
-    with open_bytes(path) as file:
-        data = file.read()
+def _read_text(file: TextFile) -> str:
+    with open_text(file) as stream:
+        data = stream.read()
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise UserError(f"{path} line {line}: not UTF-8; convert the file to UTF-8") from None
+        raise UserError(f"{file} line {line}: {NOT_UTF_8}") from None
 
 
-def _is_jsonl(path: Path) -> bool:
+def _is_jsonl(file: TextFile) -> bool:
     """Return whether a .json file has JSON Lines: the first line is an object, and another line is not blank."""
-    with open_bytes(path) as file:
-        lines = (line for line in file if line.strip())
+    with open_text(file) as stream:
+        lines = (line for line in stream if line.strip())
         first, second = next(lines, b""), next(lines, b"")
     try:
         return bool(second) and isinstance(parse_json(first.decode("utf-8-sig"), ""), dict)
@@ -206,38 +209,96 @@ def _is_jsonl(path: Path) -> bool:
         return False
 
 
-def _read_json(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield the records of a .json file that is not a list: JSON Lines, an object around a list, or one object."""
-    if _is_jsonl(path):
-        yield from read_json_lines(path)
+def _read_json(file: TextFile) -> Iterator[tuple[str, Any]]:
+    """Yield the records of a .json file that is not a list: JSON Lines, or an object."""
+    if _is_jsonl(file):
+        yield from read_json_lines(file)
         return
-    text = _read_text(path)
+    text = _read_text(file)
     try:
-        value = parse_json(text, str(path))
+        value = parse_json(text, str(file))
     except UserError:
         # JSON Lines whose first line is broken.
         if text.lstrip()[:1] != "{":
             raise
-        yield from read_json_lines(path)
+        yield from read_json_lines(file)
         return
-    if isinstance(value, Mapping):
-        lists = [inner for inner in value.values() if isinstance(inner, list)]
-        # Dataset viewers and older tools wrap the list: {"version": ..., "data": [...]}.
-        value = lists[0] if len(lists) == 1 else [value]
-    if not isinstance(value, list):
-        raise UserError(f"{path}: expected a list of rows, found {type(value).__name__}")
-    yield from ((f"row {n}", record) for n, record in enumerate(value, 1))
+    if not isinstance(value, Mapping):
+        raise UserError(f"{file}: expected a list of rows, found {type(value).__name__}")
+    yield from unwrap_records(value)
 
 
-def _read_csv_file(path: Path, delimiter: str) -> Iterator[tuple[str, Any]]:
-    with open_bytes(path) as file:
-        yield from read_csv(file, str(path), delimiter)
+def unwrap_records(value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield (location, record) for the records in a JSON object.
+
+    The object is one of these, and else it is one record:
+    - lists by split, {"train": [...], "test": [...]}; records without `split` receive it from the key;
+    - one list beside other values, {"version": ..., "data": [...]}, as dataset viewers write it;
+    - columns, as pandas writes them: {column: {"0": value}}, {column: [value]}, or with the keys columns and data;
+    - rows by number, {"0": {column: value}}.
+    """
+    splits = {key: records for key, records in value.items() if key.lower() in SPLIT_KEYS}
+    if len(splits) == len(value) > 0 and all(map(_has_objects, splits.values())):
+        for key, records in splits.items():
+            yield from (
+                (f"{key} row {n}", {**record, "split": record.get("split") or key})
+                for n, record in enumerate(records, 1)
+            )
+        return
+    lists = [inner for inner in value.values() if isinstance(inner, list)]
+    records = read_column_json(value) or (lists[0] if len(lists) == 1 else [value])
+    yield from ((f"row {n}", record) for n, record in enumerate(records, 1))
 
 
-def _read_parquet(path: Path) -> Iterable[dict[str, Any]]:
+def read_column_json(value: Mapping[str, Any]) -> list[Any]:
+    """Return the records of a table that pandas has written as a JSON object by columns, by rows or split.
+
+    Return [] for any other object. Tables by columns have numbers as keys of the rows.
+    """
+    first = next(iter(value.values()), None)
+    if {"columns", "data"} <= value.keys() <= {"columns", "data", "index"}:
+        columns, rows = value["columns"], value["data"]
+        if isinstance(columns, list) and _is_matrix(rows, len(columns)):
+            return [dict(zip(map(str, columns), row, strict=True)) for row in rows]
+    elif isinstance(first, dict) and all(isinstance(inner, dict) for inner in value.values()):
+        if first and all(inner.keys() == first.keys() for inner in value.values()):
+            if all(map(str.isdecimal, first)) and not all(map(str.isdecimal, value)):
+                return [{column: value[column][row] for column in value} for row in first]
+            if list(value) == [str(n) for n in range(len(value))]:
+                return list(value.values())
+    elif len(value) > 1 and all(map(_is_column, value.values())) and len(set(map(len, value.values()))) == 1:
+        return [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
+    return []
+
+
+def _has_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(record, dict) for record in value)
+
+
+def _is_column(value: Any) -> bool:
+    return isinstance(value, list) and not _has_objects(value)
+
+
+def _is_matrix(rows: Any, width: int) -> bool:
+    return isinstance(rows, list) and all(isinstance(row, list) and len(row) == width for row in rows)
+
+
+def _read_columns(path: Path | Member) -> Iterable[dict[str, Any]]:
+    """Return the records of a Parquet or Arrow file. An Arrow file has the file format or the stream format."""
     import polars
 
+    suffix = data_suffix(path.name)
     try:
-        return polars.read_parquet(existing(path), glob=False).iter_rows(named=True)
+        file: Any = existing(path) if isinstance(path, Path) else io.BytesIO(_read_bytes(path))
+        if suffix == ".parquet":
+            return polars.read_parquet(file, glob=False).iter_rows(named=True)
+        read = polars.read_ipc if _read_bytes(path, 6) == b"ARROW1" else polars.read_ipc_stream
+        return read(file).iter_rows(named=True)
     except (polars.exceptions.PolarsError, OSError) as error:
-        raise UserError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
+        kind = "Parquet" if suffix == ".parquet" else "Arrow"
+        raise UserError(f"{path}: not a readable {kind} file ({str(error).splitlines()[0]})") from None
+
+
+def _read_bytes(path: Path | Member, size: int = -1) -> bytes:
+    with open_bytes(path) as file:
+        return file.read(size)

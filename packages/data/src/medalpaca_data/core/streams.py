@@ -3,23 +3,26 @@
 Compressed files (.gz, .bz2) and archives (.zip, .tar, compressed .tar) have a limit on the unpacked size. It rejects a
 decompression bomb: a small file that unpacks to gigabytes. Nothing is written to disk. JSON and JSON Lines need memory
 for one record, and an error has its line number. The parser is `json.JSONDecoder`, fed from a buffer.
-docs/architecture.md compares it with a streaming library (ijson).
+docs/architecture.md compares it with a streaming library (ijson). Text in another encoding than UTF-8 is converted
+while it is read (`core.encoding`).
 """
 
 from __future__ import annotations
 
 import bz2
-import codecs
 import gzip
 import io
 import json
 import tarfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeAlias, cast
 
+from .encoding import NOT_UTF_8, UTF_8, Utf8Reader
 from .errors import BadRecord, UserError, one_line
 from .files import existing, json_fault
 
@@ -27,6 +30,42 @@ from .files import existing, json_fault
 MAX_RATIO = 200
 # Bytes that a file of any size may unpack to.
 BASE_SIZE = 64 << 20
+# Files of a ZIP archive that is read like a directory.
+MAX_MEMBERS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file in a ZIP archive, which is read without unpacking the archive. As text, it is the name in messages."""
+
+    archive: Path
+    member: str
+
+    @property
+    def name(self) -> str:
+        """Return the file name without its directories, as `Path.name`."""
+        return self.member.rpartition("/")[2]
+
+    def __str__(self) -> str:
+        return f"{self.archive}: {self.member}"
+
+
+@dataclass(slots=True)
+class TextFile:
+    """A file to be read as text. As text, it is the name in messages.
+
+    `encoding` is its encoding, None if it is to be detected. `found` is the encoding that `open_text` used.
+    """
+
+    path: Path | Member
+    encoding: str | None = None
+    found: str = field(default=UTF_8, init=False)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+AnyFile: TypeAlias = Path | Member | TextFile
 
 
 def max_unpacked_size(packed: int) -> int:
@@ -78,12 +117,16 @@ def unpacked_size_message(where: str) -> str:
 
 
 @contextmanager
-def open_bytes(path: Path) -> Iterator[BinaryIO]:
+def open_bytes(path: Path | Member) -> Iterator[BinaryIO]:
     """Open a file for reading bytes; decompress .gz and .bz2 with a limit on the unpacked size.
 
     Raises UserError if the file does not exist or cannot be read, and while reading if it is damaged or above the
     limit.
     """
+    if isinstance(path, Member):
+        with _open_member(path) as member:
+            yield member
+        return
     existing(path)
     if path.is_dir():
         raise UserError(f"{path}: is a directory, a file was expected")
@@ -100,17 +143,75 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
             yield raw
 
 
-def read_members(path: Path, suffix: str | tuple[str, ...] = "") -> Iterator[tuple[str, BinaryIO]]:
-    """Yield (name, stream) for every file in an archive whose name ends in `suffix`, in archive order.
+@contextmanager
+def open_text(file: AnyFile) -> Iterator[BinaryIO]:
+    """Open a text file for reading its text as UTF-8 bytes. Raises UserError as `open_bytes` does.
 
-    Files named .zip, .apkg, .colpkg and .xlsx are read as ZIP, all others as TAR. Read each stream before the next
-    iteration, which closes it. Raises UserError for an archive that is damaged, encrypted, or unpacks to more than its
-    compressed size allows.
+    Only a `TextFile` can have another encoding than UTF-8, because its `found` has to be reported. Bytes that fit no
+    encoding are passed on as they are.
+    """
+    text = file if isinstance(file, TextFile) else TextFile(file, UTF_8)
+    with open_bytes(text.path) as raw:
+        reader = Utf8Reader(raw, partial(open_bytes, text.path), str(text), text.encoding)
+        with io.BufferedReader(reader, 1 << 16) as buffered:
+            try:
+                yield cast(BinaryIO, buffered)
+            finally:
+                text.found = reader.encoding
+
+
+def member_names(path: Path) -> list[str]:
+    """Return the names of all files in a ZIP archive, in archive order.
+
+    Raises UserError if it is no archive, has more than `MAX_MEMBERS` files, or unpacks to more than
+    `max_unpacked_size`.
     """
     existing(path)
     try:
-        if path.suffix.lower() in (".zip", ".apkg", ".colpkg", ".xlsx"):
-            yield from _read_zip(path, suffix)
+        with zipfile.ZipFile(path) as archive:
+            infos = [info for info in archive.infolist() if info.filename and not info.is_dir()]
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise UserError(f"{path}: not a readable archive ({one_line(error)})") from None
+    if len(infos) > MAX_MEMBERS:
+        raise UserError(f"{path}: has {len(infos):,} files; allowed: {MAX_MEMBERS:,}; unpack it yourself")
+    # zipfile reads at most this size of each file.
+    if sum(info.file_size for info in infos) > max_unpacked_size(path.stat().st_size):
+        raise UserError(unpacked_size_message(str(path)))
+    return list(dict.fromkeys(info.filename for info in infos))
+
+
+@contextmanager
+def _open_member(member: Member) -> Iterator[BinaryIO]:
+    with ExitStack() as stack:
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(member.archive))
+            info = archive.getinfo(member.member)
+            if info.flag_bits & 1:
+                raise UserError(f"{member}: is encrypted; unpack it first")
+            raw: Any = stack.enter_context(archive.open(info))
+        except (zipfile.BadZipFile, KeyError, OSError, ValueError, NotImplementedError) as error:
+            raise UserError(f"{member}: cannot be read ({one_line(error)})") from None
+        limit = max_unpacked_size(info.compress_size)
+        if member.name.lower().endswith(".gz"):
+            raw, limit = gzip.GzipFile(fileobj=raw), max_unpacked_size(info.file_size)
+        yield _open_bounded(raw, limit, str(member))
+
+
+def read_members(path: Path | Member, suffix: str | tuple[str, ...] = "") -> Iterator[tuple[str, BinaryIO]]:
+    """Yield (name, stream) for every file in an archive whose name ends in `suffix`, in archive order.
+
+    Files named .zip, .apkg, .colpkg and .xlsx are read as ZIP, all others as TAR. An archive in an archive is read as
+    ZIP and is held in memory. Read each stream before the next
+    iteration, which closes it. Raises UserError for an archive that is damaged, encrypted, or unpacks to more than its
+    compressed size allows.
+    """
+    try:
+        if isinstance(path, Member):
+            with open_bytes(path) as file:
+                data = io.BytesIO(file.read())
+            yield from _read_zip(path, suffix, data)
+        elif existing(path).suffix.lower() in (".zip", ".apkg", ".colpkg", ".xlsx"):
+            yield from _read_zip(path, suffix, path)
         else:
             yield from _read_tar(path, suffix)
     except UserError:
@@ -122,8 +223,10 @@ def read_members(path: Path, suffix: str | tuple[str, ...] = "") -> Iterator[tup
         ) from None
 
 
-def _read_zip(path: Path, suffix: str | tuple[str, ...]) -> Iterator[tuple[str, BinaryIO]]:
-    with zipfile.ZipFile(path) as archive:
+def _read_zip(
+    path: Path | Member, suffix: str | tuple[str, ...], file: Path | BinaryIO
+) -> Iterator[tuple[str, BinaryIO]]:
+    with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
             if not info.filename or info.is_dir() or not info.filename.endswith(suffix):
                 continue
@@ -146,12 +249,8 @@ def _open_bounded(stream: BinaryIO, limit: int, where: str) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(BoundedReader(stream, limit, where), 1 << 16))
 
 
-CHUNK_SIZE = 1 << 20
 # Characters of one record, or bytes of one line; anything longer is not a record of text.
 MAX_RECORD_LENGTH = 64 << 20
-WHITESPACE = " \t\r\n"
-# What can follow a name or a value. A number is complete only when one of these follows.
-VALUE_END = frozenset(WHITESPACE + ":,}]")
 
 
 def decode_lines(file: BinaryIO, where: str, max_length: int) -> Iterator[str]:
@@ -171,150 +270,10 @@ def decode_lines(file: BinaryIO, where: str, max_length: int) -> Iterator[str]:
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
-            raise UserError(f"{where} line {number}: not UTF-8; convert the file to UTF-8") from None
+            raise UserError(f"{where} line {number}: {NOT_UTF_8}") from None
 
 
-def read_json_object(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield (key, value) for every member of the JSON object in a file (.gz too), repeated keys included.
-
-    Raises UserError, with file and line, for any other content and for a truncated file. Members before the error are
-    yielded.
-    """
-    with open_bytes(path) as file:
-        reader = JsonReader(path, file)
-        if reader.next() != "{":
-            raise reader.error("expected an object that contains the records")
-        if reader.next() != "}":
-            reader.back()
-            while True:
-                key = reader.value()
-                if not isinstance(key, str):
-                    raise reader.error("expected a name in double quotes")
-                if reader.next() != ":":
-                    raise reader.error("expected ':' after a name")
-                yield key, reader.value()
-                mark = reader.next()
-                if mark == "}":
-                    break
-                if mark != ",":
-                    raise reader.error(
-                        "expected ',' or '}' after a record" if mark else "the file is truncated"
-                    )
-        if reader.next():
-            raise reader.error("unexpected text after the end of the object")
-
-
-class JsonReader:
-    """A buffer over a UTF-8 file from which JSON values and single characters are consumed."""
-
-    def __init__(self, path: Path, file: Any) -> None:
-        self._path, self._file = path, file
-        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
-        self._scan = json.JSONDecoder().raw_decode
-        self._text, self._position, self._line, self._ended = "", 0, 1, False
-
-    def error(self, fault: str) -> UserError:
-        """Return the error for `fault` at the current line."""
-        line = self._line + self._text.count("\n", 0, self._position)
-        return UserError(f"{self._path} line {line}: not valid JSON ({fault})")
-
-    def next(self) -> str:
-        """Consume and return the next character that is not whitespace; return '' at the end of the file."""
-        while True:
-            while self._position < len(self._text):
-                self._position += 1
-                if self._text[self._position - 1] not in WHITESPACE:
-                    return self._text[self._position - 1]
-            if not self._read_more(CHUNK_SIZE):
-                return ""
-
-    def back(self) -> None:
-        """Undo the last call of `next`, so that its character is read again."""
-        # At the end of the file no character was consumed.
-        self._position = max(self._position - 1, 0)
-
-    def value(self) -> Any:
-        """Consume and return the next JSON value.
-
-        Raises UserError, with file and line, for invalid JSON, the end of the file, and a value of more than
-        `MAX_RECORD_LENGTH` characters.
-        """
-        if not self.next():
-            raise self.error("the file is truncated")
-        self.back()
-        size = CHUNK_SIZE
-        while True:
-            try:
-                value, end = self._scan(self._text, self._position)
-            except json.JSONDecodeError as error:
-                fault = error.msg
-            except ValueError:
-                fault = "a number with too many digits"
-            except RecursionError:
-                raise self.error("nested too deeply") from None
-            else:
-                if self._ended or self._text[end : end + 1] in VALUE_END:
-                    self._position = end
-                    return value
-            if len(self._text) - self._position > MAX_RECORD_LENGTH:
-                raise self.error(
-                    f"a record of more than {MAX_RECORD_LENGTH >> 20} MB, or a missing quotation mark"
-                )
-            if not self._read_more(size):
-                raise self.error(
-                    "the file is truncated" if self._ended and fault.startswith("Unterminated") else fault
-                )
-            size *= 2
-
-    def _read_more(self, size: int) -> bool:
-        """Append up to `size` bytes and drop the consumed text; return False at the end of the file."""
-        if self._ended:
-            return False
-        self._line += self._text.count("\n", 0, self._position)
-        data = self._file.read(size)
-        self._ended = not data
-        try:
-            self._text = self._text[self._position :] + self._decoder.decode(data, final=self._ended)
-        except UnicodeDecodeError as error:
-            self._line += self._text.count("\n", self._position) + error.object[: error.start].count(b"\n")
-            raise UserError(f"{self._path} line {self._line}: not UTF-8; convert the file to UTF-8") from None
-        self._position = 0
-        return True
-
-
-def is_json_list(path: Path) -> bool:
-    """Return whether the first character of a file (.gz too) after whitespace opens a JSON list."""
-    with open_bytes(path) as file:
-        return JsonReader(path, file).next() == "["
-
-
-def read_json_list(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield ("row N", value) for every element of a JSON list, with N from 1.
-
-    Raises UserError, with file and line, for any other content and for a truncated file.
-    """
-    with open_bytes(path) as file:
-        reader = JsonReader(path, file)
-        if reader.next() != "[":
-            raise reader.error("expected a list")
-        number = 0
-        if reader.next() != "]":
-            reader.back()
-            while True:
-                number += 1
-                yield f"row {number}", reader.value()
-                mark = reader.next()
-                if mark == "]":
-                    break
-                if mark != ",":
-                    raise reader.error(
-                        "expected ',' or ']' after a record" if mark else "the file is truncated"
-                    )
-        if reader.next():
-            raise reader.error("unexpected text after the end of the list")
-
-
-def read_json_lines(path: Path) -> Iterator[tuple[str, Any]]:
+def read_json_lines(path: AnyFile) -> Iterator[tuple[str, Any]]:
     """Yield ("line N", value) for every line that is not blank; for a line that is not JSON, value is a BadRecord."""
     for number, line in enumerate(read_text_lines(path), 1):
         if not line.strip():
@@ -326,10 +285,10 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, Any]]:
         yield f"line {number}", value
 
 
-def read_text_lines(path: Path) -> Iterator[str]:
+def read_text_lines(path: AnyFile) -> Iterator[str]:
     """Yield the lines of a UTF-8 file (.gz too), with their line breaks.
 
     Raises UserError for a line of more than `MAX_RECORD_LENGTH` bytes and for bytes that are not UTF-8.
     """
-    with open_bytes(path) as file:
+    with open_text(path) as file:
         yield from decode_lines(file, str(path), MAX_RECORD_LENGTH)

@@ -53,7 +53,8 @@ class Note:
     """A note: the values of its fields as HTML, and its cards.
 
     A card is (number from 0, full deck name); the name is "" if the deck is unknown. `guid` is the id of the note in
-    all packages. `type` is None if the package does not contain the note type.
+    all packages. `type` is None if the package does not contain the note type. `place` is the location of the note in
+    its file; "" is its id.
     """
 
     id: int
@@ -61,6 +62,7 @@ class Note:
     type: NoteType | None
     values: tuple[str, ...]
     cards: tuple[tuple[int, str], ...]
+    place: str = ""
 
 
 def read_notes(path: Path) -> Iterator[Note]:

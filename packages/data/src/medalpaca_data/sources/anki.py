@@ -12,7 +12,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -21,6 +21,8 @@ from pydantic import model_validator
 from ..core.errors import UserError
 from ..core.files import is_text
 from ..core.joined_digits import MARK, remove_marks
+from ..core.records import FileNote, OnNote
+from ..formats.anki_exports import is_crowdanki_name, is_text_export, read_crowdanki_notes, read_text_notes
 from ..formats.apkg import Note, NoteType, read_notes
 from ..formats.html import html_text
 from .base import BaseSource, ExcludedError, Name, Record, Reject, SourceInfo
@@ -175,7 +177,8 @@ def _render_cloze(cloze: _Cloze, number: int | None, answers: list[str]) -> str:
     return "".join(shown)
 
 
-DECK_SUFFIXES = (".apkg", ".colpkg")
+PACKAGE_SUFFIXES = (".apkg", ".colpkg")
+DECK_SUFFIXES = (*PACKAGE_SUFFIXES, ".txt", ".json")
 
 CARD_INSTRUCTION = "Answer the question on this flash card."
 ONE_GAP_INSTRUCTION = "Say what belongs in the gap in this text."
@@ -205,7 +208,7 @@ class Anki(BaseSource):
 
     about: ClassVar[SourceInfo] = SourceInfo(
         title="Anki decks: flash cards and cloze deletions",
-        format="Anki packages (.apkg, .colpkg), from any version of Anki",
+        format="Anki packages (.apkg, .colpkg), from any version of Anki; text exports (.txt); CrowdAnki (deck.json)",
         get="your own decks (in Anki: File, Export), or a shared deck from AnkiWeb",
         licence="that of the deck; many decks copy commercial books, so set licence: only if you know it",
         size="1 to 500 MB per deck, mostly pictures, which are not read",
@@ -228,27 +231,35 @@ class Anki(BaseSource):
         files: list[Path] = []
         for path in self.paths or (self.path,):
             deck = self.resolve(root, path or "", "deck")
-            decks = [deck]
-            if deck.is_dir():
-                decks = sorted(file for file in deck.rglob("*") if file.suffix.lower() in DECK_SUFFIXES)
+            if not deck.is_dir() and deck.suffix.lower() not in DECK_SUFFIXES:
+                raise UserError(
+                    f"{deck}: not a deck; allowed are .apkg, .colpkg, a text export (.txt) and CrowdAnki's deck.json. "
+                    "For a table of questions and answers use kind: alpaca"
+                )
+            decks = [file for file in sorted(deck.rglob("*")) if _is_deck(file)] if deck.is_dir() else [deck]
             if not decks:
-                raise UserError(f"{deck}: no .apkg or .colpkg file in this directory")
+                raise UserError(
+                    f"{deck}: no .apkg or .colpkg file, no text export and no CrowdAnki deck in this directory"
+                )
             files += decks
         return list(dict.fromkeys(files))
 
     def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
-        for file in self.files(root):
-            for note in read_notes(file):
-                yield from self._cards(file.name, note)
+        for file, name in self.file_names(root).items():
+            notes: list[FileNote] = []
+            for note in _read_notes(file, notes.append):
+                yield from self._cards(name, note)
+            yield from (replace(note, file=name) for note in notes)
 
     def _cards(self, file: str, note: Note) -> Iterator[Record]:
         """Yield a row or a reject for each card of a note, and one reject for a note without cards."""
         record = {"type": note.type and note.type.name, "fields": note.values}
+        place = note.place or f"note {note.id}"
         if not note.cards:
-            yield Reject(file, f"note {note.id}", "a note without a card", record)
+            yield Reject(file, place, "a note without a card", record)
         earlier: list[tuple[str, str]] = []
         for number, deck in note.cards:
-            location = f"note {note.id} card {number + 1}"
+            location = f"{place} card {number + 1}"
             try:
                 instruction, question, answer = _read_card(note, number)
                 if any(question == back or answer == front for front, back in earlier):
@@ -268,6 +279,29 @@ class Anki(BaseSource):
                 # A note has the same guid in every package, so two exports of a deck stay in one split.
                 group=f"{self.name}:{note.guid if is_text(note.guid) else note.id}",
             )
+
+
+def _is_deck(file: Path) -> bool:
+    """Return whether a file in a directory of decks is one of them."""
+    if not file.is_file():
+        return False
+    match file.suffix.lower():
+        case ".txt":
+            return is_text_export(file)
+        case ".json":
+            return is_crowdanki_name(file)
+        case suffix:
+            return suffix in PACKAGE_SUFFIXES
+
+
+def _read_notes(file: Path, on_note: OnNote) -> Iterator[Note]:
+    match file.suffix.lower():
+        case ".txt":
+            return read_text_notes(file, on_note)
+        case ".json":
+            return read_crowdanki_notes(file)
+        case _:
+            return read_notes(file)
 
 
 def _read_card(note: Note, number: int) -> tuple[str, str, str]:

@@ -1,28 +1,38 @@
 """Base classes of all sources: settings, raw files, and one row, reject or context record for each raw record.
 
-Also here: the rules that keep test splits out of training, and the conversion of an exam item to a row.
+Also here: the conversion of an exam item to a row.
 """
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..core.config import Config
-from ..core.errors import BadRecord, UserError, one_line
-from ..core.files import existing, is_text
-from ..core.offline import is_sealed, no_telemetry, sealed_setting
-from ..core.records import read_records
+from ..core.encoding import canonical_encoding
+from ..core.errors import BadRecord, UserError
+from ..core.files import existing, is_text, unique_names
+from ..core.records import FileNote, OnNote, ReadOptions, ignore_note
 from ..core.row import Row
 from ..exams.exam import unscorable
 from ..exams.item import LETTER_INSTRUCTION, Item, content_item_id, exam_input
 from .answer_rules import Repair
+from .data_files import DATA_FILE_SUFFIXES as DATA_FILE_SUFFIXES
+from .data_files import DataFile as DataFile
+from .data_files import Selection, has_suffix, read_data_file, select_files
+from .hub import download_from_hub
+from .splits import ExcludedError as ExcludedError
+from .splits import TrainOrDev as TrainOrDev
+from .splits import parse_row_split as parse_row_split
+from .splits import refuse_test_file as refuse_test_file
+from .splits import refuse_test_split as refuse_test_split
+from .splits import resolve_split as resolve_split
+from .splits import split_from_name as split_from_name
 
 # The name is also a file name in the directory `rejected/`, so path separators are not allowed.
 Name = Annotated[str, Field(pattern=r"^[\w.-]*\w[\w.-]*$")]
@@ -94,11 +104,7 @@ class Context:
     kind: str
 
 
-Record = Row | Reject | Context | Repair
-
-
-class ExcludedError(ValueError):
-    """Raised for a valid record that a rule excludes; the message is the reason in the ledger of the build."""
+Record = Row | Reject | Context | Repair | FileNote
 
 
 class BaseSource(Config):
@@ -152,6 +158,10 @@ class BaseSource(Config):
     def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
         """Yield a row, reject or context for every record, in file order. `seed` seeds all random choices."""
 
+    def file_names(self, root: Path) -> dict[Path, str]:
+        """Return a unique name for each of `files`, with which rows, rejects and the ledger name the file."""
+        return unique_names(self.files(root))
+
     def resolve(self, root: Path, path: str, what: str = "file") -> Path:
         """Return `path`, resolved against `root` if it is relative. Raises UserError if it does not exist.
 
@@ -178,131 +188,108 @@ class BaseSource(Config):
         )
 
 
-CAMEL_CASE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-SPLIT_PATTERNS = {
-    "test": re.compile(r"(?<![a-z])test(?:set|ing)?(?![a-z])"),
-    "dev": re.compile(r"(?<![a-z])(?:dev|val|validation|development)(?:set)?(?![a-z])"),
-    "train": re.compile(r"(?<![a-z])(?:train|training)(?:set)?(?![a-z])"),
-}
-SEPARATOR = re.compile(r"[\W_]+")
-DEV_NAMES = ("dev", "development", "val", "valid", "validation", "eval", "evaluation", "holdout", "heldout")
-ROW_SPLITS = {"train": "train", "training": "train"} | dict.fromkeys(DEV_NAMES, "dev")
-
-
-def split_from_name(name: str) -> str | None:
-    """Return "test", "dev" or "train" if a name contains such a word ("MyTestSet-2", "x_val.csv"), else None.
-
-    If it contains several, "test" comes before "dev", and "dev" before "train".
-    """
-    words = CAMEL_CASE.sub(" ", name).lower()
-    return next((split for split, word in SPLIT_PATTERNS.items() if word.search(words)), None)
-
-
-def refuse_test_file(file: Path) -> Path:
-    """Return `file`. Raises UserError if its name says that it is a test split."""
-    if split_from_name(file.name) == "test":
-        raise UserError(
-            f"{file}: the file name says test, and test splits are not used; name a train or dev file"
-        )
-    return file
-
-
-def resolve_split(file: Path, declared: str | None, named: str | None = None) -> str | None:
-    """Return the split from the recipe (`declared`), from a name inside the file (`named`) or from the file name.
-
-    Returns None if none of them has a split. Raises UserError if `declared` differs from the name, and for a test
-    split. A split in `named` comes before that in the file name.
-    """
-    refuse_test_file(file)
-    named = split_from_name(named or "") or split_from_name(file.name)
-    if named == "test":
-        raise UserError(
-            f"{file}: contains a test split, and test splits are not used; name a train or dev file"
-        )
-    if declared and named and declared != named:
-        raise UserError(
-            f"{file}: the name says {named}, and the recipe has split: {declared}; correct one of them"
-        )
-    return declared or named
-
-
-def parse_row_split(value: object, default: str) -> str:
-    """Return the split of a row as "train" or "dev", or `default` if the row has none.
-
-    `value` is the text in the row. Raises ExcludedError for a test row, and ValueError for an unknown name, because it
-    may mean test.
-    """
-    word = SEPARATOR.sub("", "" if value is None else str(value).lower())
-    if word in ("", "none"):
-        return default
-    if split_from_name(str(value)) == "test":
-        raise ExcludedError("test row")
-    split = ROW_SPLITS.get(word.removesuffix("set").removesuffix("split"))
-    if split is None:
-        raise ValueError("unknown split in the row; known are train, dev and test")
-    return split
-
-
-def refuse_test_split(value: Any) -> Any:
-    """Return a setting that names one or more splits. Raises ValueError if one of them is "test"."""
-    if value == "test" or (isinstance(value, list | tuple) and "test" in value):
-        raise ValueError("test rows are never used for training; allowed are train and dev")
-    return value
-
-
-TrainOrDev = Annotated[Literal["train", "dev"], BeforeValidator(refuse_test_split)]
-
 DATA_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
-# Seconds to wait for the first response of the hub.
-HUB_TIMEOUT = 10
+DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 
 HubName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")]
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
 
 class FileSource(BaseSource):
-    """A source that is one data file: `path` on disk, or `file` of the dataset `hub` at the commit `revision`.
+    """A source of data files: `path` on disk, or `file` of the dataset `hub` at the commit `revision`.
 
-    The file is read record by record. Only a Parquet file, and JSON that is not a list, is held in memory.
+    Files are read record by record. Only a Parquet or Arrow file, and JSON that is not a list, is held in memory.
+
+    Attributes:
+        path: A file, a folder with its subfolders, a pattern with * ? [], or a list of these.
+        hub: Dataset on the Hugging Face hub.
+        revision: Commit of the dataset, 40 hexadecimal digits.
+        file: File in the dataset.
+        encoding: Encoding of text files; null detects UTF-8, UTF-16 with a byte order mark, cp1252 and Latin-1.
+        delimiter: Delimiter of CSV and TSV files, one character; null detects comma, semicolon, tab and bar.
+        sheet: Name of the sheet of a workbook; null is the first.
     """
 
-    suffixes: ClassVar[tuple[str, ...]] = DATA_SUFFIXES
+    suffixes: ClassVar[tuple[str, ...]] = DATA_FILE_SUFFIXES
 
-    path: str | None = None
+    path: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     hub: HubName | None = None
     revision: Commit | None = None
     file: str | None = None
+    encoding: str | None = None
+    delimiter: str | None = None
+    sheet: str | None = None
 
     @model_validator(mode="after")
     def _check_location(self) -> FileSource:
         on_hub = (self.hub, self.revision, self.file)
+        if self.path is not None and not all((self.path,) if isinstance(self.path, str) else self.path):
+            raise ValueError("path: is empty; give a file, a folder or a pattern")
         if (self.path is None) == (self.hub is None) or (self.path and any(on_hub)):
             raise ValueError("set either path:, or all of hub:, revision: and file:")
         if self.hub and not all(on_hub):
             raise ValueError("hub: needs revision: (a commit, 40 hex digits) and file: as well")
-        name = self.file or self.path or ""
-        if not name.lower().removesuffix(".gz").endswith(self.suffixes):
+        if self.file and not has_suffix(self.file, self.suffixes):
             raise ValueError(
-                f"{name}: unknown suffix; allowed are {' '.join(self.suffixes)}, each also with .gz"
+                f"{self.file}: unknown suffix; allowed are {' '.join(self.suffixes)}, each also with .gz"
             )
         if self.file and (self.file.startswith("/") or ".." in self.file.split("/") or "\\" in self.file):
             raise ValueError(f"file: {self.file} is not a path inside a dataset; give a relative path")
         return self
 
-    def files(self, root: Path) -> list[Path]:
+    @field_validator("delimiter")
+    @classmethod
+    def _check_delimiter(cls, value: str | None) -> str | None:
+        value = DELIMITER_NAMES.get(value, value) if value else value
+        if value is not None and (len(value) != 1 or value in '"\r\n'):
+            raise ValueError(f"must be one character, or one of {', '.join(DELIMITER_NAMES)}")
+        return value
+
+    @property
+    def read_options(self) -> ReadOptions:
+        """Return the settings for reading text files. Raises UserError for an unknown encoding."""
+        try:
+            encoding = canonical_encoding(self.encoding) if self.encoding else None
+        except ValueError as error:
+            raise UserError(f"source {self.name!r}, key 'encoding': {error}") from None
+        return ReadOptions(encoding, self.delimiter)
+
+    def select(self, root: Path) -> Selection:
+        """Return the data files and what is left out of folders and patterns. A file on the hub is downloaded.
+
+        Raises UserError as `select_files`.
+        """
         if self.path is not None:
-            file = self.resolve(root, self.path)
-        else:
-            file = download_from_hub(self.hub or "", self.revision or "", self.file or "")
-        return [refuse_test_file(file)]
+            paths = (self.path,) if isinstance(self.path, str) else self.path
+            return select_files(root, paths, self.suffixes, self.name)
+        file = download_from_hub(self.hub or "", self.revision or "", self.file or "")
+        return Selection([DataFile(refuse_test_file(file), file.name)])
+
+    def files(self, root: Path) -> list[Path]:
+        # An unknown encoding is an error before any file is read.
+        _ = self.read_options
+        return [file.path for file in self.select(root).files]
+
+    def file_names(self, root: Path) -> dict[Path, str]:
+        names = {file.path: file.name for file in self.select(root).files}
+        return {file: names.get(file, file.name) for file in self.files(root)}
 
     def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
-        yield from self.read_file(self.files(root)[0])
+        selection = self.select(root)
+        for file in selection.files:
+            yield from self.read_file(file)
+        yield from selection.left_out
 
-    def read_file(self, file: Path) -> Iterator[Record]:
-        """Yield the row or reject of every record of `file`."""
-        for location, value in read_records(file):
+    def read_file(self, file: DataFile) -> Iterator[Record]:
+        """Yield the row or reject of every record of `file`, and then the notes on the file."""
+        notes: list[FileNote] = []
+        for location, value in self.values(file, notes.append):
             yield from self.convert(value, file.name, location)
+        yield from (replace(note, file=file.name) for note in notes)
+
+    def values(self, file: DataFile, on_note: OnNote = ignore_note) -> Iterator[tuple[str, Any]]:
+        """Yield (location, value) for every record of `file`; the value is a BadRecord if it cannot be read."""
+        return read_data_file(file, self.read_options, self.sheet, on_note)
 
     def convert(self, value: Any, file: str, location: str) -> Iterator[Record]:
         """Yield the row of one record, or a reject if it has none. `value` is a BadRecord if it cannot be read."""
@@ -316,39 +303,6 @@ class FileSource(BaseSource):
     @abstractmethod
     def row(self, record: Any, source_id: str) -> Row:
         """Return the row of one record. Raises ValueError if it is not valid, ExcludedError if a rule excludes it."""
-
-
-def download_from_hub(hub: str, revision: str, name: str) -> Path:
-    """Return the path of a dataset's file in the local hub cache; download the file if it is not there.
-
-    Only this file is downloaded, and no code of the dataset is run. Raises UserError if the download fails. In sealed
-    mode (MEDALPACA_SEALED), nothing is downloaded, and a file that is not in the cache raises UserError.
-    """
-    where = f"{hub}: {name} of {revision[:12]}"
-    no_telemetry()
-    try:
-        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
-    except ImportError:
-        raise UserError(
-            f"{where}: needs huggingface_hub; install medalpaca-data[hub], or download the file and set path:"
-        ) from None
-    cached = try_to_load_from_cache(hub, name, repo_type="dataset", revision=revision)
-    if isinstance(cached, str):
-        return Path(cached)
-    if is_sealed():
-        raise UserError(
-            f"{where}: not in the local hub cache, and {sealed_setting()}; download the file and set path:"
-        )
-    try:
-        # One request with a timeout comes first, because a download retries an unreachable hub for half a minute.
-        get_hf_file_metadata(
-            hf_hub_url(hub, name, repo_type="dataset", revision=revision), timeout=HUB_TIMEOUT
-        )
-        return Path(hf_hub_download(hub, name, repo_type="dataset", revision=revision))
-    # The exceptions of the network libraries have no common base class.
-    except Exception as error:
-        cause = one_line(error) or type(error).__name__
-        raise UserError(f"{where} could not be downloaded ({cause[:160]})") from None
 
 
 def make_exam_row(source: BaseSource, item: Item, source_id: str, split: str, subject: str = "") -> Row:

@@ -16,9 +16,8 @@ from typing import Any, ClassVar, Literal
 
 from ..core.errors import UserError
 from ..core.files import read_text
-from ..core.records import read_records
 from ..core.row import Row, parse_row
-from .base import ExcludedError, FileSource, Name, Record, SourceInfo, parse_row_split
+from .base import DataFile, ExcludedError, FileSource, Name, Record, SourceInfo, parse_row_split
 
 INSTRUCTION = "Answer this patient's question as a physician would."
 NEXT_TURN = re.compile(r"\bPatient\s*:")
@@ -68,19 +67,23 @@ class ChatDoctor(FileSource):
         return files
 
     def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
-        file, *table = self.files(root)
-        start = [str(value) for _, value in islice(read_records(file), PROBED_RECORDS)]
-        if sum(bool(CONSULTATION_SITES.search(text)) for text in start) * 100 > len(start):
-            raise UserError(
-                f"{file}: contains text of real patients; use kind: patient_dialogues (more than 1 % of the first "
-                f"{len(start)} records name a consultation site)"
-            )
-        finder = DiseaseFinder(read_diseases(table[0])) if table else None
-        for record in self.read_file(file):
+        finder = None
+        if self.diseases is not None:
+            finder = DiseaseFinder(read_diseases(self.resolve(root, self.diseases)))
+        for record in super().records(root, seed):
             if isinstance(record, Row) and finder and (disease := finder.find(record)):
                 yield replace(record, group=f"{self.name}:{disease}")
             else:
                 yield record
+
+    def read_file(self, file: DataFile) -> Iterator[Record]:
+        start = [str(value) for _, value in islice(self.values(file), PROBED_RECORDS)]
+        if sum(bool(CONSULTATION_SITES.search(text)) for text in start) * 100 > len(start):
+            raise UserError(
+                f"{file.path}: contains text of real patients; use kind: patient_dialogues (more than 1 % of the first "
+                f"{len(start)} records name a consultation site)"
+            )
+        return super().read_file(file)
 
     def row(self, record: Any, source_id: str) -> Row:
         row = parse_row(record)

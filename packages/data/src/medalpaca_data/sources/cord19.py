@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, ClassVar, Literal
 
 from pydantic import Field
 
+from ..core.delimited import read_csv
 from ..core.errors import BadRecord, UserError
 from ..core.files import existing, is_text, parse_json, sha256_bytes
 from ..core.joined_digits import (
@@ -26,7 +27,6 @@ from ..core.joined_digits import (
     substitute,
     write_scripts,
 )
-from ..core.records import read_csv
 from ..core.streams import open_bytes, read_members
 from ..formats.turtle import Node, read_turtle
 from .base import BaseSource, Name, Record, Reject, SourceInfo

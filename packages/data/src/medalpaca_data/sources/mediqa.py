@@ -20,8 +20,9 @@ from pydantic import BeforeValidator, Field
 from ..core.errors import UserError
 from ..core.files import is_text, read_text, sha256_bytes
 from ..core.joined_digits import JoinedDigits, find_joined_digits
+from ..core.json_stream import read_json_object
 from ..core.row import Row
-from ..core.streams import open_bytes, read_json_object
+from ..core.streams import open_bytes
 from ..formats.tabular import read_sheet
 from ..formats.xml import element_text, read_elements
 from .answer_rules import Repair

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ..core.errors import UserError
-from ..core.records import read_records
 from ..core.row import Row
 from ..exams.item import LETTERS, Item
 from ..exams.layouts import MEDMCQA_OPTIONS
 from .answer_rules import find_lost_letters, needs_picture
 from .base import (
+    DataFile,
     ExcludedError,
     FileSource,
     Name,
@@ -57,16 +57,16 @@ class MedMCQA(FileSource):
     cop_from: Literal[0, 1] | None = None
 
     def files(self, root: Path) -> list[Path]:
-        [file] = super().files(root)
-        resolve_split(file, self.split)
-        return [file]
+        files = super().files(root)
+        for file in files:
+            resolve_split(file, self.split)
+        return files
 
-    def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
-        [file] = self.files(root)
-        known = (
-            self if self.cop_from is not None else self.model_copy(update={"cop_from": detect_cop_from(file)})
-        )
-        return super(MedMCQA, known).records(root, seed)
+    def read_file(self, file: DataFile) -> Iterator[Record]:
+        cop_from = self.cop_from
+        if cop_from is None:
+            cop_from = detect_cop_from(file.path, (value for _, value in self.values(file)))
+        return super(MedMCQA, self.model_copy(update={"cop_from": cop_from})).read_file(file)
 
     def row(self, record: Any, source_id: str) -> Row:
         if not isinstance(record, Mapping):
@@ -81,7 +81,7 @@ class MedMCQA(FileSource):
             raise ValueError("no question")
         if number is None:
             raise ValueError("no 'cop', the number of the correct option")
-        # `records` has set cop_from.
+        # `read_file` has set cop_from.
         index = number - (self.cop_from or 0)
         if not 0 <= index < len(MEDMCQA_OPTIONS):
             raise ValueError("'cop' is not the number of an option")
@@ -99,14 +99,14 @@ class MedMCQA(FileSource):
         return make_exam_row(self, item, source_id, split)
 
 
-def detect_cop_from(file: Path) -> Literal[0, 1] | None:
-    """Return the number of the first option in `file`: 0, 1, or None for the layout `instances`, which has no `cop`.
+def detect_cop_from(file: Path, records: Iterable[Any]) -> Literal[0, 1] | None:
+    """Return the number of the first option in `records`: 0, 1, or None for the layout `instances`, without `cop`.
 
     Raises UserError if the file has no answers, or if `cop` has neither the value 0 nor 4, or has both.
     """
     numbers: set[int | None] = set()
     has_instances = False
-    for _, record in read_records(file):
+    for record in records:
         if isinstance(record, Mapping):
             has_instances = has_instances or "instances" in record
             numbers.add(_parse_int(record.get("cop")))

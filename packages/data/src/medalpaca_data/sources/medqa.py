@@ -54,9 +54,10 @@ class MedQA(FileSource):
     split: TrainOrDev
 
     def files(self, root: Path) -> list[Path]:
-        [file] = super().files(root)
-        resolve_split(file, self.split)
-        return [file]
+        files = super().files(root)
+        for file in files:
+            resolve_split(file, self.split)
+        return files
 
     def convert(self, value: Any, file: str, location: str) -> Iterator[Record]:
         for record in super().convert(value, file, location):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from ..core.encoding import UTF_8
 from ..core.errors import UserError
+from ..core.records import FileNote
 from ..core.row import Row, parse_row
-from ..core.streams import read_text_lines
-from .base import DATA_SUFFIXES, FileSource, Name, Record, Reject, SourceInfo, parse_row_split
+from ..core.streams import AnyFile, TextFile, read_text_lines
+from .base import DATA_FILE_SUFFIXES, DataFile, FileSource, Name, Record, Reject, SourceInfo, parse_row_split
 from .chatdoctor import INSTRUCTION
 
 SITE = r"(?:chat ?doctor|health ?care ?magic|hcm|icliniq|['\u2018\u2019]?ask a doctor['\u2018\u2019]?)"
@@ -105,21 +106,24 @@ class PatientDialogues(FileSource):
         remark="collected without the patients' consent; contains names of people",
         patient_text=True,
     )
-    suffixes: ClassVar[tuple[str, ...]] = (*DATA_SUFFIXES, ".txt")
+    suffixes: ClassVar[tuple[str, ...]] = (*DATA_FILE_SUFFIXES, ".txt")
 
     kind: Literal["patient_dialogues"] = "patient_dialogues"
     name: Name = "patient_dialogues"
     licence: str | None = "none stated"
 
-    def read_file(self, file: Path) -> Iterator[Record]:
-        if not file.name.lower().removesuffix(".gz").endswith(".txt"):
+    def read_file(self, file: DataFile) -> Iterator[Record]:
+        if not file.path.name.lower().removesuffix(".gz").endswith(".txt"):
             yield from super().read_file(file)
             return
-        for line, parts in read_consultations(file):
+        text = TextFile(file.path, self.read_options.encoding)
+        for line, parts in read_consultations(text):
             location = f"line {line}"
             yield from self.convert(parts, file.name, location)
             for later in range(2, len(_texts_of(parts, "doctor")) + 1):
                 yield Reject(file.name, f"{location} exchange {later}", LATER_EXCHANGE, None, by_rule=True)
+        if text.found != UTF_8:
+            yield FileNote(file=file.name, encoding=text.found)
 
     def row(self, record: Any, source_id: str) -> Row:
         if isinstance(record, list):
@@ -157,7 +161,7 @@ class PatientDialogues(FileSource):
         )
 
 
-def read_consultations(file: Path) -> Iterator[tuple[int, list[tuple[str, str]]]]:
+def read_consultations(file: AnyFile) -> Iterator[tuple[int, list[tuple[str, str]]]]:
     """Yield (number of the first line, parts) for every consultation of COVID-Dialogue.
 
     A part is (name, text); names are address, description, dialogue, patient and doctor. The address is the text below

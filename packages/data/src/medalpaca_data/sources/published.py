@@ -17,11 +17,20 @@ from typing import Any, ClassVar, Literal
 from pydantic import field_validator
 
 from ..core.errors import UserError
-from ..core.records import read_records
 from ..core.row import Row, parse_row
 from ..exams.item import Item, content_item_id
 from .alpaca import WRONG_LABEL_INSTRUCTION
-from .base import ExcludedError, FileSource, Name, Record, Reject, SourceInfo, make_exam_row, parse_row_split
+from .base import (
+    DataFile,
+    ExcludedError,
+    FileSource,
+    Name,
+    Record,
+    Reject,
+    SourceInfo,
+    make_exam_row,
+    parse_row_split,
+)
 from .pubmed_health_advice import INSTRUCTION as ADVICE_INSTRUCTION
 from .pubmed_health_advice import MIN_WORDS, PLACEHOLDER
 from .wikidoc import clean_question, find_exclusion, find_subject
@@ -157,11 +166,12 @@ class Published(FileSource):
     def has_wikitext(self) -> bool:
         return self.set in ("wikidoc", "wikidoc_patient_information")
 
-    def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
-        [file] = self.files(root)
-        _refuse_known_content(file)
-        contradictions = _find_contradictions(file) if self.set == "health_advice" else frozenset()
-        for record in super().records(root, seed):
+    def read_file(self, file: DataFile) -> Iterator[Record]:
+        _refuse_known_content(file.path, (value for _, value in self.values(file)))
+        contradictions: frozenset[str] = frozenset()
+        if self.set == "health_advice":
+            contradictions = _find_contradictions(value for _, value in self.values(file))
+        for record in super().read_file(file):
             if isinstance(record, Row) and record.input in contradictions:
                 location = (record.source_id or "").removeprefix(file.name).strip()
                 yield Reject(file.name, location, "contradictory label", {"input": record.input})
@@ -238,7 +248,7 @@ def _matches_part(part: str, instruction: str) -> bool:
     return not any(other.instruction.fullmatch(instruction) for other in PARTS.values() if other.instruction)
 
 
-def _refuse_known_content(file: Path) -> None:
+def _refuse_known_content(file: Path, records: Iterator[Any]) -> None:
     """Raise UserError if the file must not be used for training.
 
     The first `PROBED_ROWS` records are checked. The file is refused if one of them has the instruction of the published
@@ -246,7 +256,7 @@ def _refuse_known_content(file: Path) -> None:
     """
     from ..exams.contamination import KnownQuestions
 
-    start = [value for _, value in islice(read_records(file), PROBED_ROWS) if isinstance(value, Mapping)]
+    start = [value for value in islice(records, PROBED_ROWS) if isinstance(value, Mapping)]
     if any(WRONG_LABEL_INSTRUCTION.search(str(value.get("instruction"))) for value in start):
         raise UserError(f"{file}: the published pubmed_causal {REFUSED_PARTS['pubmed_causal']}")
     texts = (
@@ -260,10 +270,10 @@ def _refuse_known_content(file: Path) -> None:
         )
 
 
-def _find_contradictions(file: Path) -> frozenset[str]:
-    """Return the sentences that occur with more than one label in the file."""
+def _find_contradictions(records: Iterator[Any]) -> frozenset[str]:
+    """Return the sentences that occur with more than one label in the records of a file."""
     labels: dict[str, set[str]] = {}
-    for _, value in read_records(file):
+    for value in records:
         if isinstance(value, Mapping):
             labels.setdefault(str(value.get("input")).strip(), set()).add(str(value.get("output")).strip())
     return frozenset(sentence for sentence, values in labels.items() if len(values) > 1)

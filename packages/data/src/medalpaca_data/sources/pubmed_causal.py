@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Literal
 
 from ..core.errors import UserError
 from ..core.files import is_text
-from ..core.records import read_records
+from ..core.records import ReadOptions
 from ..core.row import Row
-from .base import FileSource, Name, Record, SourceInfo
+from .base import DataFile, FileSource, Name, Record, SourceInfo
 
 Encoding = Literal["causal-language-use", "correlation-to-causation"]
 
@@ -73,10 +73,14 @@ class PubMedCausal(FileSource):
     url: str | None = "https://github.com/junwang4/causal-language-use-in-science"
     encoding: Encoding | None = None
 
-    def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
-        [file] = self.files(root)
-        known = self.model_copy(update={"encoding": self.encoding or detect_encoding(file)})
-        return super(PubMedCausal, known).records(root, seed)
+    @property
+    def read_options(self) -> ReadOptions:
+        # The key `encoding` is the numbering of the labels; the encoding of the text is detected.
+        return ReadOptions(delimiter=self.delimiter)
+
+    def read_file(self, file: DataFile) -> Iterator[Record]:
+        encoding = self.encoding or detect_encoding(file.path, (value for _, value in self.values(file)))
+        return super(PubMedCausal, self.model_copy(update={"encoding": encoding})).read_file(file)
 
     def row(self, record: Any, source_id: str) -> Row:
         if not isinstance(record, Mapping):
@@ -87,7 +91,7 @@ class PubMedCausal(FileSource):
             raise ValueError("'sentence' is not valid Unicode (half a surrogate pair)")
         if not sentence:
             raise ValueError("no sentence")
-        # `records` has set the encoding.
+        # `read_file` has set the encoding.
         classes = CLASSES[self.encoding or ""]
         if label not in classes:
             raise ValueError(f"label {label!r} is not one of {', '.join(classes)}")
@@ -99,14 +103,12 @@ class PubMedCausal(FileSource):
         )
 
 
-def detect_encoding(file: Path) -> Encoding:
-    """Return the numbering of the labels in a file, from the number of rows of each class.
+def detect_encoding(file: Path, records: Iterable[Any]) -> Encoding:
+    """Return the numbering of the labels in the records of a file, from the number of rows of each class.
 
     Raises UserError if these numbers are not exactly those of a full original copy.
     """
-    labels = Counter(
-        str(record.get("label")).strip() for _, record in read_records(file) if isinstance(record, Mapping)
-    )
+    labels = Counter(str(record.get("label")).strip() for record in records if isinstance(record, Mapping))
     for encoding, classes in CLASSES.items():
         if labels == {label: KNOWN_COUNTS[name] for label, name in classes.items()}:
             return encoding  # type: ignore[return-value]

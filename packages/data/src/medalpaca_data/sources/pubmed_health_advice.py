@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -10,9 +11,9 @@ from pydantic import Field
 
 from ..core.errors import BadRecord, UserError
 from ..core.files import is_text
-from ..core.records import read_records
+from ..core.records import FileNote, read_records
 from ..core.row import Row
-from .base import BaseSource, ExcludedError, Name, Reject, SourceInfo
+from .base import BaseSource, ExcludedError, Name, Record, Reject, SourceInfo
 
 CLASSES: Mapping[str, str] = {"0": "no advice", "1": "weak advice", "2": "strong advice"}
 # Sentences of fewer words are headings ("Results.") and trial numbers, all of class 0.
@@ -59,17 +60,19 @@ class PubMedHealthAdvice(BaseSource):
             files += tables
         return files
 
-    def records(self, root: Path, seed: int = 0) -> Iterator[Row | Reject]:
-        files = self.files(root)
-        labels = read_labels(files)
-        for file in files:
-            for location, record in read_records(file):
+    def records(self, root: Path, seed: int = 0) -> Iterator[Record]:
+        names = self.file_names(root)
+        labels = read_labels(names)
+        for file, name in names.items():
+            notes: list[FileNote] = []
+            for location, record in read_records(file, on_note=notes.append):
                 try:
                     if isinstance(record, BadRecord):
                         raise record
-                    yield self.row(record, f"{file.name} {location}", labels)
+                    yield self.row(record, f"{name} {location}", labels)
                 except (ValueError, BadRecord) as error:
-                    yield Reject.of(file.name, location, error, record)
+                    yield Reject.of(name, location, error, record)
+            yield from (replace(note, file=name) for note in notes)
 
     def row(self, record: Any, source_id: str, labels: Mapping[str, set[str]]) -> Row:
         sentence, label, pmid = (_field_text(record, name) for name in ("sentence", "label", "pmid"))

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal
 
 from ..core.errors import UserError
 from ..core.files import is_text, read_json
+from ..core.json_stream import read_json_object
 from ..core.row import Row
-from ..core.streams import read_json_object
 from .base import BaseSource, ExcludedError, Name, Reject, SourceInfo, refuse_test_file
 
 DECISIONS = ("yes", "no", "maybe")

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from pydantic import Field
 
 from ..core.errors import BadRecord
-from ..core.records import read_records
+from ..core.records import FileNote, read_records
 from ..core.row import parse_row
 from ..formats.mediawiki import Page
 from .answer_rules import Repair, points_outside
@@ -210,7 +210,8 @@ class WikiDocPatientInfo(WikiPages):
 
     def _rows(self, file: Path) -> Iterator[Record]:
         group = None
-        for location, value in read_records(file):
+        notes: list[FileNote] = []
+        for location, value in read_records(file, on_note=notes.append):
             try:
                 if isinstance(value, BadRecord):
                     raise value
@@ -234,6 +235,7 @@ class WikiDocPatientInfo(WikiPages):
                     split=split,
                     group=f"{self.name}:{group}" if group else None,
                 )
+        yield from notes
 
 
 class WikiDoc(WikiPages):

@@ -1,4 +1,4 @@
-"""Read stage: write the rows of a source as shards, with its rejects and the counts of context records and repairs."""
+"""Read stage: write the rows of a source as shards, with its rejects, notes on files and counts of other records."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core.errors import UserError
 from ..core.files import is_text, read_json, write_json
+from ..core.records import FileNote
 from ..core.row import Row
 from ..executor import OnProgress, no_progress
 from ..shard import ROWS, Shard, escaped, frame, is_whole, place_of, read_account, rejected_line, write_shard
@@ -37,7 +38,8 @@ def read_source(
         return done, 0.0
     folder.mkdir(parents=True, exist_ok=True)
     # A `source_id` starts with the file name, which ends at the first space, so spaces in the name are escaped.
-    escaped_names = {file.name: escaped(file.name) for file in source.files(root) if " " in file.name}
+    names = source.file_names(root).values()
+    escaped_names = {name: escaped(name) for name in names if " " in name}
     shards: list[Shard] = []
     builder = _ShardBuilder()
     seen = 0
@@ -96,6 +98,7 @@ class _ShardBuilder:
         self._reasons: Counter[str] = Counter()
         self._context: Counter[str] = Counter()
         self._repairs: Counter[str] = Counter()
+        self._notes: list[dict[str, Any]] = []
         self._bad = 0
         self._first_bad: list[str] | None = None
 
@@ -115,6 +118,8 @@ class _ShardBuilder:
                 self._context[record.kind] += 1
             case Repair():
                 self._repairs[record.kind] += 1
+            case FileNote():
+                self._notes.append(record.as_json())
             case Reject():
                 self._reasons[record.reason] += 1
                 more: dict[str, Any] = {**record.evidence, **({"by_rule": True} if record.by_rule else {})}
@@ -137,5 +142,6 @@ class _ShardBuilder:
             context=dict(sorted(self._context.items())),
             bad=self._bad,
             first_bad=self._first_bad,
+            notes=self._notes,
         )
         return shard
