@@ -224,7 +224,7 @@ def test_with_results_a_wrong_adapter_opens_the_page(
     [
         ({"basis": "ledger", "records": [{"source": "letters", "passed": True}]}, True),
         ({"basis": "ledger", "ledger_format": 2, "records": []}, True),
-        ({"basis": "ledger", "ledger_format": 4, "records": []}, False),
+        ({"basis": "ledger", "ledger_format": 5, "records": []}, False),
         ({"basis": "checked"}, False),
         (None, False),
     ],
@@ -258,10 +258,13 @@ def test_a_run_trained_from_an_older_ledger_is_served_with_a_note(
     said = capsys.readouterr().out
     assert "open http://127.0.0.1:7875" in said
     note = (
-        f"note: {run}: ledger of format 2, now 4; changed since: a de-identification record no longer counts as "
+        f"note: {run}: ledger of format 2, now 5; changed since: a de-identification record no longer counts as "
         "passed; its counts are the detector's own, and they are not independently checked; group and source_id of "
         "patient text are keyed hashes, surrogates depend on a key that is not in the ledger, and deidentify.limit "
-        "applies to the upper 95 % bound of an independent check, without a default with deidentify.mode=replace\n"
+        "applies to the upper 95 % bound of an independent check, without a default with deidentify.mode=replace; a "
+        "number is kept as it is or its row is rejected, columns with the case are joined to the question and unread "
+        "columns are listed, near-duplicates that differ in a content word are kept, and short exam questions are "
+        "also found inside lines\n"
     )
     assert (note in said) is noted
     assert ("ledger of format" in said) is noted

@@ -90,7 +90,7 @@ def test_ledger_card_and_screen_have_the_estimate_of_the_independent_check(write
     recipe, root = load_recipe(str(write("recipe.yaml", yaml.safe_dump(values))))
     result = build(recipe, root, tmp_path / "out")
     written = json.loads((tmp_path / "out" / "ledger.json").read_text())
-    assert written["format"] == 4
+    assert written["format"] == 5
     [record] = written["deidentification"]
     assert list(record) == [
         "source", "mode", "profile", "rules", "ner", "rows", "rows_with_hits", "hits", "rows_left", "left",

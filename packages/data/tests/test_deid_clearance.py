@@ -65,10 +65,12 @@ def as_format_2(path, *, passed=True):
 
 
 NOTE = (
-    "ledger of format 2, now 4; changed since: a de-identification record no longer counts as passed; its counts are "
+    "ledger of format 2, now 5; changed since: a de-identification record no longer counts as passed; its counts are "
     "the detector's own, and they are not independently checked; group and source_id of patient text are keyed hashes, "
     "surrogates depend on a key that is not in the ledger, and deidentify.limit applies to the upper 95 % bound of an "
-    "independent check, without a default with deidentify.mode=replace"
+    "independent check, without a default with deidentify.mode=replace; a number is kept as it is or its row is "
+    "rejected, columns with the case are joined to the question and unread columns are listed, near-duplicates that "
+    "differ in a content word are kept, and short exam questions are also found inside lines"
 )
 
 
@@ -132,7 +134,7 @@ def test_a_directory_marked_as_patients_text_with_a_record_passes(meadow):
         "replaced, 0 left in rows that were dropped; limit 1000 per 1,000 rows; checked independently: at most "
         f"{upper:.4g} direct identifiers per 1,000 rows (95 %), estimate 0)"
     )
-    assert (cleared.evidence["ledger_format"], cleared.notes) == (4, ())
+    assert (cleared.evidence["ledger_format"], cleared.notes) == (5, ())
 
 
 def test_an_older_ledger_is_read_and_the_changed_rule_is_named(meadow):
@@ -172,12 +174,12 @@ def test_the_manifest_of_an_older_run_names_no_format():
         assert changed_since(unconcerned) == ()
 
 
-@pytest.mark.parametrize(("written", "shown"), [(1, "1"), (5, "5"), ("2", "'2'"), (None, "None")])
+@pytest.mark.parametrize(("written", "shown"), [(1, "1"), (6, "6"), ("2", "'2'"), (None, "None")])
 def test_other_formats_are_refused(meadow, written, shown):
     path = meadow()
     ledger = json.loads((path / "ledger.json").read_text())
     (path / "ledger.json").write_text(json.dumps(ledger | {"format": written}))
-    with pytest.raises(UserError, match=rf"ledger\.json: unknown format {shown}; allowed: 2, 3, 4; build"):
+    with pytest.raises(UserError, match=rf"ledger\.json: unknown format {shown}; allowed: 2, 3, 4, 5; build"):
         cleared_by(path, accepted="J. Doe: test")
 
 

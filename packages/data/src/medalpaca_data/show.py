@@ -30,6 +30,7 @@ from .deid.settings import describe_record
 from .ledger import LEDGER
 from .sources import Source
 from .sources.base import BaseSource, SourceInfo
+from .sources.columns import show_columns
 
 # Terminal columns from which the table of sources also has the file format.
 WIDE = 110
@@ -175,6 +176,14 @@ def show_build(built: Built, console: Console) -> None:
     console.print(table)
     for line in reason_lines:
         console.print(line, highlight=False)
+    for source in built.ledger["sources"]:
+        if unread := source.get("unread_columns"):
+            console.print(
+                f"columns not read of {source['name']}: {show_columns(unread)}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
     for record in built.ledger["deidentification"]:
         console.print(f"de-identification: {describe_record(record)}", highlight=False)
     if built.key:
@@ -226,6 +235,7 @@ def build_as_json(built: Built) -> dict[str, Any]:
             {
                 "name": source["name"],
                 **{key: source[key] for key in ("read", "kept", "rejected")},
+                "unread_columns": source.get("unread_columns", {}),
                 "reasons": {
                     stage["stage"]: stage["reasons"] for stage in source["stages"] if stage["reasons"]
                 },

@@ -14,7 +14,6 @@ from ..exams.item import LETTERS, Item
 from ..exams.layouts import MEDMCQA_OPTIONS
 from .base import (
     ExcludedError,
-    FileSource,
     Name,
     Record,
     SourceInfo,
@@ -23,12 +22,13 @@ from .base import (
     parse_row_split,
     resolve_split,
 )
+from .columns import ColumnSource
 
 OPTION = re.compile(r"\n\s*Option ([A-Z]):")
 LETTER = re.compile(r"\(([A-Z])\)")
 
 
-class MedMCQA(FileSource):
+class MedMCQA(ColumnSource):
     """A file of MedMCQA. Its column `cop` numbers the correct option from 0 in some copies, from 1 in others.
 
     `cop_from` sets the first number. By default it is detected: a file with a 0 counts from 0, one with a 4 from 1. A
@@ -43,6 +43,10 @@ class MedMCQA(FileSource):
         size="150 MB",
         rows="182,822 read from train (published); dev: 2,816 of 4,183 (measured)",
         remark="not in the 2023 Medical Meadow; others use dev as an exam; test has no answers and is refused",
+    )
+
+    columns_read: ClassVar[frozenset[str]] = frozenset(
+        {"question", *MEDMCQA_OPTIONS, "cop", "choice_type", "instances", "split"}
     )
 
     kind: Literal["medmcqa"] = "medmcqa"
@@ -82,11 +86,17 @@ class MedMCQA(FileSource):
         index = number - (self.cop_from or 0)
         if not 0 <= index < len(MEDMCQA_OPTIONS):
             raise ValueError("'cop' is not the number of an option")
-        texts = [str(record.get(name) or "") for name in MEDMCQA_OPTIONS]
+        texts = [_option_text(record.get(name), name) for name in MEDMCQA_OPTIONS]
         item = Item(
             id="", question=question, options=dict(zip(LETTERS, texts, strict=False)), answer=LETTERS[index]
         )
         return make_exam_row(self, item, source_id, split)
+
+
+def _option_text(value: Any, name: str) -> str:
+    if isinstance(value, bool | Mapping | list):
+        raise ValueError(f"{name!r} is {type(value).__name__}, not text")
+    return str(value or "")
 
 
 def detect_cop_from(file: Path) -> Literal[0, 1] | None:

@@ -21,7 +21,8 @@ from ..core.records import read_records
 from ..core.row import Row, parse_row
 from ..exams.item import Item, content_item_id
 from .alpaca import WRONG_LABEL_INSTRUCTION
-from .base import ExcludedError, FileSource, Name, Record, Reject, SourceInfo, make_exam_row, parse_row_split
+from .base import ExcludedError, Name, Record, Reject, SourceInfo, make_exam_row, parse_row_split
+from .columns import ALPACA_COLUMNS, ColumnSource
 from .pubmed_health_advice import INSTRUCTION as ADVICE_INSTRUCTION
 from .pubmed_health_advice import MIN_WORDS, PLACEHOLDER
 from .wikidoc import clean_question, find_exclusion, find_subject
@@ -122,7 +123,7 @@ TITLE_INSTRUCTION = "Write the title of a scientific paper with this abstract."
 PROBED_ROWS = 100
 
 
-class Published(FileSource):
+class Published(ColumnSource):
     """A file of a `medalpaca/medical_meadow_*` dataset with instruction, input and output.
 
     The instruction that all rows of a part share is replaced: by the question, or for cord19 and health_advice by an
@@ -141,6 +142,8 @@ class Published(FileSource):
         default=False,
         remark="mmmlu (the test split of MMLU) and pubmed_causal (all labels wrong) are refused; rows have no origin",
     )
+
+    columns_read: ClassVar[frozenset[str]] = ALPACA_COLUMNS
 
     kind: Literal["published"] = "published"
     name: Name = "published"

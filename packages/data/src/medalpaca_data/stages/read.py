@@ -15,6 +15,7 @@ from ..core.row import Row
 from ..executor import OnProgress, no_progress
 from ..shard import ROWS, Shard, escaped, frame, is_whole, place_of, read_account, rejected_line, write_shard
 from ..sources.base import BaseSource, Context, Record, Reject
+from ..sources.columns import ColumnSource
 
 STAGE = "read"
 DONE_FILE = "done.json"
@@ -38,6 +39,10 @@ def read_source(
     # A `source_id` starts with the file name, which ends at the first space, so spaces in the name are escaped.
     escaped_names = {file.name: escaped(file.name) for file in source.files(root) if " " in file.name}
     shards: list[Shard] = []
+    unread: Counter[str] | None = None
+    if isinstance(source, ColumnSource):
+        unread = Counter()
+        source = source.counting(unread)
     builder = _ShardBuilder()
     seen = 0
     for record in source.records(root, seed):
@@ -48,7 +53,7 @@ def read_source(
         if builder.size == ROWS:
             shards.append(builder.write(Shard(folder, source.name, len(shards))))
             builder = _ShardBuilder()
-    shards.append(builder.write(Shard(folder, source.name, len(shards))))
+    shards.append(builder.write(Shard(folder, source.name, len(shards)), unread))
     on_progress(f"read {source.name}", seen, seen)
     write_json(folder / DONE_FILE, {"shards": len(shards)})
     return shards, time.monotonic() - start
@@ -122,7 +127,8 @@ class _ShardBuilder:
                     self._bad += 1
                     self._first_bad = self._first_bad or [record.file, record.location, record.reason]
 
-    def write(self, shard: Shard) -> Shard:
+    def write(self, shard: Shard, unread: Mapping[str, int] | None = None) -> Shard:
+        """Write the shard. The last one of a source also has its unread columns, None if they are not counted."""
         write_shard(
             shard,
             read=self.size,
@@ -132,5 +138,6 @@ class _ShardBuilder:
             context=dict(sorted(self._context.items())),
             bad=self._bad,
             first_bad=self._first_bad,
+            unread=None if unread is None else dict(unread),
         )
         return shard
