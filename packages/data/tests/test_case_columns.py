@@ -133,9 +133,9 @@ def test_system_text_and_earlier_turns_are_in_the_prompt(write):
     assert [texts(row)[:2] for row in rows] == [
         ("And at night?", ""),
         ("Be short.", "And at night?"),
-        (f"{earlier}\n\nUser: And at night?", ""),
-        ("Be short.", f"{CASE}\n\n{earlier}\n\nUser: And at night?\n\nFor a child."),
-        ("User: How much by day?\n\nAssistant: 10 mg.\n\nUser: And at night?", ""),
+        (earlier, "User: And at night?"),
+        (f"Be short.\n\n{CASE}\n\n{earlier}", "User: And at night?\n\nFor a child."),
+        ("User: How much by day?\n\nAssistant: 10 mg.", "User: And at night?"),
         ("And at night?", "Asthma since 2010."),
     ]
     assert {row.output for row in rows} == {"Half."}
@@ -389,8 +389,8 @@ def cases() -> Path:
             "history_system.json",
             [
                 (
-                    "You are a pharmacist.",
-                    "User: What is the dose by day?\n\nAssistant: 10 mg.\n\nUser: And at night?",
+                    "You are a pharmacist.\n\nUser: What is the dose by day?\n\nAssistant: 10 mg.",
+                    "User: And at night?",
                     "Half the dose.",
                 )
             ],
@@ -400,15 +400,15 @@ def cases() -> Path:
             [
                 ("Answer in one word.", "Organ that makes insulin?", "Pancreas."),
                 (
-                    "Answer in one word.",
-                    "User: Organ that makes insulin?\n\nAssistant: Pancreas.\n\nUser: And bile?",
+                    "Answer in one word.\n\nUser: Organ that makes insulin?\n\nAssistant: Pancreas.",
+                    "User: And bile?",
                     "Liver.",
                 ),
             ],
         ),
         (
             "messages_weight.jsonl",
-            [("User: Dose of X?\n\nAssistant: 100 mg (wrong)\n\nUser: Check again.", "", "10 mg.")],
+            [("User: Dose of X?\n\nAssistant: 100 mg (wrong)", "User: Check again.", "10 mg.")],
         ),
         ("wrapped_train.json", [("Q", "", "A")]),
     ],

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medalpaca_data.build import build
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.row import Row
+from medalpaca_data.recipe import Recipe
 from medalpaca_data.shard import place_of
 from medalpaca_data.sources import Alpaca, Chat
 from medalpaca_data.sources.base import Reject
@@ -135,16 +137,30 @@ def test_each_answer_is_a_row_with_all_turns_before_it(write):
     system = {"role": "system", "content": "Be short."}
     path = write("talk.json", [{"messages": [*OPENAI, *LATER]}, {"messages": [system, *OPENAI, *LATER]}])
     first, second, third, fourth = read(Chat(path=str(path)))
-    earlier = f"User: {ASKED}\n\nAssistant: {ANSWERED}\n\nUser: In what unit?"
+    earlier, question = f"User: {ASKED}\n\nAssistant: {ANSWERED}", "User: In what unit?"
     assert texts(first) == (ASKED, "", ANSWERED)
-    assert texts(second) == (earlier, "", "Degrees.")
+    assert texts(second) == (earlier, question, "Degrees.")
     assert texts(third) == ("Be short.", ASKED, ANSWERED)
-    assert texts(fourth) == ("Be short.", earlier, "Degrees.")
+    assert texts(fourth) == (f"Be short.\n\n{earlier}", question, "Degrees.")
     assert [row.source_id for row in (first, second)] == ["talk.json row 1", "talk.json row 1 answer 2"]
     # The rows of a conversation stay on one side of a split.
     assert [row.group for row in (first, second, third)] == ["chat:talk.json row 1"] * 2 + [
         "chat:talk.json row 2"
     ]
+
+
+def test_no_answer_of_a_long_conversation_is_a_near_duplicate(write, tmp_path):
+    words = [
+        first + second for first in "abcdefghijkl" for second in ("rk", "mp", "lt", "st", "nd", "sk", "ft")
+    ]
+    talk = [turn("system", "You are a doctor.")]
+    for n in range(10):
+        asked, answered = (" ".join(words[(k * 7 + n * 5) % len(words)] for k in range(10)) for _ in range(2))
+        talk += [turn("user", f"Why {asked} {words[n]}?"), turn("assistant", f"For {answered} {words[-n]}.")]
+    path = write("talk.json", [{"messages": talk}])
+    recipe = {"name": "mine", "validation": 0, "sources": [{"kind": "chat", "path": str(path)}]}
+    built = build(Recipe.model_validate(recipe), tmp_path, tmp_path / "out")
+    assert built.ledger["rows"] == {"train": 10, "validation": 0}
 
 
 def turn(role: str, content: object, **more: object) -> dict:
@@ -158,7 +174,7 @@ def test_an_answer_of_weight_0_is_only_in_the_prompt(write, mark):
     wrong = turn("assistant", "100 mg", **mark)
     talk = [turn("user", "Dose?"), wrong, turn("user", "Sure?"), turn("assistant", "10 mg.", weight=1)]
     row, left = read(Chat(path=str(write("talk.json", [{"messages": talk}]))))
-    assert texts(row) == ("User: Dose?\n\nAssistant: 100 mg\n\nUser: Sure?", "", "10 mg.")
+    assert texts(row) == ("User: Dose?\n\nAssistant: 100 mg", "User: Sure?", "10 mg.")
     assert left == Reject(
         "talk.json",
         "row 1 turn 2",
@@ -186,10 +202,10 @@ def test_tools_are_in_the_prompt_and_calls_are_not_learned(write):
         {"from": "gpt", "value": "10 mg."},
         {"from": "human", "value": "Thank you."},
     ]
-    prompt = 'User: Dose of X?\n\nAssistant calls a tool: dose({"drug": "X"})\n\nTool: 10 mg'
+    prompt = 'User: Dose of X?\n\nAssistant calls a tool: dose({"drug": "X"})'
     for name, talk in {"messages": openai, "conversations": sharegpt}.items():
         row, called, last = read(Chat(path=str(write(f"{name}.json", [{name: talk}]))))
-        assert texts(row) == (prompt, "", "10 mg.")
+        assert texts(row) == (prompt, "Tool: 10 mg", "10 mg.")
         assert (called.reason, called.record["role"]) == ("a call of a tool is not learned", "call")
         assert (last.location, last.reason) == ("row 1 turn 5", "a turn after the last answer is not used")
 
@@ -198,7 +214,7 @@ def test_parts_of_a_turn_are_joined_and_a_greeting_is_not_learned(write):
     parts = [{"type": "text", "text": "A man of 60."}, {"type": "text", "text": "What next?"}]
     talk = [turn("assistant", "Hello."), turn("user", parts), turn("assistant", ["Rest."])]
     row, greeting = read(Chat(path=str(write("talk.json", [{"messages": talk}]))))
-    assert texts(row) == ("Assistant: Hello.\n\nUser: A man of 60.\nWhat next?", "", "Rest.")
+    assert texts(row) == ("Assistant: Hello.", "User: A man of 60.\nWhat next?", "Rest.")
     assert greeting.reason == "an answer without a question before it is not learned"
 
 

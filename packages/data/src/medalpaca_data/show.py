@@ -176,14 +176,6 @@ def show_build(built: Built, console: Console) -> None:
     console.print(table)
     for line in reason_lines:
         console.print(line, highlight=False)
-    for source in built.ledger["sources"]:
-        if unread := source.get("unread_columns"):
-            console.print(
-                f"columns not read of {source['name']}: {show_columns(unread)}",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
     for record in built.ledger["deidentification"]:
         console.print(f"de-identification: {describe_record(record)}", highlight=False)
     if built.key:
@@ -212,6 +204,14 @@ def show_build(built: Built, console: Console) -> None:
             f"contradictions: {counts['questions']:,} questions have several answers ({counts['rows']:,} rows); "
             "see contradictions.jsonl"
         )
+    for source in built.ledger["sources"]:
+        if unread := source.get("unread_columns"):
+            console.print(
+                f"columns not read of {source['name']}: {show_columns(unread)}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
     counts = ", ".join(f"{count:,} {split}" for split, count in built.ledger["rows"].items())
     if built.reused:
         console.print(f"{built.path}: up to date ({counts} rows); not built again.", soft_wrap=True)
@@ -222,8 +222,8 @@ def show_build(built: Built, console: Console) -> None:
 def build_as_json(built: Built) -> dict[str, Any]:
     """Return the result of `data build` as a JSON object.
 
-    It holds the paths, the rows by split, the records read, kept and rejected by source, and the seconds by stage. It
-    also holds whether an earlier build was reused, the de-identification, its key, and the use of the rephrasing model.
+    It holds the paths, the rows by split, the records read, kept and rejected and the unread columns by source, and the
+    seconds by stage. It also holds whether an earlier build was reused, the de-identification, its key, and the use of the rephrasing model.
     The ledger has all details.
     """
     return {

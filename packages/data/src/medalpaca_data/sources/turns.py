@@ -174,13 +174,12 @@ def join_texts(*texts: str) -> str:
 def make_prompt(system: str, context: str, turns: Sequence[Turn]) -> tuple[str, str]:
     """Return the instruction and the input of a row whose answer follows `turns`.
 
-    A single turn is the question itself. Several turns are one text with the role before each turn. The system text, if
-    there is one, is the instruction.
+    A single turn is the question itself; it is the input if there is a system text. Of several turns, the last is the
+    input. The turns before it are in the instruction, so that two rows of a conversation are no near-duplicates, which
+    must have equal instructions.
     """
-    is_single = len(turns) == 1
-    question = (
-        turns[0].text if is_single else join_texts(*(f"{LABELS[turn.role]}: {turn.text}" for turn in turns))
-    )
-    if system:
-        return system, join_texts(context, question)
-    return (question, context) if is_single else (join_texts(context, question), "")
+    if len(turns) == 1:
+        question = turns[0].text
+        return (system, join_texts(context, question)) if system else (question, context)
+    *earlier, last = (f"{LABELS[turn.role]}: {turn.text}" for turn in turns)
+    return join_texts(system, context, *earlier), last
