@@ -207,6 +207,9 @@ def test_an_unknown_layout_is_refused_before_a_source_is_read(write, tmp_path, r
         UserError, match="no column 'Answr'; the file has: Question, Answer, Topic; correct fields:"
     ):
         read(Alpaca(path=str(bad), fields={"instruction": "Question", "output": "Answr"}))
+    apart = str(write("apart.jsonl", [{"a": "Why?"}, {"b": "Wind."}]))
+    with pytest.raises(UserError, match="none of the first records has all columns that fields: names"):
+        read(Alpaca(path=apart, fields={"instruction": "a", "output": "b"}))
     with pytest.raises(UserError, match=r"use kind: chat \(columns found: messages\)"):
         read(Alpaca(path=str(write("talk.json", [{"messages": [{"role": "user", "content": "Why?"}]}]))))
     with pytest.raises(UserError, match=r"columns found: c0, .*, c29 and 10 more;"):

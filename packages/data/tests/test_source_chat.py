@@ -182,6 +182,10 @@ def test_an_answer_of_weight_0_is_only_in_the_prompt(write, mark):
         {"role": "assistant", "text": "100 mg"},
         by_rule=True,
     )
+    _, after_system = read(
+        Chat(path=str(write("s.json", [{"messages": [turn("system", "Be short."), *talk]}])))
+    )
+    assert after_system.location == "row 1 turn 3"
     [none] = read(Chat(path=str(write("none.json", [{"messages": talk[:2]}]))))
     assert (none.reason, none.by_rule) == ("every answer of the conversation has weight 0", True)
 

@@ -222,9 +222,9 @@ def show_build(built: Built, console: Console) -> None:
 def build_as_json(built: Built) -> dict[str, Any]:
     """Return the result of `data build` as a JSON object.
 
-    It holds the paths, the rows by split, the records read, kept and rejected and the unread columns by source, and the
-    seconds by stage. It also holds whether an earlier build was reused, the de-identification, its key, and the use of the rephrasing model.
-    The ledger has all details.
+    It holds the paths, the rows by split, and the seconds by stage. By source, it holds the records read, kept and
+    rejected, and the unread columns. It also holds whether an earlier build was reused, the de-identification, its key,
+    and the use of the rephrasing model. The ledger has all details.
     """
     return {
         "path": str(built.path),

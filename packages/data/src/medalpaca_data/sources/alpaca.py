@@ -38,6 +38,7 @@ LAYOUTS: tuple[Mapping[str, str], ...] = (
     {"instruction": "prompt", "output": "response"},
     {"instruction": "question", "output": "answer"},
 )
+NO_RECORD = "none of the first records has all columns that fields: names; correct fields:"
 CONVERSATION = "a conversation of several turns; use kind: chat"
 WRONG_LABEL_INSTRUCTION = re.compile(r"Is this describing a \(1\) directly correlative relationship")
 
@@ -116,7 +117,7 @@ class Alpaca(LayoutSource):
         found = self.show_headings(columns)
         if self.fields:
             missing = ", ".join(repr(column) for column in self.fields.values() if column not in columns)
-            return f"no column {missing}; the file has: {found}; correct fields:"
+            return f"no column {missing}; the file has: {found}; correct fields:" if missing else NO_RECORD
         if set(columns) & set(TURN_COLUMNS):
             return f"{CONVERSATION} (columns found: {found})"
         known = ", ".join(" + ".join(_required(layout).values()) for layout in LAYOUTS)

@@ -76,7 +76,7 @@ class Chat(LayoutSource):
         for position, reason in conversation.excluded.items():
             turn = conversation.turns[position]
             record = {"role": turn.role, "text": turn.text}
-            yield Reject(file, f"{location} turn {position + 1}", reason, record, by_rule=True)
+            yield Reject(file, f"{location} turn {turn.number}", reason, record, by_rule=True)
 
     def row(self, record: Any, source_id: str) -> Row:
         """Return the row of the first answer that is learned."""

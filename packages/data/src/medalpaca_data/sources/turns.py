@@ -53,20 +53,21 @@ class Turn:
     """One turn of a conversation.
 
     `role` is system, user, assistant, call (of a tool, by the assistant) or tool (its result). `learned` is false for
-    an assistant turn that the file marks as not to be learned.
+    an assistant turn that the file marks as not to be learned. `number` is the position in the list of turns, from 1.
     """
 
     role: str
     text: str
     learned: bool = True
+    number: int = 0
 
 
 def parse_turns(values: Sequence[Any]) -> list[Turn]:
     """Return the turns of a list of objects. Raises ValueError if one of them is not a turn, or has no text."""
-    return [turn for value in values for turn in _parse_turn(value)]
+    return [turn for number, value in enumerate(values, 1) for turn in _parse_turn(value, number)]
 
 
-def _parse_turn(value: Any) -> Iterator[Turn]:
+def _parse_turn(value: Any, number: int) -> Iterator[Turn]:
     if not isinstance(value, Mapping):
         raise ValueError("a turn that is not an object")
     name = value.get("role") if value.get("role") is not None else value.get("from")
@@ -80,9 +81,9 @@ def _parse_turn(value: Any) -> Iterator[Turn]:
     if not text and not calls and role in ("user", "assistant"):
         raise ValueError("an empty question or answer")
     if text:
-        yield Turn(role, text, _is_learned(value))
+        yield Turn(role, text, _is_learned(value), number)
     for call in calls:
-        yield Turn("call", call)
+        yield Turn("call", call, number=number)
 
 
 def _text_key(value: Mapping[str, Any]) -> str | None:
