@@ -72,7 +72,8 @@ class ColumnSource(FileSource):
         if counter:
             raise UserError(
                 f"source {self.name!r}: strict, but columns are not read: {show_columns(counter)}; "
-                f"add those that are not needed to ignore: [{', '.join(list(counter)[:MAX_COLUMNS_SHOWN])}]"
+                "name those of the question in fields: (kind: alpaca), and those that are not needed in ignore: "
+                f"[{', '.join(list(counter)[:MAX_COLUMNS_SHOWN])}]"
             )
 
 
