@@ -235,7 +235,7 @@ def build_as_json(built: Built) -> dict[str, Any]:
             {
                 "name": source["name"],
                 **{key: source[key] for key in ("read", "kept", "rejected")},
-                "unread_columns": source.get("unread_columns", {}),
+                **({"unread_columns": unread} if (unread := source.get("unread_columns")) else {}),
                 "reasons": {
                     stage["stage"]: stage["reasons"] for stage in source["stages"] if stage["reasons"]
                 },

@@ -96,7 +96,7 @@ class LayoutSource(ColumnSource):
         super().preflight(root, strict=strict)
         if not strict:
             # Reading the first record compares the start of the file with the known layouts.
-            next(self.records(root), None)
+            next((record for record in self.records(root) if isinstance(record, Row | Reject)), None)
 
     def _fits(self, record: Any) -> bool:
         return isinstance(record, Mapping) and self.fits(record)
