@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import polars as pl
@@ -10,15 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medalpaca_data.build import build
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.row import Row
+from medalpaca_data.recipe import Recipe
+from medalpaca_data.shard import place_of
 from medalpaca_data.sources import Alpaca, Chat
 from medalpaca_data.sources.base import Reject
 
 ASKED, ANSWERED = "What does a thermometer measure?", "Temperature."
 OPENAI = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": ANSWERED}]
 SHAREGPT = [{"from": "human", "value": ASKED}, {"from": "gpt", "value": ANSWERED}]
-TOOL = "a turn with an unknown role, such as tool"
+UNKNOWN_ROLE = "a turn with an unknown role; known are system, user, assistant and tool"
+NO_ARGUMENTS = "a call of a tool without name and arguments as text"
+NO_ANSWER = "the conversation has no question with an answer"
 LATER = [{"role": "user", "content": "In what unit?"}, {"role": "assistant", "content": "Degrees."}]
 
 
@@ -69,12 +75,17 @@ def test_other_columns_are_named(tmp_path, suffix):
     assert (row.group, row.licence, row.source) == ("devices", "CC0", "alpaca")
 
 
-def test_unknown_and_missing_columns_are_told(write):
-    path = str(write("rows.jsonl", [{"ask": ASKED, "say": ANSWERED}, {"messages": OPENAI}]))
-    assert [reject.reason for reject in read(Alpaca(path=path))] == [
-        "no key 'instruction'",
+def test_a_record_in_another_layout_is_rejected(write):
+    known = {"question": ASKED, "answer": ANSWERED}
+    other = [{"ask": ASKED, "say": ANSWERED}, {"messages": OPENAI}, {"instruction": ASKED}, {"output": "A"}]
+    path = str(write("mixed.jsonl", [known, *other]))
+    assert [reject.reason for reject in read(Alpaca(path=path))[1:]] == [
+        "the columns are in no known layout; name them under fields",
         "a conversation of several turns; use kind: chat",
+        "no key 'output'",
+        "no key 'instruction'",
     ]
+    path = str(write("rows.jsonl", other))
     rows = read(Alpaca(path=path, fields={"input": "ask", "output": "say"}))
     assert texts(rows[0]) == ("", ASKED, ANSWERED)
     assert rows[1].reason == "no column 'ask', which the recipe names under fields"
@@ -122,28 +133,144 @@ def test_what_the_system_says_is_the_instruction(write):
     assert texts(row) == ("Answer in one word.", ASKED, ANSWERED)
 
 
-def test_later_exchanges_are_left_out_by_rule_and_counted(write):
-    path = write("talk.json", [{"messages": [*OPENAI, *LATER, *LATER]}, {"messages": OPENAI}])
-    first, second, third, other = read(Chat(path=str(path)))
-    assert texts(first) == texts(other) == (ASKED, "", ANSWERED)
-    assert [(reject.location, reject.by_rule) for reject in (second, third)] == [
-        ("row 1 exchange 2", True),
-        ("row 1 exchange 3", True),
+def test_each_answer_is_a_row_with_all_turns_before_it(write):
+    system = {"role": "system", "content": "Be short."}
+    path = write("talk.json", [{"messages": [*OPENAI, *LATER]}, {"messages": [system, *OPENAI, *LATER]}])
+    first, second, third, fourth = read(Chat(path=str(path)))
+    earlier, question = f"User: {ASKED}\n\nAssistant: {ANSWERED}", "User: In what unit?"
+    assert texts(first) == (ASKED, "", ANSWERED)
+    assert texts(second) == (earlier, question, "Degrees.")
+    assert texts(third) == ("Be short.", ASKED, ANSWERED)
+    assert texts(fourth) == (f"Be short.\n\n{earlier}", question, "Degrees.")
+    assert [row.source_id for row in (first, second)] == ["talk.json row 1", "talk.json row 1 answer 2"]
+    # The rows of a conversation stay on one side of a split.
+    assert [row.group for row in (first, second, third)] == ["chat:talk.json row 1"] * 2 + [
+        "chat:talk.json row 2"
     ]
+
+
+def test_no_answer_of_a_long_conversation_is_a_near_duplicate(write, tmp_path):
+    words = [
+        first + second for first in "abcdefghijkl" for second in ("rk", "mp", "lt", "st", "nd", "sk", "ft")
+    ]
+    talk = [turn("system", "You are a doctor.")]
+    for n in range(10):
+        asked, answered = (" ".join(words[(k * 7 + n * 5) % len(words)] for k in range(10)) for _ in range(2))
+        talk += [turn("user", f"Why {asked} {words[n]}?"), turn("assistant", f"For {answered} {words[-n]}.")]
+    path = write("talk.json", [{"messages": talk}])
+    recipe = {"name": "mine", "validation": 0, "sources": [{"kind": "chat", "path": str(path)}]}
+    built = build(Recipe.model_validate(recipe), tmp_path, tmp_path / "out")
+    assert built.ledger["rows"] == {"train": 10, "validation": 0}
+
+
+def turn(role: str, content: object, **more: object) -> dict:
+    return {"role": role, "content": content, **more}
+
+
+@pytest.mark.parametrize(
+    "mark", [{"weight": 0}, {"weight": 0.0}, {"weight": "0"}, {"train": False}, {"loss": False}]
+)
+def test_an_answer_of_weight_0_is_only_in_the_prompt(write, mark):
+    wrong = turn("assistant", "100 mg", **mark)
+    talk = [turn("user", "Dose?"), wrong, turn("user", "Sure?"), turn("assistant", "10 mg.", weight=1)]
+    row, left = read(Chat(path=str(write("talk.json", [{"messages": talk}]))))
+    assert texts(row) == ("User: Dose?\n\nAssistant: 100 mg", "User: Sure?", "10 mg.")
+    assert left == Reject(
+        "talk.json",
+        "row 1 turn 2",
+        "an answer of weight 0 is not learned",
+        {"role": "assistant", "text": "100 mg"},
+        by_rule=True,
+    )
+    _, after_system = read(
+        Chat(path=str(write("s.json", [{"messages": [turn("system", "Be short."), *talk]}])))
+    )
+    assert after_system.location == "row 1 turn 3"
+    [none] = read(Chat(path=str(write("none.json", [{"messages": talk[:2]}]))))
+    assert (none.reason, none.by_rule) == ("every answer of the conversation has weight 0", True)
+
+
+def test_tools_are_in_the_prompt_and_calls_are_not_learned(write):
+    call = {"id": "c1", "type": "function", "function": {"name": "dose", "arguments": '{"drug": "X"}'}}
+    openai = [
+        turn("user", "Dose of X?"),
+        turn("assistant", None, tool_calls=[call]),
+        turn("tool", "10 mg", tool_call_id="c1"),
+        turn("assistant", "10 mg."),
+        turn("user", "Thank you."),
+    ]
+    sharegpt = [
+        {"from": "human", "value": "Dose of X?"},
+        {"from": "function_call", "value": 'dose({"drug": "X"})'},
+        {"from": "observation", "value": "10 mg"},
+        {"from": "gpt", "value": "10 mg."},
+        {"from": "human", "value": "Thank you."},
+    ]
+    prompt = 'User: Dose of X?\n\nAssistant calls a tool: dose({"drug": "X"})'
+    for name, talk in {"messages": openai, "conversations": sharegpt}.items():
+        row, called, last = read(Chat(path=str(write(f"{name}.json", [{name: talk}]))))
+        assert texts(row) == (prompt, "Tool: 10 mg", "10 mg.")
+        assert (called.reason, called.record["role"]) == ("a call of a tool is not learned", "call")
+        assert (last.location, last.reason) == ("row 1 turn 5", "a turn after the last answer is not used")
+
+
+def test_parts_of_a_turn_are_joined_and_a_greeting_is_not_learned(write):
+    parts = [{"type": "text", "text": "A man of 60."}, {"type": "text", "text": "What next?"}]
+    talk = [turn("assistant", "Hello."), turn("user", parts), turn("assistant", ["Rest."])]
+    row, greeting = read(Chat(path=str(write("talk.json", [{"messages": talk}]))))
+    assert texts(row) == ("Assistant: Hello.", "User: A man of 60.\nWhat next?", "Rest.")
+    assert greeting.reason == "an answer without a question before it is not learned"
+
+
+def test_columns_beside_the_turns(write):
+    record = {
+        "system": "Be short.",
+        "context": "A man of 60.",
+        "licence": "CC0",
+        "id": "x",
+        "tools": "[]",
+        "messages": [turn("user", "Next?", name="Ann"), turn("assistant", "Rest.", name="Bo")],
+        "prompt": "the same, rendered",
+        "note": "",
+    }
+    source = Chat(path=str(write("talk.json", [record])))
+    counter: Counter[str] = Counter()
+    [row] = source.counting(counter).records(Path())
+    assert (texts(row), row.licence) == (("Be short.", "A man of 60.\n\nNext?", "Rest."), "CC0")
+    assert counter == {"tools": 1, "prompt": 1, "messages.name": 2}
+    twice = turn("system", "Be short.")
+    [row] = read(Chat(path=str(write("two.json", [{**record, "messages": [twice, *record["messages"]]}]))))
+    assert row.instruction == "Be short."
+
+
+def test_a_file_without_turns_is_refused(write):
+    path = str(write("rows.csv", "Question,Answer\nWhy?,Wind.\n"))
+    with pytest.raises(
+        UserError, match=r"rows\.csv: no list of turns; columns found: Question, Answer; known: messages"
+    ):
+        read(Chat(path=path))
+    with pytest.raises(UserError, match="no list of turns in column 'talk'; the file has: Question, Answer"):
+        read(Chat(path=path, turns="talk"))
 
 
 @pytest.mark.parametrize(
     ("turns", "reason", "by_rule"),
     [
-        (OPENAI[1:], "the conversation does not begin with a question and its answer", False),
-        (OPENAI[:1] * 2, "the conversation does not begin with a question and its answer", False),
+        (OPENAI[1:], NO_ANSWER, False),
+        (OPENAI[:1] * 2, NO_ANSWER, False),
         ([], "no list of turns", False),
-        ("text", "no list of turns", False),
+        ("text", "'messages' is str, not a list of turns", False),
         ([1], "a turn that is not an object", False),
         ([{"role": "user", "content": " "}, OPENAI[1]], "an empty question or answer", False),
         ([{"role": "user", "content": None}, OPENAI[1]], "a turn without text", False),
         ([{"role": "user", "content": "\ud800"}, OPENAI[1]], "not valid Unicode (half a surrogate pair)", False),
-        ([OPENAI[0], {"role": "tool", "content": "37"}], TOOL, True),
+        ([OPENAI[0], {"role": "tool", "content": "37"}], NO_ANSWER, False),
+        ([OPENAI[0], {"role": "critic", "content": "37"}], UNKNOWN_ROLE, False),
+        ([OPENAI[0], {"role": ["assistant"], "content": "37"}], UNKNOWN_ROLE, False),
+        ([OPENAI[0], {"role": "assistant", "content": {"dose": 3}}], "'content' of a turn is dict, not text", False),
+        ([OPENAI[0], {"from": "gpt", "value": 37}], "'value' of a turn is int, not text", False),
+        ([OPENAI[0], {**OPENAI[1], "weight": 0.5}], "'weight' of a turn is not 0 or 1", False),
+        ([OPENAI[0], {"role": "assistant", "tool_calls": [7]}], NO_ARGUMENTS, True),
         ([{"role": "user", "content": [{"type": "image"}]}, OPENAI[1]], "a turn that is not only text", True),
     ],
 )  # fmt: skip
@@ -174,10 +301,15 @@ def test_any_record_is_a_row_or_a_reject(tmp_path_factory, values):
     path = tmp_path_factory.mktemp("any") / "talk.json"
     path.write_text(json.dumps(values))
     for cls in (Chat, Alpaca):
-        records = read(cls(path=str(path)))
-        assert len([r for r in records if not (isinstance(r, Reject) and "exchange" in r.location)]) == len(
-            values
-        )
+        try:
+            records = read(cls(path=str(path)).counting(Counter()))
+        except UserError as error:
+            assert "columns found" in str(error)
+        else:
+            places = {place_of(r.source_id)[1] if isinstance(r, Row) else r.location for r in records}
+            assert {" ".join(place.split()[:2]) for place in places} == {
+                f"row {n}" for n in range(1, len(values) + 1)
+            }
 
 
 @given(st.data())

@@ -40,6 +40,7 @@ from .ledger import make_ledger, read_ledger, same_files
 from .recipe import Recipe, load_recipe
 from .shard import Shard, read_account, total
 from .sources.alpaca import Alpaca
+from .sources.columns import ColumnSource, LayoutSource
 from .stages.clean import Clean
 from .stages.contradictions import count_contradictions, find_contradictions
 from .stages.decontaminate import Decontaminate, RemoveTestQuestions
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
 Trail = list[tuple[str, list[Shard]]]
 
 # Keys of a source that do not change how it is read.
-MIX_KEYS = {"max_rows", "weight", "published"}
+MIX_KEYS = {"max_rows", "weight", "published", "strict"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +171,7 @@ def _deidentify(recipe: Recipe, root: Path) -> Deidentify | None:
         return None
     private = [source for source in recipe.used if source.private]
     # Rows of these sources may have a licence of their own, which is any text of the raw file.
-    licences = {source.name: source.licence for source in private if isinstance(source, Alpaca)}
+    licences = {source.name: source.licence for source in private if isinstance(source, LayoutSource)}
     # The text must not have the case number of which the row has the hash.
     case_numbers = {
         source.name: source.group for source in private if isinstance(source, Alpaca) and source.group
@@ -226,7 +227,8 @@ def build(
     A directory that is up to date is not written again. Stages with a result in the build cache are not run again.
     `engine` and `workers` do not change the result. Paths in the recipe are relative to `root`. With `replace`, a
     directory that is not empty is replaced.
-    Raises UserError if a raw file is missing, or more than `max_reject_share` of the records of a source are invalid.
+    Raises UserError if a raw file is missing or has an unknown layout, if a strict source has a column that is not
+    read, or more than `max_reject_share` of the records of a source are invalid.
     Also if no row is left for training, or `out` contains other files. Also if patient text is not de-identified,
     identifiers exceed the limit, or the key of an earlier build is missing. Also, before any file is read, if a model
     that `deidentify.ner` names is not usable.
@@ -249,6 +251,7 @@ def build(
     if private and not recipe.deidentify:
         require_records(dict.fromkeys(private, True), ())
     check_out(out, replace=replace)
+    _check_columns(recipe, root)
     with open_engine(engine, workers) as runner, BuildCache(recipe.name) as cache:
         pipeline = Pipeline(
             recipe=recipe,
@@ -319,6 +322,7 @@ def estimate_rephrasing(recipe: Recipe, root: Path, on_progress: OnProgress = no
         check_ner(recipe.deidentify, root)
     inputs = _inputs(recipe, root)
     exams = [_load_exam(name, root) for name in recipe.exams]
+    _check_columns(recipe, root)
     plain = recipe.model_copy(update={"rephrase": None})
     code = fingerprint(package_sha256("medalpaca_data"), versions(*LIBRARIES))
     with BuildCache(recipe.name) as cache, writing(cache.path):
@@ -370,6 +374,13 @@ def _inputs(recipe: Recipe, root: Path) -> dict[str, list[tuple[str, str]]]:
         source: [(name, sha256_file(file)) for file, name in names.items()]
         for source, names in files_of.items()
     }
+
+
+def _check_columns(recipe: Recipe, root: Path) -> None:
+    """Raise UserError if the layout of a file is unknown, or a strict source has a column that is not read."""
+    for source in recipe.used:
+        if isinstance(source, ColumnSource):
+            source.preflight(root, strict=recipe.strict or source.strict)
 
 
 def _commonest_reasons(trail: Sequence[tuple[str, Sequence[Shard]]]) -> str:

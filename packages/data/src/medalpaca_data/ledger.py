@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .recipe import Recipe
 
 LEDGER = "ledger.json"
-FORMAT = 4
+FORMAT = 5
 # Format number -> the rule that it changed. The oldest format that can be read is the one before the first of these.
 CHANGED_RULES = {
     3: "a de-identification record no longer counts as passed; its counts are the detector's own, and they are not "
@@ -25,6 +25,9 @@ CHANGED_RULES = {
     4: "group and source_id of patient text are keyed hashes, surrogates depend on a key that is not in the ledger, "
     "and deidentify.limit applies to the upper 95 % bound of an independent check, without a default with "
     "deidentify.mode=replace",
+    5: "a number is kept as it is or its row is rejected, columns with the case are joined to the question and unread "
+    "columns are listed, near-duplicates that differ in a content word are kept, and short exam questions are also "
+    "found inside lines",
 }
 # Formats that can be read.
 FORMATS = (min(CHANGED_RULES) - 1, *CHANGED_RULES)
@@ -125,6 +128,7 @@ def make_ledger(
             raise UnbalancedError(f"{source.name}: kept {account.kept}, wrote {splits}")
         read = [read_account(shard) or {} for shard in trail[0][1] if shard.source == source.name]
         context = total(read, "context")
+        counted = [account["unread"] for account in read if account.get("unread") is not None]
         sources.append(
             {
                 "name": source.name,
@@ -136,6 +140,8 @@ def make_ledger(
                 "published": source.published,
                 **_files(inputs[source.name], read, secret if source.private else None),
                 **({"context": dict(sorted(context.items()))} if context else {}),
+                # Columns that are not read, with the number of values; only of sources that count them.
+                **({"unread_columns": counted[0]} if counted else {}),
                 "read": account.read,
                 "kept": account.kept,
                 "rejected": account.rejected,
@@ -259,7 +265,7 @@ def in_current_form(ledger: Mapping[str, Any]) -> dict[str, Any] | None:
     `format` stays the number that the ledger was written with.
     """
     match ledger.get("format"):
-        case 4:
+        case 4 | 5:
             return dict(ledger)
         case 3:
             # The seed of the surrogates is not passed on, for instance to the manifest of a run.

@@ -26,6 +26,7 @@ class Recipe(Config):
         name: Name of the recipe, also in the dataset card.
         sources: Raw data to read, in order.
         skip: Names of sources that are not read; the ledger lists them.
+        strict: Refuse a build if a source has a column that is not read. A source has the same key for itself alone.
         clean: Remove markup from texts and reject rows that are not usable, for instance without an answer.
         deidentify: Check or replace identifiers in sources of patient text, or in all sources if none is marked; null
             does neither.
@@ -45,6 +46,7 @@ class Recipe(Config):
     name: str
     sources: list[Annotated[Source, Field(discriminator="kind")]] = Field(min_length=1)
     skip: tuple[str, ...] = ()
+    strict: bool = False
     clean: bool = True
     deidentify: Deidentification | None = None
     language: str | None = None

@@ -31,6 +31,7 @@ from .deid.settings import describe_record
 from .ledger import LEDGER
 from .sources import Source
 from .sources.base import BaseSource, SourceInfo
+from .sources.columns import show_columns
 
 # Terminal columns from which the table of sources also has the file format.
 WIDE = 110
@@ -207,6 +208,14 @@ def show_build(built: Built, console: Console) -> None:
             f"contradictions: {counts['questions']:,} questions have several answers ({counts['rows']:,} rows), "
             f"{counts['similar']:,} pairs of similar rows differ in words; see contradictions.jsonl"
         )
+    for source in built.ledger["sources"]:
+        if unread := source.get("unread_columns"):
+            console.print(
+                f"columns not read of {source['name']}: {show_columns(unread)}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
     counts = ", ".join(f"{count:,} {split}" for split, count in built.ledger["rows"].items())
     if built.reused:
         console.print(f"{built.path}: up to date ({counts} rows); not built again.", soft_wrap=True)
@@ -242,9 +251,9 @@ def _shown(value: str) -> str:
 def build_as_json(built: Built) -> dict[str, Any]:
     """Return the result of `data build` as a JSON object.
 
-    It holds the paths, the rows by split, the records read, kept and rejected by source, and the seconds by stage. It
-    also holds whether an earlier build was reused, the de-identification, its key, and the use of the rephrasing model.
-    The ledger has all details.
+    It holds the paths, the rows by split, and the seconds by stage. By source, it holds the records read, kept and
+    rejected, and the unread columns. It also holds whether an earlier build was reused, the de-identification, its key,
+    and the use of the rephrasing model. The ledger has all details.
     """
     return {
         "path": str(built.path),
@@ -255,6 +264,7 @@ def build_as_json(built: Built) -> dict[str, Any]:
             {
                 "name": source["name"],
                 **{key: source[key] for key in ("read", "kept", "rejected")},
+                **({"unread_columns": unread} if (unread := source.get("unread_columns")) else {}),
                 "reasons": {
                     stage["stage"]: stage["reasons"] for stage in source["stages"] if stage["reasons"]
                 },

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ..core.row import FIELDS, TEXTS, Row, parse_row
-from .base import FileSource, Name, SourceInfo, parse_row_split
+from ..core.prompt import user_message
+from ..core.row import TEXTS, Row, parse_row
+from .base import Name, SourceInfo
+from .columns import ORIGIN_COLUMNS, LayoutSource
+from .turns import TURN_COLUMNS, Turn, join_texts, make_prompt
 
-RowField = Literal["instruction", "input", "output", "url", "licence", "attribution", "split", "group"]
+RowField = Literal[
+    "instruction",
+    "input",
+    "output",
+    "context",
+    "system",
+    "history",
+    "url",
+    "licence",
+    "attribution",
+    "split",
+    "group",
+]
 
-# Columns of well-known layouts, tried in this order. `fields` in the recipe replaces them.
+# Columns of well-known layouts, tried in this order. `fields` in the recipe replaces them. Columns of the case
+# (`core.case_columns`) are read as well.
 LAYOUTS: tuple[Mapping[str, str], ...] = (
     {"instruction": "instruction", "input": "input", "output": "output"},
     {"instruction": "instruction", "input": "context", "output": "response"},
@@ -23,22 +38,26 @@ LAYOUTS: tuple[Mapping[str, str], ...] = (
     {"instruction": "prompt", "output": "response"},
     {"instruction": "question", "output": "answer"},
 )
-TURN_COLUMNS = ("messages", "conversations", "conversation")
+NO_RECORD = "none of the first records has all columns that fields: names; correct fields:"
+CONVERSATION = "a conversation of several turns; use kind: chat"
 WRONG_LABEL_INSTRUCTION = re.compile(r"Is this describing a \(1\) directly correlative relationship")
 
 
-class Alpaca(FileSource):
+class Alpaca(LayoutSource):
     """A file of instruction rows.
 
     `fields` names the columns, for instance {instruction: question, output: answer}; by default, `LAYOUTS` are
-    recognized. `group` is a regular expression that is searched in the input, or in the instruction if there is no
-    input. Rows with the same text in the expression's first group, apart from case, stay on one side of the validation
-    split. A group in the row itself comes first. `split` applies to rows without a split.
+    recognized. Columns such as `context`, `system` or `history` are joined to the question, unless `ignore` names them.
+    The turns of `history` are part of the prompt and are not learned. `group` is a regular expression that is searched
+    in the input, or in the instruction if there is no input. Rows with the same text in the expression's first group,
+    apart from case, stay on one side of the validation split. A group in the row itself comes first. `split` applies to
+    rows without a split.
     """
 
     about: ClassVar[SourceInfo] = SourceInfo(
         title="any file of instruction rows, on disk or on the hub",
-        format=".json .jsonl .csv .tsv (.gz) .parquet: instruction, input, output; or columns named in fields:",
+        format=".json .jsonl .csv .tsv (.gz) .parquet: instruction, input, output, and columns of the case such as "
+        "context, system, history; or columns named in fields:",
         get="your own file, or a dataset on the Hugging Face hub (hub:, revision:, file:)",
         licence="that of the file; set it with licence:",
         size="any",
@@ -72,47 +91,100 @@ class Alpaca(FileSource):
         return self
 
     def row(self, record: Any, source_id: str) -> Row:
-        row = parse_row(self._rename_columns(record))
-        split = parse_row_split(row.split, self.split)
+        row = parse_row(self._texts(record) if isinstance(record, Mapping) else record)
         if WRONG_LABEL_INSTRUCTION.search(row.instruction):
             raise ValueError(
                 "labels of the published pubmed_causal are all wrong; use kind: pubmed_causal instead"
             )
-        return dataclasses.replace(
-            row,
-            source=row.source or self.name,
-            source_id=f"{source_id} = {row.source_id}" if row.source_id else source_id,
-            url=row.url or self.url,
-            licence=row.licence or self.licence,
-            attribution=row.attribution or self.attribution,
-            split=split,
-            group=row.group or self._group(row),
+        return self.with_origin(row, source_id, self.split, row.group or self._group(row))
+
+    def unread(self, record: Mapping[str, Any]) -> Iterable[str]:
+        try:
+            columns = self._columns(record).values()
+            case = self.read_case(record, columns)
+        except ValueError:
+            # The record is rejected, and the reject file has all its columns.
+            return ()
+        return self.unread_apart_from(record, {*columns, *case.columns})
+
+    def fits(self, record: Mapping[str, Any]) -> bool:
+        try:
+            return bool(self._columns(record))
+        except ValueError:
+            return False
+
+    def layout_message(self, columns: list[str]) -> str:
+        found = self.show_headings(columns)
+        if self.fields:
+            missing = ", ".join(repr(column) for column in self.fields.values() if column not in columns)
+            return f"no column {missing}; the file has: {found}; correct fields:" if missing else NO_RECORD
+        if set(columns) & set(TURN_COLUMNS):
+            return f"{CONVERSATION} (columns found: {found})"
+        known = ", ".join(" + ".join(_required(layout).values()) for layout in LAYOUTS)
+        return (
+            f"unknown layout; columns found: {found}; known: {known}; "
+            f"name the columns, for instance fields: {_suggest_fields(columns)}"
         )
 
-    def _rename_columns(self, record: Any) -> Any:
-        """Return the record with its columns renamed by `fields` or by the first layout that fits.
+    def _columns(self, record: Mapping[str, Any]) -> dict[str, str]:
+        """Return the column of each field of a row, by `fields` or by the first layout that fits.
 
-        Another record is returned unchanged. Raises ValueError for a missing column and for a conversation.
+        Raises ValueError for a missing column, an unknown layout and a conversation.
         """
-        if not isinstance(record, Mapping):
-            return record
         if self.fields:
             if missing := [column for column in self.fields.values() if column not in record]:
                 # `fields` comes from the recipe, so its column name may stand in a reason.
                 raise ValueError(f"no column {missing[0]!r}, which the recipe names under fields")
-            named = {field: record[column] for field, column in self.fields.items()}
             # The column `split` is read even if `fields` does not name it, so that test rows are recognized.
-            return {"instruction": "", "split": record.get("split"), **named}
-        if any(isinstance(record.get(name), list) for name in TURN_COLUMNS):
-            raise ValueError("a conversation of several turns; use kind: chat")
+            return {"split": "split"} | {str(field): column for field, column in self.fields.items()}
+        names = {name for name in record if name not in self.ignore}
+        if any(isinstance(record[name], list) for name in TURN_COLUMNS if name in names):
+            raise ValueError(CONVERSATION)
         for layout in LAYOUTS:
-            # An Alpaca row may have no input.
-            required = [name for field, name in layout.items() if (field, name) != ("input", "input")]
-            if all(name in record for name in required):
-                extra = {name: record[name] for name in FIELDS if name in record and name not in TEXTS}
-                return extra | {field: record.get(name) for field, name in layout.items()}
-        return record
+            if names.issuperset(_required(layout).values()):
+                origin = {name: name for name in ORIGIN_COLUMNS if name in names}
+                return {**origin, **{field: name for field, name in layout.items() if name in names}}
+        if "instruction" in names or "output" in names:
+            raise ValueError(f"no key {'output' if 'instruction' in names else 'instruction'!r}")
+        raise ValueError("the columns are in no known layout; name them under fields")
+
+    def _texts(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of a row, with the case joined to the question."""
+        columns = self._columns(record)
+        row = {field: record.get(column) for field, column in columns.items()}
+        for field in TEXTS:
+            if row.get(field) is None and field != "input" and field in columns:
+                raise ValueError(f"no value in {columns[field]!r}")
+            if row.get(field) is not None and not isinstance(row[field], str):
+                raise ValueError(f"{columns[field]!r} is {type(row[field]).__name__}, not text")
+        case = self.read_case(record, columns.values())
+        for field in ("system", "context", "history"):
+            if value := row.pop(field, None):
+                case.add(field, columns[field], value)
+        instruction, text = row.get("instruction") or "", row.get("input") or ""
+        context = case.context(instruction, text)
+        if case.system or case.history:
+            turns = [*case.history, Turn("user", user_message(instruction, text))]
+            instruction, text = make_prompt(join_texts(*case.system), context, turns)
+        elif context:
+            text = join_texts(context, text)
+        return {**row, "instruction": instruction, "input": text}
 
     def _group(self, row: Row) -> str | None:
         match = re.search(self.group, row.input or row.instruction) if self.group else None
         return f"{self.name}:{match[1].strip().lower()}" if match else None
+
+
+def _required(layout: Mapping[str, str]) -> dict[str, str]:
+    # An Alpaca row may have no input.
+    return {field: name for field, name in layout.items() if (field, name) != ("input", "input")}
+
+
+def _suggest_fields(columns: list[str]) -> str:
+    """Return a value of `fields`: the columns that differ from a layout only in case, or else placeholders."""
+    named = {column.lower(): column for column in columns}
+    for layout in LAYOUTS:
+        if named.keys() >= set(_required(layout).values()):
+            pairs = {field: named[name] for field, name in layout.items() if name in named}
+            return f"{{{', '.join(f'{field}: {name}' for field, name in pairs.items())}}}"
+    return "{instruction: COLUMN, output: COLUMN}"

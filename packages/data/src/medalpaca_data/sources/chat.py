@@ -1,64 +1,61 @@
-"""Conversations in the layouts of chat training. A row is the first question and answer of a conversation.
-
-A Meadow row is one question and one answer. Later answers depend on earlier turns, and neither the exams nor the demo
-send earlier turns. Later exchanges are therefore excluded by rule and counted.
-"""
+"""Conversations in the layouts of chat training. A row is one answer of a conversation with all turns before it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ..core.files import is_text
-from ..core.row import Row
-from .base import ExcludedError, FileSource, Name, Record, Reject, SourceInfo, parse_row_split
+from ..core.row import Row, parse_row
+from .base import ExcludedError, Name, Record, Reject, SourceInfo
+from .columns import ORIGIN_COLUMNS, LayoutSource
+from .turns import TURN_COLUMNS, Turn, join_texts, make_prompt, parse_turns, unread_turn_keys
 
-TURN_COLUMNS = ("messages", "conversations", "conversation")
-ROLES = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "prompter": "user",
-    "patient": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "model": "assistant",
-    "bot": "assistant",
-    "doctor": "assistant",
-}
-LATER_EXCHANGE = "later exchange of a conversation"
+PROMPT_COLUMNS = ("prompt", "completion")
+# Reasons for turns that do not become the answer of a row.
+NOT_LEARNED = "an answer of weight 0 is not learned"
+TOOL_CALL = "a call of a tool is not learned"
+NO_QUESTION = "an answer without a question before it is not learned"
+NO_ANSWER = "a turn after the last answer is not used"
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """One turn of a conversation. `role` is system, user or assistant."""
+class Conversation:
+    """A conversation: its system text, its case, and its turns.
 
-    role: str
-    text: str
+    `answers` are the positions in `turns` of the answers that become rows. `excluded` has a reason for each other
+    position whose turn is in no prompt or is an answer that is not learned.
+    """
+
+    system: str
+    context: str
+    turns: list[Turn]
+    answers: list[int]
+    excluded: dict[int, str]
 
 
-class Chat(FileSource):
+class Chat(LayoutSource):
     """A file of conversations. `turns` names the column of the turns.
 
-    By default, this is messages, conversations or conversation, or else the lists prompt and completion are joined. If
-    the first turn is a system turn, the row has it as instruction and the question as input. Otherwise the question is
-    the instruction, and the input is empty. `split` applies to conversations without a split.
+    By default, this is messages, conversations or conversation, or else the lists prompt and completion are joined.
+    Each answer is a row whose prompt has all turns before it; the rows of a conversation have one group. The system
+    text, from a turn or a column, is the instruction. Columns such as `context` are joined to the question, unless
+    `ignore` names them. An answer of weight 0 is only in the prompt of later answers. `split` applies to conversations
+    without a split.
     """
 
     about: ClassVar[SourceInfo] = SourceInfo(
-        title="any file of conversations, on disk or on the hub: the first question of each and its answer",
+        title="any file of conversations, on disk or on the hub: each answer with all turns before it",
         format=".json .jsonl (.gz) .parquet: messages [{role, content}], conversations [{from, value}], "
         "or prompt and completion as lists of turns",
         get="your own file, or a dataset on the Hugging Face hub (hub:, revision:, file:)",
         licence="that of the file; set it with licence:",
         size="any",
-        rows="any: one per conversation",
+        rows="any: one per answer",
         default=False,
-        remark="later exchanges are excluded and counted; set attribution: to who wrote the answers",
+        remark="answers of weight 0 and calls of tools are not learned; set attribution: to who wrote the answers",
     )
 
     kind: Literal["chat"] = "chat"
@@ -67,71 +64,113 @@ class Chat(FileSource):
     turns: str | None = Field(default=None, min_length=1)
 
     def convert(self, value: Any, file: str, location: str) -> Iterator[Record]:
-        """Yield the row or reject of the first exchange, and a reject by rule for every later answer."""
-        yield from super().convert(value, file, location)
-        try:
-            turns = self._parse_turns(value)
-        except ValueError:
+        """Yield a row for every answer, and a reject by rule for every turn that is not learned or not used."""
+        first, *_ = super().convert(value, file, location)
+        yield first
+        if isinstance(first, Reject):
             return
-        answers = [turn for turn in turns if turn.role == "assistant"]
-        for number, _ in enumerate(answers[1:], 2):
-            yield Reject(file, f"{location} exchange {number}", LATER_EXCHANGE, None, by_rule=True)
+        conversation = self._parse(value)
+        for number, position in list(enumerate(conversation.answers, 1))[1:]:
+            source_id = f"{file} {location} answer {number}"
+            yield self._make_row(value, conversation, position, source_id, f"{file} {location}")
+        for position, reason in conversation.excluded.items():
+            turn = conversation.turns[position]
+            record = {"role": turn.role, "text": turn.text}
+            yield Reject(file, f"{location} turn {turn.number}", reason, record, by_rule=True)
 
     def row(self, record: Any, source_id: str) -> Row:
-        system, question, answer = _first_exchange(self._parse_turns(record))
-        return self.make_row(
-            source_id=source_id,
-            instruction=system or question,
-            input=question if system else "",
-            output=answer,
-            split=parse_row_split(record.get("split"), self.split),
+        """Return the row of the first answer that is learned."""
+        conversation = self._parse(record)
+        return self._make_row(record, conversation, conversation.answers[0], source_id, source_id)
+
+    def unread(self, record: Mapping[str, Any]) -> Iterable[str]:
+        try:
+            columns = self._turn_columns(record)
+            case = self.read_case(record, columns)
+        except ValueError:
+            # The record is rejected, and the reject file has all its columns.
+            return ()
+        turns = [f"{column}.{key}" for column in columns for key in unread_turn_keys(record[column])]
+        read = {*columns, *case.columns, *ORIGIN_COLUMNS}
+        return [*self.unread_apart_from(record, read), *turns]
+
+    def fits(self, record: Mapping[str, Any]) -> bool:
+        names = (self.turns,) if self.turns else TURN_COLUMNS
+        return any(name in record for name in names) or (not self.turns and _has_prompt_lists(record))
+
+    def layout_message(self, columns: list[str]) -> str:
+        found = self.show_headings(columns)
+        if self.turns:
+            return f"no list of turns in column {self.turns!r}; the file has: {found}; correct turns:"
+        return (
+            f"no list of turns; columns found: {found}; known: {', '.join(TURN_COLUMNS)}, prompt + completion (as "
+            "lists); name the column of the turns with turns:, or use kind: alpaca with fields: for instruction rows"
         )
 
-    def _parse_turns(self, record: Any) -> list[Turn]:
+    def _turn_columns(self, record: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the columns with the turns. Raises ValueError if there is none with a list that is not empty."""
+        names = (self.turns,) if self.turns else TURN_COLUMNS
+        column = next((name for name in names if record.get(name)), None)
+        if column is None and not self.turns and _has_prompt_lists(record):
+            return PROMPT_COLUMNS
+        if column is None:
+            raise ValueError("no list of turns")
+        if not isinstance(record[column], list):
+            raise ValueError(f"{column!r} is {type(record[column]).__name__}, not a list of turns")
+        return (column,)
+
+    def _parse(self, record: Any) -> Conversation:
         if not isinstance(record, Mapping):
             raise ValueError("not an object with a list of turns")
-        names = (self.turns,) if self.turns else TURN_COLUMNS
-        turns = next((record[name] for name in names if record.get(name)), None)
-        if turns is None and not self.turns:
-            turns = _join_prompt_completion(record.get("prompt"), record.get("completion"))
-        if not isinstance(turns, list) or not turns:
-            raise ValueError("no list of turns")
-        return [_parse_turn(turn) for turn in turns]
+        columns = self._turn_columns(record)
+        case = self.read_case(record, columns)
+        turns = [*case.history, *(turn for column in columns for turn in parse_turns(record[column]))]
+        system = case.system
+        while turns and turns[0].role == "system":
+            if (text := turns.pop(0).text) not in system:
+                system.append(text)
+        return _find_answers(join_texts(*system), case.context(), turns)
+
+    def _make_row(
+        self,
+        record: Mapping[str, Any],
+        conversation: Conversation,
+        position: int,
+        source_id: str,
+        location: str,
+    ) -> Row:
+        turns = conversation.turns
+        instruction, text = make_prompt(conversation.system, conversation.context, turns[:position])
+        origin = {name: record.get(name) for name in ORIGIN_COLUMNS}
+        row = parse_row({**origin, "instruction": instruction, "input": text, "output": turns[position].text})
+        # `data trace` finds a group by its location in lower case.
+        own = f"{self.name}:{location.lower()}" if len(conversation.answers) > 1 else None
+        return self.with_origin(row, source_id, self.split, row.group or own)
 
 
-def _join_prompt_completion(prompt: Any, completion: Any) -> Any:
-    """Return prompt and completion as one list of turns, or None if one of them is not a list."""
-    return prompt + completion if isinstance(prompt, list) and isinstance(completion, list) else None
+def _has_prompt_lists(record: Mapping[str, Any]) -> bool:
+    return all(isinstance(record.get(name), list) for name in PROMPT_COLUMNS)
 
 
-def _parse_turn(value: Any) -> Turn:
-    if not isinstance(value, Mapping):
-        raise ValueError("a turn that is not an object")
-    role = ROLES.get(str(value.get("role") or value.get("from")).lower())
-    if role is None:
-        raise ExcludedError("a turn with an unknown role, such as tool")
-    text = value.get("content") if value.get("content") is not None else value.get("value")
-    if isinstance(text, list):
-        if not all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in text):
-            raise ExcludedError("a turn that is not only text")
-        text = "\n".join(part["text"] for part in text)
-    if not isinstance(text, str):
-        raise ValueError("a turn without text")
-    if not is_text(text):
-        raise ValueError("not valid Unicode (half a surrogate pair)")
-    return Turn(role, text.strip())
-
-
-def _first_exchange(turns: list[Turn]) -> tuple[str, str, str]:
-    """Return the text of the system turn or "", the first question, and its answer.
-
-    Raises ValueError if the conversation does not begin with a question and its answer, or if one of them is empty.
-    """
-    system = turns[0].text if turns[0].role == "system" else ""
-    exchange = turns[1:3] if turns[0].role == "system" else turns[:2]
-    if [turn.role for turn in exchange] != ["user", "assistant"]:
-        raise ValueError("the conversation does not begin with a question and its answer")
-    question, answer = (turn.text for turn in exchange)
-    if not question or not answer:
-        raise ValueError("an empty question or answer")
-    return system, question, answer
+def _find_answers(system: str, context: str, turns: list[Turn]) -> Conversation:
+    """Return the conversation with the positions of its answers. Raises ValueError if no answer can be learned."""
+    answers: list[int] = []
+    excluded: dict[int, str] = {}
+    questions = 0
+    for position, turn in enumerate(turns):
+        questions += turn.role == "user"
+        if turn.role == "call":
+            excluded[position] = TOOL_CALL
+        elif turn.role == "assistant" and not questions:
+            excluded[position] = NO_QUESTION
+        elif turn.role == "assistant" and not turn.learned:
+            excluded[position] = NOT_LEARNED
+        elif turn.role == "assistant":
+            answers.append(position)
+    if not answers:
+        if NOT_LEARNED in excluded.values():
+            raise ExcludedError("every answer of the conversation has weight 0")
+        raise ValueError("the conversation has no question with an answer")
+    unused = range(answers[-1] + 1, len(turns))
+    excluded |= {position: NO_ANSWER for position in unused if position not in excluded}
+    return Conversation(system, context, turns, answers, dict(sorted(excluded.items())))

@@ -17,7 +17,8 @@ from typing import Any, ClassVar, Literal
 from ..core.errors import UserError
 from ..core.files import read_text
 from ..core.row import Row, parse_row
-from .base import DataFile, ExcludedError, FileSource, Name, Record, SourceInfo, parse_row_split
+from .base import DataFile, ExcludedError, Name, Record, SourceInfo, parse_row_split
+from .columns import ALPACA_COLUMNS, ColumnSource
 
 INSTRUCTION = "Answer this patient's question as a physician would."
 NEXT_TURN = re.compile(r"\bPatient\s*:")
@@ -36,7 +37,7 @@ PROBED_RECORDS = 1000
 WORD = re.compile(r"[a-z0-9]+")
 
 
-class ChatDoctor(FileSource):
+class ChatDoctor(ColumnSource):
     """The file chatdoctor5k.json. `diseases` is the path of format_dataset.csv, a table with names of diseases.
 
     Rows about the same disease in this table share a group. Without the table, and for a row in which not exactly one
@@ -52,6 +53,8 @@ class ChatDoctor(FileSource):
         rows="5,264 of 5,452 (measured); 161 answers continue with the patient's turn, 27 are about the dialogue",
         remark="synthetic, not checked by a physician; for text of real patients use kind: patient_dialogues",
     )
+
+    columns_read: ClassVar[frozenset[str]] = ALPACA_COLUMNS
 
     kind: Literal["chatdoctor"] = "chatdoctor"
     name: Name = "chatdoctor"

@@ -15,7 +15,6 @@ from .answer_rules import find_lost_letters, needs_picture
 from .base import (
     DataFile,
     ExcludedError,
-    FileSource,
     Name,
     Record,
     SourceInfo,
@@ -24,6 +23,7 @@ from .base import (
     parse_row_split,
     resolve_split,
 )
+from .columns import ColumnSource
 
 OPTION = re.compile(r"\n\s*Option ([A-Z]):")
 LETTER = re.compile(r"\(([A-Z])\)")
@@ -31,7 +31,7 @@ LETTER = re.compile(r"\(([A-Z])\)")
 LOST_LETTERS = "rt"
 
 
-class MedMCQA(FileSource):
+class MedMCQA(ColumnSource):
     """A file of MedMCQA. Its column `cop` numbers the correct option from 0 in some copies, from 1 in others.
 
     `cop_from` sets the first number. By default it is detected: a file with a 0 counts from 0, one with a 4 from 1. A
@@ -46,6 +46,10 @@ class MedMCQA(FileSource):
         size="150 MB",
         rows="182,822 read from train (published); dev: 2,557 of 4,183 (measured)",
         remark="not in the 2023 Medical Meadow; others use dev as an exam; test has no answers and is refused",
+    )
+
+    columns_read: ClassVar[frozenset[str]] = frozenset(
+        {"question", *MEDMCQA_OPTIONS, "cop", "choice_type", "instances", "split"}
     )
 
     kind: Literal["medmcqa"] = "medmcqa"
@@ -85,7 +89,7 @@ class MedMCQA(FileSource):
         index = number - (self.cop_from or 0)
         if not 0 <= index < len(MEDMCQA_OPTIONS):
             raise ValueError("'cop' is not the number of an option")
-        texts = [str(record.get(name) or "") for name in MEDMCQA_OPTIONS]
+        texts = [_option_text(record.get(name), name) for name in MEDMCQA_OPTIONS]
         item = Item(
             id="", question=question, options=dict(zip(LETTERS, texts, strict=False)), answer=LETTERS[index]
         )
@@ -97,6 +101,12 @@ class MedMCQA(FileSource):
         if needs_picture(item.question):
             raise ExcludedError("a question about a picture")
         return make_exam_row(self, item, source_id, split)
+
+
+def _option_text(value: Any, name: str) -> str:
+    if isinstance(value, bool | Mapping | list):
+        raise ValueError(f"{name!r} is {type(value).__name__}, not text")
+    return str(value or "")
 
 
 def detect_cop_from(file: Path, records: Iterable[Any]) -> Literal[0, 1] | None:

@@ -17,7 +17,6 @@ from ..exams.item import Item
 from .answer_rules import Repair, needs_picture
 from .base import (
     ExcludedError,
-    FileSource,
     Name,
     Record,
     SourceInfo,
@@ -26,11 +25,12 @@ from .base import (
     parse_row_split,
     resolve_split,
 )
+from .columns import ColumnSource
 
 OPTION = re.compile(r"\n\s*Option ([A-Z]): ")
 
 
-class MedQA(FileSource):
+class MedQA(ColumnSource):
     """A file of MedQA. `split` is required, because the records do not state it.
 
     A file whose name contains another split is refused.
@@ -44,6 +44,11 @@ class MedQA(FileSource):
         size="15 MB",
         rows="10,178 train (published); dev: 1,178 of 1,272 (measured), the others need a picture; test is refused",
         remark="train contains USMLE preparation questions: check the rows for contamination with the exam",
+    )
+
+    # `answer` is the text of the option `answer_idx`.
+    columns_read: ClassVar[frozenset[str]] = frozenset(
+        {"question", "options", "answer_idx", "answer", "instances", "split"}
     )
 
     kind: Literal["medqa"] = "medqa"
@@ -93,6 +98,8 @@ def _item_from_record(record: Mapping[str, Any]) -> Item:
     question, options = record.get("question"), record.get("options")
     if not isinstance(question, str) or not isinstance(options, Mapping):
         raise ValueError("no 'question' and 'options'")
+    if any(isinstance(text, Mapping | list) for text in (*options.values(), record.get("answer_idx"))):
+        raise ValueError("an option or 'answer_idx' is a structure, not text")
     options = {str(letter): str(text) for letter, text in options.items()}
     return Item(id="", question=question, options=options, answer=str(record.get("answer_idx") or ""))
 

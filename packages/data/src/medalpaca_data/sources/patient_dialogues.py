@@ -15,8 +15,9 @@ from ..core.errors import UserError
 from ..core.records import FileNote
 from ..core.row import Row, parse_row
 from ..core.streams import AnyFile, TextFile, read_text_lines
-from .base import DATA_FILE_SUFFIXES, DataFile, FileSource, Name, Record, Reject, SourceInfo, parse_row_split
+from .base import DATA_FILE_SUFFIXES, DataFile, Name, Record, Reject, SourceInfo, parse_row_split
 from .chatdoctor import INSTRUCTION
+from .columns import ALPACA_COLUMNS, ColumnSource
 
 SITE = r"(?:chat ?doctor|health ?care ?magic|hcm|icliniq|['\u2018\u2019]?ask a doctor['\u2018\u2019]?)"
 SENTENCE = re.compile(r"(?:[^.!?\n]|\.com)*(?:[.!?]+['\u2019\"]?|\n|\Z)\s*")
@@ -86,7 +87,7 @@ HEADINGS = {"Description": "description", "Dialogue": "dialogue", "Patient:": "p
 CONSULTATION_URL = re.compile(r"https?://www\.(?:icliniq|healthcaremagic)\.com/\S+")
 
 
-class PatientDialogues(FileSource):
+class PatientDialogues(ColumnSource):
     """HealthCareMagic-100k.json or iCliniq.json (instruction, input, output), or the .txt of COVID-Dialogue.
 
     A consultation gives its first question and answer. In COVID-Dialogue, its description comes before the question,
@@ -106,6 +107,7 @@ class PatientDialogues(FileSource):
         remark="collected without the patients' consent; contains names of people",
         patient_text=True,
     )
+    columns_read: ClassVar[frozenset[str]] = ALPACA_COLUMNS
     suffixes: ClassVar[tuple[str, ...]] = (*DATA_FILE_SUFFIXES, ".txt")
 
     kind: Literal["patient_dialogues"] = "patient_dialogues"

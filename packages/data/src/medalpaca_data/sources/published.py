@@ -23,7 +23,6 @@ from .alpaca import WRONG_LABEL_INSTRUCTION
 from .base import (
     DataFile,
     ExcludedError,
-    FileSource,
     Name,
     Record,
     Reject,
@@ -31,6 +30,7 @@ from .base import (
     make_exam_row,
     parse_row_split,
 )
+from .columns import ALPACA_COLUMNS, ColumnSource
 from .pubmed_health_advice import INSTRUCTION as ADVICE_INSTRUCTION
 from .pubmed_health_advice import MIN_WORDS, PLACEHOLDER
 from .wikidoc import clean_question, find_exclusion, find_subject
@@ -131,7 +131,7 @@ TITLE_INSTRUCTION = "Write the title of a scientific paper with this abstract."
 PROBED_ROWS = 100
 
 
-class Published(FileSource):
+class Published(ColumnSource):
     """A file of a `medalpaca/medical_meadow_*` dataset with instruction, input and output.
 
     The instruction that all rows of a part share is replaced: by the question, or for cord19 and health_advice by an
@@ -150,6 +150,8 @@ class Published(FileSource):
         default=False,
         remark="mmmlu (the test split of MMLU) and pubmed_causal (all labels wrong) are refused; rows have no origin",
     )
+
+    columns_read: ClassVar[frozenset[str]] = ALPACA_COLUMNS
 
     kind: Literal["published"] = "published"
     name: Name = "published"

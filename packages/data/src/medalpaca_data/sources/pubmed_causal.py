@@ -15,7 +15,8 @@ from ..core.errors import UserError
 from ..core.files import is_text
 from ..core.records import ReadOptions
 from ..core.row import Row
-from .base import DataFile, FileSource, Name, Record, SourceInfo
+from .base import DataFile, Name, Record, SourceInfo
+from .columns import ColumnSource
 
 Encoding = Literal["causal-language-use", "correlation-to-causation"]
 
@@ -48,7 +49,7 @@ INSTRUCTION = (
 )
 
 
-class PubMedCausal(FileSource):
+class PubMedCausal(ColumnSource):
     """A CSV file with the columns `sentence` and `label`.
 
     `encoding` sets the numbering of the labels; by default `detect_encoding` detects it.
@@ -63,6 +64,8 @@ class PubMedCausal(FileSource):
         rows="3,061 (measured)",
         remark="two copies number the labels differently; in the file published in 2023, all 2,446 labels are wrong",
     )
+
+    columns_read: ClassVar[frozenset[str]] = frozenset({"sentence", "label"})
 
     kind: Literal["pubmed_causal"] = "pubmed_causal"
     name: Name = "pubmed_causal"
@@ -85,7 +88,9 @@ class PubMedCausal(FileSource):
     def row(self, record: Any, source_id: str) -> Row:
         if not isinstance(record, Mapping):
             raise ValueError("not an object with sentence and label")
-        values = (record.get(name) for name in ("sentence", "label"))
+        values = [record.get(name) for name in ("sentence", "label")]
+        if any(isinstance(value, Mapping | list) for value in values):
+            raise ValueError("'sentence' or 'label' is a structure, not text")
         sentence, label = ("" if value is None else str(value).strip() for value in values)
         if not is_text(sentence):
             raise ValueError("'sentence' is not valid Unicode (half a surrogate pair)")

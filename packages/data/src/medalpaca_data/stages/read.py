@@ -17,6 +17,7 @@ from ..executor import OnProgress, no_progress
 from ..shard import ROWS, Shard, escaped, frame, is_whole, place_of, read_account, rejected_line, write_shard
 from ..sources.answer_rules import Repair
 from ..sources.base import BaseSource, Context, Record, Reject
+from ..sources.columns import ColumnSource
 
 STAGE = "read"
 DONE_FILE = "done.json"
@@ -41,6 +42,10 @@ def read_source(
     names = source.file_names(root).values()
     escaped_names = {name: escaped(name) for name in names if " " in name}
     shards: list[Shard] = []
+    unread: Counter[str] | None = None
+    if isinstance(source, ColumnSource):
+        unread = Counter()
+        source = source.counting(unread)
     builder = _ShardBuilder()
     seen = 0
     for record in source.records(root, seed):
@@ -51,7 +56,7 @@ def read_source(
         if builder.size == ROWS:
             shards.append(builder.write(Shard(folder, source.name, len(shards))))
             builder = _ShardBuilder()
-    shards.append(builder.write(Shard(folder, source.name, len(shards))))
+    shards.append(builder.write(Shard(folder, source.name, len(shards)), unread))
     on_progress(f"read {source.name}", seen, seen)
     write_json(folder / DONE_FILE, {"shards": len(shards)})
     return shards, time.monotonic() - start
@@ -131,7 +136,8 @@ class _ShardBuilder:
                     self._bad += 1
                     self._first_bad = self._first_bad or [record.file, record.location, record.reason]
 
-    def write(self, shard: Shard) -> Shard:
+    def write(self, shard: Shard, unread: Mapping[str, int] | None = None) -> Shard:
+        """Write the shard. The last one of a source also has its unread columns, None if they are not counted."""
         write_shard(
             shard,
             read=self.size,
@@ -143,5 +149,6 @@ class _ShardBuilder:
             bad=self._bad,
             first_bad=self._first_bad,
             notes=self._notes,
+            unread=None if unread is None else dict(unread),
         )
         return shard

@@ -1,0 +1,181 @@
+"""Base class of sources whose files have columns: unread columns are counted, and unknown layouts are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import PrivateAttr
+
+from ..core.case_columns import case_kind, is_case_number, is_empty
+from ..core.errors import UserError
+from ..core.files import is_text
+from ..core.row import FIELDS, TEXTS, Row
+from .base import DataFile, FileSource, Record, Reject, parse_row_split
+from .turns import NOT_UNICODE, Turn, join_texts, parse_history
+
+# Columns with the origin of a row, which `parse_row` reads. `id` is one of them: it is computed again.
+ORIGIN_COLUMNS = tuple(name for name in FIELDS if name not in TEXTS)
+# Columns of the Alpaca layout, for sources that read no other.
+ALPACA_COLUMNS = frozenset({*TEXTS, "split"})
+# Number of records at the start of a file that are compared with the known layouts.
+PROBED_RECORDS = 100
+# Largest number of columns in a message.
+MAX_COLUMNS_SHOWN = 30
+
+
+class ColumnSource(FileSource):
+    """A file of records with columns (or keys), of which it reads some.
+
+    `ignore` names columns that are not read on purpose; they are not counted. With `strict`, a build is refused if
+    another column is not read. The recipe has the same key for all its sources.
+    """
+
+    columns_read: ClassVar[frozenset[str]] = frozenset()
+
+    ignore: tuple[str, ...] = ()
+    strict: bool = False
+    _counter: Counter[str] | None = PrivateAttr(None)
+
+    def counting(self, counter: Counter[str]) -> ColumnSource:
+        """Return a copy whose `records` adds to `counter` the values that it does not read, by column."""
+        copy = self.model_copy()
+        copy._counter = counter
+        return copy
+
+    def unread(self, record: Mapping[str, Any]) -> Iterable[str]:
+        """Return the columns of a record that have a value and are not read."""
+        return self.unread_apart_from(record, self.columns_read)
+
+    def unread_apart_from(self, record: Mapping[str, Any], read: Collection[str]) -> list[str]:
+        """Return the columns of a record that have a value and are neither in `read` nor in `ignore`."""
+        skipped = {*read, *self.ignore, "id"}
+        return [name for name, value in record.items() if name not in skipped and not is_empty(value)]
+
+    def convert(self, value: Any, file: str, location: str) -> Iterator[Record]:
+        if self._counter is not None and isinstance(value, Mapping):
+            self._counter.update(self.unread(value))
+        yield from super().convert(value, file, location)
+
+    def preflight(self, root: Path, *, strict: bool) -> None:
+        """With `strict`, read the whole file, and raise UserError if a column is not read."""
+        counter: Counter[str] = Counter()
+        if strict:
+            for _ in self.counting(counter).records(root):
+                pass
+        if counter:
+            raise UserError(
+                f"source {self.name!r}: strict, but columns are not read: {show_columns(counter)}; "
+                "name those of the question in fields: (kind: alpaca), and those that are not needed in ignore: "
+                f"[{', '.join(list(counter)[:MAX_COLUMNS_SHOWN])}]"
+            )
+
+
+class LayoutSource(ColumnSource):
+    """A file in one of several layouts, which its columns show. A file in another layout is refused."""
+
+    def read_file(self, file: DataFile) -> Iterator[Record]:
+        records = super().read_file(file)
+        start = list(islice(records, PROBED_RECORDS))
+        rejects = (record for record in start if isinstance(record, Reject))
+        raw = [reject.record for reject in rejects if isinstance(reject.record, Mapping) and reject.record]
+        if raw and not any(isinstance(record, Row) or self._fits(record) for record in (*start, *raw)):
+            columns = list(dict.fromkeys(str(name) for record in raw for name in record))
+            raise UserError(f"{file.path}: {self.layout_message(columns)} (source {self.name!r})")
+        yield from start
+        yield from records
+
+    def preflight(self, root: Path, *, strict: bool) -> None:
+        """Raise UserError if the layout is unknown, and with `strict` if a column is not read."""
+        super().preflight(root, strict=strict)
+        if not strict:
+            # Reading the first record compares the start of the file with the known layouts.
+            next((record for record in self.records(root) if isinstance(record, Row | Reject)), None)
+
+    def _fits(self, record: Any) -> bool:
+        return isinstance(record, Mapping) and self.fits(record)
+
+    @abstractmethod
+    def fits(self, record: Mapping[str, Any]) -> bool:
+        """Return whether the columns of a record are in a known layout."""
+
+    @abstractmethod
+    def layout_message(self, columns: list[str]) -> str:
+        """Return the message for a file with these columns, which are in no known layout."""
+
+    def show_headings(self, columns: list[str]) -> str:
+        """Return the names of columns as one text, of at most `MAX_COLUMNS_SHOWN` columns."""
+        more = len(columns) - MAX_COLUMNS_SHOWN
+        shown = ", ".join(name[:60] or "(no heading)" for name in columns[:MAX_COLUMNS_SHOWN])
+        return f"{shown} and {more} more" if more > 0 else shown
+
+    def with_origin(self, row: Row, source_id: str, split: str, group: str | None) -> Row:
+        """Return a row with the origin in its record, or else with that of the source."""
+        return dataclasses.replace(
+            row,
+            source=row.source or self.name,
+            source_id=f"{source_id} = {row.source_id}" if row.source_id else source_id,
+            url=row.url or self.url,
+            licence=row.licence or self.licence,
+            attribution=row.attribution or self.attribution,
+            split=parse_row_split(row.split, split),
+            group=group,
+        )
+
+    def read_case(self, record: Mapping[str, Any], read: Collection[str]) -> Case:
+        """Return the parts of the question in the columns that are neither in `read` nor in `ignore`.
+
+        Raises ValueError if such a column has a structure where a text is expected.
+        """
+        case = Case()
+        for column, value in record.items():
+            kind = case_kind(column)
+            if kind is None or column in read or column in self.ignore:
+                continue
+            if not is_empty(value) and not is_case_number(value):
+                case.add(kind, column, value)
+        return case
+
+
+@dataclass(slots=True)
+class Case:
+    """Parts of a question in columns of their own: system texts, texts of the case, and earlier turns.
+
+    `columns` are the columns that they were read from.
+    """
+
+    system: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    history: list[Turn] = field(default_factory=list)
+    columns: set[str] = field(default_factory=set)
+
+    def add(self, kind: str, column: str, value: Any) -> None:
+        """Add the value of a column. Raises ValueError if it is neither a text nor a list of texts, nor turns."""
+        self.columns.add(column)
+        is_list = isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+        if kind == "history" and not isinstance(value, str) and not is_list:
+            self.history += parse_history(value, column)
+            return
+        text = "\n".join(value) if is_list else value
+        if not isinstance(text, str):
+            raise ValueError(f"{column!r} is {type(text).__name__}, not text")
+        if not is_text(text):
+            raise ValueError(f"{column!r} is {NOT_UNICODE}")
+        texts = self.system if kind == "system" else self.texts
+        if text.strip() not in texts:
+            texts.append(text.strip())
+
+    def context(self, *present: str) -> str:
+        """Return the texts of the case that are not a part of the texts in `present`."""
+        return join_texts(*(text for text in self.texts if not any(text in other for other in present)))
+
+
+def show_columns(counts: Mapping[str, int]) -> str:
+    """Return columns with their counts as one text: "Topic (1,204), note (3)"."""
+    return ", ".join(f"{name or '(no heading)'} ({count:,})" for name, count in counts.items())

@@ -1,0 +1,459 @@
+"""Columns beside question and answer: the case is joined to the question, and other columns are listed."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+from medalpaca_data.build import build, estimate_rephrasing
+from medalpaca_data.core.case_columns import case_kind, is_case_number
+from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.paths import shared
+from medalpaca_data.core.records import read_rows, read_split
+from medalpaca_data.recipe import Recipe
+from medalpaca_data.show import build_as_json, show_build
+from medalpaca_data.sources import Alpaca, Chat, MedMCQA, MedQA, PubMedCausal
+
+CASE = "A woman of 30 with a fever; paracetamol."
+TALK = [["How much by day?", "10 mg."], ["And at noon?", "5 mg."]]
+
+
+def read(source) -> list:
+    return list(source.records(Path()))
+
+
+def texts(row) -> tuple[str, str, str]:
+    return row.instruction, row.input, row.output
+
+
+def recipe(path: Path, kind: str = "alpaca", *, strict: bool = False, **source) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "name": "mine",
+            "validation": 0,
+            "strict": strict,
+            "sources": [{"kind": kind, "name": "own", "path": str(path), **source}],
+        }
+    )
+
+
+# Names ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("system", "system system_prompt systemPrompt System-Message sys_prompt"),
+        ("history", "history chat_history conversationHistory"),
+        ("context", "context Contexts case vignette background passage knowledge scenario premise abstract"),
+        (
+            "context",
+            "patient_history PatientHistory history_of_present_illness case_description clinical_vignette",
+        ),
+        ("context", "background_knowledge medical_context patient_info clinical_notes discharge_summary hpi"),
+        (
+            None,
+            "id case_id patient patient_id topic category source note_id Complex_CoT reasoning answer_context_url",
+        ),
+        (None, "ecosystem contextual history_id medical_specialty patient_name information summary 病历"),
+    ],
+)
+def test_names_of_columns_with_a_part_of_the_question(kind, names):
+    assert [name for name in names.split() if case_kind(name) != kind] == []
+
+
+def test_a_number_in_a_case_column_is_no_text():
+    numbers = [7, 7.5, True, "7", "K-1023", "Case 7", "case_0017", "Patient: 12/4", "2024-03-01", "..."]
+    assert [value for value in numbers if not is_case_number(value)] == []
+    written = [
+        "A man of 60.",
+        "Fever",
+        "Covid-19 in March",
+        "pH 7.2 after 3 days",
+        "120/80, 38.5",
+        ["A"],
+        "x" * 50 + "1 y",
+    ]
+    assert [value for value in written if is_case_number(value)] == []
+
+
+# Rows -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["context", "knowledge", "passage", "background", "case", "vignette", "patient_history", "Context"],
+)
+@pytest.mark.parametrize(
+    "layout", [("question", "answer"), ("instruction", "output"), ("prompt", "completion")]
+)
+def test_the_case_is_joined_to_the_question(write, column, layout):
+    ask, say = layout
+    records = [{ask: "Is it right?", column: CASE, say: "Yes"}, {ask: "Is it right?", column: "", say: "No"}]
+    first, second = read(Alpaca(path=str(write("rows.jsonl", records))))
+    assert texts(first) == ("Is it right?", CASE, "Yes")
+    assert texts(second) == ("Is it right?", "", "No")
+
+
+def test_several_case_columns_come_before_the_input_and_a_repeated_text_once(write):
+    record = {
+        "instruction": "What is next?",
+        "input": "She asks for a letter.",
+        "output": "Rest.",
+        "background": CASE,
+        "vignette": CASE,
+        "case": "K-1023",
+        "passages": ["No allergies.", "No travel."],
+        "premise": "asks for a letter",
+    }
+    source = Alpaca(path=str(write("rows.json", [record])))
+    [row] = read(source)
+    assert row.input == f"{CASE}\n\nNo allergies.\nNo travel.\n\nShe asks for a letter."
+    assert list(source.unread(record)) == ["case"]
+
+
+def test_system_text_and_earlier_turns_are_in_the_prompt(write):
+    plain = {"instruction": "And at night?", "input": "", "output": "Half.", "history": [], "system": None}
+    earlier = "User: How much by day?\n\nAssistant: 10 mg.\n\nUser: And at noon?\n\nAssistant: 5 mg."
+    turns = [{"role": "user", "content": "How much by day?"}, {"role": "assistant", "content": "10 mg."}]
+    records = [
+        plain,
+        {**plain, "system": "Be short."},
+        {**plain, "history": TALK},
+        {**plain, "history": TALK, "system": "Be short.", "input": "For a child.", "context": CASE},
+        {**plain, "history": turns},
+        {**plain, "history": "Asthma since 2010."},
+    ]
+    rows = read(Alpaca(path=str(write("rows.json", records))))
+    assert [texts(row)[:2] for row in rows] == [
+        ("And at night?", ""),
+        ("Be short.", "And at night?"),
+        (earlier, "User: And at night?"),
+        (f"Be short.\n\n{CASE}\n\n{earlier}", "User: And at night?\n\nFor a child."),
+        ("User: How much by day?\n\nAssistant: 10 mg.", "User: And at night?"),
+        ("And at night?", "Asthma since 2010."),
+    ]
+    assert {row.output for row in rows} == {"Half."}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"context": {"contexts": ["a"]}}, "'context' is dict, not text"),
+        ({"context": ["a", 7]}, "'context' is list, not text"),
+        ({"system": ["a", None]}, "'system' is list, not text"),
+        ({"history": {"a": 1}}, "'history' is dict, not text or a list of question and answer"),
+        ({"history": [["a"]]}, "'history' is list, not text or a list of question and answer"),
+        ({"history": [["a", 7]]}, "a text of 'history' is int, not text"),
+        ({"question": ["a"]}, "'question' is list, not text"),
+        ({"answer": {"text": "a"}}, "'answer' is dict, not text"),
+        ({"answer": 7}, "'answer' is int, not text"),
+        ({"answer": None}, "no value in 'answer'"),
+        ({"context": "A \ud800"}, "'context' is not valid Unicode (half a surrogate pair)"),
+    ],
+)
+def test_a_structure_is_never_written_as_text(write, change, reason):
+    path = write(
+        "rows.json", [{"question": "Q?", "answer": "A"}, {"question": "Q?", "answer": "A", **change}]
+    )
+    assert read(Alpaca(path=str(path)))[1].reason == reason
+
+
+def test_fields_name_the_case_and_ignore_leaves_a_column_out(write):
+    german = {
+        "Frage": "Was tun?",
+        "Antwort": "Ruhe.",
+        "Anamnese": CASE,
+        "Rolle": "Kurz.",
+        "context": "Notes.",
+    }
+    path = str(write("rows.json", [german]))
+    fields = {"instruction": "Frage", "output": "Antwort"}
+    [row] = read(Alpaca(path=path, fields={**fields, "context": "Anamnese", "system": "Rolle"}))
+    assert texts(row) == ("Kurz.", f"Notes.\n\n{CASE}\n\nWas tun?", "Ruhe.")
+    source = Alpaca(path=path, fields=fields, ignore=["context", "Rolle"])
+    [row] = read(source)
+    assert texts(row) == ("Was tun?", "", "Ruhe.")
+    assert list(source.unread(german)) == ["Anamnese"]
+
+
+def test_rows_that_are_read_without_a_build_have_no_case_column(write):
+    path = write("rows.json", [{"instruction": "Q?", "input": "", "output": "A", "history": TALK}])
+    with pytest.raises(UserError, match=r"rows\.json row 1: 'history' can have a part of the question"):
+        read_rows(path)
+
+
+# Layouts ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_layout_is_refused_before_a_source_is_read(write, tmp_path, row):
+    good, bad = write("good.json", [row(1)]), write("bad.csv", "Question,Answer,Topic\nWhy?,Wind.,Air\n")
+    message = (
+        r"bad\.csv: unknown layout; columns found: Question, Answer, Topic; known: instruction \+ output, .*"
+        r"question \+ answer; name the columns, for instance fields: \{instruction: Question, output: Answer\}"
+    )
+    sources = [{"kind": "alpaca", "name": path.stem, "path": str(path)} for path in (good, bad)]
+    with pytest.raises(UserError, match=message):
+        build(Recipe(name="mine", max_reject_share=1, sources=sources), tmp_path, tmp_path / "out")
+    assert not list((tmp_path / "home").rglob("read-*"))
+    with pytest.raises(UserError, match=r"fields: \{instruction: COLUMN, output: COLUMN\}"):
+        read(Alpaca(path=str(write("other.json", [{"ask": "Why?", "say": "Wind."}]))))
+    with pytest.raises(
+        UserError, match="no column 'Answr'; the file has: Question, Answer, Topic; correct fields:"
+    ):
+        read(Alpaca(path=str(bad), fields={"instruction": "Question", "output": "Answr"}))
+    apart = str(write("apart.jsonl", [{"a": "Why?"}, {"b": "Wind."}]))
+    with pytest.raises(UserError, match="none of the first records has all columns that fields: names"):
+        read(Alpaca(path=apart, fields={"instruction": "a", "output": "b"}))
+    with pytest.raises(UserError, match=r"use kind: chat \(columns found: messages\)"):
+        read(Alpaca(path=str(write("talk.json", [{"messages": [{"role": "user", "content": "Why?"}]}]))))
+    with pytest.raises(UserError, match=r"columns found: c0, .*, c29 and 10 more;"):
+        read(Alpaca(path=str(write("wide.json", [{f"c{n}": "x" for n in range(40)}]))))
+
+
+def test_a_file_in_which_later_records_fit_is_not_refused(write):
+    records = [{"about": "this file"}, *({"question": f"Q{n}?", "answer": "A"} for n in range(3))]
+    assert len(read(Alpaca(path=str(write("rows.jsonl", records))))) == 4
+    assert read(Alpaca(path=str(write("empty.json", [7, {}]))))[1].reason.startswith("the columns are in no")
+
+
+# Unread columns ---------------------------------------------------------------------------------------------------
+
+
+def test_unread_columns_are_on_the_screen_and_in_the_ledger(write, tmp_path):
+    records = [
+        {"question": f"Why {n}?", "answer": f"Wind {n}.", "id": n, "url": "u", "topic": "air", "note": None}
+        for n in range(3)
+    ]
+    records += [
+        {"question": "Who?", "answer": "We.", "topic": " ", "note": "[bold]", "tags": ["a"], "more": {}}
+    ]
+    path = write("rows.jsonl", records)
+    built = build(recipe(path), tmp_path, tmp_path / "out")
+    expected = {"topic": 3, "note": 1, "tags": 1}
+    for ledger in (built.ledger, json.loads((tmp_path / "out" / "ledger.json").read_text())):
+        assert ledger["format"] == 5
+        assert ledger["sources"][0]["unread_columns"] == expected
+    assert build_as_json(built)["sources"][0]["unread_columns"] == expected
+    screen = io.StringIO()
+    show_build(built, Console(file=screen, width=60))
+    assert "columns not read of own: topic (3), note (1), tags (1)" in screen.getvalue()
+    again = build(recipe(path, ignore=["topic", "note"]), tmp_path, tmp_path / "less")
+    assert again.ledger["sources"][0]["unread_columns"] == {"tags": 1}
+
+
+def test_counts_are_the_same_for_several_shards(write, tmp_path, monkeypatch):
+    monkeypatch.setattr("medalpaca_data.stages.read.ROWS", 4)
+    records = [{"question": f"Why {n}?", "answer": f"Wind {n}.", "topic": "air"} for n in range(10)]
+    path = write("rows.jsonl", records)
+    built = build(recipe(path), tmp_path, tmp_path / "out")
+    assert built.ledger["sources"][0]["unread_columns"] == {"topic": 10}
+    assert len(list((tmp_path / "home").rglob("own-*.rows.parquet"))) > 2
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_strict_refuses_an_unread_column_before_a_source_is_read(write, tmp_path, whole):
+    # The column is empty at the start of the file.
+    rows = [f"Why {n}?,Wind {n}.," for n in range(150)] + ["Who?,We.,air", "Where?,Here.,sea"]
+    path = write("rows.csv", "\n".join(["question,answer,topic", *rows]) + "\n")
+
+    def settings(**more) -> Recipe:
+        values = recipe(path, strict=whole, **more).model_dump()
+        values["sources"][0]["strict"] = not whole
+        return Recipe.model_validate(values)
+
+    message = r"source 'own': strict, but columns are not read: topic \(2\); .* ignore: \[topic\]"
+    with pytest.raises(UserError, match=message):
+        build(settings(), tmp_path, tmp_path / "out")
+    assert not list((tmp_path / "home").rglob("read-*"))
+    assert not (tmp_path / "out").exists()
+    built = build(settings(ignore=["topic"]), tmp_path, tmp_path / "out")
+    assert built.ledger["rows"]["train"] == 152
+
+
+def test_strict_refuses_before_rephrasing_is_estimated(write, tmp_path):
+    path = write("rows.jsonl", [{"question": "Why?", "answer": "Wind.", "topic": "air"}])
+    values = recipe(path, strict=True).model_dump()
+    values["rephrase"] = {
+        "prompts": {"own": "flash_card"},
+        "endpoints": ["http://127.0.0.1:9/v1"],
+        "model": "m",
+    }
+    with pytest.raises(UserError, match=r"columns are not read: topic \(1\)"):
+        estimate_rephrasing(Recipe.model_validate(values), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("source", "record", "unread"),
+    [
+        (
+            {"kind": "medmcqa", "split": "train", "cop_from": 0},
+            {
+                "question": "Which?",
+                "opa": "a",
+                "opb": "b",
+                "opc": "c",
+                "opd": "d",
+                "cop": 0,
+                "exp": "Because.",
+            },
+            {"exp": 1},
+        ),
+        (
+            {"kind": "medqa", "split": "train"},
+            {
+                "question": "Which?",
+                "options": {"A": "a", "B": "b"},
+                "answer": "a",
+                "answer_idx": "A",
+                "meta": "x",
+            },
+            {"meta": 1},
+        ),
+        (
+            {"kind": "pubmed_causal", "encoding": "causal-language-use"},
+            {"sentence": "A causes B in many people.", "label": "1", "pmid": "7"},
+            {"pmid": 1},
+        ),
+        (
+            {"kind": "chat"},
+            {
+                "messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Wind."}],
+                "score": 7,
+            },
+            {"score": 1},
+        ),
+    ],
+)
+def test_sources_of_known_corpora_count_unread_columns(write, tmp_path, source, record, unread):
+    path = write("rows.json", [record])
+    values = {"name": "mine", "validation": 0, "sources": [{**source, "name": "own", "path": str(path)}]}
+    built = build(Recipe.model_validate(values), tmp_path, tmp_path / "out")
+    assert built.ledger["sources"][0]["unread_columns"] == unread
+
+
+@pytest.mark.parametrize(
+    ("source", "record", "reason"),
+    [
+        (
+            MedMCQA(path="rows.json", split="train", cop_from=0),
+            {"question": "Which?", "opa": ["a"], "opb": "b", "opc": "c", "opd": "d", "cop": 0},
+            "'opa' is list, not text",
+        ),
+        (
+            MedQA(path="rows.json", split="train"),
+            {"question": "Which?", "options": {"A": {"text": "a"}, "B": "b"}, "answer_idx": "A"},
+            "an option or 'answer_idx' is a structure, not text",
+        ),
+        (
+            PubMedCausal(path="rows.json", encoding="causal-language-use"),
+            {"sentence": ["A causes B."], "label": "1"},
+            "'sentence' or 'label' is a structure, not text",
+        ),
+    ],
+)
+def test_sources_of_known_corpora_reject_structures(write, source, record, reason):
+    root = write("rows.json", [record]).parent
+    [reject] = source.records(root)
+    assert reject.reason == reason
+
+
+# Files that somebody else wrote -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cases() -> Path:
+    found = shared()
+    if found is None or not (found / "cases" / "data").is_dir():
+        pytest.skip("no shared cases: set MEDALPACA_SHARED to the directory that holds cases/")
+    return found / "cases" / "data"
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        (
+            "question_context_answer.jsonl",
+            [
+                (
+                    "Is it indicated?",
+                    "A woman of 30 with pre-eclampsia at 36 weeks; magnesium sulfate.",
+                    "Yes",
+                ),
+                ("Is it indicated?", "A man of 60 with a cold; antibiotics.", "No"),
+            ],
+        ),
+        (
+            "history_system.json",
+            [
+                (
+                    "You are a pharmacist.\n\nUser: What is the dose by day?\n\nAssistant: 10 mg.",
+                    "User: And at night?",
+                    "Half the dose.",
+                )
+            ],
+        ),
+        (
+            "sharegpt_system.json",
+            [
+                ("Answer in one word.", "Organ that makes insulin?", "Pancreas."),
+                (
+                    "Answer in one word.\n\nUser: Organ that makes insulin?\n\nAssistant: Pancreas.",
+                    "User: And bile?",
+                    "Liver.",
+                ),
+            ],
+        ),
+        (
+            "messages_weight.jsonl",
+            [("User: Dose of X?\n\nAssistant: 100 mg (wrong)", "User: Check again.", "10 mg.")],
+        ),
+        ("wrapped_train.json", [("Q", "", "A")]),
+    ],
+)
+def test_cases_with_known_rows(cases, tmp_path, file, expected):
+    kind = "chat" if file.startswith(("sharegpt", "messages")) else "alpaca"
+    built = build(recipe(cases / file, kind), tmp_path, tmp_path / "out")
+    assert [texts(row) for row in read_split(built.path, "train")] == expected
+    assert built.ledger["sources"][0]["unread_columns"] == {}
+
+
+@pytest.mark.parametrize(
+    ("file", "fields", "unread"),
+    [
+        ("question_response.jsonl", {"instruction": "Question", "output": "Response"}, {"Complex_CoT": 1}),
+        ("columns_renamed.csv", {"instruction": "Question", "output": "Answer"}, {"Topic": 1}),
+    ],
+)
+def test_cases_with_other_headings_need_fields(cases, tmp_path, file, fields, unread):
+    with pytest.raises(UserError, match=r"columns found: Question, .* fields: \{"):
+        build(recipe(cases / file), tmp_path, tmp_path / "out")
+    built = build(recipe(cases / file, fields=fields), tmp_path, tmp_path / "out")
+    [row] = read_split(built.path, "train")
+    assert (row.instruction, row.output) == ("Which vitamin is lacking in scurvy?", "Vitamin C.")
+    assert built.ledger["sources"][0]["unread_columns"] == unread
+
+
+def test_parquet_columns_of_lists_and_objects(tmp_path):
+    path = tmp_path / "rows.parquet"
+    pl.DataFrame(
+        {
+            "question": ["Q?"],
+            "context": [["One.", "Two."]],
+            "answer": ["A"],
+            "meta": [{"year": 7}],
+            "history": [TALK],
+        }
+    ).write_parquet(path)
+    source = Alpaca(path=str(path))
+    [row] = read(source)
+    assert row.instruction.startswith("One.\nTwo.\n\nUser: How much by day?")
+    talk = tmp_path / "talk.parquet"
+    turns = [{"from": "human", "value": "Q?"}, {"from": "gpt", "value": "A"}]
+    pl.DataFrame({"conversations": [turns], "system": ["Be short."]}).write_parquet(talk)
+    assert [texts(row) for row in read(Chat(path=str(talk)))] == [("Be short.", "Q?", "A")]
