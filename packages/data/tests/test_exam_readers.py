@@ -9,7 +9,7 @@ import pytest
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.paths import shared
-from medalpaca_data.exams.exam import load_exam, raw_exam
+from medalpaca_data.exams.exam import load_exam
 from medalpaca_data.exams.item import exam_prompt, exam_prompt_id
 
 ABSTRACTS = {
@@ -73,17 +73,16 @@ def test_a_table_with_headings(tmp_path):
     ]
 
 
-def test_records_that_cannot_be_read_are_refused_or_listed(tmp_path):
+def test_records_that_cannot_be_read_are_excluded(tmp_path):
     file = tmp_path / "mixed.jsonl"
     good = {"question": "Which?", "options": ["x", "y"], "answer": "B"}
     file.write_text("\n".join([json.dumps(good), "{", "[1]", json.dumps(good | {"question": 3})]))
-    with pytest.raises(UserError, match="line 2: not valid JSON"):
-        load_exam(file)
-    broken: list[tuple[str, str]] = []
-    assert len(raw_exam(file, broken).items) == 1
-    assert [place.removeprefix(f"{file} ") for place, _ in broken] == ["line 2", "line 3", "line 4"]
-    assert [reason for _, reason in broken][1:] == ["not an object with keys", "'question' is int, not text"]
-    assert broken[0][1].startswith("not valid JSON")
+    exam = load_exam(file)
+    assert (exam.read, len(exam.items)) == (4, 1)
+    assert [entry.id for entry in exam.excluded] == ["line 2", "line 3", "line 4"]
+    reasons = [entry.reason for entry in exam.excluded]
+    assert reasons[0].startswith("not valid JSON")
+    assert reasons[1:] == ["not an object with keys", "'question' is int, not text"]
 
 
 def test_the_ways_to_ask_have_names_of_their_own():
@@ -131,5 +130,8 @@ def test_a_first_record_without_keys_of_a_layout_does_not_hide_the_layout(tmp_pa
         '{"note": "x"}\n{"question": "Q?", "opa": "a", "opb": "b", "opc": "c", "opd": "d", "cop": 0}\n'
         '{"question": "R?", "opa": "a", "opb": "b", "opc": "c", "opd": "d", "cop": 3}\n'
     )
-    with pytest.raises(UserError, match="line 1"):
-        load_exam(file)
+    exam = load_exam(file)
+    assert [item.answer for item in exam.items] == ["A", "D"]
+    assert [(entry.id, entry.reason) for entry in exam.excluded] == [
+        ("line 1", "no key 'question'; found: note")
+    ]

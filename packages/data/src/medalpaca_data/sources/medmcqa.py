@@ -11,7 +11,7 @@ from ..core.errors import UserError
 from ..core.records import read_records
 from ..core.row import Row
 from ..exams.item import LETTERS, Item
-from ..exams.layouts import MEDMCQA_OPTIONS
+from ..exams.published_layouts import MEDMCQA_OPTIONS
 from .base import (
     ExcludedError,
     FileSource,
