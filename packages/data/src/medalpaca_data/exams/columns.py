@@ -23,12 +23,17 @@ from .answers import (
 )
 from .item import LETTERS, Item, content_item_id, encodable_text, optional_text, required_text, step_number
 
-# Columns with the case of a question, in the order in which they are joined.
-CASE_COLUMNS = (
-    "context", "case", "vignette", "case_vignette", "clinical_vignette", "clinical_case", "case_presentation",
-    "case_description", "case_text", "scenario", "clinical_scenario", "passage", "background", "history",
-    "patient_history", "stem",
-)  # fmt: skip
+# A column whose name has one of the first words, and else only the others, has the case of a question.
+CASE_WORDS = {
+    "context", "contexts", "case", "vignette", "vignettes", "scenario", "background", "passage", "history", "anamnesis",
+    "abstract", "stem",
+}  # fmt: skip
+CASE_QUALIFIERS = {
+    "patient", "patients", "clinical", "medical", "presentation", "presenting", "description", "summary", "report",
+    "text", "of", "the", "present", "past",
+}  # fmt: skip
+# The value of a case column may be a number such as K-1023 or "Case 7", which is no case.
+CASE_NUMBER = re.compile(r"(?:case|patient|id|no|nr|number)?[\s.:#-]*[\w./-]*\d[\w./-]*", re.IGNORECASE)
 EXAMPLE = "example: {question: Q, options: [A, B, C], answer: K}"
 # The same case as a list of single statements, used only if no other column has the case.
 FACTS = "facts"
@@ -167,7 +172,8 @@ class Columns:
     step: str | None = None
     subject: str | None = None
     image: tuple[str, ...] = IMAGE_COLUMNS
-    case: tuple[str, ...] = CASE_COLUMNS
+    # Columns with the case; () stands for those that `is_case_column` finds.
+    case: tuple[str, ...] = ()
     # Whether the first answer column holds letters only.
     letters: bool = True
 
@@ -183,7 +189,7 @@ class Columns:
             step=fields.step,
             subject=fields.subject,
             image=(fields.image,) if fields.image else IMAGE_COLUMNS,
-            case=(fields.context,) if isinstance(fields.context, str) else fields.context or CASE_COLUMNS,
+            case=(fields.context,) if isinstance(fields.context, str) else fields.context,
             letters=False,
         )
 
@@ -257,11 +263,17 @@ def _option_columns(pairs: list[tuple[str, Any]], where: str) -> Options:
     return options
 
 
+def is_case_column(name: str) -> bool:
+    """Return whether a column with this name has the case of a question: `vignette`, `clinicalCase`, `Case text`."""
+    words = set(re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", str(name)).lower()))
+    return bool(words & CASE_WORDS) and words <= CASE_WORDS | CASE_QUALIFIERS
+
+
 def join_case(record: Record, question: str, columns: Columns, where: str, done: list[str]) -> str:
     """Return `question` after the text of all case columns that it does not contain yet; list them in `done`."""
     parts: list[str] = []
     taken = {columns.question, columns.id, columns.step, columns.subject, *columns.options, *columns.answers}
-    for name in columns.case:
+    for name in columns.case or filter(is_case_column, record):
         if name in record and name not in taken and (text := _case_text(record, name, where)):
             parts.append(_join_once(text, question, name, done, parts))
     if not parts and FACTS in record and (text := _case_text(record, FACTS, where)):
@@ -280,7 +292,9 @@ def _join_once(text: str, question: str, name: str, done: list[str], parts: Sequ
 def _case_text(record: Record, name: str, where: str) -> str:
     """Return a case as text; a list of texts gives one line each. A number alone is no case and is not read."""
     value = record.peek(name)
-    if is_blank(value) or not re.search(r"[^\W\d_]", str(value)):
+    if is_blank(value) or isinstance(value, int | float):
+        return ""
+    if isinstance(value, str) and (CASE_NUMBER.fullmatch(clean(value)) or not re.search(r"[^\W\d_]", value)):
         return ""
     value = record[name]
     lines = list(value) if isinstance(value, list | tuple) else [value]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def read_exam(path: Path, fields: ExamFields | None = None) -> RawExam:
     if kind := OTHER_KINDS.get(path.suffix.lower()):
         raise UserError(
             f"{path}: not an exam file; `kind: {kind}` in a recipe of `data build` reads {path.suffix.lower()} files "
-            "(an exam is .json, .jsonl, .csv, .tsv or .parquet)"
+            "(an exam is .json, .jsonl, .csv, .tsv, .xlsx or .parquet)"
         )
     if fields is None and is_mmlu_csv(path):
         return read_mmlu_csv(path)
@@ -58,7 +58,7 @@ def read_exam(path: Path, fields: ExamFields | None = None) -> RawExam:
 def _read_records(path: Path, fields: ExamFields | None) -> RawExam:
     records: list[Located] = []
     invalid: list[tuple[str, str]] = []
-    for location, record in read_records(path):
+    for location, record in _read_workbook(path) if path.suffix.lower() == ".xlsx" else read_records(path):
         if isinstance(record, UserError):
             invalid.append((location, str(record).removeprefix(f"{path} {location}").lstrip(": ")))
         elif not isinstance(record, dict):
@@ -95,6 +95,28 @@ def _read_records(path: Path, fields: ExamFields | None) -> RawExam:
         unread=dict(unread),
         changes=dict(changes),
     )
+
+
+def _read_workbook(path: Path) -> Iterator[tuple[str, dict[str, str] | UserError]]:
+    """Yield (location, record) for the rows of the first sheet; the first row has the headings."""
+    from ..core.joined_digits import JoinedDigits, remove_marks
+    from ..formats.tabular import read_sheet
+
+    headings: dict[str, str] = {}
+    for location, marked in read_sheet(path):
+        try:
+            cells = {column: remove_marks(text) for column, text in marked.items()}
+        except JoinedDigits:
+            yield location, UserError("a superscript would join two numbers; write it with ^ or as a word")
+            continue
+        if not headings:
+            headings = cells
+            if repeated := [name for name in cells.values() if list(cells.values()).count(name) > 1]:
+                raise UserError(f"{path}: two columns have the heading {repeated[0]!r}; rename one")
+        elif outside := sorted(cells.keys() - headings.keys()):
+            yield location, UserError(f"a cell in column {outside[0]}, which has no heading")
+        else:
+            yield location, {heading: cells.get(column, "") for column, heading in headings.items()}
 
 
 def _find_layout(path: Path, records: Sequence[Located]) -> Layout:
