@@ -85,6 +85,9 @@ def test_texts_that_differ_only_in_case_are_not_confused():
     assert answer("Na", ions) == ("A", None)
     assert answer("NA", ions) == ("B", None)
     assert answer("na", ions) == ("", "the answer fits several options")
+    powers = read_options(["10\u00b2 cells", "none"], "")
+    assert answer("102 cells", powers) == ("", "key not among the options")
+    assert answer("A) 10\u00b2 cells", powers) == ("A", None)
 
 
 def test_the_forms_of_a_file():

@@ -24,8 +24,12 @@ def found(*items):
 
 
 def test_the_text_of_the_correct_option_occurs_twice():
-    twice = [item(1, "Vitamin C", "Iron", "Vitamin C"), item(2, "x", "Vitamin  C", "Vitamin C ", answer="C")]
-    fine = [item(3, "Iron", "Zinc", "Zinc"), item(4, "Na", "NA"), item(5, "None", "none")]
+    twice = [item(1, "Vitamin C", "Iron", "Vitamin C"), item(2, "x", "Vitamin  C", "vitamin C.", answer="C")]
+    fine = [
+        item(3, "Iron", "Zinc", "Zinc"),
+        item(4, "Na", "NA", "na"),
+        item(5, "10\u00b2", "102", "-10", "10"),
+    ]
     exam = exclude_unscorable(RawExam("x", (*twice, *fine), ""))
     assert [(entry.id, entry.reason) for entry in exam.excluded] == [
         ("i1", "the correct option's text occurs twice"),
@@ -35,7 +39,7 @@ def test_the_text_of_the_correct_option_occurs_twice():
 
 
 def test_doubled_distractors():
-    assert found(item(1, "Iron", "Zinc", "Zinc"), item(2, "Iron", "Zinc", "zinc")) == {
+    assert found(item(1, "Iron", "Zinc", "Zinc"), item(2, "Iron", "CO", "Co")) == {
         "doubled_distractors": ["i1"]
     }
 

@@ -99,6 +99,19 @@ def test_look_at_unread_columns_and_changes(tmp_path, capsys):
     assert load_exam(out).changes == {}
 
 
+def test_an_exam_without_scorable_items_is_inspected_and_refused(tmp_path, capsys):
+    exam = tmp_path / "exam.jsonl"
+    exam.write_text(json.dumps({"id": "k", "question": "Q?", "options": ["x", "y", "x"], "answer": "A"}))
+    with pytest.raises(UserError, match="exam: none of the 1 items can be scored"):
+        main(["inspect", str(exam)])
+    assert "excluded  1 (the correct option's text occurs twice): k" in capsys.readouterr().out
+    with pytest.raises(UserError, match="none of the 1 items"):
+        main(["inspect", str(exam), "--json"])
+    assert json.loads(capsys.readouterr().out)["excluded"] == {
+        "the correct option's text occurs twice": ["k"]
+    }
+
+
 def test_long_lists_are_cut_on_screen_only(exam_of):
     report = inspect_exam(exam_of(*({"options": ["x", "y", "y"]} for _ in range(25))))
     assert len(report["look_at"]["doubled_distractors"]) == 25

@@ -231,13 +231,11 @@ def _add_inspect(commands: Commands[Command]) -> None:
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
-    from medalpaca_data.exams.exam import load_exam
+    from .inspect import inspect_file, inspection_as_text, require_scorable
 
-    from .inspect import inspect_exam, inspection_as_text
-
-    other = load_exam(arguments.overlap, images="keep") if arguments.overlap else None
-    inspection = inspect_exam(load_exam(arguments.exam, **_options(arguments, "images", "fields")), other)
+    inspection = inspect_file(**_options(arguments, "exam", "overlap", "images", "fields"))
     _write(arguments, inspection, wrapped(inspection_as_text(inspection), hang=10))
+    require_scorable(inspection)
 
 
 def _add_import(commands: Commands[Command]) -> None:

@@ -12,7 +12,7 @@ from medalpaca_data.check import HALF
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.files import write_text
 from medalpaca_data.exams.contamination import coverage
-from medalpaca_data.exams.exam import BUNDLED, Exam, exclude_unscorable, raw_exam
+from medalpaca_data.exams.exam import BUNDLED, Exam, exclude_unscorable, load_exam, raw_exam
 from medalpaca_data.exams.item import Item
 from medalpaca_data.exams.item_checks import look_at
 
@@ -28,6 +28,24 @@ LOOK_AT = {
 }
 # Number of ids per line in the text of an inspection or import.
 MAX_LISTED = 20
+
+
+def inspect_file(
+    exam: str, *, overlap: str | None = None, images: str = "exclude", fields: Any = None
+) -> dict[str, Any]:
+    """Return the result of `inspect_exam` for an exam and, with `overlap`, another exam; both are paths or names.
+
+    An exam without scorable items is inspected as well.
+    """
+    other = load_exam(overlap, images="keep") if overlap else None
+    return inspect_exam(load_exam(exam, images=images, fields=fields, allow_empty=True), other)
+
+
+def require_scorable(report: dict[str, Any]) -> None:
+    """Raise UserError, with the reasons of exclusion, if no item of an inspected exam can be scored."""
+    if not report["scorable"]:
+        reasons = "; ".join(report["excluded"])
+        raise UserError(f"{report['exam']}: none of the {report['read']} items can be scored ({reasons})")
 
 
 def inspect_exam(exam: Exam, other: Exam | None = None) -> dict[str, Any]:
@@ -58,9 +76,9 @@ def inspect_exam(exam: Exam, other: Exam | None = None) -> dict[str, Any]:
         "subjects": dict(sorted(Counter(item.subject for item in exam.items if item.subject).items())),
         "excluded": excluded,
         "options": dict(sorted(Counter(len(item.options) for item in exam.items).items())),
-        "chance": sum(item.chance for item in exam.items) / len(exam.items),
+        "chance": sum(item.chance for item in exam.items) / max(1, len(exam.items)),
         "key": dict(sorted(Counter(item.answer for item in exam.items).items())),
-        "key_is_longest": len(longest) / len(exam.items),
+        "key_is_longest": len(longest) / max(1, len(exam.items)),
         "swallowed": found["swallowed"],
         "suspected_images": found["suspected_images"],
         "look_at": found,
@@ -79,19 +97,20 @@ def inspection_as_text(report: dict[str, Any]) -> str:
         f"read      {report['read']}",
         f"scorable  {report['scorable']}",
     ]
-    if list(report["scorable_by_step"]) != ["none"]:
+    if set(report["scorable_by_step"]) - {"none"}:
         lines += [f"  step {step}: {n}" for step, n in report["scorable_by_step"].items()]
     if report["subjects"]:
         lines.append("subjects  " + ", ".join(f"{name} {n}" for name, n in report["subjects"].items()))
     lines += [
         f"excluded  {len(ids)} ({reason}): {', '.join(ids)}" for reason, ids in report["excluded"].items()
     ]
-    lines += [
-        "options   " + ", ".join(f"{n} items with {k}" for k, n in report["options"].items()),
-        f"chance    {100 * report['chance']:.1f} %",
-        "key       " + ", ".join(f"{letter} {n}" for letter, n in report["key"].items()),
-        f"          the longest option in {100 * report['key_is_longest']:.1f} %",
-    ]
+    if report["scorable"]:
+        lines += [
+            "options   " + ", ".join(f"{n} items with {k}" for k, n in report["options"].items()),
+            f"chance    {100 * report['chance']:.1f} %",
+            "key       " + ", ".join(f"{letter} {n}" for letter, n in report["key"].items()),
+            f"          the longest option in {100 * report['key_is_longest']:.1f} %",
+        ]
     lines += _look_at_lines(report["look_at"])
     lines += _column_lines(report["unread"], report["changes"])
     if (overlap := report["overlap"]) is not None:

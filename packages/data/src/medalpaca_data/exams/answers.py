@@ -73,8 +73,16 @@ def answer_forms(values: Iterable[Any]) -> AnswerForms:
 
 
 def clean(value: str) -> str:
-    """Return `value` with compatibility characters (full-width letters, enclosed letters) and white space unified."""
-    return " ".join(_INVISIBLE.sub("", unicodedata.normalize("NFKC", value)).split())
+    """Return `value` with compatibility characters (full-width letters, enclosed letters) and white space unified.
+
+    This form is for letters and labels only, because 10\u00b2 becomes 102.
+    """
+    return single_spaced(unicodedata.normalize("NFKC", value))
+
+
+def single_spaced(value: str) -> str:
+    """Return `value` without invisible characters, with single blanks as white space."""
+    return " ".join(_INVISIBLE.sub("", value).split())
 
 
 def is_blank(value: Any) -> bool:
@@ -228,11 +236,8 @@ def _readings(
     if match := _LETTER_TEXT.fullmatch(text):
         letter = (match[1] or match[2] or match[3]).upper()
         if letter in options.texts:
-            return (
-                ([letter], None)
-                if letter in _letters_of_text(match[4], options, every=True)
-                else ([], LETTER_AND_TEXT_DISAGREE)
-            )
+            agree = _folded(clean(options.texts[letter])) == _folded(match[4])
+            return ([letter], None) if agree else ([], LETTER_AND_TEXT_DISAGREE)
     return [], UNKNOWN_ANSWER
 
 
@@ -241,10 +246,14 @@ def _letters_of_text(value: str, options: Options, *, every: bool = False) -> li
 
     Options with equal texts count as one, the first, unless `every` is set.
     """
-    for form in (str, clean, lambda text: clean(text).rstrip(".").casefold()):
+    for form in (str, single_spaced, _folded):
         wanted = form(value)
         found = [letter for letter, text in options.texts.items() if wanted and form(text) == wanted]
         if found:
             distinct = {options.texts[letter]: letter for letter in reversed(found)}
             return found if every else sorted(distinct.values())
     return []
+
+
+def _folded(text: str) -> str:
+    return single_spaced(text).rstrip(".").casefold()

@@ -20,6 +20,7 @@ from .answers import (
     is_blank,
     label_options,
     read_options,
+    single_spaced,
 )
 from .item import LETTERS, Item, content_item_id, encodable_text, optional_text, required_text, step_number
 
@@ -282,7 +283,7 @@ def join_case(record: Record, question: str, columns: Columns, where: str, done:
 
 
 def _join_once(text: str, question: str, name: str, done: list[str], parts: Sequence[str]) -> str:
-    if clean(text).rstrip(".") in clean(" ".join((*parts, question))):
+    if single_spaced(text).rstrip(".") in single_spaced(" ".join((*parts, question))):
         done.append(f"{name!r} not joined, because the question contains it")
         return ""
     done.append(f"{name!r} joined before the question")
@@ -310,7 +311,7 @@ def _cut_options(question: str, options: Mapping[str, str], done: list[str]) -> 
         return question
     tail = question[matches[-1].end() :]
     repeated = " ".join(f"({letter}) {text}" for letter, text in options.items())
-    if clean(tail) != clean(repeated):
+    if single_spaced(tail) != single_spaced(repeated):
         done.append("options repeated in the question differ from the options; not cut")
         return question
     done.append("options repeated at the end of the question cut")

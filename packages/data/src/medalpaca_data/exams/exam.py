@@ -22,11 +22,12 @@ BUNDLED = (POCKET, VIGNETTES)
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """An item that was read but cannot be scored."""
+    """An item that was read but cannot be scored, or a record that is no item (`is_record`); then `id` is its place."""
 
     id: str
     step: int | None
     reason: str
+    is_record: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +56,18 @@ def find_exam(explicit: str | None) -> str | None:
     return explicit or os.environ.get("MEDALPACA_EXAM") or None
 
 
-def load_exam(path_or_name: str | Path, *, images: str = "exclude", fields: Any = None) -> Exam:
+def load_exam(
+    path_or_name: str | Path, *, images: str = "exclude", fields: Any = None, allow_empty: bool = False
+) -> Exam:
     """Return an exam from a file or directory in a known layout, or a bundled exam by name.
 
     `images="keep"` includes items whose question needs a picture; "exclude" excludes and counts them. `fields` names
     the columns of a file in another layout: a mapping, or its text in YAML or JSON (see `columns.ExamFields`).
-    Raises UserError if the path does not exist, the layout is unknown, or no item can be scored.
+    Raises UserError if the path does not exist, the layout is unknown, or no item can be scored (unless `allow_empty`).
     """
     if images not in ("exclude", "keep"):
         raise UserError(f"images={images!r}: allowed: 'exclude', 'keep'")
-    return exclude_unscorable(raw_exam(path_or_name, fields), images=images)
+    return exclude_unscorable(raw_exam(path_or_name, fields), images=images, allow_empty=allow_empty)
 
 
 def raw_exam(path_or_name: str | Path, fields: Any = None) -> RawExam:
@@ -80,7 +83,8 @@ def raw_exam(path_or_name: str | Path, fields: Any = None) -> RawExam:
         return pocket_exam()
     if str(path_or_name) == VIGNETTES:
         with as_file(files(__package__).joinpath(VIGNETTES_FILE)) as path:
-            return replace(read_exam(path), name=VIGNETTES)
+            # The explanations and references of this file are known; they are not listed as unread.
+            return replace(read_exam(path), name=VIGNETTES, unread={})
     if not Path(path_or_name).exists():
         raise UserError(
             f"{path_or_name}: no such exam; give a file, a directory, or one of {', '.join(BUNDLED)}"
@@ -88,15 +92,19 @@ def raw_exam(path_or_name: str | Path, fields: Any = None) -> RawExam:
     return read_exam(Path(path_or_name), None if fields is None else parse_fields(fields, "fields"))
 
 
-def exclude_unscorable(raw: RawExam, *, images: str = "exclude") -> Exam:
+def exclude_unscorable(raw: RawExam, *, images: str = "exclude", allow_empty: bool = False) -> Exam:
     """Return the exam with every item that cannot be scored excluded, with its reason.
 
     A record that is no item and a repeated item are excluded too. So is an item that needs a picture, unless `images`
-    is "keep". An item with the id of a different item gets another id. Raises UserError if no item is left.
+    is "keep". An item with the id of a different item gets another id. Raises UserError if no item is left, unless
+    `allow_empty` is set.
     """
     seen: dict[str, Item] = {}
     changes = Counter(raw.changes)
-    items, excluded = [], [Excluded(location, None, reason) for location, reason in raw.invalid]
+    items, excluded = (
+        [],
+        [Excluded(location, None, reason, is_record=True) for location, reason in raw.invalid],
+    )
     for given in raw.items:
         item = _with_unique_id(given, seen)
         if item is not given:
@@ -111,14 +119,7 @@ def exclude_unscorable(raw: RawExam, *, images: str = "exclude") -> Exam:
             items.append(item)
         else:
             excluded.append(Excluded(item.id, item.step, reason))
-    if not items:
-        read = len(raw.items) + len(raw.invalid)
-        reasons = sorted({entry.reason for entry in excluded[len(raw.invalid) :]})
-        reasons = [": ".join(first) for first in raw.invalid[:1]] + reasons
-        raise UserError(
-            f"{raw.file or raw.name}: none of the {read} items can be scored ({'; '.join(reasons[:5]) or 'no items'})"
-        )
-    return Exam(
+    exam = Exam(
         name=raw.name,
         items=tuple(items),
         excluded=tuple(excluded),
@@ -129,6 +130,16 @@ def exclude_unscorable(raw: RawExam, *, images: str = "exclude") -> Exam:
         unread=raw.unread,
         changes=dict(changes),
     )
+    if not items and not allow_empty:
+        raise UserError(_none_scorable(exam, raw.file))
+    return exam
+
+
+def _none_scorable(exam: Exam, file: str) -> str:
+    located = [f"{entry.id}: {entry.reason}" for entry in exam.excluded if entry.is_record][:1]
+    reasons = sorted({entry.reason for entry in exam.excluded if not entry.is_record})
+    found = "; ".join((*located, *reasons[:5])) or "no items"
+    return f"{file or exam.name}: none of the {exam.read} items can be scored ({found})"
 
 
 def _with_unique_id(item: Item, seen: Mapping[str, Item]) -> Item:

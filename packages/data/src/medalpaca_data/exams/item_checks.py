@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .answers import single_spaced
 from .item import Item
 
 ANSWER_REPEATED = "the correct option's text occurs twice"
@@ -63,8 +64,14 @@ _NEGATED = re.compile(rf"\b(?:no|not|neither|nor|never)\b[^.?!\n]*\b{_SHOWN}", r
 
 
 def _same(text: str) -> str:
-    """Return the form in which two texts of options or questions are the same: without regard to white space."""
-    return " ".join(text.split())
+    """Return the form in which two options, or two questions, are the same text.
+
+    White space, a final period, and a capital at the beginning of a word of three or more letters do not matter: "Iron"
+    is "iron.", but "Na" is not "NA".
+    """
+    text = single_spaced(text)
+    text = text.rstrip(".") or text
+    return text[0].lower() + text[1:] if re.match(r"[^\W\d_][a-z]{2}", text) else text
 
 
 def answer_is_repeated(item: Item) -> bool:

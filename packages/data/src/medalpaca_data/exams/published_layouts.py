@@ -221,7 +221,7 @@ LAYOUTS = (
         "AfriMed-QA",
         "sample_id, question, A to E, answer",
         _has("sample_id", "question", "A", "B", "answer"),
-        column_reader(Columns(options=tuple("ABCDE"), id="sample_id", subject="specialty", letters=False)),
+        column_reader(Columns(id="sample_id", subject="specialty", letters=False)),
     ),
     Layout(
         "AfriMed-QA (release)",
