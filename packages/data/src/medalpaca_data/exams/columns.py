@@ -161,8 +161,9 @@ class Record(Mapping[str, Any]):
 class Columns:
     """The columns of a layout by their meaning.
 
-    `options` is one column, or several with one option each; () stands for A, B, ... `answers` must agree with each
-    other; a number in one of them counts from `bases[column]`. Without `id`, question and options determine the id.
+    `options` is one column, or several with one option each. A record without the column "options" has the columns A,
+    B, ... instead. `answers` must agree with each other; a number in one of them counts from `bases[column]`. Without
+    `id`, question and options determine the id.
     """
 
     question: str = "question"
@@ -273,9 +274,15 @@ def is_case_column(name: str) -> bool:
 def join_case(record: Record, question: str, columns: Columns, where: str, done: list[str]) -> str:
     """Return `question` after the text of all case columns that it does not contain yet; list them in `done`."""
     parts: list[str] = []
-    taken = {columns.question, columns.id, columns.step, columns.subject, *columns.options, *columns.answers}
+    options = (columns.options,) if isinstance(columns.options, str) else columns.options
+    others = (columns.question, columns.id, columns.step, columns.subject, *options, *columns.answers)
+    taken = {name.strip().casefold() for name in others if name}
     for name in columns.case or filter(is_case_column, record):
-        if name in record and name not in taken and (text := _case_text(record, name, where)):
+        if (
+            name in record
+            and name.strip().casefold() not in taken
+            and (text := _case_text(record, name, where))
+        ):
             parts.append(_join_once(text, question, name, done, parts))
     if not parts and FACTS in record and (text := _case_text(record, FACTS, where)):
         parts.append(_join_once(text, question, FACTS, done, parts))
