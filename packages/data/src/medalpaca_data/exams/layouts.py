@@ -20,6 +20,8 @@ from .step_files import read_step_files
 PUBMEDQA_TEST = "test_ground_truth.json"
 # Number of records in which a known layout is searched, because the first ones may be invalid.
 SEARCHED = 100
+# Number of characters of a key in a message.
+MAX_KEY = 40
 # Suffixes of files that are no exams, and the kind of source of a recipe that reads them.
 OTHER_KINDS = {
     ".apkg": "anki", ".colpkg": "anki", ".7z": "stack_exchange", ".xml": "medquad or mediqa", ".pdf": "documents",
@@ -127,8 +129,12 @@ def _find_layout(path: Path, records: Sequence[Located]) -> Layout:
     keys = {str(key).strip().casefold() for key in records[0][1]}
     known = "; ".join(f"{layout.name}: {layout.example}" for layout in LAYOUTS)
     hint = next((hint for wanted, hint in TRAINING_KEYS.items() if wanted <= keys), "")
+    # A file without headings has texts here.
+    found = ", ".join(
+        key if len(key) <= MAX_KEY else f"{key[:MAX_KEY]}..." for key in map(str, records[0][1])
+    )
     raise UserError(
-        f"{path}: unknown exam layout with the keys {', '.join(map(str, records[0][1])) or '(none)'}{hint}; "
+        f"{path}: unknown exam layout with the keys {found or '(none)'}{hint}; "
         "name the columns with fields, such as --fields '{question: Q, options: [A, B, C], answer: K}', "
         f"or rename the keys to those of a known layout ({known})"
     )
