@@ -106,6 +106,24 @@ def test_warnings_of_the_exam_are_logged(write_exam, caplog):
     assert "need a picture" in caplog.text
 
 
+SHEET = "ID,Question text,Option A,Option B,Correct,Case\n1,Which?,Na,K,b,A man of 40.\n2,Why?,Na,K,A,\n"
+FIELDS = {"id": "ID", "question": "Question text", "options": ["Option A", "Option B"], "answer": "Correct"}
+
+
+def test_fields_in_the_metadata_name_the_columns(tmp_path, caplog):
+    file = tmp_path / "sheet.csv"
+    file.write_text(
+        SHEET.replace("Case\n", "Case,Note\n").replace("of 40.", "of 40.,n").replace("A,\n", "A,,\n")
+    )
+    first, second = build_dataset(medalpaca_task=WHOLE, exam=str(file), fields=FIELDS)["test"]
+    assert "A man of 40.\n\nWhich?\nA: Na\nB: K" in first["prompt"]
+    assert [(row["item_id"], row["gold"]) for row in (first, second)] == [("1", 1), ("2", 0)]
+    assert f"{WHOLE}: columns of sheet that are not read: Note 1" in caplog.messages
+    assert f"{WHOLE}: 1 items of sheet: 'Case' joined before the question" in caplog.messages
+    with pytest.raises(UserError, match=r"fields: answers: .*allowed: question, options, answer"):
+        build_dataset(medalpaca_task=WHOLE, exam=str(file), fields=FIELDS | {"answers": "Correct"})
+
+
 def test_items_without_a_step_are_logged(tmp_path, caplog):
     file = tmp_path / "mixed.jsonl"
     base = {"options": ["x", "y"], "answer": "B"}

@@ -263,4 +263,32 @@ def test_changed_figures_of_an_older_format_are_found_and_sentences_are_not_comp
 def test_a_changed_sample_of_a_report_of_an_older_format_is_found(older):
     file = next((older.parent / "tuned").glob("samples_*"))
     file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
-    assert "tuned: item step1-1 is missing in the samples" in problems(older)
+    found = problems(older)
+    assert "tuned: item step1-1 is missing in the samples" in found
+    assert f"tuned: {file.name} changed: its SHA-256 differs" in found
+
+
+def test_an_exam_whose_columns_the_metadata_name(evaluate, answering, save, tmp_path, capsys):
+    """Report and verification read the sheet as the run did, or the same exam as `exam import` wrote it."""
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_text(
+        "ID,Text,O1,O2,Key\n" + "".join(f"{n},Which is {n}?,x{n},y{n},{'AB'[n % 2]}\n" for n in range(8))
+    )
+    fields = {"id": "ID", "question": "Text", "options": ["O1", "O2"], "answer": "Key"}
+    metadata = {"exam": str(sheet), "fields": fields}
+    runs = [
+        str(save(evaluate(answering(choose), "medalpaca_exam", metadata), tmp_path / name))
+        for name, choose in (("base", lambda doc: 0), ("tuned", lambda doc: doc["gold"]))
+    ]
+    report = tmp_path / "report.html"
+    assert main(["report", *runs, "--out", str(report)]) == 0
+    assert verify(report, Locations()).problems == []
+    assert (
+        main(["import", str(sheet), "--fields", json.dumps(fields), "--out", str(tmp_path / "e.jsonl")]) == 0
+    )
+    moved = sheet.rename(tmp_path / "moved.csv")
+    assert verify(report, Locations(exam=str(moved))).problems == []
+    (problem,) = verify(report, Locations(exam=str(tmp_path / "e.jsonl"))).problems
+    assert problem.startswith("left_out.source_sha256")
+    moved.write_text(moved.read_text().replace("y7", "z7"))
+    assert any("moved.csv: exam" in line for line in verify(report, Locations(exam=str(moved))).unchecked)

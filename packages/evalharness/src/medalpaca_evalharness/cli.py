@@ -225,19 +225,17 @@ def _add_inspect(commands: Commands[Command]) -> None:
     )
     _add(command, "exam EXAM", EXAM, EXAMS)
     _add(command, "--overlap EXAM", "also list items with half or more of the question in this exam", EXAMS)
-    _add_images(command)
+    _add_images(command, fields=True)
     command.add_json()
     command.set_defaults(run=_inspect)
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
-    from medalpaca_data.exams.exam import load_exam
+    from .inspect import inspect_file, inspection_as_text, require_scorable
 
-    from .inspect import inspect_exam, inspection_as_text
-
-    other = load_exam(arguments.overlap, images="keep") if arguments.overlap else None
-    inspection = inspect_exam(load_exam(arguments.exam, images=arguments.images), other)
+    inspection = inspect_file(**_options(arguments, "exam", "overlap", "images", "fields"))
     _write(arguments, inspection, wrapped(inspection_as_text(inspection), hang=10))
+    require_scorable(inspection)
 
 
 def _add_import(commands: Commands[Command]) -> None:
@@ -246,12 +244,11 @@ def _add_import(commands: Commands[Command]) -> None:
         "import",
         "convert an exam in any known layout to one JSONL file",
         ("exam import exam_dir --out exam.jsonl",),
-        "The converted exam has the same SHA-256. Invalid records and items that cannot be scored are listed "
-        "in a second file, NAME.rejects.jsonl, with reasons.",
+        "The converted exam has the same SHA-256. NAME.rejects.jsonl lists what cannot be scored, with reasons.",
     )
     _add(command, "exam EXAM", EXAM, EXAMS)
     _add(command, "--out FILE", "the .jsonl file to write; it must not exist", Path, required=True)
-    _add_images(command)
+    _add_images(command, fields=True)
     command.add_json()
     command.set_defaults(run=_import)
 
@@ -259,7 +256,7 @@ def _add_import(commands: Commands[Command]) -> None:
 def _import(arguments: argparse.Namespace) -> None:
     from .inspect import import_as_json, import_as_text, import_exam
 
-    result = import_exam(arguments.exam, arguments.out, images=arguments.images)
+    result = import_exam(arguments.exam, arguments.out, **_options(arguments, "images", "fields"))
     _write(arguments, import_as_json(result), wrapped(import_as_text(result), hang=10))
 
 
@@ -376,9 +373,12 @@ def _add(command: Command, name: str, help: str, type: Callable[[str], Any] = st
     command.add_argument(argument, metavar=metavar, help=help, type=type, **settings)
 
 
-def _add_images(command: Command) -> None:
+def _add_images(command: Command, *, fields: bool = False) -> None:
     choice = "exclude or keep items that need an image (default: exclude)"
     command.add_argument("--images", choices=("exclude", "keep"), default="exclude", help=choice)
+    if fields:
+        names = "question, options (a list, or one), answer, context, id, step, subject, image, answer_base (0 or 1)"
+        _add(command, "--fields COLUMNS", f"columns of a file with other headings, as YAML or JSON: {names}")
 
 
 def _add_model_options(command: Command) -> None:

@@ -107,13 +107,25 @@ def find_run_exam(run: Run, named: str | None) -> tuple[str | None, Exam]:
         raise UserError(f"{run.file}: holds no path of its exam {run.exam}; pass --exam PATH")
     # The hash depends on whether items with images were included.
     for images in ("exclude", "keep"):
-        exam = load_exam(Path(path).expanduser(), images=images)
+        exam = load_run_exam(run, path, images=images)
         if exam.sha256 == run.exam_sha256:
             return path, exam
     raise CheckFailed(
         f"{path}: exam {exam.sha256[:12]}, but {run.file} was evaluated on {run.exam} {run.exam_sha256[:12]}; "
         "pass the exam of the results with --exam PATH"
     )
+
+
+def load_run_exam(run: Run, path: str, *, images: str = "exclude") -> Exam:
+    """Return the exam at `path`, read with the columns that the metadata of the run name, else in its own layout."""
+    file = Path(path).expanduser()
+    if run.exam_fields is not None:
+        try:
+            return load_exam(file, images=images, fields=run.exam_fields)
+        except UserError:
+            # The exam may have been moved as the file that `exam import` wrote, which needs no names.
+            pass
+    return load_exam(file, images=images)
 
 
 def has_bundled_exam(run: Run) -> bool:

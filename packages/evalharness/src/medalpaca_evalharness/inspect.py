@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,23 +12,40 @@ from medalpaca_data.check import HALF
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.files import write_text
 from medalpaca_data.exams.contamination import coverage
-from medalpaca_data.exams.exam import BUNDLED, Exam, exclude_unscorable, raw_exam
+from medalpaca_data.exams.exam import BUNDLED, Exam, exclude_unscorable, load_exam, raw_exam
 from medalpaca_data.exams.item import Item
+from medalpaca_data.exams.item_checks import look_at
 
-# The letter of another option, or a line about a question, inside an option: the options were not separated.
-_OTHER_OPTION = re.compile(
-    r"(?:\banswer\s+|\boption\s+|\n\s*\(?)[A-Z]\s*[:.)]\s*\S|\n.*\bquestions?\b", re.IGNORECASE
-)
-_REFERS_TO_IMAGE = re.compile(
-    r"\b(?:(?:shown|seen|depicted|marked|labell?ed|indicated|displayed)\b[^.?]{0,60}\b(?:image|figure|photograph|picture|"
-    r"diagram|graph|drawing|tracing|pedigree|micrograph|arrows?|radiograph|scan|letter)"
-    r"|(?:image|figure|photograph|photomicrograph|picture|diagram|graph|drawing|tracing|pedigree|arrow|exhibit|"
-    r"electrocardiogram|ecg|radiograph|x-ray|scan|specimen)s?\b(?:[^.?]{0,60}\b(?:is|are))?\s+(?:shown|depicted|displayed)"
-    r"|\b(?:following|accompanying)\s+(?:image|figure|photograph|picture|diagram|graph|exhibit))\b",
-    re.IGNORECASE,
-)
-# An option with more characters than this probably contains another text.
-LONG_OPTION = 400
+# What `look_at` finds, in the text of `exam inspect` and `exam import`.
+LOOK_AT = {
+    "contradictions": "the same question with different answers",
+    "repeated_questions": "the same question again",
+    "doubled_distractors": "two wrong options have the same text",
+    "placeholder_options": "an option is empty, nan or N/A",
+    "self_lettered_options": "options begin with their own letters",
+    "swallowed": "options may contain the texts of other options",
+    "suspected_images": "scored, but may need an image",
+}
+# Number of ids per line in the text of an inspection or import.
+MAX_LISTED = 20
+
+
+def inspect_file(
+    exam: str, *, overlap: str | None = None, images: str = "exclude", fields: Any = None
+) -> dict[str, Any]:
+    """Return the result of `inspect_exam` for an exam and, with `overlap`, another exam; both are paths or names.
+
+    An exam without scorable items is inspected as well.
+    """
+    other = load_exam(overlap, images="keep") if overlap else None
+    return inspect_exam(load_exam(exam, images=images, fields=fields, allow_empty=True), other)
+
+
+def require_scorable(report: dict[str, Any]) -> None:
+    """Raise UserError, with the reasons of exclusion, if no item of an inspected exam can be scored."""
+    if not report["scorable"]:
+        reasons = "; ".join(report["excluded"])
+        raise UserError(f"{report['exam']}: none of the {report['read']} items can be scored ({reasons})")
 
 
 def inspect_exam(exam: Exam, other: Exam | None = None) -> dict[str, Any]:
@@ -37,10 +53,12 @@ def inspect_exam(exam: Exam, other: Exam | None = None) -> dict[str, Any]:
 
     `read` is `scorable` plus the number of all `excluded` ids, which are grouped by reason. `chance` is the mean of 1/k
     over items with k options. `key_is_longest` is the share of items whose correct option is longer than all others.
-    `swallowed` lists items of which an option seems to contain other options, `suspected_images` scorable items that
-    may need an image. `overlap` is None without `other`. Else it lists the items with half or more of the question's
-    word 13-grams in the question of one item of `other`.
+    `look_at` lists scorable items that a person should look at, by the keys of `LOOK_AT`; two of them are also keys of
+    the result. `unread` counts the values of columns that were not read, `changes` the items whose text was joined or
+    cut. `overlap` is None without `other`. Else it lists the items with half or more of the question's word 13-grams
+    in the question of one item of `other`.
     """
+    found = look_at(exam.items)
     excluded: dict[str, list[str]] = {}
     for entry in exam.excluded:
         excluded.setdefault(entry.reason, []).append(entry.id)
@@ -58,13 +76,14 @@ def inspect_exam(exam: Exam, other: Exam | None = None) -> dict[str, Any]:
         "subjects": dict(sorted(Counter(item.subject for item in exam.items if item.subject).items())),
         "excluded": excluded,
         "options": dict(sorted(Counter(len(item.options) for item in exam.items).items())),
-        "chance": sum(item.chance for item in exam.items) / len(exam.items),
+        "chance": sum(item.chance for item in exam.items) / max(1, len(exam.items)),
         "key": dict(sorted(Counter(item.answer for item in exam.items).items())),
-        "key_is_longest": len(longest) / len(exam.items),
-        "swallowed": [item.id for item in exam.items if _holds_other_options(item)],
-        "suspected_images": [
-            item.id for item in exam.items if item.image or _REFERS_TO_IMAGE.search(item.question)
-        ],
+        "key_is_longest": len(longest) / max(1, len(exam.items)),
+        "swallowed": found["swallowed"],
+        "suspected_images": found["suspected_images"],
+        "look_at": found,
+        "unread": dict(exam.unread),
+        "changes": dict(exam.changes),
         "overlap": _find_overlap(exam, other) if other else None,
         "warnings": list(exam.warnings),
     }
@@ -78,25 +97,22 @@ def inspection_as_text(report: dict[str, Any]) -> str:
         f"read      {report['read']}",
         f"scorable  {report['scorable']}",
     ]
-    if list(report["scorable_by_step"]) != ["none"]:
+    if set(report["scorable_by_step"]) - {"none"}:
         lines += [f"  step {step}: {n}" for step, n in report["scorable_by_step"].items()]
     if report["subjects"]:
         lines.append("subjects  " + ", ".join(f"{name} {n}" for name, n in report["subjects"].items()))
     lines += [
         f"excluded  {len(ids)} ({reason}): {', '.join(ids)}" for reason, ids in report["excluded"].items()
     ]
-    lines += [
-        "options   " + ", ".join(f"{n} items with {k}" for k, n in report["options"].items()),
-        f"chance    {100 * report['chance']:.1f} %",
-        "key       " + ", ".join(f"{letter} {n}" for letter, n in report["key"].items()),
-        f"          the longest option in {100 * report['key_is_longest']:.1f} %",
-    ]
-    for name, what in (
-        ("swallowed", "options may contain the texts of other options"),
-        ("suspected_images", "scored, but may need an image"),
-    ):
-        if ids := report[name]:
-            lines.append(f"suspect   {len(ids)} ({what}): {', '.join(ids)}")
+    if report["scorable"]:
+        lines += [
+            "options   " + ", ".join(f"{n} items with {k}" for k, n in report["options"].items()),
+            f"chance    {100 * report['chance']:.1f} %",
+            "key       " + ", ".join(f"{letter} {n}" for letter, n in report["key"].items()),
+            f"          the longest option in {100 * report['key_is_longest']:.1f} %",
+        ]
+    lines += _look_at_lines(report["look_at"])
+    lines += _column_lines(report["unread"], report["changes"])
     if (overlap := report["overlap"]) is not None:
         lines.append(f"overlap   {len(overlap['items'])} of {report['scorable']} with {overlap['exam']}")
         lines += [
@@ -126,12 +142,24 @@ def _key_is_longest(item: Item) -> bool:
     return all(len(text) < key for letter, text in item.options.items() if letter != item.answer)
 
 
-def _holds_other_options(item: Item) -> bool:
-    return any(_OTHER_OPTION.search(text) or len(text) > LONG_OPTION for text in item.options.values())
+def _look_at_lines(found: dict[str, list[Any]]) -> list[str]:
+    """Return one line per finding: number of items, what was found, and ids, those of one question joined by "="."""
+    lines = []
+    for name, what in LOOK_AT.items():
+        if not found[name]:
+            continue
+        ids = [entry if isinstance(entry, str) else " = ".join(entry) for entry in found[name]]
+        more = f", ... {len(ids) - MAX_LISTED} more, see --json" if len(ids) > MAX_LISTED else ""
+        n = sum(1 if isinstance(entry, str) else len(entry) for entry in found[name])
+        lines.append(f"look at   {n} ({what}): {', '.join(ids[:MAX_LISTED])}{more}")
+    return lines
 
 
-# Number of ids per reason in the text of an import.
-MAX_LISTED = 20
+def _column_lines(unread: dict[str, int], changes: dict[str, int]) -> list[str]:
+    lines = [f"changed   {n} ({change})" for change, n in sorted(changes.items())]
+    if unread:
+        lines.append("unread    " + ", ".join(f"{column} {n}" for column, n in sorted(unread.items())))
+    return lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +172,13 @@ class ImportResult:
     rejects_file: Path
 
 
-def import_exam(source: str, out: Path, *, images: str = "exclude") -> ImportResult:
+def import_exam(source: str, out: Path, *, images: str = "exclude", fields: Any = None) -> ImportResult:
     """Write the scorable items of `source` to the JSONL file `out`; the SHA-256 of the exam stays the same.
 
     `source` is a path or the name of a bundled exam. `images` ("exclude" or "keep") applies to items that need an
-    image. Excluded items and invalid records are listed in NAME.rejects.jsonl beside `out`, which is written even if
-    empty. Raises UserError if nothing can be scored, or if one of the files exists.
+    image, `fields` names the columns of a file in an unknown layout. Excluded items and invalid records are listed in
+    NAME.rejects.jsonl beside `out`, which is written even if empty. Raises UserError if nothing can be scored, or if
+    one of the files exists.
     """
     if out.suffix.lower() != ".jsonl":
         raise UserError(f"--out {out}: the file name must end in .jsonl")
@@ -157,13 +186,9 @@ def import_exam(source: str, out: Path, *, images: str = "exclude") -> ImportRes
     for file in (out, rejects_file):
         if file.exists():
             raise UserError(f"{file}: file exists; choose another --out or remove the file")
-    broken: list[tuple[str, str]] = []
-    raw = raw_exam(source if source in BUNDLED else Path(source).expanduser(), broken)
+    raw = raw_exam(source if source in BUNDLED else Path(source).expanduser(), fields)
     exam = exclude_unscorable(raw, images=images)
-    rejects = (
-        *((entry.id, entry.step, entry.reason) for entry in exam.excluded),
-        *((location, None, reason) for location, reason in broken),
-    )
+    rejects = tuple((entry.id, entry.step, entry.reason) for entry in exam.excluded)
     write_text(out, _json_lines(_record(item, raw.images) for item in exam.items))
     write_text(
         rejects_file,
@@ -180,6 +205,9 @@ def import_as_json(result: ImportResult) -> dict[str, Any]:
         "sha256": result.exam.sha256,
         "source_sha256": result.exam.source_sha256,
         "rejects": [{"id": name, "step": step, "reason": reason} for name, step, reason in result.rejects],
+        "look_at": look_at(result.exam.items),
+        "unread": dict(result.exam.unread),
+        "changes": dict(result.exam.changes),
         "warnings": list(result.exam.warnings),
     }
 
@@ -198,6 +226,8 @@ def import_as_text(result: ImportResult) -> str:
     for reason, names in reasons.items():
         more = ", ..." if len(names) > MAX_LISTED else ""
         lines.append(f"  {len(names)} ({reason}): {', '.join(names[:MAX_LISTED])}{more}")
+    lines += _look_at_lines(look_at(result.exam.items))
+    lines += _column_lines(dict(result.exam.unread), dict(result.exam.changes))
     lines += [f"warning   {warning}" for warning in result.exam.warnings]
     return "\n".join(lines)
 

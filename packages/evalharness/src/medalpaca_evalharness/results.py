@@ -33,7 +33,8 @@ class Run:
 
     `file`: the results file. `samples`: the files of logged samples, one per task. `task`: the task's name without the
     step, unless one step was selected. `exam_path`: the path in `--metadata`; None for a bundled exam and for an exam
-    from MEDALPACA_EXAM or the hub. `answers`: by item id. `generated`: answers were extracted from generated text, so
+    from MEDALPACA_EXAM or the hub. `exam_fields`: the columns of the exam's file that `--metadata` names, or None.
+    `answers`: by item id. `generated`: answers were extracted from generated text, so
     there are no log-likelihoods. `sampled`: that text was drawn at random. `limited`: only part of the exam was
     evaluated. `cached`: the run used `--use_cache` with a backend whose cache keys do not contain the model. `tasks`:
     the lm-eval tasks of the run. `filter`: the lm-eval filter whose answers count. `setup`: backend, dtype and other
@@ -46,6 +47,7 @@ class Run:
     metric: str
     exam: str
     exam_path: str | None
+    exam_fields: Mapping[str, Any] | None
     exam_sha256: str
     prompt_id: str
     scoring: str
@@ -125,6 +127,7 @@ def read_run(path: Path | str, task: str | None = None) -> Run:
         exam_path=configured_exam_path(names[0], TASKS[names[0]], results["configs"][names[0]]["metadata"])
         if names[0] in TASKS
         else None,
+        exam_fields=_as_mapping(results["configs"][names[0]].get("metadata")).get("fields"),
         exam_sha256=_single_value(file, "exam", {doc["exam_sha256"] for doc in docs}),
         prompt_id=_single_value(file, "prompt", {doc["prompt_id"] for doc in docs}),
         scoring=_single_value(file, "scoring", {doc["scoring"] for doc in docs}),

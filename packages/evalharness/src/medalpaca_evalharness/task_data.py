@@ -195,7 +195,8 @@ EXAM_ADVICE = (
 def load_task_exam(name: str, task: Task, metadata: Mapping[str, Any]) -> Exam:
     """Return the exam of the task `name`.
 
-    `metadata` has the paths and the key "images" ("exclude" or "keep"); for a bundled exam it is ignored. Downloads
+    `metadata` has the paths, the key "images" ("exclude" or "keep") and the key "fields", which names the columns of
+    the file under "exam"; for a bundled exam it is ignored. Downloads
     the hub dataset of the task if `metadata` has no path, and MEDALPACA_EXAM is not set or not used by the task. Raises
     UserError if there is no exam or it cannot be read.
     """
@@ -208,7 +209,8 @@ def load_task_exam(name: str, task: Task, metadata: Mapping[str, Any]) -> Exam:
     else:
         advice = f"""pass --metadata '{{"exams": {{"{task.key}": "PATH"}}}}'"""
     if path is not None:
-        return load_exam(Path(path).expanduser(), images=images)
+        fields = metadata.get("fields") if task.key is None else None
+        return load_exam(Path(path).expanduser(), images=images, fields=fields)
     if task.hub is None:
         raise UserError(f"{name}: no exam given; {advice}")
     if reason := hub_disabled_reason():
@@ -359,6 +361,11 @@ def _log_exclusions(name: str, inputs: TaskInputs) -> None:
             exam.name,
             all_items_task(name),
         )
+    if exam.unread:
+        columns = ", ".join(f"{column} {n}" for column, n in sorted(exam.unread.items()))
+        log.warning("%s: columns of %s that are not read: %s", name, exam.name, printable(columns))
+    for change, n in sorted(exam.changes.items()):
+        log.warning("%s: %d items of %s: %s", name, n, exam.name, printable(change))
     for warning in (*exam.warnings, *inputs.model.warnings):
         log.warning("%s: %s", name, printable(warning))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from ..core.errors import UserError
@@ -27,6 +27,7 @@ class Item:
     `options` maps letters to texts in the order in which they are shown; `answer` is the letter of the correct one.
     `step` is the USMLE Step, None if there is none. `subject` of a MedQA item is its part, "step1" or "step2&3".
     `image` is the name or URL of a picture. An item that was just read may be unscorable, for instance without options.
+    `fault` is the reason why the reader could not determine the correct option, None if it could.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Item:
     step: int | None = None
     subject: str | None = None
     image: str | None = None
+    fault: str | None = None
 
     @property
     def chance(self) -> float:
@@ -47,7 +49,9 @@ class Item:
 class RawExam:
     """All items of an exam file or directory, before exclusion of those that cannot be scored.
 
-    `source_sha256` is the hash of the files, `images` the ids of items whose question needs a picture.
+    `source_sha256` is the hash of the files, `images` the ids of items whose question needs a picture. `invalid` lists
+    (location, reason) of records that are no items. `file` is the path, for messages. `unread` counts the values of
+    columns that were not read, by column; `changes` the items whose text was joined or cut, by change.
     """
 
     name: str
@@ -55,19 +59,10 @@ class RawExam:
     source_sha256: str
     images: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
-
-
-class InvalidRecords:
-    """Collector of (location, reason) of invalid records in `listed`; if that is None, the first one is raised."""
-
-    def __init__(self, listed: list[tuple[str, str]] | None) -> None:
-        self.listed = listed
-
-    def add(self, error: UserError, location: str) -> None:
-        """Collect or raise `error`."""
-        if self.listed is None:
-            raise error from None
-        self.listed.append((location, str(error).removeprefix(location).lstrip(": ")))
+    invalid: tuple[tuple[str, str], ...] = ()
+    file: str = ""
+    unread: Mapping[str, int] = field(default_factory=dict)
+    changes: Mapping[str, int] = field(default_factory=dict)
 
 
 def content_item_id(question: str, options: Iterable[str]) -> str:
@@ -92,14 +87,6 @@ def required_text(record: Any, name: str, where: str) -> str:
     return encodable_text(value, name, where)
 
 
-def lettered_options(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that are named A, B, ..., without empty ones at the end; {} if there are none."""
-    options = {letter: record[letter] for letter in LETTERS if letter in record}
-    while options and not str(options[last := next(reversed(options))] or "").strip():
-        del options[last]
-    return options
-
-
 def optional_text(record: Mapping[str, Any], name: str, where: str) -> str | None:
     """Return the text or number `record[name]` as text, or None if it is missing or empty.
 
@@ -111,21 +98,6 @@ def optional_text(record: Mapping[str, Any], name: str, where: str) -> str | Non
     if not isinstance(value, str | int | float):
         raise UserError(f"{where}: {name!r} is {type(value).__name__}, not text")
     return encodable_text(str(value), name, where)
-
-
-def option_texts(value: Any, where: str) -> dict[str, str]:
-    """Return the texts of options by letter, from an object or a list; null gives an empty text.
-
-    Raises UserError for another type and for a list of more than 26 options.
-    """
-    if isinstance(value, list):
-        if len(value) > len(LETTERS):
-            raise UserError(f"{where}: {len(value)} options; allowed: at most {len(LETTERS)}")
-        value = dict(zip(LETTERS, value, strict=False))
-    if not isinstance(value, Mapping):
-        raise UserError(f"{where}: 'options' is {type(value).__name__}; allowed: an object or a list")
-    texts = {str(letter): "" if text is None else str(text) for letter, text in value.items()}
-    return {letter: encodable_text(text, f"option {letter}", where) for letter, text in texts.items()}
 
 
 def encodable_text(text: str, name: str, where: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from ..core.errors import UserError
 from ..core.row import Row
 from ..exams.item import LETTERS, Item
-from ..exams.layouts import MEDMCQA_OPTIONS
+from ..exams.published_layouts import MEDMCQA_OPTIONS
 from .answer_rules import find_lost_letters, needs_picture
 from .base import (
     DataFile,

@@ -17,7 +17,7 @@ from medalpaca_data.exams.item import Generated, Item, PromptStyle, Scoring, exa
 from .. import contamination_split
 from ..calibration import conformal_sets, make_predictions, measure_calibration
 from ..comparison import Comparison, as_json, describe_choice, row_json
-from ..contamination_split import Overlap, has_bundled_exam
+from ..contamination_split import Overlap, has_bundled_exam, load_run_exam
 from ..power import power_analysis
 from ..results import Run, summarize_items, summarize_run, summary_json
 from ..runs import Family
@@ -68,7 +68,7 @@ def account_for_items(run: Run, exam: Exam, location: str | None) -> ItemAccount
     excluded = [entry for entry in exam.excluded if not tasks or any(task.includes(entry) for task in tasks)]
     in_task = [item for item in exam.items if not tasks or any(task.includes(item) for task in tasks)]
     # By default, load_exam excludes items that need a picture; a run can have kept them.
-    default = load_exam(Path(location).expanduser() if location else run.exam)
+    default = load_run_exam(run, location) if location else load_exam(run.exam)
     excluded_by_default = {entry.id for entry in default.excluded}
     return ItemAccount(
         source_sha256=exam.source_sha256,

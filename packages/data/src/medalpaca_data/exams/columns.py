@@ -1,0 +1,336 @@
+"""Columns of exam records: which column holds what, and the conversion of one record to an item."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from ..core.errors import UserError
+from .answers import (
+    AnswerForms,
+    Options,
+    answer_forms,
+    clean,
+    find_answer,
+    is_blank,
+    label_options,
+    read_options,
+    single_spaced,
+)
+from .item import LETTERS, Item, content_item_id, encodable_text, optional_text, required_text, step_number
+
+# A column whose name has one of the first words, and else only the others, has the case of a question.
+CASE_WORDS = {
+    "context", "contexts", "case", "vignette", "vignettes", "scenario", "background", "passage", "history", "anamnesis",
+    "abstract", "stem",
+}  # fmt: skip
+CASE_QUALIFIERS = {
+    "patient", "patients", "clinical", "medical", "presentation", "presenting", "description", "summary", "report",
+    "text", "of", "the", "present", "past",
+}  # fmt: skip
+# The value of a case column may be a number such as K-1023 or "Case 7", which is no case.
+CASE_NUMBER = re.compile(r"(?:case|patient|id|no|nr|number)?[\s.:#-]*[\w./-]*\d[\w./-]*", re.IGNORECASE)
+EXAMPLE = "example: {question: Q, options: [A, B, C], answer: K}"
+# The same case as a list of single statements, used only if no other column has the case.
+FACTS = "facts"
+IMAGE_COLUMNS = ("image", "image_url", "images", "image_path", "media")
+MEDIA_FLAGS = ("has_media", "has_image", "has_images")
+# Values of a media column for an item without media.
+NO_MEDIA = ("", "false", "no", "0", "0.0", "none", "null", "nan", "n/a")
+REPEATED_OPTIONS = re.compile(r"\n?\s*Answer Choices:\s*", re.IGNORECASE)
+
+
+class ExamFields(BaseModel):
+    """The columns of an exam by their meaning, the value of `fields:`.
+
+    `options` names one column per option, in their order, or one column with all options. `context` names columns with
+    the case. `answer_base` is the number of the first option where answers are numbers.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    question: str
+    options: str | tuple[str, ...]
+    answer: str
+    context: str | tuple[str, ...] = ()
+    id: str | None = None
+    step: str | None = None
+    subject: str | None = None
+    image: str | None = None
+    answer_base: Literal[0, 1] | None = None
+
+    @field_validator("options")
+    @classmethod
+    def _check_options(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not isinstance(value, str) and not 2 <= len(value) <= len(LETTERS):
+            raise ValueError(f"{len(value)} columns; allowed: one column, or 2 to {len(LETTERS)}")
+        return value
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All named columns."""
+        named = (
+            self.question,
+            self.options,
+            self.answer,
+            self.context,
+            self.id,
+            self.step,
+            self.subject,
+            self.image,
+        )
+        groups = ((name,) if isinstance(name, str) else name or () for name in named)
+        return tuple(column for group in groups for column in group)
+
+
+def parse_fields(value: Any, where: str) -> ExamFields:
+    """Return `fields:` from a mapping or from its text in YAML or JSON. Raises UserError if it is not valid."""
+    if isinstance(value, str):
+        import yaml
+
+        try:
+            value = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(f"{where}: not valid YAML or JSON; {EXAMPLE}") from None
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where}: expected names of columns; {EXAMPLE}")
+    try:
+        return ExamFields.model_validate(dict(value))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"][:1])
+        raise UserError(
+            f"{where}: {key}: {first['msg'].removeprefix('Value error, ')}; "
+            f"allowed: {', '.join(ExamFields.model_fields)}"
+        ) from None
+
+
+class Record(Mapping[str, Any]):
+    """One record of an exam, which notes the keys that were read.
+
+    A key that is not found exactly is found without regard to case and outer white space, if only one is alike.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+        self._folded: dict[str, list[str]] = {}
+        for key in values:
+            self._folded.setdefault(str(key).strip().casefold(), []).append(key)
+        self.read: set[str] = set()
+
+    def _key(self, name: object) -> str | None:
+        if name in self._values:
+            return str(name)
+        alike = self._folded.get(str(name).strip().casefold(), [])
+        return alike[0] if len(alike) == 1 else None
+
+    def __getitem__(self, name: str) -> Any:
+        key = self._key(name)
+        if key is None:
+            raise KeyError(name)
+        self.read.add(key)
+        return self._values[key]
+
+    def __contains__(self, name: object) -> bool:
+        return self._key(name) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def peek(self, name: str) -> Any:
+        """Return a value, None if there is none, without noting the key."""
+        key = self._key(name)
+        return None if key is None else self._values[key]
+
+    def unread(self) -> list[str]:
+        """Return the keys with a value that were not read."""
+        return [
+            str(key) for key, value in self._values.items() if key not in self.read and not is_blank(value)
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """The columns of a layout by their meaning.
+
+    `options` is one column, or several with one option each. A record without the column "options" has the columns A,
+    B, ... instead. `answers` must agree with each other; a number in one of them counts from `bases[column]`. Without
+    `id`, question and options determine the id.
+    """
+
+    question: str = "question"
+    options: str | tuple[str, ...] = "options"
+    answers: tuple[str, ...] = ("answer",)
+    bases: Mapping[str, int] | None = None
+    id: str | None = None
+    step: str | None = None
+    subject: str | None = None
+    image: tuple[str, ...] = IMAGE_COLUMNS
+    # Columns with the case; () stands for those that `is_case_column` finds.
+    case: tuple[str, ...] = ()
+    # Whether the first answer column holds letters only.
+    letters: bool = True
+
+    @classmethod
+    def from_fields(cls, fields: ExamFields) -> Columns:
+        """Return the columns that `fields:` names."""
+        return cls(
+            question=fields.question,
+            options=fields.options,
+            answers=(fields.answer,),
+            bases={} if fields.answer_base is None else {fields.answer: fields.answer_base},
+            id=fields.id,
+            step=fields.step,
+            subject=fields.subject,
+            image=(fields.image,) if fields.image else IMAGE_COLUMNS,
+            case=(fields.context,) if isinstance(fields.context, str) else fields.context,
+            letters=False,
+        )
+
+
+def forms_of(columns: Columns, records: Sequence[Mapping[str, Any]]) -> AnswerForms:
+    """Return the forms of the answers in all records."""
+    if columns.letters:
+        return AnswerForms(letters=True)
+    return answer_forms(Record(record).get(columns.answers[0]) for record in records)
+
+
+def read_item(
+    record: Record, where: str, columns: Columns, forms: AnswerForms, changes: Counter[str]
+) -> Item:
+    """Return the item of a record, and count in `changes` what was joined or cut.
+
+    Raises UserError if the record is no item.
+    """
+    done: list[str] = []
+    options = _read_options(record, columns, where)
+    question = _cut_options(required_text(record, columns.question, where), options.texts, done)
+    question = join_case(record, question, columns, where, done)
+    bases = columns.bases or {}
+    answers = [(record[name], bases.get(name)) for name in columns.answers if name in record]
+    answer, fault = find_answer(answers, options, forms)
+    item = Item(
+        id=(optional_text(record, columns.id, where) if columns.id else None)
+        or content_item_id(question, options.texts.values()),
+        question=question,
+        options=options.texts,
+        answer=answer,
+        step=step_number(record.get(columns.step), where) if columns.step else None,
+        subject=optional_text(record, columns.subject, where) if columns.subject else None,
+        image=media(record, columns.image),
+        fault=fault,
+    )
+    changes.update(done)
+    return item
+
+
+def _read_options(record: Record, columns: Columns, where: str) -> Options:
+    if columns.options == "options" and "options" not in record:
+        return _lettered_columns(record, where)
+    if isinstance(columns.options, str):
+        value = record.get(columns.options)
+        return Options({}) if is_blank(value) else read_options(value, where)
+    names = [name for name in columns.options if name in record]
+    return _option_columns([(name, record[name]) for name in names], where)
+
+
+def _lettered_columns(record: Record, where: str) -> Options:
+    """Return the options of the columns A, B, ...; without capital letters those of a, b, ... as far as they follow."""
+    names = [letter for letter in LETTERS if letter in list(record)]
+    if not names:
+        for letter in LETTERS:
+            if letter not in record:
+                break
+            names.append(letter)
+    return _option_columns([(name, record[name]) for name in names], where)
+
+
+def _option_columns(pairs: list[tuple[str, Any]], where: str) -> Options:
+    while pairs and is_blank(pairs[-1][1]):
+        pairs.pop()
+    options = label_options(pairs, where)
+    # Headings such as "Option A": the letter in the heading must be that of the option.
+    in_order = list(options.texts) == list(LETTERS[: len(pairs)])
+    if pairs and len(pairs[0][0]) > 1 and not options.labels and not in_order:
+        found = ", ".join(name for name, _ in pairs)
+        raise UserError(f"{where}: the option columns {found} are not in the order of their letters")
+    return options
+
+
+def is_case_column(name: str) -> bool:
+    """Return whether a column with this name has the case of a question: `vignette`, `clinicalCase`, `Case text`."""
+    words = set(re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", str(name)).lower()))
+    return bool(words & CASE_WORDS) and words <= CASE_WORDS | CASE_QUALIFIERS
+
+
+def join_case(record: Record, question: str, columns: Columns, where: str, done: list[str]) -> str:
+    """Return `question` after the text of all case columns that it does not contain yet; list them in `done`."""
+    parts: list[str] = []
+    options = (columns.options,) if isinstance(columns.options, str) else columns.options
+    others = (columns.question, columns.id, columns.step, columns.subject, *options, *columns.answers)
+    taken = {name.strip().casefold() for name in others if name}
+    for name in columns.case or filter(is_case_column, record):
+        if (
+            name in record
+            and name.strip().casefold() not in taken
+            and (text := _case_text(record, name, where))
+        ):
+            parts.append(_join_once(text, question, name, done, parts))
+    if not parts and FACTS in record and (text := _case_text(record, FACTS, where)):
+        parts.append(_join_once(text, question, FACTS, done, parts))
+    return "\n\n".join((*filter(None, parts), question))
+
+
+def _join_once(text: str, question: str, name: str, done: list[str], parts: Sequence[str]) -> str:
+    if single_spaced(text).rstrip(".") in single_spaced(" ".join((*parts, question))):
+        done.append(f"{name!r} not joined, because the question contains it")
+        return ""
+    done.append(f"{name!r} joined before the question")
+    return text
+
+
+def _case_text(record: Record, name: str, where: str) -> str:
+    """Return a case as text; a list of texts gives one line each. A number alone is no case and is not read."""
+    value = record.peek(name)
+    if is_blank(value) or isinstance(value, int | float):
+        return ""
+    if isinstance(value, str) and (CASE_NUMBER.fullmatch(clean(value)) or not re.search(r"[^\W\d_]", value)):
+        return ""
+    value = record[name]
+    lines = list(value) if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(line, str) for line in lines):
+        raise UserError(f"{where}: {name!r} is {type(value).__name__}; allowed: text or a list of texts")
+    return encodable_text("\n".join(line.strip() for line in lines if line.strip()), name, where)
+
+
+def _cut_options(question: str, options: Mapping[str, str], done: list[str]) -> str:
+    """Return `question` without "Answer Choices: (A) ..." at its end, if that repeats exactly the options."""
+    matches = list(REPEATED_OPTIONS.finditer(question))
+    if not matches or not options:
+        return question
+    tail = question[matches[-1].end() :]
+    repeated = " ".join(f"({letter}) {text}" for letter, text in options.items())
+    if single_spaced(tail) != single_spaced(repeated):
+        done.append("options repeated in the question differ from the options; not cut")
+        return question
+    done.append("options repeated at the end of the question cut")
+    return question[: matches[-1].start()].rstrip()
+
+
+def media(record: Record, columns: Sequence[str] = IMAGE_COLUMNS) -> str | None:
+    """Return the name of a declared picture, or "declared" for another mark; None if no media are declared."""
+    for name in (*columns, *MEDIA_FLAGS):
+        value = record.get(name)
+        if is_blank(value) or str(value).strip().casefold() in NO_MEDIA:
+            continue
+        text = value if isinstance(value, str) and name not in MEDIA_FLAGS else "declared"
+        return encodable_text(text, name, "")
+    return None
