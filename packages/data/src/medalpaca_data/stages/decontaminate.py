@@ -76,7 +76,7 @@ class RemoveTestQuestions(Stage):
     name: ClassVar[str] = "test questions"
 
     def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
-        from ..exams.contamination import KnownQuestions
+        from ..exams.known_questions import KnownQuestions
 
         parts = zip(table["instruction"], table["input"], table["output"], strict=True)
         found = KnownQuestions.load().find("\n".join(texts) for texts in parts)
