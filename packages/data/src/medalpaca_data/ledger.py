@@ -153,7 +153,7 @@ def make_ledger(
         "recipe": _public_recipe(recipe, secret),
         "sources": sources,
         "skipped": list(recipe.skip),
-        "exams": [{"name": exam.name, "sha256": exam.sha256, "items": len(exam.items)} for exam in exams],
+        "exams": [_exam(exam) for exam in exams],
         "contradictions": {
             "questions": len(contradictions),
             "rows": sum(len(c["rows"]) for c in contradictions),
@@ -163,6 +163,18 @@ def make_ledger(
         "licences": written["licences"],
         "attributions": written["attributions"],
         "files": written["files"],
+    }
+
+
+def _exam(exam: Exam) -> dict[str, Any]:
+    """Return the entry of an exam; `too_short` is the number of its items that are too short to judge inside a line."""
+    from .exams.contamination import too_short
+
+    return {
+        "name": exam.name,
+        "sha256": exam.sha256,
+        "items": len(exam.items),
+        "too_short": len(too_short(exam.items)),
     }
 
 

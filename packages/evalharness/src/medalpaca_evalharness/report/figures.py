@@ -28,9 +28,9 @@ from ..task_data import TASKS
 from . import run_metadata
 from .run_metadata import limits, not_tested
 
-FORMAT = "medalpaca exam report 3"
-# The format before: the same keys, with other sentences.
-OLDER_FORMAT = "medalpaca exam report 2"
+FORMAT = "medalpaca exam report 4"
+# The formats before: other sentences, and no number of items that are too short to judge for contamination.
+OLDER_FORMATS = ("medalpaca exam report 2", "medalpaca exam report 3")
 # Keys of `compare.as_json` that a report holds once for all comparisons.
 SHARED_KEYS = ("task", "metric", "exam", "exam_sha256", "prompt_id", "base", "tuned")
 

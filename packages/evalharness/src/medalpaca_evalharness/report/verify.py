@@ -21,7 +21,7 @@ from ..samples import read_samples
 from ..stress.figures import find_differences, find_problems
 from .figures import (
     FORMAT,
-    OLDER_FORMAT,
+    OLDER_FORMATS,
     ItemAccount,
     MatchedStress,
     account_for_items,
@@ -77,8 +77,8 @@ def verify(path: Path, locations: Locations) -> Verification:
     """
     report, page_matches = read_report(path)
     result = Verification()
-    if report["format"] == OLDER_FORMAT:
-        result.unchecked.append(f"page and sentences not compared: written by format {OLDER_FORMAT[-1]}")
+    if report["format"] in OLDER_FORMATS:
+        result.unchecked.append(f"page and sentences not compared: written by format {report['format'][-1]}")
     elif page_matches is not None:
         result.checked.append("page against the data inside it")
     if page_matches is False:
@@ -108,19 +108,19 @@ def verify(path: Path, locations: Locations) -> Verification:
 
 
 def read_report(path: Path) -> tuple[dict[str, Any], bool | None]:
-    """Return a report of this format or of the one before, and whether its page shows the data inside it.
+    """Return a report of this format or of an older one, and whether its page shows the data inside it.
 
-    The second value is None where this is not compared: for JSON, and for the older format. Raises UserError if
+    The second value is None where this is not compared: for JSON, and for an older format. Raises UserError if
     the file is not a report, has another format, or lacks a part.
     """
     is_html = path.suffix.lower() in (".html", ".htm")
     content = read_text(path)
     report = read_page(content, str(path)) if is_html else parse_json(content, str(path))
     stored = report.get("format") if isinstance(report, dict) else None
-    if stored not in (FORMAT, OLDER_FORMAT):
+    if stored not in (readable := (*OLDER_FORMATS, FORMAT)):
         stated = "no format" if stored is None else f"the format {stored!r}"
         raise UserError(
-            f"{path}: not an exam report: it has {stated}, readable are {FORMAT!r} and {OLDER_FORMAT!r}; "
+            f"{path}: not an exam report: it has {stated}, readable are {', '.join(map(repr, readable))}; "
             "create the report again with `exam report`"
         )
     try:
@@ -304,7 +304,7 @@ def _check_figures(
     ignored = NOT_COMPARED if account or not report["left_out"] else (*NOT_COMPARED, "left_out")
     reported = {name: value for name, value in report.items() if name not in ignored}
     computed = {name: value for name, value in computed.items() if name not in ignored}
-    if report["format"] == OLDER_FORMAT:
+    if report["format"] in OLDER_FORMATS:
         reported, computed = _without_sentences(reported), _without_sentences(computed)
     result.problems += find_differences(reported, computed)
     result.checked.append("every figure, recomputed from the samples")
@@ -314,6 +314,8 @@ def _without_sentences(figures: dict[str, Any]) -> dict[str, Any]:
     """Return a report without its sentences, which differ between formats, but with every figure, id and hash."""
     kept = _without(figures, "format", "limits", "not_tested")
     kept["comparisons"] = [_without(one, "sentence", "notes") for one in figures["comparisons"]]
+    if found := kept["contamination"]:
+        kept["contamination"] = _without(found, "too_short")
     if account := kept.get("left_out"):
         kept["left_out"] = _without(account, "reasons", "warnings") | {
             "excluded": [_without(entry, "reason") for entry in account["excluded"]]
