@@ -23,7 +23,8 @@ from medalpaca_data.core.cli import run
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.files import read_json, write_bytes
 from medalpaca_data.core.records import read_records
-from medalpaca_data.exams.contamination import (
+from medalpaca_data.exams.item import Item
+from medalpaca_data.exams.known_questions import (
     KNOWN_QUESTIONS,
     PIECE_WORDS,
     SHORT_PIECE_WORDS,
@@ -31,7 +32,6 @@ from medalpaca_data.exams.contamination import (
     question_pieces,
     words_of,
 )
-from medalpaca_data.exams.item import Item
 from medalpaca_data.exams.layouts import read_exam
 
 OUT = Path(__file__).parents[1] / "packages/data/src/medalpaca_data/exams" / KNOWN_QUESTIONS

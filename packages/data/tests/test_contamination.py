@@ -11,13 +11,14 @@ from medalpaca_data.core.records import read_rows
 from medalpaca_data.exams.contamination import coverage, hits, words
 from medalpaca_data.exams.exam import exclude_unscorable, load_exam
 from medalpaca_data.exams.item import Item, RawExam
+from medalpaca_data.exams.short_questions import Passage, ShortQuestion
 
 LONG = " ".join(f"word{n}" for n in range(26))
+OPTIONS = {"A": "x", "B": "y"}
 
 
 def exam(*stems, name="x"):
-    options = {"A": "x", "B": "y"}
-    items = [Item(id=str(n), question=stem, options=options, answer="A") for n, stem in enumerate(stems)]
+    items = [Item(id=str(n), question=stem, options=OPTIONS, answer="A") for n, stem in enumerate(stems)]
     return exclude_unscorable(RawExam(name, tuple(items), ""))
 
 
@@ -25,7 +26,8 @@ def shares(stem, text):
     """The definition, word by word: share of the stem's runs in the text, and share of its words in such a run."""
     stem, tokens = words(stem), words(text)
     if len(stem) < 8:
-        found = bool(stem) and any(words(line) == stem for line in text.splitlines())
+        item = Item(id="", question=" ".join(stem), options=OPTIONS, answer="A")
+        found = bool(stem) and ShortQuestion.of(item).is_in(Passage(text, ""))
         return float(found), float(found)
     n = min(13, len(stem))
     known = [tokens[k : k + n] for k in range(len(tokens) - n + 1)]

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medalpaca_data.exams import contamination
-from medalpaca_data.exams.contamination import (
+from medalpaca_data.exams import known_questions
+from medalpaca_data.exams.item import Item, exam_input
+from medalpaca_data.exams.known_questions import (
     KNOWN_QUESTIONS,
     MIN_SHARE,
     KnownQuestions,
@@ -26,7 +27,6 @@ from medalpaca_data.exams.contamination import (
     unpack,
     words_of,
 )
-from medalpaca_data.exams.item import Item, exam_input
 from medalpaca_data.exams.layouts import read_exam
 
 ROOT = Path(__file__).parents[3]
@@ -141,7 +141,7 @@ def test_the_tool_makes_the_shipped_list(real, tmp_path):
     said = subprocess.run(
         [sys.executable, tool, real, out], check=True, capture_output=True, text=True
     ).stdout
-    assert out.read_bytes() == Path(contamination.__file__).with_name(KNOWN_QUESTIONS).read_bytes()
+    assert out.read_bytes() == Path(known_questions.__file__).with_name(KNOWN_QUESTIONS).read_bytes()
     assert "MMLU test: 7194 questions" in said  # 3,407 rows of 13 subjects, and 3,787 as published
     assert said.count("0 too short to tell") == 6
     assert out.stat().st_size < 400_000

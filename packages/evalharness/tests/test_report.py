@@ -138,6 +138,19 @@ def test_full_and_clean_score_side_by_side(pair, write_exam, tmp_path, capsys):
     assert not any("--meadow" in line for line in report["not_tested"])
     assert "2 of 12 items are covered</strong>" in out.read_text()
     assert verify(out, Locations()).problems == []
+    # "Case 0: which one?" has four words.
+    assert found["too_short"] == 7
+    assert "7 of 12 items are too short to judge" in out.read_text()
+    main(["compare", str(base), str(tuned), "--meadow", str(seen)])
+    assert "Too short to judge: 7 of 12 items" in " ".join(capsys.readouterr().out.split())
+    # Formats 2 and 3 had no number of items that are too short to judge.
+    report["format"] = "medalpaca exam report 3"
+    del found["too_short"]
+    older = out.with_name("older.json")
+    older.write_text(json.dumps(report))
+    checked = verify(older, Locations())
+    assert checked.problems == []
+    assert checked.unchecked == ["page and sentences not compared: written by format 3"]
     seen.write_text(seen.read_text().splitlines()[0] + "\n")
     assert "contamination.rows: 2 in the file, 1 recomputed" in verify(out, Locations()).problems
     seen.unlink()

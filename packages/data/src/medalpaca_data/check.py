@@ -11,11 +11,16 @@ from rich.table import Table
 
 from .core.records import read_all_rows
 from .core.row import Row
-from .exams.contamination import ItemCoverage, coverage
+from .exams.contamination import ItemCoverage, coverage, too_short
 from .exams.exam import Exam, load_exam
 
 # Thresholds of coverage in the report.
 HALF, MOST = 0.5, 0.8
+# What is printed of items whose question is too short to judge inside a line.
+TOO_SHORT = (
+    "Too short to judge: {count} of {items} items, because the question has few words or only general words. They are "
+    "found only as a line or sentence of a question, or with their options."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,11 @@ class Check:
     exam: Exam
     rows: tuple[Row, ...]
     items: tuple[ItemCoverage, ...]
+
+    @property
+    def too_short(self) -> frozenset[str]:
+        """Ids of the items whose question is too short to judge inside a line."""
+        return too_short(self.exam.items)
 
     def steps(self) -> list[int | None]:
         """Return the steps of the exam in order; None is for items without a step."""
@@ -50,7 +60,7 @@ def check(path: Path, exam_path: str) -> Check:
     """
     exam = load_exam(exam_path, images="keep")
     rows = read_all_rows(path)
-    return Check(path, exam, tuple(rows), tuple(coverage(exam, (row.text() for row in rows))))
+    return Check(path, exam, tuple(rows), tuple(coverage(exam, (row.parts() for row in rows))))
 
 
 def as_json(result: Check) -> dict[str, Any]:
@@ -58,11 +68,13 @@ def as_json(result: Check) -> dict[str, Any]:
 
     Rows are numbered from 1; the number is null if no row shares an n-gram with the question.
     """
+    short = result.too_short
     return {
         "path": str(result.path),
         "rows": len(result.rows),
         "exam": {"name": result.exam.name, "sha256": result.exam.sha256, "items": len(result.items)},
         "excluded": [{"id": e.id, "reason": e.reason} for e in result.exam.excluded],
+        "too_short": len(short),
         "steps": {
             _step(step): {
                 "items": sum(item.step == step for item in result.items),
@@ -79,6 +91,7 @@ def as_json(result: Check) -> dict[str, Any]:
                 "step": item.step,
                 "coverage": item.coverage,
                 "token_coverage": item.token_coverage,
+                "too_short": item.item_id in short,
                 "row": None if item.text_index is None else item.text_index + 1,
                 "row_id": None if item.text_index is None else result.rows[item.text_index].id,
             }
@@ -105,6 +118,8 @@ def show(result: Check, console: Console) -> None:
         f"{len(result.rows):,} rows against {len(result.items)} items (exam {result.exam.sha256[:12]}); "
         "coverage = share of a question's word 13-grams that occur in one row."
     )
+    if short := len(result.too_short):
+        console.print(TOO_SHORT.format(count=short, items=len(result.items)))
     for entry in result.exam.excluded:
         console.print(f"not checked: {entry.id} ({entry.reason})")
     covered = sorted(

@@ -52,7 +52,10 @@ def card(ledger: Mapping[str, Any]) -> str:
         "configs": [{"config_name": "default", "data_files": files}],
     }
     contradictions = ledger["contradictions"]
-    exams = [f"{exam['name']} ({exam['items']:,} items, {exam['sha256'][:12]})" for exam in ledger["exams"]]
+    exams = [
+        f"{exam['name']} ({exam['items']:,} items, {exam['too_short']:,} too short to judge, {exam['sha256'][:12]})"
+        for exam in ledger["exams"]
+    ]
     lines = [
         "---",
         yaml.safe_dump(head, sort_keys=False).rstrip(),

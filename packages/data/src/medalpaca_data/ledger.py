@@ -157,7 +157,7 @@ def make_ledger(
         "recipe": _public_recipe(recipe, secret),
         "sources": sources,
         "skipped": list(recipe.skip),
-        "exams": [{"name": exam.name, "sha256": exam.sha256, "items": len(exam.items)} for exam in exams],
+        "exams": [_exam(exam) for exam in exams],
         "contradictions": dict(contradictions),
         "deidentification": list(deidentified),
         "rows": written["rows"],
@@ -197,6 +197,18 @@ def _files(
             for entry in note.get("left_out", ())
         ]
     return {"files": list(files.values()), **({"left_out": left_out} if left_out else {})}
+
+
+def _exam(exam: Exam) -> dict[str, Any]:
+    """Return the entry of an exam; `too_short` is the number of its items that are too short to judge inside a line."""
+    from .exams.contamination import too_short
+
+    return {
+        "name": exam.name,
+        "sha256": exam.sha256,
+        "items": len(exam.items),
+        "too_short": len(too_short(exam.items)),
+    }
 
 
 # Keys of `deidentify` with words of a site, which may be names of people; the ledger has their numbers.

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from medalpaca_data.check import TOO_SHORT
 from medalpaca_data.core.cli import screen
 
 from .comparison import Comparison, Flip, Row
@@ -84,6 +85,12 @@ def _print_contamination(console: Console, contamination: Contamination) -> None
         highlight=False,
         markup=False,
     )
+    if contamination.too_short:
+        console.print(
+            TOO_SHORT.format(count=contamination.too_short, items=contamination.full.n),
+            highlight=False,
+            markup=False,
+        )
     labelled = (
         ("Full", contamination.full),
         ("Clean", contamination.clean),

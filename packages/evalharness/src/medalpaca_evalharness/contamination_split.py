@@ -10,7 +10,7 @@ from typing import Any
 from medalpaca_data.check import HALF
 from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_data.core.records import read_all_rows, rows_sha256
-from medalpaca_data.exams.contamination import ItemCoverage, coverage
+from medalpaca_data.exams.contamination import ItemCoverage, coverage, too_short
 from medalpaca_data.exams.exam import BUNDLED, Exam, find_exam, load_exam
 
 from .comparison import Comparison, Row, compare, row_json
@@ -23,7 +23,7 @@ class Overlap:
 
     `rows` is a file or a Meadow directory (written by `data build`), `rows_read` its number of rows. `exam` is the path
     of the exam, or None for a bundled exam. `covered` holds the items with half or more of the question's word
-    13-grams in one row.
+    13-grams in one row. `too_short` is the number of items whose question is too short to judge inside a line.
     """
 
     rows: Path
@@ -31,6 +31,7 @@ class Overlap:
     rows_read: int
     exam: str | None
     covered: tuple[ItemCoverage, ...]
+    too_short: int
 
     @property
     def ids(self) -> frozenset[str]:
@@ -60,6 +61,7 @@ def measure_contamination(comparison: Comparison, rows: Path, exam: str | None =
         rows_read=overlap.rows_read,
         exam=overlap.exam,
         covered=overlap.covered,
+        too_short=overlap.too_short,
         full=comparison.pooled,
         clean=clean,
         touched=touched,
@@ -74,13 +76,14 @@ def find_overlap(run: Run, rows: Path, exam: str | None = None) -> Overlap:
     """
     path, exam_items = find_run_exam(run, exam)
     rows_read = read_all_rows(rows)
-    coverages = coverage(exam_items, (row.text() for row in rows_read))
+    coverages = coverage(exam_items, (row.parts() for row in rows_read))
     return Overlap(
         rows=rows,
         rows_sha256=rows_sha256(rows),
         rows_read=len(rows_read),
         exam=path,
         covered=tuple(item for item in coverages if item.coverage >= HALF and item.item_id in run.answers),
+        too_short=len(too_short(exam_items.items) & run.answers.keys()),
     )
 
 
@@ -143,12 +146,13 @@ def as_json(contamination: Contamination) -> dict[str, Any]:
 
 
 def overlap_json(overlap: Overlap) -> dict[str, Any]:
-    """Return the rows' file name, hash and number, the threshold, and the covered items as JSON, without scores."""
+    """Return the rows' file name, hash and number, the threshold, and the items concerned as JSON, without scores."""
     return {
         "rows_name": overlap.rows.name,
         "rows_sha256": overlap.rows_sha256,
         "rows": overlap.rows_read,
         "threshold": HALF,
+        "too_short": overlap.too_short,
         "covered": [
             {"item": item.item_id, "step": item.step, "coverage": item.coverage} for item in overlap.covered
         ],

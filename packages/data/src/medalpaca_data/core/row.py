@@ -46,8 +46,12 @@ class Row:
             object.__setattr__(self, "id", content_id(self.instruction, self.input, self.output))
 
     def text(self) -> str:
-        """Return the three texts joined by newlines, as contamination checks compare them."""
+        """Return the three texts joined by newlines."""
         return "\n".join((self.instruction, self.input, self.output))
+
+    def parts(self) -> tuple[str, str]:
+        """Return the question (instruction and input) and the answer, as contamination checks compare them."""
+        return f"{self.instruction}\n{self.input}", self.output
 
 
 FIELDS = tuple(Row.__dataclass_fields__)

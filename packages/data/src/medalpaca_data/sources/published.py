@@ -256,7 +256,7 @@ def _refuse_known_content(file: Path, records: Iterator[Any]) -> None:
     The first `PROBED_ROWS` records are checked. The file is refused if one of them has the instruction of the published
     PubMed Causal, or if more than half of them contain a question of a published test set.
     """
-    from ..exams.contamination import KnownQuestions
+    from ..exams.known_questions import KnownQuestions
 
     start = [value for value in islice(records, PROBED_ROWS) if isinstance(value, Mapping)]
     if any(WRONG_LABEL_INSTRUCTION.search(str(value.get("instruction"))) for value in start):

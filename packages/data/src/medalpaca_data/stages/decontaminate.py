@@ -26,8 +26,8 @@ MIN_REPORTED_COVERAGE = 0.2
 class Decontaminate(Stage):
     """Drop rows that contain at least the share `max_coverage` of the 13-word sequences of an exam question.
 
-    A question of 8 to 12 words is one sequence; a shorter one is compared with whole lines. Every pair of row and
-    question with a coverage of at least `MIN_REPORTED_COVERAGE` is reported, whether the row is dropped or not.
+    A question of 8 to 12 words is one sequence; a shorter one has the rule of `ShortQuestion.is_in`. Every pair of row
+    and question with a coverage of at least `MIN_REPORTED_COVERAGE` is reported, whether the row is dropped or not.
     """
 
     name: ClassVar[str] = "exam questions"
@@ -41,11 +41,11 @@ class Decontaminate(Stage):
     def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
         from ..exams.contamination import hits
 
-        parts = zip(table["instruction"], table["input"], table["output"], strict=True)
+        rows = zip(table["instruction"], table["input"], table["output"], strict=True)
         exam_hits = list(
             hits(
                 self._exams,
-                ("\n".join(texts) for texts in parts),
+                ((f"{instruction}\n{context}", output) for instruction, context, output in rows),
                 min(MIN_REPORTED_COVERAGE, self._max_coverage),
             )
         )
@@ -76,7 +76,7 @@ class RemoveTestQuestions(Stage):
     name: ClassVar[str] = "test questions"
 
     def apply(self, table: pl.DataFrame, shard: Shard, folder: Path) -> StageResult:
-        from ..exams.contamination import KnownQuestions
+        from ..exams.known_questions import KnownQuestions
 
         parts = zip(table["instruction"], table["input"], table["output"], strict=True)
         found = KnownQuestions.load().find("\n".join(texts) for texts in parts)

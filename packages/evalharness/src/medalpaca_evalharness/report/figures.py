@@ -29,7 +29,8 @@ from . import run_metadata
 from .run_metadata import limits, not_tested
 
 FORMAT = "medalpaca exam report 4"
-# Formats before, with other sentences and intervals; `older_formats.py` computes their figures.
+# Formats before, with other sentences and intervals, and without the number of items that are too short to judge for
+# contamination; `older_formats.py` computes their figures.
 OLDER_FORMATS = ("medalpaca exam report 3", "medalpaca exam report 2")
 # Keys of `compare.as_json` that a report holds once for all comparisons.
 SHARED_KEYS = ("task", "metric", "exam", "exam_sha256", "prompt_id", "base", "tuned")

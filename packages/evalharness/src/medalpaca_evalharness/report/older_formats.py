@@ -58,7 +58,7 @@ def _older_contamination(found: Figures | None, items: list[Figures]) -> Figures
         "clean": {item["item"] for item in items} - covered,
         "covered": covered,
     }
-    return found | {
+    return _without(found, "too_short") | {
         "comparisons": [
             one
             | {
