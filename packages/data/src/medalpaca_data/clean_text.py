@@ -39,8 +39,7 @@ HIDDEN = re.compile(rf"<!--.*?-->|<(script|style){ATTRIBUTES}>.*?</\1\s*>", re.I
 REFERENCE = re.compile(rf"<ref{ATTRIBUTES}/>|<ref{ATTRIBUTES}>.*?</ref>", re.IGNORECASE | re.DOTALL)
 ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,31});", re.IGNORECASE)
 WIKI_FILE = re.compile(r"\[\[(?:file|image|category):[^\[\]]*\]\]", re.IGNORECASE)
-# Without a bar, a letter is needed: [[1, 2]] is a list of lists.
-WIKI_LINK = re.compile(r"\[\[(?:[^\[\]|]*\||(?=[\d\W_]*[^\W\d_][^\[\]]*\]\]))([^\[\]|]*)\]\]")
+WIKI_LINK = re.compile(r"\[\[([^\[\]|]*\|)?([^\[\]|]*)\]\]")
 # Only in pairs: 5'' is the end of a DNA strand.
 WIKI_QUOTES = re.compile(r"(?<!\w)('{5}|'{2,3})(?=\S)(.+?)(?<=\S)\1(?!\w)")
 WIKI_CAPTION = re.compile(r"\bthumb\|(?:[^|\n]*\|)*")
@@ -71,7 +70,7 @@ FIRST_BYTE = re.compile(
 BROKEN = "encoding that cannot be repaired"
 # Characters of a broken text that are shown on each side of the fault.
 SHOWN_CONTEXT = 10
-LINE_END = re.compile(r"[ \t]+$", re.MULTILINE)
+LINE_END = re.compile(r"(?<![ \t])[ \t]+$", re.MULTILINE)
 BLANK_LINES = re.compile(r"\n{3,}")
 
 # Texts without a match need no cleaning, and most texts have none. Rust runs the pattern, so it has no look-around.
@@ -243,9 +242,15 @@ def _entity_text(match: re.Match[str]) -> str:
     return match[0] if CONTROL.search(text) else text or MARK
 
 
+def _link_text(match: re.Match[str]) -> str:
+    # Without a bar, a letter is needed: [[1, 2]] is a list of lists.
+    is_link = match[1] or any(map(str.isalpha, match[2]))
+    return f"{MARK}{match[2]}{MARK}" if is_link else match[0]
+
+
 WIKI_STEPS: tuple[Substitution, ...] = (
     (WIKI_FILE, MARK),
-    (WIKI_LINK, rf"{MARK}\1{MARK}"),
+    (WIKI_LINK, _link_text),
     (WIKI_CAPTION, MARK),
     (WIKI_QUOTES, rf"{MARK}\2{MARK}"),
 )

@@ -55,6 +55,8 @@ MARKUP = re.compile(
     re.DOTALL,
 )
 LINK = re.compile(r"\[\[([^\[\]]*)\]\]")
+# Links inside links; deeper ones are text.
+MAX_LINK_DEPTH = 5
 LETTER = re.compile(r"[^\W\d_]")
 HIDDEN_LINK = re.compile(r"\s*(?:file|image|category)\s*:", re.IGNORECASE)
 IMAGE_OPTIONS = re.compile(
@@ -117,8 +119,8 @@ def visible_text(text: str) -> str:
     """
     text = unicodedata.normalize("NFC", RESERVED.sub(EDGE, text))
     if "[[" in text:
-        while (shown := LINK.sub(_link_text, text)) != text:
-            text = shown
+        for _ in range(MAX_LINK_DEPTH):
+            text = LINK.sub(_link_text, text)
     if "thumb|" in text:
         text = IMAGE_OPTIONS.sub("", text)
     return _plain(_parse_tags(text) if "<" in text or "&" in text else text)

@@ -6,12 +6,12 @@ A mark (`core.joined_digits.MARK`) stands where removed markup separated two dig
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from ..core.joined_digits import (
     END,
     MARK,
     RESERVED,
+    SCRIPT_TAG,
     SUB,
     SUP,
     decode_digits,
@@ -25,7 +25,6 @@ BLANK_LINES = re.compile(r"\n{3,}")
 # keeps both in one text node and collapses spaces as it does without marks.
 MARKUP_START = re.compile(r"<(?<=[^\s>]<)")
 MARKUP_END = re.compile(r">(?=[^\s<])")
-SCRIPT_TAG = re.compile(r"<su[bp]\b", re.IGNORECASE)
 
 
 def html_text(fragment: str) -> str:
@@ -40,13 +39,9 @@ def html_text(fragment: str) -> str:
 def html_text_with_marks(fragment: str) -> str:
     """Return the text like `html_text`, but with a mark where markup between two digits was removed; raise nothing."""
     from resiliparse.extract.html2text import extract_plain_text
-    from resiliparse.parse.html import HTMLTree
 
     # Without a body, the parser may move leading text and comments.
-    page: Any = f"<body>{mark_markup_edges(fragment)}</body>"
-    if SCRIPT_TAG.search(page):
-        page = HTMLTree.parse(page)
-        mark_scripts(page)
+    page = f"<body>{mark_markup_edges(fragment)}</body>"
     text = extract_plain_text(page, preserve_formatting=True, list_bullets=True, links=False)
     text = write_scripts(drop_needless_marks(text)).replace("\u2022 ", "- ").replace("\xa0", " ")
     lines = (line.rstrip() for line in text.split("\n"))
@@ -54,15 +49,17 @@ def html_text_with_marks(fragment: str) -> str:
 
 
 def mark_markup_edges(fragment: str) -> str:
-    """Return the HTML with entities of digits decoded, and a mark between each tag and the text beside it."""
+    """Return the HTML with entities of digits decoded, and a mark between each tag and the text beside it.
+
+    Superscripts and subscripts begin and end with the characters that `write_scripts` reads.
+    """
     # NUL is the only character that the parser itself deletes.
     text = drop_needless_marks(RESERVED.sub(MARK, decode_digits(fragment)).replace("\0", MARK))
+    text = SCRIPT_TAG.sub(_enclose_script, text)
     return MARKUP_END.sub(f">{MARK}", MARKUP_START.sub(f"{MARK}<", text))
 
 
-def mark_scripts(tree: Any) -> None:
-    """Insert the characters that `write_scripts` reads at both ends of each superscript and subscript of a page."""
-    for name, start in (("sup", SUP), ("sub", SUB)):
-        for node in tree.body.get_elements_by_tag_name(name):
-            node.prepend(tree.create_text_node(start))
-            node.append(tree.create_text_node(END))
+def _enclose_script(tag: re.Match[str]) -> str:
+    if tag["closing"]:
+        return f"{END}{tag[0]}"
+    return f"{tag[0]}{SUP if tag['kind'] in 'pP' else SUB}"
