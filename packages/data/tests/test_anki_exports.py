@@ -235,7 +235,8 @@ def test_a_directory_of_decks_of_all_types(write, tmp_path):
     write("c/deck.json", deck("C", [crowdanki_note("b1", "i", "Qc", "Ac")], models=[BASIC]))
     files = [path.relative_to(tmp_path).as_posix() for path in Anki(path=".").files(tmp_path)]
     assert files == ["Liver/Liver.json", "a.apkg", "b/deck.json", "b/export.txt", "c/deck.json"]
-    rows, _, _ = read(tmp_path)
+    rows, _, notes = read(tmp_path)
+    assert notes[-1].left_out == (("Liver/other.json", "not a deck"), ("b/readme.txt", "not a deck"))
     assert [row.source_id for row in rows if "deck.json" in row.source_id] == [
         "b/deck.json note 1 card 1",
         "c/deck.json note 1 card 1",

@@ -134,6 +134,8 @@ def test_files_of_one_name_from_several_paths(write, row, tmp_path):
     ]
     rows, _, _ = alpaca(tmp_path, ["x/a", "y/a"])
     assert rows == [("x/a/r.jsonl line 1", "Answer 0"), ("y/a/r.jsonl line 1", "Answer 1")]
+    (tmp_path / "x/a/link.jsonl").symlink_to(tmp_path / "x/s.jsonl")
+    assert [output for _, output in alpaca(tmp_path, ["x", "x/a"])[0]] == ["Answer 2", "Answer 0", "Answer 2"]
     with pytest.raises(ValueError, match="path: is empty"):
         Alpaca(path=["x", ""])
 

@@ -235,3 +235,10 @@ def test_every_line_is_in_a_record_or_a_reject(tmp_path_factory, lines, named):
 def test_wrong_field_counts_stay_what_they_were(write):
     found, _ = read(write("r.csv", f"{HEAD}Q2,,A2,more\nQ3,,A3\n"))
     assert broken(found) == {"line 2": (WRONG_FIELD_COUNT, "Q2,,A2,more")}
+
+
+def test_line_ends_of_old_macs_are_refused_with_what_to_do(write):
+    with pytest.raises(
+        UserError, match=r"r.csv line 1: .*carriage return alone; save the file with line feeds"
+    ):
+        read(write("r.csv", "a,b\r1,2\r"))

@@ -139,7 +139,9 @@ class DelimitedFile:
             with field_limit():
                 headings: list[str] | None = next(filter(None, reader), None)
         except csv.Error as error:
-            raise UserError(f"{self._where} line {self._before + 1}: not valid CSV ({error})") from None
+            lone = "lines end with a carriage return alone; save the file with line feeds"
+            fault = lone if str(error).startswith("new-line character") else error
+            raise UserError(f"{self._where} line {self._before + 1}: not valid CSV ({fault})") from None
         if not headings:
             raise UserError(f"{self._where}: the file is empty; the first line must name the columns")
         if repeated := [name for name in headings if headings.count(name) > 1]:

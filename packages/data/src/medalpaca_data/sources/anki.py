@@ -250,6 +250,17 @@ class Anki(BaseSource):
             for note in _read_notes(file, notes.append):
                 yield from self._cards(name, note)
             yield from (replace(note, file=name) for note in notes)
+        yield from self._others(root)
+
+    def _others(self, root: Path) -> Iterator[FileNote]:
+        """Yield a note for each directory with text or JSON files that are not decks."""
+        for path in self.paths or (self.path,):
+            folder = self.resolve(root, path or "", "deck")
+            found = sorted(folder.rglob("*")) if folder.is_dir() else []
+            others = [file for file in found if file.suffix.lower() in DECK_SUFFIXES and not _is_deck(file)]
+            left_out = tuple((file.relative_to(folder).as_posix(), "not a deck") for file in others)
+            if left_out:
+                yield FileNote(file=folder.name, left_out=left_out)
 
     def _cards(self, file: str, note: Note) -> Iterator[Record]:
         """Yield a row or a reject for each card of a note, and one reject for a note without cards."""

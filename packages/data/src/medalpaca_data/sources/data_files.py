@@ -91,8 +91,11 @@ def select_files(root: Path, paths: Iterable[str], suffixes: tuple[str, ...], so
             selection.files.append(DataFile(refuse_test_file(file), file.name))
         else:
             _add(selection, text, _matches(path), suffixes)
-    unique = {file.path.resolve(): file for file in reversed(selection.files)}
-    files = [file for file in selection.files if unique[file.path.resolve()] is file]
+    # Links are not followed: in the cache of the hub, equal files are links to one file.
+    unique: dict[str, DataFile] = {}
+    for found in selection.files:
+        unique.setdefault(os.path.normpath(found.path.absolute()), found)
+    files = list(unique.values())
     names = Counter(file.name for file in files)
     longer = unique_names([file.path for file in files])
     selection.files = [
