@@ -14,9 +14,16 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from ..core.files import sha256_bytes
+from .language import ENGLISH, OTHER
 
 # Words without a meaning of their own. None of them negates, counts, compares, or gives a time, a place or a person.
 FUNCTION_WORDS = frozenset({"a", "an", "the", "of", "this", "these", "that", "which", "it", "its"})
+# In a text in another language, these words may have a meaning: "of" is "or" in Dutch. A text is in another language if
+# it has more words of the first list than of the second.
+FOREIGN_WORDS, ENGLISH_WORDS = (
+    frozenset(OTHER.split()),
+    frozenset(ENGLISH.split()) - {"of", "is", "for", "have", "by"},
+)
 # Forms of one verb with several subjects, and with one.
 VERB_FORMS = {"are": "is", "were": "was", "have": "has", "do": "does"} | {
     "arent": "isnt",
@@ -117,10 +124,13 @@ def _tokens(text: str) -> Iterator[str]:
     tokens = TOKEN.findall(FIRST_ARTICLE.sub(r"\1a", text))
     # In a text in capitals, or with a capital in every word, case gives no information.
     cased = any(token[0].islower() for token in tokens) and not text.islower()
+    lower = [token.lower() for token in tokens]
+    foreign = sum(word in FOREIGN_WORDS for word in lower) > sum(word in ENGLISH_WORDS for word in lower)
     before = ""
-    for token in tokens:
-        word = token.lower()
-        if word == "a":
+    for token, word in zip(tokens, lower, strict=True):
+        if foreign and word in FUNCTION_WORDS:
+            yield word
+        elif word == "a":
             if before in NAMED or (cased and token.isupper()):
                 yield word
         elif cased and word in CAPITALS and token.isupper():
