@@ -48,7 +48,7 @@ BULLET = re.compile(r"^- [^\n]*$", re.MULTILINE)
 POINTER = re.compile(
     r"https?:|\bwww\.|\b\d{3}-\d{3}-\d{4}\b|\b[A-Z]{2} \d{5}(?:-\d{4})?\b|^These resources\b|"
     r"\b(?:following|these) (?:\w+ )?(?:links?|resources|web ?sites?)\b|"
-    r"\b(?:more|further|additional)\b[^.]{0,40}\binformation\b[^.]*\b(?:available|visit|found|go to)\b",
+    r"\b(?:more|further|additional)\b[^.]{0,40}\binformation\b[^.]{0,200}\b(?:available|visit|found|go to)\b",
     re.IGNORECASE | re.MULTILINE,
 )
 # Words beside links and addresses from which an answer counts as one.
