@@ -200,12 +200,12 @@ def lettered(item: Item, layout: str, separator: str) -> str:
         (lambda i: (f"Choose.\n{i.question}\n{lettered(i, '{}: {}', chr(10))}", i.answer), {1: 0, 8: 0}),
         (lambda i: (f"A pupil reads {i.question} and thinks about it\n", i.options[i.answer]), {1: 0, 8: 0}),
         # Nothing but the words of a question that is too short to judge: all others are found.
-        (lambda i: (f"A pupil reads {i.question} and thinks about it\n", i.answer), {1: 254, 8: 35}),
+        (lambda i: (f"A pupil reads {i.question} and thinks about it\n", i.answer), {1: 254, 8: 33}),
     ],
 )
 def test_every_question_of_medmcqa_is_found_in_its_layouts(medmcqa, layout, missed, step):
     items = medmcqa.items[::step]
-    assert len(items) == {1: 4183, 8: 523}[step]
+    assert len(items) == {1: 4179, 8: 523}[step]
     part = exclude_unscorable(RawExam("part", items, ""))
     lost = {item.item_id for item in coverage(part, map(layout, items)) if item.coverage < 0.5}
     assert len(lost) == missed[step]

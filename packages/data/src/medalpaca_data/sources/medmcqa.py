@@ -24,6 +24,7 @@ from .base import (
     resolve_split,
 )
 from .columns import ColumnSource
+from .data_files import Selection
 
 OPTION = re.compile(r"\n\s*Option ([A-Z]):")
 LETTER = re.compile(r"\(([A-Z])\)")
@@ -60,11 +61,11 @@ class MedMCQA(ColumnSource):
     split: TrainOrDev
     cop_from: Literal[0, 1] | None = None
 
-    def files(self, root: Path) -> list[Path]:
-        files = super().files(root)
-        for file in files:
-            resolve_split(file, self.split)
-        return files
+    def select(self, root: Path) -> Selection:
+        selection = super().select(root)
+        for file in selection.files:
+            resolve_split(file.path, self.split)
+        return selection
 
     def read_file(self, file: DataFile) -> Iterator[Record]:
         cop_from = self.cop_from

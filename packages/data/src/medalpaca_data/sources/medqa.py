@@ -26,6 +26,7 @@ from .base import (
     resolve_split,
 )
 from .columns import ColumnSource
+from .data_files import Selection
 
 OPTION = re.compile(r"\n\s*Option ([A-Z]): ")
 
@@ -58,11 +59,11 @@ class MedQA(ColumnSource):
     url: str | None = "https://github.com/jind11/MedQA"
     split: TrainOrDev
 
-    def files(self, root: Path) -> list[Path]:
-        files = super().files(root)
-        for file in files:
-            resolve_split(file, self.split)
-        return files
+    def select(self, root: Path) -> Selection:
+        selection = super().select(root)
+        for file in selection.files:
+            resolve_split(file.path, self.split)
+        return selection
 
     def convert(self, value: Any, file: str, location: str) -> Iterator[Record]:
         for record in super().convert(value, file, location):
