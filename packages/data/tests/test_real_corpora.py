@@ -63,7 +63,7 @@ def measure_corpus(name: str, entry: dict[str, Any], root: Path) -> dict[str, An
         pipeline = Pipeline(
             recipe=recipe,
             root=root,
-            inputs={name: [(file, "") for file in recipe.used[0].files(root)]},
+            inputs={name: [(file, "") for file in recipe.used[0].file_names(root).values()]},
             stages=stages_of(recipe, root, [load_exam(root / EXAM, images="keep")]),
             code="",
             cache=cache,

@@ -61,6 +61,15 @@ class FileNote:
             values["left_out"] = [{"name": name, "reason": reason} for name, reason in self.left_out]
         return values
 
+    @property
+    def text(self) -> str:
+        """The note in words, without the name of the file: "encoding cp1252, delimiter ';'"."""
+        parts = [f"encoding {self.encoding}"] if self.encoding else []
+        parts += [f"delimiter {self.delimiter!r}"] if self.delimiter else []
+        parts += [f"sheet {self.sheet!r}"] if self.sheet else []
+        parts += [f"not read: {name} ({reason})" for name, reason in self.left_out]
+        return ", ".join(parts)
+
 
 OnNote = Callable[[FileNote], None]
 

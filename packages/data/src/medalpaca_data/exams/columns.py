@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from ..core.case_columns import case_kind, is_case_number
 from ..core.errors import UserError
 from .answers import (
     AnswerForms,
     Options,
     answer_forms,
-    clean,
     find_answer,
     is_blank,
     label_options,
@@ -24,20 +24,11 @@ from .answers import (
 )
 from .item import LETTERS, Item, content_item_id, encodable_text, optional_text, required_text, step_number
 
-# A column whose name has one of the first words, and else only the others, has the case of a question.
-CASE_WORDS = {
-    "context", "contexts", "case", "vignette", "vignettes", "scenario", "background", "passage", "history", "anamnesis",
-    "abstract", "stem",
-}  # fmt: skip
-CASE_QUALIFIERS = {
-    "patient", "patients", "clinical", "medical", "presentation", "presenting", "description", "summary", "report",
-    "text", "of", "the", "present", "past",
-}  # fmt: skip
-# The value of a case column may be a number such as K-1023 or "Case 7", which is no case.
-CASE_NUMBER = re.compile(r"(?:case|patient|id|no|nr|number)?[\s.:#-]*[\w./-]*\d[\w./-]*", re.IGNORECASE)
 EXAMPLE = "example: {question: Q, options: [A, B, C], answer: K}"
 # The same case as a list of single statements, used only if no other column has the case.
 FACTS = "facts"
+# A column beside the question.
+STEM = "stem"
 IMAGE_COLUMNS = ("image", "image_url", "images", "image_path", "media")
 MEDIA_FLAGS = ("has_media", "has_image", "has_images")
 # Values of a media column for an item without media.
@@ -266,9 +257,11 @@ def _option_columns(pairs: list[tuple[str, Any]], where: str) -> Options:
 
 
 def is_case_column(name: str) -> bool:
-    """Return whether a column with this name has the case of a question: `vignette`, `clinicalCase`, `Case text`."""
-    words = set(re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", str(name)).lower()))
-    return bool(words & CASE_WORDS) and words <= CASE_WORDS | CASE_QUALIFIERS
+    """Return whether a column with this name has the case of a question: `vignette`, `clinicalCase`, `stem`.
+
+    In an exam, `system` is the body system, which is no case, and `history` is the case of the patient.
+    """
+    return case_kind(str(name)) in ("context", "history") or str(name).strip().casefold() == STEM
 
 
 def join_case(record: Record, question: str, columns: Columns, where: str, done: list[str]) -> str:
@@ -300,9 +293,7 @@ def _join_once(text: str, question: str, name: str, done: list[str], parts: Sequ
 def _case_text(record: Record, name: str, where: str) -> str:
     """Return a case as text; a list of texts gives one line each. A number alone is no case and is not read."""
     value = record.peek(name)
-    if is_blank(value) or isinstance(value, int | float):
-        return ""
-    if isinstance(value, str) and (CASE_NUMBER.fullmatch(clean(value)) or not re.search(r"[^\W\d_]", value)):
+    if is_blank(value) or is_case_number(value):
         return ""
     value = record[name]
     lines = list(value) if isinstance(value, list | tuple) else [value]

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..core.errors import UserError
 from ..core.files import existing, read_json, sha256_file, sha256_listing
-from ..core.records import read_records
+from ..core.records import FileNote, OnNote, read_records
 from .columns import Columns, ExamFields, Record
 from .item import RawExam
 from .mmlu_csv import is_mmlu_csv, read_mmlu_csv
@@ -60,7 +60,8 @@ def read_exam(path: Path, fields: ExamFields | None = None) -> RawExam:
 def _read_records(path: Path, fields: ExamFields | None) -> RawExam:
     records: list[Located] = []
     invalid: list[tuple[str, str]] = []
-    for location, record in _read_workbook(path) if path.suffix.lower() == ".xlsx" else read_records(path):
+    notes: list[FileNote] = []
+    for location, record in _read_file(path, notes.append):
         if isinstance(record, UserError):
             invalid.append((location, str(record).removeprefix(f"{path} {location}").lstrip(": ")))
         elif not isinstance(record, dict):
@@ -92,6 +93,7 @@ def _read_records(path: Path, fields: ExamFields | None) -> RawExam:
         tuple(items),
         source_sha256,
         images=frozenset(item.id for item in items if item.image),
+        warnings=tuple(note.text for note in notes),
         invalid=tuple(invalid),
         file=str(path),
         unread=dict(unread),
@@ -99,26 +101,13 @@ def _read_records(path: Path, fields: ExamFields | None) -> RawExam:
     )
 
 
-def _read_workbook(path: Path) -> Iterator[tuple[str, dict[str, str] | UserError]]:
-    """Yield (location, record) for the rows of the first sheet; the first row has the headings."""
-    from ..core.joined_digits import JoinedDigits, remove_marks
-    from ..formats.tabular import read_sheet
+def _read_file(path: Path, on_note: OnNote) -> Iterator[tuple[str, Any]]:
+    """Yield (location, record) of every record of a file. `on_note` is called with its encoding, delimiter or sheet."""
+    if path.suffix.lower() != ".xlsx":
+        return read_records(path, on_note=on_note)
+    from ..formats.tabular import read_sheet_records
 
-    headings: dict[str, str] = {}
-    for location, marked in read_sheet(path):
-        try:
-            cells = {column: remove_marks(text) for column, text in marked.items()}
-        except JoinedDigits:
-            yield location, UserError("a superscript would join two numbers; write it with ^ or as a word")
-            continue
-        if not headings:
-            headings = cells
-            if repeated := [name for name in cells.values() if list(cells.values()).count(name) > 1]:
-                raise UserError(f"{path}: two columns have the heading {repeated[0]!r}; rename one")
-        elif outside := sorted(cells.keys() - headings.keys()):
-            yield location, UserError(f"a cell in column {outside[0]}, which has no heading")
-        else:
-            yield location, {heading: cells.get(column, "") for column, heading in headings.items()}
+    return read_sheet_records(path, on_note=on_note)
 
 
 def _find_layout(path: Path, records: Sequence[Located]) -> Layout:
@@ -154,19 +143,7 @@ def _unpack(path: Path, location: str, record: dict[str, Any]) -> tuple[list[Loc
         return _pubmedqa_records(path, record)
     if exams := record.get("exams"):
         return _head_qa_records(exams), []
-    if rows := _column_json(record):
-        return rows, []
     return [(location, record)], []
-
-
-def _column_json(record: Mapping[str, Any]) -> list[Located]:
-    """Return the rows of {column: {row: value}}, as pandas writes a table; [] for another record."""
-    columns = list(record.values())
-    if not columns or not all(
-        isinstance(column, dict) and list(column) == list(columns[0]) for column in columns
-    ):
-        return []
-    return [(f"row {key}", {name: column[key] for name, column in record.items()}) for key in columns[0]]
 
 
 def _head_qa_records(exams: Any) -> list[Located]:
