@@ -85,6 +85,16 @@ def test_counts_and_examples_equal_the_ledger_and_the_reject_files(meadow):
     assert second.removed == ()
 
 
+def test_contradictions_and_exam_hits_are_in_the_text(meadow, capsys):
+    main(["show", str(meadow), "--n", "0"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert (
+        "same question, first.json row 2; first.json row 3: Same question? → One. Same question? → Two."
+        in shown
+    )
+    assert re.search(r"exam item q7, coverage 100%, row [0-9a-f]{16}, removed", shown)
+
+
 def test_lengths_are_of_the_kept_rows_in_words(meadow):
     first, second = view_dataset(meadow, n=0).sources
     question, answer = first.lengths
@@ -127,6 +137,12 @@ def test_the_page_of_a_build_has_no_script_no_address_and_escaped_text(meadow):
     text = " ".join("".join(page.text).split())
     for part in ("small", "first", "second", "exact duplicate of an earlier row", "What is bold here?"):
         assert part in text
+    # Both answers of a contradiction, and the exam question with its row.
+    assert (
+        "same question: first.json row 2; first.json row 3 Same question? → One. Same question? → Two."
+        in text
+    )
+    assert re.search(r"exam ?q7 ?100 % ?[0-9a-f]{16} \(removed\)", text)
     assert html == render_page(view_dataset(meadow, n=20))
 
 

@@ -172,16 +172,20 @@ def print_view(view: DatasetView, console: Console) -> None:
     for source in view.sources:
         _print_source(source, console)
     if view.contradicting:
-        console.print(
-            f"\ncontradictions: {view.contradicting:,} questions with several answers", style="bold"
-        )
+        title = f"questions with several answers, and similar rows: {view.contradicting:,}"
+        console.print(f"\n{title}", style="bold", highlight=False)
         for entry in view.contradictions:
-            _print_block("", json.dumps(entry, ensure_ascii=False), console)
+            places = "; ".join(place or "no location" for place in entry["places"])
+            _print_block(f"{entry.get('kind', 'same question')}, {places}", "", console)
+            for text in entry.get("texts", ()):
+                _print_block("", record_text(text), console)
         _print_rest(view.contradicting - len(view.contradictions), "contradictions.jsonl", console)
     if view.hits:
-        console.print(f"\nexam questions in rows: {view.hits:,}", style="bold")
+        console.print(f"\nmatches with exam questions: {view.hits:,}", style="bold", highlight=False)
         for entry in view.exam_hits:
-            _print_block("", json.dumps(entry, ensure_ascii=False), console)
+            fate = ", removed" if entry["dropped"] else ""
+            text = f"{entry['exam']} item {entry['item']}, coverage {entry['coverage']:.0%}, row {entry['row']}{fate}"
+            _print_block("", text, console)
         _print_rest(view.hits - len(view.exam_hits), "exam_hits.jsonl", console)
 
 
@@ -244,7 +248,7 @@ def _print_block(head: str, text: str, console: Console) -> None:
         console.print(
             wrapped(f"  {head}:", console.width, hang=4), highlight=False, soft_wrap=True, style="dim"
         )
-    for line in text.splitlines() or [""]:
+    for line in text.splitlines():
         console.print(wrapped(f"    {line}", console.width, hang=4), highlight=False, soft_wrap=True)
 
 
