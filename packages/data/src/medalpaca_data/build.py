@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .build_cache import BuildCache, secret_of_build
+from .build_inputs import check_columns, hash_inputs, load_recipe_exam
 from .core.errors import UserError
-from .core.files import new_directory, package_sha256, sha256_file, versions
+from .core.files import new_directory, package_sha256, versions
 from .dataset import account, check_out, write, write_papers, writing
 from .dataset_page import write_page
 from .deid.secret import key_path
 from .deid.settings import check_ner, require_records
-from .exams.exam import Exam, load_exam
+from .exams.exam import Exam
 from .executor import (
     FINGERPRINT,
     Engine,
@@ -40,7 +41,7 @@ from .ledger import make_ledger, read_ledger, same_files
 from .recipe import Recipe, load_recipe
 from .shard import Shard, read_account, total
 from .sources.alpaca import Alpaca
-from .sources.columns import ColumnSource, LayoutSource
+from .sources.columns import LayoutSource
 from .stages.clean import Clean
 from .stages.contradictions import count_contradictions, find_contradictions
 from .stages.decontaminate import Decontaminate, RemoveTestQuestions
@@ -237,8 +238,8 @@ def build(
         check_ner(recipe.deidentify, root)
     # Results also depend on the libraries that parse and filter texts.
     code = fingerprint(package_sha256("medalpaca_data"), versions(*LIBRARIES))
-    inputs = _inputs(recipe, root)
-    exams = [_load_exam(name, root) for name in recipe.exams]
+    inputs = hash_inputs(recipe, root)
+    exams = [load_recipe_exam(name, root) for name in recipe.exams]
     stages = stages_of(recipe, root, exams)
     key, secret = _key(recipe, root, out, stages)
     settings = [(stage.name, stage.settings()) for stage in stages]
@@ -251,7 +252,7 @@ def build(
     if private and not recipe.deidentify:
         require_records(dict.fromkeys(private, True), ())
     check_out(out, replace=replace)
-    _check_columns(recipe, root)
+    check_columns(recipe, root)
     with open_engine(engine, workers) as runner, BuildCache(recipe.name) as cache:
         pipeline = Pipeline(
             recipe=recipe,
@@ -320,9 +321,9 @@ def estimate_rephrasing(recipe: Recipe, root: Path, on_progress: OnProgress = no
         raise UserError(f"recipe {recipe.name}: no key 'rephrase', so there is nothing to estimate")
     if recipe.deidentify:
         check_ner(recipe.deidentify, root)
-    inputs = _inputs(recipe, root)
-    exams = [_load_exam(name, root) for name in recipe.exams]
-    _check_columns(recipe, root)
+    inputs = hash_inputs(recipe, root)
+    exams = [load_recipe_exam(name, root) for name in recipe.exams]
+    check_columns(recipe, root)
     plain = recipe.model_copy(update={"rephrase": None})
     code = fingerprint(package_sha256("medalpaca_data"), versions(*LIBRARIES))
     with BuildCache(recipe.name) as cache, writing(cache.path):
@@ -352,46 +353,9 @@ def _rephrasing_usage(stages: Sequence[Stage], trail: Sequence[tuple[str, Sequen
     return usage(stage, before)
 
 
-def _inputs(recipe: Recipe, root: Path) -> dict[str, list[tuple[str, str]]]:
-    """Return the names of the raw files of every source with their SHA-256.
-
-    Raises UserError with all files that are missing.
-    """
-    files_of: dict[str, dict[Path, str]] = {}
-    missing: dict[str, str] = {}
-    for source in recipe.used:
-        try:
-            files_of[source.name] = source.file_names(root)
-        except UserError as error:
-            missing[source.name] = str(error)
-    if len(missing) == 1:
-        raise UserError(*missing.values())
-    if missing:
-        listed = ", ".join(f"{message.partition(': ')[0]} ({name})" for name, message in missing.items())
-        without = f", or build without them: skip=[{','.join(missing)}]" if files_of else ""
-        raise UserError(f"raw files missing: {listed}; `data sources KIND` prints where to get them{without}")
-    return {
-        source: [(name, sha256_file(file)) for file, name in names.items()]
-        for source, names in files_of.items()
-    }
-
-
-def _check_columns(recipe: Recipe, root: Path) -> None:
-    """Raise UserError if the layout of a file is unknown, or a strict source has a column that is not read."""
-    for source in recipe.used:
-        if isinstance(source, ColumnSource):
-            source.preflight(root, strict=recipe.strict or source.strict)
-
-
 def _commonest_reasons(trail: Sequence[tuple[str, Sequence[Shard]]]) -> str:
     reasons = total((account(shard) for _, shards in trail for shard in shards), "reasons")
     return ", ".join(f"{reason}: {count:,}" for reason, count in reasons.most_common(3)) or "no records"
-
-
-def _load_exam(name: str, root: Path) -> Exam:
-    """Return an exam by its bundled name or a path relative to the recipe, including items with pictures."""
-    path = root / Path(name).expanduser()
-    return load_exam(str(path) if path.exists() else name, images="keep")
 
 
 def ensure_meadow(name: str, out: Path, seed: int) -> Path:
