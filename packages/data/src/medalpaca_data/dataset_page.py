@@ -172,8 +172,7 @@ def print_view(view: DatasetView, console: Console) -> None:
     for source in view.sources:
         _print_source(source, console)
     if view.contradicting:
-        title = f"questions with several answers, and similar rows: {view.contradicting:,}"
-        console.print(f"\n{title}", style="bold", highlight=False)
+        console.print(f"\npossible contradictions: {view.contradicting:,}", style="bold", highlight=False)
         for entry in view.contradictions:
             places = "; ".join(place or "no location" for place in entry["places"])
             _print_block(f"{entry.get('kind', 'same question')}, {places}", "", console)
