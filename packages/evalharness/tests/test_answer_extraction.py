@@ -7,15 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medalpaca_evalharness.answer_extraction import (
-    NO_ANSWER,
     OUTCOMES,
-    TWO_ANSWERS,
     classify_no_answer,
-    extract_flexible,
-    extract_strict,
     flexible_filter,
     strict_filter,
 )
+from medalpaca_evalharness.answer_rules import NO_ANSWER, TWO_ANSWERS, extract_flexible, extract_strict
+from medalpaca_evalharness.samples import is_answer_reproduced
 from medalpaca_evalharness.scoring import process_generated
 
 LETTERS = "ABCDE"
@@ -113,7 +111,7 @@ def test_a_text_of_two_options_matches_neither():
 
 def test_the_matching_rule_is_returned():
     rules = {
-        "Answer: B": "answer line",
+        "Answer: B": "stated",
         r"\boxed{B}": "boxed",
         "<answer>B</answer>": "answer tag",
         "I pick B": "stated",
@@ -321,3 +319,48 @@ def test_an_answer_after_prose_is_extracted(letter, form):
 )
 def test_refusals(text):
     assert classify_no_answer(text) == "refused"
+
+
+@pytest.mark.parametrize(
+    ("text", "full", "reason"),
+    [
+        (f"{SHORT} and then the cracked lips", None, "truncated"),
+        (f"{SHORT} and then the cracked lips", False, "unparsed"),
+        (f"{SHORT} and then the cracked lips.", True, "truncated"),
+        ("Hm.", None, "unparsed"),
+    ],
+)
+def test_known_token_counts_decide_what_is_truncated(text, full, reason):
+    assert classify_no_answer(text, is_full=full) == reason
+
+
+def test_think_end_token():
+    text = "The answer is A. DONE The answer is B."
+    for find in (flexible_filter, strict_filter):
+        line = text.replace("The answer is", "\nAnswer:")
+        assert find([[line]], [doc()], think_end_token="DONE")[0][0] == "B"
+    # lm-eval removes thinking with an end, so a text of full length is thinking without an end.
+    thought = ["It may be hepatitis. The answer is A."]
+    full = flexible_filter([thought], [doc()], is_full=lambda text: True, think_end_token="DONE")
+    assert full == [["", "truncated"]]
+    short = flexible_filter([thought], [doc()], is_full=lambda text: False, think_end_token="DONE")
+    assert short == [["A", "stated"]]
+
+
+def sample(text: str, *answer: str) -> dict:
+    return {"resps": [[text]], "filtered_resps": [list(answer)], "filter": "flexible", "doc": doc()}
+
+
+def test_answers_of_version_1_are_reproduced_by_its_rules():
+    text = "Answer: A\n\nWait, let me reconsider. Answer: C"
+    older, present = sample(text, "A", "answer line"), sample(text, "C", "stated")
+    assert [is_answer_reproduced(older, 1.0), is_answer_reproduced(present, 1.0)] == [True, False]
+    assert [is_answer_reproduced(older, 2.0), is_answer_reproduced(present, 2.0)] == [False, True]
+    french = sample("La réponse est B.", "", "unparsed")
+    assert [is_answer_reproduced(french, 1.0), is_answer_reproduced(french, 2.0)] == [True, False]
+
+
+def test_unfinished_thinking_of_a_run_with_think_end_token_is_reproduced():
+    logged = sample("It may be hepatitis. The answer is A.", "", "truncated")
+    assert not is_answer_reproduced(logged, 2.0)
+    assert is_answer_reproduced(logged, 2.0, has_think_end_token=True)

@@ -289,6 +289,18 @@ def test_a_full_text_without_an_answer_is_truncated():
     ]
 
 
+def test_results_of_another_version_are_not_compared(run, write_exam):
+    exam = write_exam()
+    base, tuned = run("base", mixed, exam), run("tuned", knows, exam)
+    file = next(base.rglob("results*.json"))
+    results = json.loads(file.read_text())
+    for config in results["configs"].values():
+        config["metadata"]["version"] = 1.0
+    file.write_text(json.dumps(results))
+    with pytest.raises(CheckFailed, match=r"different rules .* base ran version 1.0 .*, tuned version 2.0"):
+        compare(read_run(base), read_run(tuned))
+
+
 def test_no_space_for_the_answer_is_one_line(tiny, write_exam, evaluate):
     exam = {"exam": str(write_exam())}
     with pytest.raises(
