@@ -93,6 +93,69 @@ def test_known_answers(text, letter):
     assert extract_flexible(text, LETTERS, OPTIONS).letter == letter
 
 
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        # A list of the options without a conclusion, and with one.
+        ("Options:\nA. Measles - no.\nB. Hepatitis - fits.", None),
+        ("Options:\nA. Measles - no.\nB. Hepatitis - fits.\n\nThe answer is B.", "B"),
+        ("A is correct, B is correct.", None),
+        ("Both A and B are correct.", None),
+        ("Answer: A; C", None),
+        # A denial, a doubt, a retraction, a condition.
+        ("I don't think it is B.", None),
+        ("I doubt that the answer is B.", None),
+        ("Wrong answer\n\nA", None),
+        ("Least likely: A", None),
+        ("A resposta não é C", None),
+        ("The answer is A... no, C.", None),
+        ("One might think that the answer is A, but the answer is B.", "B"),
+        ("Answer: B\n\nExplanation: Option A is the correct answer for infants.", "B"),
+        ("If I had to choose, the answer would be B.", "B"),
+        # Words that look like letters.
+        ("A correct diagnosis requires tests.", None),
+        ("Answer: c. difficile", None),
+        ("The cause is group A streptococcus.", None),
+        ("The most likely cause is hepatitis B.", None),
+        ("A child with bowed legs (A) and pain (B).", None),
+        ("Ответ: \u0421", "C"),
+        ("Ответ: \u0412", None),
+        # JSON without one letter.
+        ('{"answer": null}', None),
+        ('{"answer": ["A", "C"]}', None),
+        ('{"answer": ["C"]}', "C"),
+        ('{"answer": "c"', "C"),
+        ('{"A": "no", "B": "yes"}', None),
+    ],
+)
+def test_statements_that_do_not_name_one_letter_clearly(text, letter):
+    assert extract_flexible(text, LETTERS, OPTIONS).letter == letter
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("A? The answer is A.<unused95>B", ["B", "whole text"]),
+        ("Answer: B<unused106>", ["B", "stated"]),
+        ("<start_of_turn>model\nthought\nThe answer is A.", ["", "truncated"]),
+        ("<|startofthought|>The answer is A.<|endofthought|>B", ["B", "whole text"]),
+        ("[Reasoning] The answer is A.\n[Answer] B", ["B", "answer tag"]),
+        ("<think>p [Note] <b> The answer is A.</think>B", ["B", "whole text"]),
+        ("# Thinking\n\n## Step\nThe answer is A.\n\n# Answer\nB", ["B", "stated"]),
+        ("**Thinking**\n\nThe answer is A.", ["", "truncated"]),
+        ("**Reasoning:**\nHm.\n\n**Answer:** B", ["B", "stated"]),
+        ("B\n\n### Reasoning\nThe rash.", ["B", "whole text"]),
+        ("### The most reasonable choice\nB", ["B", "last line"]),
+        (
+            "B<|im_end|>\n<|im_start|>user\nNext?<|im_start|>assistant\n<think>no</think>A",
+            ["B", "whole text"],
+        ),
+    ],
+)
+def test_thinking_by_rule(text, answer):
+    assert flexible_filter([[text]], [doc()]) == [answer]
+
+
 def test_nine_options_distinguish_the_letter_i_from_the_pronoun():
     nine = "ABCDEFGHI"
     assert extract_flexible("Answer: I", nine).letter == "I"

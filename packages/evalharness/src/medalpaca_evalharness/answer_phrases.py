@@ -25,13 +25,13 @@ _REASONS = (
 END = (
     rf"(?=\s*(?:$|[,;:!?)(\n<|\u3002\uff0c\u3001]|\.(?!\s*(?-i:[a-z]))|[-\u2013\u2014]\s|=>|\u2192)|\s+(?:{_REASONS}|rather\s+than|instead|over)\b"
     rf"|\s+(?:and|but|und|et|y|e)\s+(?:not|nicht|pas|no|non|n\u00e3o)\b"
-    rf"|\s*[{CJK}])"
+    rf"|\s*[{CJK}]|(?<=[A-Z][)\]])\s)"
 )
 
 _NOUNS = {
     "English": r"ans(?:wer)?|choice|option|response|diagnosis|cause|etiology|explanation|solution|conclusion|treatment"
     r"|therapy|management|step|test|drug|agent|mechanism|finding|organism|pathogen|complication|statement|pick"
-    r"|selection|deficiency|condition|factor|one|letter|correct(?=\s*:)",
+    r"|selection|deficiency|condition|factor|one|letter|correct(?=\s*:)|final(?=\s*:)",
     "German": r"antwort(?:m\u00f6glichkeit|option)?|l\u00f6sung|loesung|auswahl|buchstabe|diagnose|ursache|erreger",
     "French": r"r[eé]ponse|choix|proposition|diagnostic|solution|cause|lettre",
     "Spanish": r"respuesta|opci[oó]n|alternativa|diagn[oó]stico|soluci[oó]n|causa|elecci[oó]n",
@@ -49,6 +49,7 @@ _VERBS = (
     r"|\s+(?:ist|lautet|w[aä]re|hei[sß]{1,2}t)\b|\s+(?:est|serait|sera)\b|\s+(?:es|ser[ií]a|ser[aá])\b"
     r"|\s+(?:è|e'|sarebbe|sar[aà]|é|seria)(?!\w)|\s+(?:это|является|будет)\b"
     r"|\s*(?:应该是|应该为|應該是|应该选|应是|應是|应为|應為|应选|應選|是|为|為|选|選)|\s*[:=]|\s+[-\u2013\u2014]{1,2}(?=\s)|\s*\u2192"
+    r"|(?<=ответ)\s+(?=[(\[*]{0,3}[A-Z]\b)"
 )
 # Words between the verb and the letter, in any order.
 _BETWEEN = (
@@ -68,6 +69,7 @@ STATED = re.compile(
       | [\[\u3010](?:正确|正確)?答案[\]\u3011]\s*
       | (?:^|\n)[#*_>\ \t]*(?:[^\W\d_]+\ ){{0,2}}(?:{_HEADING_NOUNS})[*_:\ \t]*\n\s*
       | \b(?:i|we)\s*(?:would\s+|will\s+|'d\s+|'ll\s+|must\s+)?(?:choose|select|pick|go\s+with|answer|opt\s+for|say)\b
+      | \bi\s*(?:am|'m)\s+going\s+with\b
       | \b(?:therefore|thus|hence|so|consequently|likely|probably|richtig\s+ist|korrekt\s+ist)\b{CLOSING}[,:]?
       | (?:^|[\n\u2192>\u2705]|=>)\s*(?:\u27a1\ufe0f?|\u2192|->|=>|\u2705|\u2714\ufe0f?|\u2611\ufe0f?|\U0001f449|\u2713)
       | \bes\s+ist\b | (?:^|[\n.:;,])\s*(?:es|[è\u00e9])\b
@@ -95,14 +97,27 @@ _LETTER_NOUN = (
     r"(?:option|choice|answer|antwort(?:m\u00f6glichkeit)?|l'option|r[eé]ponse|proposition|opci[oó]n|respuesta|alternativa|letra"
     r"|opzione|risposta|lettera|op[cç][aã]o|resposta|вариант|ответ|选项|選項|答案)"
 )
+# Words of "C is correct"; those of the second list need no verb.
+_RIGHT = (
+    r"correct[aoe]?|answer|antwort|r[eé]ponse|respuesta|risposta|resposta|corrett[ao]|right|best"
+    r"|most\s+(?:likely|appropriate|probable|consistent)|richtig\w{0,2}|korrekt\w{0,2}|bonne|juste|exacte|giust[ao]"
+    r"|esatt[ao]|cert[ao]|верн\w{1,3}|правильн\w{1,3}"
+)
+_RIGHT_ALONE = (
+    r"\s+(?:trifft\s+zu|stimmt|верн\w{1,3}|правильн\w{1,3})(?!\w)|\s*(?:选项|選項)?\s*(?:正确|正確|最佳)"
+)
 IS_RIGHT = re.compile(
-    rf"""(?:{_NOT_AFTER_WORD}{_LETTER_NOUN}\s*|(?:^|(?<=[\n.;:,!?\u3002\uff0c]))\s*|\b(?:thus|therefore|hence|so|that|only|but|la|l[ae])\s+)
-    {OPENING}(?-i:(?P<letter>[A-Z])){CLOSING}(?:\s*\([^()\n]{{1,80}}\)|[.):]\s+(?-i:[A-Z])[^.\n:;]{{1,80}}?)?{CLOSING}
-    (?P<verb>\s+(?:is|would\s+be|must\s+be|remains|seems|ist|est|es|è|é|—|-)|\s*(?:选项|選項)?\s*(?:是|为|為)?|)
-    \s*(?:therefore|thus|clearly|indeed|also|daher|donc|quindi|portanto)?\s*(?:the|die|la|a|el|le|los)?\s*(?:single\s+)?
-    (?:{_NOT_AFTER_WORD}(?:correct[aoe]?|answer|corrett[ao]|right|best|most\s+(?:likely|appropriate|probable|consistent)|richtig\w{{0,2}}|korrekt\w{{0,2}}
-      |bonne|juste|exacte|giust[ao]|esatt[ao]|cert[ao]|верн\w{{1,3}}|правильн\w{{1,3}})(?![^\W{CJK}])|(?<!不)(?:正确|正確|最佳))
-    |{_NOT_AFTER_WORD}(?:option|choice|answer)\s+{OPENING}(?-i:(?P<fits>[A-Z])){CLOSING}\s+(?:fits|matches)\s+best\b""",
+    rf"""(?:{_NOT_AFTER_WORD}{_LETTER_NOUN}\s*|(?:^|(?<=[\n.;:,!?\u3002\uff0c]))\s*
+      |\b(?:thus|therefore|hence|so|that|only|but|la)\s+)
+    {OPENING}(?-i:(?P<letter>[A-Z])){CLOSING}{NOT_IN_WORD}
+    (?:\s*\([^()\n]{{1,80}}\)|[.):]\s+(?-i:[A-Z])[^.\n:;]{{1,80}}?)?{CLOSING}
+    (?:(?P<verb>\s+(?:is|would\s+be|must\s+be|remains|seems|ist|est|es|est[aá]|является|è|é|—|-)(?!\w)
+        |\s*(?:选项|選項)?\s*(?:是|为|為))
+      \s*(?:therefore|thus|clearly|indeed|also|daher|donc|quindi|portanto)?\s*(?:the|die|la|a|el|le|los)?\s*(?:single\s+)?
+      (?:{_NOT_AFTER_WORD}(?:{_RIGHT})(?![^\W{CJK}])|正确|正確|最佳)
+    |{_RIGHT_ALONE})
+    |(?:{_NOT_AFTER_WORD}(?:option|choice|answer)|\bist)\s+{OPENING}(?-i:(?P<fits>[A-Z])){CLOSING}
+     (?=\s+(?:fits|matches)\s+best\b|\s+die\s+(?:richtige|korrekte|beste)\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
 # A letter in brackets at the end of a clause, behind a diagnosis in words: "rickets (C)", "rickets (option C)".
@@ -122,7 +137,7 @@ NEGATION_AFTER = re.compile(
 )
 # Words before or in a statement that turn its meaning round.
 NEGATION_BEFORE = re.compile(
-    r"(?:\b(?:wrong|incorrect|false|worst|unlikely|least\s+likely|less|not(?:\s+(?:the|an?))?|never|cannot\s+be|than|both"
+    r"(?:\b(?:wrong|incorrect|false|worst|unlikely|least|less|not(?:\s+(?:the|an?))?|never|cannot\s+be|than|both"
     r"|not\s+(?:think|believe|say)(?:\s+that)?(?:\s+the)?|falsche|inkorrekte"
     r"|nicht(?:\s+die)?|(?:doubt|unsure|uncertain|unclear|whether|if)(?:\s+(?:that|if|whether))?(?:\s+the)?|neither|nor|fausse|mauvaise|incorrecta|incorreta|falsa|errada|sbagliata|errata|no|n\u00e3o|non|неправильный|неверный|не)"
     r"|n't\s+(?:think|believe|say)(?:\s+that)?(?:\s+the)?|错误|錯誤|不正确|不正確|不|非)\s*$",
@@ -140,7 +155,7 @@ CONDITION = re.compile(
 )
 _OR = r"or|and|oder|und|ou|et|o|y|u|e|и|или"
 SECOND_LETTER = re.compile(
-    rf"\s*(?:(?:,|/|&|\+|、|\uff0c|和|或者|或|与|及|\b(?:{_OR})\b|\s)\s*)+(?:either\s+|option\s+|la\s+|die\s+)?{OPENING}(?-i:([A-Z]))"
+    rf"\s*(?:(?:,|;|/|&|\+|、|\uff0c|和|或者|或|与|及|\b(?:{_OR})\b|\s)\s*)+(?:either\s+|option\s+|la\s+|die\s+)?{OPENING}(?-i:([A-Z]))"
     rf"{CLOSING}{NOT_IN_WORD}(?!\s+(?:is|was|ist|est|would)\b)(?:{END}|(?=\s+(?:{_OR}|[A-Z])\b))",
     re.IGNORECASE,
 )

@@ -57,7 +57,7 @@ _JSON_ANSWER = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _LETTER_ALONE = re.compile(
-    rf"{OPENING}(?:(?:option|answer|choice|letter|antwort|alternativa|opci[oó]n|opzione|选项)\s*)?{OPENING}([A-Za-z])"
+    rf"{OPENING}(?:(?:option|answer|choice|letter|antwort|alternativa|letra|lettre|lettera|вариант|ответ|r[eé]ponse|opci[oó]n|opzione|选项)\s*)?{OPENING}([A-Za-z])"
     rf"{CLOSING}[.:)\]!\u3002]*{CLOSING}",
     re.IGNORECASE,
 )
@@ -77,7 +77,8 @@ _EXPLANATION = re.compile(
     re.IGNORECASE,
 )
 # "A: C", where A means answer.
-_SHORT_LABEL = re.compile(rf"(?m)^\s*A[:.]\s*{OPENING}([A-Z]){CLOSING}\.?\s*$")
+_SHORT_LABEL = re.compile(rf"\A\s*A[:.]\s*{OPENING}([A-Z]){CLOSING}\.?\s*$", re.MULTILINE)
+_IN_BRACKETS = re.compile(r"\(([A-Z])\)")
 _LISTED = re.compile(r"(?<![\w-])([A-Z])[):]\s*\w")
 _MARK_RUN = re.compile(r"[*_`\"'\[\](){}$\s]{9,}")
 # Cyrillic capitals with the shape and the rank of a Latin letter. The letter after \u0411 is ambiguous.
@@ -87,6 +88,7 @@ _CYRILLIC = re.compile(r"(?<!\w)[\u0410\u0421](?!\w)")
 _SPECIAL_TOKEN = re.compile(
     rf"{SPECIAL}(?:(?:assistant|model|final|answer|response)(?=\s*(?:\n|<|$)))?", re.IGNORECASE
 )
+_END = re.compile(END, re.IGNORECASE | re.MULTILINE)
 _CLAUSE_END = re.compile(r"[.!?\n;\u3002]|,\s+(?:but|yet|however)\b")
 _USER_TURN = re.compile(
     r"(?:<\|(?:im_start|start|start_header_id|turn)\|?>|<start_of_turn>|<\|)\s*(?:user|human)\b|\[INST\]",
@@ -174,7 +176,7 @@ def _find_statements(text: str, options: dict[str, str], known: set[str]) -> Ite
             letter not in known
             or NEGATION_AFTER.match(rest)
             or NEGATION_BEFORE.search(text[max(0, match.start() - 40) : match.start()])
-            or NEGATION_INSIDE.search(groups.get("filler") or "")
+            or (match.re is not IS_RIGHT and NEGATION_INSIDE.search(match[0]))
             or RETRACTION.match(rest)
         ):
             continue
@@ -192,7 +194,7 @@ def _find_statements(text: str, options: dict[str, str], known: set[str]) -> Ite
         elif _names_second_letter(rest, letter, known):
             found.append((match.start(), "?", certain))
         elif (
-            re.match(END, rest, re.MULTILINE | re.IGNORECASE)
+            _END.match(text, match.end())
             or match.re is STATED_SMALL
             or _starts_with_option(rest, options.get(letter, ""))
         ):
@@ -236,6 +238,9 @@ def _first_line(text: str, options: dict[str, str], known: set[str]) -> Iterator
 def _last_line(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
     lines = [line for line in text.splitlines() if line.strip()]
     leading = [letter for line in lines[:-1] for letter in _match_line(line, options, known)]
+    if len(lines) > 1 and NEGATION_INSIDE.search(lines[-2]) and not lines[-2].rstrip().endswith("."):
+        # A heading such as "Wrong answer".
+        return
     for line in lines[-1:]:
         yield from _match_exact(line, options, known) or (
             [] if leading else _match_line(line, options, known)
@@ -261,7 +266,7 @@ def _bracketed(text: str, options: dict[str, str], known: set[str]) -> Iterator[
         for match in BRACKETED.finditer(text)
         if not NEGATION_AFTER.match(text[match.end() :]) and not _is_negated_sentence(text, match.start())
     }
-    if len(found) == 1 and found <= known:
+    if len(found) == 1 and found <= known and found >= set(_IN_BRACKETS.findall(text)):
         yield from found
 
 

@@ -24,7 +24,7 @@ SPECIAL = r"(?:<\|[^<>|\n]{1,40}\|?>|<[\w/]{1,40}\|>|<unused\d+>|<(?:start|end)_
 _MARKER = re.compile(
     rf"""
       (?P<control>{SPECIAL})
-      (?:\s*(?:assistant\s*)?(?P<word>\w{{0,12}}(?:think|thought|reason|reflect|analysis)\w{{0,12}})
+      (?:\s*(?:(?:assistant|model)\s*)?(?P<word>\w{{0,12}}(?:think|thought|reason|reflect|analysis)\w{{0,12}})
         (?=\s*(?:\n|<|$))(?:\s*<\|message\|>)?)?
     | (?P<bracket>[<\[\u25c1])(?P<end>/?)(?:(?P<name>{_NAME})|(?P<answer>{_ANSWER_NAME}))
         (?:\s[^<>\[\]\n]{{0,40}})?[>\]\u25b7]
@@ -38,7 +38,9 @@ _THINKING_HEADING = re.compile(
     r"\b(?:think\w*|thoughts?|reason(?:s|ing)?|reflect\w*|analysis)\b", re.IGNORECASE
 )
 _OTHER_HEADING = re.compile(r"\b(?:answer|response|solution|conclusion|final|i)\b", re.IGNORECASE)
-_END_NAME = re.compile(r"(?<![a-z])(?:end|close|stop|eo)(?![a-z])|^<\|?/", re.IGNORECASE)
+_END_NAME = re.compile(r"(?<![a-z])(?:end|close|stop|eo)(?:of|(?![a-z]))|^<\|?/", re.IGNORECASE)
+# MedGemma ends its thinking with a token that has no name.
+_RESERVED_TOKEN = re.compile(r"<unused\d+>")
 _ANSWER_LABEL = re.compile(r"^[ \t*_]*(?:final |correct )?answer[*_ ]*:", re.IGNORECASE | re.MULTILINE)
 
 
@@ -94,6 +96,12 @@ def _classify(marker: re.Match[str]) -> tuple[str, bool, str]:
     if control := marker["control"]:
         named = bool(_THINKING_NAME.search(control))
         if named and _END_NAME.search(control):
+            return "control", False, "always"
+        if (
+            _RESERVED_TOKEN.fullmatch(control)
+            and not marker["word"]
+            and marker.string[marker.end() :].strip()
+        ):
             return "control", False, "always"
         return "control", named or bool(marker["word"]), "answer"
     if bracket := marker["bracket"]:
