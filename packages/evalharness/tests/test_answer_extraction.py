@@ -170,6 +170,7 @@ def test_a_text_of_two_options_matches_neither():
         NO_ANSWER,
     )
     assert extract_flexible("The answer is mumps", "ABC", ("Measles", "Mumps", "measles")).letter == "B"
+    assert extract_flexible("measles", "ABC", ("Measles", "Mumps", "measles")).letter is None
 
 
 def test_the_matching_rule_is_returned():
