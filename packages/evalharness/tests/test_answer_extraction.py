@@ -202,6 +202,8 @@ def test_the_matching_rule_is_returned():
         ("Answer: b", None),
         ("Answer: F", None),
         ("Answer: A and B", None),
+        ("Answer: A\n\nWait, let me reconsider. Answer: C", None),
+        ("Answer: A\n\nQuestion: Which next?\nAnswer: B", "A"),
     ],
 )
 def test_strict_accepts_only_the_requested_line(text, letter):

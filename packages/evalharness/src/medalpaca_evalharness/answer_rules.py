@@ -99,10 +99,12 @@ _USER_TURN = re.compile(
 def extract_strict(text: str, letters: Sequence[str], options: Sequence[str] = ()) -> Extracted:
     """Extract the letter from the last line of the requested form "Answer: X".
 
-    The letter may be in parentheses and followed by a full stop. Lines of a further question do not count. `options` is
-    not used.
+    The letter may be in parentheses and followed by a full stop. Lines of a further question do not count, nor a line
+    that the text takes back ("Wait, ..."). `options` is not used.
     """
-    found = [letter for letter in _REQUESTED_LINE.findall(_cut_next_question(text)) if letter in letters]
+    text = _cut_next_question(text)
+    lines = [line for line in _REQUESTED_LINE.finditer(text) if not RETRACTION.match(text, line.end())]
+    found = [letter for letter in (line[1] for line in lines) if letter in letters]
     return Extracted(found[-1], "answer line") if found else Extracted(None, NO_ANSWER)
 
 
