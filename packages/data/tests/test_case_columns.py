@@ -319,6 +319,7 @@ TURNS = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "
     "record",
     [
         {"messages": TURNS},
+        {"messages": TURNS, "context": CASE},
         {"conversations": json.dumps(TURNS)},
         {"prompt": TURNS[:1], "completion": TURNS[1:]},
     ],
@@ -346,7 +347,7 @@ def test_an_unknown_layout_is_refused_before_a_source_is_read(write, tmp_path, r
         read(Alpaca(path=str(write("other.json", [{"ask": "Why?", "say": "Wind."}]))))
     with pytest.raises(
         UserError,
-        match="no column 'Answr'; the file has: Question, Answer, Topic; correct the columns in fields:",
+        match="no column 'Answr'; the file has: Question, Answer, Topic; correct the column names in the key 'fields'",
     ):
         read(Alpaca(path=str(bad), fields={"instruction": "Question", "output": "Answr"}))
     apart = str(write("apart.jsonl", [{"a": "Why?"}, {"b": "Wind."}]))

@@ -349,7 +349,10 @@ def test_a_file_without_turns_is_refused(write):
         UserError, match=r"rows\.csv: no list of turns; columns found: Question, Answer; known: messages"
     ):
         read(Chat(path=path))
-    with pytest.raises(UserError, match="no list of turns in column 'talk'; the file has: Question, Answer"):
+    with pytest.raises(
+        UserError,
+        match=r"no list of turns in column 'talk'; .*; correct the column name in the key 'turns' \(",
+    ):
         read(Chat(path=path, turns="talk"))
 
 

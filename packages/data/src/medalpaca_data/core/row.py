@@ -74,14 +74,14 @@ def parse_row(value: Any) -> Row:
     """
     if not isinstance(value, Mapping):
         raise ValueError("not an object with the keys instruction, input and output")
+    if is_conversation(value):
+        raise ValueError(
+            "a conversation is not read here; make rows of it with `data build` and a recipe with kind: chat"
+        )
     if column := find_case_column(value):
         raise ValueError(
             f"{column!r} can have a part of the question and is not read here; join it with `data build` and "
             "kind: alpaca"
-        )
-    if is_conversation(value):
-        raise ValueError(
-            "a conversation is not read here; make rows of it with `data build` and a recipe with kind: chat"
         )
     texts = {}
     for name in TEXTS:

@@ -39,7 +39,7 @@ LAYOUTS: tuple[Mapping[str, str], ...] = (
     {"instruction": "prompt", "output": "response"},
     {"instruction": "question", "output": "answer"},
 )
-NO_RECORD = "none of the first records has all columns that fields: names; correct the columns in fields:"
+NO_RECORD = "none of the first records has all columns that fields: names; correct the column names in the key 'fields'"
 CONVERSATION = "a conversation of several turns; use kind: chat"
 WRONG_LABEL_INSTRUCTION = re.compile(r"Is this describing a \(1\) directly correlative relationship")
 
@@ -122,7 +122,7 @@ class Alpaca(LayoutSource):
         if self.fields:
             missing = ", ".join(repr(column) for column in self.fields.values() if column not in columns)
             return (
-                f"no column {missing}; the file has: {found}; correct the columns in fields:"
+                f"no column {missing}; the file has: {found}; correct the column names in the key 'fields'"
                 if missing
                 else NO_RECORD
             )

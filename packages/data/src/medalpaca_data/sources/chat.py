@@ -106,7 +106,8 @@ class Chat(LayoutSource):
     def layout_message(self, columns: list[str]) -> str:
         found = self.show_headings(columns)
         if self.turns:
-            return f"no list of turns in column {self.turns!r}; the file has: {found}; correct the column in turns:"
+            message = f"no list of turns in column {self.turns!r}; the file has: {found}"
+            return f"{message}; correct the column name in the key 'turns'"
         return (
             f"no list of turns; columns found: {found}; known: {', '.join(TURN_COLUMNS)}, prompt + completion (as "
             "lists); name the column of the turns with turns:, or use kind: alpaca with fields: for instruction rows"
