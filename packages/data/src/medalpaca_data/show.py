@@ -205,8 +205,8 @@ def show_build(built: Built, console: Console) -> None:
     if any(built.ledger["contradictions"].values()):
         counts = built.ledger["contradictions"]
         console.print(
-            f"contradictions: {counts['questions']:,} questions have several answers ({counts['rows']:,} rows), "
-            f"{counts['similar']:,} pairs of similar rows differ in words; see contradictions.jsonl"
+            f"contradictions: questions with several answers: {counts['questions']:,} (rows: {counts['rows']:,}), "
+            f"pairs of similar rows that differ in words: {counts['similar']:,}; see contradictions.jsonl"
         )
     for source in built.ledger["sources"]:
         if unread := source.get("unread_columns"):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from ..core.case_columns import case_kind, is_case_number
+from ..core.case_columns import case_kind, is_case_number, is_placeholder, is_repeated, join_case_texts
 from ..core.errors import UserError
 from .answers import (
     AnswerForms,
@@ -266,36 +266,45 @@ def is_case_column(name: str) -> bool:
 
 def join_case(record: Record, question: str, columns: Columns, where: str, done: list[str]) -> str:
     """Return `question` after the text of all case columns that it does not contain yet; list them in `done`."""
-    parts: list[str] = []
     options = (columns.options,) if isinstance(columns.options, str) else columns.options
     others = (columns.question, columns.id, columns.step, columns.subject, *options, *columns.answers)
     taken = {name.strip().casefold() for name in others if name}
-    for name in columns.case or filter(is_case_column, record):
-        if (
-            name in record
-            and name.strip().casefold() not in taken
-            and (text := _case_text(record, name, where))
-        ):
-            parts.append(_join_once(text, question, name, done, parts))
-    if not parts and FACTS in record and (text := _case_text(record, FACTS, where)):
-        parts.append(_join_once(text, question, FACTS, done, parts))
-    return "\n\n".join((*filter(None, parts), question))
+    names = [name for name in columns.case or filter(is_case_column, record) if name in record]
+    parts = _case_texts(record, [name for name in names if name.strip().casefold() not in taken], where, done)
+    parts = parts or _case_texts(record, [FACTS] if FACTS in record else [], where, done)
+    joined: list[tuple[str, str]] = []
+    for name, text in parts:
+        if _is_contained(text, question) or any(is_repeated(text, earlier) for _, earlier in joined):
+            done.append(f"{name!r} not joined, because the question contains it")
+        else:
+            done.append(f"{name!r} joined before the question")
+            joined.append((name, text))
+    return "\n\n".join(filter(None, (join_case_texts(joined), question)))
 
 
-def _join_once(text: str, question: str, name: str, done: list[str], parts: Sequence[str]) -> str:
-    if single_spaced(text).rstrip(".") in single_spaced(" ".join((*parts, question))):
-        done.append(f"{name!r} not joined, because the question contains it")
-        return ""
-    done.append(f"{name!r} joined before the question")
-    return text
+def _is_contained(text: str, question: str) -> bool:
+    """Return whether the question contains a case, or begins with it if it is a short sentence."""
+    text, question = single_spaced(text), single_spaced(question)
+    return is_repeated(text, question) or (text.endswith((".", "!")) and question.startswith(f"{text} "))
 
 
-def _case_text(record: Record, name: str, where: str) -> str:
-    """Return a case as text; a list of texts gives one line each. A number alone is no case and is not read."""
+def _case_texts(record: Record, names: Sequence[str], where: str, done: list[str]) -> list[tuple[str, str]]:
+    texts = [(name, _case_text(record, name, where, done)) for name in names]
+    return [(name, text) for name, text in texts if text]
+
+
+def _case_text(record: Record, name: str, where: str, done: list[str]) -> str:
+    """Return a case as text; a list of texts gives one line each. A number alone is no case and is not read.
+
+    A placeholder such as nan is read as empty and listed in `done`.
+    """
     value = record.peek(name)
     if is_blank(value) or is_case_number(value):
         return ""
     value = record[name]
+    if is_placeholder(name, value):
+        done.append(f"{name!r} with a placeholder such as nan read as empty")
+        return ""
     lines = list(value) if isinstance(value, list | tuple) else [value]
     if not all(isinstance(line, str) for line in lines):
         raise UserError(f"{where}: {name!r} is {type(value).__name__}; allowed: text or a list of texts")
