@@ -10,7 +10,7 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, BinaryIO
 
 from .errors import BadRecord, UserError
@@ -26,6 +26,13 @@ DELIMITERS = (",", ";", "\t", "|")
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 WRONG_FIELD_COUNT = "more or fewer fields than headings (a comma without quotes?)"
 BROKEN_QUOTE = "not valid CSV (a quotation mark without its pair)"
+# From this number of lines inside a record on, the share of them that are records decides alone.
+MIN_INNER_LINES, INNER_SHARE = 3, 0.9
+ERROR_VALUE = "an error value of a spreadsheet in a cell, such as #N/A"
+# Also in the languages in which Excel writes CSV files: #NV, #WERT!, #¡VALOR!, #N/D.
+ERROR_VALUES = re.compile(
+    r"#(?:[\u00a1\u00bf]?[A-Z\u00c0-\u00dd_]{2,}(?:/0)?[!?]|N/[ADV]|N[DV]|GETTING_DATA)"
+)
 AFTER_BROKEN_QUOTE = "follows a broken quotation mark and cannot be separated"
 
 Located = tuple[str, dict[str, str] | BadRecord]
@@ -100,12 +107,14 @@ class DelimitedFile:
             self._before = 1
             delimiter = delimiter or named[1]
         self.delimiter = delimiter or find_delimiter(self._again, default)
-        self._width = 0
+        # Number of headings, and whether a space follows the delimiters between them.
+        self._width, self._is_spaced = 0, False
 
     def records(self) -> Iterator[Located]:
         """Yield ("line N", record) for every record. N is the last line of the record."""
         reader = self._reader()
         headings = self._headings(reader)
+        self._is_spaced = any(name[:1].isspace() for name in headings[1:])
         self._width = width = len(headings)
         taken = self._taken
         while True:
@@ -129,7 +138,15 @@ class DelimitedFile:
                 # A blank line.
                 continue
             number = self._before + reader.line_num
-            if len(fields) == width:
+            if self._recover and self._has_swallowed(len(fields) == width):
+                first, *rest = taken
+                yield self._bad(start, BROKEN_QUOTE, first)
+                self._again.extendleft(reversed(rest))
+                self._before = start
+                reader = self._reader()
+            elif len(fields) == width and any(map(is_error_value, fields)):
+                yield self._bad(number, ERROR_VALUE, "".join(taken))
+            elif len(fields) == width:
                 yield f"line {number}", dict(zip(headings, fields, strict=True))
             else:
                 yield self._bad(number, WRONG_FIELD_COUNT, "".join(taken))
@@ -190,6 +207,39 @@ class DelimitedFile:
             if line.strip():
                 yield self._bad(self._before, AFTER_BROKEN_QUOTE, line)
 
+    def _has_swallowed(self, has_width: bool) -> bool:
+        """Return whether the lines of the current record are probably several records behind a broken quotation mark.
+
+        That is so if its first and last line and most lines between them have the delimiters of a record
+        (`_looks_like_record`). A blank line has none. If the record has another number of fields than the table, its
+        first or its last line is enough. If nearly all of three or more lines between them are records, none is needed.
+        """
+        if len(self._taken) < 2 or self._width < 2:
+            return False
+        # A program that doubles the quotation marks in a text does not leave one without its pair.
+        if any(re.search(rf'[^{re.escape(self.delimiter)}]""', self._taken[n]) for n in (0, -1)):
+            return False
+        first, *inner, last = map(self._looks_like_record, self._taken)
+        if len(inner) >= MIN_INNER_LINES and sum(inner) >= INNER_SHARE * len(inner):
+            return True
+        ends = (first and last) if has_width else bool(inner) and (first or last)
+        return ends and (not inner or sum(inner) * 2 > len(inner))
+
+    def _looks_like_record(self, line: str) -> bool:
+        """Return whether a line has the delimiters of a record, as they are written in this table.
+
+        Quotation marks are ignored. A delimiter before a space is part of a text, unless the headings have spaces there
+        as well. So is one at the end of the line, and so are commas that are all between two digits.
+        """
+        fields = line.rstrip("\r\n").split(self.delimiter)
+        if len(fields) != self._width or not fields[-1]:
+            return False
+        if self.delimiter == "," and all(
+            before[-1:].isdigit() and after[:1].isdigit() for before, after in pairwise(fields)
+        ):
+            return False
+        return self._is_spaced or not any(field[:1].isspace() for field in fields[1:])
+
     def _is_record(self, line: str) -> bool:
         """Return whether a line is a complete record, with an even number of quotation marks."""
         try:
@@ -203,6 +253,11 @@ class DelimitedFile:
         """Return whether the first quotation mark of a line is at the start of a field."""
         before, mark, _ = line.partition('"')
         return bool(mark) and (not before or before.endswith(self.delimiter))
+
+
+def is_error_value(text: str) -> bool:
+    """Return whether a cell has an error value of a spreadsheet, such as #N/A or #DIV/0!, and nothing else."""
+    return text[:1] == "#" and ERROR_VALUES.fullmatch(text.strip()) is not None
 
 
 @contextmanager

@@ -44,6 +44,7 @@ class FileNote:
         encoding: Encoding of the text; None is UTF-8.
         delimiter: Delimiter of the table; None is the comma, and for .tsv the tab.
         sheet: Name of the sheet that was read, if the workbook has several.
+        filled_cells: Number of cells of a workbook that received the text of a merged range.
         left_out: Names of what was not read (files, sheets, columns), each with the reason.
     """
 
@@ -52,6 +53,7 @@ class FileNote:
     encoding: str | None = None
     delimiter: str | None = None
     sheet: str | None = None
+    filled_cells: int = 0
     left_out: tuple[tuple[str, str], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
@@ -67,6 +69,7 @@ class FileNote:
         parts = [f"encoding {self.encoding}"] if self.encoding else []
         parts += [f"delimiter {self.delimiter!r}"] if self.delimiter else []
         parts += [f"sheet {self.sheet!r}"] if self.sheet else []
+        parts += [f"{self.filled_cells:,} cells filled from merged ranges"] if self.filled_cells else []
         parts += [f"not read: {name} ({reason})" for name, reason in self.left_out]
         return ", ".join(parts)
 
