@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,19 @@ from .delimited import DelimitedFile
 from .encoding import NOT_UTF_8, UTF_8
 from .errors import BadRecord, UserError
 from .files import existing, parse_json, sha256_file, sha256_listing
+from .json_keys import KeyCheck, RepeatedKeys, as_json_text, repeated_key, repeated_key_fault
 from .json_stream import is_json_list, read_json_list
 from .row import SPLITS, Row, parse_row
 from .streams import Member, TextFile, open_bytes, open_text, read_json_lines
 from .weights import refuse_pickle
 
 # Names of splits as keys of a JSON object around lists of records.
-SPLIT_KEYS = frozenset({"train", "training", "validation", "valid", "val", "dev", "eval", "test", "testing"})
+SPLIT_KEYS = frozenset({"train", "training", "validation", "valid", "val", "dev", "development"}) | frozenset(
+    {"eval", "evaluation", "holdout", "heldout", "test", "testing"}
+)
+# What may follow a split in such a key, as in "test_set".
+SPLIT_ENDINGS = ("", "set", "split", "data")
+SEPARATORS = re.compile(r"[\W_]+")
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow")
 
 
@@ -227,8 +234,9 @@ def _read_json(file: TextFile) -> Iterator[tuple[str, Any]]:
         yield from read_json_lines(file)
         return
     text = _read_text(file)
+    check = KeyCheck()
     try:
-        value = parse_json(text, str(file))
+        value = parse_json(text, str(file), check.hook)
     except UserError:
         # JSON Lines whose first line is broken.
         if text.lstrip()[:1] != "{":
@@ -237,25 +245,41 @@ def _read_json(file: TextFile) -> Iterator[tuple[str, Any]]:
         return
     if not isinstance(value, Mapping):
         raise UserError(f"{file}: expected a list of rows, found {type(value).__name__}")
-    yield from unwrap_records(value)
+    records = list(unwrap_records(value))
+    if check.found:
+        ids = {id(record) for _, record in records}
+        around = (
+            [] if id(value) in ids else [value, *(inner for inner in value.values() if id(inner) not in ids)]
+        )
+        if repeated := [inner.key for inner in around if isinstance(inner, RepeatedKeys)]:
+            raise UserError(
+                f"{file}: {repeated_key_fault(repeated[0])} in an object around the records; rename one"
+            )
+    for location, record in records:
+        if check.found and (key := repeated_key(record)) is not None:
+            yield location, BadRecord(f"{file} {location}", repeated_key_fault(key), as_json_text(record))
+        else:
+            yield location, record
 
 
 def unwrap_records(value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield (location, record) for the records in a JSON object.
 
     The object is one of these, and else it is one record:
-    - lists by split, {"train": [...], "test": [...]}; records without `split` receive it from the key;
+    - lists by split, {"train": [...], "test": [...]}, also beside other values; records without `split` receive it
+      from the key;
     - one list beside other values, {"version": ..., "data": [...]}, as dataset viewers write it;
     - columns, as pandas writes them: {column: {"0": value}}, {column: [value]}, or with the keys columns and data;
     - rows by number, {"0": {column: value}}.
     """
-    splits = {key: records for key, records in value.items() if key.lower() in SPLIT_KEYS}
-    if len(splits) == len(value) > 0 and all(map(_has_objects, splits.values())):
-        for key, records in splits.items():
-            yield from (
-                (f"{key} row {n}", {**record, "split": record.get("split") or key})
-                for n, record in enumerate(records, 1)
-            )
+    splits = {key: split for key in value if (split := _split_of(key)) and _has_objects(value[key])}
+    if any(value[key] for key in splits) or len(splits) == len(value) > 0:
+        for key, records in value.items():
+            if _has_objects(records):
+                yield from (
+                    (f"{key} row {n}", _with_split(record, splits.get(key)))
+                    for n, record in enumerate(records, 1)
+                )
         return
     lists = [inner for inner in value.values() if isinstance(inner, list)]
     records = read_column_json(value) or (lists[0] if len(lists) == 1 else [value])
@@ -281,6 +305,20 @@ def read_column_json(value: Mapping[str, Any]) -> list[Any]:
     elif len(value) > 1 and all(map(_is_column, value.values())) and len(set(map(len, value.values()))) == 1:
         return [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
     return []
+
+
+def _split_of(key: str) -> str | None:
+    """Return the split that a key names ("test" for "Test set"), or None."""
+    word = SEPARATORS.sub("", key.lower())
+    return next((split for end in SPLIT_ENDINGS if (split := word.removesuffix(end)) in SPLIT_KEYS), None)
+
+
+def _with_split(record: dict[str, Any], split: str | None) -> dict[str, Any]:
+    if split is None or record.get("split"):
+        return record
+    if isinstance(record, RepeatedKeys):
+        return record.with_value("split", split)
+    return {**record, "split": split}
 
 
 def _has_objects(value: Any) -> bool:

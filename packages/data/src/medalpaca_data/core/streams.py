@@ -25,6 +25,7 @@ from typing import Any, BinaryIO, TypeAlias, cast
 from .encoding import NOT_UTF_8, UTF_8, Utf8Reader
 from .errors import BadRecord, UserError, one_line
 from .files import existing, json_fault
+from .json_keys import KeyCheck, repeated_key, repeated_key_fault
 
 # Text compresses 3 to 30 times; a file that compresses better than this is not text.
 MAX_RATIO = 200
@@ -274,14 +275,23 @@ def decode_lines(file: BinaryIO, where: str, max_length: int) -> Iterator[str]:
 
 
 def read_json_lines(path: AnyFile) -> Iterator[tuple[str, Any]]:
-    """Yield ("line N", value) for every line that is not blank; for a line that is not JSON, value is a BadRecord."""
+    """Yield ("line N", value) for every line that is not blank; the value may be a BadRecord.
+
+    It is one for a line that is not JSON, and for a record in which a key occurs twice.
+    """
+    check = KeyCheck()
+    decode = json.JSONDecoder(object_pairs_hook=check.hook).decode
     for number, line in enumerate(read_text_lines(path), 1):
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
+            value = decode(line)
+            fault = repeated_key_fault(repeated_key(value) or "") if check.found else ""
         except (ValueError, RecursionError) as error:
-            value = BadRecord(f"{path} line {number}", json_fault(error), line.rstrip("\r\n"))
+            fault = json_fault(error)
+        if fault:
+            value = BadRecord(f"{path} line {number}", fault, line.rstrip("\r\n"))
+            check.found = 0
         yield f"line {number}", value
 
 
