@@ -336,3 +336,10 @@ def test_a_text_of_several_lines_stays_one_field(write, text, first, delimiter):
     csv.writer(out, delimiter=delimiter).writerows(rows)
     found, _ = read(write("r.csv", out.getvalue()), delimiter=delimiter)
     assert [list(row.values()) for row in found.values()] == rows[1:]
+
+
+def test_the_samples_of_a_guess_show_a_wrong_one(write):
+    text = '{"output": "MAP \u2265 65 mmHg, lactate \u2264 2"}\n'
+    found, [note] = read(write("r.jsonl", text.encode("mac_roman")))
+    assert found["line 1"] == {"output": "MAP \u00b3 65 mmHg, lactate \u00b2 2"}
+    assert (note.guessed, note.samples) == (True, ("MAP \u00b3", "lactate \u00b2"))

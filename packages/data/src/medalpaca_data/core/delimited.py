@@ -25,6 +25,7 @@ DELIMITERS = (",", ";", "\t", "|")
 # The first line of a file that Excel wrote may name the delimiter.
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 WRONG_FIELD_COUNT = "more or fewer fields than headings (a comma without quotes?)"
+NO_HEADING = "a cell in a column without a heading"
 BROKEN_QUOTE = "not valid CSV (a quotation mark without its pair)"
 # From this number of lines inside a record on, the share of them that are records decides alone.
 MIN_INNER_LINES, INNER_SHARE = 3, 0.9
@@ -54,7 +55,8 @@ def find_delimiter(lines: Sequence[str], default: str) -> str:
     """Return the delimiter of a table, found in its first lines.
 
     Of `DELIMITERS` and the default, it is the one with which the largest share of the records has as many fields as
-    there are headings, and at least two. The default is returned if no other has a larger share.
+    there are headings, and at least two. The share counts half if the headings have a space after the delimiter, as a
+    text has. The default is returned if no other has a larger share.
     """
 
     def score(delimiter: str) -> tuple[float, bool, int]:
@@ -67,7 +69,8 @@ def find_delimiter(lines: Sequence[str], default: str) -> str:
         if width < 2:
             return 0, delimiter == default, 0
         fitting = sum(len(record) == width for record in records)
-        return fitting / len(records), delimiter == default, width
+        is_spaced = any(name[:1].isspace() for name in records[0][1:])
+        return fitting / len(records) / (2 if is_spaced else 1), delimiter == default, width
 
     return max((default, *DELIMITERS), key=score)
 
@@ -107,14 +110,24 @@ class DelimitedFile:
             self._before = 1
             delimiter = delimiter or named[1]
         self.delimiter = delimiter or find_delimiter(self._again, default)
-        # Number of headings, and whether a space follows the delimiters between them.
+        # Number of columns at the end without a heading; texts in them are BadRecords.
+        self.empty_columns = 0
+        # Number of columns, and whether a space follows the delimiters between them.
         self._width, self._is_spaced = 0, False
 
     def records(self) -> Iterator[Located]:
         """Yield ("line N", record) for every record. N is the last line of the record."""
         reader = self._reader()
         headings = self._headings(reader)
+        # Spreadsheets write empty columns at the end.
+        names = headings[
+            : max((n for n, name in enumerate(headings, 1) if name.strip()), default=len(headings))
+        ]
+        self.empty_columns = len(headings) - len(names)
         self._is_spaced = any(name[:1].isspace() for name in headings[1:])
+        names = [name.strip() for name in names]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise UserError(f"{self._where}: two columns have the heading {repeated[0]!r}; rename one")
         self._width = width = len(headings)
         taken = self._taken
         while True:
@@ -144,10 +157,12 @@ class DelimitedFile:
                 self._again.extendleft(reversed(rest))
                 self._before = start
                 reader = self._reader()
+            elif len(fields) == width and any(fields[len(names) :]):
+                yield self._bad(number, NO_HEADING, "".join(taken))
             elif len(fields) == width and any(map(is_error_value, fields)):
                 yield self._bad(number, ERROR_VALUE, "".join(taken))
             elif len(fields) == width:
-                yield f"line {number}", dict(zip(headings, fields, strict=True))
+                yield f"line {number}", dict(zip(names, fields, strict=False))
             else:
                 yield self._bad(number, WRONG_FIELD_COUNT, "".join(taken))
 
@@ -161,8 +176,6 @@ class DelimitedFile:
             raise UserError(f"{self._where} line {self._before + 1}: not valid CSV ({fault})") from None
         if not headings:
             raise UserError(f"{self._where}: the file is empty; the first line must name the columns")
-        if repeated := [name for name in headings if headings.count(name) > 1]:
-            raise UserError(f"{self._where}: two columns have the heading {repeated[0]!r}; rename one")
         return headings
 
     def _reader(self) -> Any:

@@ -49,6 +49,8 @@ class FileNote:
         file: Name of the file, or of the directory for what is left out of it.
         member: Name of the file in the archive `file`.
         encoding: Encoding of the text; None is UTF-8.
+        guessed: Whether the encoding is guessed.
+        samples: Texts of the file by which the guess can be checked. Those of patient text must not be shown.
         delimiter: Delimiter of the table; None is the comma, and for .tsv the tab.
         sheet: Name of the sheet that was read, if the workbook has several.
         filled_cells: Number of cells of a workbook that received the text of a merged range.
@@ -58,6 +60,8 @@ class FileNote:
     file: str
     member: str = ""
     encoding: str | None = None
+    guessed: bool = False
+    samples: tuple[str, ...] = ()
     delimiter: str | None = None
     sheet: str | None = None
     filled_cells: int = 0
@@ -73,12 +77,19 @@ class FileNote:
     @property
     def text(self) -> str:
         """The note in words, without the name of the file: "encoding cp1252, delimiter ';'"."""
-        parts = [f"encoding {self.encoding}"] if self.encoding else []
+        guess = f" {describe_guess(self.samples)}" if self.guessed else ""
+        parts = [f"encoding {self.encoding}{guess}"] if self.encoding else []
         parts += [f"delimiter {self.delimiter!r}"] if self.delimiter else []
         parts += [f"sheet {self.sheet!r}"] if self.sheet else []
         parts += [f"{self.filled_cells:,} cells filled from merged ranges"] if self.filled_cells else []
         parts += [f"not read: {name} ({reason})" for name, reason in self.left_out]
         return ", ".join(parts)
+
+
+def describe_guess(samples: Iterable[str]) -> str:
+    """Return "(guessed; e.g. ...)" with the samples, and the setting that replaces a wrong guess."""
+    shown = ", ".join(f'"{sample}"' for sample in samples)
+    return f"(guessed{'; e.g. ' + shown if shown else ''}; if it is wrong, set encoding:)"
 
 
 OnNote = Callable[[FileNote], None]
@@ -177,6 +188,7 @@ def read_records(
     """
     text = TextFile(path, options.encoding)
     delimiter = None
+    left_out: tuple[tuple[str, str], ...] = ()
     match data_suffix(path.name):
         case ".jsonl" | ".ndjson":
             yield from read_json_lines(text)
@@ -188,6 +200,8 @@ def read_records(
                 table = DelimitedFile(file, str(path), options.delimiter, usual)
                 yield from table.records()
             delimiter = table.delimiter if table.delimiter != usual else None
+            if count := table.empty_columns:
+                left_out = ((f"{count} column{'s'[: count > 1]} at the end", "no heading and no text"),)
         case ".parquet" | ".arrow":
             yield from ((f"row {n}", value) for n, value in enumerate(_read_columns(path), 1))
         case other:
@@ -197,9 +211,10 @@ def read_records(
                 f"{path}: {other or 'a file without a suffix'} cannot be read; allowed are {' '.join(SUFFIXES)} "
                 "(all but .parquet and .arrow also with .gz)"
             )
-    if text.found != UTF_8 or delimiter:
+    if text.found != UTF_8 or delimiter or left_out:
         encoding = text.found if text.found != UTF_8 else None
-        on_note(FileNote(file=path.name, encoding=encoding, delimiter=delimiter))
+        note = FileNote(file=path.name, encoding=encoding, delimiter=delimiter, left_out=left_out)
+        on_note(dataclasses.replace(note, guessed=bool(text.samples), samples=text.samples))
 
 
 def data_suffix(name: str) -> str:

@@ -56,11 +56,13 @@ class TextFile:
     """A file to be read as text. As text, it is the name in messages.
 
     `encoding` is its encoding, None if it is to be detected. `found` is the encoding that `open_text` used.
+    `samples` are texts of the file by which a guess of the encoding can be checked; there are none without a guess.
     """
 
     path: Path | Member
     encoding: str | None = None
     found: str = field(default=UTF_8, init=False)
+    samples: tuple[str, ...] = field(default=(), init=False)
 
     def __str__(self) -> str:
         return str(self.path)
@@ -158,7 +160,7 @@ def open_text(file: AnyFile) -> Iterator[BinaryIO]:
             try:
                 yield cast(BinaryIO, buffered)
             finally:
-                text.found = reader.encoding
+                text.found, text.samples = reader.encoding, tuple(reader.samples)
 
 
 def member_names(path: Path) -> list[str]:

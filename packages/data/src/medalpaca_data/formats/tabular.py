@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 from xml.etree.ElementTree import Element
 
-from ..core.delimited import ERROR_VALUE, is_error_value
+from ..core.delimited import ERROR_VALUE, NO_HEADING, is_error_value
 from ..core.errors import BadRecord, UserError
 from ..core.joined_digits import (
     END,
@@ -44,7 +44,6 @@ from .xml import read_elements
 MERGED_RANGE = re.compile(r"\$?([A-Z]{1,3})\$?([0-9]{1,7}):\$?[A-Z]{1,3}\$?([0-9]{1,7})")
 CELL_REFERENCE = re.compile(r"([A-Z]{1,3})[1-9][0-9]{0,6}")
 SCRIPT_STARTS = {"superscript": SUP, "subscript": SUB}
-NO_HEADING = "a cell in a column without a heading"
 STRUCK = "struck-through text in a cell"
 SHEET_NAME = re.compile(r"xl/worksheets/sheet(\d+)\.xml")
 
