@@ -236,7 +236,9 @@ def _write_script(kind: str, script: str, before: str, following: Sequence[str])
         inner = script if SINGLE_GROUP.fullmatch(script) else f"({script})"
         return f"^{inner}" if is_formula else script
     if not any(map(str.isdigit, script)):
-        is_plain = spaced and not (has_base and script[0] in SIGNS)
+        # A raised letter inside a word, as in Immun<sup>o</sup>CAP, is only its look.
+        inside = script.isalpha() and following[0][:1].isalpha() and base[-2:].isalpha() and len(base) > 1
+        is_plain = inside or (spaced and not (has_base and script[0] in SIGNS))
         return script if is_plain or _is_plain_word(script, base) else f"^{script}"
     if spaced:
         # 10 <sup>9</sup>/L is a power, 10 <sup>131</sup>I is not.
