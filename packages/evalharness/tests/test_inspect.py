@@ -69,6 +69,9 @@ def test_look_at_unread_columns_and_changes(tmp_path, capsys):
         "placeholder_options": ["d"],
         "self_lettered_options": [],
         "swallowed": [],
+        "letters_as_options": [],
+        "missing_cases": [],
+        "placeholder_questions": [],
         "suspected_images": [],
     }
     assert report["unread"] == {"note": 1}
