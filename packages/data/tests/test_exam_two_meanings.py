@@ -190,7 +190,9 @@ def test_the_message_of_an_unknown_layout(write):
     with pytest.raises(UserError) as refusal:
         load_exam(write("e.csv", "id,question,options,solution\n1,Which?,x,y\n"))
     message = str(refusal.value)
-    assert message.count(": ") <= 10
+    known = message.partition("a known layout (")[2].partition(")")[0]
+    assert len(known.split("; ")) == 5
+    assert known.endswith("MedAlpaca: question, options or A B C ..., answer")
     assert "see docs/write-an-exam.md" in message
     assert len(message) < 650
     with pytest.raises(UserError) as refusal:
@@ -198,6 +200,10 @@ def test_the_message_of_an_unknown_layout(write):
     assert "the first line has no column names" in str(refusal.value)
     assert "Femur" not in str(refusal.value)
     assert "bone" not in str(refusal.value)
+    with pytest.raises(UserError) as refusal:
+        load_exam(write("g.csv", "Heart chambers,2,3,4,5,C\nHeart valves,2,3,4,5,C\n"))
+    assert "the first line has no column names" in str(refusal.value)
+    assert "Heart" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(
@@ -221,6 +227,7 @@ def test_messages_of_medmcqa(write, cops, message):
         "He has a mass in the attached CT scan. What is it?",
         "Based on the following radiograph, what is it?",
         "Refer to the exhibit. Which drug?",
+        "The audiogram is provided. What is it?",
         "Which cell is in the slide?",
         "The cells are shown in fig. 1; which are they?",
         "Welche Struktur ist in der Abbildung markiert?",

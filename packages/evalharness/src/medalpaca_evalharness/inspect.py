@@ -54,7 +54,8 @@ def require_scorable(report: dict[str, Any]) -> None:
 def inspect_exam(exam: Exam, other: Exam | None = None) -> dict[str, Any]:
     """Return the statistics of an exam by name, as `exam inspect --json` prints them.
 
-    `read` is `scorable` plus the number of all `excluded` ids, which are grouped by reason. `chance` is the mean of 1/k
+    `read` is `scorable` plus the number of all `excluded` ids, which are grouped by reason; an item without an id of its
+    own has its line or row after the id. `chance` is the mean of 1/k
     over items with k options. `key_is_longest` is the share of items whose correct option is longer than all others.
     `look_at` lists scorable items that a person should look at, by the keys of `LOOK_AT`; two of them are also keys of
     the result. `unread` counts the values of columns that were not read, `changes` the items whose text was joined or

@@ -49,6 +49,8 @@ _REFERENCE = re.compile(
             rf"\bsee\s+(?:the\s+|also\s+)?(?:attached\s+)?{_PICTURE}\b(?!\s+of\b)",
             rf"\brefer(?:ring)?\s+to\s+(?:the\s+)?{_ANY_PICTURE}",
             r"\b(?:in|on)\s+(?:the|this)\s+slide\b",
+            rf"\b(?:{_PICTURE}|{_STUDY}|audiogram|spirogram)\s+(?:is|are)\s+(?:as\s+follows|provided|attached)\b",
+            r"\bshown\s+in\s+(?:the\s+)?panel\b",
             # German: in der Abbildung, siehe Bild, das Foto zeigt.
             r"\b(?:Abbildung|Abb\.)",
             r"\b(?:siehe|s\.)\s+(?:Bild|Foto|Grafik|Anhang)\b",

@@ -14,7 +14,7 @@ from ..core.files import existing, read_json, sha256_file, sha256_listing
 from ..core.records import FileNote, OnNote, read_records
 from .columns import Columns, Record
 from .fields import ExamFields
-from .item import Item, RawExam, content_item_id
+from .item import LETTERS, Item, RawExam, content_item_id
 from .mmlu_csv import TEXT_WORDS, is_mmlu_csv, read_mmlu_csv
 from .published_layouts import LAYOUTS, Layout, Located, column_reader
 from .step_files import read_step_files
@@ -132,7 +132,9 @@ def _find_layout(path: Path, records: Sequence[Located]) -> Layout:
     names = [str(key) for key in records[0][1]]
     keys = {name.strip().casefold() for name in names}
     hint = next((hint for wanted, hint in TRAINING_KEYS.items() if wanted <= keys), "")
-    if path.suffix.lower() in TABLES and any(map(_is_text_of_item, names)):
+    # Column names are no single numbers before a single letter.
+    is_line = sum(name.strip().isdigit() for name in names) > 1 and names[-1].strip() in tuple(LETTERS)
+    if path.suffix.lower() in TABLES and (is_line or any(map(_is_text_of_item, names))):
         raise UserError(
             f"{path}: unknown exam layout: the first line has no column names ({len(names)} cells, texts of an item); "
             f"write column names such as question,A,B,C,D,answer above it; {SEE}"
