@@ -54,13 +54,12 @@ def require_scorable(report: dict[str, Any]) -> None:
 def inspect_exam(exam: Exam, other: Exam | None = None) -> dict[str, Any]:
     """Return the statistics of an exam by name, as `exam inspect --json` prints them.
 
-    `read` is `scorable` plus the number of all `excluded` ids, which are grouped by reason; an item without an id of its
-    own has its line or row after the id. `chance` is the mean of 1/k
-    over items with k options. `key_is_longest` is the share of items whose correct option is longer than all others.
-    `look_at` lists scorable items that a person should look at, by the keys of `LOOK_AT`; two of them are also keys of
-    the result. `unread` counts the values of columns that were not read, `changes` the items whose text was joined or
-    cut. `overlap` is None without `other`. Else it lists the items with half or more of the question's word 13-grams
-    in the question of one item of `other`.
+    `read` is `scorable` plus the number of all `excluded` ids, which are grouped by reason. An item without an id of
+    its own has its line or row after the id. `chance` is the mean of 1/k over items with k options. `key_is_longest`
+    is the share of items whose correct option is longer than all others. `look_at` lists scorable items that a person
+    should look at, by the keys of `LOOK_AT`; two of them are also keys of the result. `unread` counts the values of
+    columns that were not read, `changes` the items whose text was joined or cut. `overlap` is None without `other`.
+    Else it lists the items with half or more of the question's word 13-grams in the question of one item of `other`.
     """
     found = look_at(exam.items)
     excluded: dict[str, list[str]] = {}
