@@ -88,12 +88,12 @@ BUGS = [
     ),
     *of(
         "evalharness",
-        "answer_extraction.py",
+        "answer_rules.py",
         "test_answer_extraction.py",
         ("the first statement counts", "last = found[-1]", "last = found[0]"),
         (
             "the wrong answer is the answer",
-            "or _NEGATION_BEFORE.search(text[max(0, match.start() - 40) : match.start()])",
+            "or NEGATION_BEFORE.search(text[max(0, match.start() - 40) : match.start()])",
             "or False",
         ),
         ("an option's text that two have", "return found if len(found) == 1 else []", "return found[:1]"),

@@ -11,13 +11,14 @@ import pytest
 from rich.console import Console
 
 from medalpaca_data.build import build, estimate_rephrasing
-from medalpaca_data.core.case_columns import case_kind, is_case_number
+from medalpaca_data.core.case_columns import case_kind, heading, is_case_number
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.paths import shared
 from medalpaca_data.core.records import read_rows, read_split
 from medalpaca_data.recipe import Recipe
 from medalpaca_data.show import build_as_json, show_build
 from medalpaca_data.sources import Alpaca, Chat, MedMCQA, MedQA, PubMedCausal
+from medalpaca_data.sources.answer_rules import Repair
 
 CASE = "A woman of 30 with a fever; paracetamol."
 TALK = [["How much by day?", "10 mg."], ["And at noon?", "5 mg."]]
@@ -69,6 +70,7 @@ def test_names_of_columns_with_a_part_of_the_question(kind, names):
 
 def test_a_number_in_a_case_column_is_no_text():
     numbers = [7, 7.5, True, "7", "K-1023", "Case 7", "case_0017", "Patient: 12/4", "2024-03-01", "..."]
+    numbers += ["Case no. 12", "id7", "#31", "-7.5", "1,204", "pt/00412"]
     assert [value for value in numbers if not is_case_number(value)] == []
     written = [
         "A man of 60.",
@@ -78,6 +80,20 @@ def test_a_number_in_a_case_column_is_no_text():
         "120/80, 38.5",
         ["A"],
         "x" * 50 + "1 y",
+        *(
+            "COVID-19",
+            "T2DM",
+            "G2P1",
+            "BP120/80",
+            "120/80",
+            "GCS-8",
+            "HbA1c-9",
+            "HR 120",
+            "A1",
+            "HLA-B27",
+            "5 mg",
+        ),
+        *("65\u6b73\u7537\u6027", "\u0645\u0631\u064a\u0636 65", "No pain", "Case of T2DM"),
     ]
     assert [value for value in written if is_case_number(value)] == []
 
@@ -100,7 +116,7 @@ def test_the_case_is_joined_to_the_question(write, column, layout):
     assert texts(second) == ("Is it right?", "", "No")
 
 
-def test_several_case_columns_come_before_the_input_and_a_repeated_text_once(write):
+def test_several_case_columns_come_before_the_input_with_headings(write):
     record = {
         "instruction": "What is next?",
         "input": "She asks for a letter.",
@@ -113,8 +129,116 @@ def test_several_case_columns_come_before_the_input_and_a_repeated_text_once(wri
     }
     source = Alpaca(path=str(write("rows.json", [record])))
     [row] = read(source)
-    assert row.input == f"{CASE}\n\nNo allergies.\nNo travel.\n\nShe asks for a letter."
+    assert row.input == (
+        f"Background: {CASE}\n\nVignette: {CASE}\n\nPassages:\nNo allergies.\nNo travel.\n\n"
+        "Premise: asks for a letter\n\nShe asks for a letter."
+    )
     assert list(source.unread(record)) == ["case"]
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [
+        (
+            {"past_history": "none", "family_history": "breast cancer"},
+            "Past history: none\n\nFamily history: breast cancer",
+        ),
+        (
+            {"pastHistory": "diabetes", "Family History": "diabetes"},
+            "Past history: diabetes\n\nFamily history: diabetes",
+        ),
+        ({"past_history": "", "family_history": "diabetes"}, "Family history: diabetes"),
+        ({"past_history": "None", "symptoms": "None"}, "Past history: None"),
+        ({"symptoms": "pain"}, "pain"),
+        ({"case": "COVID-19", "context": "G2P1"}, "Case: COVID-19\n\nContext: G2P1"),
+    ],
+)
+def test_a_heading_keeps_the_meaning_of_a_short_finding(write, case, expected):
+    path = write("rows.json", [{"question": "What is the risk?", **case, "answer": "Low."}])
+    source = Alpaca(path=str(path))
+    row = read(source)[-1]
+    assert texts(row) == ("What is the risk?", expected, "Low.")
+
+
+def test_headings_from_names_of_columns():
+    names = ["past_history", "PatientHistory", "HPI", "clinical-notes", "Anamnese", "case 2", "__"]
+    assert [heading(name) for name in names] == [
+        "Past history", "Patient history", "HPI", "Clinical notes", "Anamnese", "Case 2", "__",
+    ]  # fmt: skip
+
+
+LONG = "A man of 60 has had chest pain for 3 hours and has Hb 8"
+
+
+@pytest.mark.parametrize(
+    ("column", "case", "question"),
+    [
+        ("context", "50 kg", "Which dose at 150 kg?"),
+        ("symptoms", "pain", "Which painkiller is not allowed?"),
+        ("patient_info", "male", "Is a female nurse needed?"),
+        ("patient_info", "male", "Is a male nurse needed?"),
+        ("clinical_details", "Hb 8", "Which unit if Hb 8.5?"),
+        ("context", LONG, f"{LONG}.5, which unit?"),
+        ("context", LONG, f"{LONG},5: which unit?"),
+        ("context", LONG, f"{LONG} 000, which unit?"),
+        ("context", LONG, f"{LONG}-9, which unit?"),
+        ("context", LONG[2:], f"Wo{LONG[2:]}: which unit?"),
+        ("context", LONG[9:], f"At -{LONG[9:]}: which unit?"),
+        ("context", LONG[9:], f"At \u2212 {LONG[9:]}: which unit?"),
+    ],
+)
+def test_a_case_is_joined_although_the_question_has_its_letters(write, column, case, question):
+    path = write("rows.json", [{"question": question, column: case, "answer": "A"}])
+    assert [texts(row) for row in read(Alpaca(path=str(path)))] == [(question, case, "A")]
+
+
+def test_a_case_that_the_question_repeats_is_counted(write, tmp_path):
+    records = [
+        {"question": f"{LONG}. Which unit?", "context": f"{LONG}.", "answer": "One."},
+        {"question": f"Case ({LONG}): which one?", "context": LONG.replace(" ", "\n"), "answer": "Two."},
+        {"question": f"{LONG}, and then?", "context": "It is 5 pm.", "answer": "Three."},
+    ]
+    path = write("rows.json", records)
+    built = build(recipe(path, strict=True), tmp_path, tmp_path / "out")
+    assert [row.input for row in read_split(built.path, "train")] == ["", "", "It is 5 pm."]
+    stage = built.ledger["sources"][0]["stages"][0]
+    assert stage["changed"] == {"case column repeats the question": 2}
+    assert built.ledger["sources"][0]["unread_columns"] == {}
+
+
+@pytest.mark.parametrize("text", ["nan", "NaN", "None", "<noinput>", "<No Input>", "N/A", "n/a", "null"])
+def test_a_placeholder_is_an_empty_case_and_is_counted(write, text):
+    records = [
+        {"instruction": "Why?", "input": text, "output": "Wind."},
+        {"instruction": "Why?", "context": text, "output": "Wind."},
+        {"instruction": "Why?", "context": text, "response": "Wind."},
+    ]
+    found = read(Alpaca(path=str(write("rows.json", records))))
+    assert [texts(row) for row in found[1::2]] == [("Why?", "", "Wind.")] * 3
+    repair = Repair("placeholder such as nan in a case or input column read as empty")
+    assert found[::2] == [repair] * 3
+
+
+def test_a_number_that_is_not_a_number_is_an_empty_input(tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_text('[{"instruction": "Why?", "input": NaN, "context": NaN, "output": "Wind."}]')
+    assert [texts(row) for row in read(Alpaca(path=str(path)))] == [("Why?", "", "Wind.")]
+
+
+def test_an_organ_system_is_no_system_text(write, tmp_path):
+    record = {"question": "Which drug?", "answer": "Aspirin."}
+    organs = ["Cardiovascular", "Central nervous system", "Blood & Lymphoreticular System", "GI."]
+    source = Alpaca(path=str(write("organs.json", [{**record, "System": organ} for organ in organs])))
+    assert [texts(row) for row in read(source)] == [("Which drug?", "", "Aspirin.")] * 4
+    assert list(source.unread({**record, "System": "Cardiovascular"})) == ["System"]
+    prompts = ["Be short.", "You are a doctor", "Answer in German", "Du bist Arzt. Antworte kurz."]
+    records = [{**record, "system": prompt} for prompt in prompts]
+    records += [{**record, "system_prompt": "Cardiology"}, {**record, "system": "Terse", "history": []}]
+    rows = read(Alpaca(path=str(write("prompts.json", records))))
+    assert [row.instruction for row in rows] == [*prompts, "Cardiology", "Terse"]
+    assert {row.input for row in rows} == {"Which drug?"}
+    with pytest.raises(UserError, match=r"columns are not read: System \(4\)"):
+        build(recipe(tmp_path / "organs.json", strict=True), tmp_path, tmp_path / "out")
 
 
 def test_system_text_and_earlier_turns_are_in_the_prompt(write):
@@ -175,7 +299,7 @@ def test_fields_name_the_case_and_ignore_leaves_a_column_out(write):
     path = str(write("rows.json", [german]))
     fields = {"instruction": "Frage", "output": "Antwort"}
     [row] = read(Alpaca(path=path, fields={**fields, "context": "Anamnese", "system": "Rolle"}))
-    assert texts(row) == ("Kurz.", f"Notes.\n\n{CASE}\n\nWas tun?", "Ruhe.")
+    assert texts(row) == ("Kurz.", f"Context: Notes.\n\nAnamnese: {CASE}\n\nWas tun?", "Ruhe.")
     source = Alpaca(path=path, fields=fields, ignore=["context", "Rolle"])
     [row] = read(source)
     assert texts(row) == ("Was tun?", "", "Ruhe.")
@@ -186,6 +310,24 @@ def test_rows_that_are_read_without_a_build_have_no_case_column(write):
     path = write("rows.json", [{"instruction": "Q?", "input": "", "output": "A", "history": TALK}])
     with pytest.raises(UserError, match=r"rows\.json row 1: 'history' can have a part of the question"):
         read_rows(path)
+
+
+TURNS = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Wind."}]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"messages": TURNS},
+        {"messages": TURNS, "context": CASE},
+        {"conversations": json.dumps(TURNS)},
+        {"prompt": TURNS[:1], "completion": TURNS[1:]},
+    ],
+)
+def test_a_conversation_that_is_read_without_a_build_names_kind_chat(write, record):
+    message = r"talk\.json row 1: a conversation is not read here; make rows of it with `data build` and .* kind: chat"
+    with pytest.raises(UserError, match=message):
+        read_rows(write("talk.json", [record]))
 
 
 # Layouts ----------------------------------------------------------------------------------------------------------
@@ -204,7 +346,8 @@ def test_an_unknown_layout_is_refused_before_a_source_is_read(write, tmp_path, r
     with pytest.raises(UserError, match=r"fields: \{instruction: COLUMN, output: COLUMN\}"):
         read(Alpaca(path=str(write("other.json", [{"ask": "Why?", "say": "Wind."}]))))
     with pytest.raises(
-        UserError, match="no column 'Answr'; the file has: Question, Answer, Topic; correct fields:"
+        UserError,
+        match="no column 'Answr'; the file has: Question, Answer, Topic; correct the column names in the key 'fields'",
     ):
         read(Alpaca(path=str(bad), fields={"instruction": "Question", "output": "Answr"}))
     apart = str(write("apart.jsonl", [{"a": "Why?"}, {"b": "Wind."}]))

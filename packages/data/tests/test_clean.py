@@ -7,9 +7,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from medalpaca_data.clean_text import BrokenEncoding, clean_text, find_row_fault
+from medalpaca_data.clean_text import clean_text, find_row_fault
 from medalpaca_data.core.joined_digits import JOINED, JoinedDigits
 from medalpaca_data.core.numbers import ChangedNumbers
+from medalpaca_data.core.unclear_text import HIDDEN_HYPHEN, STRUCK, UnclearText
+from medalpaca_data.formats.html import html_text
 
 
 @pytest.mark.parametrize(
@@ -127,6 +129,76 @@ def test_numbers_are_not_changed(before, after):
     assert clean_text(before)[0] == after
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Base excess \u00ad5 mmol/L",
+        "Store at \x1e20 \u00b0C",
+        "\x1f.5 mg",
+        "between &shy;5 and 5",
+        "a change of \u00ad<b>5</b> mmHg",
+        "a change of (\u00ad\u200b \u00bd) mm",
+        "COVID\u00ad19",
+        "10<sup>\x1eab</sup> and \x1e\x1e3",
+    ],
+)
+def test_an_invisible_hyphen_before_a_number_is_refused(text):
+    with pytest.raises(UnclearText, match=f"^{HIDDEN_HYPHEN}$") as raised:
+        clean_text(text)
+    assert raised.value.evidence["characters"].isascii()
+
+
+def test_other_invisible_hyphens_are_removed():
+    text = "hydro\u00adxy\x1fchloro\u00adquine, 2019\u00adnCoV (COE \u00ad a), x\u2011ray at \u20115 \u00b0C"
+    assert clean_text(text)[0] == "hydroxychloroquine, 2019nCoV (COE  a), x\u2011ray at \u20115 \u00b0C"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<s>10 mg</s> 5 mg",
+        "Give <S class='x'>10 mg</S> 5 mg",
+        "Give <strike>not</strike>",
+        "<del datetime=a><b>10</b></del>5 mg",
+        '<span style="color:red; text-decoration: line-through">10 mg</span> 5 mg',
+        "<p class=a style='text-decoration-line:line-through'>10 mg",
+    ],
+)
+def test_struck_text_is_refused(text):
+    for read in (clean_text, html_text):
+        with pytest.raises(UnclearText, match=f"^{STRUCK}$"):
+            read(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["<s> [INST] a [/INST] b</s>", "<s>Give 5 mg.</s>", "Give 5 mg.</s>", "a <DEL> of 5 kb"]
+)
+def test_tokens_of_templates_and_alleles_are_not_struck(text):
+    assert clean_text(text) == (text, [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a difference (<p value=0.05>) was seen",
+        "(<p value='0.05'>) and <i n=12>, <b cut-off=.5>, <a t1=-3>",
+    ],
+)
+def test_a_statement_in_angle_brackets_is_text(text):
+    assert clean_text(text) == (text, [])
+
+
+def test_attributes_of_html_are_removed():
+    html = "<font size=3 color=red>5</font> mg <td width=50>x<img width=20 src=a><p data-n=5 id=7>7</p><li value=3>8"
+    assert clean_text(html)[0].split() == ["5", "mg", "x", "7", "8"]
+
+
+def test_categories_are_markup_of_wikis_only():
+    text = "[[Category: D in weeks 5-10]] a"
+    assert clean_text(text)[0] == "Category: D in weeks 5-10 a"
+    assert clean_text(text, wiki=True)[0] == "a"
+
+
 def test_quotes_after_a_strand_end_are_kept_between_digits():
     assert clean_text("5''10") == ("5''10", [])
 
@@ -148,7 +220,7 @@ def test_numbers_are_kept_or_the_text_is_refused(parts):
     text = "".join(number + "".join(between) for number, between in parts)
     try:
         cleaned, _ = clean_text(text)
-    except (JoinedDigits, BrokenEncoding, ChangedNumbers):
+    except (JoinedDigits, UnclearText, ChangedNumbers):
         return
     assert re.findall(r"\d+", cleaned) == re.findall(r"\d+", re.sub("&#x?1;", " ", text))
 
@@ -190,7 +262,7 @@ def test_cut_off_words_are_checked_only_in_english():
 def test_cleaning_of_any_text_ends_or_names_the_fault(text):
     try:
         cleaned, done = clean_text(text)
-    except (JoinedDigits, BrokenEncoding) as error:
+    except (JoinedDigits, UnclearText) as error:
         assert error.evidence
         return
     assert cleaned == cleaned.strip()

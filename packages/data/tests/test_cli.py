@@ -71,7 +71,7 @@ def test_a_covered_item_fails_the_check_when_asked(write, tmp_path, row):
     write("rows.json", [row(1, instruction=stem)])
     done = data("check", "rows.json", "--exam", "exam.jsonl", "--fail-over", "0.5", cwd=tmp_path)
     assert done.returncode == 1
-    assert "1 questions of exam have a coverage of 50% or more" in done.stderr
+    assert "questions of exam with a coverage of 50% or more: 1; add" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["sources"], ["sources", "--json"]])

@@ -368,7 +368,14 @@ def test_an_archive_is_read_like_a_folder(tmp_path, row):
         ("all.zip", "a b.jsonl line 2"),
     ]
     assert notes == [
-        FileNote(file="all.zip", member="z/b.csv", encoding="latin-1", delimiter=";"),
+        FileNote(
+            file="all.zip",
+            member="z/b.csv",
+            encoding="latin-1",
+            guessed=True,
+            samples=("37 °C",),
+            delimiter=";",
+        ),
         FileNote(
             file="all.zip",
             left_out=(
@@ -415,6 +422,8 @@ def test_the_ledger_and_the_screen_have_what_was_found(write, row, tmp_path):
             "name": "a.csv",
             "sha256": sha256_file(tmp_path / "d/a.csv"),
             "encoding": "cp1252",
+            "guessed": True,
+            "samples": ["5 µg", "\u2013"],
             "delimiter": ";",
         },
         {"name": "a/a.csv", "sha256": sha256_file(tmp_path / "d/a/a.csv")},
@@ -423,7 +432,8 @@ def test_the_ledger_and_the_screen_have_what_was_found(write, row, tmp_path):
     console = Console(record=True, width=120)
     show_build(built, console)
     text = console.export_text()
-    assert "alpaca: 1 file with encoding cp1252, delimiter ';'" in text
+    guess = '(guessed; e.g. "5 µg", "\u2013"; if it is wrong, set encoding:)'
+    assert f"alpaca: 1 file (a.csv) with encoding cp1252 {guess}, delimiter ';'" in " ".join(text.split())
     assert "alpaca, not read: 1 with the reason 'test split': d: test.csv" in text
     assert built.ledger["rows"] == {"train": 2, "validation": 0}
     # A changed file of the folder is read again, and so is one that moved to a folder of another split.
@@ -482,7 +492,14 @@ def test_the_other_sources_report_the_encoding_as_well(write, tmp_path):
         "b/annotations_1.csv line 2",
     ]
     assert [record for record in records if isinstance(record, FileNote)] == [
-        FileNote(file=f"{name}/annotations_1.csv", encoding="latin-1", delimiter=";") for name in "ab"
+        FileNote(
+            file=f"{name}/annotations_1.csv",
+            encoding="latin-1",
+            guessed=True,
+            samples=("5 µg",),
+            delimiter=";",
+        )
+        for name in "ab"
     ]
 
 
@@ -495,3 +512,102 @@ def test_sources_that_look_at_the_whole_file_read_several(write, tmp_path):
     write("c.csv", "sentence;label\nA causes B.;1\n")
     [record, note] = PubMedCausal(path="c.csv", encoding="causal-language-use").records(tmp_path)
     assert (record.output, note.delimiter) == ("Direct causal", ";")
+
+
+# --- headings and names
+
+
+@pytest.mark.parametrize("head", ["Instruction,Output", " instruction , output", "INSTRUCTION,OUTPUT "])
+def test_headings_are_found_whatever_their_case_and_spaces(write, tmp_path, head):
+    write("r.csv", f"{head}\nQ,A\n")
+    assert alpaca(tmp_path, "r.csv") == ([("r.csv line 2", "A")], [], [])
+
+
+def test_names_that_the_recipe_has_stay_as_they_are(write, tmp_path):
+    write("r.jsonl", [{"Instruction": "Q", "Output": "A", "output": "B"}])
+    rows, _, _ = alpaca(tmp_path, "r.jsonl", fields={"instruction": "Instruction", "output": "Output"})
+    assert rows == [("r.jsonl line 1", "A")]
+    rows, _, _ = alpaca(tmp_path, "r.jsonl", fields={"instruction": "instruction", "output": "output"})
+    assert rows == [("r.jsonl line 1", "B")]
+    records = [{"Instruction": "P", "Response": "C", "Split": "test"}, {"Instruction": "P", "Response": "D"}]
+    write("r.jsonl", records)
+    rows, [reject], _ = alpaca(tmp_path, "r.jsonl")
+    assert (rows, reject.reason) == ([("r.jsonl line 2", "D")], "test row")
+
+
+def test_empty_columns_at_the_end_are_counted(write, tmp_path):
+    write("r.csv", "instruction,output,,\nQ1,A1,,\nQ2,A2,,stray\nQ3,A3,,\nQ4,A4\n")
+    rows, rejects, [note] = alpaca(tmp_path, "r.csv")
+    assert rows == [("r.csv line 2", "A1"), ("r.csv line 4", "A3")]
+    assert [(reject.location, reject.reason) for reject in rejects] == [
+        ("line 3", "a cell in a column without a heading"),
+        ("line 5", "more or fewer fields than headings (a comma without quotes?)"),
+    ]
+    assert note == FileNote(file="r.csv", left_out=(("2 columns at the end", "no heading and no text"),))
+    write("r.csv", "instruction,,,output\nQ1,,,A1\n")
+    with pytest.raises(UserError, match="two columns have the heading ''"):
+        alpaca(tmp_path, "r.csv")
+
+
+def test_a_comma_in_each_line_does_not_hide_the_semicolons(write, tmp_path):
+    write("r.csv", "question;answer (short, precise)\nDose?;5 mg, oral\nWhen?;in the morning, daily\n")
+    fields = {"instruction": "question", "output": "answer (short, precise)"}
+    rows, _, [note] = alpaca(tmp_path, "r.csv", fields=fields)
+    assert rows == [("r.csv line 2", "5 mg, oral"), ("r.csv line 3", "in the morning, daily")]
+    assert note.delimiter == ";"
+
+
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_the_recipe_names_the_split_of_a_file_with_test_in_its_name(write, row, tmp_path, split):
+    write("lab_test_results.jsonl", [row(1)])
+    message = "says test, .*; if it is no test split, rename the file, or set split: train"
+    with pytest.raises(UserError, match=message):
+        alpaca(tmp_path, "lab_test_results.jsonl")
+    [record] = Alpaca(path="lab_test_results.jsonl", split=split).records(tmp_path)
+    assert record.split == split
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test.jsonl",
+        "x_test.jsonl",
+        "test-00000-of-00001.jsonl",
+        "Stress Test.jsonl",
+        "myTestSet.jsonl",
+        "test_results.jsonl",
+        "x.test.jsonl",
+        "x_test_2.jsonl",
+    ],
+)
+def test_a_test_split_stays_refused_whatever_the_recipe_says(write, row, tmp_path, name):
+    write(name, b"")
+    with pytest.raises(UserError, match=r"if it is no test split, rename the file$"):
+        alpaca(tmp_path, name, split="train")
+
+
+def test_files_with_test_in_their_names_in_folders_and_archives(write, row, tmp_path):
+    names = ["d/lab_test_results.jsonl", "d/x_test.jsonl", "d/test/a.jsonl", "d/stress_test_de/a.jsonl"]
+    for number, name in enumerate(names):
+        write(name, [row(number)])
+    zipped(tmp_path / "d.zip", {name[2:]: json.dumps(row(number)) for number, name in enumerate(names)})
+    for path in ("d", "d.zip"):
+        assert [output for _, output in alpaca(tmp_path, path, split="train")[0]] == ["Answer 0", "Answer 3"]
+    write("e/a.jsonl", [row(9)])
+    shutil.copy(tmp_path / names[0], tmp_path / "e")
+    rows, _, [note] = alpaca(tmp_path, "e")
+    assert (len(rows), note.left_out) == (1, (("lab_test_results.jsonl", "test split"),))
+
+
+def test_no_text_of_patients_is_a_sample_of_a_guessed_encoding(write, tmp_path):
+    write("r.csv", "instruction;output\nDosis?;37 °C\n".encode("cp1252"))
+    [note] = alpaca(tmp_path, "r.csv", patient_text=True)[2]
+    assert note.text == "encoding latin-1 (guessed; if it is wrong, set encoding:), delimiter ';'"
+    assert note.samples == ()
+    [note] = alpaca(tmp_path, "r.csv")[2]
+    assert (
+        note.text
+        == "encoding latin-1 (guessed; e.g. \"37 °C\"; if it is wrong, set encoding:), delimiter ';'"
+    )
+    [note] = alpaca(tmp_path, "r.csv", encoding="cp1252")[2]
+    assert note.text == "encoding cp1252, delimiter ';'"

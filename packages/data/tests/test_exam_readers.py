@@ -244,6 +244,38 @@ def test_a_case_is_joined_once_and_numbers_are_no_case(write):
     assert exam.unread == {"case": 1}
 
 
+def test_a_case_of_an_exam_is_joined_unless_the_question_repeats_it_as_a_whole(write):
+    long = "A man of 60 has had chest pain for 3 hours and has Hb 8"
+    records = [
+        ("Which painkiller is not allowed?", {"case": "pain"}),
+        ("Is a female nurse needed?", {"patient_info": "male"}),
+        (f"{long}.5, which unit?", {"context": long}),
+        (f"Think: {long}, which unit?", {"context": long}),
+        ("Hb 8.5 is low. Which drug?", {"context": "Hb 8."}),
+        ("Which risk?", {"past_history": "none", "family_history": "cancer"}),
+        ("Which one?", {"context": "nan"}),
+    ]
+    path = write(
+        "e.jsonl",
+        [
+            {"id": str(n), "question": question, **case, "options": ["x", "y"], "answer": "A"}
+            for n, (question, case) in enumerate(records)
+        ],
+    )
+    exam = load_exam(path)
+    assert [item.question for item in exam.items] == [
+        "pain\n\nWhich painkiller is not allowed?",
+        "male\n\nIs a female nurse needed?",
+        f"{long}\n\n{long}.5, which unit?",
+        f"Think: {long}, which unit?",
+        "Hb 8.\n\nHb 8.5 is low. Which drug?",
+        "Past history: none\n\nFamily history: cancer\n\nWhich risk?",
+        "Which one?",
+    ]
+    assert exam.changes["'context' not joined, because the question contains it"] == 1
+    assert exam.changes["'context' with a placeholder such as nan read as empty"] == 1
+
+
 def test_a_case_that_is_a_structure_is_not_dropped(write):
     record = {"question": "Which drug?", "options": ["x", "y"], "answer": "A"}
     path = write("e.jsonl", [record | {"context": {"age": "forty"}}, record])

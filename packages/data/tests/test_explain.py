@@ -33,7 +33,7 @@ def meadow(write, tmp_path, row):
         write("exam.jsonl", [{"id": "q7", "question": stem, "options": options, "answer": "A"}])
         rows = [
             row(0, input=f"{LONG}<br>More.", group="heart"),
-            row(0, input=f"{LONG.upper()} The more!", group="heart"),
+            row(0, input=f"{LONG} The more!", group="heart"),
             row(1, input=stem),
             row(2),
             row(2),
@@ -68,6 +68,11 @@ def test_a_kept_rows_life(meadow, tmp_path):
     assert "raw.json row 2" in steps["near duplicates"]
     assert steps["split"] == "train, with all rows of group 'heart'"
     assert life.row["input"] == f"{LONG}\nMore."
+
+
+def test_a_row_without_changes_is_as_read(meadow):
+    row = next(row for row in read_split(meadow(), "train") if row.instruction == "Question 2?")
+    assert told(explain(meadow("again"), row.id))["read"] == "as read from the record"
 
 
 def test_the_id_before_cleaning_leads_to_the_same_row(meadow, row):

@@ -17,15 +17,22 @@ from medalpaca_data.core.row import Row
 from medalpaca_data.recipe import Recipe
 from medalpaca_data.shard import place_of
 from medalpaca_data.sources import Alpaca, Chat
+from medalpaca_data.sources.answer_rules import Repair
 from medalpaca_data.sources.base import Reject
 
 ASKED, ANSWERED = "What does a thermometer measure?", "Temperature."
 OPENAI = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": ANSWERED}]
 SHAREGPT = [{"from": "human", "value": ASKED}, {"from": "gpt", "value": ANSWERED}]
-UNKNOWN_ROLE = "a turn with an unknown role; known are system, user, assistant and tool"
-NO_ARGUMENTS = "a call of a tool without name and arguments as text"
+KNOWN = "known are system, user, human, patient, student, assistant, gpt, ai, bot, model, doctor, "
+KNOWN += "physician, teacher, tool"
+NO_ROLE = f"the role of a turn is list, not text; {KNOWN}"
+NO_LIST = "text that is no JSON list of turns; write the turns as a JSON list"
 NO_ANSWER = "the conversation has no question with an answer"
 LATER = [{"role": "user", "content": "In what unit?"}, {"role": "assistant", "content": "Degrees."}]
+
+
+def unknown_role(found: str = "") -> str:
+    return f"a turn with the unknown role{found}; {KNOWN}; rename it"
 
 
 def read(source) -> list:
@@ -239,8 +246,101 @@ def test_columns_beside_the_turns(write):
     assert (texts(row), row.licence) == (("Be short.", "A man of 60.\n\nNext?", "Rest."), "CC0")
     assert counter == {"tools": 1, "prompt": 1, "messages.name": 2}
     twice = turn("system", "Be short.")
-    [row] = read(Chat(path=str(write("two.json", [{**record, "messages": [twice, *record["messages"]]}]))))
-    assert row.instruction == "Be short."
+    repair, row = read(
+        Chat(path=str(write("two.json", [{**record, "messages": [twice, *record["messages"]]}])))
+    )
+    assert (repair, row.instruction) == (Repair("equal system text written once"), "Be short.")
+    [row] = read(Chat(path=str(write("organ.json", [{**record, "system": "Cardiology"}]))))
+    assert row.instruction == "Cardiology"
+
+
+def test_arguments_and_results_of_tools_as_objects_are_written_as_json(write):
+    call = {"type": "function", "function": {"name": "vitals", "arguments": {"id": 5, "name": "M\u00fcller"}}}
+    talk = [
+        turn("user", "Heart rate?"),
+        turn("assistant", None, tool_calls=[call, {"name": "clock"}]),
+        turn("tool", {"hr": 80}),
+        turn("assistant", "80 per minute."),
+    ]
+    row, *calls = read(Chat(path=str(write("talk.json", [{"messages": talk}]))))
+    assert texts(row) == (
+        'User: Heart rate?\n\nAssistant calls a tool: vitals({"id": 5, "name": "M\u00fcller"})\n\n'
+        "Assistant calls a tool: clock()",
+        'Tool: {"hr": 80}',
+        "80 per minute.",
+    )
+    assert [(reject.reason, reject.by_rule) for reject in calls] == [
+        ("a call of a tool is not learned", True)
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("asks", "answers"),
+    [
+        ("Human", "AI"),
+        ("student", "teacher"),
+        ("Patient", "Doctor"),
+        ("patient", "physician"),
+        ("user", "bot"),
+        ("student", "model"),
+        ("user", "teacher"),
+    ],
+)
+def test_roles_of_people_and_programs(write, asks, answers):
+    talk = [turn(asks, "Why?"), turn(answers, "Wind.")]
+    assert [texts(row) for row in read(Chat(path=str(write("talk.json", [{"messages": talk}]))))] == [
+        ("Why?", "", "Wind.")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("roles", "reason"),
+    [
+        (["doctor", "assistant"], "the roles assistant and doctor in one conversation are both assistant"),
+        (["student", "user", "teacher"], "the roles student and user in one conversation are both user"),
+        (["user", "doctor", "AI"], "the roles ai and doctor in one conversation are both assistant"),
+    ],
+)
+def test_an_ambiguous_role_is_broken(write, roles, reason):
+    talk = [turn(role, "Why?") for role in roles]
+    [reject] = read(Chat(path=str(write("talk.json", [{"messages": talk}]))))
+    assert (reject.reason, reject.by_rule) == (f"{reason}; rename them to user and assistant", False)
+
+
+def test_a_role_in_patient_text_is_not_in_the_reason(write):
+    path = str(write("talk.json", [{"messages": [turn("Anna Schmidt", "Why?"), OPENAI[1]]}]))
+    [reject] = read(Chat(path=path, patient_text=True))
+    assert reject.reason == unknown_role()
+
+
+def test_turns_and_history_as_json_text_in_csv(tmp_path):
+    path = tmp_path / "talk.csv"
+    turns = [
+        turn("system", "Be short."),
+        *OPENAI,
+        turn("user", 'In "\u00b0C"?', name="Ann"),
+        turn("assistant", "Yes."),
+    ]
+    pl.DataFrame({"messages": [json.dumps(turns)], "topic": ["devices"]}).write_csv(path)
+    counter: Counter[str] = Counter()
+    first, second = Chat(path=str(path)).counting(counter).records(Path())
+    assert texts(first) == ("Be short.", ASKED, ANSWERED)
+    assert texts(second) == (
+        f"Be short.\n\nUser: {ASKED}\n\nAssistant: {ANSWERED}",
+        'User: In "\u00b0C"?',
+        "Yes.",
+    )
+    assert counter == {"topic": 1, "messages.name": 1}
+    path = tmp_path / "history.csv"
+    history = [json.dumps([[ASKED, ANSWERED]]), "[]", "[5 days of fever]"]
+    pl.DataFrame(
+        {"question": ["In what unit?"] * 3, "history": history, "answer": ["Degrees."] * 3}
+    ).write_csv(path)
+    assert [texts(row) for row in read(Alpaca(path=str(path)))] == [
+        (f"User: {ASKED}\n\nAssistant: {ANSWERED}", "User: In what unit?", "Degrees."),
+        ("In what unit?", "", "Degrees."),
+        ("In what unit?", "[5 days of fever]", "Degrees."),
+    ]
 
 
 def test_a_file_without_turns_is_refused(write):
@@ -249,7 +349,10 @@ def test_a_file_without_turns_is_refused(write):
         UserError, match=r"rows\.csv: no list of turns; columns found: Question, Answer; known: messages"
     ):
         read(Chat(path=path))
-    with pytest.raises(UserError, match="no list of turns in column 'talk'; the file has: Question, Answer"):
+    with pytest.raises(
+        UserError,
+        match=r"no list of turns in column 'talk'; .*; correct the column name in the key 'turns' \(",
+    ):
         read(Chat(path=path, turns="talk"))
 
 
@@ -259,18 +362,22 @@ def test_a_file_without_turns_is_refused(write):
         (OPENAI[1:], NO_ANSWER, False),
         (OPENAI[:1] * 2, NO_ANSWER, False),
         ([], "no list of turns", False),
-        ("text", "'messages' is str, not a list of turns", False),
+        ("text", f"'messages' is {NO_LIST}", False),
+        ("[{'role': 'user'}]", f"'messages' is {NO_LIST}", False),
+        ({"a": 1}, "'messages' is dict, not a list of turns", False),
         ([1], "a turn that is not an object", False),
         ([{"role": "user", "content": " "}, OPENAI[1]], "an empty question or answer", False),
         ([{"role": "user", "content": None}, OPENAI[1]], "a turn without text", False),
         ([{"role": "user", "content": "\ud800"}, OPENAI[1]], "not valid Unicode (half a surrogate pair)", False),
         ([OPENAI[0], {"role": "tool", "content": "37"}], NO_ANSWER, False),
-        ([OPENAI[0], {"role": "critic", "content": "37"}], UNKNOWN_ROLE, False),
-        ([OPENAI[0], {"role": ["assistant"], "content": "37"}], UNKNOWN_ROLE, False),
+        ([OPENAI[0], {"role": "Critic", "content": "37"}], unknown_role(" 'critic'"), False),
+        ([OPENAI[0], {"role": ["assistant"], "content": "37"}], NO_ROLE, False),
+        ([OPENAI[0], {"content": "37"}], f"a turn without a role; {KNOWN}", False),
+        ([OPENAI[0], {"role": "x" * 31, "content": "37"}], unknown_role(), False),
         ([OPENAI[0], {"role": "assistant", "content": {"dose": 3}}], "'content' of a turn is dict, not text", False),
         ([OPENAI[0], {"from": "gpt", "value": 37}], "'value' of a turn is int, not text", False),
         ([OPENAI[0], {**OPENAI[1], "weight": 0.5}], "'weight' of a turn is not 0 or 1", False),
-        ([OPENAI[0], {"role": "assistant", "tool_calls": [7]}], NO_ARGUMENTS, True),
+        ([OPENAI[0], {"role": "assistant", "tool_calls": [7]}], "a call of a tool without a name", False),
         ([{"role": "user", "content": [{"type": "image"}]}, OPENAI[1]], "a turn that is not only text", True),
     ],
 )  # fmt: skip

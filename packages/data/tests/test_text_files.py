@@ -242,3 +242,104 @@ def test_line_ends_of_old_macs_are_refused_with_what_to_do(write):
         UserError, match=r"r.csv line 1: .*carriage return alone; save the file with line feeds"
     ):
         read(write("r.csv", "a,b\r1,2\r"))
+
+
+SWALLOWED = {
+    "an inch mark closes it": (
+        "instruction,output\n",
+        [
+            '"Which dose of a,5 mg',
+            "Which dose of b?,6 mg",
+            'Which needle is 12",7 mg',
+            "Which dose of d?,8 mg",
+        ],
+        [1],
+    ),
+    "the next line closes it": (
+        "instruction;output\n",
+        ['"Which dose of a;5 mg', 'Which needle is 12";7 mg', "Which dose of d?;8 mg"],
+        [1],
+    ),
+    "three columns, in the middle": (
+        HEAD,
+        ['Q1,"weight 50 kg,A1', "Q2,weight 60 kg,A2", "Q3,,A3", 'Q4,length 12",A4', "Q5,,A5"],
+        [1],
+    ),
+    "the mark is in the last column": (
+        "question\tanswer\n",
+        ['Q1\t"5 mg', "Q2\t6 mg", 'Q3\t12"', "Q4\t8 mg"],
+        [1],
+    ),
+    "the wrong number of fields in all": (
+        "instruction,output\n",
+        ['"Which dose of a,5 mg', "Which dose of b?,6 mg", 'Which needle is 12",7 mg,', "Which of d?,8 mg"],
+        [1, 3],
+    ),
+    "the first line has a comma too many": (
+        "instruction,output\n",
+        [
+            '"Which, of a,5 mg',
+            *(f"Dose {n}?,{n} mg" for n in range(9)),
+            'Which is 12",7 mg',
+            "Which of d?,8 mg",
+        ],
+        [1],
+    ),
+    "two of them": (
+        "instruction,output\n",
+        ['"Dose a,5', "Dose b,6", '"Dose c,7', 'Needle 2",8', "Dose e,9", 'Needle 3",10', "Dose g,11"],
+        [1, 3],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SWALLOWED)
+def test_a_broken_quotation_mark_that_a_later_record_closes_costs_one_line(write, case):
+    head, lines, bad = SWALLOWED[case]
+    found, _ = read(write("r.csv", head + "\n".join(lines) + "\n"))
+    assert list(broken(found)) == [f"line {n + 1}" for n in bad]
+    assert [found[f"line {n + 1}"].record for n in bad] == [lines[n - 1] for n in bad]
+    delimiter = next(mark for mark in ",;\t" if mark in head)
+    good = [line for n, line in enumerate(lines, 1) if n not in bad]
+    assert [list(row.values()) for row in found.values() if not isinstance(row, BadRecord)] == [
+        line.split(delimiter) for line in good
+    ]
+
+
+def test_two_hundred_records_behind_a_broken_quotation_mark(write):
+    lines = ['"Which dose is first,1 mg', *(f"Which dose is number {n}?,{n} mg" for n in range(2, 202))]
+    found, _ = read(
+        write("r.csv", "instruction,output\n" + "\n".join(lines) + '\nWhich needle is 12",7 mg\n')
+    )
+    assert broken(found) == {"line 2": (BROKEN_QUOTE, '"Which dose is first,1 mg')}
+    assert len(kept(found)) == 201
+    assert kept(found)["line 203"] == "7 mg"
+
+
+MULTILINE = [
+    "Take it with food, not with milk.\nStop it, if it itches.\nCall, if it bleeds.",
+    "First,\nsecond,\nthird",
+    "Nausea, vomiting\nHeadache, dizziness\nFever, chills\nRash, itching\nCough, pain",
+    "Nehmen Sie\n1,5 mg morgens\n2,5 mg abends",
+    "A line\n\nanother, with a comma\n\nand an end; it is here",
+    'She said "no,\nnever" and left',
+    "a|b\nc|d\ne|f",
+]
+
+
+@pytest.mark.parametrize("text", MULTILINE)
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_text_of_several_lines_stays_one_field(write, text, first, delimiter):
+    rows = [["instruction", "output"], ["Q1", "A1"], [text, "A2"] if first else ["Q2", text], ["Q3", "A3"]]
+    out = io.StringIO(newline="")
+    csv.writer(out, delimiter=delimiter).writerows(rows)
+    found, _ = read(write("r.csv", out.getvalue()), delimiter=delimiter)
+    assert [list(row.values()) for row in found.values()] == rows[1:]
+
+
+def test_the_samples_of_a_guess_show_a_wrong_one(write):
+    text = '{"output": "MAP \u2265 65 mmHg, lactate \u2264 2"}\n'
+    found, [note] = read(write("r.jsonl", text.encode("mac_roman")))
+    assert found["line 1"] == {"output": "MAP \u00b3 65 mmHg, lactate \u00b2 2"}
+    assert (note.guessed, note.samples) == (True, ("MAP \u00b3", "lactate \u00b2"))

@@ -7,15 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medalpaca_evalharness.answer_extraction import (
-    NO_ANSWER,
     OUTCOMES,
-    TWO_ANSWERS,
     classify_no_answer,
-    extract_flexible,
-    extract_strict,
     flexible_filter,
     strict_filter,
 )
+from medalpaca_evalharness.answer_rules import NO_ANSWER, TWO_ANSWERS, extract_flexible, extract_strict
+from medalpaca_evalharness.samples import is_answer_reproduced
 from medalpaca_evalharness.scoring import process_generated
 
 LETTERS = "ABCDE"
@@ -95,6 +93,69 @@ def test_known_answers(text, letter):
     assert extract_flexible(text, LETTERS, OPTIONS).letter == letter
 
 
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        # A list of the options without a conclusion, and with one.
+        ("Options:\nA. Measles - no.\nB. Hepatitis - fits.", None),
+        ("Options:\nA. Measles - no.\nB. Hepatitis - fits.\n\nThe answer is B.", "B"),
+        ("A is correct, B is correct.", None),
+        ("Both A and B are correct.", None),
+        ("Answer: A; C", None),
+        # A denial, a doubt, a retraction, a condition.
+        ("I don't think it is B.", None),
+        ("I doubt that the answer is B.", None),
+        ("Wrong answer\n\nA", None),
+        ("Least likely: A", None),
+        ("A resposta não é C", None),
+        ("The answer is A... no, C.", None),
+        ("One might think that the answer is A, but the answer is B.", "B"),
+        ("Answer: B\n\nExplanation: Option A is the correct answer for infants.", "B"),
+        ("If I had to choose, the answer would be B.", "B"),
+        # Words that look like letters.
+        ("A correct diagnosis requires tests.", None),
+        ("Answer: c. difficile", None),
+        ("The cause is group A streptococcus.", None),
+        ("The most likely cause is hepatitis B.", None),
+        ("A child with bowed legs (A) and pain (B).", None),
+        ("Ответ: \u0421", "C"),
+        ("Ответ: \u0412", None),
+        # JSON without one letter.
+        ('{"answer": null}', None),
+        ('{"answer": ["A", "C"]}', None),
+        ('{"answer": ["C"]}', "C"),
+        ('{"answer": "c"', "C"),
+        ('{"A": "no", "B": "yes"}', None),
+    ],
+)
+def test_statements_that_do_not_name_one_letter_clearly(text, letter):
+    assert extract_flexible(text, LETTERS, OPTIONS).letter == letter
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("A? The answer is A.<unused95>B", ["B", "whole text"]),
+        ("Answer: B<unused106>", ["B", "stated"]),
+        ("<start_of_turn>model\nthought\nThe answer is A.", ["", "truncated"]),
+        ("<|startofthought|>The answer is A.<|endofthought|>B", ["B", "whole text"]),
+        ("[Reasoning] The answer is A.\n[Answer] B", ["B", "answer tag"]),
+        ("<think>p [Note] <b> The answer is A.</think>B", ["B", "whole text"]),
+        ("# Thinking\n\n## Step\nThe answer is A.\n\n# Answer\nB", ["B", "stated"]),
+        ("**Thinking**\n\nThe answer is A.", ["", "truncated"]),
+        ("**Reasoning:**\nHm.\n\n**Answer:** B", ["B", "stated"]),
+        ("B\n\n### Reasoning\nThe rash.", ["B", "whole text"]),
+        ("### The most reasonable choice\nB", ["B", "last line"]),
+        (
+            "B<|im_end|>\n<|im_start|>user\nNext?<|im_start|>assistant\n<think>no</think>A",
+            ["B", "whole text"],
+        ),
+    ],
+)
+def test_thinking_by_rule(text, answer):
+    assert flexible_filter([[text]], [doc()]) == [answer]
+
+
 def test_nine_options_distinguish_the_letter_i_from_the_pronoun():
     nine = "ABCDEFGHI"
     assert extract_flexible("Answer: I", nine).letter == "I"
@@ -109,11 +170,12 @@ def test_a_text_of_two_options_matches_neither():
         NO_ANSWER,
     )
     assert extract_flexible("The answer is mumps", "ABC", ("Measles", "Mumps", "measles")).letter == "B"
+    assert extract_flexible("measles", "ABC", ("Measles", "Mumps", "measles")).letter is None
 
 
 def test_the_matching_rule_is_returned():
     rules = {
-        "Answer: B": "answer line",
+        "Answer: B": "stated",
         r"\boxed{B}": "boxed",
         "<answer>B</answer>": "answer tag",
         "I pick B": "stated",
@@ -140,6 +202,8 @@ def test_the_matching_rule_is_returned():
         ("Answer: b", None),
         ("Answer: F", None),
         ("Answer: A and B", None),
+        ("Answer: A\n\nWait, let me reconsider. Answer: C", None),
+        ("Answer: A\n\nQuestion: Which next?\nAnswer: B", "A"),
     ],
 )
 def test_strict_accepts_only_the_requested_line(text, letter):
@@ -321,3 +385,48 @@ def test_an_answer_after_prose_is_extracted(letter, form):
 )
 def test_refusals(text):
     assert classify_no_answer(text) == "refused"
+
+
+@pytest.mark.parametrize(
+    ("text", "full", "reason"),
+    [
+        (f"{SHORT} and then the cracked lips", None, "truncated"),
+        (f"{SHORT} and then the cracked lips", False, "unparsed"),
+        (f"{SHORT} and then the cracked lips.", True, "truncated"),
+        ("Hm.", None, "unparsed"),
+    ],
+)
+def test_known_token_counts_decide_what_is_truncated(text, full, reason):
+    assert classify_no_answer(text, is_full=full) == reason
+
+
+def test_think_end_token():
+    text = "The answer is A. DONE The answer is B."
+    for find in (flexible_filter, strict_filter):
+        line = text.replace("The answer is", "\nAnswer:")
+        assert find([[line]], [doc()], think_end_token="DONE")[0][0] == "B"
+    # lm-eval removes thinking with an end, so a text of full length is thinking without an end.
+    thought = ["It may be hepatitis. The answer is A."]
+    full = flexible_filter([thought], [doc()], is_full=lambda text: True, think_end_token="DONE")
+    assert full == [["", "truncated"]]
+    short = flexible_filter([thought], [doc()], is_full=lambda text: False, think_end_token="DONE")
+    assert short == [["A", "stated"]]
+
+
+def sample(text: str, *answer: str) -> dict:
+    return {"resps": [[text]], "filtered_resps": [list(answer)], "filter": "flexible", "doc": doc()}
+
+
+def test_answers_of_version_1_are_reproduced_by_its_rules():
+    text = "Answer: A\n\nWait, let me reconsider. Answer: C"
+    older, present = sample(text, "A", "answer line"), sample(text, "C", "stated")
+    assert [is_answer_reproduced(older, 1.0), is_answer_reproduced(present, 1.0)] == [True, False]
+    assert [is_answer_reproduced(older, 2.0), is_answer_reproduced(present, 2.0)] == [False, True]
+    french = sample("La réponse est B.", "", "unparsed")
+    assert [is_answer_reproduced(french, 1.0), is_answer_reproduced(french, 2.0)] == [True, False]
+
+
+def test_unfinished_thinking_of_a_run_with_think_end_token_is_reproduced():
+    logged = sample("It may be hepatitis. The answer is A.", "", "truncated")
+    assert not is_answer_reproduced(logged, 2.0)
+    assert is_answer_reproduced(logged, 2.0, has_think_end_token=True)

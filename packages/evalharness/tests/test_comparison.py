@@ -12,8 +12,9 @@ import pytest
 
 from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_evalharness.cli import main
-from medalpaca_evalharness.comparison import as_json, compare
+from medalpaca_evalharness.comparison import as_json, compare, format_interval
 from medalpaca_evalharness.results import read_run
+from medalpaca_evalharness.statistics import paired_interval
 
 
 def always_b(doc: dict[str, Any]) -> int:
@@ -360,3 +361,16 @@ def _items(exam: Path) -> Any:
     from medalpaca_data.exams.exam import load_exam
 
     return load_exam(exam).items
+
+
+@pytest.mark.parametrize(
+    ("counts", "shown"),
+    [
+        # p = 0.0490: the bound is above 0 and must not be shown as +0.0.
+        ((4183, 13, 4), "+0.02 to +0.4"),
+        ((324, 25, 12), "+0.3 to +7.9"),
+        ((60, 5, 0), "+0.0 to +18.1"),
+    ],
+)
+def test_a_bound_that_is_not_zero_is_not_shown_as_zero(counts, shown):
+    assert format_interval(paired_interval(*counts)) == shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_evalharness.answer_extraction import MIN_TRUNCATED_CHARS, OUTCOMES, flexible_filter
 from medalpaca_evalharness.cli import main
 from medalpaca_evalharness.comparison import compare
+from medalpaca_evalharness.preflight import _pass_to_filters, _think_end_token
 from medalpaca_evalharness.report.verify import Locations, verify
 from medalpaca_evalharness.results import read_run, summarize_run
 from medalpaca_evalharness.scoring import process_letter, process_text
@@ -287,6 +289,29 @@ def test_a_full_text_without_an_answer_is_truncated():
         "refused",
         "truncated",
     ]
+
+
+def test_the_filters_receive_the_think_end_token_of_the_model():
+    made = SimpleNamespace(func=dict, keywords={"filter_fn": flexible_filter})
+    task = SimpleNamespace(_filters=[SimpleNamespace(filters=[made])])
+    _pass_to_filters(task, think_end_token=_think_end_token(SimpleNamespace(think_end_token="DONE")))
+    filter_fn = task._filters[0].filters[0].keywords["filter_fn"]
+    doc = {"letters": ["A", "B"], "options": ["x", "y"], "gold": 0}
+    assert filter_fn([["The answer is A. DONE B"]], [doc]) == [["B", "whole text"]]
+    by_id = SimpleNamespace(think_end_token=7, tok_decode=lambda ids, skip_special_tokens: f"<{ids[0]}>")
+    assert _think_end_token(by_id) == "<7>"
+
+
+def test_results_of_another_version_are_not_compared(run, write_exam):
+    exam = write_exam()
+    base, tuned = run("base", mixed, exam), run("tuned", knows, exam)
+    file = next(base.rglob("results*.json"))
+    results = json.loads(file.read_text())
+    for config in results["configs"].values():
+        config["metadata"]["version"] = 1.0
+    file.write_text(json.dumps(results))
+    with pytest.raises(CheckFailed, match=r"different rules .* base ran version 1.0 .*, tuned version 2.0"):
+        compare(read_run(base), read_run(tuned))
 
 
 def test_no_space_for_the_answer_is_one_line(tiny, write_exam, evaluate):

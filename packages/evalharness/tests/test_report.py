@@ -138,12 +138,23 @@ def test_full_and_clean_score_side_by_side(pair, write_exam, tmp_path, capsys):
     assert found["sides"]["base"]["clean"]["correct"] == right
     assert not any("--meadow" in line for line in report["not_tested"])
     assert "2 of 12 items are covered</strong>" in out.read_text()
+    # The verdict names the result on the other items.
+    verdict = out.read_text().split('<div class="verdict">')[1].split("</div>")[0]
+    assert "2 of 12 items are covered by the training data." in verdict
+    assert re.search(
+        r"On the other 10: \+\d+\.0 points .* exact McNemar p 0\.\d{4}: (better|not shown to differ)\.",
+        verdict,
+    )
     assert verify(out, Locations()).problems == []
     # "Case 0: which one?" has four words.
     assert found["too_short"] == 7
     assert "7 of 12 items are too short to judge" in out.read_text()
     main(["compare", str(base), str(tuned), "--meadow", str(seen)])
-    assert "Too short to judge: 7 of 12 items" in " ".join(capsys.readouterr().out.split())
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Too short to judge: 7 of 12 items" in shown
+    assert (
+        "Note: 2 of 12 items are covered by the training data; on the other 10, the difference is +" in shown
+    )
     # Formats 2 and 3 had no number of items that are too short to judge.
     earlier = in_older_form(report) | {"format": "medalpaca exam report 3"}
     assert "too_short" not in earlier["contamination"]

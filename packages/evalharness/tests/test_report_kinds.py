@@ -127,7 +127,10 @@ def test_holm_adjustment_changes_a_verdict(runs, exam, tmp_path):
     _, data, _ = report(tmp_path, *places)
     assert {one["all"]["p_holm"] for one in data["comparisons"]} == {3 * 0.03125}
     assert {one["verdict"] for one in data["comparisons"]} == {"not shown to differ"}
-    assert all("adjusted by Holm p = 0.0938" in one["sentence"] for one in data["comparisons"])
+    for one in data["comparisons"]:
+        assert "adjusted by Holm p = 0.0938; interval unadjusted" in one["sentence"]
+        # The power is that of a single comparison.
+        assert one["sentence"].endswith("(80 % power, without the adjustment for several comparisons).")
 
 
 def test_another_exam_among_several_is_named(runs, exam, write_exam, tmp_path):

@@ -22,23 +22,34 @@ from .core.joined_digits import (
     substitute,
     write_scripts,
 )
+from .core.misread import HALF_QUOTE, find_misread, repair_mac_signs
 from .core.numbers import check_numbers, visible_text
+from .core.unclear_text import UnclearText, refuse_hidden_minus, refuse_struck_text
 from .formats.wiki_templates import show_templates
 
 TAGS = (
     "a|b|i|u|em|strong|p|br|hr|div|span|ul|ol|li|dl|dt|dd|sup|sub|table|tbody|thead|tr|td|th|font|center|img|h[1-6]|"
     "small|big|blockquote|code|pre|ref|references|gallery|nowiki|noinclude|script|style"
 )
-# An attribute must have a value, so that `a <b and c> d` is not a tag.
-ATTRIBUTES = r"(?:\s+[\w:-]+\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s<>\"']+))*\s*"
-TAG = re.compile(rf"</?(?:{TAGS}){ATTRIBUTES}/?>", re.IGNORECASE)
+# An attribute must have a value, so that `a <b and c> d` is not a tag. A number without quotes is the value of a few
+# attributes only, and `value` is none of those of these elements, so that (<p value=0.05>) is text.
+SIZES = (
+    "width|height|size|border|cellpadding|cellspacing|colspan|rowspan|hspace|vspace|start|tabindex|name|id|class|color|"
+    "bgcolor|href|style|perrow|widths|heights|data-[\\w-]+"
+)
+ATTRIBUTES = (
+    rf"(?:\s+(?:(?!value\b)[\w:-]+\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'|(?![-+]?\.?\d)[^\s<>\"']+)|(?:{SIZES})\s*=\s*"
+    r"[^\s<>\"']+))*\s*"
+)
+TAG = re.compile(rf"</?(?:{TAGS}|li\s+value\s*=\s*[\"']?\d+[\"']?){ATTRIBUTES}/?>", re.IGNORECASE)
 BLOCK_TAG = re.compile(rf"<(?:/?(?:br|hr|p|div|li|tr|ul|ol|h[1-6]|blockquote)){ATTRIBUTES}/?>", re.IGNORECASE)
 CELL_BORDER = re.compile(rf"\s*</t[dh]>\s*(?=<t[dh]{ATTRIBUTES}>)", re.IGNORECASE)
 # Not visible on a page.
 HIDDEN = re.compile(rf"<!--.*?-->|<(script|style){ATTRIBUTES}>.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
 REFERENCE = re.compile(rf"<ref{ATTRIBUTES}/>|<ref{ATTRIBUTES}>.*?</ref>", re.IGNORECASE | re.DOTALL)
 ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,31});", re.IGNORECASE)
-WIKI_FILE = re.compile(r"\[\[(?:file|image|category):[^\[\]]*\]\]", re.IGNORECASE)
+WIKI_FILE = re.compile(r"\[\[(?:file|image):[^\[\]]*\]\]", re.IGNORECASE)
+WIKI_CATEGORY = re.compile(r"\[\[category:[^\[\]]*\]\]", re.IGNORECASE)
 WIKI_LINK = re.compile(r"\[\[([^\[\]|]*\|)?([^\[\]|]*)\]\]")
 # Only in pairs: 5'' is the end of a DNA strand.
 WIKI_QUOTES = re.compile(r"(?<!\w)('{5}|'{2,3})(?=\S)(.+?)(?<=\S)\1(?!\w)")
@@ -61,6 +72,7 @@ MAC_TIMES = re.compile("(?<=[\\d ])\u221a\u00f3(?=[ \\d])")
 ANGSTROM = re.compile("(?<=\\d)( ?\u00c5)(\u00b1 ?\\d)")
 # A character that an earlier program replaced, because its encoding had none for it: 82?000.
 LOST = re.compile("\ufffd|[0-9]\\?[0-9]")
+PRIVATE = re.compile("[\ue000-\uf8ff]")
 NUMBER = re.compile("[0-9]+")
 WORD = re.compile(r"\S+")
 # The first byte of UTF-8 as Latin-1, Windows-1250 to -1252 or Mac Roman shows it, and bytes that they do not use.
@@ -68,8 +80,7 @@ FIRST_BYTE = re.compile(
     "[\u0080-\u009f\u00ac\u00c2-\u00c5\u00ca\u00cb\u00ce-\u00d1\u00e2\u00ef\u00f0\u0102\u010f\u0152\u0153\u0192\u0432\u201a\u221a]"
 )
 BROKEN = "encoding that cannot be repaired"
-# Characters of a broken text that are shown on each side of the fault.
-SHOWN_CONTEXT = 10
+QUESTION_MARK = "a question mark between two digits"
 LINE_END = re.compile(r"(?<![ \t])[ \t]+$", re.MULTILINE)
 BLANK_LINES = re.compile(r"\n{3,}")
 
@@ -96,20 +107,20 @@ CUT_OFF_ENGLISH = re.compile(r"\b(?:and|or|the|such as|including|because)$", re.
 MIN_CUT_OFF_LENGTH = 40
 
 
-class BrokenEncoding(ValueError):
+class BrokenEncoding(UnclearText):
     """Raised for a text whose encoding cannot be repaired; `evidence` has the fault with the text around it."""
 
-    def __init__(self, text: str, start: int, end: int) -> None:
-        super().__init__(BROKEN)
-        self.evidence = {"characters": ascii(text[max(0, start - SHOWN_CONTEXT) : end + SHOWN_CONTEXT])[1:-1]}
+    def __init__(self, text: str, start: int, end: int, reason: str = BROKEN) -> None:
+        super().__init__(reason, text, start, end)
 
 
 def clean_text(text: str, *, wiki: bool = False) -> tuple[str, list[str]]:
     """Return the cleaned text, and the kinds of changes that were made, such as "HTML tags", in order.
 
     `wiki` is true for the text of a wiki, whose templates are markup; in other texts, braces are kept. Raises
-    ValueError with an attribute `evidence`: JoinedDigits if a deletion would join two numbers, BrokenEncoding, and
-    ChangedNumbers if a number, a sign or a unit would change.
+    ValueError with an attribute `evidence`: JoinedDigits if a deletion would join two numbers, UnclearText if the
+    encoding cannot be repaired, a text is struck through, or an invisible hyphen may be a minus, and ChangedNumbers if
+    a number, a sign or a unit would change.
     """
     done: list[str] = []
 
@@ -125,10 +136,13 @@ def clean_text(text: str, *, wiki: bool = False) -> tuple[str, list[str]]:
     text = apply("HTML entities", decode_digits(text))
     if wiki and ("{{" in text or "<math" in text):
         text = apply("wiki markup", show_templates(text))
+    if wiki and "[[" in text:
+        text = apply("wiki markup", substitute(text, (WIKI_CATEGORY, MARK)))
     before = text
     if "[[" in text or "''" in text or "thumb|" in text:
         text = apply("wiki markup", substitute(text, *WIKI_STEPS))
     if "<" in text:
+        refuse_struck_text(text, template=True)
         text = apply("HTML tags", substitute(mark_script_tags(text), *TAG_STEPS))
     # After the tags: a decoded `<` is text.
     is_repaired = False
@@ -137,11 +151,12 @@ def clean_text(text: str, *, wiki: bool = False) -> tuple[str, list[str]]:
         text = apply("encoding", repair_encoding(decoded))
         is_repaired = text != decoded
     text = write_scripts(text)
+    refuse_hidden_minus(text)
     text = apply("invisible characters", remove_marks(substitute(text, (INVISIBLE, MARK), (SPACES, " "))))
     text = apply("white space", _tidy_space(text))
     # White space alone changes no number.
     if text != _tidy_space(before):
-        visible = visible_text(before)
+        visible = visible_text(before, wiki=wiki)
         check_numbers(repair_encoding(visible) if is_repaired else visible, text)
     return text, done
 
@@ -153,13 +168,15 @@ def repair_encoding(text: str) -> str:
     Windows-1252 that was read as Latin-1. Raises BrokenEncoding if damaged characters remain.
     """
     _refuse_lost_characters(text)
+    if not text.isascii() and (match := HALF_QUOTE.search(text)):
+        raise BrokenEncoding(text, *match.span())
     # Before the escapes, because ftfy repairs some encodings only if all characters of a text belong to them.
     repaired = _repair_characters(text)
     if "\\" in text:
         repaired = _repair_characters(ESCAPE.sub(_escaped_character, repaired))
     if repaired != text:
         _refuse_lost_characters(repaired)
-    if match := _find_damage(repaired):
+    if match := _find_damage(repaired) or (None if repaired.isascii() else find_misread(repaired)):
         raise BrokenEncoding(repaired, *match.span())
     return repaired
 
@@ -175,9 +192,12 @@ def _repair_characters(text: str) -> str:
         if _find_damage(repaired):
             # The encodings may differ between words.
             repaired = WORD.sub(lambda match: fix_encoding(match[0], _ftfy_config()), repaired)
-        if NUMBER.findall(repaired) != NUMBER.findall(text):
+        # A private character is a wrong repair, of an encoding that ftfy does not know.
+        if NUMBER.findall(repaired) != NUMBER.findall(text) or (
+            PRIVATE.search(repaired) and not PRIVATE.search(text)
+        ):
             return text
-    return MAC_TIMES.sub("\u00d7", LONE_A.sub(" ", repaired))
+    return MAC_TIMES.sub("\u00d7", LONE_A.sub(" ", repair_mac_signs(repaired)))
 
 
 def _tidy_space(text: str) -> str:
@@ -199,7 +219,8 @@ def _refuse_lost_characters(text: str) -> None:
         # A web address may have a question mark.
         word = text[: match.start()].rpartition(" ")[2]
         if match[0] == "\ufffd" or not ("/" in word or "=" in word):
-            raise BrokenEncoding(text, *match.span())
+            reason = BROKEN if match[0] == "\ufffd" else QUESTION_MARK
+            raise BrokenEncoding(text, *match.span(), reason)
 
 
 @cache

@@ -321,7 +321,7 @@ def _check(args: argparse.Namespace) -> None:
     _print(args, check, result)
     if limit is not None and (covered := [item for item in result.items if item.coverage >= limit]):
         raise CheckFailed(
-            f"{args.path}: {len(covered)} questions of {result.exam.name} have a coverage of {limit:.0%} or more; "
+            f"{args.path}: questions of {result.exam.name} with a coverage of {limit:.0%} or more: {len(covered)}; "
             "add the exam to `exams:` of the recipe to reject those rows"
         )
 

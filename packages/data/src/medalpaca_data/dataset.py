@@ -100,8 +100,8 @@ def card(ledger: Mapping[str, Any]) -> str:
         "",
         *_stages(ledger),
         "",
-        f"Possible contradictions: {contradictions['questions']:,} questions with several answers "
-        f"({contradictions['rows']:,} rows), and {contradictions['similar']:,} pairs of similar rows with other words. "
+        f"Possible contradictions: questions with several answers: {contradictions['questions']:,} "
+        f"(rows: {contradictions['rows']:,}); pairs of similar rows with other words: {contradictions['similar']:,}. "
         "They are listed in `contradictions.jsonl` and were not changed."
         if contradictions["questions"] or contradictions["similar"]
         else "No question has several answers, and no two rows are similar.",

@@ -148,7 +148,7 @@ def _all_ids(directory: Path, row_id: str) -> set[str]:
 
 
 def _history(directory: Path, row: Mapping[str, Any]) -> list[Step]:
-    """Return the changes of a row, the first one first; a single step "not changed" if there are none."""
+    """Return the changes of a row, the first one first; a single step if no stage changed a text."""
     if _is_patient_text(row):
         return [Step("read", "changes of patient text are not recorded")]
     steps: list[Step] = []
@@ -160,7 +160,7 @@ def _history(directory: Path, row: Mapping[str, Any]) -> list[Step]:
         lines += [f"{change['field']} before: {change['before']}" for change in changes]
         steps.insert(0, Step(changes[0]["stage"], "changed; " + "\n".join(lines)))
         now = changes[0]["was"]
-    return steps or [Step("read", "not changed")]
+    return steps or [Step("read", "as read from the record")]
 
 
 def _changes(directory: Path, column: str, row_id: str) -> list[dict[str, Any]]:

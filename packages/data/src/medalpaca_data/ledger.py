@@ -167,6 +167,10 @@ def make_ledger(
     }
 
 
+# Keys of a `FileNote` that the entry of the file has.
+NOTE_KEYS = ("encoding", "guessed", "samples", "delimiter", "sheet", "filled_cells")
+
+
 def _files(
     inputs: Sequence[tuple[str, str]], read: Sequence[Mapping[str, Any]], secret: bytes | None
 ) -> dict[str, Any]:
@@ -183,7 +187,10 @@ def _files(
     }
     left_out = []
     for note in (note for account in read for note in account.get("notes", ())):
-        found: dict[str, Any] = {key: note[key] for key in ("encoding", "delimiter", "sheet") if key in note}
+        found: dict[str, Any] = {key: note[key] for key in NOTE_KEYS if key in note}
+        if secret:
+            # Texts of patients are not shown.
+            found.pop("samples", None)
         if "sheet" in found:
             found["sheet"] = public(found["sheet"])
         if note.get("member") and found:

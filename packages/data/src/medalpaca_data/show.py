@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Literal, get_args, get_origin
@@ -26,6 +25,7 @@ from rich.text import Text
 
 from .build import Built
 from .core.errors import UserError, nearest
+from .core.records import describe_guess
 from .cost import show_usage, usage_as_json
 from .deid.settings import describe_record
 from .ledger import LEDGER
@@ -153,6 +153,8 @@ def _choices(annotation: Any) -> str:
             return prefix + choices if choices else ""
 
 
+# Place of `describe_guess` in the description of a file.
+GUESSED = " (guessed)"
 # Reasons that are printed per stage; the ledger has all.
 MAX_REASONS = 3
 
@@ -205,8 +207,8 @@ def show_build(built: Built, console: Console) -> None:
     if any(built.ledger["contradictions"].values()):
         counts = built.ledger["contradictions"]
         console.print(
-            f"contradictions: {counts['questions']:,} questions have several answers ({counts['rows']:,} rows), "
-            f"{counts['similar']:,} pairs of similar rows differ in words; see contradictions.jsonl"
+            f"contradictions: questions with several answers: {counts['questions']:,} (rows: {counts['rows']:,}), "
+            f"pairs of similar rows that differ in words: {counts['similar']:,}; see contradictions.jsonl"
         )
     for source in built.ledger["sources"]:
         if unread := source.get("unread_columns"):
@@ -225,17 +227,28 @@ def show_build(built: Built, console: Console) -> None:
 
 def _file_notes(source: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for each unusual encoding, delimiter or sheet of a source's files, and one for what is left out."""
-    kinds: Counter[str] = Counter()
+    kinds: dict[str, list[str]] = {}
+    samples: dict[str, list[str]] = {}
+    filled = 0
     for file in source["files"]:
         for entry in (file, *file.get("members", ())):
+            filled += entry.get("filled_cells", 0)
             found = [
-                f"{key} {_shown(entry[key])}" for key in ("encoding", "delimiter", "sheet") if key in entry
+                f"{key} {_shown(entry[key])}{GUESSED if key == 'encoding' and entry.get('guessed') else ''}"
+                for key in ("encoding", "delimiter", "sheet")
+                if key in entry
             ]
             if found:
-                kinds[", ".join(found)] += 1
-    for kind, count in kinds.items():
-        files = "" if count == len(source["files"]) == 1 else f"{count:,} file{'s'[: count > 1]} with "
-        yield f"{source['name']}: {files}{kind}"
+                kind = ", ".join(found)
+                kinds.setdefault(kind, []).append(entry["name"])
+                samples.setdefault(kind, entry.get("samples", []))
+    for kind, names in kinds.items():
+        count = len(names)
+        files = f"{count:,} files with " if count > 1 else f"1 file ({names[0]}) with "
+        files = "" if count == len(source["files"]) == 1 else files
+        yield f"{source['name']}: {files}{kind.replace(GUESSED, f' {describe_guess(samples[kind])}')}"
+    if filled:
+        yield f"{source['name']}: {filled:,} cells filled from merged ranges"
     reasons: dict[str, list[str]] = {}
     for entry in source.get("left_out", ()):
         reasons.setdefault(entry["reason"], []).append(entry["name"])

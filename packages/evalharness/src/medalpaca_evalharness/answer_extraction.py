@@ -1,281 +1,20 @@
-"""Extraction of the answer letter from generated text, and the lm-eval filters that use it.
+"""Filters of lm-eval that extract the answer letter from generated text.
 
-The rules are tried in order, and the first one that matches decides. If a rule matches several times, the last match
-counts, because reasoning precedes its conclusion. If that match names two letters ("A or B"), there is no answer. The
-filters first remove text in <think> and similar tags.
+The filters remove thinking (`thinking`), and the rules of `answer_rules` find the letter in the rest. Results that
+were logged before thinking was removed by rule are checked with `extraction_v1`.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, Protocol
 
-
-class Extracted(NamedTuple):
-    """A letter of the item, or None; and the name of the rule that matched, or the reason why there is no letter."""
-
-    letter: str | None
-    rule: str
-
+from .answer_rules import Extracted, cut_user_turn, extract_flexible, extract_strict
+from .thinking import strip_thinking
 
 # The outcome of an item is exactly one of these.
 OUTCOMES = ("correct", "wrong", "unparsed", "refused", "truncated")
-TWO_ANSWERS = "two answers"
-NO_ANSWER = "no answer found"
-# Marks that may surround a letter.
-_OPENING = r"[*_`\"'\[({$\s]*"
-_CLOSING = r"[*_`\"'\])}$]*"
-# What may follow the letter of an answer: the end of the line or sentence, a delimiter, or a reason. A further word
-# may not: "The answer is A viral infection" names no letter.
-_END = r"(?=\s*(?:$|[,;:!?)(\n]|\.(?!\s*[a-z])|[-\u2013\u2014]\s)|\s+(?:because|since|as|due|which|given)\b)"
-_SECOND_LETTER = re.compile(
-    rf"\s*(?:,|/|&|\band\b|\bor\b)+\s*(?:option\s+)?{_OPENING}([A-Z]){_CLOSING}(?![\w'-])", re.IGNORECASE
-)
-_STATED = re.compile(
-    rf"""
-    (?: \b(?:final|correct|best|right)?\s*(?:answer|choice|option|response)
-        (?:\s+(?:to|for)\s+(?:the|this)\s+question)?{_CLOSING}
-        \s*(?:is|was|would\s+be|should\s+be|must\s+be|will\s+be|:|=)[\s:]*
-      | \bi\s+(?:would\s+|will\s+|'d\s+|'ll\s+)?(?:choose|select|pick|go\s+with|answer)
-      | \btherefore,?\s+(?:it\s+is\s+)?(?=(?:option|choice|answer)\s)
-    )
-    \s*(?:definitely|clearly|most\s+likely|therefore|thus)?
-    \s*(?:the\s+)?(?:letter|option|choice|answer)?\s*:?{_OPENING}
-    (?-i:(?P<letter>[A-Z])){_CLOSING}(?![\w'-])
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-_IS_RIGHT = re.compile(
-    rf"""(?:\b(?:option|choice|answer)\s+|(?:^|\n){_OPENING}){_OPENING}(?-i:(?P<letter>[A-Z])){_CLOSING}
-    \s+is\s+(?:therefore\s+|thus\s+|clearly\s+)?(?:the\s+)?(?:single\s+)?
-    (?:correct|right|best|most\s+likely|most\s+appropriate)\b""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_ANSWER_LINE = re.compile(
-    rf"(?im)^{_OPENING}(?:final\s+)?answer{_CLOSING}\s*:{_CLOSING}{_OPENING}(?-i:([A-Z])){_CLOSING}(?![\w'-])(?P<rest>.*)$"
-)
-_REQUESTED_LINE = re.compile(r"(?m)^[ \t]*Answer: ?\(?([A-Z])\)?\.?[ \t]*$")
-_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
-_MATHS = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
-_TAG = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.IGNORECASE | re.DOTALL)
-_LETTER_ALONE = re.compile(
-    rf"{_OPENING}(?:option\s+|answer\s+)?{_OPENING}([A-Za-z]){_CLOSING}[.:)\]]*{_CLOSING}", re.IGNORECASE
-)
-_LEADING = re.compile(
-    rf"^{_OPENING}(?:option\s+)?{_OPENING}(?P<letter>[A-Za-z])[*_`\"'}}$]*"
-    rf"(?P<mark>[.:,]|[)\]][.:]?|\s[-\u2013\u2014]\s|){_CLOSING}(?P<rest>.*)$",
-    re.DOTALL,
-)
-_NEGATION_AFTER = re.compile(
-    r"\s*(?:is|was|are|would be)?\s*(?:not\b|n't|incorrect|wrong|false|unlikely|excluded|ruled out)", re.I
-)
-_NEGATION_BEFORE = re.compile(r"\b(?:wrong|incorrect|false|worst|not\s+(?:the|an?))\s*$", re.IGNORECASE)
-_LISTED = re.compile(r"(?<![\w-])([A-Z])[):]\s*\w")
-_MARK_RUN = re.compile(r"[*_`\"'\[\](){}$\s]{9,}")
-_SPECIAL_TOKEN = re.compile(r"(?:</?s>|<\|[\w ]+\|>|<eos>|<end_of_turn>)\s*$")
-_PHRASE_TEXT = re.compile(
-    r"\b(?:answer|choice|option)\s*(?:is|:)[\s:]*(?:the\s+)?(?P<text>[^\n]+)", re.IGNORECASE
-)
-
-
-def extract_strict(text: str, letters: Sequence[str], options: Sequence[str] = ()) -> Extracted:
-    """Extract the letter from the last line of the requested form "Answer: X".
-
-    The letter may be in parentheses and followed by a full stop. `options` is not used.
-    """
-    found = [letter for letter in _REQUESTED_LINE.findall(text) if letter in letters]
-    return Extracted(found[-1], "answer line") if found else Extracted(None, NO_ANSWER)
-
-
-def extract_flexible(text: str, letters: Sequence[str], options: Sequence[str] = ()) -> Extracted:
-    """Extract any clear statement of one letter, or of one option's text.
-
-    `options` holds the texts in the order of `letters`; without them, only letters are found. Never raises, whatever
-    the text.
-    """
-    text = _clean(text)
-    known = set(letters)
-    for name, rule in RULES:
-        found = [letter.upper() for letter in rule(text, dict(zip(letters, options, strict=False)), known)]
-        if found:
-            last = found[-1]
-            return Extracted(None, TWO_ANSWERS) if last == "?" else Extracted(last, name)
-    return Extracted(None, NO_ANSWER)
-
-
-# A rule yields the letters that it finds, in order, and "?" for a statement that names two.
-Rule = Callable[[str, dict[str, str], set[str]], Iterator[str]]
-
-
-def _answer_line(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
-    for match in _ANSWER_LINE.finditer(text):
-        letter, rest = match[1], match["rest"]
-        if letter not in known:
-            continue
-        if _names_second_letter(rest, letter, known):
-            yield "?"
-        elif re.match(_END, rest) or _starts_with_option(rest, options.get(letter, "")):
-            yield letter
-
-
-def _boxed(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
-    for inner in _BOXED.findall(text):
-        plain = _MATHS.sub(r"\1", inner)
-        yield from _match_exact(plain, options, known) or _match_leading_letter(plain, options, known)
-
-
-def _tagged(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
-    for inner in _TAG.findall(text):
-        yield from _match_exact(inner, options, known) or _match_leading_letter(inner, options, known)
-
-
-def _stated(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
-    found = []
-    for match in _STATED.finditer(text):
-        rest, letter = text[match.end() :], match["letter"]
-        if (
-            letter not in known
-            or _NEGATION_AFTER.match(rest)
-            or _NEGATION_BEFORE.search(text[max(0, match.start() - 40) : match.start()])
-        ):
-            continue
-        if _names_second_letter(rest, letter, known):
-            found.append((match.start(), "?"))
-        elif re.match(_END, rest, re.MULTILINE) or _starts_with_option(rest, options.get(letter, "")):
-            found.append((match.start(), letter))
-    found += [
-        (match.start(), match["letter"]) for match in _IS_RIGHT.finditer(text) if match["letter"] in known
-    ]
-    yield from (letter for _, letter in sorted(found))
-
-
-def _whole_text(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
-    yield from _match_exact(text, options, known)
-
-
-def _first_line(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
-    leading = [found for line in text.splitlines() for found in _match_leading_letter(line, options, known)]
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    if found := _match_leading_letter(first, options, known):
-        # A list of the options, in one line or several, is not an answer.
-        listed = set(leading) | (known & set(_LISTED.findall(first)))
-        yield "?" if listed - set(found) else found[0]
-
-
-def _last_line(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
-    last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
-    yield from _match_exact(last, options, known)
-
-
-def _text_stated(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
-    for match in _PHRASE_TEXT.finditer(text):
-        yield from _match_option_text(match["text"], options)
-
-
-RULES: tuple[tuple[str, Rule], ...] = (
-    ("answer line", _answer_line),
-    ("boxed", _boxed),
-    ("answer tag", _tagged),
-    ("stated", _stated),
-    ("whole text", _whole_text),
-    ("first line", _first_line),
-    ("last line", _last_line),
-    ("option's text stated", _text_stated),
-)
-
-
-def _match_exact(text: str, options: dict[str, str], known: set[str]) -> list[str]:
-    """Return the letter that `text` consists of, or that of the only option with this text; [] if there is none."""
-    match = _LETTER_ALONE.fullmatch(text.strip())
-    if match and match[1].upper() in known and (match[1].isupper() or ")" in text):
-        return [match[1].upper()]
-    return _match_option_text(text, options)
-
-
-def _match_leading_letter(text: str, options: dict[str, str], known: set[str]) -> list[str]:
-    """Return the letter at the start of a line, if the text after it shows that it is not a word; else []."""
-    match = _LEADING.match(text.strip())
-    if match is None or match["letter"].upper() not in known:
-        return []
-    letter, rest = match["letter"].upper(), match["rest"]
-    mark = match["mark"].strip()
-    if _NEGATION_AFTER.match(rest) or _names_second_letter(mark.strip(")]:.") + rest, letter, known):
-        return []
-    if _starts_with_option(rest, options.get(letter, "")):
-        return [letter]
-    lower = match["letter"] != letter
-    match mark[:1]:
-        case ":" | ")" | "]":
-            return [letter] if rest.strip() else []
-        case "-" | "\u2013" | "\u2014":
-            return [] if lower else [letter]
-        case ".":
-            # "E. coli" is a bacterium. The text of an option begins with a capital; that of a species name does not.
-            return [letter] if not lower and re.match(r"[*_\s]+[A-Z0-9]", rest) else []
-    return []
-
-
-def _names_second_letter(rest: str, letter: str, known: set[str]) -> bool:
-    """Return whether the statement continues with another letter: "A and C", "B or D"."""
-    match = _SECOND_LETTER.match(rest)
-    return bool(match and match[1].upper() in known and match[1].upper() != letter and match[1] != "a")
-
-
-def _starts_with_option(rest: str, option: str) -> bool:
-    """Return whether `rest` begins with the text of the option."""
-    start, expected = _normalize(rest[: 2 * len(option) + 20]), _normalize(option)
-    return bool(expected) and f"{start} ".startswith(f"{expected} ")
-
-
-def _match_option_text(text: str, options: dict[str, str]) -> list[str]:
-    normal = _normalize(text)
-    found = [letter for letter, option in options.items() if normal and normal == _normalize(option)]
-    return found if len(found) == 1 else []
-
-
-def _normalize(text: str) -> str:
-    """Reduce `text` to its words and numbers in lower case, for comparison."""
-    return " ".join(re.findall(r"\w+(?:[.,]\d+)*%?", unicodedata.normalize("NFKC", text).lower()))
-
-
-def _clean(text: str) -> str:
-    """Remove special tokens at the end, and shorten long runs of spaces, brackets, quotation marks and Markdown marks.
-
-    The patterns allow these in many places, so a long run would make them backtrack very often.
-    """
-    text = _MARK_RUN.sub(lambda run: "\n" if "\n" in run[0] else " ", text.replace("\r", "\n"))
-    while (shorter := _SPECIAL_TOKEN.sub("", text)) != text:
-        text = shorter
-    return text.strip()
-
-
-_THINKING_TAGS = "think|thinking|thought|reasoning|reflection"
-_THINKING_START = re.compile(rf"<({_THINKING_TAGS})>", re.IGNORECASE)
-_THINKING_END = re.compile(rf"</({_THINKING_TAGS})>", re.IGNORECASE)
-
-
-class FinalText(NamedTuple):
-    """A generated text without its thinking block; `unfinished` if the block has no end, so there is no answer."""
-
-    text: str
-    unfinished: bool
-
-
-def strip_thinking(text: str) -> FinalText:
-    """Return the text after the last thinking block. Its opening tag may be part of the prompt and missing here.
-
-    If a later block has no end, the text before that block is returned, as unfinished.
-    """
-    after = text
-    for close in _THINKING_END.finditer(text):
-        after = text[close.end() :]
-    if opened := _THINKING_START.search(after):
-        return FinalText(after[: opened.start()], True)
-    return FinalText(after, False)
-
-
 Extractor = Callable[[str, Sequence[str], Sequence[str]], Extracted]
 NoAnswerReason = Literal["refused", "truncated", "unparsed"]
 
@@ -301,52 +40,66 @@ class LengthCheck(Protocol):
 
 
 def strict_filter(
-    responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], is_full: LengthCheck | None = None
+    responses: Iterable[Sequence[str]],
+    docs: Iterable[Mapping[str, Any]],
+    is_full: LengthCheck | None = None,
+    think_end_token: str | None = None,
 ) -> list[list[str]]:
     """Return [letter, rule] per document by `extract_strict`; without an answer, ["", reason] (filter "strict").
 
     Only the first response to each document counts. The reason is "refused", "truncated" or "unparsed". `is_full` finds
-    texts with the maximal number of tokens; it is None if there is no tokenizer.
+    texts with the maximal number of tokens; it is None if there is no tokenizer. `think_end_token` is the argument of
+    the model with this name.
     """
     return [
-        _filter_text(extract_strict, texts[0], doc, is_full)
+        _filter_text(extract_strict, texts[0], doc, is_full, think_end_token)
         for texts, doc in zip(responses, docs, strict=True)
     ]
 
 
 def flexible_filter(
-    responses: Iterable[Sequence[str]], docs: Iterable[Mapping[str, Any]], is_full: LengthCheck | None = None
+    responses: Iterable[Sequence[str]],
+    docs: Iterable[Mapping[str, Any]],
+    is_full: LengthCheck | None = None,
+    think_end_token: str | None = None,
 ) -> list[list[str]]:
     """Return [letter, rule] per document as `strict_filter` does, but by `extract_flexible` (filter "flexible")."""
     return [
-        _filter_text(extract_flexible, texts[0], doc, is_full)
+        _filter_text(extract_flexible, texts[0], doc, is_full, think_end_token)
         for texts, doc in zip(responses, docs, strict=True)
     ]
 
 
 def _filter_text(
-    extract: Extractor, text: str, doc: Mapping[str, Any], is_full: LengthCheck | None
+    extract: Extractor,
+    text: str,
+    doc: Mapping[str, Any],
+    is_full: LengthCheck | None,
+    think_end_token: str | None,
 ) -> list[str]:
-    final = strip_thinking(text)
-    if final.unfinished:
+    full = None if is_full is None else is_full(text)
+    final = strip_thinking(cut_user_turn(text), think_end_token)
+    # lm-eval removes the text before `think_end_token`. So a text of full length still has its thinking.
+    if final.unfinished or (think_end_token and full and think_end_token not in text):
         return ["", "truncated"]
     found = extract(final.text, doc["letters"], doc.get("options") or ())
     if found.letter is not None:
         return [found.letter, found.rule]
-    return ["", classify_no_answer(final.text, is_full=is_full is not None and is_full(text))]
+    return ["", classify_no_answer(final.text, is_full=full)]
 
 
-def classify_no_answer(text: str, *, is_full: bool = False) -> NoAnswerReason:
+def classify_no_answer(text: str, *, is_full: bool | None = None) -> NoAnswerReason:
     """Return why a text has no answer.
 
-    "refused": it contains a phrase of refusal. "truncated": the text has the maximal number of tokens (`is_full`), or
-    at least 100 characters and ends within a sentence. "unparsed": otherwise.
+    "refused": it contains a phrase of refusal. "truncated": the text has the maximal number of tokens (`is_full`). If
+    the number of tokens is not known (None), the text has at least 100 characters and ends within a sentence.
+    "unparsed": otherwise.
     """
     if _REFUSAL.search(text.replace("\u2019", "'")):
         return "refused"
-    if is_full or (len(text.strip()) >= MIN_TRUNCATED_CHARS and not text.rstrip().endswith(_SENTENCE_ENDS)):
-        return "truncated"
-    return "unparsed"
+    if is_full is None:
+        is_full = len(text.strip()) >= MIN_TRUNCATED_CHARS and not text.rstrip().endswith(_SENTENCE_ENDS)
+    return "truncated" if is_full else "unparsed"
 
 
 # The answer rule of the reference implementation of 2023, for parity only: repeat a question up to five times until
@@ -378,7 +131,7 @@ def first_accepted(
     found = []
     for texts in responses:
         n, text = next(((n, text) for n, text in enumerate(texts, 1) if is_accepted(text)), (0, texts[-1]))
-        reason = classify_no_answer(text, is_full=is_full is not None and is_full(text))
+        reason = classify_no_answer(text, is_full=None if is_full is None else is_full(text))
         found.append([strip_punctuation(text)[0], f"try {n}"] if n else ["", reason])
     return found
 

@@ -25,6 +25,11 @@ def check_comparable(base: Run, tuned: Run) -> None:
             f"different tasks: base ran {base.task} ({base.metric}), tuned {tuned.task} ({tuned.metric}); "
             "choose the same task with --task"
         )
+    if base.generated and base.version != tuned.version:
+        raise CheckFailed(
+            f"different rules of answer extraction: base ran version {base.version} of {base.task}, tuned version "
+            f"{tuned.version}; evaluate both with the same version of this package"
+        )
     if base.prompt_id != tuned.prompt_id:
         raise CheckFailed(
             f"different prompts: base ran with prompt {base.prompt_id}, tuned with {tuned.prompt_id}; "

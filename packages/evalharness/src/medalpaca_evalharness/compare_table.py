@@ -13,7 +13,7 @@ from rich.table import Table
 from medalpaca_data.check import TOO_SHORT
 from medalpaca_data.core.cli import screen
 
-from .comparison import Comparison, Flip, Row
+from .comparison import Comparison, Flip, Row, format_bound, format_interval, format_p, format_points
 from .contamination_split import Contamination
 from .statistics import Interval
 
@@ -59,6 +59,8 @@ def print_comparison(
     for note in comparison.notes:
         console.print(f"Note: {note}.", highlight=False, markup=False)
     if contamination:
+        if contamination.covered:
+            console.print(f"Note: {_clean_sentence(contamination)}", highlight=False, markup=False)
         _print_contamination(console, contamination)
     if items:
         for label, fixed in (("Fixed", True), ("Broken", False)):
@@ -75,6 +77,19 @@ def _print_flips(console: Console, label: str, flips: list[Flip]) -> None:
             markup=False,
             soft_wrap=True,
         )
+
+
+def _clean_sentence(contamination: Contamination) -> str:
+    """Return the result on the items that the training data do not cover, as a sentence."""
+    covered = f"{len(contamination.covered)} of {contamination.full.n} items are covered by the training data"
+    row = contamination.clean
+    if row is None:
+        return f"{covered}, so there is no result on other items."
+    interval = format_interval(row.interval)
+    return (
+        f"{covered}; on the other {row.n}, the difference is {format_points(row.difference)} points "
+        f"(95 % interval {interval}), exact McNemar {format_p(row.p)}: {row.verdict}."
+    )
 
 
 def _print_contamination(console: Console, contamination: Contamination) -> None:
@@ -125,7 +140,7 @@ def _format_row(row: Row) -> list[str]:
         _format_share(row.tuned_right, row.n, row.tuned_interval),
         f"{row.both_right}\n{row.both_wrong}",
         f"{row.fixed}\n{row.broken}",
-        f"{100 * row.difference:+.1f}\n{100 * row.interval.low:+.1f} {100 * row.interval.high:+.1f}",
+        f"{100 * row.difference:+.1f}\n{format_bound(row.interval.low)} {format_bound(row.interval.high)}",
         _format_p(row.p) + ("" if row.p_holm is None else f"\n{_format_p(row.p_holm)}"),
         f"{100 * row.chance:.1f}",
     ]

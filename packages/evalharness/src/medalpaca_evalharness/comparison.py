@@ -168,12 +168,12 @@ class Comparison:
     def _verdict_sentence(self) -> str:
         row = self.pooled
         adjusted = (
-            "" if row.p_holm is None else f" (adjusted by Holm {_format_p(row.p_holm)}; interval unadjusted)"
+            "" if row.p_holm is None else f" (adjusted by Holm {format_p(row.p_holm)}; interval unadjusted)"
         )
         counts = (
             f"{format_points(row.difference)} points (95 % interval {format_interval(row.interval)}) "
             f"on {count_items(row.n)}, {row.fixed} fixed and {row.broken} broken, "
-            f"exact McNemar {_format_p(row.p)}{adjusted}"
+            f"exact McNemar {format_p(row.p)}{adjusted}"
         )
         if row.verdict != NOT_SHOWN:
             return f"{self.name.capitalize()} is {row.verdict} than base: {counts}."
@@ -184,24 +184,38 @@ class Comparison:
 
 
 def describe_detectable(row: Row) -> str:
-    """Return what the exact test can detect with the changed items of `row`, as a clause without a full stop."""
+    """Return what the exact test can detect with the changed items of `row`, as a clause without a full stop.
+
+    The power is that of a single comparison, so it is marked where the p-value is adjusted for several.
+    """
+    level = "" if row.p_holm is None else ", without the adjustment for several comparisons"
     changed = row.fixed + row.broken
     smallest = detectable_difference(row.n, changed)
     if smallest is None:
         return f"with only {count_items(changed, 'changed item')}, the exact test can never be significant"
     return (
         f"with {count_items(changed, 'changed item')}, the exact test detects a difference of about "
-        f"{100 * smallest:.1f} points or more (80 % power)"
+        f"{100 * smallest:.1f} points or more (80 % power{level})"
     )
 
 
-def _format_p(value: float) -> str:
+def format_p(value: float) -> str:
+    """Return a p-value as text with four decimals: "p = 0.0312", "p < 0.0001"."""
     return f"p = {value:.4f}" if value >= 0.0001 else "p < 0.0001"
 
 
 def format_interval(interval: Interval) -> str:
     """Return an interval of a difference as text in percentage points: "-1.2 to +3.4"."""
-    return f"{format_points(interval.low)} to {format_points(interval.high)}"
+    return f"{format_bound(interval.low)} to {format_bound(interval.high)}"
+
+
+def format_bound(share: float) -> str:
+    """Return a bound of an interval as text in percentage points.
+
+    A bound other than 0 that would be rounded to 0.0 has more digits, so that the text shows whether 0 is excluded.
+    """
+    text = format_points(share)
+    return f"{100 * share:+.1g}" if share and float(text) == 0 else text
 
 
 def format_points(share: float) -> str:

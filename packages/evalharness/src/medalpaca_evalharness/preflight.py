@@ -66,6 +66,10 @@ def before_inference(call: Mapping[str, Any]) -> None:
         raise UserError(
             f"{names[0]}: the protocol of 2023 has no chat template; remove --apply_chat_template"
         )
+    for name, task in checked.items():
+        with_rules = TASKS[name].generates and TASKS[name].scoring != "protocol_2023"
+        if with_rules and (token := _think_end_token(lm)):
+            _pass_to_filters(task, think_end_token=token)
     limit = getattr(lm, "max_length", None)
     if not isinstance(limit, int) or not hasattr(lm, "tok_encode"):
         return
@@ -147,12 +151,24 @@ def _pass_limit_to_filters(lm: Any, task: Any, max_new_tokens: int) -> None:
         # Decoding and encoding again may merge the last token with its neighbour, or split it.
         return len(_encode(lm, text)) - special >= max_new_tokens - 1
 
+    _pass_to_filters(task, is_full=is_full)
+
+
+def _think_end_token(lm: Any) -> str | None:
+    """Return the text of the model argument `think_end_token`, which may be the id of a token."""
+    token = getattr(lm, "think_end_token", None)
+    if isinstance(token, int):
+        return str(lm.tok_decode([token], skip_special_tokens=False)) or None
+    return token or None
+
+
+def _pass_to_filters(task: Any, **arguments: Any) -> None:
     # There is no public access to the filters of a task.
     for ensemble in task._filters:
         ensemble.filters = [
             partial(
                 made.func,
-                **(made.keywords | {"filter_fn": partial(made.keywords["filter_fn"], is_full=is_full)}),
+                **(made.keywords | {"filter_fn": partial(made.keywords["filter_fn"], **arguments)}),
             )
             for made in ensemble.filters
         ]

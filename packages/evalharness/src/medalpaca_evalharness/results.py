@@ -37,8 +37,8 @@ class Run:
     `answers`: by item id. `generated`: answers were extracted from generated text, so
     there are no log-likelihoods. `sampled`: that text was drawn at random. `limited`: only part of the exam was
     evaluated. `cached`: the run used `--use_cache` with a backend whose cache keys do not contain the model. `tasks`:
-    the lm-eval tasks of the run. `filter`: the lm-eval filter whose answers count. `setup`: backend, dtype and other
-    model arguments.
+    the lm-eval tasks of the run. `filter`: the lm-eval filter whose answers count. `version`: of the task.
+    `setup`: backend, dtype and other model arguments.
     """
 
     file: Path
@@ -62,6 +62,7 @@ class Run:
     cached: bool
     tasks: tuple[str, ...] = ()
     filter: str = NO_FILTER
+    version: float = 1.0
     setup: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -142,6 +143,7 @@ def read_run(path: Path | str, task: str | None = None) -> Run:
         cached=bool(settings.get("use_cache")) and settings.get("model") != MODEL_TYPE,
         tasks=tuple(names),
         filter=_headline_filter(results["configs"][names[0]]),
+        version=_task_version(results["configs"][names[0]]),
         setup=_model_settings(settings),
     )
 
@@ -217,6 +219,11 @@ def _headline_filter(config: Any) -> str:
     return str(_as_mapping(_as_mapping(config).get("metadata")).get("headline_filter", NO_FILTER))
 
 
+def _task_version(config: Any) -> float:
+    version = _as_mapping(_as_mapping(config).get("metadata")).get("version")
+    return float(version) if isinstance(version, int | float) else 1.0
+
+
 def _headline_metric(config: Any) -> Any:
     return _as_mapping(_as_mapping(config).get("metadata")).get("headline_metric")
 
@@ -244,11 +251,12 @@ def find_changed_samples(run: Run) -> Iterator[str]:
     """
     results = read_json(run.file)
     hashes = results.get("task_hashes") or {}
+    has_think_end_token = "think_end_token" in str(_as_mapping(results.get("config")).get("model_args"))
     for samples in run.samples:
         logged = ""
         for line, record in read_samples(samples):
             try:
-                changed = find_changed_fields(record)
+                changed = find_changed_fields(record, run.version, has_think_end_token=has_think_end_token)
                 logged += "".join(record[name] for name in HASHES)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 yield f"{samples} line {line}: not a logged sample ({error!r})"

@@ -14,6 +14,7 @@ from medalpaca_data.core.files import parse_json, read_text, sha256_bytes, sha25
 from medalpaca_data.exams.item import Generated
 
 from .answer_extraction import OUTCOMES, first_accepted, flexible_filter, last_kept, strict_filter
+from .extraction_v1 import filter_v1
 from .task_data import MEDQA_PARTS
 
 # Filter functions by the names in the task YAML files.
@@ -23,6 +24,8 @@ FILTERS = {
     "first_accepted": first_accepted,
     "last_kept": last_kept,
 }
+# The first version of the tasks with generated answers whose rules are those of `answer_rules`.
+VERSION_2 = 2.0
 HASHES = ("doc_hash", "prompt_hash", "target_hash")
 
 
@@ -170,12 +173,15 @@ def _option_scores(likelihoods: list[float], choices: list[str], metric: str) ->
     return likelihoods
 
 
-def find_changed_fields(record: Mapping[str, Any]) -> list[str]:
+def find_changed_fields(
+    record: Mapping[str, Any], version: float, *, has_think_end_token: bool = False
+) -> list[str]:
     """Return names of the parts of a logged sample that contradict the rest of it, such as "its prompt"; else [].
 
     Document, prompt and key are compared with the hashes that lm-eval logged, which lm-eval itself never checks. Scored
     options and log-likelihoods are compared with their second copy in the sample. A generated answer is extracted
-    again from its logged text. Raises KeyError, TypeError, ValueError or AttributeError if it is no sample.
+    again from its logged text; `version` and `has_think_end_token` are those of `is_answer_reproduced`. Raises
+    KeyError, TypeError, ValueError or AttributeError if it is no sample.
     """
     doc, arguments = record["doc"], record["arguments"]
     prompts = [value["arg_0"] for value in arguments.values()]
@@ -188,7 +194,8 @@ def find_changed_fields(record: Mapping[str, Any]) -> list[str]:
     if _hash(str(record["target"])) != record["target_hash"] or str(doc["gold"]) != str(record["target"]):
         changed.append("its key")
     if is_generated(doc):
-        return changed if is_answer_reproduced(record) else [*changed, "its answer"]
+        same = is_answer_reproduced(record, version, has_think_end_token=has_think_end_token)
+        return changed if same else [*changed, "its answer"]
     if [value["arg_1"] for value in arguments.values()] != list(doc["choices"]):
         changed.append("its options")
     if record["resps"] != [[response] for response in record["filtered_resps"]]:
@@ -196,15 +203,27 @@ def find_changed_fields(record: Mapping[str, Any]) -> list[str]:
     return changed
 
 
-def is_answer_reproduced(record: Mapping[str, Any]) -> bool:
+def is_answer_reproduced(
+    record: Mapping[str, Any], version: float, *, has_think_end_token: bool = False
+) -> bool:
     """Return whether the filter of a generated sample extracts the logged answer again from the logged text.
 
-    Without the tokenizer, it is not known whether a text has the maximal number of tokens. So "unparsed" is accepted
-    where "truncated" was logged.
+    `version` is that of the task: 1.0 had other rules, which `extraction_v1` keeps. Without the tokenizer, it is not
+    known whether a text has the maximal number of tokens. So "unparsed" and "truncated" are accepted for each other. If
+    the run had a `think_end_token`, a text of maximal length is unfinished thinking, so "truncated" is always accepted.
     """
     (texts,), (logged,) = record["resps"], record["filtered_resps"]
-    ((letter, rule),) = FILTERS[record["filter"]]([texts], [record["doc"]])
-    return [letter, rule] == list(logged) or (rule == "unparsed" and list(logged) == ["", "truncated"])
+    name, doc = record["filter"], record["doc"]
+    if version < VERSION_2 and name in ("flexible", "strict"):
+        answer = filter_v1(name, texts[0], doc)
+    else:
+        (answer,) = FILTERS[name]([texts], [doc])
+    not_known = (["", "truncated"], ["", "unparsed"])
+    return (
+        answer == list(logged)
+        or (answer in not_known and list(logged) in not_known)
+        or (has_think_end_token and list(logged) == ["", "truncated"])
+    )
 
 
 def _hash(text: str) -> str:

@@ -1,17 +1,19 @@
-"""Names of columns that can have a part of the question: the case, the system text, earlier turns.
+"""Columns that can have a part of the question: the case, the system text, earlier turns.
 
-Such a column is joined to the question or refused. It is never left out.
+Such a column is joined to the question or refused. It is left out only if the question repeats it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
 CaseKind = Literal["system", "history", "context"]
 
+# Columns with the turns of a conversation.
+TURN_COLUMNS = ("messages", "conversations", "conversation")
 CAMEL_CASE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 NAME_WORD = re.compile(r"[a-z0-9]+")
 
@@ -36,11 +38,30 @@ ABOUT_WHOM = _words("patient clinical medical discharge admission")
 ABOUT_WHAT = _words(
     "description summary presentation details info information note notes profile report record records text"
 )
-# The value of a column `case` may be a number such as K-1023 or "Case 7", which is not a text.
+# A name with one of these words needs a heading: the value "none" or "diabetes" has another meaning without it.
+FINDINGS = _words("past family social")
+# The value of a column `case` may be a number, a date, "Case 7" or K-1023, which is not a text. COVID-19, GCS-8, T2DM
+# and 120/80 are texts.
 CASE_NUMBER = re.compile(
-    r"(?:case|patient|visit|fall|id|no|nr|number)?[\s.:#-]*[\w./-]*\d[\w./-]*", re.IGNORECASE
+    r"[-+#\u2212]?\d+(?:[.,]\d+)*|\d{4}-\d\d-\d\d|"
+    r"(?:(?:case|patient|visit|id|no|nr|number)[\s.:#_-]*)+\d[\d./-]*|[a-z]{1,2}[-_./#]\d{3,}",
+    re.IGNORECASE | re.ASCII,
 )
-MAX_CASE_NUMBER_LENGTH = 40
+# Texts that programs write for a missing value. "None" with a capital is that of Python; "none" may be a finding.
+PLACEHOLDER = re.compile(r"(?i:nan|null|<null>|<no ?input>|#?n/a)|None|<NA>")
+# A value of the column `system` is a system text if it has one of these, or `SYSTEM_WORDS` words; else it may be an
+# organ system, such as "Central nervous system".
+SENTENCE = re.compile(
+    r"\S\s+\S.*[.!?:;\u3002\uff01\uff1f]$|\n|[\u3002\uff01\uff1f]|\b(?:you|your)\b|"
+    r"^(?:act|answer|be|give|reply|respond|speak|use|write)\s",
+    re.IGNORECASE,
+)
+SYSTEM_WORDS = 12
+# Characters of the shortest case that is looked for in the question. A shorter one may have another meaning there.
+MIN_REPEATED_LENGTH = 40
+# Repairs that the ledger counts.
+REPEATS_QUESTION = "case column repeats the question"
+PLACEHOLDER_EMPTY = "placeholder such as nan in a case or input column read as empty"
 
 
 @lru_cache(maxsize=4096)
@@ -61,11 +82,62 @@ def case_kind(column: str) -> CaseKind | None:
     return "context" if is_case or is_note else None
 
 
+def heading(column: str) -> str:
+    """Return the name of a column as a heading: `past_history` and `PastHistory` become "Past history"."""
+    words = [
+        word if word.isupper() else word.lower() for word in re.split(r"[\W_]+", CAMEL_CASE.sub(" ", column))
+    ]
+    text = " ".join(filter(None, words)) or column
+    return text[:1].upper() + text[1:]
+
+
+def join_case_texts(texts: list[tuple[str, str]]) -> str:
+    """Return the texts of case columns, given as (column, text), with a blank line between.
+
+    Each has its heading if there are several, or if the name has one of `FINDINGS`.
+    """
+    parts = []
+    for column, text in texts:
+        title = heading(column)
+        separator = "\n" if "\n" in text else " "
+        is_headed = len(texts) > 1 or FINDINGS & set(title.lower().split())
+        parts.append(f"{title}:{separator}{text}" if is_headed else text)
+    return "\n\n".join(parts)
+
+
+def is_repeated(case: str, question: str) -> bool:
+    """Return whether the question contains the whole case, apart from white space and a full stop at its end.
+
+    The case has at least `MIN_REPEATED_LENGTH` characters. Beside it are the ends of the question, white space or
+    punctuation, so that no word or number of the question is cut.
+    """
+    text = " ".join(case.split()).rstrip(".")
+    if len(text) < MIN_REPEATED_LENGTH:
+        return False
+    before = r"(?<![\d+<>~\u00b1\u2212\u2264\u2265-]\s)" if text[0].isdigit() else ""
+    after = r"(?!\s\d)" if text[-1].isdigit() else ""
+    pattern = (
+        rf"(?:(?<=^)|(?<=[\s(\[\"'\u201c\u2018\u00ab])){before}{re.escape(text)}{after}"
+        r"(?=[.,;:!?)\]\"'\u201d\u2019\u00bb]*(?:\s|$))"
+    )
+    return re.search(pattern, " ".join(question.split())) is not None
+
+
 def is_empty(value: Any) -> bool:
-    """Return whether a value has no content: null, white space, or an empty list or object."""
+    """Return whether a value has no content: null, NaN, white space, or an empty list or object."""
     if isinstance(value, str):
         return not value.strip()
-    return value is None or (isinstance(value, list | tuple | Mapping) and not value)
+    return value is None or value != value or (isinstance(value, list | tuple | Mapping) and not value)
+
+
+def is_placeholder(column: str, value: Any) -> bool:
+    """Return whether a value is a text for a missing value, such as nan or N/A.
+
+    "None" is a finding in columns such as `past_history`.
+    """
+    if not isinstance(value, str) or not PLACEHOLDER.fullmatch(value.strip()):
+        return False
+    return value.strip() != "None" or not FINDINGS & set(heading(column).lower().split())
 
 
 def is_case_number(value: Any) -> bool:
@@ -73,13 +145,47 @@ def is_case_number(value: Any) -> bool:
     if not isinstance(value, str):
         return isinstance(value, bool | int | float)
     text = value.strip()
-    is_number = len(text) <= MAX_CASE_NUMBER_LENGTH and CASE_NUMBER.fullmatch(text) is not None
-    return is_number or not any(map(str.isalnum, text))
+    return CASE_NUMBER.fullmatch(text) is not None or not any(map(str.isalnum, text))
+
+
+def case_columns(record: Mapping[str, Any], *, is_chat: bool = False) -> Iterator[tuple[str, CaseKind]]:
+    """Yield each column of a record that has a part of the question, with its kind.
+
+    A column `system` may have the name of an organ system. It has a system text in a record of a chat (`is_chat`, or
+    with a list of earlier turns), or if its value is a sentence.
+    """
+    kinds = {column: kind for column in record if (kind := case_kind(str(column)))}
+    is_chat = is_chat or any(
+        kind == "history" and isinstance(record[column], list) for column, kind in kinds.items()
+    )
+    for column, kind in kinds.items():
+        value = record[column]
+        if is_empty(value) or is_case_number(value):
+            continue
+        if kind == "system" and not is_chat and _may_be_organ_system(column, value):
+            continue
+        yield column, kind
+
+
+def _may_be_organ_system(column: str, value: Any) -> bool:
+    is_bare = NAME_WORD.findall(column.lower()) == ["system"]
+    is_sentence = isinstance(value, str) and (
+        SENTENCE.search(value.strip()) is not None or len(value.split()) >= SYSTEM_WORDS
+    )
+    return is_bare and isinstance(value, str) and not is_sentence
 
 
 def find_case_column(record: Mapping[str, Any]) -> str | None:
     """Return the first column of a record that has a part of the question, or None."""
-    for column, value in record.items():
-        if case_kind(column) and not is_empty(value) and not is_case_number(value):
-            return column
-    return None
+    return next(
+        (column for column, _ in case_columns(record) if not is_placeholder(column, record[column])), None
+    )
+
+
+def is_conversation(record: Mapping[str, Any]) -> bool:
+    """Return whether a record has no instruction but a list of turns, or the JSON text of one."""
+    values = [record.get(name) for name in (*TURN_COLUMNS, "prompt")]
+    return "instruction" not in record and any(
+        value.lstrip().startswith("[{") if isinstance(value, str) else isinstance(value, list)
+        for value in values
+    )

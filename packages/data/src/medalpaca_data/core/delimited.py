@@ -10,7 +10,7 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, BinaryIO
 
 from .errors import BadRecord, UserError
@@ -25,7 +25,15 @@ DELIMITERS = (",", ";", "\t", "|")
 # The first line of a file that Excel wrote may name the delimiter.
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 WRONG_FIELD_COUNT = "more or fewer fields than headings (a comma without quotes?)"
+NO_HEADING = "a cell in a column without a heading"
 BROKEN_QUOTE = "not valid CSV (a quotation mark without its pair)"
+# From this number of lines inside a record on, the share of them that are records decides alone.
+MIN_INNER_LINES, INNER_SHARE = 3, 0.9
+ERROR_VALUE = "an error value of a spreadsheet in a cell, such as #N/A"
+# Also in the languages in which Excel writes CSV files: #NV, #WERT!, #¡VALOR!, #N/D.
+ERROR_VALUES = re.compile(
+    r"#(?:[\u00a1\u00bf]?[A-Z\u00c0-\u00dd_]{2,}(?:/0)?[!?]|N/[ADV]|N[DV]|GETTING_DATA)"
+)
 AFTER_BROKEN_QUOTE = "follows a broken quotation mark and cannot be separated"
 
 Located = tuple[str, dict[str, str] | BadRecord]
@@ -47,7 +55,8 @@ def find_delimiter(lines: Sequence[str], default: str) -> str:
     """Return the delimiter of a table, found in its first lines.
 
     Of `DELIMITERS` and the default, it is the one with which the largest share of the records has as many fields as
-    there are headings, and at least two. The default is returned if no other has a larger share.
+    there are headings, and at least two. The share counts half if the headings have a space after the delimiter, as a
+    text has. The default is returned if no other has a larger share.
     """
 
     def score(delimiter: str) -> tuple[float, bool, int]:
@@ -60,7 +69,8 @@ def find_delimiter(lines: Sequence[str], default: str) -> str:
         if width < 2:
             return 0, delimiter == default, 0
         fitting = sum(len(record) == width for record in records)
-        return fitting / len(records), delimiter == default, width
+        is_spaced = any(name[:1].isspace() for name in records[0][1:])
+        return fitting / len(records) / (2 if is_spaced else 1), delimiter == default, width
 
     return max((default, *DELIMITERS), key=score)
 
@@ -100,12 +110,24 @@ class DelimitedFile:
             self._before = 1
             delimiter = delimiter or named[1]
         self.delimiter = delimiter or find_delimiter(self._again, default)
-        self._width = 0
+        # Number of columns at the end without a heading; texts in them are BadRecords.
+        self.empty_columns = 0
+        # Number of columns, and whether a space follows the delimiters between them.
+        self._width, self._is_spaced = 0, False
 
     def records(self) -> Iterator[Located]:
         """Yield ("line N", record) for every record. N is the last line of the record."""
         reader = self._reader()
         headings = self._headings(reader)
+        # Spreadsheets write empty columns at the end.
+        names = headings[
+            : max((n for n, name in enumerate(headings, 1) if name.strip()), default=len(headings))
+        ]
+        self.empty_columns = len(headings) - len(names)
+        self._is_spaced = any(name[:1].isspace() for name in headings[1:])
+        names = [name.strip() for name in names]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise UserError(f"{self._where}: two columns have the heading {repeated[0]!r}; rename one")
         self._width = width = len(headings)
         taken = self._taken
         while True:
@@ -129,8 +151,18 @@ class DelimitedFile:
                 # A blank line.
                 continue
             number = self._before + reader.line_num
-            if len(fields) == width:
-                yield f"line {number}", dict(zip(headings, fields, strict=True))
+            if self._recover and self._has_swallowed(len(fields) == width):
+                first, *rest = taken
+                yield self._bad(start, BROKEN_QUOTE, first)
+                self._again.extendleft(reversed(rest))
+                self._before = start
+                reader = self._reader()
+            elif len(fields) == width and any(fields[len(names) :]):
+                yield self._bad(number, NO_HEADING, "".join(taken))
+            elif len(fields) == width and any(map(is_error_value, fields)):
+                yield self._bad(number, ERROR_VALUE, "".join(taken))
+            elif len(fields) == width:
+                yield f"line {number}", dict(zip(names, fields, strict=False))
             else:
                 yield self._bad(number, WRONG_FIELD_COUNT, "".join(taken))
 
@@ -144,8 +176,6 @@ class DelimitedFile:
             raise UserError(f"{self._where} line {self._before + 1}: not valid CSV ({fault})") from None
         if not headings:
             raise UserError(f"{self._where}: the file is empty; the first line must name the columns")
-        if repeated := [name for name in headings if headings.count(name) > 1]:
-            raise UserError(f"{self._where}: two columns have the heading {repeated[0]!r}; rename one")
         return headings
 
     def _reader(self) -> Any:
@@ -190,6 +220,39 @@ class DelimitedFile:
             if line.strip():
                 yield self._bad(self._before, AFTER_BROKEN_QUOTE, line)
 
+    def _has_swallowed(self, has_width: bool) -> bool:
+        """Return whether the lines of the current record are probably several records behind a broken quotation mark.
+
+        That is so if its first and last line and most lines between them have the delimiters of a record
+        (`_looks_like_record`). A blank line has none. If the record has another number of fields than the table, its
+        first or its last line is enough. If nearly all of three or more lines between them are records, none is needed.
+        """
+        if len(self._taken) < 2 or self._width < 2:
+            return False
+        # A program that doubles the quotation marks in a text does not leave one without its pair.
+        if any(re.search(rf'[^{re.escape(self.delimiter)}]""', self._taken[n]) for n in (0, -1)):
+            return False
+        first, *inner, last = map(self._looks_like_record, self._taken)
+        if len(inner) >= MIN_INNER_LINES and sum(inner) >= INNER_SHARE * len(inner):
+            return True
+        ends = (first and last) if has_width else bool(inner) and (first or last)
+        return ends and (not inner or sum(inner) * 2 > len(inner))
+
+    def _looks_like_record(self, line: str) -> bool:
+        """Return whether a line has the delimiters of a record, as they are written in this table.
+
+        Quotation marks are ignored. A delimiter before a space is part of a text, unless the headings have spaces there
+        as well. So is one at the end of the line, and so are commas that are all between two digits.
+        """
+        fields = line.rstrip("\r\n").split(self.delimiter)
+        if len(fields) != self._width or not fields[-1]:
+            return False
+        if self.delimiter == "," and all(
+            before[-1:].isdigit() and after[:1].isdigit() for before, after in pairwise(fields)
+        ):
+            return False
+        return self._is_spaced or not any(field[:1].isspace() for field in fields[1:])
+
     def _is_record(self, line: str) -> bool:
         """Return whether a line is a complete record, with an even number of quotation marks."""
         try:
@@ -203,6 +266,11 @@ class DelimitedFile:
         """Return whether the first quotation mark of a line is at the start of a field."""
         before, mark, _ = line.partition('"')
         return bool(mark) and (not before or before.endswith(self.delimiter))
+
+
+def is_error_value(text: str) -> bool:
+    """Return whether a cell has an error value of a spreadsheet, such as #N/A or #DIV/0!, and nothing else."""
+    return text[:1] == "#" and ERROR_VALUES.fullmatch(text.strip()) is not None
 
 
 @contextmanager

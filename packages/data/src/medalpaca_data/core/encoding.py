@@ -39,6 +39,9 @@ NOT_IN_CP1252 = b"\x81\x8d\x8f\x90\x9d"
 # Characters above ASCII are at most this share of the letters in Western European text (about 5 % in French).
 MAX_HIGH_SHARE = 0.25
 UTF_8_SEQUENCE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+# A place with a character above ASCII and a few characters beside it, and the number of places that are shown.
+SAMPLE = re.compile(r"(?:[^\s\",;]{1,8} )?[^\s\",;]{0,8}?(?P<character>[^\x00-\x7f])[^\s\",;]{0,8}")
+MAX_SAMPLES = 3
 
 NOT_UTF_8 = "not UTF-8; convert the file to UTF-8, or name its encoding (encoding: in a recipe)"
 
@@ -104,6 +107,9 @@ class Utf8Reader(io.RawIOBase):
         self._line = 1
         self._decided = False
         self.encoding = encoding or UTF_8
+        # Places with characters above ASCII, if the encoding is guessed.
+        self.samples: list[str] = []
+        self._is_guessed = False
         if encoding:
             self._decide(encoding)
             return
@@ -155,6 +161,7 @@ class Utf8Reader(io.RawIOBase):
         except UnicodeDecodeError as error:
             # After valid UTF-8, or before the cut end of a block, an error is damage of a UTF-8 file.
             if data[: error.start].isascii() and (found := self._detect_all()):
+                self._is_guessed = True
                 return found
         return UTF_8
 
@@ -172,5 +179,15 @@ class Utf8Reader(io.RawIOBase):
                 f"{self._where} near line {line}: not valid {self.encoding} ({getattr(error, 'reason', error)}); "
                 "set encoding: to the encoding of the file, or convert it to UTF-8"
             ) from None
+        if self._is_guessed and len(self.samples) < MAX_SAMPLES:
+            self._add_samples(text)
         self._line += text.count("\n")
         return encoded
+
+    def _add_samples(self, text: str) -> None:
+        """Add places in the text to the samples, each with another character above ASCII."""
+        seen = set("".join(self.samples))
+        for match in SAMPLE.finditer(text):
+            if match["character"] not in seen and len(self.samples) < MAX_SAMPLES:
+                self.samples.append(match[0])
+                seen.update(match[0])

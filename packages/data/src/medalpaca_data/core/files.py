@@ -13,7 +13,7 @@ import shutil
 import stat
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from importlib.resources import files
@@ -99,10 +99,15 @@ def read_text(path: Path | str) -> str:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def parse_json(text: str, where: str) -> Any:
-    """Return the value of a JSON text. Raises UserError, with `where` and the line, if it is not valid."""
+def parse_json(
+    text: str, where: str, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None
+) -> Any:
+    """Return the value of a JSON text. Raises UserError, with `where` and the line, if it is not valid.
+
+    `pairs_hook` is the `object_pairs_hook` of the decoder.
+    """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=pairs_hook)
     except (ValueError, RecursionError) as error:
         line = f" line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise UserError(f"{where}{line}: {json_fault(error)}") from None

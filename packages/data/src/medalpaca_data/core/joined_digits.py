@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 # A Unicode noncharacter, which no text contains.
 MARK = "\ufdd0"
@@ -45,12 +45,45 @@ SCRIPT_EDGE = re.compile(f"([{SUP}{SUB}{END}])")
 UNSEEN = "\ue000\ue001\ue002\ue003\ue004\ue005" + MARK
 # A fraction such as 5<sup>1</sup>/<sub>2</sub>, which is not 5^1/2.
 RAISED_FRACTION = re.compile(rf"(\d?){SUP}(\d{{1,3}}){END}([/\u2044\u2215]){SUB}(\d{{1,4}}){END}")
-# A longer text, or one with a space, is small print.
+# A longer text, or one with a space, is small print, or a formula.
 COMPACT = re.compile(r"\S{1,16}")
 CHARGE = re.compile(r"\d?[-+\u2212\u2013]")
 ORDINALS = frozenset(("st", "nd", "rd", "th", "er", "re", "e", "eme", "\u00e8me", "tm", "sm"))
+# With its base, such a script is one word: D<sup>r</sup>.
+ABBREVIATIONS = frozenset(
+    ["dr", "drs", "dre", "dra", "mr", "mrs", "mme", "mmes", "mlle", "sr", "sra", "st", "ste", "mc", "mgr"]
+)
+ROMAN = re.compile("[IVX]{1,4}")
+# The number of a century, as in XIX<sup>e</sup>.
+ROMAN_END = re.compile(r"(?<![^\W\d_])[IVXLCDM]+$")
+WORD_END = re.compile(r"[^\W\d_]+$")
+SIGNS = "-+\u2212\u2013\u2010\u2011"
+CLOSINGS = ")]}"
+# A letter that is no part of a word.
+VARIABLE = re.compile(r"(?<![^\W_])[^\W\d_]$")
+# A power in several words, as in e<sup>-(k + n) t</sup>.
+FORMULA = re.compile(r"[-+\u2212\u2013*/=\u00d7\u00b7\u22c5]")
+SINGLE_GROUP = re.compile(r"\([^()]*\)")
+MAX_FORMULA = 60
+# After a unit that has no powers, a raised number is the mark of a footnote.
+FOOTNOTE = re.compile(r"\d{1,2}(?:[,\u2013-]\d{1,2})*")
+# A unit of one letter may also be the name of a variable, unless a number or another unit precedes it.
+COUNTED_UNIT = re.compile(
+    r"(?:(?<![^\W\d_])(?:[kmun\u00b5\u03bcp]g|mcg|[mcdun\u00b5\u03bc][lL]|[mun\u00b5\u03bcpk]?mol|mEq|m?Osm"
+    r"|[mk\u00b5\u03bcu]?IU|mmHg|bpm|k?cal|kPa|[kM]?Hz|[kM]Bq|mCi)"
+    r"|(?:(?<=\d)|(?<=\d )|(?<=/))(?:[glLUhd]|min|hr?s?|days?|weeks?|months?|years?|units?|tablets?)"
+    r"|[%\u2030]|\u00b0[CF])$"
+)
+POWER_BEFORE = re.compile(r"\^-?\d+[^\W\d_]*[/\u00b7\u22c5 ][^\W\d_]+$")
+UNIT_AFTER = re.compile(r" ?[/\u00b7\u22c5] ?[^\W\d_]{1,4}")
 # After one of these, a raised number belongs to what follows it, as in an isotope: (<sup>131</sup>I.
 OPENINGS = frozenset("([{/\u2044-\u2010\u2011\u2012\u2013\u2014\u2212\"'\u201c\u2018\u00ab|")
+
+EDGES = (SUP, SUB, END)
+NOT_SEEN = dict.fromkeys(map(ord, UNSEEN), "")
+BLANKS = " \t\n\u00a0"
+# Visible characters before a script that decide how it is written.
+BASE_LENGTH = 40
 
 Substitution = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
 
@@ -91,9 +124,10 @@ def mark_script_tags(text: str) -> str:
 def write_scripts(text: str) -> str:
     """Return the text with superscripts and subscripts as plain text, for example 10^9, m^2, Ca2+, H2O and 1_2.
 
-    A raised number gets a caret after a letter, digit or closing punctuation, unless it is the charge of an ion. A
-    lowered number gets an underscore after a digit. Other scripts are written without a sign, so that those between two
-    digits leave a mark. An edge without its counterpart becomes a mark.
+    A raised number or word gets a caret after a letter, digit or closing punctuation: 10^-pH, x^n. Ordinals and the
+    charges of ions get none. After a unit without powers it is the mark of a footnote: 75 mg [2]. A lowered number gets
+    an underscore after a digit. Other scripts are written without a sign, so that those between two digits leave a
+    mark. An edge without its counterpart becomes a mark.
     """
     if not SCRIPT_EDGE.search(text):
         return text
@@ -109,10 +143,13 @@ def write_scripts(text: str) -> str:
             levels[-1].append(token)
         elif kinds:
             script = "".join(levels.pop())
-            following = next(iter(tokens[n + 1].strip(UNSEEN)), "") if n + 1 < len(tokens) else ""
+            # The text after the script, and the next edge.
+            following = [
+                part.translate(NOT_SEEN) if part not in EDGES else part for part in tokens[n + 1 : n + 3]
+            ]
             levels[-1] += (
                 MARK,
-                _write_script(kinds.pop(), script, _last_visible(levels[-1]), following),
+                _write_script(kinds.pop(), script, _visible_end(levels[-1]), following),
                 MARK,
             )
         else:
@@ -172,27 +209,63 @@ def _write_fraction(match: re.Match[str]) -> str:
     return f"{match[1]}{' ' if match[1] else ''}{match[2]}{match[3]}{match[4]}{MARK}"
 
 
-def _last_visible(parts: list[str]) -> str:
-    """Return the end of a text: its last visible character, and a space after that if there is one."""
+def _visible_end(parts: list[str]) -> str:
+    """Return the last visible characters of a text, at least `BASE_LENGTH` of them if there are so many."""
+    end = ""
     for part in reversed(parts):
-        if bare := part.strip(UNSEEN):
-            return bare[-1:] if bare[-1:].strip() else bare.rstrip(" \t\u00a0")[-1:] + " "
-    return ""
+        end = part.translate(NOT_SEEN) + end
+        if len(end) >= BASE_LENGTH:
+            break
+    return end[-2 * BASE_LENGTH :]
 
 
-def _write_script(kind: str, script: str, before: str, after: str) -> str:
-    script = script.strip()
-    if not COMPACT.fullmatch(script):
-        return script
-    last, spaced = before[:1], before.endswith(" ")
+def _write_script(kind: str, script: str, before: str, following: Sequence[str]) -> str:
+    """Return a script as plain text: `before` ends at it, `following` has the text after it and the next edge."""
+    script = script.strip(BLANKS)
+    base = before.rstrip(BLANKS)
+    spaced = base != before
+    last = base[-1:]
     if kind == SUB:
-        return f"_{script}" if last.isdigit() and not spaced and script[0].isdigit() else script
-    if not last.strip() or last in OPENINGS or script[0] in "([":
+        is_number = COMPACT.fullmatch(script) and last.isdigit() and not spaced and script[0].isdigit()
+        return f"_{script}" if is_number else script
+    if not script or not last or last in OPENINGS or script[0] == "[":
         return script
+    has_base = last.isdigit() or last in CLOSINGS or VARIABLE.search(base) is not None
+    if not COMPACT.fullmatch(script) or script[0] == "(":
+        is_formula = has_base and not spaced and len(script) <= MAX_FORMULA and FORMULA.search(script)
+        inner = script if SINGLE_GROUP.fullmatch(script) else f"({script})"
+        return f"^{inner}" if is_formula else script
     if not any(map(str.isdigit, script)):
-        plain = not script.isalpha() or not last.isdigit() or spaced or script.lower() in ORDINALS
-        return script if plain else f"^{script}"
+        # A raised letter inside a word, as in Immun<sup>o</sup>CAP, is only its look.
+        inside = script.isalpha() and following[0][:1].isalpha() and base[-2:].isalpha() and len(base) > 1
+        is_plain = inside or (spaced and not (has_base and script[0] in SIGNS))
+        return script if is_plain or _is_plain_word(script, base) else f"^{script}"
     if spaced:
         # 10 <sup>9</sup>/L is a power, 10 <sup>131</sup>I is not.
-        return f"^{script}" if last.isdigit() and not after.isalpha() else script
+        is_power = last.isdigit() and (script[0] in SIGNS or not following[0][:1].isalpha())
+        return f"^{script}" if is_power else script
+    if FOOTNOTE.fullmatch(script) and COUNTED_UNIT.search(base) and not _is_product(base, following):
+        return f" [{script}]"
     return script if last.isalpha() and CHARGE.fullmatch(script) else f"^{script}"
+
+
+def _is_plain_word(script: str, base: str) -> bool:
+    """Return whether a script without digits is written without a caret, as in 1st, Na+, FeIII and Dr."""
+    if not any(map(str.isalpha, script)):
+        return True
+    low = script.lower().rstrip(".")
+    if low == "e":
+        return ROMAN_END.search(base) is not None or base[-1:].isdigit()
+    word = WORD_END.search(base)
+    return (
+        low in ORDINALS
+        or (ROMAN.fullmatch(script) is not None and base[-1:].isalpha())
+        or (word is not None and (word[0] + low).lower() in ABBREVIATIONS)
+    )
+
+
+def _is_product(base: str, following: Sequence[str]) -> bool:
+    """Return whether another unit of the same term has a power, as in mg^2/dL^2."""
+    return POWER_BEFORE.search(base) is not None or (
+        len(following) > 1 and following[1] == SUP and UNIT_AFTER.fullmatch(following[0]) is not None
+    )

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from .encoding import NOT_UTF_8
-from .errors import UserError
+from .errors import BadRecord, UserError
+from .json_keys import KeyCheck, repeated_key, repeated_key_fault
 from .streams import MAX_RECORD_LENGTH, AnyFile, open_text
 
 CHUNK_SIZE = 1 << 20
@@ -23,6 +24,8 @@ VALUE_END = frozenset(WHITESPACE + ":,}]")
 
 def read_json_object(path: AnyFile) -> Iterator[tuple[str, Any]]:
     """Yield (key, value) for every member of the JSON object in a file (.gz too), repeated keys included.
+
+    The value is a BadRecord if a key occurs twice inside it.
 
     Raises UserError, with file and line, for any other content and for a truncated file. Members before the error are
     yielded.
@@ -57,7 +60,8 @@ class JsonReader:
     def __init__(self, path: AnyFile, file: Any) -> None:
         self._path, self._file = path, file
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
-        self._scan = json.JSONDecoder().raw_decode
+        self._check = KeyCheck()
+        self._scan = json.JSONDecoder(object_pairs_hook=self._check.hook).raw_decode
         self._text, self._position, self._line, self._ended = "", 0, 1, False
 
     def error(self, fault: str) -> UserError:
@@ -83,14 +87,15 @@ class JsonReader:
     def value(self) -> Any:
         """Consume and return the next JSON value.
 
-        Raises UserError, with file and line, for invalid JSON, the end of the file, and a value of more than
-        `MAX_RECORD_LENGTH` characters.
+        The value is a BadRecord if a key occurs twice in it. Raises UserError, with file and line, for invalid JSON,
+        the end of the file, and a value of more than `MAX_RECORD_LENGTH` characters.
         """
         if not self.next():
             raise self.error("the file is truncated")
         self.back()
         size = CHUNK_SIZE
         while True:
+            self._check.found = 0
             try:
                 value, end = self._scan(self._text, self._position)
             except json.JSONDecodeError as error:
@@ -101,7 +106,12 @@ class JsonReader:
                 raise self.error("nested too deeply") from None
             else:
                 if self._ended or self._text[end : end + 1] in VALUE_END:
-                    self._position = end
+                    start, self._position = self._position, end
+                    if self._check.found and (key := repeated_key(value)) is not None:
+                        line = self._line + self._text.count("\n", 0, start)
+                        return BadRecord(
+                            f"{self._path} line {line}", repeated_key_fault(key), self._text[start:end]
+                        )
                     return value
             if len(self._text) - self._position > MAX_RECORD_LENGTH:
                 raise self.error(
@@ -136,7 +146,7 @@ def is_json_list(path: AnyFile) -> bool:
 
 
 def read_json_list(path: AnyFile) -> Iterator[tuple[str, Any]]:
-    """Yield ("row N", value) for every element of a JSON list, with N from 1.
+    """Yield ("row N", value) for every element of a JSON list, with N from 1. The value may be a BadRecord.
 
     Raises UserError, with file and line, for any other content and for a truncated file.
     """

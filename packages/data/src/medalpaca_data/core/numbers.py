@@ -58,16 +58,54 @@ LINK = re.compile(r"\[\[([^\[\]]*)\]\]")
 # Links inside links; deeper ones are text.
 MAX_LINK_DEPTH = 5
 LETTER = re.compile(r"[^\W\d_]")
-HIDDEN_LINK = re.compile(r"\s*(?:file|image|category)\s*:", re.IGNORECASE)
+HIDDEN_LINK = re.compile(r"\s*(?:file|image)\s*:", re.IGNORECASE)
+CATEGORY = re.compile(r"\s*category\s*:", re.IGNORECASE)
 IMAGE_OPTIONS = re.compile(
     r"\bthumb\|(?:\s*(?:left|right|center|none|frame\w*|border|upright[^|\n]*|\d*x?\d*px|alt=[^|\n]*)\s*\|)*"
 )
+
+# An attribute outside this list is text if its value is a number without quotes: (<p value=0.05>).
+ATTRIBUTE = re.compile(r"([^\s<>=\"']+)\s*=\s*(\"[^\"]*\"|'[^']*'|[^\s]+)")
+MEASURES = frozenset(
+    (
+        *(
+            "width",
+            "height",
+            "size",
+            "border",
+            "cellpadding",
+            "cellspacing",
+            "colspan",
+            "rowspan",
+            "hspace",
+            "vspace",
+        ),
+        *(
+            "start",
+            "tabindex",
+            "name",
+            "id",
+            "class",
+            "color",
+            "bgcolor",
+            "href",
+            "style",
+            "perrow",
+            "widths",
+            "heights",
+        ),
+    )
+)
+# A soft hyphen or a hyphen of Word before a number may be its sign.
+HIDDEN_SIGN = re.compile("[\u00ad\u001e\u001f](?=\\W{0,3}\\d)")
 
 # Characters without a width, control characters, and the quotes of wikis for bold and italic.
 UNSEEN = re.compile(
     "[\u0000-\u0008\u000e-\u001f\u007f-\u009f\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe0e\ufe0f\ufeff"
     "\ufff9-\ufffb]|'{2,}"
 )
+# A footnote behind a unit, which markup shows as a superscript. Before a slash, it may be a power.
+FOOTNOTE = re.compile(r"(?<=[^\W\d_]|[%\u2030]) \[(\d{1,2}(?:[,\u2013-]\d{1,2})*)\](?![/\u00b7\u22c5])")
 SPACE_RUN = re.compile(r"\s*\n\s*|\s+")
 # A caret or underscore shows a superscript or subscript, whose boundary is an edge in markup.
 EDGES = re.compile(f"[{EDGE}^_]+")
@@ -101,6 +139,7 @@ def check_numbers(visible: str, cleaned: str) -> None:
 
 def number_sequence(text: str) -> list[str]:
     """Return the numbers of a plain text in order, each with its sign in front and its unit behind."""
+    text = FOOTNOTE.sub(rf"{EDGE}\1{EDGE}", text)
     text = NEEDLESS_EDGES.sub("", EDGES.sub(EDGE, SPACE_RUN.sub(_one_space, text)))
     return [
         "".join((match["sign"] or "", match["number"], match["unit"] or "")).strip()
@@ -112,22 +151,23 @@ def _one_space(match: re.Match[str]) -> str:
     return "\n" if "\n" in match[0] else " "
 
 
-def visible_text(text: str) -> str:
+def visible_text(text: str, *, wiki: bool = False) -> str:
     """Return the text that a reader sees, with an edge (`EDGE`) wherever markup or an invisible character is left out.
 
-    References, attributes, pictures and comments are not visible.
+    References, attributes, pictures and comments are not visible, nor are the categories of a wiki.
     """
     text = unicodedata.normalize("NFC", RESERVED.sub(EDGE, text))
     if "[[" in text:
+        show = _wiki_link_text if wiki else _link_text
         for _ in range(MAX_LINK_DEPTH):
-            text = LINK.sub(_link_text, text)
+            text = LINK.sub(show, text)
     if "thumb|" in text:
         text = IMAGE_OPTIONS.sub("", text)
     return _plain(_parse_tags(text) if "<" in text or "&" in text else text)
 
 
 def _plain(text: str) -> str:
-    return UNSEEN.sub(EDGE, text)
+    return UNSEEN.sub(EDGE, HIDDEN_SIGN.sub("-", text))
 
 
 def _parse_tags(text: str) -> str:
@@ -139,6 +179,8 @@ def _parse_tags(text: str) -> str:
         tag = (match["tag"] or "").lower()
         if match["entity"]:
             parts.append(_entity_text(match[0], match["entity"]))
+        elif tag and _is_statement(tag, match["rest"]):
+            parts.append(match[0])
         elif tag in HIDDEN_TAGS and not match["closing"] and not match["rest"].endswith("/"):
             end = re.compile(rf"</{tag}\s*>", re.IGNORECASE).search(text, position)
             position = end.end() if end else position
@@ -155,10 +197,23 @@ def _parse_tags(text: str) -> str:
     return "".join((*parts, text[position:]))
 
 
+def _is_statement(tag: str, attributes: str) -> bool:
+    for name, value in ATTRIBUTE.findall(attributes.lower()):
+        if name == "value" and tag != "li":
+            return True
+        if value.strip("+-.")[:1].isdigit() and name not in MEASURES and not name.startswith("data-"):
+            return tag != "li" or name != "value"
+    return False
+
+
 def _entity_text(written: str, name: str) -> str:
     if not name.startswith("#"):
         return html5.get(f"{name};", written)
     return html.unescape(written) or EDGE
+
+
+def _wiki_link_text(match: re.Match[str]) -> str:
+    return EDGE if CATEGORY.match(match[1]) else _link_text(match)
 
 
 def _link_text(match: re.Match[str]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,19 @@ from .delimited import DelimitedFile
 from .encoding import NOT_UTF_8, UTF_8
 from .errors import BadRecord, UserError
 from .files import existing, parse_json, sha256_file, sha256_listing
+from .json_keys import KeyCheck, RepeatedKeys, as_json_text, repeated_key, repeated_key_fault
 from .json_stream import is_json_list, read_json_list
 from .row import SPLITS, Row, parse_row
 from .streams import Member, TextFile, open_bytes, open_text, read_json_lines
 from .weights import refuse_pickle
 
 # Names of splits as keys of a JSON object around lists of records.
-SPLIT_KEYS = frozenset({"train", "training", "validation", "valid", "val", "dev", "eval", "test", "testing"})
+SPLIT_KEYS = frozenset({"train", "training", "validation", "valid", "val", "dev", "development"}) | frozenset(
+    {"eval", "evaluation", "holdout", "heldout", "test", "testing"}
+)
+# What may follow a split in such a key, as in "test_set".
+SPLIT_ENDINGS = ("", "set", "split", "data")
+SEPARATORS = re.compile(r"[\W_]+")
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow")
 
 
@@ -42,16 +49,22 @@ class FileNote:
         file: Name of the file, or of the directory for what is left out of it.
         member: Name of the file in the archive `file`.
         encoding: Encoding of the text; None is UTF-8.
+        guessed: Whether the encoding is guessed.
+        samples: Texts of the file by which the guess can be checked. Those of patient text must not be shown.
         delimiter: Delimiter of the table; None is the comma, and for .tsv the tab.
         sheet: Name of the sheet that was read, if the workbook has several.
+        filled_cells: Number of cells of a workbook that received the text of a merged range.
         left_out: Names of what was not read (files, sheets, columns), each with the reason.
     """
 
     file: str
     member: str = ""
     encoding: str | None = None
+    guessed: bool = False
+    samples: tuple[str, ...] = ()
     delimiter: str | None = None
     sheet: str | None = None
+    filled_cells: int = 0
     left_out: tuple[tuple[str, str], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
@@ -64,11 +77,19 @@ class FileNote:
     @property
     def text(self) -> str:
         """The note in words, without the name of the file: "encoding cp1252, delimiter ';'"."""
-        parts = [f"encoding {self.encoding}"] if self.encoding else []
+        guess = f" {describe_guess(self.samples)}" if self.guessed else ""
+        parts = [f"encoding {self.encoding}{guess}"] if self.encoding else []
         parts += [f"delimiter {self.delimiter!r}"] if self.delimiter else []
         parts += [f"sheet {self.sheet!r}"] if self.sheet else []
+        parts += [f"{self.filled_cells:,} cells filled from merged ranges"] if self.filled_cells else []
         parts += [f"not read: {name} ({reason})" for name, reason in self.left_out]
         return ", ".join(parts)
+
+
+def describe_guess(samples: Iterable[str]) -> str:
+    """Return "(guessed; e.g. ...)" with the samples, and the setting that replaces a wrong guess."""
+    shown = ", ".join(f'"{sample}"' for sample in samples)
+    return f"(guessed{'; e.g. ' + shown if shown else ''}; if it is wrong, set encoding:)"
 
 
 OnNote = Callable[[FileNote], None]
@@ -167,6 +188,7 @@ def read_records(
     """
     text = TextFile(path, options.encoding)
     delimiter = None
+    left_out: tuple[tuple[str, str], ...] = ()
     match data_suffix(path.name):
         case ".jsonl" | ".ndjson":
             yield from read_json_lines(text)
@@ -178,6 +200,8 @@ def read_records(
                 table = DelimitedFile(file, str(path), options.delimiter, usual)
                 yield from table.records()
             delimiter = table.delimiter if table.delimiter != usual else None
+            if count := table.empty_columns:
+                left_out = ((f"{count} column{'s'[: count > 1]} at the end", "no heading and no text"),)
         case ".parquet" | ".arrow":
             yield from ((f"row {n}", value) for n, value in enumerate(_read_columns(path), 1))
         case other:
@@ -187,9 +211,10 @@ def read_records(
                 f"{path}: {other or 'a file without a suffix'} cannot be read; allowed are {' '.join(SUFFIXES)} "
                 "(all but .parquet and .arrow also with .gz)"
             )
-    if text.found != UTF_8 or delimiter:
+    if text.found != UTF_8 or delimiter or left_out:
         encoding = text.found if text.found != UTF_8 else None
-        on_note(FileNote(file=path.name, encoding=encoding, delimiter=delimiter))
+        note = FileNote(file=path.name, encoding=encoding, delimiter=delimiter, left_out=left_out)
+        on_note(dataclasses.replace(note, guessed=bool(text.samples), samples=text.samples))
 
 
 def data_suffix(name: str) -> str:
@@ -224,8 +249,9 @@ def _read_json(file: TextFile) -> Iterator[tuple[str, Any]]:
         yield from read_json_lines(file)
         return
     text = _read_text(file)
+    check = KeyCheck()
     try:
-        value = parse_json(text, str(file))
+        value = parse_json(text, str(file), check.hook)
     except UserError:
         # JSON Lines whose first line is broken.
         if text.lstrip()[:1] != "{":
@@ -234,25 +260,41 @@ def _read_json(file: TextFile) -> Iterator[tuple[str, Any]]:
         return
     if not isinstance(value, Mapping):
         raise UserError(f"{file}: expected a list of rows, found {type(value).__name__}")
-    yield from unwrap_records(value)
+    records = list(unwrap_records(value))
+    if check.found:
+        ids = {id(record) for _, record in records}
+        around = (
+            [] if id(value) in ids else [value, *(inner for inner in value.values() if id(inner) not in ids)]
+        )
+        if repeated := [inner.key for inner in around if isinstance(inner, RepeatedKeys)]:
+            raise UserError(
+                f"{file}: {repeated_key_fault(repeated[0])} in an object around the records; rename one"
+            )
+    for location, record in records:
+        if check.found and (key := repeated_key(record)) is not None:
+            yield location, BadRecord(f"{file} {location}", repeated_key_fault(key), as_json_text(record))
+        else:
+            yield location, record
 
 
 def unwrap_records(value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield (location, record) for the records in a JSON object.
 
     The object is one of these, and else it is one record:
-    - lists by split, {"train": [...], "test": [...]}; records without `split` receive it from the key;
+    - lists by split, {"train": [...], "test": [...]}, also beside other values; records without `split` receive it
+      from the key;
     - one list beside other values, {"version": ..., "data": [...]}, as dataset viewers write it;
     - columns, as pandas writes them: {column: {"0": value}}, {column: [value]}, or with the keys columns and data;
     - rows by number, {"0": {column: value}}.
     """
-    splits = {key: records for key, records in value.items() if key.lower() in SPLIT_KEYS}
-    if len(splits) == len(value) > 0 and all(map(_has_objects, splits.values())):
-        for key, records in splits.items():
-            yield from (
-                (f"{key} row {n}", {**record, "split": record.get("split") or key})
-                for n, record in enumerate(records, 1)
-            )
+    splits = {key: split for key in value if (split := _split_of(key)) and _has_objects(value[key])}
+    if any(value[key] for key in splits) or len(splits) == len(value) > 0:
+        for key, records in value.items():
+            if _has_objects(records):
+                yield from (
+                    (f"{key} row {n}", _with_split(record, splits.get(key)))
+                    for n, record in enumerate(records, 1)
+                )
         return
     lists = [inner for inner in value.values() if isinstance(inner, list)]
     records = read_column_json(value) or (lists[0] if len(lists) == 1 else [value])
@@ -278,6 +320,20 @@ def read_column_json(value: Mapping[str, Any]) -> list[Any]:
     elif len(value) > 1 and all(map(_is_column, value.values())) and len(set(map(len, value.values()))) == 1:
         return [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
     return []
+
+
+def _split_of(key: str) -> str | None:
+    """Return the split that a key names ("test" for "Test set"), or None."""
+    word = SEPARATORS.sub("", key.lower())
+    return next((split for end in SPLIT_ENDINGS if (split := word.removesuffix(end)) in SPLIT_KEYS), None)
+
+
+def _with_split(record: dict[str, Any], split: str | None) -> dict[str, Any]:
+    if split is None or record.get("split"):
+        return record
+    if isinstance(record, RepeatedKeys):
+        return record.with_value("split", split)
+    return {**record, "split": split}
 
 
 def _has_objects(value: Any) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .case_columns import find_case_column
+from .case_columns import find_case_column, is_conversation
 from .files import is_text, sha256_bytes
 
 # Hexadecimal digits of a row's id. With 64 bits a collision is unlikely below a billion rows.
@@ -70,10 +70,14 @@ def parse_row(value: Any) -> Row:
 
     A missing or null input becomes "". The id is computed again, and a number in another field becomes text. Other
     keys are ignored, except for a key with a part of the question, such as `history`. Raises ValueError, with the
-    cause, for this key and for any other value.
+    cause, for this key, for a conversation and for any other value.
     """
     if not isinstance(value, Mapping):
         raise ValueError("not an object with the keys instruction, input and output")
+    if is_conversation(value):
+        raise ValueError(
+            "a conversation is not read here; make rows of it with `data build` and a recipe with kind: chat"
+        )
     if column := find_case_column(value):
         raise ValueError(
             f"{column!r} can have a part of the question and is not read here; join it with `data build` and "

@@ -25,6 +25,7 @@ from typing import Any, BinaryIO, TypeAlias, cast
 from .encoding import NOT_UTF_8, UTF_8, Utf8Reader
 from .errors import BadRecord, UserError, one_line
 from .files import existing, json_fault
+from .json_keys import KeyCheck, repeated_key, repeated_key_fault
 
 # Text compresses 3 to 30 times; a file that compresses better than this is not text.
 MAX_RATIO = 200
@@ -55,11 +56,13 @@ class TextFile:
     """A file to be read as text. As text, it is the name in messages.
 
     `encoding` is its encoding, None if it is to be detected. `found` is the encoding that `open_text` used.
+    `samples` are texts of the file by which a guess of the encoding can be checked; there are none without a guess.
     """
 
     path: Path | Member
     encoding: str | None = None
     found: str = field(default=UTF_8, init=False)
+    samples: tuple[str, ...] = field(default=(), init=False)
 
     def __str__(self) -> str:
         return str(self.path)
@@ -157,7 +160,7 @@ def open_text(file: AnyFile) -> Iterator[BinaryIO]:
             try:
                 yield cast(BinaryIO, buffered)
             finally:
-                text.found = reader.encoding
+                text.found, text.samples = reader.encoding, tuple(reader.samples)
 
 
 def member_names(path: Path) -> list[str]:
@@ -274,14 +277,23 @@ def decode_lines(file: BinaryIO, where: str, max_length: int) -> Iterator[str]:
 
 
 def read_json_lines(path: AnyFile) -> Iterator[tuple[str, Any]]:
-    """Yield ("line N", value) for every line that is not blank; for a line that is not JSON, value is a BadRecord."""
+    """Yield ("line N", value) for every line that is not blank; the value may be a BadRecord.
+
+    It is one for a line that is not JSON, and for a record in which a key occurs twice.
+    """
+    check = KeyCheck()
+    decode = json.JSONDecoder(object_pairs_hook=check.hook).decode
     for number, line in enumerate(read_text_lines(path), 1):
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
+            value = decode(line)
+            fault = repeated_key_fault(repeated_key(value) or "") if check.found else ""
         except (ValueError, RecursionError) as error:
-            value = BadRecord(f"{path} line {number}", json_fault(error), line.rstrip("\r\n"))
+            fault = json_fault(error)
+        if fault:
+            value = BadRecord(f"{path} line {number}", fault, line.rstrip("\r\n"))
+            check.found = 0
         yield f"line {number}", value
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from ..core.case_columns import case_kind, is_case_number
+from ..core.case_columns import case_kind, is_case_number, is_placeholder, is_repeated, join_case_texts
 from ..core.errors import UserError
 from .answers import (
     AnswerForms,
@@ -29,8 +29,6 @@ from .media import IMAGE_COLUMNS, media
 FACTS = "facts"
 # A column beside the question.
 STEM = "stem"
-# A shorter case can be in a question by chance, or be a part of another value there.
-SHORTEST_CONTAINED = 40
 REPEATED_OPTIONS = re.compile(r"\n?\s*Answer Choices:\s*", re.IGNORECASE)
 
 
@@ -252,35 +250,41 @@ def _has_empty_case(record: Record, columns: Columns) -> bool:
 
 def join_case(record: Record, question: str, columns: Columns, where: str, done: list[str]) -> str:
     """Return `question` after the text of all case columns that it does not contain yet; list them in `done`."""
-    parts: list[str] = []
-    for name in case_columns(record, columns):
-        if text := _case_text(record, name, where):
-            parts.append(_join_once(text, question, name, done, parts))
-    if not parts and FACTS in record and (text := _case_text(record, FACTS, where)):
-        parts.append(_join_once(text, question, FACTS, done, parts))
-    return "\n\n".join((*filter(None, parts), question))
+    parts = _case_texts(record, case_columns(record, columns), where, done)
+    parts = parts or _case_texts(record, [FACTS] if FACTS in record else [], where, done)
+    joined: list[tuple[str, str]] = []
+    for name, text in parts:
+        if _is_contained(text, question) or any(is_repeated(text, earlier) for _, earlier in joined):
+            done.append(f"{name!r} not joined, because the question contains it")
+        else:
+            done.append(f"{name!r} joined before the question")
+            joined.append((name, text))
+    return "\n\n".join(filter(None, (join_case_texts(joined), question)))
 
 
-def _join_once(text: str, question: str, name: str, done: list[str], parts: Sequence[str]) -> str:
-    if _contains(single_spaced(" ".join((*parts, question))), single_spaced(text).rstrip(".")):
-        done.append(f"{name!r} not joined, because the question contains it")
-        return ""
-    done.append(f"{name!r} joined before the question")
-    return text
+def _is_contained(text: str, question: str) -> bool:
+    """Return whether the question contains a case, or begins with it if it is a short sentence."""
+    text, question = single_spaced(text), single_spaced(question)
+    return is_repeated(text, question) or (text.endswith((".", "!")) and question.startswith(f"{text} "))
 
 
-def _contains(question: str, case: str) -> bool:
-    """Return whether a question has a case of some length, from the beginning of a word to the end of one."""
-    words = rf"(?<!\w)(?<!\d[.,]){re.escape(case)}(?!\w|[.,]\d)"
-    return len(case) >= SHORTEST_CONTAINED and re.search(words, question) is not None
+def _case_texts(record: Record, names: Sequence[str], where: str, done: list[str]) -> list[tuple[str, str]]:
+    texts = [(name, _case_text(record, name, where, done)) for name in names]
+    return [(name, text) for name, text in texts if text]
 
 
-def _case_text(record: Record, name: str, where: str) -> str:
-    """Return a case as text; a list of texts gives one line each. A number alone is no case and is not read."""
+def _case_text(record: Record, name: str, where: str, done: list[str]) -> str:
+    """Return a case as text; a list of texts gives one line each. A number alone is no case and is not read.
+
+    A placeholder such as nan is read as empty and listed in `done`.
+    """
     value = record.peek(name)
     if is_blank(value) or is_case_number(value):
         return ""
     value = record[name]
+    if is_placeholder(name, value):
+        done.append(f"{name!r} with a placeholder such as nan read as empty")
+        return ""
     lines = list(value) if isinstance(value, list | tuple) else [value]
     if not all(isinstance(line, str) for line in lines):
         raise UserError(f"{where}: {name!r} is {type(value).__name__}; allowed: text or a list of texts")

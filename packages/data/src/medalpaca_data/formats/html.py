@@ -19,10 +19,13 @@ from ..core.joined_digits import (
     remove_marks,
     write_scripts,
 )
+from ..core.unclear_text import refuse_struck_text
 
 BLANK_LINES = re.compile(r"\n{3,}")
 # The edges between text and markup. A mark is inserted only beside a character that is not a space, so that the parser
 # keeps both in one text node and collapses spaces as it does without marks.
+# Without the hyphens of Word, U+001E and U+001F, which Python counts as spaces.
+BLANKS = " \t\n\r\f\v\u2002\u2003\u2009"
 MARKUP_START = re.compile(r"<(?<=[^\s>]<)")
 MARKUP_END = re.compile(r">(?=[^\s<])")
 
@@ -31,8 +34,10 @@ def html_text(fragment: str) -> str:
     """Return the visible text of an HTML fragment, with "- " before list items and at most one blank line in a row.
 
     Plain text is treated in the same way, so its entities are decoded. Superscripts and subscripts are written by
-    `write_scripts`: 10^9 and H2O. Raises JoinedDigits if removing markup would join two numbers, as in 1<b>2</b>.
+    `write_scripts`: 10^9 and H2O. Raises JoinedDigits if removing markup would join two numbers, as in 1<b>2</b>, and
+    UnclearText if a text is struck through.
     """
+    refuse_struck_text(fragment)
     return remove_marks(html_text_with_marks(fragment))
 
 
@@ -44,8 +49,8 @@ def html_text_with_marks(fragment: str) -> str:
     page = f"<body>{mark_markup_edges(fragment)}</body>"
     text = extract_plain_text(page, preserve_formatting=True, list_bullets=True, links=False)
     text = write_scripts(drop_needless_marks(text)).replace("\u2022 ", "- ").replace("\xa0", " ")
-    lines = (line.rstrip() for line in text.split("\n"))
-    return BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
+    lines = (line.rstrip(BLANKS) for line in text.split("\n"))
+    return BLANK_LINES.sub("\n\n", "\n".join(lines)).strip(BLANKS)
 
 
 def mark_markup_edges(fragment: str) -> str:

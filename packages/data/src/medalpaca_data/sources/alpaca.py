@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from ..core.case_columns import PLACEHOLDER_EMPTY, is_empty, is_placeholder
 from ..core.prompt import user_message
 from ..core.row import TEXTS, Row, parse_row
 from .base import Name, SourceInfo
@@ -38,7 +39,7 @@ LAYOUTS: tuple[Mapping[str, str], ...] = (
     {"instruction": "prompt", "output": "response"},
     {"instruction": "question", "output": "answer"},
 )
-NO_RECORD = "none of the first records has all columns that fields: names; correct fields:"
+NO_RECORD = "none of the first records has all columns that fields: names; correct the column names in the key 'fields'"
 CONVERSATION = "a conversation of several turns; use kind: chat"
 WRONG_LABEL_INSTRUCTION = re.compile(r"Is this describing a \(1\) directly correlative relationship")
 
@@ -91,12 +92,15 @@ class Alpaca(LayoutSource):
         return self
 
     def row(self, record: Any, source_id: str) -> Row:
-        row = parse_row(self._texts(record) if isinstance(record, Mapping) else record)
+        row = parse_row(self._texts(record)[0] if isinstance(record, Mapping) else record)
         if WRONG_LABEL_INSTRUCTION.search(row.instruction):
             raise ValueError(
                 "labels of the published pubmed_causal are all wrong; use kind: pubmed_causal instead"
             )
         return self.with_origin(row, source_id, self.split, row.group or self._group(row))
+
+    def repairs(self, record: Any) -> Iterable[str]:
+        return self._texts(record)[1]
 
     def unread(self, record: Mapping[str, Any]) -> Iterable[str]:
         try:
@@ -117,7 +121,11 @@ class Alpaca(LayoutSource):
         found = self.show_headings(columns)
         if self.fields:
             missing = ", ".join(repr(column) for column in self.fields.values() if column not in columns)
-            return f"no column {missing}; the file has: {found}; correct fields:" if missing else NO_RECORD
+            return (
+                f"no column {missing}; the file has: {found}; correct the column names in the key 'fields'"
+                if missing
+                else NO_RECORD
+            )
         if set(columns) & set(TURN_COLUMNS):
             return f"{CONVERSATION} (columns found: {found})"
         known = ", ".join(" + ".join(_required(layout).values()) for layout in LAYOUTS)
@@ -148,18 +156,23 @@ class Alpaca(LayoutSource):
             raise ValueError(f"no key {'output' if 'instruction' in names else 'instruction'!r}")
         raise ValueError("the columns are in no known layout; name them under fields")
 
-    def _texts(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the fields of a row, with the case joined to the question."""
+    def _texts(self, record: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Return the fields of a row, with the case joined to the question, and the kinds of repairs."""
         columns = self._columns(record)
         row = {field: record.get(column) for field, column in columns.items()}
+        case = self.read_case(record, columns.values())
+        if is_placeholder(columns.get("input", ""), row.get("input")):
+            case.repairs.append(PLACEHOLDER_EMPTY)
+            row["input"] = ""
+        if is_empty(row.get("input")):
+            row["input"] = ""
         for field in TEXTS:
             if row.get(field) is None and field != "input" and field in columns:
                 raise ValueError(f"no value in {columns[field]!r}")
             if row.get(field) is not None and not isinstance(row[field], str):
                 raise ValueError(f"{columns[field]!r} is {type(row[field]).__name__}, not text")
-        case = self.read_case(record, columns.values())
         for field in ("system", "context", "history"):
-            if value := row.pop(field, None):
+            if not is_empty(value := row.pop(field, None)):
                 case.add(field, columns[field], value)
         instruction, text = row.get("instruction") or "", row.get("input") or ""
         context = case.context(instruction, text)
@@ -168,7 +181,7 @@ class Alpaca(LayoutSource):
             instruction, text = make_prompt(join_texts(*case.system), context, turns)
         elif context:
             text = join_texts(context, text)
-        return {**row, "instruction": instruction, "input": text}
+        return {**row, "instruction": instruction, "input": text}, case.repairs
 
     def _group(self, row: Row) -> str | None:
         match = re.search(self.group, row.input or row.instruction) if self.group else None

@@ -24,7 +24,7 @@ from ..exams.item import LETTER_INSTRUCTION, Item, content_item_id, exam_input
 from .answer_rules import Repair
 from .data_files import DATA_FILE_SUFFIXES as DATA_FILE_SUFFIXES
 from .data_files import DataFile as DataFile
-from .data_files import Selection, has_suffix, read_data_file, select_files
+from .data_files import Selection, has_suffix, read_data_file, select_files, with_known_names
 from .hub import download_from_hub
 from .splits import ExcludedError as ExcludedError
 from .splits import TrainOrDev as TrainOrDev
@@ -261,9 +261,13 @@ class FileSource(BaseSource):
         """
         if self.path is not None:
             paths = (self.path,) if isinstance(self.path, str) else self.path
-            return select_files(root, paths, self.suffixes, self.name)
+            return select_files(root, paths, self.suffixes, self.name, self._declared_split)
         file = download_from_hub(self.hub or "", self.revision or "", self.file or "")
-        return Selection([DataFile(refuse_test_file(file), file.name)])
+        return Selection([DataFile(refuse_test_file(file, self._declared_split), file.name)])
+
+    @property
+    def _declared_split(self) -> str | None:
+        return getattr(self, "split", None)
 
     def files(self, root: Path) -> list[Path]:
         # An unknown encoding is an error before any file is read.
@@ -285,11 +289,15 @@ class FileSource(BaseSource):
         notes: list[FileNote] = []
         for location, value in self.values(file, notes.append):
             yield from self.convert(value, file.name, location)
-        yield from (replace(note, file=file.name) for note in notes)
+        # Texts of patients are not shown.
+        hidden: dict[str, Any] = {"samples": ()} if self.private else {}
+        yield from (replace(note, file=file.name, **hidden) for note in notes)
 
     def values(self, file: DataFile, on_note: OnNote = ignore_note) -> Iterator[tuple[str, Any]]:
         """Yield (location, value) for every record of `file`; the value is a BadRecord if it cannot be read."""
-        return read_data_file(file, self.read_options, self.sheet, on_note)
+        records = read_data_file(file, self.read_options, self.sheet, on_note, self._declared_split)
+        fields = getattr(self, "fields", None) or {}
+        return with_known_names(records, {*fields.values(), *getattr(self, "ignore", ())})
 
     def convert(self, value: Any, file: str, location: str) -> Iterator[Record]:
         """Yield the row of one record, or a reject if it has none. `value` is a BadRecord if it cannot be read."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -11,7 +11,7 @@ from pydantic import Field
 from ..core.row import Row, parse_row
 from .base import ExcludedError, Name, Record, Reject, SourceInfo
 from .columns import ORIGIN_COLUMNS, LayoutSource
-from .turns import TURN_COLUMNS, Turn, join_texts, make_prompt, parse_turns, unread_turn_keys
+from .turns import TURN_COLUMNS, Turn, join_texts, make_prompt, parse_json_list, parse_turns, unread_turn_keys
 
 PROMPT_COLUMNS = ("prompt", "completion")
 # Reasons for turns that do not become the answer of a row.
@@ -26,7 +26,7 @@ class Conversation:
     """A conversation: its system text, its case, and its turns.
 
     `answers` are the positions in `turns` of the answers that become rows. `excluded` has a reason for each other
-    position whose turn is in no prompt or is an answer that is not learned.
+    position whose turn is in no prompt or is an answer that is not learned. `repairs` are the kinds of changes.
     """
 
     system: str
@@ -34,6 +34,7 @@ class Conversation:
     turns: list[Turn]
     answers: list[int]
     excluded: dict[int, str]
+    repairs: tuple[str, ...] = ()
 
 
 class Chat(LayoutSource):
@@ -49,7 +50,7 @@ class Chat(LayoutSource):
     about: ClassVar[SourceInfo] = SourceInfo(
         title="any file of conversations, on disk or on the hub: each answer with all turns before it",
         format=".json .jsonl (.gz) .parquet: messages [{role, content}], conversations [{from, value}], "
-        "or prompt and completion as lists of turns",
+        "or prompt and completion as lists of turns; lists of turns in .csv as JSON text",
         get="your own file, or a dataset on the Hugging Face hub (hub:, revision:, file:)",
         licence="that of the file; set it with licence:",
         size="any",
@@ -65,7 +66,8 @@ class Chat(LayoutSource):
 
     def convert(self, value: Any, file: str, location: str) -> Iterator[Record]:
         """Yield a row for every answer, and a reject by rule for every turn that is not learned or not used."""
-        first, *_ = super().convert(value, file, location)
+        *repairs, first = super().convert(value, file, location)
+        yield from repairs
         yield first
         if isinstance(first, Reject):
             return
@@ -85,14 +87,17 @@ class Chat(LayoutSource):
 
     def unread(self, record: Mapping[str, Any]) -> Iterable[str]:
         try:
-            columns = self._turn_columns(record)
-            case = self.read_case(record, columns)
+            columns = self._turn_lists(record)
+            case = self.read_case(record, columns, is_chat=True)
         except ValueError:
             # The record is rejected, and the reject file has all its columns.
             return ()
-        turns = [f"{column}.{key}" for column in columns for key in unread_turn_keys(record[column])]
+        keys = [f"{column}.{key}" for column, turns in columns.items() for key in unread_turn_keys(turns)]
         read = {*columns, *case.columns, *ORIGIN_COLUMNS}
-        return [*self.unread_apart_from(record, read), *turns]
+        return [*self.unread_apart_from(record, read), *keys]
+
+    def repairs(self, record: Any) -> Iterable[str]:
+        return self._parse(record).repairs
 
     def fits(self, record: Mapping[str, Any]) -> bool:
         names = (self.turns,) if self.turns else TURN_COLUMNS
@@ -101,35 +106,45 @@ class Chat(LayoutSource):
     def layout_message(self, columns: list[str]) -> str:
         found = self.show_headings(columns)
         if self.turns:
-            return f"no list of turns in column {self.turns!r}; the file has: {found}; correct turns:"
+            message = f"no list of turns in column {self.turns!r}; the file has: {found}"
+            return f"{message}; correct the column name in the key 'turns'"
         return (
             f"no list of turns; columns found: {found}; known: {', '.join(TURN_COLUMNS)}, prompt + completion (as "
             "lists); name the column of the turns with turns:, or use kind: alpaca with fields: for instruction rows"
         )
 
-    def _turn_columns(self, record: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the columns with the turns. Raises ValueError if there is none with a list that is not empty."""
+    def _turn_lists(self, record: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """Return the columns with the turns and their lists, which may be JSON text, as in a CSV file.
+
+        Raises ValueError if there is none with a list that is not empty.
+        """
         names = (self.turns,) if self.turns else TURN_COLUMNS
         column = next((name for name in names if record.get(name)), None)
         if column is None and not self.turns and _has_prompt_lists(record):
-            return PROMPT_COLUMNS
+            return {name: record[name] for name in PROMPT_COLUMNS}
         if column is None:
             raise ValueError("no list of turns")
-        if not isinstance(record[column], list):
-            raise ValueError(f"{column!r} is {type(record[column]).__name__}, not a list of turns")
-        return (column,)
+        turns = parse_json_list(record[column])
+        if isinstance(turns, str):
+            raise ValueError(
+                f"{column!r} is text that is no JSON list of turns; write the turns as a JSON list"
+            )
+        if not isinstance(turns, list):
+            raise ValueError(f"{column!r} is {type(turns).__name__}, not a list of turns")
+        return {column: turns}
 
     def _parse(self, record: Any) -> Conversation:
         if not isinstance(record, Mapping):
             raise ValueError("not an object with a list of turns")
-        columns = self._turn_columns(record)
-        case = self.read_case(record, columns)
-        turns = [*case.history, *(turn for column in columns for turn in parse_turns(record[column]))]
-        system = case.system
+        columns = self._turn_lists(record)
+        case = self.read_case(record, columns, is_chat=True)
+        # The roles of prompt and completion are those of one conversation.
+        values = [value for turns in columns.values() for value in turns]
+        turns = [*case.history, *parse_turns(values, show_role=not self.private)]
         while turns and turns[0].role == "system":
-            if (text := turns.pop(0).text) not in system:
-                system.append(text)
-        return _find_answers(join_texts(*system), case.context(), turns)
+            case.add_system(turns.pop(0).text)
+        conversation = _find_answers(join_texts(*case.system), case.context(), turns)
+        return replace(conversation, repairs=tuple(case.repairs))
 
     def _make_row(
         self,

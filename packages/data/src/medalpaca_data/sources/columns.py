@@ -13,17 +13,27 @@ from typing import Any, ClassVar
 
 from pydantic import PrivateAttr
 
-from ..core.case_columns import case_kind, is_case_number, is_empty
+from ..core.case_columns import (
+    PLACEHOLDER_EMPTY,
+    REPEATS_QUESTION,
+    case_columns,
+    is_empty,
+    is_placeholder,
+    is_repeated,
+    join_case_texts,
+)
 from ..core.errors import UserError
 from ..core.files import is_text
 from ..core.row import FIELDS, TEXTS, Row
+from .answer_rules import Repair
 from .base import DataFile, FileSource, Record, Reject, parse_row_split
-from .turns import NOT_UNICODE, Turn, join_texts, parse_history
+from .turns import NOT_UNICODE, Turn, parse_history, parse_json_list
 
 # Columns with the origin of a row, which `parse_row` reads. `id` is one of them: it is computed again.
 ORIGIN_COLUMNS = tuple(name for name in FIELDS if name not in TEXTS)
 # Columns of the Alpaca layout, for sources that read no other.
 ALPACA_COLUMNS = frozenset({*TEXTS, "split"})
+REPEATED_SYSTEM = "equal system text written once"
 # Number of records at the start of a file that are compared with the known layouts.
 PROBED_RECORDS = 100
 # Largest number of columns in a message.
@@ -98,6 +108,17 @@ class LayoutSource(ColumnSource):
             # Reading the first record compares the start of the file with the known layouts.
             next((record for record in self.records(root) if isinstance(record, Row | Reject)), None)
 
+    def convert(self, value: Any, file: str, location: str) -> Iterator[Record]:
+        """Yield the repairs of a record before its row, or the reject."""
+        records = list(super().convert(value, file, location))
+        if isinstance(records[0], Row):
+            yield from map(Repair, self.repairs(value))
+        yield from records
+
+    @abstractmethod
+    def repairs(self, record: Any) -> Iterable[str]:
+        """Return the kinds of repairs of a record that has a row."""
+
     def _fits(self, record: Any) -> bool:
         return isinstance(record, Mapping) and self.fits(record)
 
@@ -128,18 +149,16 @@ class LayoutSource(ColumnSource):
             group=group,
         )
 
-    def read_case(self, record: Mapping[str, Any], read: Collection[str]) -> Case:
+    def read_case(self, record: Mapping[str, Any], read: Collection[str], *, is_chat: bool = False) -> Case:
         """Return the parts of the question in the columns that are neither in `read` nor in `ignore`.
 
-        Raises ValueError if such a column has a structure where a text is expected.
+        With `is_chat`, the record is a conversation. Raises ValueError if such a column has a structure where a text is
+        expected.
         """
         case = Case()
-        for column, value in record.items():
-            kind = case_kind(column)
-            if kind is None or column in read or column in self.ignore:
-                continue
-            if not is_empty(value) and not is_case_number(value):
-                case.add(kind, column, value)
+        for column, kind in case_columns(record, is_chat=is_chat):
+            if column not in read and column not in self.ignore:
+                case.add(kind, column, record[column])
         return case
 
 
@@ -147,17 +166,26 @@ class LayoutSource(ColumnSource):
 class Case:
     """Parts of a question in columns of their own: system texts, texts of the case, and earlier turns.
 
-    `columns` are the columns that they were read from.
+    `texts` are pairs of column and text. `columns` are the columns that all parts were read from. `repairs` are the
+    kinds of changes beyond joining.
     """
 
     system: list[str] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
+    texts: list[tuple[str, str]] = field(default_factory=list)
     history: list[Turn] = field(default_factory=list)
     columns: set[str] = field(default_factory=set)
+    repairs: list[str] = field(default_factory=list)
 
     def add(self, kind: str, column: str, value: Any) -> None:
         """Add the value of a column. Raises ValueError if it is neither a text nor a list of texts, nor turns."""
         self.columns.add(column)
+        if is_placeholder(column, value):
+            self.repairs.append(PLACEHOLDER_EMPTY)
+            return
+        if kind == "history":
+            value = parse_json_list(value)
+        if is_empty(value):
+            return
         is_list = isinstance(value, list) and all(isinstance(entry, str) for entry in value)
         if kind == "history" and not isinstance(value, str) and not is_list:
             self.history += parse_history(value, column)
@@ -167,13 +195,27 @@ class Case:
             raise ValueError(f"{column!r} is {type(text).__name__}, not text")
         if not is_text(text):
             raise ValueError(f"{column!r} is {NOT_UNICODE}")
-        texts = self.system if kind == "system" else self.texts
-        if text.strip() not in texts:
-            texts.append(text.strip())
+        if kind == "system":
+            self.add_system(text.strip())
+        elif text.strip():
+            self.texts.append((column, text.strip()))
 
-    def context(self, *present: str) -> str:
-        """Return the texts of the case that are not a part of the texts in `present`."""
-        return join_texts(*(text for text in self.texts if not any(text in other for other in present)))
+    def add_system(self, text: str) -> None:
+        """Add a system text. An equal one is added once, and the repair is counted."""
+        if text in self.system:
+            self.repairs.append(REPEATED_SYSTEM)
+        else:
+            self.system.append(text)
+
+    def context(self, *question: str) -> str:
+        """Return the texts of the case, apart from those that a text of `question` repeats, which are counted."""
+        texts = [
+            (column, text)
+            for column, text in self.texts
+            if not any(is_repeated(text, other) for other in question)
+        ]
+        self.repairs += [REPEATS_QUESTION] * (len(self.texts) - len(texts))
+        return join_case_texts(texts)
 
 
 def show_columns(counts: Mapping[str, int]) -> str:

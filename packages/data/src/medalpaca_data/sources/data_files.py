@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import takewhile
@@ -23,11 +23,15 @@ from ..core.records import SUFFIXES, FileNote, OnNote, ReadOptions, data_suffix,
 from ..core.streams import Member, member_names
 from ..core.weights import refuse_pickle
 from ..formats.tabular import read_sheet_records
-from .splits import DEV_NAMES, SEPARATOR, refuse_test_file, split_from_name
+from .splits import DEV_NAMES, SEPARATOR, is_test_file, refuse_test_file, split_from_name
 
 ARCHIVE, WORKBOOK = ".zip", ".xlsx"
 MEMBER_SUFFIXES = (*SUFFIXES, WORKBOOK)
 DATA_FILE_SUFFIXES = (*MEMBER_SUFFIXES, ARCHIVE)
+# Columns of the Alpaca layout that are found whatever the case of their letters. Other layouts are named in `fields`.
+# Also the number of sets of columns that are remembered.
+KNOWN_COLUMNS = frozenset({"instruction", "input", "output", "response", "split"})
+MAX_RENAMED = 1000
 # Files that describe the data files beside them.
 METADATA = frozenset({"state.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json"})
 TEST_SPLIT, OTHER_TYPE = "test split", "file type that is not read"
@@ -69,11 +73,13 @@ class Selection:
     left_out: list[FileNote] = field(default_factory=list)
 
 
-def select_files(root: Path, paths: Iterable[str], suffixes: tuple[str, ...], source: str) -> Selection:
+def select_files(
+    root: Path, paths: Iterable[str], suffixes: tuple[str, ...], source: str, split: str | None = None
+) -> Selection:
     """Return the data files that `paths` name: files, folders with their subfolders, and patterns with * ? [].
 
     Paths are relative to `root`. The files of a folder or pattern are sorted by name. `source` is the name of the
-    source in messages.
+    source in messages, and `split` the split that its settings declare.
 
     Raises UserError for a path without a file, and for a file that is named itself and is a test split or of another
     type. Also for a folder or pattern without a data file.
@@ -83,14 +89,14 @@ def select_files(root: Path, paths: Iterable[str], suffixes: tuple[str, ...], so
         path = root / Path(text).expanduser()
         if path.is_dir():
             # The directory of the recipe itself, ".", may have any name.
-            refuse_test_file(Path(text))
-            _add(selection, path.name or str(path), _in_folder(path), suffixes)
+            refuse_test_file(Path(text), split)
+            _add(selection, path.name or str(path), _in_folder(path), suffixes, split)
         elif path.exists() or not glob.has_magic(text):
             file = existing(path, f"file (source {source!r})")
             refuse_type(file, suffixes)
-            selection.files.append(DataFile(refuse_test_file(file), file.name))
+            selection.files.append(DataFile(refuse_test_file(file, split), file.name))
         else:
-            _add(selection, text, _matches(path), suffixes)
+            _add(selection, text, _matches(path), suffixes, split)
     # Links are not followed: in the cache of the hub, equal files are links to one file.
     unique: dict[str, DataFile] = {}
     for found in selection.files:
@@ -105,13 +111,17 @@ def select_files(root: Path, paths: Iterable[str], suffixes: tuple[str, ...], so
 
 
 def _add(
-    selection: Selection, name: str, found: Iterable[tuple[Path, str, str]], suffixes: tuple[str, ...]
+    selection: Selection,
+    name: str,
+    found: Iterable[tuple[Path, str, str]],
+    suffixes: tuple[str, ...],
+    split: str | None,
 ) -> None:
     """Add the files found under `name`, given as (path, relative name, reason to leave it out or "")."""
     left_out = []
     files = []
     for path, relative, reason in sorted(found, key=itemgetter(1)):
-        if reason := reason or reason_to_leave_out(relative, suffixes):
+        if reason := reason or reason_to_leave_out(relative, suffixes, split):
             left_out.append((relative, reason))
         else:
             files.append(DataFile(path, relative, _dev_split(relative)))
@@ -125,9 +135,9 @@ def _add(
         selection.left_out.append(FileNote(file=name, left_out=tuple(left_out)))
 
 
-def reason_to_leave_out(name: str, suffixes: tuple[str, ...]) -> str:
+def reason_to_leave_out(name: str, suffixes: tuple[str, ...], split: str | None = None) -> str:
     """Return why a file in a folder or archive is not read, or "". `name` is its path in the folder."""
-    if split_from_name(name) == "test":
+    if is_test_file(name, split):
         return TEST_SPLIT
     return "" if has_suffix(name, suffixes) else OTHER_TYPE
 
@@ -204,14 +214,15 @@ def _matches(pattern: Path) -> Iterator[tuple[Path, str, str]]:
 
 
 def read_data_file(
-    file: DataFile, options: ReadOptions, sheet: str | None, on_note: OnNote
+    file: DataFile, options: ReadOptions, sheet: str | None, on_note: OnNote, split: str | None = None
 ) -> Iterator[tuple[str, Any]]:
     """Yield (location, value) for every record of a data file as `read_records` does, also of a workbook or archive.
 
     A location in an archive begins with the name of the member. Records without a split receive that of the file.
+    `split` is the split that the settings of the source declare.
     """
     if data_suffix(file.name) == ARCHIVE:
-        yield from _read_archive(file.path, options, sheet, on_note)
+        yield from _read_archive(file.path, options, sheet, on_note, split)
         return
     records = (
         read_sheet_records(file.path, sheet, on_note)
@@ -223,7 +234,7 @@ def read_data_file(
 
 
 def _read_archive(
-    path: Path, options: ReadOptions, sheet: str | None, on_note: OnNote
+    path: Path, options: ReadOptions, sheet: str | None, on_note: OnNote, split: str | None = None
 ) -> Iterator[tuple[str, Any]]:
     left_out = []
     count = 0
@@ -231,7 +242,7 @@ def _read_archive(
         parts = PurePosixPath(name).parts
         if parts[0] == "__MACOSX" or parts[-1] in METADATA or any(part.startswith(".") for part in parts):
             continue
-        if reason := reason_to_leave_out(name, MEMBER_SUFFIXES):
+        if reason := reason_to_leave_out(name, MEMBER_SUFFIXES, split):
             left_out.append((name, reason))
             continue
         count += 1
@@ -260,3 +271,30 @@ def _with_split(value: Any, split: str | None) -> Any:
     return (
         {**value, "split": split} if split and isinstance(value, dict) and not value.get("split") else value
     )
+
+
+def with_known_names(records: Iterable[tuple[str, Any]], kept: Collection[str]) -> Iterator[tuple[str, Any]]:
+    """Yield the records with the names of the Alpaca layout in lower case: Instruction as instruction.
+
+    This holds only for records with an instruction and an output. A column is not renamed if it is in `kept`, or if
+    another column has the name.
+    """
+    renamed: dict[tuple[str, ...], dict[str, str]] = {}
+    for location, value in records:
+        if not isinstance(value, dict):
+            yield location, value
+            continue
+        columns = tuple(value)
+        names = renamed.get(columns)
+        if names is None:
+            low = [name if name in kept else name.strip().lower() for name in columns]
+            names = {
+                old: new
+                for old, new in zip(columns, low, strict=True)
+                if old != new and new in KNOWN_COLUMNS and low.count(new) == 1
+            }
+            if "instruction" not in low or not {"output", "response"} & set(low):
+                names = {}
+            if len(renamed) < MAX_RENAMED:
+                renamed[columns] = names
+        yield location, {names.get(name, name): item for name, item in value.items()} if names else value

@@ -17,7 +17,7 @@ from xml.etree.ElementTree import Element
 
 from pydantic import BeforeValidator, Field
 
-from ..core.errors import UserError
+from ..core.errors import BadRecord, UserError
 from ..core.files import is_text, read_text, sha256_bytes
 from ..core.joined_digits import JoinedDigits, find_joined_digits
 from ..core.json_stream import read_json_object
@@ -164,6 +164,9 @@ def read_mediqa_ans(file: Path) -> Iterator[Candidate | Reject]:
         location = (
             f"question {number}" if number.isascii() and number.isalnum() else "question without a number"
         )
+        if isinstance(record, BadRecord):
+            yield Reject.of(file.name, location, record)
+            continue
         answers = record.get("answers") if isinstance(record, Mapping) else None
         if not isinstance(answers, Mapping):
             yield Reject(file.name, location, "no answers; the primary dataset file was expected", record)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from ..core.errors import UserError
+from ..core.errors import BadRecord, UserError
 from ..core.files import is_text, read_json
 from ..core.json_stream import read_json_object
 from ..core.row import Row
@@ -73,8 +73,10 @@ class PubMedQA(BaseSource):
             try:
                 if pmid in test:
                     raise ExcludedError("test row")
+                if isinstance(record, BadRecord):
+                    raise record
                 yield self._row(pmid, record, f"{file.name} {location}")
-            except ValueError as error:
+            except (ValueError, BadRecord) as error:
                 yield Reject.of(file.name, location, error, record)
 
     def _row(self, pmid: str, record: Any, source_id: str) -> Row:

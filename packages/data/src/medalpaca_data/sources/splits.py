@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
@@ -21,6 +21,7 @@ SPLIT_PATTERNS = {
     "dev": re.compile(r"(?<![a-z])(?:dev|val|validation|development)(?:set)?(?![a-z])"),
     "train": re.compile(r"(?<![a-z])(?:train|training)(?:set)?(?![a-z])"),
 }
+WORD = re.compile(r"[^\W\d_]+")
 SEPARATOR = re.compile(r"[\W_]+")
 DEV_NAMES = ("dev", "development", "val", "valid", "validation", "eval", "evaluation", "holdout", "heldout")
 ROW_SPLITS = {"train": "train", "training": "train"} | dict.fromkeys(DEV_NAMES, "dev")
@@ -35,11 +36,33 @@ def split_from_name(name: str) -> str | None:
     return next((split for split, word in SPLIT_PATTERNS.items() if word.search(words)), None)
 
 
-def refuse_test_file(file: Path) -> Path:
-    """Return `file`. Raises UserError if its name says that it is a test split."""
-    if split_from_name(file.name) == "test":
+def is_test_file(name: str, declared: str | None = None) -> bool:
+    """Return whether the path of a file, or a folder in it, names a test split.
+
+    With a `declared` split, train or dev, the word test counts only at the start or the end of a name: it names no
+    split in lab_test_results.csv.
+    """
+    if split_from_name(name) != "test":
+        return False
+    return declared not in ("train", "dev") or any(map(_is_at_edge, PurePosixPath(name).parts))
+
+
+def _is_at_edge(name: str) -> bool:
+    stem = name.lower().removesuffix(".gz")
+    stem = stem[: stem.rindex(".")] if "." in stem else stem
+    stem = CAMEL_CASE.sub(" ", name[: len(stem)])
+    # A shard has its number at the end: test-00000-of-00001.
+    words = [word for word in WORD.findall(stem.lower()) if word not in ("of", "set", "split", "data")]
+    return any(SPLIT_PATTERNS["test"].fullmatch(word) for word in (*words[:1], *words[-1:]))
+
+
+def refuse_test_file(file: Path, declared: str | None = None) -> Path:
+    """Return `file`. Raises UserError if its name says that it is a test split (`is_test_file`)."""
+    if is_test_file(file.name, declared):
+        remedy = "" if _is_at_edge(file.name) else ", or set split: train"
         raise UserError(
-            f"{file}: the file name says test, and test splits are not used; name a train or dev file"
+            f"{file}: the file name says test, and test splits are not used; name a train or dev file; "
+            f"if it is no test split, rename the file{remedy}"
         )
     return file
 

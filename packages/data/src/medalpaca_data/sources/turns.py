@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.case_columns import TURN_COLUMNS as TURN_COLUMNS
 from ..core.case_columns import is_empty
-from ..core.files import is_text
+from ..core.errors import UserError
+from ..core.files import is_text, parse_json
 from .base import ExcludedError
 
-TURN_COLUMNS = ("messages", "conversations", "conversation")
 ROLES = {
     "system": "system",
     "developer": "system",
@@ -18,12 +20,16 @@ ROLES = {
     "human": "user",
     "prompter": "user",
     "patient": "user",
+    "student": "user",
     "assistant": "assistant",
     "gpt": "assistant",
     "chatgpt": "assistant",
     "model": "assistant",
     "bot": "assistant",
+    "ai": "assistant",
     "doctor": "assistant",
+    "physician": "assistant",
+    "teacher": "assistant",
     "function_call": "call",
     "tool_call": "call",
     "tool": "tool",
@@ -33,6 +39,12 @@ ROLES = {
     "function_response": "tool",
     "ipython": "tool",
 }
+# Roles of people. Beside another name for the same role, such as doctor beside assistant, their role is ambiguous.
+PEOPLE = frozenset({"patient", "student", "doctor", "physician", "teacher"})
+KNOWN_ROLES = (
+    "system, user, human, patient, student, assistant, gpt, ai, bot, model, doctor, physician, teacher, tool"
+)
+MAX_ROLE_LENGTH = 30
 LABELS = {
     "system": "System",
     "user": "User",
@@ -62,20 +74,51 @@ class Turn:
     number: int = 0
 
 
-def parse_turns(values: Sequence[Any]) -> list[Turn]:
-    """Return the turns of a list of objects. Raises ValueError if one of them is not a turn, or has no text."""
-    return [turn for number, value in enumerate(values, 1) for turn in _parse_turn(value, number)]
+def parse_turns(values: Sequence[Any], *, show_role: bool = False) -> list[Turn]:
+    """Return the turns of a list of objects.
+
+    Raises ValueError if one of them is not a turn, has no text or an unknown role, or if a role is ambiguous. With
+    `show_role`, the message has the role found. It may be the name of a person, so it is not shown for patient text.
+    """
+    _refuse_ambiguous_roles(values)
+    return [turn for number, value in enumerate(values, 1) for turn in _parse_turn(value, number, show_role)]
 
 
-def _parse_turn(value: Any, number: int) -> Iterator[Turn]:
+def _role_name(value: Any) -> Any:
     if not isinstance(value, Mapping):
         raise ValueError("a turn that is not an object")
     name = value.get("role") if value.get("role") is not None else value.get("from")
-    role = ROLES.get(name.strip().lower()) if isinstance(name, str) else None
-    if role is None:
-        raise ValueError("a turn with an unknown role; known are system, user, assistant and tool")
+    return name.strip().lower() if isinstance(name, str) else name
+
+
+def _refuse_ambiguous_roles(values: Sequence[Any]) -> None:
+    names: dict[str, set[str]] = {}
+    for name in map(_role_name, values):
+        if isinstance(name, str) and name in ROLES:
+            names.setdefault(ROLES[name], set()).add(name)
+    for role, found in names.items():
+        if len(found) > 1 and found & PEOPLE:
+            raise ValueError(
+                f"the roles {' and '.join(sorted(found))} in one conversation are both {role}; rename them to user and "
+                "assistant"
+            )
+
+
+def _parse_role(name: Any, show_role: bool) -> str:
+    if isinstance(name, str) and name in ROLES:
+        return ROLES[name]
+    if name is None or name == "":
+        raise ValueError(f"a turn without a role; known are {KNOWN_ROLES}")
+    if not isinstance(name, str):
+        raise ValueError(f"the role of a turn is {type(name).__name__}, not text; known are {KNOWN_ROLES}")
+    found = f" {name!r}" if show_role and len(name) <= MAX_ROLE_LENGTH and is_text(name) else ""
+    raise ValueError(f"a turn with the unknown role{found}; known are {KNOWN_ROLES}; rename it")
+
+
+def _parse_turn(value: Any, number: int, show_role: bool) -> Iterator[Turn]:
+    role = _parse_role(_role_name(value), show_role)
     calls = [call for key in CALL_KEYS for call in _parse_calls(value.get(key))]
-    text = _parse_text(value)
+    text = _parse_text(value, role)
     if text is None and not calls:
         raise ValueError("a turn without text")
     if not text and not calls and role in ("user", "assistant"):
@@ -90,10 +133,12 @@ def _text_key(value: Mapping[str, Any]) -> str | None:
     return next((key for key in TEXT_KEYS if value.get(key) is not None), None)
 
 
-def _parse_text(value: Mapping[str, Any]) -> str | None:
+def _parse_text(value: Mapping[str, Any], role: str) -> str | None:
     key = _text_key(value)
     text = value[key] if key else None
-    if isinstance(text, list):
+    if isinstance(text, Mapping) and role in ("call", "tool"):
+        text = _as_json(text)
+    elif isinstance(text, list):
         text = "\n".join(map(_parse_part, text))
     if text is not None and not isinstance(text, str):
         raise ValueError(f"{key!r} of a turn is {type(text).__name__}, not text")
@@ -111,15 +156,37 @@ def _parse_part(part: Any) -> str:
 
 
 def _parse_calls(calls: Any) -> list[str]:
-    """Return each call of a tool as NAME(ARGUMENTS), the arguments as the file has them."""
+    """Return each call of a tool as NAME(ARGUMENTS): a text of arguments as the file has it, other values as JSON."""
     texts = []
     for call in calls if isinstance(calls, list) else [] if is_empty(calls) else [calls]:
         function = call.get("function") or call if isinstance(call, Mapping) else None
-        parts = [function.get(key) for key in ("name", "arguments")] if isinstance(function, Mapping) else []
-        if len(parts) != 2 or not all(isinstance(part, str) and is_text(part) for part in parts):
-            raise ExcludedError("a call of a tool without name and arguments as text")
-        texts.append(f"{parts[0]}({parts[1]})")
+        name = function.get("name") if isinstance(function, Mapping) else None
+        if not isinstance(function, Mapping) or not isinstance(name, str) or not name.strip():
+            raise ValueError("a call of a tool without a name")
+        arguments = function.get("arguments")
+        if arguments is None:
+            arguments = ""
+        text = f"{name}({arguments if isinstance(arguments, str) else _as_json(arguments)})"
+        if not is_text(text):
+            raise ValueError(NOT_UNICODE)
+        texts.append(text)
     return texts
+
+
+def _as_json(value: Any) -> str:
+    # A Parquet file may have values that JSON has not, such as dates.
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def parse_json_list(value: Any) -> Any:
+    """Return the list in a text that is a JSON list, as cells of CSV files have it, and any other value as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return value
+    try:
+        parsed = parse_json(value, "")
+    except UserError:
+        return value
+    return parsed if isinstance(parsed, list) else value
 
 
 def _is_learned(value: Mapping[str, Any]) -> bool:

@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..clean_text import NEEDS_CLEANING, BrokenEncoding, clean_text, find_row_fault
+from ..clean_text import NEEDS_CLEANING, clean_text, find_row_fault
 from ..core.joined_digits import JoinedDigits
 from ..core.numbers import ChangedNumbers
 from ..core.row import TEXTS, content_id
+from ..core.unclear_text import UnclearText
 from ..executor import Stage, StageResult
 from ..shard import Drop, Shard
 
@@ -32,11 +33,12 @@ CHANGE_COLUMNS = ("id", "source_id", "was", "stage", "field", "before")
 class Clean(Stage):
     """Remove markup residue from the three texts of each row, and give changed rows a new id.
 
-    A row is dropped if a removal would join two numbers or change a number, its sign or its unit, if its encoding
-    cannot be repaired, or if `find_row_fault` finds a fault: no answer, no question, a prompt template, an answer that
-    speaks as an AI model, or an answer that is cut off. `language` is the language of the recipe, None if it sets none;
-    "en" enables another check for answers that are cut off. `wikis` are the names of the sources with text of a wiki:
-    only in their rows, templates such as {{convert|5|mg}} are markup.
+    A row is dropped if a removal would join two numbers or change a number, its sign or its unit, if a text is unclear
+    (broken encoding, struck-through text, an invisible hyphen before a number), or if `find_row_fault` finds a fault:
+    no answer, no question, a prompt template, an answer that speaks as an AI model, or an answer that is cut off.
+    `language` is the language of the recipe, None if it sets none; "en" enables another check for answers that are cut
+    off. `wikis` are the names of the sources with text of a wiki: only in their rows, templates such as
+    {{convert|5|mg}} and categories are markup.
     """
 
     name: ClassVar[str] = "clean"
@@ -65,7 +67,7 @@ class Clean(Stage):
                 for name, text in before.items():
                     after[name], changed = clean_text(text, wiki=shard.source in self._wikis)
                     row_counts.update(changed)
-            except (JoinedDigits, ChangedNumbers, BrokenEncoding) as error:
+            except (JoinedDigits, ChangedNumbers, UnclearText) as error:
                 # The reject file gets the row with its original texts.
                 drops[n] = Drop(reason=str(error), evidence={"field": name, **error.evidence})
                 continue

@@ -1,9 +1,11 @@
 """Canonical forms of rows: two rows with one canonical form state the same, and the later one may be dropped.
 
-Rows of one form differ only in case, punctuation, white space, words of `FUNCTION_WORDS`, and British or American
-spelling. Every other word, number or symbol is part of the form, and so is the order of the words. Negations,
-quantities, comparisons and words of time and place are therefore never lost. Names of drugs or body parts that differ
-by a letter stay different, because only the rules of `SPELLINGS` apply.
+Rows of one form differ only in words of `FUNCTION_WORDS`, British or American spelling, white space, and a few marks:
+quotation marks, the kind of a dash, bullets, and the mark at the end of a line. Case may differ in whole words of four
+letters or more and in first letters, but not in units and symbols: mS is not ms. Every other word, number, symbol or
+mark is part of the form, and so is the order. Negations, quantities, comparisons and words of time and place are
+therefore never lost. Names of drugs or body parts that differ by a letter stay different, because only the rules of
+`SPELLINGS` apply.
 """
 
 from __future__ import annotations
@@ -40,21 +42,26 @@ NAMED_WORDS = (
 )
 NAMED = frozenset(NAMED_WORDS.split())
 
-# In this order: a number with its separators, a word, the sign of a number or a name, another symbol.
+END = "."
+# In this order: a number with its separators, a word, the end of a sentence or line, primes, a sign, another symbol.
 TOKEN = re.compile(
-    r"(?:(?<![\w.,])[.,])?\d+(?:[.,:/^'·-]\d+)*"
+    r"(?:(?<![\w.,])[.,])?\d+(?:[.,:/^'\u00b7-]\d+)*"
     r"|[^\W\d](?:\w|'(?=\w))*"
-    r"|(?<!\w)-(?=[.,]?\d)|(?<=[A-Z\d])-(?!\w)"
-    r"|[+<>=~/%&@\\^$]|[^\w\s\x00-\x7f]"
+    r"|(?P<end>[.!?\u2026]+(?=[\"')\]*]*(?:\s|$))|[,;:]+(?=[\"')\]*]*[ \t]*(?:\n|$))|\n)"
+    r"|(?P<double>(?<=\d)(?:''|\"))|(?P<prime>(?<=\d)')"
+    r"|(?P<dash>-+)|(?P<plus>\++)|(?<=\d)[ \t]*\*(?=[ \t]*\d)|[^\w\s'\"*]"
 )
+BULLET = re.compile(r"^[ \t]*[-*\u2022\u2023\u25aa\u25e6\u00b7](?=[ \t]+[^\W\d])", re.MULTILINE)
 # The article at the beginning of a sentence. Elsewhere, a single capital "A" is a name.
 FIRST_ARTICLE = re.compile(r"((?:^|[.!?:\n])[\s\"'(*\[-]*)A(?=\s)")
 # Endings with an apostrophe that are also written without it.
 APOSTROPHE = re.compile(r"'(?=s$)|(?<=n)'(?=t$)")
-# Variants of one character; invisible characters are removed.
+# Variants of one character; invisible characters are removed. Primes are no apostrophes.
 CHARACTERS = str.maketrans(
-    dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d", "-")
-    | dict.fromkeys("\u2019\u2018\u02bc\u2032\uff07`", "'")
+    dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d", "-")
+    | dict.fromkeys("\u2014\u2015", "--")
+    | dict.fromkeys("\u2019\u2018\u201a\u02bc\uff07`\u2039\u203a", "'")
+    | dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb", '"')
     | {"\u2044": "/", "\u2215": "/", "\u00b5": "\u03bc", "æ": "ae", "œ": "oe", "Æ": "AE", "Œ": "OE"}
     | dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff", "")
 )
@@ -104,6 +111,34 @@ SPELLINGS = tuple(
         (r"^calliper", "caliper"),
     )
 )
+# Whole words of this length have no other meaning in capitals, except those of `CAPITALS`.
+MIN_CASE_FREE = 4
+# Words of one to three letters whose first letter may be a capital anywhere.
+SHORT_WORDS = frozenset(word for word in ENGLISH.split() if len(word) < MIN_CASE_FREE) | {
+    *(
+        "an",
+        "as",
+        "at",
+        "be",
+        "by",
+        "do",
+        "he",
+        "if",
+        "in",
+        "is",
+        "it",
+        "me",
+        "my",
+        "no",
+        "of",
+        "on",
+        "or",
+        "so",
+    ),
+    *("to", "up", "us", "we"),
+}
+# The litre has two symbols.
+LITRE = re.compile("[mcd\u03bcu]?[lL]")
 # Shorter words keep their spelling, because they may be equal to another word.
 MIN_SPELLING = 4
 
@@ -121,30 +156,75 @@ def form_hash(*texts: str) -> int:
 def _tokens(text: str) -> Iterator[str]:
     if not text.isascii():
         text = unicodedata.normalize("NFC", text).translate(CHARACTERS)
-    tokens = TOKEN.findall(FIRST_ARTICLE.sub(r"\1a", text))
+    matches = list(TOKEN.finditer(BULLET.sub("", FIRST_ARTICLE.sub(r"\1a", text.strip()))))
+    tokens = [match[0] for match in matches]
     # In a text in capitals, or with a capital in every word, case gives no information.
     cased = any(token[0].islower() for token in tokens) and not text.islower()
     lower = [token.lower() for token in tokens]
     foreign = sum(word in FOREIGN_WORDS for word in lower) > sum(word in ENGLISH_WORDS for word in lower)
-    before = ""
-    for token, word in zip(tokens, lower, strict=True):
-        if foreign and word in FUNCTION_WORDS:
-            yield word
-        elif word == "a":
-            if before in NAMED or (cased and token.isupper()):
-                yield word
-        elif cased and word in CAPITALS and token.isupper():
-            yield token
-        elif plain := _plain(word):
-            yield plain
-        before = word
+    before, ended = "", True
+    waiting = False
+    for match, token, word in zip(matches, tokens, lower, strict=True):
+        if match["end"]:
+            # Marks at the end of the text are no part of the form.
+            waiting, ended, before = True, True, END
+            continue
+        if waiting:
+            waiting = False
+            yield END
+        form = _form(match, token, word, before, ended=ended, cased=cased, foreign=foreign)
+        if form:
+            yield form
+        before, ended = word, False
+
+
+def _form(
+    match: re.Match[str], token: str, word: str, before: str, *, ended: bool, cased: bool, foreign: bool
+) -> str:
+    """Return the form of a token, or "" if it has no meaning of its own.
+
+    `before` is the token before it in lower case; `ended` is whether a sentence ends there.
+    """
+    if mark := match.lastgroup:
+        return _mark(match, mark)
+    if foreign and word in FUNCTION_WORDS:
+        return word
+    if word == "a":
+        return word if before in NAMED or (cased and token.isupper()) else ""
+    if cased and word in CAPITALS and token.isupper():
+        return token
+    is_unit = before[-1:].isdigit() or before == "/"
+    return _plain(word if _is_case_free(token, word, is_unit=is_unit, first=ended, cased=cased) else token)
+
+
+def _mark(match: re.Match[str], kind: str) -> str:
+    if kind in ("double", "prime"):
+        return "\u2033" if kind == "double" else "\u2032"
+    text, start, end = match.string, match.start(), match.end()
+    left, right = text[start - 1 : start].strip(), text[end : end + 1].strip()
+    if kind == "plus":
+        return "+ " if left and not right[:1].isalnum() else "+"
+    if len(match[0]) > 1 or not (left or right):
+        return "--"
+    # The hyphen of a compound, the sign after a name, the sign before a number.
+    return "-" if left.isalnum() and right.isalnum() else "- " if left else " -"
+
+
+def _is_case_free(token: str, word: str, *, is_unit: bool, first: bool, cased: bool) -> bool:
+    if token == word or not token.replace("'", "").isalpha():
+        return token == word
+    if LITRE.fullmatch(token):
+        return True
+    if len(token) >= MIN_CASE_FREE or (word in SHORT_WORDS and not is_unit):
+        return token.isupper() or token[1:].islower()
+    return not is_unit and (len(token) != 2 or first) and token[1:] == word[1:]
 
 
 @lru_cache(maxsize=1 << 16)
 def _plain(word: str) -> str:
-    """Return the form of a lower-case token, or "" if it has no meaning of its own."""
+    """Return the form of a word, number or symbol, or "" if it has no meaning of its own."""
     if len(word) == 1 and not word.isalnum():
-        if word in MEANINGLESS or (not word.isascii() and unicodedata.category(word)[0] not in "SM"):
+        if word in MEANINGLESS:
             return ""
         return "and" if word == "&" else word
     if "'" in word:

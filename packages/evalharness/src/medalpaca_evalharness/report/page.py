@@ -22,6 +22,7 @@ from medalpaca_data.core.errors import UserError
 
 from ..answer_extraction import OUTCOMES
 from ..comparability import LIMITED_NOTE
+from ..comparison import format_bound
 from . import plots
 
 MINUS = "\N{MINUS SIGN}"
@@ -116,7 +117,7 @@ def interval(bounds: Sequence[float]) -> str:
 
 def signed_interval(bounds: Sequence[float]) -> str:
     """Return the bounds of a difference of shares as text in percentage points."""
-    return f"{signed(bounds[0])} to {signed(bounds[1])}"
+    return " to ".join(format_bound(bound).replace("-", MINUS) for bound in bounds)
 
 
 def p_value(value: float | None) -> str:
