@@ -114,7 +114,7 @@ def test_an_exam_with_no_scorable_item_is_refused(write):
         ([{"question": "Q?"}], "unknown exam layout with the keys question"),
         (
             [question(step="first")],
-            r"e\.jsonl: none of the 1 items .*line 1: 'step' is 'first', not a number",
+            r"e\.jsonl: none of the 1 items .*line 1: 'step' is 'first', not a whole number",
         ),
         ('{"question"', "line 1: not valid JSON"),
         ("", "no items"),

@@ -20,6 +20,7 @@ def answer(value, options=OPTIONS, forms=UNKNOWN_FORMS, base=None):
     [
         "B", "b", "(B)", "(b)", "B.", "B)", " B ", "[B]", "b:", "**B**", '"B"', "Option B", "option (b)", "Choice B.",
         "Answer: B", "answer is B", "B) Vitamin C", "(B) Vitamin C", "B. vitamin C", "B: Vitamin C.", "B - Vitamin C",
+        "The answer is B", "correct: B", "The correct option is (b).", "B (Vitamin C)",
         "Vitamin C", "vitamin  c", "Vitamin C.", ["Vitamin C"], ["B"], "\uff22", "\uff08\uff22\uff09", "\u24b7",
         "\u249d", "B\u200b", "\ufeffB", "B\u00a0",
     ],
@@ -36,6 +37,8 @@ def test_forms_that_name_one_option(value):
         ("(A)/(C)", "several answers are named"),
         ("a;b", "several answers are named"),
         ("1,3", "several answers are named"),
+        ("AB", "several answers are named"),
+        ("B (Iron)", "letter and text of the answer disagree"),
         (["A", "C"], "several answers are named"),
         ("B) Iron", "letter and text of the answer disagree"),
         ("2", "the answer is a number that may count from 0 or from 1; set answer_base in fields"),
@@ -67,8 +70,16 @@ def test_a_number_counts_from_the_base(base, letter):
 
 def test_a_number_can_be_the_text_of_an_option():
     lobes = read_options(["2", "3", "4"], "")
-    assert answer("3", lobes)[1] is not None
-    assert answer("3", lobes, AnswerForms(texts=True)) == ("B", None)
+    both = "the answer is a number and also the text of an option; if it is a text, set answer_base: text in fields"
+    assert answer("3", lobes) == answer("3", lobes, AnswerForms(mixed=True)) == ("", both)
+    assert answer("3", lobes, AnswerForms(base=1)) == answer("4", lobes, AnswerForms(base=1)) == ("", both)
+    assert answer("1", lobes, AnswerForms(base=1)) == ("A", None)
+    assert answer("3", lobes, AnswerForms(base="text")) == ("B", None)
+    assert answer("1", lobes, AnswerForms(base="text")) == ("", "key not among the options")
+    # Both meanings are the same option.
+    assert answer("3", read_options(["1", "2", "3"], ""), AnswerForms(base=1)) == ("C", None)
+    # The layout defines the column as an index.
+    assert answer("2", lobes, base=0) == ("C", None)
     # Neither count reaches 12.
     assert answer("12", read_options(["10", "12"], "")) == ("B", None)
 
@@ -91,9 +102,11 @@ def test_texts_that_differ_only_in_case_are_not_confused():
 
 
 def test_the_forms_of_a_file():
-    assert answer_forms(["A", "(b)", "C.", ""]) == AnswerForms(letters=True, texts=False)
-    assert answer_forms(["A", "Iron"]) == AnswerForms(letters=False, texts=True)
-    assert answer_forms(["1", "2", 3]) == AnswerForms(letters=False, texts=False)
+    assert answer_forms(["A", "(b)", "C.", ""]) == AnswerForms(letters=True)
+    assert answer_forms(["A", "Iron"]) == AnswerForms(letters=False, mixed=False)
+    assert answer_forms(["1", "2", 3]) == AnswerForms(letters=False, mixed=False)
+    assert answer_forms(["A", 3]) == AnswerForms(letters=True, mixed=True)
+    assert answer_forms(["Iron", "2"]) == AnswerForms(letters=False, mixed=True)
 
 
 def test_all_answer_columns_must_agree():

@@ -69,6 +69,9 @@ def test_look_at_unread_columns_and_changes(tmp_path, capsys):
         "placeholder_options": ["d"],
         "self_lettered_options": [],
         "swallowed": [],
+        "letters_as_options": [],
+        "missing_cases": [],
+        "placeholder_questions": [],
         "suspected_images": [],
     }
     assert report["unread"] == {"note": 1}
@@ -279,3 +282,16 @@ def test_control_characters_of_items_are_not_printed(exam_of, tmp_path, capsys):
         assert "owned" in printed
     assert main(["inspect", str(file)]) == 0
     assert "Cardio\\x1b]0;owned\\x07\\x9b31m 1" in capsys.readouterr().out
+
+
+def test_an_excluded_item_without_an_id_is_named_by_its_place(tmp_path, capsys):
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_text("case,question,A,B,answer\nA man coughs.,Which?,x,y,A\n,What next?,x,y,B\n,Why?,x,y,C\n")
+    assert main(["inspect", str(sheet)]) == 0
+    text = capsys.readouterr().out
+    assert "look at   1 (no case, but the row above has one): item-" in text
+    assert "excluded  1 (key not among the options): item-" in text
+    assert " (line 4)\n" in text
+    assert main(["import", str(sheet), "--out", str(tmp_path / "out.jsonl")]) == 0
+    (reject,) = map(json.loads, (tmp_path / "out.rejects.jsonl").read_text().splitlines())
+    assert reject["id"].endswith(" (line 4)")

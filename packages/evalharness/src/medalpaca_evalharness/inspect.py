@@ -21,6 +21,9 @@ LOOK_AT = {
     "contradictions": "the same question with different answers",
     "repeated_questions": "the same question again",
     "doubled_distractors": "two wrong options have the same text",
+    "letters_as_options": "the letter of the answer is also the text of another option",
+    "missing_cases": "no case, but the row above has one",
+    "placeholder_questions": "the question is a placeholder",
     "placeholder_options": "an option is empty, nan or N/A",
     "self_lettered_options": "options begin with their own letters",
     "swallowed": "options may contain the texts of other options",
@@ -51,17 +54,17 @@ def require_scorable(report: dict[str, Any]) -> None:
 def inspect_exam(exam: Exam, other: Exam | None = None) -> dict[str, Any]:
     """Return the statistics of an exam by name, as `exam inspect --json` prints them.
 
-    `read` is `scorable` plus the number of all `excluded` ids, which are grouped by reason. `chance` is the mean of 1/k
-    over items with k options. `key_is_longest` is the share of items whose correct option is longer than all others.
-    `look_at` lists scorable items that a person should look at, by the keys of `LOOK_AT`; two of them are also keys of
-    the result. `unread` counts the values of columns that were not read, `changes` the items whose text was joined or
-    cut. `overlap` is None without `other`. Else it lists the items with half or more of the question's word 13-grams
-    in the question of one item of `other`.
+    `read` is `scorable` plus the number of all `excluded` ids, which are grouped by reason. An item without an id of
+    its own has its line or row after the id. `chance` is the mean of 1/k over items with k options. `key_is_longest`
+    is the share of items whose correct option is longer than all others. `look_at` lists scorable items that a person
+    should look at, by the keys of `LOOK_AT`; two of them are also keys of the result. `unread` counts the values of
+    columns that were not read, `changes` the items whose text was joined or cut. `overlap` is None without `other`.
+    Else it lists the items with half or more of the question's word 13-grams in the question of one item of `other`.
     """
     found = look_at(exam.items)
     excluded: dict[str, list[str]] = {}
     for entry in exam.excluded:
-        excluded.setdefault(entry.reason, []).append(entry.id)
+        excluded.setdefault(entry.reason, []).append(entry.name)
     steps: Counter[int | None] = Counter(item.step for item in exam.items)
     longest = [item.id for item in exam.items if _key_is_longest(item)]
     return {
@@ -164,7 +167,10 @@ def _column_lines(unread: dict[str, int], changes: dict[str, int]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """The exam written to `out`, and the rejected records as (id or location, exam step if known, reason)."""
+    """The exam written to `out`, and the rejected records as (name or location, exam step if known, reason).
+
+    The name is the id. It includes the line or row if the item has no id of its own.
+    """
 
     exam: Exam
     rejects: tuple[tuple[str, int | None, str], ...]
@@ -188,7 +194,7 @@ def import_exam(source: str, out: Path, *, images: str = "exclude", fields: Any 
             raise UserError(f"{file}: file exists; choose another --out or remove the file")
     raw = raw_exam(source if source in BUNDLED else Path(source).expanduser(), fields)
     exam = exclude_unscorable(raw, images=images)
-    rejects = tuple((entry.id, entry.step, entry.reason) for entry in exam.excluded)
+    rejects = tuple((entry.name, entry.step, entry.reason) for entry in exam.excluded)
     write_text(out, _json_lines(_record(item, raw.images) for item in exam.items))
     write_text(
         rejects_file,

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from ..core.errors import UserError
 from ..core.files import parse_json
@@ -24,20 +24,27 @@ SEVERAL_ANSWERS = "several answers are named"
 UNKNOWN_ANSWER = "key not among the options"
 NUMBER = "the answer is a number that may count from 0 or from 1; set answer_base in fields"
 SEVERAL_READINGS = "the answer fits several options"
+NUMBER_OR_TEXT = (
+    "the answer is a number and also the text of an option; if it is a text, set answer_base: text in fields"
+)
 COLUMNS_DISAGREE = "the answer columns disagree"
 LETTER_AND_TEXT_DISAGREE = "letter and text of the answer disagree"
 
 _OPEN, _CLOSE = r"[\s(\[{<\"'*_`]*", r"[\s)\]}>\"'*_`]*"
 # A letter with or without brackets, a period, and a word before it: b, (C), B., Option B, Answer: B.
 _LETTER = re.compile(
-    rf"{_OPEN}(?:(?:correct\s+)?(?:answer|option|choice)\s*(?:is\s+)?[:=]?)?{_OPEN}([a-z]){_CLOSE}[.:,;)]*{_CLOSE}",
+    rf"{_OPEN}(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|choice)\s*(?:is\s+)?[:=]?|correct\s*[:=])?{_OPEN}([a-z]){_CLOSE}[.:,;)]*{_CLOSE}",
     re.IGNORECASE,
 )
-# A letter and the text of its option: B) Vitamin C, (B) Vitamin C, B. Vitamin C, B: Vitamin C, B - Vitamin C.
+# A letter and the text of its option: B) Vitamin C, (B) Vitamin C, B. Vitamin C, B: Vitamin C, B - Vitamin C,
+# B (Vitamin C).
 _LETTER_TEXT = re.compile(
     r"\s*(?:(?:answer|option|choice)\s+)?(?:[(\[]([a-z])[)\]]\s*[.:]?\s*|([a-z])\s*[.:)\]]\s*|([a-z])\s+[-\u2013\u2014]\s+)(\S.*)",
     re.IGNORECASE | re.DOTALL,
 )
+_LETTER_BRACKETS = re.compile(r"\s*([a-z])\s*\((.+)\)\s*\.?", re.IGNORECASE | re.DOTALL)
+# Two or more letters without anything between them: AB.
+_LETTERS_ONLY = re.compile(r"[A-Z]{2,}")
 _SEPARATOR = re.compile(r"\s*(?:[,;/&+|]|\band\b|\bor\b)\s*", re.IGNORECASE)
 _NUMBER = re.compile(r"\d{1,4}(?:\.0)?")
 _INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff\u00ad]")
@@ -55,21 +62,42 @@ class Options:
 class AnswerForms:
     """Evidence of the whole file for its forms of answers.
 
-    `letters`: every answer is a letter. `texts`: some answer is neither a letter nor a number, hence an option's text.
+    `letters`: every answer is a letter. `mixed`: some answers are numbers and others are not. `base` is the number of
+    the first option, "text" if every answer is the text of an option, None if neither is known. `base_is_found`: the
+    answers showed the base; else the user set it.
     """
 
     letters: bool = False
-    texts: bool = False
+    mixed: bool = False
+    base: Literal[0, 1, "text"] | None = None
+    base_is_found: bool = False
 
 
 def answer_forms(values: Iterable[Any]) -> AnswerForms:
     """Return the forms of all answers of a file; empty ones and structures are ignored."""
-    cleaned = [clean(value) for value in values if isinstance(value, str) and clean(value)]
-    letters = [bool(_LETTER.fullmatch(text) or _LETTER_TEXT.fullmatch(text)) for text in cleaned]
-    texts = any(
-        not letter and not _NUMBER.fullmatch(text) for text, letter in zip(cleaned, letters, strict=True)
+    listed = list(values)
+    cleaned = [clean(value) for value in listed if isinstance(value, str) and clean(value)]
+    letters = [bool(_LETTER.fullmatch(text) or _letter_and_text(text)) for text in cleaned]
+    others = any(not _NUMBER.fullmatch(text) for text in cleaned)
+    return AnswerForms(
+        letters=bool(letters) and all(letters), mixed=others and any(map(answer_numbers, listed))
     )
-    return AnswerForms(letters=bool(letters) and all(letters), texts=texts)
+
+
+def answer_numbers(value: Any) -> list[int]:
+    """Return an answer that is a number, alone or in a list of one, as a list of one; else an empty list."""
+    value = value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+    is_number = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return [int(float(text))] if is_number and _NUMBER.fullmatch(text := clean(str(value))) else []
+
+
+def _letter_and_text(value: str) -> tuple[str, str] | None:
+    """Return letter and text of an answer that has both, else None."""
+    if match := _LETTER_TEXT.fullmatch(value):
+        return (match[1] or match[2] or match[3]).upper(), match[4]
+    if match := _LETTER_BRACKETS.fullmatch(value):
+        return match[1].upper(), match[2]
+    return None
 
 
 def clean(value: str) -> str:
@@ -191,7 +219,7 @@ def find_answer(
         return "", NO_ANSWER
     common = [letter for letter in readings[0] if all(letter in other for other in readings[1:])]
     # One column with a number: that the number fits one count only is no evidence that it is meant.
-    if len(common) == 1 and not (len(readings) == 1 and fault == NUMBER):
+    if len(common) == 1 and not (len(readings) == 1 and fault in (NUMBER, NUMBER_OR_TEXT)):
         return common[0], None
     if common:
         return "", fault or SEVERAL_READINGS
@@ -206,21 +234,26 @@ def _readings(
     `forms` is None for a column that only has to agree with an earlier one.
     """
     text = clean(str(value))
-    if text in options.labels:
-        return [options.labels[text]], None
     texts = _letters_of_text(str(value), options, every=forms is None)
     forms = forms or AnswerForms()
+    if base is None and forms.base == "text":
+        return texts, None if len(texts) == 1 else SEVERAL_READINGS if texts else UNKNOWN_ANSWER
+    if text in options.labels:
+        return [options.labels[text]], None
     if _NUMBER.fullmatch(text) and not isinstance(value, bool):
         number = int(float(text))
         if str(number) in options.labels:
             return [options.labels[str(number)]], None
+        is_index = base is not None
+        base = forms.base if base is None and forms.base != "text" else base
         counts = [number - start for start in ((0, 1) if base is None else (base,))]
         by_count = [LETTERS[n] for n in counts if 0 <= n < len(options.texts)]
+        if texts and not is_index and (by_count or base is not None):
+            is_same = base is not None and by_count == texts
+            return list(dict.fromkeys((*texts, *by_count))), None if is_same else NUMBER_OR_TEXT
         if base is not None:
             return by_count, None if by_count else UNKNOWN_ANSWER
-        if forms.texts and texts:
-            return texts, None
-        return list(dict.fromkeys((*texts, *by_count))), NUMBER if by_count else None
+        return texts or by_count, NUMBER if by_count else None
     if match := _LETTER.fullmatch(text):
         letter = match[1].upper()
         by_letter = [letter] if letter in options.texts else []
@@ -233,11 +266,11 @@ def _readings(
         part in options.labels or _LETTER.fullmatch(part) or _NUMBER.fullmatch(part) for part in parts
     ):
         return [], SEVERAL_ANSWERS
-    if match := _LETTER_TEXT.fullmatch(text):
-        letter = (match[1] or match[2] or match[3]).upper()
-        if letter in options.texts:
-            agree = _folded(clean(options.texts[letter])) == _folded(match[4])
-            return ([letter], None) if agree else ([], LETTER_AND_TEXT_DISAGREE)
+    if _LETTERS_ONLY.fullmatch(text) and len(set(text)) == len(text) and set(text) <= set(options.texts):
+        return [], SEVERAL_ANSWERS
+    if (both := _letter_and_text(text)) and both[0] in options.texts:
+        agree = _folded(clean(options.texts[both[0]])) == _folded(both[1])
+        return ([both[0]], None) if agree else ([], LETTER_AND_TEXT_DISAGREE)
     return [], UNKNOWN_ANSWER
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from ..core.case_columns import case_kind, is_case_number, is_placeholder, is_repeated, join_case_texts
 from ..core.errors import UserError
@@ -16,89 +14,22 @@ from .answers import (
     AnswerForms,
     Options,
     answer_forms,
+    answer_numbers,
     find_answer,
     is_blank,
     label_options,
     read_options,
     single_spaced,
 )
+from .fields import ExamFields
 from .item import LETTERS, Item, content_item_id, encodable_text, optional_text, required_text, step_number
+from .media import IMAGE_COLUMNS, media
 
-EXAMPLE = "example: {question: Q, options: [A, B, C], answer: K}"
 # The same case as a list of single statements, used only if no other column has the case.
 FACTS = "facts"
 # A column beside the question.
 STEM = "stem"
-IMAGE_COLUMNS = ("image", "image_url", "images", "image_path", "media")
-MEDIA_FLAGS = ("has_media", "has_image", "has_images")
-# Values of a media column for an item without media.
-NO_MEDIA = ("", "false", "no", "0", "0.0", "none", "null", "nan", "n/a")
 REPEATED_OPTIONS = re.compile(r"\n?\s*Answer Choices:\s*", re.IGNORECASE)
-
-
-class ExamFields(BaseModel):
-    """The columns of an exam by their meaning, the value of `fields:`.
-
-    `options` names one column per option, in their order, or one column with all options. `context` names columns with
-    the case. `answer_base` is the number of the first option where answers are numbers.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    question: str
-    options: str | tuple[str, ...]
-    answer: str
-    context: str | tuple[str, ...] = ()
-    id: str | None = None
-    step: str | None = None
-    subject: str | None = None
-    image: str | None = None
-    answer_base: Literal[0, 1] | None = None
-
-    @field_validator("options")
-    @classmethod
-    def _check_options(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        if not isinstance(value, str) and not 2 <= len(value) <= len(LETTERS):
-            raise ValueError(f"{len(value)} columns; allowed: one column, or 2 to {len(LETTERS)}")
-        return value
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """All named columns."""
-        named = (
-            self.question,
-            self.options,
-            self.answer,
-            self.context,
-            self.id,
-            self.step,
-            self.subject,
-            self.image,
-        )
-        groups = ((name,) if isinstance(name, str) else name or () for name in named)
-        return tuple(column for group in groups for column in group)
-
-
-def parse_fields(value: Any, where: str) -> ExamFields:
-    """Return `fields:` from a mapping or from its text in YAML or JSON. Raises UserError if it is not valid."""
-    if isinstance(value, str):
-        import yaml
-
-        try:
-            value = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise UserError(f"{where}: not valid YAML or JSON; {EXAMPLE}") from None
-    if not isinstance(value, Mapping):
-        raise UserError(f"{where}: expected names of columns; {EXAMPLE}")
-    try:
-        return ExamFields.model_validate(dict(value))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"][:1])
-        raise UserError(
-            f"{where}: {key}: {first['msg'].removeprefix('Value error, ')}; "
-            f"allowed: {', '.join(ExamFields.model_fields)}"
-        ) from None
 
 
 class Record(Mapping[str, Any]):
@@ -169,6 +100,8 @@ class Columns:
     case: tuple[str, ...] = ()
     # Whether the first answer column holds letters only.
     letters: bool = True
+    # The number of the first option in the first answer column, as the user set it; "text": answers are texts.
+    answer_base: Literal[0, 1, "text"] | None = None
 
     @classmethod
     def from_fields(cls, fields: ExamFields) -> Columns:
@@ -177,7 +110,7 @@ class Columns:
             question=fields.question,
             options=fields.options,
             answers=(fields.answer,),
-            bases={} if fields.answer_base is None else {fields.answer: fields.answer_base},
+            answer_base=fields.answer_base,
             id=fields.id,
             step=fields.step,
             subject=fields.subject,
@@ -191,7 +124,36 @@ def forms_of(columns: Columns, records: Sequence[Mapping[str, Any]]) -> AnswerFo
     """Return the forms of the answers in all records."""
     if columns.letters:
         return AnswerForms(letters=True)
-    return answer_forms(Record(record).get(columns.answers[0]) for record in records)
+    forms = answer_forms(Record(record).get(columns.answers[0]) for record in records)
+    if columns.answer_base is not None:
+        return replace(forms, base=columns.answer_base)
+    if len(columns.answers) == 1 and not columns.bases and _zero_decides(columns, records):
+        return replace(forms, base=0, base_is_found=True)
+    return forms
+
+
+def _zero_decides(columns: Columns, records: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a 0 among the answers shows that numbers count from 0.
+
+    The 0 must not be the text of one of its options, and no number may be beyond the last option when counted from 0.
+    """
+    found = False
+    for values in records:
+        record = Record(values)
+        numbers = answer_numbers(record.get(columns.answers[0]))
+        if not numbers:
+            continue
+        try:
+            options = _read_options(record, columns, "")
+        except UserError:
+            continue
+        if not options.texts:
+            continue
+        number = numbers[0]
+        if str(number) in options.labels or number >= len(options.texts):
+            return False
+        found = found or (number == 0 and "0" not in map(str.strip, options.texts.values()))
+    return found
 
 
 def read_item(
@@ -208,6 +170,11 @@ def read_item(
     bases = columns.bases or {}
     answers = [(record[name], bases.get(name)) for name in columns.answers if name in record]
     answer, fault = find_answer(answers, options, forms)
+    if fault is None and answers and answer_numbers(answers[0][0]):
+        if forms.base_is_found:
+            done.append("number of the answer counted from 0, because another answer is 0")
+        if forms.mixed:
+            done.append("answer is a number, but other answers are letters or texts")
     item = Item(
         id=(optional_text(record, columns.id, where) if columns.id else None)
         or content_item_id(question, options.texts.values()),
@@ -218,6 +185,7 @@ def read_item(
         subject=optional_text(record, columns.subject, where) if columns.subject else None,
         image=media(record, columns.image),
         fault=fault,
+        lacks_case=_has_empty_case(record, columns),
     )
     changes.update(done)
     return item
@@ -234,13 +202,14 @@ def _read_options(record: Record, columns: Columns, where: str) -> Options:
 
 
 def _lettered_columns(record: Record, where: str) -> Options:
-    """Return the options of the columns A, B, ...; without capital letters those of a, b, ... as far as they follow."""
-    names = [letter for letter in LETTERS if letter in list(record)]
-    if not names:
-        for letter in LETTERS:
-            if letter not in record:
-                break
+    """Return the options of the columns A, B, ..., also those of small letters as far as they follow each other."""
+    capitals = {str(key).strip() for key in record}
+    names: list[str] = []
+    for n, letter in enumerate(LETTERS):
+        if letter in record and (letter in capitals or len(names) == n):
             names.append(letter)
+        elif letter in capitals:
+            raise UserError(f"{where}: two columns have the heading {letter!r}; rename one")
     return _option_columns([(name, record[name]) for name in names], where)
 
 
@@ -264,13 +233,24 @@ def is_case_column(name: str) -> bool:
     return case_kind(str(name)) in ("context", "history") or str(name).strip().casefold() == STEM
 
 
-def join_case(record: Record, question: str, columns: Columns, where: str, done: list[str]) -> str:
-    """Return `question` after the text of all case columns that it does not contain yet; list them in `done`."""
+def case_columns(record: Record, columns: Columns) -> list[str]:
+    """Return the columns of a record that can have the case."""
     options = (columns.options,) if isinstance(columns.options, str) else columns.options
     others = (columns.question, columns.id, columns.step, columns.subject, *options, *columns.answers)
     taken = {name.strip().casefold() for name in others if name}
-    names = [name for name in columns.case or filter(is_case_column, record) if name in record]
-    parts = _case_texts(record, [name for name in names if name.strip().casefold() not in taken], where, done)
+    names = columns.case or filter(is_case_column, record)
+    return [name for name in names if name in record and name.strip().casefold() not in taken]
+
+
+def _has_empty_case(record: Record, columns: Columns) -> bool:
+    """Return whether a record has columns of cases, all of them empty."""
+    names = case_columns(record, columns)
+    return bool(names) and all(is_blank(record.peek(name)) for name in names)
+
+
+def join_case(record: Record, question: str, columns: Columns, where: str, done: list[str]) -> str:
+    """Return `question` after the text of all case columns that it does not contain yet; list them in `done`."""
+    parts = _case_texts(record, case_columns(record, columns), where, done)
     parts = parts or _case_texts(record, [FACTS] if FACTS in record else [], where, done)
     joined: list[tuple[str, str]] = []
     for name, text in parts:
@@ -323,14 +303,3 @@ def _cut_options(question: str, options: Mapping[str, str], done: list[str]) -> 
         return question
     done.append("options repeated at the end of the question cut")
     return question[: matches[-1].start()].rstrip()
-
-
-def media(record: Record, columns: Sequence[str] = IMAGE_COLUMNS) -> str | None:
-    """Return the name of a declared picture, or "declared" for another mark; None if no media are declared."""
-    for name in (*columns, *MEDIA_FLAGS):
-        value = record.get(name)
-        if is_blank(value) or str(value).strip().casefold() in NO_MEDIA:
-            continue
-        text = value if isinstance(value, str) and name not in MEDIA_FLAGS else "declared"
-        return encodable_text(text, name, "")
-    return None

@@ -22,12 +22,21 @@ BUNDLED = (POCKET, VIGNETTES)
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """An item that was read but cannot be scored, or a record that is no item (`is_record`); then `id` is its place."""
+    """An item that was read but cannot be scored, or a record that is no item (`is_record`); then `id` is its place.
+
+    `place` is the line or row of an item without an id of its own, whose `id` was computed from its texts.
+    """
 
     id: str
     step: int | None
     reason: str
     is_record: bool = False
+    place: str = ""
+
+    @property
+    def name(self) -> str:
+        """The id, with the place of an item without an id of its own."""
+        return f"{self.id} ({self.place})" if self.place else self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,7 @@ def load_exam(
     """Return an exam from a file or directory in a known layout, or a bundled exam by name.
 
     `images="keep"` includes items whose question needs a picture; "exclude" excludes and counts them. `fields` names
-    the columns of a file in another layout: a mapping, or its text in YAML or JSON (see `columns.ExamFields`).
+    the columns of a file in another layout: a mapping, or its text in YAML or JSON (see `fields.ExamFields`).
     Raises UserError if the path does not exist, the layout is unknown, or no item can be scored (unless `allow_empty`).
     """
     if images not in ("exclude", "keep"):
@@ -72,7 +81,7 @@ def load_exam(
 
 def raw_exam(path_or_name: str | Path, fields: Any = None) -> RawExam:
     """Return all items of an exam (a path or the name of a bundled exam), before exclusion."""
-    from .columns import parse_fields
+    from .fields import parse_fields
     from .layouts import read_exam
 
     if str(path_or_name) in BUNDLED and fields is not None:
@@ -118,7 +127,7 @@ def exclude_unscorable(raw: RawExam, *, images: str = "exclude", allow_empty: bo
         if reason is None:
             items.append(item)
         else:
-            excluded.append(Excluded(item.id, item.step, reason))
+            excluded.append(Excluded(item.id, item.step, reason, place=item.place))
     exam = Exam(
         name=raw.name,
         items=tuple(items),

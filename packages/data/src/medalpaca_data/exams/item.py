@@ -5,6 +5,7 @@ The evaluation tasks, training on exam rows and the demo use the same prompts.
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -27,7 +28,8 @@ class Item:
     `options` maps letters to texts in the order in which they are shown; `answer` is the letter of the correct one.
     `step` is the USMLE Step, None if there is none. `subject` of a MedQA item is its part, "step1" or "step2&3".
     `image` is the name or URL of a picture. An item that was just read may be unscorable, for instance without options.
-    `fault` is the reason why the reader could not determine the correct option, None if it could.
+    `fault` is the reason why the reader could not determine the correct option, None if it could. `place` is the line
+    or row of an item without an id of its own. `lacks_case`: the cell of the case is empty, below a filled one.
     """
 
     id: str
@@ -38,6 +40,8 @@ class Item:
     subject: str | None = None
     image: str | None = None
     fault: str | None = None
+    place: str = field(default="", compare=False)
+    lacks_case: bool = field(default=False, compare=False)
 
     @property
     def chance(self) -> float:
@@ -108,13 +112,17 @@ def encodable_text(text: str, name: str, where: str) -> str:
 
 
 def step_number(value: Any, where: str) -> int | None:
-    """Return a step as a number, or None if it is null or empty. Raises UserError if it is no number."""
-    if value in (None, ""):
+    """Return a step as a number, or None if it is missing. Raises UserError if it is no whole number."""
+    if (
+        value is None
+        or value != value
+        or (isinstance(value, str) and value.strip().casefold() in ("", "nan"))
+    ):
         return None
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        raise UserError(f"{where}: 'step' is {value!r}, not a number") from None
+    text = "" if isinstance(value, bool) else str(value).strip()
+    if not re.fullmatch(r"[+-]?\d{1,9}(?:\.0*)?", text):
+        raise UserError(f"{where}: 'step' is {value!r}, not a whole number such as 1")
+    return int(text.partition(".")[0])
 
 
 # Scored by the log-likelihood of each choice.

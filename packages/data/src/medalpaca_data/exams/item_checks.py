@@ -12,12 +12,16 @@ from .item import Item
 ANSWER_REPEATED = "the correct option's text occurs twice"
 # Exactly these: "Na", "NA" and "None" are answers (sodium, noradrenaline, none).
 PLACEHOLDERS = ("", "nan", "N/A")
+# Questions that are still to be written.
+UNWRITTEN = frozenset(("todo", "tbd", "tba", "xxx", "fixme", "question", "lorem ipsum", "placeholder"))
 # An option with more characters than this probably contains another text.
 LONG_OPTION = 400
 # The letter of another option, or a line about a question, inside an option: the options were not separated.
 _OTHER_OPTION = re.compile(
     r"(?:\banswer\s+|\boption\s+|\n\s*\(?)[A-Z]\s*[:.)]\s*\S|\n.*\bquestions?\b", re.IGNORECASE
 )
+# The end of a sentence; the period of "fig. 1" is none.
+SENTENCE_END = re.compile(r"(?<=[.?!])(?<!fig\.)(?<!abb\.)\s+|\n", re.IGNORECASE)
 
 _PICTURE = (
     r"(?:image|figure|photo|photograph|photomicrograph|micrograph|picture|diagram|graph|"
@@ -27,6 +31,7 @@ _STUDY = (
     r"(?:image|figure|photograph|photomicrograph|picture|diagram|graph|drawing|tracing|pedigree|arrow|exhibit|"
     r"electrocardiogram|ecg|radiograph|x-ray|scan|specimen)s?"
 )
+_ANY_PICTURE = rf"(?:{_PICTURE}|{_STUDY}|slides?)\b"
 _SHOWN = r"(?:shown|depicted|displayed|pictured|illustrated)"
 # The end of a sentence, or a word that refers to the page. A colon introduces a table, which is in the text.
 _HERE = r"(?:\s+(?:below|above|here|on\s+the\s+(?:left|right)))?\s*(?:[.?!]|$)"
@@ -36,11 +41,24 @@ _REFERENCE = re.compile(
             r"\b(?:shown|seen|depicted|marked|labell?ed|indicated|displayed)\b[^.?]{0,60}\b(?:image|figure|photograph|picture|"
             r"diagram|graph|drawing|tracing|pedigree|micrograph|arrows?|radiograph|scan|letter)\b",
             rf"\b{_STUDY}\b(?:[^.?]{{0,60}}\b(?:is|are))?\s+(?:shown|depicted|displayed)\b",
-            r"\b(?:following|accompanying|attached)\s+(?:image|figure|photograph|picture|diagram|graph|exhibit)s?\b",
+            r"\b(?:accompanying|attached)\s+(?:\w+\s+){0,2}" + _ANY_PICTURE,
+            r"\bfollowing\s+(?:image|figure|photo|photograph|picture|diagram|graph|exhibit)s?\b",
+            # Based on the following radiograph. "Which of the following radiograph findings" has no picture.
+            rf"\b(?:based\s+on|in|on|see|from)\s+the\s+following\s+(?:\w+\s+)?{_ANY_PICTURE}(?!\s+(?:findings?|features?|signs?)\b)",
+            # (see image), see figure, refer to the exhibit, in the slide.
+            rf"\bsee\s+(?:the\s+|also\s+)?(?:attached\s+)?{_PICTURE}\b(?!\s+of\b)",
+            rf"\brefer(?:ring)?\s+to\s+(?:the\s+)?{_ANY_PICTURE}",
+            r"\b(?:in|on)\s+(?:the|this)\s+slide\b",
+            rf"\b(?:{_PICTURE}|{_STUDY}|audiogram|spirogram)\s+(?:is|are)\s+(?:as\s+follows|provided|attached)\b",
+            r"\bshown\s+in\s+(?:the\s+)?panel\b",
+            # German: in der Abbildung, siehe Bild, das Foto zeigt.
+            r"\b(?:Abbildung|Abb\.)",
+            r"\b(?:siehe|s\.)\s+(?:Bild|Foto|Grafik|Anhang)\b",
+            r"\b(?:im|auf\s+dem|das|folgende[ns]?)\s+(?:Bild|Foto|R\u00f6ntgenbild)\s+(?:zeigt|gezeigt|dargestellt|sehen|sichtbar)\b",
             # The findings in the photograph; based on the graph; the figure above; Figure 2.
             rf"\b(?:in|on|of|from|see)\s+the\s+{_PICTURE}\b(?!\s+of\b)",
             rf"\b{_PICTURE}\s+(?:below|above|provided|attached)\b",
-            r"\b(?:figure|fig\.|image|exhibit)\s+(?:\d+|(?-i:[A-Z]))\b",
+            r"\b(?:figure|fig\.?|image|exhibit)\s*(?:\d+|(?-i:\s[A-Z]))\b",
             rf"\bthe\s+{_PICTURE}\s+(?:shows?|depicts?|illustrates?|represents?|demonstrates?)\b",
             r"\blabell?ed\s+(?:areas?|points?|structures?|arrows?|regions?|curves?|lines?|sites?)\b",
             r"<img\b|!\[[^\]\n]*\]\(",
@@ -88,11 +106,14 @@ def look_at(items: Iterable[Item]) -> dict[str, list[Any]]:
     listed = list(items)
     single: dict[str, Callable[[Item], bool]] = {
         "doubled_distractors": _has_doubled_distractors,
-        "placeholder_options": lambda item: any(
-            text.strip() in PLACEHOLDERS for text in item.options.values()
-        ),
+        "placeholder_options": _has_placeholder_options,
         "self_lettered_options": _has_own_letters,
         "swallowed": _holds_other_options,
+        "letters_as_options": lambda item: any(
+            text.strip() == item.answer for letter, text in item.options.items() if letter != item.answer
+        ),
+        "missing_cases": lambda item: item.lacks_case,
+        "placeholder_questions": lambda item: _is_placeholder(item.question),
         "suspected_images": lambda item: bool(item.image) or refers_to_picture(item.question),
     }
     contradictions, repeated = _same_questions(listed)
@@ -101,8 +122,29 @@ def look_at(items: Iterable[Item]) -> dict[str, list[Any]]:
 
 
 def _has_doubled_distractors(item: Item) -> bool:
-    texts = [_same(text) for letter, text in item.options.items() if letter != item.answer]
+    texts = [
+        re.sub(r"^[\u2010-\u2015\u2212-]\s*(?=[\d.])", "-", _same(text))
+        for letter, text in item.options.items()
+        if letter != item.answer
+    ]
     return len(set(texts)) < len(texts)
+
+
+def _is_placeholder(question: str) -> bool:
+    """Return whether a question is still to be written, such as "TODO", or has no letter or digit."""
+    text = question.strip().strip(".?!:[]()<>*_ ").casefold()
+    return text in UNWRITTEN or not any(map(str.isalnum, text))
+
+
+def _has_placeholder_options(item: Item) -> bool:
+    """Return whether an option is empty, or every option is only its own letter, such as "Option A"."""
+    own = [
+        re.fullmatch(
+            rf"(?:option|choice|answer|antwort)\s*\(?(?:{letter}|{n})\)?[.:]?", text.strip(), re.IGNORECASE
+        )
+        for n, (letter, text) in enumerate(item.options.items(), 1)
+    ]
+    return all(own) or any(text.strip() in PLACEHOLDERS for text in item.options.values())
 
 
 def _has_own_letters(item: Item) -> bool:
@@ -146,7 +188,7 @@ def _contradict(group: list[Item]) -> bool:
 
 def refers_to_picture(question: str) -> bool:
     """Return whether a question has a phrase that refers to a picture, such as "is shown." or "in the photograph"."""
-    return any(_refers(sentence) for sentence in re.split(r"(?<=[.?!])\s+|\n", question))
+    return any(_refers(sentence) for sentence in SENTENCE_END.split(question))
 
 
 def _refers(sentence: str) -> bool:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError
 from ..core.files import existing, read_json, sha256_file, sha256_listing
 from ..core.records import FileNote, OnNote, read_records
-from .columns import Columns, ExamFields, Record
-from .item import RawExam
-from .mmlu_csv import is_mmlu_csv, read_mmlu_csv
+from .columns import Columns, Record
+from .fields import ExamFields
+from .item import LETTERS, Item, RawExam, content_item_id
+from .mmlu_csv import TEXT_WORDS, is_mmlu_csv, read_mmlu_csv
 from .published_layouts import LAYOUTS, Layout, Located, column_reader
 from .step_files import read_step_files
 
@@ -22,6 +25,11 @@ PUBMEDQA_TEST = "test_ground_truth.json"
 SEARCHED = 100
 # Number of characters of a key in a message.
 MAX_KEY = 40
+# Number of keys, and of known layouts, in a message.
+MAX_KEYS, SHOWN_LAYOUTS = 20, 5
+# Suffixes of tables, whose first line must have the column names.
+TABLES = (".csv", ".tsv", ".xlsx")
+SEE = "see docs/write-an-exam.md"
 # Suffixes of files that are no exams, and the kind of source of a recipe that reads them.
 OTHER_KINDS = {
     ".apkg": "anki", ".colpkg": "anki", ".7z": "stack_exchange", ".xml": "medquad or mediqa", ".pdf": "documents",
@@ -70,7 +78,7 @@ def _read_records(path: Path, fields: ExamFields | None) -> RawExam:
             records.append((location, record))
     if not records:
         reason = f" ({invalid[0][0]}: {invalid[0][1]})" if invalid else ""
-        raise UserError(f"{path}: the file has no items{reason}")
+        raise UserError(f"{path}: the file has no items{reason}{''.join(f'; {note.text}' for note in notes)}")
     hashes = [(path.name, sha256_file(path))]
     if len(records) == 1:
         records, listed = _unpack(path, *records[0])
@@ -82,7 +90,7 @@ def _read_records(path: Path, fields: ExamFields | None) -> RawExam:
     for location, values in records:
         record = Record(values)
         try:
-            items.append(reader(record, location))
+            items.append(_with_place(reader(record, location), location))
         except UserError as error:
             invalid.append((location, str(error).removeprefix(location).lstrip(": ")))
         else:
@@ -101,6 +109,12 @@ def _read_records(path: Path, fields: ExamFields | None) -> RawExam:
     )
 
 
+def _with_place(item: Item, location: str) -> Item:
+    """Return an item that has no id of its own with its line or row."""
+    has_own_id = item.id != content_item_id(item.question, item.options.values())
+    return item if has_own_id else replace(item, place=location)
+
+
 def _read_file(path: Path, on_note: OnNote) -> Iterator[tuple[str, Any]]:
     """Yield (location, record) of every record of a file. `on_note` is called with its encoding, delimiter or sheet."""
     if path.suffix.lower() != ".xlsx":
@@ -115,18 +129,41 @@ def _find_layout(path: Path, records: Sequence[Located]) -> Layout:
         for layout in LAYOUTS:
             if layout.matches(Record(record)):
                 return layout
-    keys = {str(key).strip().casefold() for key in records[0][1]}
-    known = "; ".join(f"{layout.name}: {layout.example}" for layout in LAYOUTS)
+    names = [str(key) for key in records[0][1]]
+    keys = {name.strip().casefold() for name in names}
     hint = next((hint for wanted, hint in TRAINING_KEYS.items() if wanted <= keys), "")
-    # A file without headings has texts here.
-    found = ", ".join(
-        key if len(key) <= MAX_KEY else f"{key[:MAX_KEY]}..." for key in map(str, records[0][1])
-    )
+    # Column names are no single numbers before a single letter.
+    is_line = sum(name.strip().isdigit() for name in names) > 1 and names[-1].strip() in tuple(LETTERS)
+    if path.suffix.lower() in TABLES and (is_line or any(map(_is_text_of_item, names))):
+        raise UserError(
+            f"{path}: unknown exam layout: the first line has no column names ({len(names)} cells, texts of an item); "
+            f"write column names such as question,A,B,C,D,answer above it; {SEE}"
+        )
+    found = ", ".join(name if len(name) <= MAX_KEY else f"{name[:MAX_KEY]}..." for name in names[:MAX_KEYS])
+    more = f", ... {len(names) - MAX_KEYS} more" if len(names) > MAX_KEYS else ""
+    known = "; ".join(f"{layout.name}: {layout.example}" for layout in _nearest(keys))
     raise UserError(
-        f"{path}: unknown exam layout with the keys {found or '(none)'}{hint}; "
+        f"{path}: unknown exam layout with the keys {found or '(none)'}{more}{hint}; "
         "name the columns with fields, such as --fields '{question: Q, options: [A, B, C], answer: K}', "
-        f"or rename the keys to those of a known layout ({known})"
+        f"or rename the keys to those of a known layout ({known}); {SEE}"
     )
+
+
+def _nearest(keys: set[str]) -> list[Layout]:
+    """Return the layouts that share most keys with a record, those with fewest other keys first; at most 5."""
+
+    def distance(layout: Layout) -> tuple[int, int]:
+        words = set(re.findall(r"\w+", layout.example.casefold())) - {"to", "or"}
+        return -len(words & keys), len(words - keys)
+
+    # The layout for files of one's own is always among them.
+    own = LAYOUTS[-1]
+    return [*sorted(LAYOUTS[:-1], key=distance)[: SHOWN_LAYOUTS - 1], own]
+
+
+def _is_text_of_item(name: str) -> bool:
+    """Return whether a column name is rather a text of an item, as in a file without column names."""
+    return len(name.split()) >= TEXT_WORDS or name.rstrip().endswith("?") or len(name) > MAX_KEY
 
 
 def _fields_layout(path: Path, records: Sequence[Located], fields: ExamFields) -> Layout:

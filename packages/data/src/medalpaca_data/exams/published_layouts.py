@@ -10,7 +10,7 @@ from typing import Any
 
 from ..core.errors import UserError
 from .answers import label_options
-from .columns import Columns, Record, forms_of, join_case, read_item
+from .columns import Columns, Record, case_columns, forms_of, join_case, read_item
 from .item import LETTERS, Item, content_item_id, encodable_text, optional_text, required_text, required_value
 from .step_files import step_in_name
 
@@ -41,7 +41,16 @@ def column_reader(columns: Columns) -> PrepareReader:
 
     def prepare(path: Path, records: Sequence[Located], changes: Counter[str]) -> ReadItem:
         forms = forms_of(columns, [record for _, record in records])
-        return lambda record, where: read_item(record, where, columns, forms, changes)
+        above = False
+
+        def read(record: Record, where: str) -> Item:
+            nonlocal above
+            item = read_item(record, where, columns, forms, changes)
+            # The first rows may have no case. Below a filled cell, an empty one may be a merged cell.
+            above = above or (not item.lacks_case and bool(case_columns(record, columns)))
+            return item if above or not item.lacks_case else replace(item, lacks_case=False)
+
+        return read
 
     return prepare
 
@@ -90,11 +99,21 @@ def _medmcqa_reader(path: Path, records: Sequence[Located], changes: Counter[str
     Only a 0 or a 4 shows which numbering a copy has; UserError is raised if there is neither, or both.
     """
     numbers = {number for _, record in records if (number := _cop(Record(record))) is not None}
-    if (0 in numbers) == (4 in numbers):
-        found = ", ".join(map(str, sorted(numbers))) or "no number"
+    if not numbers:
+        value = next((value for _, record in records if (value := Record(record).get("cop"))), "no value")
         raise UserError(
-            f"{path}: the correct answer is ambiguous: 'cop' may count from 0 or from 1 (found {found}; one of 0 and 4 "
-            "is needed); use a larger part of MedMCQA, or set answer_base in fields"
+            f"{path}: 'cop' has no number from 0 to 4 (found {value!r}); if it has letters or texts, name the columns: "
+            "--fields '{question: question, options: [opa, opb, opc, opd], answer: cop}'"
+        )
+    if {0, 4} <= numbers:
+        raise UserError(
+            f"{path}: 'cop' has both 0 and 4, so that it counts neither from 0 nor from 1; correct the wrong values"
+        )
+    if not numbers & {0, 4}:
+        found = ", ".join(map(str, sorted(numbers)))
+        raise UserError(
+            f"{path}: the correct answer is ambiguous: 'cop' may count from 0 or from 1 (found {found}; a 0 or a 4 "
+            "decides it); use a larger part of MedMCQA, or set answer_base in fields"
         )
     base = 0 if 0 in numbers else 1
 

@@ -15,8 +15,9 @@ from typing import Any
 from ..core.errors import UserError
 from ..core.files import read_json, sha256_file, sha256_listing
 from .answers import AnswerForms, find_answer, read_options
-from .columns import Columns, Record, join_case, media
+from .columns import Columns, Record, join_case
 from .item import Item, RawExam, required_text, required_value
+from .media import media
 
 STEP_FILE = re.compile(r"step([1-9]\d*)\.json")
 IMAGE_LIST = "question_with_images.json"
