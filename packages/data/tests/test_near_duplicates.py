@@ -136,6 +136,7 @@ def test_order_changes_only_which_text_of_a_cluster_is_kept(texts, threshold, rn
     assert all(similarity(texts[order[i]], texts[order[j]]) < threshold for i in kept for j in kept if i < j)
 
 
+@pytest.mark.slow
 @given(corpora(), st.randoms(use_true_random=False))
 @settings(deadline=None)
 def test_forms_restrict_dropping_but_not_linking(texts, rng):

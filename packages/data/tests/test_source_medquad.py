@@ -135,6 +135,7 @@ def test_no_bytes_raise_anything_but_a_user_error(tmp_path, damaged, data):
     assert all(len(r.reason) < 80 for r in rejects)
 
 
+@pytest.mark.slow
 def test_the_nine_answered_subsets_give_their_known_counts(real):
     [file] = (real / "medquad").glob("*.tar.gz")
     rows, rejects = read(file.parent, file.name)
