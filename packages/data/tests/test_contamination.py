@@ -179,3 +179,19 @@ def test_hits_of_the_known_leak(real):
     assert all(
         (hit.coverage, hit.token_coverage) == shares(questions[hit.item_id], texts[hit.row]) for hit in found
     )
+
+
+@pytest.mark.parametrize(
+    ("question", "found"),
+    [
+        # Eight words are an n-gram, which is also searched in the answer of a row.
+        ("which organ makes the insulin of the body", 1.0),
+        # Seven words are a short question, which is searched in the question of a row only.
+        ("which organ makes the insulin of man", 0.0),
+    ],
+)
+def test_eight_words_are_the_shortest_n_gram(question, found):
+    item = Item(id="q", question=question, options={"A": "pancreas", "B": "liver"}, answer="A")
+    exam = exclude_unscorable(RawExam("exam", (item,), ""))
+    [covered] = coverage(exam, [("Something else?", f"They wrote {question} there without a mark")])
+    assert covered.coverage == found
