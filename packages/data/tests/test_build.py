@@ -195,7 +195,7 @@ def test_the_real_sources(real, tmp_path):
     assert counts == {
         "wikidoc": (5942, 5849, 93),  # 92 exact repeats, and one without an answer
         "pubmed_causal": (3061, 3055, 6),
-        "medqa": (1000, 926, 74),  # 73 questions about a picture; one stands in the test set too
+        "medqa": (1000, 926, 74),  # 73 questions about a picture; one is also in the test set
     }
     rows = read_split(tmp_path / "out", "train") + read_split(tmp_path / "out", "validation")
     assert len(rows) == 5849 + 3055 + 926

@@ -506,7 +506,7 @@ def test_sources_of_known_corpora_reject_structures(write, source, record, reaso
     assert reject.reason == reason
 
 
-# Files that somebody else wrote -----------------------------------------------------------------------------------
+# Files that other people wrote -----------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -241,7 +241,7 @@ def write(
     _gather_rejects(folder / "rejected", trail, private, secret)
     _gather_changes(folder / CHANGES, trail, private)
     _gather_spans(folder / SPANS, trail)
-    hits = [line for _, shards in trail for shard in shards for line in _lines(shard.extra)]
+    hits = [line for _, shards in trail for shard in shards for line in read_lines(shard.extra)]
     if hits:
         write_text(folder / HITS, "".join(hits))
     if contradictions:
@@ -328,7 +328,8 @@ def _gather_changes(file: Path, trail: Trail, private: Collection[str]) -> None:
         )
 
 
-def _lines(file: Path) -> Iterable[str]:
+def read_lines(file: Path) -> Iterator[str]:
+    """Yield the lines of a text file; nothing without the file."""
     if file.is_file():
         with file.open(encoding="utf-8") as lines:
             yield from lines

@@ -6,14 +6,14 @@ import json
 import random
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .core.errors import UserError
 from .core.row import SPLITS, TEXTS
-from .dataset import CHANGES, CONTRADICTIONS, HITS, reading, require_meadow
+from .dataset import CHANGES, CONTRADICTIONS, HITS, read_lines, reading, require_meadow
 
 if TYPE_CHECKING:
     import polars as pl
@@ -238,7 +238,7 @@ def _reject_examples(file: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
         return {}
 
     chosen: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
-    for line in _lines(file):
+    for line in read_lines(file):
         entry = json.loads(line)
         group = chosen[entry["stage"], entry["reason"]]
         # The smallest checksums are a random choice that is the same every time.
@@ -285,16 +285,9 @@ def _is_white_space_only(change: Mapping[str, Any]) -> bool:
 
 def _first_lines(file: Path) -> tuple[tuple[dict[str, Any], ...], int]:
     """Return the first `LISTED` entries of a file of JSON lines, and the number of all; nothing without the file."""
-    if not file.is_file():
-        return (), 0
     first: list[dict[str, Any]] = []
     count = 0
-    for count, line in enumerate(_lines(file), 1):
+    for count, line in enumerate(read_lines(file), 1):
         if count <= LISTED:
             first.append(json.loads(line))
     return tuple(first), count
-
-
-def _lines(file: Path) -> Iterator[str]:
-    with file.open(encoding="utf-8") as lines:
-        yield from lines
