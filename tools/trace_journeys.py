@@ -83,7 +83,8 @@ def trace(out: str, roots: tuple[str, ...]) -> None:
         code = frame.f_code
         if event != "call" or code.co_filename in elsewhere:
             return
-        if not code.co_filename.startswith(roots):
+        # Jinja2 compiles a page's template to code under the template's file name; only Python files are counted.
+        if not code.co_filename.startswith(roots) or not code.co_filename.endswith(".py"):
             elsewhere.add(code.co_filename)
         # Only functions have optimised locals; modules and class bodies have not.
         elif code.co_flags & 1 and (key := (code.co_filename, code.co_qualname)) not in seen:

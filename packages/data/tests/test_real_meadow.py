@@ -17,14 +17,14 @@ from medalpaca_data.recipe import Recipe
 READ = {
     "causal": (3_061, 3_061),
     "advice": (10_848, 10_822),
-    "patient": (5_942, 5_850),
-    "health_se": (3_751, 726),
+    "patient": (5_942, 5_682),
+    "health_se": (3_751, 117),
     "pubmedqa": (1_000, 500),
-    "medquad": (16_434, 16_419),
+    "medquad": (16_434, 15_059),
     "pubtator": (2_030, 1_878),
-    "chatdoctor": (5_452, 5_291),
-    "medqa": (1_000, 1_000),
-    "medmcqa": (1_000, 1_000),
+    "chatdoctor": (5_452, 5_264),
+    "medqa": (1_000, 927),
+    "medmcqa": (1_000, 885),
     "mmlu": (265, 265),
 }
 
