@@ -90,7 +90,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(
                 400, {"error": {"message": "This model's maximum context length is 8 tokens."}}
             )
-        if fault == "strict" and {"stream_options", "echo"} & body.keys():
+        if fault == "strict" and {"stream_options", "echo", "cache_prompt"} & body.keys():
             return self.answer(400, {"error": {"message": "unknown field"}})
         if fault == "redirect":
             self.send_response(307)

@@ -92,6 +92,10 @@ def test_exam_and_scoring_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
             ["--host", "::", "--auth-file", "u", "--behind-proxy", "proxy"],
             "--behind-proxy proxy is no IP address",
         ),
+        (["--root-path", "/demo"], "pass --behind-proxy ADDRESS as well"),
+        (["--root-path", "demo"], "--root-path demo is no path"),
+        (["--root-path", "/a/../b"], "--root-path /a/../b is no path"),
+        (["--root-path", "https://other.example/demo"], "is no path"),
     ],
 )
 def test_invalid_arguments(arguments: list[str], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:

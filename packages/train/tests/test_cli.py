@@ -66,7 +66,8 @@ def test_out_that_cannot_be_written_is_refused_before_any_work(
     assert not (tmp_path / "home" / "quickstart" / "base").exists()
 
 
-@pytest.mark.parametrize("method", ["lora", pytest.param("full", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["lora", "full"])
 def test_libraries_print_nothing(base: Path, data: Path, tmp_path: Path, method: str) -> None:
     words = [f"model={base}", f"data={data}", f"out={tmp_path / 'out'}", "max_steps=1", "max_tokens=128"]
     done = subprocess.run([COMMAND, method, *words], capture_output=True, text=True)

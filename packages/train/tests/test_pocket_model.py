@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from medalpaca_train.model import CONTEXT_LENGTH, VOCAB_SIZE, make_pocket_model, make_pocket_tokenizer
 
 TEXT = (Path(__file__).parents[1] / "src" / "medalpaca_train" / "model_card.py").read_text()
@@ -42,6 +44,7 @@ def test_tokenizer_writes_any_text_and_reloads_the_same(tmp_path: Path) -> None:
         assert ids.count(tokenizer.bos_token_id) == 1
 
 
+@pytest.mark.slow
 def test_tokenizer_is_the_same_in_every_process(tmp_path: Path) -> None:
     file = tmp_path / "text"
     file.write_text(TEXT)

@@ -190,6 +190,25 @@ def test_finished_run_is_unchanged(run_training: RunTraining) -> None:
     assert before == {path.name: path.stat().st_mtime_ns for path in run.iterdir()}
 
 
+def test_a_moved_run_is_the_same_run(
+    run_training: RunTraining, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """A run is identified by the content of its data and base, not by their places."""
+    run, _ = run_training(max_steps=2)
+    moved = {"out": str(run), "model": str(settings["model"]), "data": str(settings["data"])}
+    for key, path in moved.items():
+        target = tmp_path / "elsewhere" / Path(path).name
+        (shutil.copytree if Path(path).is_dir() else shutil.copy)(path, _parent(target))
+        moved[key] = str(target)
+    _, output = run_training(max_steps=2, **moved)
+    assert "finished run" in output
+
+
+def _parent(path: Path) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    return path
+
+
 def test_another_recipe_is_refused_by_key(run_training: RunTraining) -> None:
     run_training(max_steps=2)
     with pytest.raises(UserError, match=r"another recipe \(lora\.r: 4 -> 8\); choose another out="):
@@ -202,7 +221,7 @@ def test_changed_data_is_refused(run_training: RunTraining, data: Path) -> None:
     run_training(max_steps=2)
     rows = json.loads(data.read_text())
     data.write_text(json.dumps(rows[1:]))
-    with pytest.raises(UserError, match="the content of data= has changed"):
+    with pytest.raises(UserError, match="another data=, or its content has changed"):
         run_training(max_steps=2)
 
 

@@ -163,18 +163,19 @@ def access_settings(
     *,
     tls: tuple[Path, Path] | None = None,
     proxy: bool = False,
+    root_path: str = "",
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any]:
     """Return the settings for access from other machines: address, accepted host names, log-in and TLS.
 
     `check` verifies a name and a password; None means no log-in. `tls` is a certificate and its key. `proxy` is true if
-    a reverse proxy ends TLS; it has a host name of its own, so every host name is accepted. `clock` returns seconds for
-    the waiting times and the ends of sessions.
+    a reverse proxy ends TLS; it has a host name of its own, so every host name is accepted. `root_path` is the path of
+    the page at that proxy, empty for "/". `clock` returns seconds for the waiting times and the ends of sessions.
     """
     any_host = proxy or host in ("0.0.0.0", "::")  # noqa: S104
     hosts = None if any_host else frozenset({host, *LOCAL_HOSTS})
     middleware = [
-        Middleware(SecurityHeaders, hosts=hosts),
+        Middleware(SecurityHeaders, hosts=hosts, root_path=root_path),
         Middleware(LoginMiddleware, encrypted=bool(tls) or proxy, clock=clock),
         GZIP,
     ]
@@ -182,6 +183,8 @@ def access_settings(
         "server_name": host,
         "app_kwargs": {**FASTAPI_OPTIONS, "middleware": middleware},
     }
+    if root_path:
+        settings["root_path"] = root_path
     if check is not None:
         settings |= {"auth": Lockout(clock).guard(check), "auth_message": LOGIN_RULE}
     if tls is not None:

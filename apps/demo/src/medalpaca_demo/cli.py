@@ -5,6 +5,7 @@ Options are checked before torch, transformers or gradio is imported.
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -29,8 +30,10 @@ from medalpaca_data.exams.item import POCKET
 
 from .audit import hide_error_texts
 from .endpoint import parse_source
-from .server import DEFAULT_PORT, LOOPBACK, PageOptions, serve
+from .server import DEFAULT_PORT, LOOPBACK, PageOptions, check_port, serve
 
+# Path of the page at a reverse proxy. A name cannot begin with a point, so that `..` is none.
+ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 EXAMPLES = """\
 Without arguments: the models and the exam of the quickstart. If they do not exist, quickstart runs first.
 
@@ -162,6 +165,12 @@ def _add_page(main: Command) -> None:
         help="IP address from which a reverse proxy connects; the proxy serves TLS and sets X-Forwarded-For and "
         "X-Forwarded-Proto",
     )
+    add(
+        "--root-path",
+        default="",
+        metavar="PATH",
+        help="path of the page at the reverse proxy, such as /medalpaca; needs --behind-proxy (default: /)",
+    )
     add = main.add_argument_group("log").add_argument
     add(
         "--audit",
@@ -203,6 +212,17 @@ def check_options(options: Namespace) -> PageOptions:
             f"demo: --behind-proxy {options.behind_proxy} is no IP address; "
             "pass the address from which the proxy connects"
         )
+    root_path = options.root_path.rstrip("/")
+    if root_path and not ROOT_PATH.fullmatch(root_path):
+        raise UserError(
+            f"demo: --root-path {options.root_path} is no path; pass names of letters, digits, '.', '_' and '-' after "
+            "slashes, such as /medalpaca"
+        )
+    if root_path and not options.behind_proxy:
+        raise UserError(
+            f"demo: --root-path {options.root_path} is the path at a reverse proxy; "
+            "pass --behind-proxy ADDRESS as well"
+        )
     results: tuple[Path, Path] | None = tuple(options.results) if options.results else None
     if options.base is None:
         made = quickstart()
@@ -229,6 +249,7 @@ def check_options(options: Namespace) -> PageOptions:
         audit=options.audit,
         tls=tls,
         proxy=options.behind_proxy,
+        root_path=root_path,
     )
 
 
@@ -268,6 +289,7 @@ def ensure_quickstart(options: PageOptions) -> None:
         return
     from .quickstart import QuickstartRun
 
+    check_port(options.host, options.port)
     print_text(f"No models in {made.base.parent} yet: quickstart runs first and takes some minutes.")
     QuickstartRun(1, made, screen()).run()
 

@@ -45,10 +45,29 @@ class UnratedError(Exception):
 
 
 class RemoteScorer:
-    """Scorer of options by one endpoint. After a first failure of `echo`, it sends no further requests with it."""
+    """Scorer of options by one endpoint. After a first failure of `echo`, it sends no further requests with it.
+
+    Every request has `cache_prompt: false`. llama.cpp would otherwise compute only the new part of a prompt, in batches
+    of another size, and the numbers of the side that is rated first would differ in the last digits.
+    """
 
     def __init__(self) -> None:
         self._echoes = True
+        self._knows_cache_prompt = True
+
+    async def _complete(self, client: CompletionsClient, prompt: str, **fields: Any) -> dict[str, Any]:
+        """Return `client.complete` without the server's cache of prompts.
+
+        A server that rejects the unknown field gets the request, and all later ones, without it.
+        """
+        if not self._knows_cache_prompt:
+            return await client.complete(prompt, **fields)
+        try:
+            return await client.complete(prompt, **fields, cache_prompt=False)
+        except (RejectedError, ServerError):
+            choice = await client.complete(prompt, **fields)
+        self._knows_cache_prompt = False
+        return choice
 
     async def score(self, client: CompletionsClient, request: Request) -> OptionScores:
         """Return the scores of the options.
@@ -61,7 +80,7 @@ class RemoteScorer:
         return compute_option_scores(sums, request.choices, request.scoring, from_endpoint=True)
 
     async def _letters(self, client: CompletionsClient, request: Request) -> list[float]:
-        next_tokens = await _next_tokens(client, request.prompt)
+        next_tokens = await self._next_tokens(client, request.prompt)
         if not next_tokens:
             raise UnratedError(NO_LOGPROBS)
         in_prompt = await self._sum_in_prompt(client, request.prompt)
@@ -77,7 +96,7 @@ class RemoteScorer:
     async def _texts(self, client: CompletionsClient, request: Request) -> list[float]:
         if not self._echoes:
             raise UnratedError(NO_ECHO)
-        before = await _count_tokens(client, request.prompt.rstrip())
+        before = await self._count_tokens(client, request.prompt.rstrip())
         # One request after the other: a server for a single user may refuse several at once.
         return [await self._sum(client, request.prompt + choice, before) for choice in request.choices]
 
@@ -89,7 +108,7 @@ class RemoteScorer:
         if not self._echoes or prompt == prompt.rstrip():
             return 0.0
         try:
-            return await self._sum(client, prompt, await _count_tokens(client, prompt.rstrip()))
+            return await self._sum(client, prompt, await self._count_tokens(client, prompt.rstrip()))
         except UnratedError:
             return 0.0
 
@@ -99,7 +118,7 @@ class RemoteScorer:
         Raises UnratedError if the endpoint does not report them.
         """
         try:
-            choice = await client.complete(text, max_tokens=1, echo=True, logprobs=1)
+            choice = await self._complete(client, text, max_tokens=1, echo=True, logprobs=1)
         except RejectedError:
             choice = {}
         except ServerError:
@@ -118,34 +137,32 @@ class RemoteScorer:
         self._echoes = False
         raise UnratedError(NO_ECHO)
 
-
-async def _next_tokens(client: CompletionsClient, prompt: str) -> Mapping[str, float]:
-    """Return the most likely next tokens as texts, with log-probabilities; empty if they are not reported."""
-    try:
-        choice = await client.complete(prompt, max_tokens=1, logprobs=TOP_LOGPROBS)
-    except RejectedError:
+    async def _next_tokens(self, client: CompletionsClient, prompt: str) -> Mapping[str, float]:
+        """Return the most likely next tokens as texts, with log-probabilities; empty if they are not reported."""
+        try:
+            choice = await self._complete(client, prompt, max_tokens=1, logprobs=TOP_LOGPROBS)
+        except RejectedError:
+            return {}
+        except ServerError:
+            raise UnratedError(FAILS) from None
+        match choice.get("logprobs"):
+            # OpenAI and vLLM.
+            case {"top_logprobs": [dict() as tokens, *_]}:
+                return {str(token): float(value) for token, value in tokens.items() if _are_logprobs([value])}
+            # llama.cpp. In reverse order, so that of two tokens with the same text the more likely one is kept.
+            case {"content": [{"top_logprobs": [*rows]}, *_]}:
+                return {
+                    str(row.get("token")): float(row["logprob"])
+                    for row in reversed(rows)
+                    if isinstance(row, dict) and _are_logprobs([row.get("logprob")])
+                }
         return {}
-    except ServerError:
-        raise UnratedError(FAILS) from None
-    match choice.get("logprobs"):
-        # OpenAI and vLLM.
-        case {"top_logprobs": [dict() as tokens, *_]}:
-            return {str(token): float(value) for token, value in tokens.items() if _are_logprobs([value])}
-        # llama.cpp. In reverse order, so that of two tokens with the same text the more likely one is kept.
-        case {"content": [{"top_logprobs": [*rows]}, *_]}:
-            return {
-                str(row.get("token")): float(row["logprob"])
-                for row in reversed(rows)
-                if isinstance(row, dict) and _are_logprobs([row.get("logprob")])
-            }
-    return {}
 
-
-async def _count_tokens(client: CompletionsClient, text: str) -> int:
-    match await client.complete(text, max_tokens=1):
-        case {"usage": {"prompt_tokens": int(count)}}:
-            return count
-    raise UnratedError(NO_ECHO)
+    async def _count_tokens(self, client: CompletionsClient, text: str) -> int:
+        match await self._complete(client, text, max_tokens=1):
+            case {"usage": {"prompt_tokens": int(count)}}:
+                return count
+        raise UnratedError(NO_ECHO)
 
 
 def _are_logprobs(values: list[Any]) -> bool:

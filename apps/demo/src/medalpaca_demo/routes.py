@@ -65,16 +65,24 @@ class SecurityHeaders:
     `hosts` are the accepted values of the `Host` header, which protects against DNS rebinding. None accepts all; use
     it only with a log-in, whose cookie is not valid for another host name. The policy makes the browser refuse
     requests to other machines. `no-store` keeps questions out of the browser's disk cache. Over TLS, HSTS is set.
+
+    `root_path` is the path of the page at a reverse proxy. A proxy may send it or leave it out; it is removed here,
+    before the route is checked.
     """
 
-    def __init__(self, app: App, hosts: frozenset[str] | None = LOCAL_HOSTS) -> None:
+    def __init__(self, app: App, hosts: frozenset[str] | None = LOCAL_HOSTS, root_path: str = "") -> None:
         self._app = app
         self._hosts = hosts
+        self._root_path = root_path
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if self._root_path and scope["path"].startswith(f"{self._root_path}/"):
+            path = scope["path"].removeprefix(self._root_path)
+            # Starlette's routes read the path, the raw path is for logs.
+            scope = {**scope, "path": path, "raw_path": path.encode()}
         if status := self._refusal(scope):
             await _refuse(send, status)
             return

@@ -5,7 +5,9 @@ This module imports gradio and transformers late, because they read the environm
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,7 +40,8 @@ class PageOptions(NamedTuple):
     """Options of the page after the checks of `cli.check_options`; files are not checked yet.
 
     `trusted` are the hosts of --trusted-host, `key_variable` the name in --api-key-env, and `proxy` the address of
-    --behind-proxy. Optional files, names and addresses that were not given are None.
+    --behind-proxy. Optional files, names and addresses that were not given are None. `root_path` is the path of the
+    page at the proxy, such as "/medalpaca"; empty for "/".
     """
 
     base: Source
@@ -54,6 +57,7 @@ class PageOptions(NamedTuple):
     audit: Path | None = None
     tls: tuple[Path, Path] | None = None
     proxy: str | None = None
+    root_path: str = ""
 
 
 def serve(options: PageOptions) -> None:
@@ -100,6 +104,7 @@ def serve(options: PageOptions) -> None:
     print_text(f"{exam.name}: {len(exam.items)} questions, scored by {options.scoring}")
     for warning in exam.warnings:
         print_text(f"note: {warning}")
+    check_port(options.host, options.port)
     print_text("loading...")
     from .app import access_settings, build_app
     from .results import load_results
@@ -122,7 +127,9 @@ def serve(options: PageOptions) -> None:
                 audit_notice=AUDIT_NOTICE if recorder else "",
                 log_out=check is not None,
             )
-            settings |= access_settings(options.host, check, tls=tls, proxy=options.proxy is not None)
+            settings |= access_settings(
+                options.host, check, tls=tls, proxy=options.proxy is not None, root_path=options.root_path
+            )
             _run_page(page, settings, engine, options.port, need_models=options.results is None)
     finally:
         if recorder and options.audit:
@@ -178,6 +185,27 @@ def _run_page(
     finally:
         page.close()
         engine.close()
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise UserError if the page could not be served at this address: the port is in use, or the address is wrong.
+
+    Checked before models are trained or loaded, which takes minutes.
+    """
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in addresses:
+            with socket.socket(family, kind, protocol) as tried:
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                tried.bind(address)
+    except OSError as error:
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            reason = "is in use" if error.errno == errno.EADDRINUSE else "is not allowed for this user"
+            raise UserError(f"demo: port {port} {reason}; choose another with --port") from None
+        raise UserError(
+            f"demo: --host {host} is no address of this machine ({error.strerror}); "
+            f"pass one of its addresses, or leave it out for {LOOPBACK}"
+        ) from None
 
 
 def wait_for_interrupt() -> None:

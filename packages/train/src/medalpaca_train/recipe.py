@@ -24,6 +24,9 @@ from medalpaca_data.core.weights import check_adapter_dir, check_model_dir
 CHANGEABLE_ON_RESUME = {
     "out",
     "resume",
+    # Their contents are compared by hash (`run_dir.check_hashes`), so that a copied or moved directory is the same.
+    "data",
+    "model",
     "save_every",
     "keep_checkpoints",
     "track",

@@ -170,7 +170,7 @@ def check_hashes(run: Path, old: tuple[str, str | None], new: tuple[str, str | N
     for key, before, now in zip(("data", "model"), old, new, strict=True):
         if before != now:
             raise UserError(
-                f"out={run}: the content of {key}= has changed since that run "
+                f"out={run}: holds a run with another {key}=, or its content has changed since then "
                 f"({str(before)[:12]} -> {str(now)[:12]}); choose another out="
             )
 
