@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -14,7 +20,8 @@ from rich.console import Console
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.paths import quickstart
 from medalpaca_demo.quickstart import QuickstartRun, exclusive_lock, is_evaluated, main
-from medalpaca_demo.result_chart import Counts, Figures, draw_chart
+from medalpaca_demo.result_chart import Counts, Figures, draw_chart, result_sentence, result_table
+from medalpaca_evalharness.comparison import Row
 from medalpaca_evalharness.statistics import wilson
 
 CHART = Path(__file__).parents[3] / "docs" / "quickstart.svg"
@@ -100,6 +107,48 @@ def test_the_chart_shows_its_figures() -> None:
     assert [float(width) for width in widths] == pytest.approx([153, 306, 204, 357])
     low = 190 + 510 * wilson(70, 100).low
     assert f"M{low:.1f} " in svg
+
+
+def test_the_table_fits_80_columns_and_the_sentence_gives_the_verdict() -> None:
+    counts = {"both_right": 101, "fixed": 252, "broken": 4, "both_wrong": 51, "chance": 0.25}
+    rows = [Row(label=label, **counts) for label in ("Step 1", "All")]
+    comparison: Any = SimpleNamespace(steps=rows[:1], pooled=rows[1])
+    console = Console(file=io.StringIO(), width=80)
+    console.print(result_table(comparison))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= 80
+    assert [line.split("│")[1:-1] for line in lines if "Step 1" in line] == [
+        [" Step 1    ", "    408 ", " 25.7 % ", "     86.5 % ", " +60.8 points ", " +55.7 to +65.5 "]
+    ]
+    assert result_sentence(comparison) == (
+        "Fine-tuning fixed 252 and broke 4 of 408 questions: 25.7 % to 86.5 % correct.\n"
+        "The fine-tuned model is better: p < 0.0001 (exact McNemar test), below 0.05."
+    )
+    even: Any = SimpleNamespace(steps=[], pooled=Row(label="All", **{**counts, "fixed": 6}))
+    assert "is not shown to differ from the base: p = 0.7539" in result_sentence(even)
+
+
+@pytest.mark.slow
+def test_an_interrupt_is_reported_once(tmp_path: Path) -> None:
+    """Both quickstart and the running command get the signal."""
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("quickstart")],
+        env={**os.environ, "MEDALPACA_HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    shown = ""
+    while "step " not in shown:
+        shown += process.stdout.readline()
+        assert process.poll() is None, shown
+    process.send_signal(signal.SIGINT)
+    shown += process.stdout.read()
+    assert process.wait(60) == 130
+    assert shown.count("interrupted") == 1, shown
+    assert "checkpoint" in shown.lower() or list(tmp_path.rglob("checkpoint*")), shown
 
 
 @pytest.mark.skipif(not CHART.is_file(), reason="outside the repository")

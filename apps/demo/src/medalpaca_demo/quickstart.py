@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -51,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
     arguments = parser().parse_args(argv)
     if arguments.seed < 0:
         raise UserError(f"quickstart: --seed {arguments.seed} is negative; use 0 or more")
-    QuickstartRun(arguments.seed, quickstart(), screen()).run()
+    QuickstartRun(arguments.seed, quickstart(), screen(), details=arguments.details).run()
 
 
 def parser() -> Command:
@@ -65,6 +66,7 @@ def parser() -> Command:
         (
             "quickstart             run all steps; existing results are used again",
             "quickstart --seed 2    train with another seed; deletes the earlier models",
+            "quickstart --details   run the steps that are missing, and print the whole comparison",
             "demo                   afterwards: show both models in the browser",
         ),
     )
@@ -75,17 +77,23 @@ def parser() -> Command:
         default=1,
         help="random seed of the base, its training text and the fine-tuning, 0 or more (default: %(default)s)",
     )
+    main.add_argument(
+        "--details",
+        action="store_true",
+        help="print the whole table of `exam compare` at the end: intervals, counts and p-values of every step",
+    )
     main.add_common("medalpaca-demo")
     return main
 
 
 @dataclass(frozen=True, slots=True)
 class QuickstartRun:
-    """All steps for one seed, in the directories `paths`."""
+    """All steps for one seed, in the directories `paths`. `details` prints the table of `exam compare` at the end."""
 
     seed: int
     paths: Quickstart
     console: Console
+    details: bool = False
 
     @property
     def root(self) -> Path:
@@ -121,8 +129,7 @@ class QuickstartRun:
         self._step(5, "Evaluate both models on an exam whose wording is in neither training text")
         self._evaluate()
         self._step(6, "Compare both results")
-        self._command("exam", "compare", paths.results_base, paths.results_tuned)
-        chart = self._write_chart()
+        chart = self._compare()
         self._print(
             f"\nChart of this result: {chart}\n"
             "This shows that all steps work: training changes the model, and the evaluation measures the change.\n"
@@ -130,14 +137,23 @@ class QuickstartRun:
             "Show both models in the browser:  uv run demo"
         )
 
-    def _write_chart(self) -> Path:
-        """Write the chart of both results, unless the file is up to date."""
+    def _compare(self) -> Path:
+        """Print the comparison, and write its chart unless the file is up to date. Return the chart's path."""
         from medalpaca_evalharness.comparison import compare
         from medalpaca_evalharness.results import read_run
 
-        from .result_chart import draw_chart, figures
+        from .result_chart import draw_chart, figures, result_sentence, result_table
 
+        words = ("exam", "compare", str(self.paths.results_base), str(self.paths.results_tuned))
         comparison = compare(read_run(self.paths.results_base), read_run(self.paths.results_tuned))
+        if self.details:
+            self._command(*words)
+        else:
+            self._print_command(*words)
+            self.console.print(result_table(comparison))
+            self._print(
+                f"{result_sentence(comparison)}\nAll figures: run this command, or quickstart --details."
+            )
         text, file = draw_chart(figures(comparison, self.seed)), self.root / CHART_FILE
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
             file.write_text(text, encoding="utf-8")
@@ -182,13 +198,15 @@ class QuickstartRun:
         """Run a console script of the workspace in the terminal. Raises UserError if it fails."""
         words = [str(argument) for argument in arguments]
         self._print_command(*words)
-        done = subprocess.run(
-            [Path(sys.executable).with_name(words[0]), *words[1:]], check=False, env=child_environment()
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name(words[0]), *words[1:]], env=child_environment()
         )
-        if done.returncode == INTERRUPTED:
-            raise KeyboardInterrupt
-        if done.returncode:
-            raise UserError(f"`{words[0]}` ended with exit code {done.returncode}; see its message above")
+        code = wait_for(process)
+        if code == INTERRUPTED:
+            # The command has printed "interrupted".
+            raise SystemExit(INTERRUPTED)
+        if code:
+            raise UserError(f"`{words[0]}` ended with exit code {code}; see its message above")
 
     def _evaluate(self) -> None:
         """Evaluate both models at the same time, because each evaluation mostly uses one core."""
@@ -245,6 +263,19 @@ def exclusive_lock(root: Path) -> Iterator[None]:
         yield
 
 
+def wait_for(process: subprocess.Popen[bytes]) -> int:
+    """Return the exit code of a command, also if Ctrl-C is pressed: the command then saves its work and ends.
+
+    A terminal sends Ctrl-C to the command as well. Without a terminal, the signal is passed on to it.
+    """
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            if not sys.stdin.isatty():
+                process.send_signal(signal.SIGINT)
+
+
 class Evaluation:
     """One lm_eval process with the arguments `words`, which evaluates one side: "base" or "tuned".
 
@@ -278,7 +309,7 @@ class Evaluation:
 
 
 def show_progress(evaluations: Sequence[Evaluation], console: Console) -> None:
-    """Show a progress bar for each evaluation until all have ended. Raises UserError if one fails.
+    """Show one progress bar of all evaluations until all have ended. Raises UserError if one fails.
 
     If the wait is interrupted, the evaluations are terminated.
     """
@@ -290,14 +321,12 @@ def show_progress(evaluations: Sequence[Evaluation], console: Console) -> None:
     threads = [Thread(target=evaluation.follow, daemon=True) for evaluation in evaluations]
     try:
         with Progress(*columns, console=console) as progress:
-            bars = [
-                progress.add_task(f"evaluating {evaluation.side}", total=100) for evaluation in evaluations
-            ]
+            sides = " and ".join(evaluation.side for evaluation in evaluations)
+            bar = progress.add_task(f"evaluating {sides}", total=100 * len(evaluations))
             for thread in threads:
                 thread.start()
             while any(thread.is_alive() for thread in threads):
-                for bar, evaluation in zip(bars, evaluations, strict=True):
-                    progress.update(bar, completed=evaluation.percent)
+                progress.update(bar, completed=sum(evaluation.percent for evaluation in evaluations))
                 threads[0].join(0.2) if threads[0].is_alive() else threads[-1].join(0.2)
     except BaseException:
         for evaluation in evaluations:

@@ -1,4 +1,4 @@
-"""Chart of the quickstart's result as SVG: accuracy of base and tuned with Wilson intervals.
+"""The quickstart's result: a table, a sentence, and an SVG chart of both accuracies with Wilson intervals.
 
 The SVG contains the counts as JSON in its `<metadata>`. The whole file is a function of these counts, so a test can
 compare a picture with a result.
@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 
-from medalpaca_evalharness.comparison import Comparison
+from rich.table import Table
+
+from medalpaca_evalharness.comparison import ALPHA, NOT_SHOWN, Comparison, Row
 from medalpaca_evalharness.statistics import mcnemar_exact, wilson
 
 # Horizontal position of 0 % and 100 %, in pixels.
@@ -63,6 +65,37 @@ def figures(comparison: Comparison, seed: int) -> Figures:
         for row in (*comparison.steps, comparison.pooled)
     )
     return Figures(comparison.base.exam, seed, comparison.pooled.chance, rows)
+
+
+def result_table(comparison: Comparison) -> Table:
+    """Return a table with one line per exam step and one for all items, at most 80 columns wide."""
+    table = Table(title="Correct answers", title_justify="left")
+    table.add_column("questions")
+    for heading in ("number", "base", "fine-tuned", "difference", "95 % interval"):
+        table.add_column(heading, justify="right")
+    for row in (*comparison.steps, comparison.pooled):
+        interval = row.interval
+        table.add_row(
+            row.label,
+            str(row.n),
+            f"{100 * row.base_right / row.n:.1f} %",
+            f"{100 * row.tuned_right / row.n:.1f} %",
+            f"{100 * row.difference:+.1f} points",
+            f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}",
+        )
+    return table
+
+
+def result_sentence(comparison: Comparison) -> str:
+    """Return the result of all items in words: questions fixed and broken, both accuracies, and the verdict."""
+    row = comparison.pooled
+    verdicts = {"better": "is better", "worse": "is worse", NOT_SHOWN: "is not shown to differ from the base"}
+    compared = "not below" if row.verdict == NOT_SHOWN else "below"
+    return (
+        f"Fine-tuning fixed {row.fixed} and broke {row.broken} of {row.n} questions: "
+        f"{_percent(row.base_right, row.n)} % to {_percent(row.tuned_right, row.n)} % correct.\n"
+        f"The fine-tuned model {verdicts[row.verdict]}: {_p(row)} (exact McNemar test), {compared} {ALPHA}."
+    )
 
 
 def draw_chart(shown: Figures) -> str:
@@ -139,6 +172,6 @@ def _percent(right: int, n: int) -> str:
     return f"{100 * right / n:.1f}"
 
 
-def _p(row: Counts) -> str:
+def _p(row: Counts | Row) -> str:
     p = mcnemar_exact(row.fixed, row.broken)
     return "p < 0.0001" if p < 0.0001 else f"p = {p:.4f}"
