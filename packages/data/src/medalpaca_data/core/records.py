@@ -20,7 +20,8 @@ from .files import existing, parse_json, sha256_file, sha256_listing
 from .json_keys import KeyCheck, RepeatedKeys, as_json_text, repeated_key, repeated_key_fault
 from .json_stream import is_json_list, read_json_list
 from .row import SPLITS, Row, parse_row
-from .streams import Member, TextFile, open_bytes, open_text, read_json_lines
+from .streams import Member, open_bytes
+from .text_files import TextFile, open_text, read_json_lines
 from .weights import refuse_pickle
 
 # Names of splits as keys of a JSON object around lists of records.
