@@ -116,10 +116,10 @@ def read_rows(path: Path | str) -> list[Row]:
         try:
             rows.append(parse_row(value))
         except ValueError as error:
+            # The message may have the remedy already, the kind of source that reads the record.
             keys = f" (found: {', '.join(map(str, value))})" if isinstance(value, Mapping) else ""
-            raise UserError(
-                f"{path} {location}: {error}{keys}; rename the columns, or correct or remove the row"
-            ) from None
+            remedy = f"{keys}; rename the columns, or correct or remove the row"
+            raise UserError(f"{path} {location}: {error}{'' if 'kind: ' in str(error) else remedy}") from None
     if not rows:
         raise UserError(f"{path}: no rows in the file")
     return rows
@@ -316,7 +316,11 @@ def read_column_json(value: Mapping[str, Any]) -> list[Any]:
         if first and all(inner.keys() == first.keys() for inner in value.values()):
             if all(map(str.isdecimal, first)) and not all(map(str.isdecimal, value)):
                 return [{column: value[column][row] for column in value} for row in first]
-            if list(value) == [str(n) for n in range(len(value))]:
+            # After a filter, the numbers have gaps. Other objects with numbers as keys have lists in them.
+            is_flat = not any(isinstance(cell, list | dict) for cell in first.values())
+            if list(value) == [str(n) for n in range(len(value))] or (
+                is_flat and all(map(str.isdecimal, value)) and not any(map(str.isdecimal, first))
+            ):
                 return list(value.values())
     elif len(value) > 1 and all(map(_is_column, value.values())) and len(set(map(len, value.values()))) == 1:
         return [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]

@@ -321,8 +321,11 @@ class _CheckedInfo(tarfile.TarInfo):
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _CheckedInfo:
         try:
             return super().frombuf(buf, encoding, errors)
-        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:
-            raise tarfile.ReadError(f"damaged or truncated: {error}") from None
+        except tarfile.HeaderError as error:
+            if type(error).__name__ in ("InvalidHeaderError", "TruncatedHeaderError"):
+                raise tarfile.ReadError(f"damaged or truncated: {error}") from None
+            # The end of the archive.
+            raise
 
 
 @contextmanager
