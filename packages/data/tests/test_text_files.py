@@ -379,3 +379,13 @@ def test_no_broken_quote_merges_or_loses_lines():
                 assert tuple(cell.replace('"', "") for cell in value.values()) in written, text
         assert lines == len(rows), text
     assert kept > 700
+
+
+def test_the_check_shows_the_encoding_as_a_build_does(tmp_path, capsys):
+    from medalpaca_data.cli import main
+
+    path = tmp_path / "rows.csv"
+    path.write_bytes("instruction,output\nWann Fieber?,über 38 °C\n".encode("cp1252"))
+    main(["check", str(path), "--exam", "medalpaca_pocket"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "rows.csv: encoding latin-1 (guessed; e.g." in shown and "if it is wrong, set encoding:)" in shown

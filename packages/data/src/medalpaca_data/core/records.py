@@ -100,17 +100,17 @@ def ignore_note(note: FileNote) -> None:
     """Do nothing; the default of `on_note`."""
 
 
-def read_rows(path: Path | str) -> list[Row]:
+def read_rows(path: Path | str, on_note: OnNote = ignore_note) -> list[Row]:
     """Return all rows of a file that `read_records` reads, or the train rows of a Meadow directory.
 
     Raises UserError, with file and location, for the first row that is not valid, and for a file without rows. A build
-    counts invalid rows instead, with `read_records` and `parse_row`.
+    counts invalid rows instead, with `read_records` and `parse_row`. `on_note` is that of `read_records`.
     """
     path = existing(path, "file or directory")
     if path.is_dir():
         return read_split(path, "train")
     rows = []
-    for location, value in read_records(path):
+    for location, value in read_records(path, on_note=on_note):
         if isinstance(value, BadRecord):
             raise value
         try:
@@ -139,12 +139,12 @@ def read_split(directory: Path | str, split: str) -> list[Row]:
     return [_parse_stored_row(value, f"{file} row {n}") for n, value in enumerate(_read_columns(file), 1)]
 
 
-def read_all_rows(path: Path | str) -> list[Row]:
+def read_all_rows(path: Path | str, on_note: OnNote = ignore_note) -> list[Row]:
     """Return the rows of a file like `read_rows`, or the train rows of a Meadow directory and then those of validation.
 
     A Meadow directory may have no validation rows.
     """
-    rows = read_rows(path)
+    rows = read_rows(path, on_note)
     if Path(path).is_dir() and (Path(path) / "validation.parquet").is_file():
         rows += read_split(path, "validation")
     return rows
