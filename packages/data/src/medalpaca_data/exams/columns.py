@@ -191,7 +191,6 @@ def read_item(
         subject=optional_text(record, columns.subject, where) if columns.subject else None,
         image=media(record, columns.image),
         fault=fault,
-        lacks_case=_has_empty_case(record, columns),
     )
     changes.update(done)
     return item
@@ -248,10 +247,19 @@ def case_columns(record: Record, columns: Columns) -> list[str]:
     return [name for name in names if name in record and name.strip().casefold() not in taken]
 
 
-def _has_empty_case(record: Record, columns: Columns) -> bool:
-    """Return whether a record has columns of cases, all of them empty."""
-    names = case_columns(record, columns)
-    return bool(names) and all(is_blank(record.peek(name)) for name in names)
+class EmptyCases:
+    """Finds items without a case below items with one, as a table with merged cells gives them."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._has_case_above = False
+
+    def mark(self, item: Item, record: Record) -> Item:
+        """Return the item of the next record, marked if its case is empty. The first records may have no case."""
+        names = case_columns(record, self._columns)
+        is_empty = all(is_blank(record.peek(name)) for name in names)
+        self._has_case_above = self._has_case_above or not is_empty
+        return replace(item, lacks_case=bool(names) and is_empty and self._has_case_above)
 
 
 def join_case(record: Record, question: str, columns: Columns, where: str, done: list[str]) -> str:
