@@ -600,3 +600,66 @@ def test_parquet_columns_of_lists_and_objects(tmp_path):
     turns = [{"from": "human", "value": "Q?"}, {"from": "gpt", "value": "A"}]
     pl.DataFrame({"conversations": [turns], "system": ["Be short."]}).write_parquet(talk)
     assert [texts(row) for row in read(Chat(path=str(talk)))] == [("Be short.", "Q?", "A")]
+
+
+@pytest.mark.parametrize("name", ["index", "level_0", "__index_level_0__", "Unnamed: 0", "Unnamed: 0.1", ""])
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "json"])
+def test_an_index_of_pandas_is_listed_as_one(tmp_path, name, suffix):
+    """The table of a DataFrame after a filter: the numbers of the rows have gaps and are not in order."""
+    frame = pl.DataFrame(
+        {name: [4, 12, 7], "instruction": ["A?", "B?", "C?"], "output": ["5 mg", "liver", "7"]},
+    )
+    path = tmp_path / f"rows.{suffix}"
+    if suffix == "csv":
+        frame.write_csv(path)
+    elif suffix == "parquet":
+        frame.write_parquet(path)
+    else:
+        columns = {column: dict(zip("012", frame[column].to_list(), strict=True)) for column in frame.columns}
+        path.write_text(json.dumps(columns))
+    built = build(recipe(path), tmp_path, tmp_path / "out")
+    rows = read_split(built.path, "train")
+    assert [(row.instruction, row.output) for row in rows] == [("A?", "5 mg"), ("B?", "liver"), ("C?", "7")]
+    [source] = built.ledger["sources"]
+    assert source["unread_columns"] == {name: 3}
+    assert source["unread_reasons"] == {name: "row numbers of pandas"}
+
+
+def test_rows_by_number_after_a_filter(tmp_path):
+    path = tmp_path / "rows.json"
+    rows = {"4": ("A?", "5 mg"), "12": ("B?", "liver"), "7": ("C?", "7")}
+    records = {key: {"instruction": question, "output": answer} for key, (question, answer) in rows.items()}
+    path.write_text(json.dumps(records))
+    built = build(recipe(path), tmp_path, tmp_path / "out")
+    assert [(row.instruction, row.output) for row in read_split(built.path, "train")] == list(rows.values())
+
+
+def test_a_column_index_with_texts_has_no_reason(write, tmp_path):
+    rows = [
+        {"index": "C-reactive protein", "case": "K-1023", "instruction": "Q1?", "output": "A"},
+        {"index": "2", "case": "7", "instruction": "Q2?", "output": "A"},
+    ]
+    built = build(recipe(write("rows.json", rows)), tmp_path, tmp_path / "out")
+    [source] = built.ledger["sources"]
+    assert source["unread_columns"] == {"index": 2, "case": 2}
+    assert source["unread_reasons"] == {"case": "number or identifier of a case, no text"}
+
+
+def test_texts_of_patients_as_headings_are_not_in_the_ledger():
+    from medalpaca_data.ledger import _unread_columns
+
+    unread = {
+        "Patient_ID": 3,
+        "admissionDate": 3,
+        "Okonkwo": 3,
+        "1957-03-12": 3,
+        "note of Mrs Lind": 1,
+        "index": 3,
+    }
+    read = [{"unread": unread, "unread_reasons": {"index": "row numbers of pandas"}}]
+    assert _unread_columns(read, None)["unread_columns"] == unread
+    public = _unread_columns(read, b"key" * 11)
+    assert list(public["unread_columns"].values()) == [3, 3, 3, 3, 1, 3]
+    assert public["unread_reasons"] == {"index": "row numbers of pandas"}
+    plain = [name for name in public["unread_columns"] if name in unread]
+    assert plain == ["Patient_ID", "admissionDate", "index"]

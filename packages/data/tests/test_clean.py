@@ -272,3 +272,15 @@ def test_cleaning_of_any_text_ends_or_names_the_fault(text):
 @given(st.text(alphabet=st.characters(codec="ascii", exclude_characters="<&[{'#\r\t\x7f", min_codepoint=32)))
 def test_plain_text_is_only_stripped(text):
     assert clean_text(text)[0] == text.strip()
+
+
+@given(
+    st.text(
+        alphabet="\u00e2\u00c3\u00c2\u0432\u0412\u00b1\u201a\u00c4\u00ec\u2534\u03b2\u03c0 5a-\n", max_size=12
+    )
+)
+def test_a_misread_sign_is_the_first_that_the_whole_pattern_finds(text):
+    from medalpaca_data.core.misread import MISREAD, find_misread
+
+    found, whole = find_misread(text), MISREAD.search(text)
+    assert (found and found.span()) == (whole and whole.span())

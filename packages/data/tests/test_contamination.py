@@ -195,3 +195,32 @@ def test_eight_words_are_the_shortest_n_gram(question, found):
     exam = exclude_unscorable(RawExam("exam", (item,), ""))
     [covered] = coverage(exam, [("Something else?", f"They wrote {question} there without a mark")])
     assert covered.coverage == found
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        (
+            "<p>Which <b>vitamin</b> is lack<i>ing</i> in the scurvy of <br>sailors?</p>",
+            "Which vitamin is lacking in the scurvy of sailors?",
+        ),
+        (
+            "Which vitamin is lacking in the scurvy of sailors?",
+            "<b>Which</b> vitamin is <i>lacking</i> in the <a href='x'>scurvy</a> of&nbsp;sailors?",
+        ),
+        (
+            "How many platelets, 10<sup>9</sup>/L or more, are a normal count?",
+            "How many platelets, 10^9/L or more, are a normal count?",
+        ),
+        (
+            "Is a CD4 count <200 and a load >50 per mm a reason to treat?",
+            "Is a CD4 count <200 and a load >50 per mm a reason to treat?",
+        ),
+    ],
+)
+def test_markup_does_not_hide_a_question(question, text):
+    item = Item(id="q", question=question, options={"A": "1", "B": "2"}, answer="A")
+    exam = exclude_unscorable(RawExam("exam", (item,), ""))
+    assert coverage(exam, [text])[0].coverage == 1
+    # The exam and its hash keep the question as it is written.
+    assert exam.items[0].question == question

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import shutil
+import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import polars
 import pytest
@@ -95,7 +99,7 @@ def test_a_name_with_brackets_is_no_pattern(write, row, tmp_path):
         ("dump.xml", "use kind: medquad, mediqa, stack_exchange or wikidoc"),
         ("guide.pdf", "documents are not rows; make a table of questions and answers"),
         ("old.xls", "save it as .xlsx or .csv"),
-        ("rows.tar.gz", "unpack it, or pack its files as .zip"),
+        ("rows.tar.xz", "unpack it, or pack its files as .zip or .tar.gz"),
         ("rows.pkl", "can run code when loaded"),
         ("rows", "unknown suffix ''; this kind reads"),
     ],
@@ -404,6 +408,114 @@ def test_archives_that_are_not_what_they_seem(tmp_path, monkeypatch):
     zipped(tmp_path / "d.zip", {f"{n}.csv": "instruction,output\nQ,A\n" for n in range(4)})
     with pytest.raises(UserError, match=r"d.zip: has 4 files; allowed: 3"):
         alpaca(tmp_path, "d.zip")
+
+
+def tarred(path: Path, members: list[tuple[str, bytes]], **header: Any) -> Path:
+    with tarfile.open(path, "w:gz" if path.name.lower().endswith("gz") else "w") as archive:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            for key, value in header.items():
+                setattr(info, key, value)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+@pytest.mark.parametrize("name", ["all.tar", "all.tar.gz", "all.tgz", "ALL.TGZ"])
+@pytest.mark.parametrize("max_held", [0, streams.MAX_HELD])
+def test_a_tar_archive_is_read_like_a_zip(tmp_path, row, name, max_held, monkeypatch):
+    monkeypatch.setattr(streams, "MAX_HELD", max_held)
+    polars.DataFrame([row(5)]).write_parquet(tmp_path / "p.parquet")
+    members = {
+        "z/b.csv": "instruction;output\nDosis?;37 °C\n".encode("cp1252"),
+        "old.jsonl": b"",
+        "a b.jsonl.gz": gzip.compress(json.dumps(row(1)).encode()),
+        "dev.json": json.dumps([row(2)]).encode(),
+        "p.parquet": (tmp_path / "p.parquet").read_bytes(),
+        "book.xlsx": (WORKBOOKS / "xlsxwriter.xlsx").read_bytes(),
+        "test.csv": b"instruction,output\nQ,no\n",
+        "x.png": b"?",
+    }
+    new = ("old.jsonl", json.dumps(row(7)).encode())
+    # Programs write "./" before each name; the last file of a name is the one that they unpack.
+    tarred(tmp_path / name, [*((f"./{name}", data) for name, data in members.items()), new])
+    rows, rejects, notes = alpaca(tmp_path, name)
+    assert sorted(rows) == sorted(
+        [
+            (f"{name} a b.jsonl.gz line 1", "Answer 1"),
+            *(
+                (f"{name} book.xlsx row {n}", text)
+                for n, text in enumerate(["A1", "2023-07-16", "5%", "TRUE", "2", "10^9/L"], 2)
+            ),
+            (f"{name} dev.json row 1", "Answer 2"),
+            (f"{name} old.jsonl line 1", "Answer 7"),
+            (f"{name} p.parquet row 1", "Answer 5"),
+            (f"{name} z/b.csv line 2", "37 °C"),
+        ]
+    )
+    assert rejects == []
+    assert notes[-1].left_out == (
+        ("old.jsonl", "replaced by a later file of the same name"),
+        ("test.csv", "test split"),
+        ("x.png", "file type that is not read"),
+    )
+
+
+def test_a_link_in_an_archive_is_not_followed(tmp_path, row):
+    (tmp_path / "secret.csv").write_text("instruction,output\nQ,secret\n")
+    with tarfile.open(tmp_path / "t.tar", "w") as archive:
+        archive.add(tmp_path / "secret.csv", "good.csv")
+        for kind, name in ((tarfile.SYMTYPE, "s.csv"), (tarfile.LNKTYPE, "h.csv")):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, str(tmp_path / "secret.csv")
+            archive.addfile(info)
+    link = zipfile.ZipInfo("s.csv")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        archive.writestr(link, str(tmp_path / "secret.csv"))
+        archive.writestr("good.csv", "instruction,output\nQ,secret\n")
+    for name, links in (("t.tar", ["h.csv", "s.csv"]), ("z.zip", ["s.csv"])):
+        rows, rejects, notes = alpaca(tmp_path, name)
+        assert (len(rows), rejects) == (1, [])
+        assert notes == [FileNote(file=name, left_out=tuple((link, "a link") for link in links))]
+
+
+@pytest.mark.parametrize("path", ["/etc/a.csv", "../a.csv", "b/../../a.csv", "C:\\a.csv", "..\\a.csv"])
+@pytest.mark.parametrize("name", ["t.tar", "t.tgz", "t.zip"])
+def test_a_path_that_leaves_the_archive_is_refused(tmp_path, name, path):
+    data = b"instruction,output\nQ,A\n"
+    if name == "t.zip":
+        zipped(tmp_path / name, {path: data})
+    else:
+        tarred(tmp_path / name, [(path, data)])
+    with pytest.raises(UserError, match=r"which leaves the archive; allowed: relative paths without \.\."):
+        alpaca(tmp_path, name)
+
+
+def test_a_damaged_tar_archive_is_refused(tmp_path, monkeypatch):
+    data = b"instruction,output\nQ,A\n"
+    whole = tarred(tmp_path / "w.tar", [("a.csv", data), ("b.csv", data)]).read_bytes()
+    # The header of the second file is at 1,024.
+    for name, bad in (
+        ("h.tar", whole[:1030] + b"?" + whole[1031:]),
+        ("s.tar", whole[:1500]),
+        ("d.tar", whole[:1540]),
+        ("z.tgz", gzip.compress(whole)[:-40]),
+        ("n.tgz", whole),
+    ):
+        (tmp_path / name).write_bytes(bad)
+        with pytest.raises(UserError, match=rf"{name}: (not a readable archive|damaged)"):
+            alpaca(tmp_path, name)
+    tarred(tmp_path / "bomb.tgz", [("r.csv", b"instruction,output\n" + b"Q,A\n" * 30_000)])
+    monkeypatch.setattr(streams, "BASE_SIZE", 100)
+    monkeypatch.setattr(streams, "MAX_RATIO", 20)
+    with pytest.raises(UserError, match=r"bomb.tgz: unpacks to more than 20 times its size"):
+        alpaca(tmp_path, "bomb.tgz")
+    monkeypatch.undo()
+    monkeypatch.setattr(streams, "MAX_MEMBERS", 3)
+    tarred(tmp_path / "d.tar", [(f"{n}.csv", data) for n in range(4)])
+    with pytest.raises(UserError, match=r"d.tar: has 4 files; allowed: 3"):
+        alpaca(tmp_path, "d.tar")
 
 
 # --- through a build

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from medalpaca_data.exams.exam import exclude_unscorable, load_exam
@@ -126,3 +128,33 @@ def test_pictures_of_the_real_step_files(real):
     suspected = set(look_at(load_exam(path, images="keep").items)["suspected_images"])
     assert len(suspected - text_only) == 44
     assert suspected & text_only == set()
+
+
+def test_an_empty_case_below_a_filled_one_is_listed_in_other_layouts(tmp_path):
+    medmcqa = [
+        {
+            "question": f"Next step {n}?",
+            "opa": "w",
+            "opb": "x",
+            "opc": "y",
+            "opd": "z",
+            "cop": cop,
+            "case": case,
+        }
+        for n, (cop, case) in enumerate([(0, ""), ("1.0", "A man of 40."), (2, "")])
+    ]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, medmcqa)))
+    exam = load_exam(tmp_path / "m.jsonl")
+    assert [(item.answer, item.lacks_case) for item in exam.items] == [
+        ("A", False),
+        ("B", False),
+        ("C", True),
+    ]
+    assert look_at(exam.items)["missing_cases"] == [exam.items[2].id]
+    steps = [
+        {"no": n, "question": f"Next {n}?", "options": {"A": "w", "B": "x"}, "answer": "A", "vignette": case}
+        for n, case in enumerate(["A man of 40.", "", "A child."], 1)
+    ]
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "step1.json").write_text(json.dumps(steps))
+    assert look_at(load_exam(tmp_path / "s").items)["missing_cases"] == ["step1-2"]

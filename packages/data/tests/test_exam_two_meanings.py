@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from medalpaca_data.core.errors import UserError
@@ -248,3 +250,33 @@ def test_placeholders(write):
     assert look_at(letters.items)["letters_as_options"] == [letters.items[0].id]
     minus = load_exam(write("m.csv", "question,A,B,C,answer\nWhich?,5,\u22125,- 5,A\n"))
     assert look_at(minus.items)["doubled_distractors"] == [minus.items[0].id]
+
+
+@pytest.mark.parametrize(
+    ("answers", "letters"),
+    [
+        (["1", "4"], "AD"),
+        (["4.0", "2.00"], "DB"),
+        (["0.0", "3"], "AD"),
+        (["01", "04"], "AD"),
+        # Both counts fit, or none does.
+        (["1", "3"], ""),
+        (["0", "4"], ""),
+        (["5", "1"], ""),
+    ],
+)
+@pytest.mark.parametrize("as_number", [False, True])
+def test_numbers_of_answers_are_understood_or_refused(write, answers, letters, as_number):
+    values = [float(answer) for answer in answers] if as_number else answers
+    items = [
+        {"question": f"{question}?", "options": list("wxyz"), "answer": value}
+        for question, value in zip(("One", "Two"), values, strict=True)
+    ]
+    exam = load_exam(write("n.jsonl", "\n".join(map(json.dumps, items))), allow_empty=True)
+    assert "".join(item.answer for item in exam.items) == letters
+
+
+def test_an_item_without_its_last_option_does_not_show_the_count(write):
+    """The answers count from 0, no answer is 0, and the last option of the second item is lost."""
+    sheet = "question,A,B,C,D,answer\nOne?,w,x,y,z,2\nTwo?,w,x,y,,3\n"
+    assert load_exam(write("lost.csv", sheet), allow_empty=True).items == ()

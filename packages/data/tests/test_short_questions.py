@@ -95,6 +95,15 @@ def test_the_words_of_a_short_question_alone_are_no_question(question, asked, an
     assert not is_found(question, asked, answer)
 
 
+def test_a_vague_question_needs_more_than_one_option():
+    """The end of another question, whose answer is an option: "What is the next step?", "Take an ECG."."""
+    options = {"A": "ECG", "B": "MRI", "C": "CT"}
+    asked = "A man has chest pain. What is the next step?"
+    assert not is_found("Next step?", asked, "Take an ECG.", options)
+    assert is_found("Next step?", "Next step?", "Take an ECG.", options)
+    assert is_found("Next step?", f"{asked} A. ECG B. MRI C. CT", "A", options)
+
+
 def test_five_words_are_enough_inside_a_line_and_four_are_not():
     assert is_found(
         "What supplies the deltoid muscle?", "We wonder what supplies the deltoid muscle of cats\n"

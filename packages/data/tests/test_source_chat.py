@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 
 import polars as pl
@@ -19,6 +18,7 @@ from medalpaca_data.shard import place_of
 from medalpaca_data.sources import Alpaca, Chat
 from medalpaca_data.sources.answer_rules import Repair
 from medalpaca_data.sources.base import Reject
+from medalpaca_data.sources.columns import Unread
 
 ASKED, ANSWERED = "What does a thermometer measure?", "Temperature."
 OPENAI = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": ANSWERED}]
@@ -241,7 +241,7 @@ def test_columns_beside_the_turns(write):
         "note": "",
     }
     source = Chat(path=str(write("talk.json", [record])))
-    counter: Counter[str] = Counter()
+    counter = Unread()
     [row] = source.counting(counter).records(Path())
     assert (texts(row), row.licence) == (("Be short.", "A man of 60.\n\nNext?", "Rest."), "CC0")
     assert counter == {"tools": 1, "prompt": 1, "messages.name": 2}
@@ -322,7 +322,7 @@ def test_turns_and_history_as_json_text_in_csv(tmp_path):
         turn("assistant", "Yes."),
     ]
     pl.DataFrame({"messages": [json.dumps(turns)], "topic": ["devices"]}).write_csv(path)
-    counter: Counter[str] = Counter()
+    counter = Unread()
     first, second = Chat(path=str(path)).counting(counter).records(Path())
     assert texts(first) == ("Be short.", ASKED, ANSWERED)
     assert texts(second) == (
@@ -409,7 +409,7 @@ def test_any_record_is_a_row_or_a_reject(tmp_path_factory, values):
     path.write_text(json.dumps(values))
     for cls in (Chat, Alpaca):
         try:
-            records = read(cls(path=str(path)).counting(Counter()))
+            records = read(cls(path=str(path)).counting(Unread()))
         except UserError as error:
             assert "columns found" in str(error)
         else:

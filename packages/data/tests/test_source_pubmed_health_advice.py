@@ -128,6 +128,17 @@ def test_the_audit_tells_right_wrong_unknown_and_contradictory(write, tmp_path):
         cli.main(["audit", str(rows), str(upstream)])
 
 
+def test_the_audit_joins_a_sentence_that_one_side_has_repaired(write):
+    """The corpus keeps characters that were read with a wrong encoding; a build has repaired them, or the reverse."""
+    damaged = "The dose was 5\u00e2\u0080\u009310 mg in each group."
+    repaired = "The dose was 5\u201310 mg in each group."
+    tagged, plain = "It fell by 3 mg<b>*</b> &lt; 5 in all.", "It fell by 3 mg* < 5 in all."
+    for raw, built in ((damaged, repaired), (repaired, damaged), (tagged, plain)):
+        upstream = write_corpus(write, f"0,13,{raw},1.0\n")
+        result = audit(published(write, (built, "This is no advice")), upstream)
+        assert (result.agree, result.unmatched) == (1, 0)
+
+
 def test_the_audit_refuses_labels_of_no_corpus_and_a_numbering_that_does_not_apply(write):
     upstream = write_corpus(write)
     with pytest.raises(

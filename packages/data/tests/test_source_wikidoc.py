@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.joined_digits import JOINED, JoinedDigits
 from medalpaca_data.core.row import Row
+from medalpaca_data.formats import mediawiki
 from medalpaca_data.formats.wikitext import wiki_sections, wiki_text
 from medalpaca_data.sources import WikiDoc
 from medalpaca_data.sources.base import Reject
@@ -355,3 +356,35 @@ def test_any_wikitext_is_read_or_refused(wikitext):
     except ValueError:
         return
     assert all("[[" not in s.text and "{{" not in s.text for s in sections)
+
+
+@pytest.mark.parametrize(
+    "struck",
+    [
+        "<s>10</s>",
+        "<del>10</del>",
+        "<strike>'''10'''</strike>",
+        "{{strike|10}}",
+        '<span style="color:red; text-decoration:line-through">10</span>',
+    ],
+)
+def test_struck_text_rejects_its_section_only(struck):
+    text = f"== Dose ==\nGive {struck} 5 mg.\n== Route ==\nBy mouth.<s></s>\n"
+    assert [(part.heading, part.is_struck) for part in wiki_sections(text)] == [
+        ("", False),
+        ("Dose", True),
+        ("Route", False),
+    ]
+    with pytest.raises(ValueError, match="struck-through text"):
+        wiki_text(f"Dose {struck}")
+
+
+def test_struck_text_in_a_saved_page(tmp_path):
+    page = "<html><body><h1 id='firstHeading'>Drug</h1><div id='mw-content-text'><h2>Dose</h2><p>Give {} 5 mg.</p>"
+    for n, struck in enumerate(
+        ("<s>10</s>", "<del>10</del>", "<b style='text-decoration:line-through'>10</b>")
+    ):
+        file = tmp_path / f"{n}.html"
+        file.write_text(page.format(struck) + "<h2>Route</h2><p>By mouth.</p></div></body></html>")
+        [read] = mediawiki.read_pages(file)
+        assert [part.heading for part in read.sections() if part.is_struck] == ["Dose"]

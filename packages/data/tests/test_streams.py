@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from medalpaca_data.core import json_stream
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.json_stream import is_json_list, read_json_list
-from medalpaca_data.core.streams import read_json_lines
+from medalpaca_data.core.text_files import read_json_lines
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False) | st.text(),

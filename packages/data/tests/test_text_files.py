@@ -6,6 +6,7 @@ import codecs
 import csv
 import gzip
 import io
+import random
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from medalpaca_data.core import delimited
-from medalpaca_data.core.delimited import AFTER_BROKEN_QUOTE, BROKEN_QUOTE, WRONG_FIELD_COUNT
+from medalpaca_data.core.delimited import AFTER_BROKEN_QUOTE, BROKEN_QUOTE, WRONG_FIELD_COUNT, DelimitedFile
 from medalpaca_data.core.encoding import canonical_encoding
 from medalpaca_data.core.errors import BadRecord, UserError
 from medalpaca_data.core.records import FileNote, ReadOptions, read_records
@@ -343,3 +344,48 @@ def test_the_samples_of_a_guess_show_a_wrong_one(write):
     found, [note] = read(write("r.jsonl", text.encode("mac_roman")))
     assert found["line 1"] == {"output": "MAP \u00b3 65 mmHg, lactate \u00b2 2"}
     assert (note.guessed, note.samples) == (True, ("MAP \u00b3", "lactate \u00b2"))
+
+
+def test_no_broken_quote_merges_or_loses_lines():
+    """Random tables written without any quoting, with lone and paired quotation marks in every position."""
+    chooser = random.Random(18)
+    pieces = [
+        '"5" mg',
+        '"5" tablet',
+        '5" needle',
+        '"whole"',
+        '"open',
+        'close"',
+        '"a" and "b"',
+        '"',
+        '""',
+        '"q" ',
+    ]
+    kept = 0
+    for _ in range(300):
+        rows = [
+            [chooser.choice(pieces) if chooser.random() < 0.4 else f"text {n} {column}" for column in "ab"]
+            for n in range(chooser.randint(2, 8))
+        ]
+        text = "a\tb\n" + "".join("\t".join(row) + "\n" for row in rows)
+        written = {tuple(cell.replace('"', "") for cell in row) for row in rows}
+        lines = 0
+        for _, value in DelimitedFile(io.BytesIO(text.encode()), "t.tsv", None, "\t").records():
+            if isinstance(value, BadRecord):
+                lines += value.record.count("\n") + 1
+            else:
+                lines += 1
+                kept += 1
+                assert tuple(cell.replace('"', "") for cell in value.values()) in written, text
+        assert lines == len(rows), text
+    assert kept > 700
+
+
+def test_the_check_shows_the_encoding_as_a_build_does(tmp_path, capsys):
+    from medalpaca_data.cli import main
+
+    path = tmp_path / "rows.csv"
+    path.write_bytes("instruction,output\nWann Fieber?,über 38 °C\n".encode("cp1252"))
+    main(["check", str(path), "--exam", "medalpaca_pocket"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "rows.csv: encoding latin-1 (guessed; e.g." in shown and "if it is wrong, set encoding:)" in shown

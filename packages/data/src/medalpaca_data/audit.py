@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from .clean_text import clean_text
 from .core.errors import UserError
 from .core.records import read_rows
 from .core.row import Row
@@ -81,6 +82,8 @@ class Audit:
 def audit(published: Path, *upstream: Path, encoding: Encoding | None = None) -> Audit:
     """Compare the labels of `published` (Alpaca rows) with those of `upstream` (CSV files), joined by sentence.
 
+    A sentence that only one side has repaired or cleaned is joined as well.
+
     The corpus, health advice or causal language, is recognised by the first label. `encoding` is the numbering of the
     causal labels in the CSV files. Raises UserError for a label that is not of this corpus, and for an `encoding` of
     health advice.
@@ -92,6 +95,10 @@ def audit(published: Path, *upstream: Path, encoding: Encoding | None = None) ->
             f"{published}: the labels are of the {corpus.name} corpus, which has one numbering; remove --encoding"
         )
     classes = corpus.read(upstream, encoding)
+    # One side may have been cleaned by a build, the other not.
+    cleaned: dict[str, set[str]] = {}
+    for sentence, found in classes.items():
+        cleaned.setdefault(_cleaned(sentence), set()).update(found)
     unmatched = contradictory = agree = 0
     confusion: Counter[tuple[str, str]] = Counter()
     for n, row in enumerate(rows, 1):
@@ -101,7 +108,7 @@ def audit(published: Path, *upstream: Path, encoding: Encoding | None = None) ->
                 f"{published} row {n}: 'output' is not a label of the {corpus.name} corpus; its classes: "
                 f"{', '.join(name for _, name in corpus.phrases)}"
             )
-        truth = classes.get(row.input.strip())
+        truth = classes.get(row.input.strip()) or cleaned.get(_cleaned(row.input))
         if truth is None:
             unmatched += 1
             continue
@@ -109,6 +116,14 @@ def audit(published: Path, *upstream: Path, encoding: Encoding | None = None) ->
         agree += truth == {label}
         confusion["/".join(sorted(truth)), label] += 1
     return Audit(corpus.name, len(rows), unmatched, contradictory, agree, confusion)
+
+
+def _cleaned(sentence: str) -> str:
+    """Return a sentence as the stage `clean` writes it, or the sentence itself if that stage rejects it."""
+    try:
+        return clean_text(sentence)[0]
+    except ValueError:
+        return sentence.strip()
 
 
 def as_json(result: Audit) -> dict[str, Any]:

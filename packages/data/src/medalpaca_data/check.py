@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from .core.records import read_all_rows
+from .core.records import FileNote, read_all_rows
 from .core.row import Row
 from .exams.contamination import ItemCoverage, coverage, too_short
 from .exams.exam import Exam, load_exam
@@ -31,6 +31,7 @@ class Check:
     exam: Exam
     rows: tuple[Row, ...]
     items: tuple[ItemCoverage, ...]
+    notes: tuple[FileNote, ...] = ()
 
     @property
     def too_short(self) -> frozenset[str]:
@@ -59,8 +60,9 @@ def check(path: Path, exam_path: str) -> Check:
     `exam_path` is a file, a directory or the name of a bundled exam. A Meadow directory has train and validation rows.
     """
     exam = load_exam(exam_path, images="keep")
-    rows = read_all_rows(path)
-    return Check(path, exam, tuple(rows), tuple(coverage(exam, (row.parts() for row in rows))))
+    notes: list[FileNote] = []
+    rows = read_all_rows(path, notes.append)
+    return Check(path, exam, tuple(rows), tuple(coverage(exam, (row.parts() for row in rows))), tuple(notes))
 
 
 def as_json(result: Check) -> dict[str, Any]:
@@ -72,6 +74,7 @@ def as_json(result: Check) -> dict[str, Any]:
     return {
         "path": str(result.path),
         "rows": len(result.rows),
+        "notes": [note.as_json() for note in result.notes],
         "exam": {"name": result.exam.name, "sha256": result.exam.sha256, "items": len(result.items)},
         "excluded": [{"id": e.id, "reason": e.reason} for e in result.exam.excluded],
         "too_short": len(short),
@@ -114,6 +117,8 @@ def show(result: Check, console: Console) -> None:
             *(str(result.count(t, step, tokens=True)) for t in (HALF, MOST)),
         )
     console.print(table)
+    for note in result.notes:
+        console.print(f"{note.file}: {note.text}", highlight=False, markup=False)
     console.print(
         f"{len(result.rows):,} rows against {len(result.items)} items (exam {result.exam.sha256[:12]}); "
         "coverage = share of a question's word 13-grams that occur in one row."

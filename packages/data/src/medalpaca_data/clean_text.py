@@ -60,6 +60,8 @@ INVISIBLE = re.compile(
     "[\u0000-\u0008\u000e-\u001f\u007f-\u009f\u00ad\u034f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f"
     "\ufeff\ufff9-\ufffb]|(?<![^\u0000-\u007f\\d])[\u200c\u200d\ufe0e\ufe0f]+(?![^\u0000-\u007f\\d])"
 )
+# The characters of `INVISIBLE` that are ASCII.
+ASCII_INVISIBLE = re.compile("[\u0000-\u0008\u000e-\u001f\u007f]")
 CONTROL = re.compile("[\u0000-\u0008\u000b-\u001f\u007f-\u009f\ud800-\udfff]")
 SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 # A character that Python wrote as an escape sequence: \xa0 and \u2009 as text.
@@ -130,9 +132,11 @@ def clean_text(text: str, *, wiki: bool = False) -> tuple[str, list[str]]:
         return changed
 
     text = apply("encoding", repair_encoding(text))
-    text = apply("unicode form", unicodedata.normalize("NFC", text))
+    if not text.isascii():
+        text = apply("unicode form", unicodedata.normalize("NFC", text))
     text = apply("line breaks", LINE_BREAKS.sub("\n", text))
-    text = apply("invisible characters", RESERVED.sub(MARK, text))
+    if not text.isascii():
+        text = apply("invisible characters", RESERVED.sub(MARK, text))
     text = apply("HTML entities", decode_digits(text))
     if wiki and ("{{" in text or "<math" in text):
         text = apply("wiki markup", show_templates(text))
@@ -152,10 +156,11 @@ def clean_text(text: str, *, wiki: bool = False) -> tuple[str, list[str]]:
         is_repaired = text != decoded
     text = write_scripts(text)
     refuse_hidden_minus(text)
-    text = apply("invisible characters", remove_marks(substitute(text, (INVISIBLE, MARK), (SPACES, " "))))
+    if not text.isascii() or ASCII_INVISIBLE.search(text):
+        text = apply("invisible characters", remove_marks(substitute(text, (INVISIBLE, MARK), (SPACES, " "))))
     text = apply("white space", _tidy_space(text))
     # White space alone changes no number.
-    if text != _tidy_space(before):
+    if text != before and text != _tidy_space(before):
         visible = visible_text(before, wiki=wiki)
         check_numbers(repair_encoding(visible) if is_repaired else visible, text)
     return text, done
@@ -201,7 +206,10 @@ def _repair_characters(text: str) -> str:
 
 
 def _tidy_space(text: str) -> str:
-    return BLANK_LINES.sub("\n\n", LINE_END.sub("", text)).strip()
+    # At the end of the text, `strip` removes the spaces.
+    if " \n" in text or "\t\n" in text:
+        text = LINE_END.sub("", text)
+    return (BLANK_LINES.sub("\n\n", text) if "\n\n\n" in text else text).strip()
 
 
 def _find_damage(text: str) -> re.Match[str] | None:
@@ -215,6 +223,8 @@ def _find_damage(text: str) -> re.Match[str] | None:
 
 
 def _refuse_lost_characters(text: str) -> None:
+    if "?" not in text and "\ufffd" not in text:
+        return
     for match in LOST.finditer(text):
         # A web address may have a question mark.
         word = text[: match.start()].rpartition(" ")[2]

@@ -193,7 +193,9 @@ def _print_source(source: SourceView, console: Console) -> None:
     patient = "; patient text" if source.patient_text else ""
     console.print(f"{source.read:,} records read, {source.kept:,} rows kept{patient}", highlight=False)
     if source.unread:
-        columns = ", ".join(f"{column} ({count:,})" for column, count in source.unread.items())
+        from .sources.columns import show_columns
+
+        columns = show_columns(source.unread, source.unread_reasons)
         console.print(f"columns that were not read, with their values: {columns}", highlight=False)
     console.print(_histogram(source))
     for removed in source.removed:

@@ -78,6 +78,7 @@ class SourceView:
     removed: tuple[Removed, ...]
     changed: tuple[Changed, ...]
     unread: Mapping[str, int] | None
+    unread_reasons: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,7 @@ def _source_view(
             if stage.get("changed")
         ),
         unread=entry.get("unread_columns"),
+        unread_reasons=entry.get("unread_reasons", {}),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .core.case_columns import is_heading
 from .core.files import read_json, sha256_file
 from .deid.secret import key_id, keyed_hash
 from .shard import Shard, read_account, total
@@ -128,7 +129,7 @@ def make_ledger(
             raise UnbalancedError(f"{source.name}: kept {account.kept}, wrote {splits}")
         read = [read_account(shard) or {} for shard in trail[0][1] if shard.source == source.name]
         context = total(read, "context")
-        counted = [account["unread"] for account in read if account.get("unread") is not None]
+        unread = _unread_columns(read, secret if source.private else None)
         sources.append(
             {
                 "name": source.name,
@@ -141,7 +142,7 @@ def make_ledger(
                 **_files(inputs[source.name], read, secret if source.private else None),
                 **({"context": dict(sorted(context.items()))} if context else {}),
                 # Columns that are not read, with the number of values; only of sources that count them.
-                **({"unread_columns": counted[0]} if counted else {}),
+                **unread,
                 "read": account.read,
                 "kept": account.kept,
                 "rejected": account.rejected,
@@ -164,6 +165,25 @@ def make_ledger(
         "licences": written["licences"],
         "attributions": written["attributions"],
         "files": written["files"],
+    }
+
+
+def _unread_columns(read: Sequence[Mapping[str, Any]], secret: bytes | None) -> dict[str, Any]:
+    """Return the columns that are not read, with the number of values, and the reasons of those that have one.
+
+    Only some sources count them. With `secret`, a heading that may be a text of a patient is hashed (`is_heading`).
+    """
+    counted = next((account for account in read if account.get("unread") is not None), None)
+    if counted is None:
+        return {}
+
+    def public(name: str) -> str:
+        return name if secret is None or is_heading(name) else keyed_hash(secret, name)
+
+    reasons = {public(name): reason for name, reason in counted.get("unread_reasons", {}).items()}
+    return {
+        "unread_columns": {public(name): count for name, count in counted["unread"].items()},
+        **({"unread_reasons": reasons} if reasons else {}),
     }
 
 

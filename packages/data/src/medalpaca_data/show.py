@@ -213,7 +213,7 @@ def show_build(built: Built, console: Console) -> None:
     for source in built.ledger["sources"]:
         if unread := source.get("unread_columns"):
             console.print(
-                f"columns not read of {source['name']}: {show_columns(unread)}",
+                f"columns not read of {source['name']}: {show_columns(unread, source.get('unread_reasons', {}))}",
                 highlight=False,
                 markup=False,
                 soft_wrap=True,
@@ -278,6 +278,7 @@ def build_as_json(built: Built) -> dict[str, Any]:
                 "name": source["name"],
                 **{key: source[key] for key in ("read", "kept", "rejected")},
                 **({"unread_columns": unread} if (unread := source.get("unread_columns")) else {}),
+                **({"unread_reasons": why} if (why := source.get("unread_reasons")) else {}),
                 "reasons": {
                     stage["stage"]: stage["reasons"] for stage in source["stages"] if stage["reasons"]
                 },

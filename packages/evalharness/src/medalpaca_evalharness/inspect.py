@@ -57,7 +57,8 @@ def inspect_exam(exam: Exam, other: Exam | None = None) -> dict[str, Any]:
     `read` is `scorable` plus the number of all `excluded` ids, which are grouped by reason. An item without an id of
     its own has its line or row after the id. `chance` is the mean of 1/k over items with k options. `key_is_longest`
     is the share of items whose correct option is longer than all others. `look_at` lists scorable items that a person
-    should look at, by the keys of `LOOK_AT`; two of them are also keys of the result. `unread` counts the values of
+    should look at, by the keys of `LOOK_AT`; two of them are also keys of the result.
+    `places` has the line or row of items without an id of their own. `unread` counts the values of
     columns that were not read, `changes` the items whose text was joined or cut. `overlap` is None without `other`.
     Else it lists the items with half or more of the question's word 13-grams in the question of one item of `other`.
     """
@@ -85,6 +86,7 @@ def inspect_exam(exam: Exam, other: Exam | None = None) -> dict[str, Any]:
         "swallowed": found["swallowed"],
         "suspected_images": found["suspected_images"],
         "look_at": found,
+        "places": _places(exam),
         "unread": dict(exam.unread),
         "changes": dict(exam.changes),
         "overlap": _find_overlap(exam, other) if other else None,
@@ -114,7 +116,7 @@ def inspection_as_text(report: dict[str, Any]) -> str:
             "key       " + ", ".join(f"{letter} {n}" for letter, n in report["key"].items()),
             f"          the longest option in {100 * report['key_is_longest']:.1f} %",
         ]
-    lines += _look_at_lines(report["look_at"])
+    lines += _look_at_lines(report["look_at"], report["places"])
     lines += _column_lines(report["unread"], report["changes"])
     if (overlap := report["overlap"]) is not None:
         lines.append(f"overlap   {len(overlap['items'])} of {report['scorable']} with {overlap['exam']}")
@@ -145,17 +147,30 @@ def _key_is_longest(item: Item) -> bool:
     return all(len(text) < key for letter, text in item.options.items() if letter != item.answer)
 
 
-def _look_at_lines(found: dict[str, list[Any]]) -> list[str]:
-    """Return one line per finding: number of items, what was found, and ids, those of one question joined by "="."""
+def _look_at_lines(found: dict[str, list[Any]], places: dict[str, str]) -> list[str]:
+    """Return one line per finding: number of items, what was found, and ids, those of one question joined by "=".
+
+    An item without an id of its own has its line or row after the id.
+    """
     lines = []
     for name, what in LOOK_AT.items():
         if not found[name]:
             continue
-        ids = [entry if isinstance(entry, str) else " = ".join(entry) for entry in found[name]]
+        groups = [[entry] if isinstance(entry, str) else entry for entry in found[name]]
+        ids = [" = ".join(_with_place(item_id, places) for item_id in group) for group in groups]
         more = f", ... {len(ids) - MAX_LISTED} more, see --json" if len(ids) > MAX_LISTED else ""
         n = sum(1 if isinstance(entry, str) else len(entry) for entry in found[name])
         lines.append(f"look at   {n} ({what}): {', '.join(ids[:MAX_LISTED])}{more}")
     return lines
+
+
+def _places(exam: Exam) -> dict[str, str]:
+    """Return the line or row of the items without an id of their own, by the id that was computed."""
+    return {item.id: item.place for item in exam.items if item.place}
+
+
+def _with_place(item_id: str, places: dict[str, str]) -> str:
+    return f"{item_id} ({places[item_id]})" if item_id in places else item_id
 
 
 def _column_lines(unread: dict[str, int], changes: dict[str, int]) -> list[str]:
@@ -232,7 +247,7 @@ def import_as_text(result: ImportResult) -> str:
     for reason, names in reasons.items():
         more = ", ..." if len(names) > MAX_LISTED else ""
         lines.append(f"  {len(names)} ({reason}): {', '.join(names[:MAX_LISTED])}{more}")
-    lines += _look_at_lines(look_at(result.exam.items))
+    lines += _look_at_lines(look_at(result.exam.items), _places(result.exam))
     lines += _column_lines(dict(result.exam.unread), dict(result.exam.changes))
     lines += [f"warning   {warning}" for warning in result.exam.warnings]
     return "\n".join(lines)

@@ -59,6 +59,24 @@ SENTENCE = re.compile(
 SYSTEM_WORDS = 12
 # Characters of the shortest case that is looked for in the question. A shorter one may have another meaning there.
 MIN_REPEATED_LENGTH = 40
+# Names that pandas gives the index of a table when it saves one, for instance after a filter.
+INDEX_NAME = re.compile(r"(?:index|level_\d+|__index_level_\d+__|unnamed: \d+(?:\.\d+)*)?", re.IGNORECASE)
+INDEX, NUMBER_OF_CASE = "row numbers of pandas", "number or identifier of a case, no text"
+# Words of headings. A heading with another word may be a text of a patient, in a file without headings.
+HEADING_WORDS = _words(
+    "id ids uuid number no nr num patient case mrn visit encounter admission discharge date dates time timestamp day "
+    "month year created updated age sex gender race ethnicity language lang topic tag tags category categories subject "
+    "specialty speciality department ward hospital clinic site unit bed room author doctor physician provider nurse "
+    "service note notes text texts title type kind source url link licence license label labels class score rating "
+    "comment comments status index row level unnamed code codes icd cpt loinc snomed atc diagnosis diagnoses procedure "
+    "medication medications drug dose lab labs vital vitals result results weight height bmi allergies name names "
+    "first last middle surname forename given family birth dob address street city zip postcode country phone email "
+    "insurance plan summary report history section body question answer instruction input output response system "
+    "prompt context message messages conversation conversations dialogue explanation rationale reference references "
+    "evidence split group version flag of the and in is has main primary secondary chief complaint symptoms findings "
+    "role content value key reasoning thinking thought review reviewer file path page heading"
+)
+HEADING_WORD = re.compile(r"[^\W\d_]+|\d{3,}")
 # Repairs that the ledger counts.
 REPEATS_QUESTION = "case column repeats the question"
 PLACEHOLDER_EMPTY = "placeholder such as nan in a case or input column read as empty"
@@ -146,6 +164,18 @@ def is_case_number(value: Any) -> bool:
         return isinstance(value, bool | int | float)
     text = value.strip()
     return CASE_NUMBER.fullmatch(text) is not None or not any(map(str.isalnum, text))
+
+
+def is_heading(name: str) -> bool:
+    """Return whether the name of a column is certainly a heading and no text of a patient."""
+    return all(word.lower() in HEADING_WORDS for word in HEADING_WORD.findall(CAMEL_CASE.sub(" ", name)))
+
+
+def why_unread(column: str, value: Any) -> str | None:
+    """Return why a column is not read, None if no reason is known: an index of pandas, or the number of a case."""
+    if INDEX_NAME.fullmatch(column.strip()) and re.fullmatch(r"\d+(?:\.0)?", str(value).strip()):
+        return INDEX
+    return NUMBER_OF_CASE if case_kind(column) and is_case_number(value) else None
 
 
 def case_columns(record: Mapping[str, Any], *, is_chat: bool = False) -> Iterator[tuple[str, CaseKind]]:

@@ -14,7 +14,7 @@ from itertools import islice, pairwise
 from typing import Any, BinaryIO
 
 from .errors import BadRecord, UserError
-from .streams import decode_lines
+from .text_files import decode_lines
 
 # Limits of CSV and TSV files: characters of one field, and bytes of one line.
 MAX_FIELD_LENGTH = 1 << 20

@@ -129,7 +129,7 @@ def write_scripts(text: str) -> str:
     an underscore after a digit. Other scripts are written without a sign, so that those between two digits leave a
     mark. An edge without its counterpart becomes a mark.
     """
-    if not SCRIPT_EDGE.search(text):
+    if text.isascii() or not SCRIPT_EDGE.search(text):
         return text
     tokens = SCRIPT_EDGE.split(RAISED_FRACTION.sub(_write_fraction, text))
     # The parts of the text and of each open script, the innermost last.

@@ -14,7 +14,7 @@ from typing import Any
 from .encoding import NOT_UTF_8
 from .errors import BadRecord, UserError
 from .json_keys import KeyCheck, repeated_key, repeated_key_fault
-from .streams import MAX_RECORD_LENGTH, AnyFile, open_text
+from .text_files import MAX_RECORD_LENGTH, AnyFile, open_text
 
 CHUNK_SIZE = 1 << 20
 WHITESPACE = " \t\r\n"

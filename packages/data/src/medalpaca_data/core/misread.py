@@ -46,6 +46,9 @@ def _pattern() -> str:
 
 
 MISREAD = re.compile(_pattern())
+# The first characters of its matches; those of `STRIPPED` are two letters.
+STARTS = "".join(sorted({text[0] for text in (*_sequences(), "\u00e2", "\u00c3")}))
+MISREAD_START = re.compile(f"[{re.escape(STARTS)}]")
 # Three characters of Mac Roman have one meaning only.
 MAC_SIGNS = {shown: sign for sign in SIGNS if len(shown := sign.encode().decode("mac_roman")) > 2}
 MAC = re.compile("|".join(map(re.escape, MAC_SIGNS)))
@@ -58,4 +61,6 @@ def repair_mac_signs(text: str) -> str:
 
 def find_misread(text: str) -> re.Match[str] | None:
     """Return the first sign of a quantity that a wrong encoding shows as other characters, or None."""
-    return MISREAD.search(text)
+    # The pattern has hundreds of alternatives, which are tried only where one can begin.
+    starts = (match.start() for match in MISREAD_START.finditer(text))
+    return next((match for start in starts if (match := MISREAD.match(text, start))), None)

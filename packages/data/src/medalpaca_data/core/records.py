@@ -20,7 +20,8 @@ from .files import existing, parse_json, sha256_file, sha256_listing
 from .json_keys import KeyCheck, RepeatedKeys, as_json_text, repeated_key, repeated_key_fault
 from .json_stream import is_json_list, read_json_list
 from .row import SPLITS, Row, parse_row
-from .streams import Member, TextFile, open_bytes, open_text, read_json_lines
+from .streams import Member, open_bytes
+from .text_files import TextFile, open_text, read_json_lines
 from .weights import refuse_pickle
 
 # Names of splits as keys of a JSON object around lists of records.
@@ -99,26 +100,26 @@ def ignore_note(note: FileNote) -> None:
     """Do nothing; the default of `on_note`."""
 
 
-def read_rows(path: Path | str) -> list[Row]:
+def read_rows(path: Path | str, on_note: OnNote = ignore_note) -> list[Row]:
     """Return all rows of a file that `read_records` reads, or the train rows of a Meadow directory.
 
     Raises UserError, with file and location, for the first row that is not valid, and for a file without rows. A build
-    counts invalid rows instead, with `read_records` and `parse_row`.
+    counts invalid rows instead, with `read_records` and `parse_row`. `on_note` is that of `read_records`.
     """
     path = existing(path, "file or directory")
     if path.is_dir():
         return read_split(path, "train")
     rows = []
-    for location, value in read_records(path):
+    for location, value in read_records(path, on_note=on_note):
         if isinstance(value, BadRecord):
             raise value
         try:
             rows.append(parse_row(value))
         except ValueError as error:
+            # The message may have the remedy already, the kind of source that reads the record.
             keys = f" (found: {', '.join(map(str, value))})" if isinstance(value, Mapping) else ""
-            raise UserError(
-                f"{path} {location}: {error}{keys}; rename the columns, or correct or remove the row"
-            ) from None
+            remedy = f"{keys}; rename the columns, or correct or remove the row"
+            raise UserError(f"{path} {location}: {error}{'' if 'kind: ' in str(error) else remedy}") from None
     if not rows:
         raise UserError(f"{path}: no rows in the file")
     return rows
@@ -138,12 +139,12 @@ def read_split(directory: Path | str, split: str) -> list[Row]:
     return [_parse_stored_row(value, f"{file} row {n}") for n, value in enumerate(_read_columns(file), 1)]
 
 
-def read_all_rows(path: Path | str) -> list[Row]:
+def read_all_rows(path: Path | str, on_note: OnNote = ignore_note) -> list[Row]:
     """Return the rows of a file like `read_rows`, or the train rows of a Meadow directory and then those of validation.
 
     A Meadow directory may have no validation rows.
     """
-    rows = read_rows(path)
+    rows = read_rows(path, on_note)
     if Path(path).is_dir() and (Path(path) / "validation.parquet").is_file():
         rows += read_split(path, "validation")
     return rows
@@ -315,7 +316,11 @@ def read_column_json(value: Mapping[str, Any]) -> list[Any]:
         if first and all(inner.keys() == first.keys() for inner in value.values()):
             if all(map(str.isdecimal, first)) and not all(map(str.isdecimal, value)):
                 return [{column: value[column][row] for column in value} for row in first]
-            if list(value) == [str(n) for n in range(len(value))]:
+            # After a filter, the numbers have gaps. Other objects with numbers as keys have lists in them.
+            is_flat = not any(isinstance(cell, list | dict) for cell in first.values())
+            if list(value) == [str(n) for n in range(len(value))] or (
+                is_flat and all(map(str.isdecimal, value)) and not any(map(str.isdecimal, first))
+            ):
                 return list(value.values())
     elif len(value) > 1 and all(map(_is_column, value.values())) and len(set(map(len, value.values()))) == 1:
         return [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]

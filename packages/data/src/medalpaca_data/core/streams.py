@@ -1,10 +1,7 @@
-"""Read files as streams with limits: compressed files and archives, lines, and JSON record by record.
+"""Read compressed files and archives as streams, with a limit on the unpacked size.
 
-Compressed files (.gz, .bz2) and archives (.zip, .tar, compressed .tar) have a limit on the unpacked size. It rejects a
-decompression bomb: a small file that unpacks to gigabytes. Nothing is written to disk. JSON and JSON Lines need memory
-for one record, and an error has its line number. The parser is `json.JSONDecoder`, fed from a buffer.
-docs/architecture.md compares it with a streaming library (ijson). Text in another encoding than UTF-8 is converted
-while it is read (`core.encoding`).
+Compressed files (.gz, .bz2) and archives (.zip, .tar, compressed .tar) have this limit. It rejects a decompression
+bomb: a small file that unpacks to gigabytes. Nothing is written to disk. Files of text are read by `core.text_files`.
 """
 
 from __future__ import annotations
@@ -12,35 +9,43 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
-import json
+import re
+import stat
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias, cast
+from typing import Any, BinaryIO, cast
 
-from .encoding import NOT_UTF_8, UTF_8, Utf8Reader
-from .errors import BadRecord, UserError, one_line
-from .files import existing, json_fault
-from .json_keys import KeyCheck, repeated_key, repeated_key_fault
+from .errors import UserError, one_line
+from .files import existing
 
 # Text compresses 3 to 30 times; a file that compresses better than this is not text.
 MAX_RATIO = 200
 # Bytes that a file of any size may unpack to.
 BASE_SIZE = 64 << 20
-# Files of a ZIP archive that is read like a directory.
+# Files of an archive that is read like a directory.
 MAX_MEMBERS = 10_000
+# Bytes of a file in a compressed TAR archive that is held in memory; a larger one is read from the start each time.
+MAX_HELD = 64 << 20
+LINK, REPLACED, SPARSE = "a link", "replaced by a later file of the same name", "a sparse file"
+NOT_RELATIVE = re.compile(r"[/\\]|[A-Za-z]:|(?:.*[/\\])?\.\.(?:[/\\]|$)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file in a ZIP archive, which is read without unpacking the archive. As text, it is the name in messages."""
+    """A file in a ZIP or TAR archive, read without unpacking the archive. As text, it is the name in messages.
+
+    In a TAR archive, `start` and `size` are the place of its bytes, and `data` may be the bytes themselves.
+    """
 
     archive: Path
     member: str
+    start: int | None = None
+    size: int = 0
+    data: bytes | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -49,26 +54,6 @@ class Member:
 
     def __str__(self) -> str:
         return f"{self.archive}: {self.member}"
-
-
-@dataclass(slots=True)
-class TextFile:
-    """A file to be read as text. As text, it is the name in messages.
-
-    `encoding` is its encoding, None if it is to be detected. `found` is the encoding that `open_text` used.
-    `samples` are texts of the file by which a guess of the encoding can be checked; there are none without a guess.
-    """
-
-    path: Path | Member
-    encoding: str | None = None
-    found: str = field(default=UTF_8, init=False)
-    samples: tuple[str, ...] = field(default=(), init=False)
-
-    def __str__(self) -> str:
-        return str(self.path)
-
-
-AnyFile: TypeAlias = Path | Member | TextFile
 
 
 def max_unpacked_size(packed: int) -> int:
@@ -121,7 +106,7 @@ def unpacked_size_message(where: str) -> str:
 
 @contextmanager
 def open_bytes(path: Path | Member) -> Iterator[BinaryIO]:
-    """Open a file for reading bytes; decompress .gz and .bz2 with a limit on the unpacked size.
+    """Open a file for reading bytes; decompress .gz, .tgz and .bz2 with a limit on the unpacked size.
 
     Raises UserError if the file does not exist or cannot be read, and while reading if it is damaged or above the
     limit.
@@ -139,65 +124,146 @@ def open_bytes(path: Path | Member) -> Iterator[BinaryIO]:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     with raw:
         suffix = path.suffix.lower()
-        if suffix in (".gz", ".bz2"):
-            inner = gzip.GzipFile(fileobj=raw) if suffix == ".gz" else bz2.BZ2File(raw)
+        if suffix in (".gz", ".tgz", ".bz2"):
+            inner = bz2.BZ2File(raw) if suffix == ".bz2" else gzip.GzipFile(fileobj=raw)
             yield _open_bounded(cast(BinaryIO, inner), max_unpacked_size(path.stat().st_size), str(path))
         else:
             yield raw
 
 
-@contextmanager
-def open_text(file: AnyFile) -> Iterator[BinaryIO]:
-    """Open a text file for reading its text as UTF-8 bytes. Raises UserError as `open_bytes` does.
+def archive_members(path: Path) -> tuple[list[Member], list[tuple[str, str]]]:
+    """Return the files of a ZIP or TAR archive by name, and the names of those that are not read, with the reason.
 
-    Only a `TextFile` can have another encoding than UTF-8, because its `found` has to be reported. Bytes that fit no
-    encoding are passed on as they are.
-    """
-    text = file if isinstance(file, TextFile) else TextFile(file, UTF_8)
-    with open_bytes(text.path) as raw:
-        reader = Utf8Reader(raw, partial(open_bytes, text.path), str(text), text.encoding)
-        with io.BufferedReader(reader, 1 << 16) as buffered:
-            try:
-                yield cast(BinaryIO, buffered)
-            finally:
-                text.found, text.samples = reader.encoding, tuple(reader.samples)
-
-
-def member_names(path: Path) -> list[str]:
-    """Return the names of all files in a ZIP archive, in archive order.
-
-    Raises UserError if it is no archive, has more than `MAX_MEMBERS` files, or unpacks to more than
-    `max_unpacked_size`.
+    Links are not read. Of several files with one name, the last is read, as by programs that unpack the archive.
+    Raises UserError if it is no archive or is damaged, has a path that is absolute or contains "..", has more than
+    `MAX_MEMBERS` files, or unpacks to more than `max_unpacked_size`.
     """
     existing(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            infos = [info for info in archive.infolist() if info.filename and not info.is_dir()]
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise UserError(f"{path}: not a readable archive ({one_line(error)})") from None
-    if len(infos) > MAX_MEMBERS:
-        raise UserError(f"{path}: has {len(infos):,} files; allowed: {MAX_MEMBERS:,}; unpack it yourself")
+        found = list(_list_zip(path) if path.suffix.lower() == ".zip" else _list_tar(path))
+    except UserError:
+        raise
+    # zipfile and tarfile raise many types, for instance for an empty name or a damaged header.
+    except Exception as error:
+        raise UserError(
+            f"{path}: not a readable archive ({one_line(error) or type(error).__name__})"
+        ) from None
+    if outside := [member.member for member, _ in found if NOT_RELATIVE.match(member.member)]:
+        raise UserError(
+            f"{path}: has the path {outside[0]!r}, which leaves the archive; allowed: relative paths without ..; "
+            "pack the files again"
+        )
     # zipfile reads at most this size of each file.
-    if sum(info.file_size for info in infos) > max_unpacked_size(path.stat().st_size):
+    if sum(member.size for member, _ in found) > max_unpacked_size(path.stat().st_size):
         raise UserError(unpacked_size_message(str(path)))
-    return list(dict.fromkeys(info.filename for info in infos))
+    last = {member.member: n for n, (member, _) in enumerate(found)}
+    read, left_out = [], []
+    for n, (member, reason) in enumerate(found):
+        if reason := REPLACED if last[member.member] != n else reason:
+            left_out.append((member.member, reason))
+        else:
+            read.append(member)
+    return sorted(read, key=lambda member: member.member), sorted(left_out)
+
+
+def _list_zip(path: Path) -> Iterator[tuple[Member, str]]:
+    with zipfile.ZipFile(path) as archive:
+        infos = [info for info in archive.infolist() if info.filename and not info.is_dir()]
+    _check_count(path, len(infos))
+    for info in infos:
+        is_link = stat.S_ISLNK(info.external_attr >> 16)
+        yield Member(path, info.filename, size=info.file_size), LINK if is_link else ""
+
+
+def _list_tar(path: Path) -> Iterator[tuple[Member, str]]:
+    count = 0
+    with _open_tar(path) as archive:
+        for info in archive:
+            if info.isdir():
+                continue
+            _check_count(path, count := count + 1)
+            # A name that is not UTF-8 must not stop the ledger.
+            name = info.name.removeprefix("./").encode("utf-8", "backslashreplace").decode()
+            reason = SPARSE if info.issparse() else "" if info.isfile() else LINK
+            yield Member(path, name, info.offset_data, 0 if reason else info.size), reason
+
+
+def _check_count(path: Path, count: int) -> None:
+    if count > MAX_MEMBERS:
+        raise UserError(f"{path}: has {count:,} files; allowed: {MAX_MEMBERS:,}; unpack it yourself")
+
+
+def with_data(members: Iterable[Member]) -> Iterator[Member]:
+    """Yield members of one archive for reading: those of a compressed TAR archive in its order, with their bytes.
+
+    They are unpacked in one pass. A file of more than `MAX_HELD` bytes is not held.
+    """
+    listed = list(members)
+    if not listed or listed[0].start is None or listed[0].archive.suffix.lower() == ".tar":
+        yield from listed
+        return
+    path, at = listed[0].archive, 0
+    with open_bytes(path) as file:
+        for member in sorted(listed, key=lambda member: member.start or 0):
+            if member.size > MAX_HELD:
+                yield member
+                continue
+            start = member.start or 0
+            _skip(file, start - at)
+            data = file.read(member.size)
+            at = start + len(data)
+            yield replace(member, data=data)
+
+
+def _skip(file: BinaryIO, count: int) -> None:
+    while count > 0 and (data := file.read(min(count, 1 << 20))):
+        count -= len(data)
 
 
 @contextmanager
 def _open_member(member: Member) -> Iterator[BinaryIO]:
     with ExitStack() as stack:
-        try:
-            archive = stack.enter_context(zipfile.ZipFile(member.archive))
-            info = archive.getinfo(member.member)
-            if info.flag_bits & 1:
-                raise UserError(f"{member}: is encrypted; unpack it first")
-            raw: Any = stack.enter_context(archive.open(info))
-        except (zipfile.BadZipFile, KeyError, OSError, ValueError, NotImplementedError) as error:
-            raise UserError(f"{member}: cannot be read ({one_line(error)})") from None
-        limit = max_unpacked_size(info.compress_size)
+        if member.data is not None:
+            raw: Any = io.BytesIO(member.data)
+            limit = size = member.size
+        elif member.start is not None:
+            raw = stack.enter_context(open_bytes(member.archive))
+            if raw.seekable():
+                raw.seek(member.start)
+            else:
+                _skip(raw, member.start)
+            raw = _Part(raw, member.size)
+            limit = size = member.size
+        else:
+            try:
+                archive = stack.enter_context(zipfile.ZipFile(member.archive))
+                info = archive.getinfo(member.member)
+                if info.flag_bits & 1:
+                    raise UserError(f"{member}: is encrypted; unpack it first")
+                raw = stack.enter_context(archive.open(info))
+            except (zipfile.BadZipFile, KeyError, OSError, ValueError, NotImplementedError) as error:
+                raise UserError(f"{member}: cannot be read ({one_line(error)})") from None
+            limit, size = max_unpacked_size(info.compress_size), info.file_size
         if member.name.lower().endswith(".gz"):
-            raw, limit = gzip.GzipFile(fileobj=raw), max_unpacked_size(info.file_size)
+            raw, limit = gzip.GzipFile(fileobj=raw), max_unpacked_size(size)
         yield _open_bounded(raw, limit, str(member))
+
+
+class _Part(io.RawIOBase):
+    """The next `size` bytes of a stream, which stays open."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        super().__init__()
+        self._file, self._left = file, size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        data = self._file.read(min(len(buffer), self._left))
+        self._left -= len(data)
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def read_members(path: Path | Member, suffix: str | tuple[str, ...] = "") -> Iterator[tuple[str, BinaryIO]]:
@@ -242,65 +308,31 @@ def _read_zip(
 
 
 def _read_tar(path: Path, suffix: str | tuple[str, ...]) -> Iterator[tuple[str, BinaryIO]]:
-    with open_bytes(path) as file, tarfile.open(fileobj=file, mode="r|") as archive:
+    with _open_tar(path) as archive:
         for info in archive:
             if info.isfile() and info.name.endswith(suffix) and (member := archive.extractfile(info)):
                 yield info.name, _open_bounded(cast(BinaryIO, member), info.size, f"{path}: {info.name}")
 
 
+class _CheckedInfo(tarfile.TarInfo):
+    """Header of a file in a TAR archive. A damaged or truncated one is an error; tarfile takes it for the end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _CheckedInfo:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if type(error).__name__ in ("InvalidHeaderError", "TruncatedHeaderError"):
+                raise tarfile.ReadError(f"damaged or truncated: {error}") from None
+            # The end of the archive.
+            raise
+
+
+@contextmanager
+def _open_tar(path: Path) -> Iterator[tarfile.TarFile]:
+    with open_bytes(path) as file, tarfile.open(fileobj=file, mode="r|", tarinfo=_CheckedInfo) as archive:
+        yield archive
+
+
 def _open_bounded(stream: BinaryIO, limit: int, where: str) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(BoundedReader(stream, limit, where), 1 << 16))
-
-
-# Characters of one record, or bytes of one line; anything longer is not a record of text.
-MAX_RECORD_LENGTH = 64 << 20
-
-
-def decode_lines(file: BinaryIO, where: str, max_length: int) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file, with their line breaks and without a byte order mark.
-
-    Raises UserError, with the line number, for a line of more than `max_length` bytes and for bytes that are not UTF-8.
-    """
-    # A text wrapper decodes ahead, so that the line of an error is unknown; bytes are read instead.
-    buffered = io.BufferedReader(file) if isinstance(file, io.RawIOBase) else file
-    number = 0
-    while line := buffered.readline(max_length):
-        number += 1
-        if len(line) == max_length and not line.endswith(b"\n"):
-            raise UserError(
-                f"{where} line {number}: longer than {max_length >> 20} MB; is it a text file with line breaks?"
-            )
-        try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError:
-            raise UserError(f"{where} line {number}: {NOT_UTF_8}") from None
-
-
-def read_json_lines(path: AnyFile) -> Iterator[tuple[str, Any]]:
-    """Yield ("line N", value) for every line that is not blank; the value may be a BadRecord.
-
-    It is one for a line that is not JSON, and for a record in which a key occurs twice.
-    """
-    check = KeyCheck()
-    decode = json.JSONDecoder(object_pairs_hook=check.hook).decode
-    for number, line in enumerate(read_text_lines(path), 1):
-        if not line.strip():
-            continue
-        try:
-            value = decode(line)
-            fault = repeated_key_fault(repeated_key(value) or "") if check.found else ""
-        except (ValueError, RecursionError) as error:
-            fault = json_fault(error)
-        if fault:
-            value = BadRecord(f"{path} line {number}", fault, line.rstrip("\r\n"))
-            check.found = 0
-        yield f"line {number}", value
-
-
-def read_text_lines(path: AnyFile) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file (.gz too), with their line breaks.
-
-    Raises UserError for a line of more than `MAX_RECORD_LENGTH` bytes and for bytes that are not UTF-8.
-    """
-    with open_text(path) as file:
-        yield from decode_lines(file, str(path), MAX_RECORD_LENGTH)

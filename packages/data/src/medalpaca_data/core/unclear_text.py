@@ -50,5 +50,5 @@ def refuse_struck_text(text: str, *, template: bool = False) -> None:
 
 def refuse_hidden_minus(text: str) -> None:
     """Raise UnclearText for an invisible hyphen before a number: `\\xad5` may be 5, -5, or the end of a name."""
-    if match := MINUS.search(text):
+    if any(hyphen in text for hyphen in INVISIBLE_HYPHENS) and (match := MINUS.search(text)):
         raise UnclearText(HIDDEN_HYPHEN, text, *match.span())

@@ -46,7 +46,7 @@ _LETTER_BRACKETS = re.compile(r"\s*([a-z])\s*\((.+)\)\s*\.?", re.IGNORECASE | re
 # Two or more letters without anything between them: AB.
 _LETTERS_ONLY = re.compile(r"[A-Z]{2,}")
 _SEPARATOR = re.compile(r"\s*(?:[,;/&+|]|\band\b|\bor\b)\s*", re.IGNORECASE)
-_NUMBER = re.compile(r"\d{1,4}(?:\.0)?")
+_NUMBER = re.compile(r"\d{1,4}(?:\.0+)?")
 _INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff\u00ad]")
 
 

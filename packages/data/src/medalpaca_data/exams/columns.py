@@ -127,33 +127,38 @@ def forms_of(columns: Columns, records: Sequence[Mapping[str, Any]]) -> AnswerFo
     forms = answer_forms(Record(record).get(columns.answers[0]) for record in records)
     if columns.answer_base is not None:
         return replace(forms, base=columns.answer_base)
-    if len(columns.answers) == 1 and not columns.bases and _zero_decides(columns, records):
-        return replace(forms, base=0, base_is_found=True)
+    if len(columns.answers) == 1 and not columns.bases and (base := _find_base(columns, records)) is not None:
+        return replace(forms, base=base, base_is_found=True)
     return forms
 
 
-def _zero_decides(columns: Columns, records: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether a 0 among the answers shows that numbers count from 0.
+def _find_base(columns: Columns, records: Sequence[Mapping[str, Any]]) -> Literal[0, 1] | None:
+    """Return the number of the first option if the answers show it: 0 if one is 0, 1 if one is the last option's.
 
-    The 0 must not be the text of one of its options, and no number may be beyond the last option when counted from 0.
+    That answer must not be the text of one of its options. No answer may be beyond the last option. Without such an
+    answer, or with both, the base is not known.
     """
-    found = False
+    shown: set[tuple[int, int]] = set()
+    widest = 0
     for values in records:
         record = Record(values)
-        numbers = answer_numbers(record.get(columns.answers[0]))
-        if not numbers:
-            continue
         try:
             options = _read_options(record, columns, "")
         except UserError:
             continue
-        if not options.texts:
+        count = len(options.texts)
+        widest = max(widest, count)
+        numbers = answer_numbers(record.get(columns.answers[0]))
+        if not numbers or not count:
             continue
         number = numbers[0]
-        if str(number) in options.labels or number >= len(options.texts):
-            return False
-        found = found or (number == 0 and "0" not in map(str.strip, options.texts.values()))
-    return found
+        if str(number) in options.labels or number > count:
+            return None
+        if str(number) not in map(str.strip, options.texts.values()):
+            shown.add((number, count))
+    # An item with fewer options than others may have lost the last one, which shows nothing.
+    has_zero, has_last = any(number == 0 for number, _ in shown), (widest, widest) in shown
+    return None if has_zero == has_last else 0 if has_zero else 1
 
 
 def read_item(
@@ -172,7 +177,8 @@ def read_item(
     answer, fault = find_answer(answers, options, forms)
     if fault is None and answers and answer_numbers(answers[0][0]):
         if forms.base_is_found:
-            done.append("number of the answer counted from 0, because another answer is 0")
+            cause = "0" if forms.base == 0 else "the number of the last option"
+            done.append(f"number of the answer counted from {forms.base}, because another answer is {cause}")
         if forms.mixed:
             done.append("answer is a number, but other answers are letters or texts")
     item = Item(
@@ -185,7 +191,6 @@ def read_item(
         subject=optional_text(record, columns.subject, where) if columns.subject else None,
         image=media(record, columns.image),
         fault=fault,
-        lacks_case=_has_empty_case(record, columns),
     )
     changes.update(done)
     return item
@@ -242,10 +247,19 @@ def case_columns(record: Record, columns: Columns) -> list[str]:
     return [name for name in names if name in record and name.strip().casefold() not in taken]
 
 
-def _has_empty_case(record: Record, columns: Columns) -> bool:
-    """Return whether a record has columns of cases, all of them empty."""
-    names = case_columns(record, columns)
-    return bool(names) and all(is_blank(record.peek(name)) for name in names)
+class EmptyCases:
+    """Finds items without a case below items with one, as a table with merged cells gives them."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._has_case_above = False
+
+    def mark(self, item: Item, record: Record) -> Item:
+        """Return the item of the next record, marked if its case is empty. The first records may have no case."""
+        names = case_columns(record, self._columns)
+        is_empty = all(is_blank(record.peek(name)) for name in names)
+        self._has_case_above = self._has_case_above or not is_empty
+        return replace(item, lacks_case=bool(names) and is_empty and self._has_case_above)
 
 
 def join_case(record: Record, question: str, columns: Columns, where: str, done: list[str]) -> str:

@@ -6,12 +6,14 @@ its own, in `short_questions`. Paraphrases and translations are not detected.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.numbers import EDGE, visible_text
 from ..core.words import (
     HashedWords,
     Hashes,
@@ -35,6 +37,8 @@ Text = str | tuple[str, str]
 N = 13
 # For a question of fewer words, an n-gram is not enough: see `ShortQuestion`.
 MIN_WORDS = 8
+# A boundary without a width that does not separate two numbers.
+EDGE_IN_WORD = re.compile(rf"(?<!\d){EDGE}|{EDGE}(?!\d)")
 # Words at the end of an n-gram by which it is looked up.
 PROBES = (1, 2, 4, 8, N)
 # Largest number of leading bits of a hash that the filter of an index distinguishes; it then takes 16 MB.
@@ -104,9 +108,24 @@ def too_short(items: Iterable[Item]) -> frozenset[str]:
     """
     return frozenset(
         item.id
-        for item in items
+        for item in map(_without_markup, items)
         if len(words(item.question)) < MIN_WORDS and ShortQuestion.of(item).too_short
     )
+
+
+def compared_text(text: str) -> str:
+    """Return a text as a reader sees it, without HTML tags and entities, for the comparison of words.
+
+    A raised or lowered number beside a digit is a word of its own, as in 10^9, which cleaning writes.
+    """
+    if "<" not in text and "&" not in text:
+        return text
+    return EDGE_IN_WORD.sub("", visible_text(text)).replace(EDGE, " ")
+
+
+def _without_markup(item: Item) -> Item:
+    texts = {letter: compared_text(text) for letter, text in item.options.items()}
+    return replace(item, question=compared_text(item.question), options=texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +138,7 @@ class _Match:
 
 def _matches(items: Sequence[Item], texts: Iterable[Text]) -> Iterator[_Match]:
     """Yield all pairs of item and text with a shared n-gram. Pairs are found by hash and compared by words."""
+    items = [_without_markup(item) for item in items]
     stems = [words(item.question) for item in items]
     short = [
         None if len(stem) >= MIN_WORDS else ShortQuestion.of(item)
@@ -134,7 +154,7 @@ def _matches(items: Sequence[Item], texts: Iterable[Text]) -> Iterator[_Match]:
 
     def joined() -> Iterator[str]:
         for text in texts:
-            question, *answer = (text,) if isinstance(text, str) else text
+            question, *answer = map(compared_text, (text,) if isinstance(text, str) else text)
             borders.append(len(question))
             yield "\n".join((question, *answer))
 

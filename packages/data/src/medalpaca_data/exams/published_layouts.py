@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError
-from .answers import label_options
-from .columns import Columns, Record, case_columns, forms_of, join_case, read_item
+from .answers import answer_numbers, label_options
+from .columns import Columns, EmptyCases, Record, forms_of, join_case, read_item
 from .item import LETTERS, Item, content_item_id, encodable_text, optional_text, required_text, required_value
 from .step_files import step_in_name
 
@@ -41,14 +41,10 @@ def column_reader(columns: Columns) -> PrepareReader:
 
     def prepare(path: Path, records: Sequence[Located], changes: Counter[str]) -> ReadItem:
         forms = forms_of(columns, [record for _, record in records])
-        above = False
+        cases = EmptyCases(columns)
 
         def read(record: Record, where: str) -> Item:
-            nonlocal above
-            item = read_item(record, where, columns, forms, changes)
-            # The first rows may have no case. Below a filled cell, an empty one may be a merged cell.
-            above = above or (not item.lacks_case and bool(case_columns(record, columns)))
-            return item if above or not item.lacks_case else replace(item, lacks_case=False)
+            return cases.mark(read_item(record, where, columns, forms, changes), record)
 
         return read
 
@@ -116,6 +112,7 @@ def _medmcqa_reader(path: Path, records: Sequence[Located], changes: Counter[str
             "decides it); use a larger part of MedMCQA, or set answer_base in fields"
         )
     base = 0 if 0 in numbers else 1
+    cases = EmptyCases(Columns())
 
     def read_medmcqa(record: Record, where: str) -> Item:
         done: list[str] = []
@@ -127,24 +124,22 @@ def _medmcqa_reader(path: Path, records: Sequence[Located], changes: Counter[str
                 f"{where}: 'cop' is {record.get('cop')!r}, not a number from {base} to {base + 3}"
             )
         changes.update(done)
-        return Item(
+        item = Item(
             id=optional_text(record, "id", where) or content_item_id(question, options.values()),
             question=question,
             options=options,
             answer=LETTERS[number - base],
             subject=optional_text(record, "subject_name", where),
         )
+        return cases.mark(item, record)
 
     return read_medmcqa
 
 
 def _cop(record: Record) -> int | None:
     """Return the number of the correct option, None if it is no number from 0 to 4."""
-    try:
-        number = int(str(record.get("cop")))
-    except (TypeError, ValueError):
-        return None
-    return number if 0 <= number <= 4 else None
+    numbers = answer_numbers(record.get("cop"))
+    return numbers[0] if numbers and numbers[0] <= 4 else None
 
 
 def _read_pubmedqa(record: Record, where: str) -> Item:

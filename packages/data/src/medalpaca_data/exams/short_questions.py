@@ -105,7 +105,9 @@ class ShortQuestion:
         if not self.too_short and any(map(_is_specific, following)):
             return True
         places = (end, answer) if end <= answer else (end,)
-        if any(
+        # "Next step?" is the end of many questions, and its answer that of others.
+        is_vague = len(self.question) < MIN_INSIDE_WORDS and _is_general(self.question)
+        if not is_vague and any(
             option in text[place : place + IMMEDIATE + len(option)] and _is_specific(option)
             for place in places
             for option in self.options

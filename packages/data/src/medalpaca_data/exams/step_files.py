@@ -15,7 +15,7 @@ from typing import Any
 from ..core.errors import UserError
 from ..core.files import read_json, sha256_file, sha256_listing
 from .answers import AnswerForms, find_answer, read_options
-from .columns import Columns, Record, join_case
+from .columns import Columns, EmptyCases, Record, join_case
 from .item import Item, RawExam, required_text, required_value
 from .media import media
 
@@ -55,11 +55,12 @@ class _Reader:
             if not isinstance(keys, dict):
                 raise UserError(f"{solutions}: not a JSON object of item number to letter")
             self.hashes.append((solutions.name, sha256_file(solutions)))
+        cases = EmptyCases(Columns())
         for n, values in enumerate(questions, 1):
             where = f"{file.name} item {n}"
             try:
                 record = Record(values if isinstance(values, dict) else {})
-                self.items.append(self._read_item(step, record, keys, where))
+                self.items.append(cases.mark(self._read_item(step, record, keys, where), record))
             except UserError as error:
                 self.invalid.append((where, str(error).removeprefix(where).lstrip(": ")))
             else:

@@ -21,7 +21,7 @@ from ..core.encoding import UTF_8
 from ..core.errors import UserError
 from ..core.files import read_json
 from ..core.records import FileNote, OnNote, ignore_note
-from ..core.streams import TextFile, decode_lines, open_text
+from ..core.text_files import TextFile, decode_lines, open_text
 from .apkg import CLOZE_TYPE, Note, NoteType
 
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "space": " ", "pipe": "|", "colon": ":"}

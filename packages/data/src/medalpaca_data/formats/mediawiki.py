@@ -13,9 +13,10 @@ from ..core.errors import UserError
 from ..core.files import existing
 from ..core.joined_digits import MARK, remove_marks
 from ..core.streams import open_bytes
+from ..core.unclear_text import STRUCK, UnclearText
 from .html import html_text_with_marks, mark_markup_edges
 from .wiki_templates import tex_text
-from .wikitext import LINK_END, LINK_START, Section, make_section, remove_comments, wiki_sections
+from .wikitext import LINK_END, LINK_START, STRUCK_MARK, Section, make_section, remove_comments, wiki_sections
 from .xml import read_elements
 
 Kind = Literal["article", "redirect", "disambiguation", "stub"]
@@ -36,7 +37,9 @@ DROPPED_CLASS = re.compile(
 # Characters before and after a heading while a saved page is read; the level follows the first one.
 HEADING_START, HEADING_END = "\ue002", "\ue003"
 HEADING = re.compile(f"{HEADING_START}([1-6])([^{HEADING_START}{HEADING_END}]*){HEADING_END}")
-RESERVED_CHARACTERS = str.maketrans(dict.fromkeys(LINK_START + LINK_END + HEADING_START + HEADING_END, MARK))
+RESERVED_CHARACTERS = str.maketrans(
+    dict.fromkeys(LINK_START + LINK_END + HEADING_START + HEADING_END + STRUCK_MARK, MARK)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +184,8 @@ def _html_sections(text: str) -> list[Section]:
         return []
     content = body.query_selector("#mw-content-text, .mw-parser-output") or body
     dropped, headings, links = _find_nodes(content)
+    for node in _struck_nodes(content):
+        node.before(tree.create_text_node(STRUCK_MARK))
     for node in headings:
         node.prepend(tree.create_text_node(f"{HEADING_START}{node.tag[1]}"))
         node.append(tree.create_text_node(HEADING_END))
@@ -198,9 +203,17 @@ def _html_sections(text: str) -> list[Section]:
     first, *rest = HEADING.split(html_text_with_marks(content.html))
     parts = [make_section(0, "", first)]
     for level, heading, marked in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
+        if STRUCK_MARK in heading:
+            raise UnclearText(STRUCK, heading, 0, len(heading))
         name = " ".join(remove_marks(heading.translate(RESERVED_CHARACTERS)).split())
         parts.append(make_section(int(level), name, marked))
     return parts
+
+
+def _struck_nodes(content: Any) -> list[Any]:
+    """Return the nodes with struck-through text."""
+    nodes = content.query_selector_all("s, del, strike, [style*='line-through']")
+    return [node for node in nodes if node.text.strip()]
 
 
 def _find_nodes(content: Any) -> tuple[list[Any], list[Any], list[Any]]:

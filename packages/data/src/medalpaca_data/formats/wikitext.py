@@ -29,6 +29,7 @@ from ..core.joined_digits import (
     substitute,
     write_scripts,
 )
+from ..core.unclear_text import STRUCK, UnclearText
 from .wiki_templates import shows_number, template_text, tex_text
 
 # Characters before and after the text of a link while a section is read, to find sections of links only.
@@ -42,6 +43,11 @@ TEMPLATE_MARKS = re.compile(f"[{TEMPLATE_START}{TEMPLATE_END}]")
 BOX = re.compile(
     rf"^[ \t*#:;]*(?:{TEMPLATE_START}[^{TEMPLATE_START}{TEMPLATE_END}]*{TEMPLATE_END}[ \t]*)+$", re.MULTILINE
 )
+
+# Before a struck-through text while a section is read: plain text would state what its author deleted.
+STRUCK_MARK = "\ue006"
+STRUCK_NAMES = frozenset({"s", "strike", "del", "strikethrough", "struck"})
+STRUCK_STYLE = "line-through"
 
 DROPPED_TAG = re.compile(
     "ref|references|gallery|table|timeline|imagemap|score|syntaxhighlight|source|script|style|video|youtube|"
@@ -85,7 +91,8 @@ class Section:
     """The text between a heading and the next heading of any level; level 0 is the text before the first heading.
 
     `links_only` is true if the text has no word outside of links. `joined` is "", or the digits that removing markup
-    would join, such as "10|9"; `text` then has bars between them, and `links_only` is false.
+    would join, such as "10|9"; `text` then has bars between them, and `links_only` is false. `is_struck` is true if a
+    part of the text is struck through.
     """
 
     level: int
@@ -93,6 +100,7 @@ class Section:
     text: str
     links_only: bool
     joined: str = ""
+    is_struck: bool = False
 
 
 def wiki_sections(wikitext: str) -> list[Section]:
@@ -114,10 +122,13 @@ def wiki_sections(wikitext: str) -> list[Section]:
 def wiki_text(wikitext: str) -> str:
     """Return the visible text of a piece of wikitext.
 
-    Raises ValueError like `wiki_sections`, and JoinedDigits if removing markup would join two numbers, as in
-    1<b>2</b>.
+    Raises ValueError like `wiki_sections`, JoinedDigits if removing markup would join two numbers, as in 1<b>2</b>, and
+    UnclearText if a part of the text is struck through.
     """
-    return _tidy(_marked(_source(wikitext)))
+    marked = _marked(_source(wikitext))
+    if (start := marked.find(STRUCK_MARK)) >= 0:
+        raise UnclearText(STRUCK, marked, start, start + 1)
+    return _tidy(marked)
 
 
 def remove_comments(wikitext: str, mark: str = "") -> str:
@@ -135,14 +146,16 @@ def remove_comments(wikitext: str, mark: str = "") -> str:
 
 def make_section(level: int, heading: str, marked: str) -> Section:
     """Return a section from its text, in which links are between LINK_START and LINK_END and marks separate digits."""
+    is_struck = STRUCK_MARK in marked
+    marked = marked.replace(STRUCK_MARK, MARK)
     try:
         text = _tidy(marked)
     except JoinedDigits as error:
-        return Section(
-            level, heading, show_marks_as_bars(LINK_MARKS.sub(MARK, marked)).strip(), False, error.digits
-        )
+        shown = show_marks_as_bars(LINK_MARKS.sub(MARK, marked)).strip()
+        return Section(level, heading, shown, False, error.digits, is_struck)
     bare = LINK_TEXT.sub("", marked)
-    return Section(level, heading, text, bool(text) and bare != marked and not re.search(r"\w", bare))
+    links_only = bool(text) and bare != marked and not re.search(r"\w", bare)
+    return Section(level, heading, text, links_only, is_struck=is_struck)
 
 
 def _level(line: str) -> int:
@@ -155,7 +168,7 @@ def _level(line: str) -> int:
 
 def _source(wikitext: str) -> str:
     """Return the wikitext without comments and LINK_START or LINK_END, with marks in their place between digits."""
-    text = remove_comments(decode_digits(wikitext), MARK)
+    text = remove_comments(decode_digits(wikitext), MARK).replace(STRUCK_MARK, MARK)
     return drop_needless_marks(RESERVED.sub(MARK, TEMPLATE_MARKS.sub(MARK, LINK_MARKS.sub(MARK, text))))
 
 
@@ -218,6 +231,8 @@ def _render(code: Any) -> Iterator[str]:
                     yield from (MARK, SUP if name == "sup" else SUB, *_render(node.contents), END, MARK)
                 elif DROPPED_TAG.fullmatch(name):
                     yield MARK
+                elif name in STRUCK_NAMES or _has_struck_style(node):
+                    yield from _struck("".join(_render(node.contents)))
                 else:
                     yield from (MARK, *_render(node.contents), MARK)
             case nodes.Heading():
@@ -228,10 +243,23 @@ def _render(code: Any) -> Iterator[str]:
                 yield MARK
 
 
+def _has_struck_style(node: Any) -> bool:
+    return any(
+        str(part.name).strip().lower() == "style" and STRUCK_STYLE in str(part.value or "")
+        for part in node.attributes
+    )
+
+
+def _struck(text: str) -> tuple[str, ...]:
+    return (MARK, STRUCK_MARK, text, MARK) if text.strip() else (MARK,)
+
+
 def _template(node: Any) -> str:
     """Return the text of a template; the values of an unknown one are between TEMPLATE_START and TEMPLATE_END."""
     values = ["".join(_render(part.value)) for part in node.params if not part.showkey]
     named = {str(part.name).strip(): "".join(_render(part.value)) for part in node.params if part.showkey}
+    if str(node.name).strip().lower() in STRUCK_NAMES:
+        return "".join(_struck(" ".join(values)))
     text = template_text(str(node.name), values, named)
     if text is None and shows_number(values):
         shown = " ".join(" ".join(TEMPLATE_MARKS.sub("", value).split()) for value in values)

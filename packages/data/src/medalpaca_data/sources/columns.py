@@ -21,6 +21,7 @@ from ..core.case_columns import (
     is_placeholder,
     is_repeated,
     join_case_texts,
+    why_unread,
 )
 from ..core.errors import UserError
 from ..core.files import is_text
@@ -40,6 +41,25 @@ PROBED_RECORDS = 100
 MAX_COLUMNS_SHOWN = 30
 
 
+class Unread(Counter[str]):
+    """Number of values that are not read, by column. A reason is that of all values of a column."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reasons: dict[str, set[str | None]] = {}
+
+    def note(self, column: str, value: Any) -> None:
+        """Count a value of a column, and note the reason."""
+        self[column] += 1
+        self._reasons.setdefault(column, set()).add(why_unread(column, value))
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """The reasons by column; a column whose values have several reasons, or none, has no reason."""
+        shared = {column: next(iter(found)) for column, found in self._reasons.items() if len(found) == 1}
+        return {column: reason for column, reason in shared.items() if reason}
+
+
 class ColumnSource(FileSource):
     """A file of records with columns (or keys), of which it reads some.
 
@@ -51,9 +71,9 @@ class ColumnSource(FileSource):
 
     ignore: tuple[str, ...] = ()
     strict: bool = False
-    _counter: Counter[str] | None = PrivateAttr(None)
+    _counter: Unread | None = PrivateAttr(None)
 
-    def counting(self, counter: Counter[str]) -> ColumnSource:
+    def counting(self, counter: Unread) -> ColumnSource:
         """Return a copy whose `records` adds to `counter` the values that it does not read, by column."""
         copy = self.model_copy()
         copy._counter = counter
@@ -70,18 +90,19 @@ class ColumnSource(FileSource):
 
     def convert(self, value: Any, file: str, location: str) -> Iterator[Record]:
         if self._counter is not None and isinstance(value, Mapping):
-            self._counter.update(self.unread(value))
+            for column in self.unread(value):
+                self._counter.note(column, value.get(column))
         yield from super().convert(value, file, location)
 
     def preflight(self, root: Path, *, strict: bool) -> None:
         """With `strict`, read the whole file, and raise UserError if a column is not read."""
-        counter: Counter[str] = Counter()
+        counter = Unread()
         if strict:
             for _ in self.counting(counter).records(root):
                 pass
         if counter:
             raise UserError(
-                f"source {self.name!r}: strict, but columns are not read: {show_columns(counter)}; "
+                f"source {self.name!r}: strict, but columns are not read: {show_columns(counter, counter.reasons)}; "
                 "name those of the question in fields: (kind: alpaca), and those that are not needed in ignore: "
                 f"[{', '.join(list(counter)[:MAX_COLUMNS_SHOWN])}]"
             )
@@ -218,6 +239,9 @@ class Case:
         return join_case_texts(texts)
 
 
-def show_columns(counts: Mapping[str, int]) -> str:
-    """Return columns with their counts as one text: "Topic (1,204), note (3)"."""
-    return ", ".join(f"{name or '(no heading)'} ({count:,})" for name, count in counts.items())
+def show_columns(counts: Mapping[str, int], reasons: Mapping[str, str]) -> str:
+    """Return columns with their counts and reasons as one text: "Topic (1,204), index (3: row numbers of pandas)"."""
+    return ", ".join(
+        f"{name or '(no heading)'} ({count:,}{': ' + reasons[name] if name in reasons else ''})"
+        for name, count in counts.items()
+    )

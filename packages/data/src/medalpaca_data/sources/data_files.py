@@ -20,14 +20,14 @@ from typing import Any
 from ..core.errors import UserError
 from ..core.files import existing, read_json, unique_names
 from ..core.records import SUFFIXES, FileNote, OnNote, ReadOptions, data_suffix, read_records
-from ..core.streams import Member, member_names
+from ..core.streams import archive_members, with_data
 from ..core.weights import refuse_pickle
 from ..formats.tabular import read_sheet_records
 from .splits import DEV_NAMES, SEPARATOR, is_test_file, refuse_test_file, split_from_name
 
-ARCHIVE, WORKBOOK = ".zip", ".xlsx"
+ARCHIVES, WORKBOOK = (".zip", ".tar", ".tgz"), ".xlsx"
 MEMBER_SUFFIXES = (*SUFFIXES, WORKBOOK)
-DATA_FILE_SUFFIXES = (*MEMBER_SUFFIXES, ARCHIVE)
+DATA_FILE_SUFFIXES = (*MEMBER_SUFFIXES, *ARCHIVES)
 # Columns of the Alpaca layout that are found whatever the case of their letters. Other layouts are named in `fields`.
 # Also the number of sets of columns that are remembered.
 KNOWN_COLUMNS = frozenset({"instruction", "input", "output", "response", "split"})
@@ -52,7 +52,7 @@ REMEDIES = {
         "export it as .csv or .parquet"
     ),
     (".yaml", ".yml", ".toml"): "convert it to .json",
-    (".tar", ".tgz", ".rar", ".bz2", ".xz", ".zst"): "unpack it, or pack its files as .zip",
+    (".rar", ".bz2", ".xz", ".zst"): "unpack it, or pack its files as .zip or .tar.gz",
 }
 
 
@@ -221,7 +221,7 @@ def read_data_file(
     A location in an archive begins with the name of the member. Records without a split receive that of the file.
     `split` is the split that the settings of the source declare.
     """
-    if data_suffix(file.name) == ARCHIVE:
+    if data_suffix(file.name) in ARCHIVES:
         yield from _read_archive(file.path, options, sheet, on_note, split)
         return
     records = (
@@ -236,17 +236,19 @@ def read_data_file(
 def _read_archive(
     path: Path, options: ReadOptions, sheet: str | None, on_note: OnNote, split: str | None = None
 ) -> Iterator[tuple[str, Any]]:
-    left_out = []
-    count = 0
-    for name in sorted(member_names(path)):
+    members, left_out = archive_members(path)
+    chosen = []
+    for member in members:
+        name = member.member
         parts = PurePosixPath(name).parts
         if parts[0] == "__MACOSX" or parts[-1] in METADATA or any(part.startswith(".") for part in parts):
             continue
         if reason := reason_to_leave_out(name, MEMBER_SUFFIXES, split):
             left_out.append((name, reason))
             continue
-        count += 1
-        member = Member(path, name)
+        chosen.append(member)
+    for member in with_data(chosen):
+        name = member.member
         of_member = partial(_note_of_member, on_note, path.name, name)
         records = (
             read_sheet_records(member, sheet, of_member)
@@ -255,7 +257,7 @@ def _read_archive(
         )
         for location, value in records:
             yield f"{name} {location}", _with_split(value, _dev_split(name))
-    if not count:
+    if not chosen:
         raise UserError(
             f"{path}: no file to read in the archive, {len(left_out)} left out; allowed are {' '.join(MEMBER_SUFFIXES)}"
         )

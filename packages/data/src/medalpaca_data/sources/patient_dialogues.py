@@ -14,7 +14,7 @@ from ..core.encoding import UTF_8
 from ..core.errors import UserError
 from ..core.records import FileNote
 from ..core.row import Row, parse_row
-from ..core.streams import AnyFile, TextFile, read_text_lines
+from ..core.text_files import AnyFile, TextFile, read_text_lines
 from .base import DATA_FILE_SUFFIXES, DataFile, Name, Record, Reject, SourceInfo, parse_row_split
 from .chatdoctor import INSTRUCTION
 from .columns import ALPACA_COLUMNS, ColumnSource

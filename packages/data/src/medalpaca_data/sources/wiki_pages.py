@@ -18,6 +18,7 @@ import yaml
 from pydantic import Field
 
 from ..core.joined_digits import JoinedDigits
+from ..core.unclear_text import STRUCK
 from ..formats.mediawiki import Page, page_files, read_pages
 from ..formats.wikitext import Section
 from .base import BaseSource, Record, Reject
@@ -112,6 +113,8 @@ class WikiPages(BaseSource):
             record = {"page": page.title, "headings": headings, "text": section.text}
             if reason := self._find_fault(section, answer, question):
                 yield Reject(_quote_file_name(page), location, reason, record, by_rule=True)
+            elif section.is_struck:
+                yield Reject.of(_quote_file_name(page), location, ValueError(STRUCK), record)
             elif section.joined:
                 yield Reject.of(_quote_file_name(page), location, JoinedDigits(section.joined), record)
             else:

@@ -17,7 +17,7 @@ from ..executor import OnProgress, no_progress
 from ..shard import ROWS, Shard, escaped, frame, is_whole, place_of, read_account, rejected_line, write_shard
 from ..sources.answer_rules import Repair
 from ..sources.base import BaseSource, Context, Record, Reject
-from ..sources.columns import ColumnSource
+from ..sources.columns import ColumnSource, Unread
 
 STAGE = "read"
 DONE_FILE = "done.json"
@@ -42,9 +42,9 @@ def read_source(
     names = source.file_names(root).values()
     escaped_names = {name: escaped(name) for name in names if " " in name}
     shards: list[Shard] = []
-    unread: Counter[str] | None = None
+    unread: Unread | None = None
     if isinstance(source, ColumnSource):
-        unread = Counter()
+        unread = Unread()
         source = source.counting(unread)
     builder = _ShardBuilder()
     seen = 0
@@ -136,7 +136,7 @@ class _ShardBuilder:
                     self._bad += 1
                     self._first_bad = self._first_bad or [record.file, record.location, record.reason]
 
-    def write(self, shard: Shard, unread: Mapping[str, int] | None = None) -> Shard:
+    def write(self, shard: Shard, unread: Unread | None = None) -> Shard:
         """Write the shard. The last one of a source also has its unread columns, None if they are not counted."""
         write_shard(
             shard,
@@ -150,5 +150,6 @@ class _ShardBuilder:
             first_bad=self._first_bad,
             notes=self._notes,
             unread=None if unread is None else dict(unread),
+            unread_reasons={} if unread is None else unread.reasons,
         )
         return shard
