@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Pair
+from .conftest import ROOT, Pair
 from .test_command_lines import EVERY
 
 WORLD = Path(__file__).with_name("outside_world.py")
@@ -141,7 +144,7 @@ def data_tour(folder: Path) -> list[dict[str, Any]]:
         step("data", "deid", "sample", "meadow", "out=review.csv", "n=5"),
         step("data", "deid", "bound", "review.csv", code=2),
         step("data", "deid", "evaluate", "notes.jsonl"),
-        step("data", "trace", "4711", "meadow", code=2),
+        step("data", "trace", "4711", "meadow", code=1),
     ]
 
 
@@ -243,3 +246,62 @@ def test_a_sealed_tour_of_every_command_sends_no_byte(world, part, request, tmp_
     assert [(command_line(one), sent(result)) for one, result in pairs] == [
         (command_line(one), NOTHING) for one in steps
     ]
+
+
+# What Python's guard does not see ----------------------------------------------------------------------------------
+
+OFFLINE_PAGE = ROOT / "docs" / "offline.md"
+
+# Python with -S reads no start-up file, as a program in another language reads none.
+UNSEEN = """
+import socket, sys
+try:
+    with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=2) as link:
+        link.sendall(b"a patient")
+    print("sent")
+except OSError:
+    print("refused")
+"""
+
+
+def test_the_namespace_of_the_documentation_closes_what_the_guard_does_not_see(world):
+    """A process without the guard reaches the proxy of the machine, and not from the documented namespace."""
+    if not all(map(shutil.which, ("unshare", "ip"))):
+        pytest.skip("no unshare or no ip on this machine")
+    [recipe] = re.findall(r"^unshare .* sh(?= \\$)", OFFLINE_PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    python = [sys.executable, "-S", "-c", UNSEEN, "3128"]
+    steps = [{"words": words, "environment": SEALED} for words in (python, [*shlex.split(recipe), *python])]
+    unseen, closed = world(steps)
+    assert (unseen["out"], unseen["code"]) == ("sent\n", 0), unseen["err"]
+    assert unseen["proxy"] > 0
+    assert (closed["out"], closed["code"]) == ("refused\n", 0), closed["err"]
+    assert sent(closed) == NOTHING
+
+
+def test_the_firewall_of_the_documentation_closes_what_the_guard_does_not_see(world, tmp_path):
+    """Its rules, for the user of this namespace: the proxy is refused, and other ports of this machine are open."""
+    if not shutil.which("nft"):
+        pytest.skip("no nft on this machine")
+    [rules] = re.findall(r"```text\n(table inet .*?)```", OFFLINE_PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert rules.count('"medalpaca"') == 1
+    (tmp_path / "rules.nft").write_text(rules.replace('"medalpaca"', "0"))
+    reach = """
+import socket, subprocess, sys
+subprocess.run(sys.argv[1:], check=True) if sys.argv[1:] else None
+server = socket.create_server(("127.0.0.1", 0))
+for address in (("127.0.0.1", 3128), ("192.0.2.1", 80), ("198.51.100.7", 80), server.getsockname()):
+    try:
+        socket.create_connection(address, timeout=2).sendall(b"a patient")
+        print("sent")
+    except OSError:
+        print("refused")
+"""
+    python = [sys.executable, "-S", "-c", reach]
+    load = ["nft", "-f", str(tmp_path / "rules.nft")]
+    steps = [{"words": words, "environment": SEALED} for words in (python, [*python, *load])]
+    unseen, closed = world(steps)
+    assert unseen["out"].split() == ["sent", "sent", "refused", "sent"], unseen[
+        "err"
+    ]  # no route to the third
+    assert closed["out"].split() == ["refused", "sent", "refused", "sent"], closed["err"]
+    assert closed["proxy"] == 0
