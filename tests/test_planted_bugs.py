@@ -351,8 +351,8 @@ BUGS = [
         "preflight.py",
         "test_preflight_sealed.py",
         ("one of two caches", '("use_cache", "cache_requests")', '("use_cache",)'),
-        ("caches when sealed", "    if names or is_sealed():\n", "    if names:\n"),
-        ("caches with our tasks", "    if names or is_sealed():\n", "    if is_sealed():\n"),
+        ("caches of our tasks only", "    refuse_caches(call)\n    names =", "    names ="),
+        ("models of our tasks only", "    if not names:\n        identify_model(metadata)\n", ""),
     ),
 ]  # fmt: skip
 

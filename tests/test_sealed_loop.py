@@ -34,6 +34,16 @@ def written_down(event, args):
 
 sys.addaudithook(written_down)
 
+# A process that is sealed at its start refuses a call before the hook above sees it.
+if offline := sys.modules.get("medalpaca_data.core.offline"):
+    class Seen(offline.SealedError):
+        def __init__(self, message):
+            super().__init__(message)
+            with open(os.environ["WATCHED"], "a") as file:
+                file.write(f"{sys.argv[0]}: {message}\\n")
+
+    offline.SealedError = Seen
+
 if os.environ.get("PLANTED"):
     import socket
     for look_up in (lambda: socket.getaddrinfo("example.org", 443),
@@ -110,6 +120,17 @@ def test_the_control_a_planted_look_up_is_seen(alone):
         "socket.connect 192.0.2.1",
     ]
     assert planted.unroutable > 0
+
+
+def test_the_control_a_refused_look_up_is_seen(alone):
+    """The guard on: what it refuses is written down as well."""
+    planted = alone("data", "sources", PLANTED="1", MEDALPACA_SEALED="1")
+    assert planted.done.returncode == 0
+    assert [line.partition(": ")[2].partition(",")[0] for line in planted.asked] == [
+        "sealed mode refused socket.getaddrinfo to 'example.org'",
+        "sealed mode refused socket.getaddrinfo to '192.0.2.1'",
+    ]
+    assert planted.unroutable == 0
 
 
 @pytest.mark.slow

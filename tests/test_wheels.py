@@ -81,8 +81,34 @@ def test_a_wheel_holds_the_whole_package_and_the_licence(member, built):
         assert wheel.read(licence) == (ROOT / "LICENSE").read_bytes()
     assert {name for name in names if name.startswith(f"{member}/")} == sources(member)
     start = {Path(name).name for name in names if "/purelib/" in name}
-    bootstrap = {"medalpaca_evalharness_autoload.pth", "medalpaca_evalharness_autoload.start"}
-    assert start == (bootstrap if member == "medalpaca_evalharness" else set())
+    bootstrap = {
+        "medalpaca_evalharness": {
+            "medalpaca_evalharness_autoload.pth",
+            "medalpaca_evalharness_autoload.start",
+        },
+        "medalpaca_data": {"medalpaca_data_seal.pth", "medalpaca_data_seal.start"},
+    }
+    assert start == bootstrap.get(member, set())
+
+
+def test_wheels_are_pinned_to_each_other(built):
+    wanted = {
+        "medalpaca_data": [],
+        "medalpaca_train": ["medalpaca-data==0.1.0"],
+        "medalpaca_evalharness": ["medalpaca-data==0.1.0"],
+        "medalpaca_demo": [
+            "medalpaca-data==0.1.0",
+            "medalpaca-evalharness==0.1.0",
+            "medalpaca-train==0.1.0",
+        ],
+    }
+    for member, pins in wanted.items():
+        [file] = built.glob(f"{member}-*.whl")
+        with zipfile.ZipFile(file) as wheel:
+            [name] = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+            lines = wheel.read(name).decode().splitlines()
+        found = [line.removeprefix("Requires-Dist: ") for line in lines if "Requires-Dist: medalpaca" in line]
+        assert sorted(line.replace(" ", "") for line in found) == pins
 
 
 @pytest.mark.parametrize("member", MEMBERS)

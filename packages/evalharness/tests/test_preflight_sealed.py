@@ -1,4 +1,4 @@
-"""Sealed, what lm-eval loads is checked whatever it is asked; `--model medalpaca` checks always."""
+"""What lm-eval loads is checked, sealed or not, whatever its tasks are; `--model medalpaca` checks always."""
 
 from __future__ import annotations
 
@@ -20,13 +20,51 @@ def spoilt(tiny, tmp_path):
     return copy
 
 
-def test_sealed_mode_checks_models_of_other_tasks(monkeypatch, spoilt):
-    call = {"tasks": ["arc_easy"], "model": "hf", "model_args": f"pretrained={spoilt}"}
-    monkeypatch.delenv("MEDALPACA_SEALED", raising=False)
-    preflight.before_model(call)  # lm-eval's own business
-    monkeypatch.setenv("MEDALPACA_SEALED", "1")
+@pytest.fixture(params=["1", "0"], ids=["sealed", "unsealed"])
+def switch(request, monkeypatch):
+    """MEDALPACA_SEALED, on and off."""
+    monkeypatch.setenv("MEDALPACA_SEALED", request.param)
+
+
+def call(arguments: str, task: str = "arc_easy"):
+    return {"tasks": [task], "model": "hf", "model_args": arguments}
+
+
+def test_models_of_other_tasks_are_checked(switch, tiny, spoilt):
     with pytest.raises(UserError, match=r"extra\.pkl.*refused"):
-        preflight.before_model(call)
+        preflight.before_model(call(f"pretrained={spoilt}"))
+    with pytest.raises(UserError, match=r"extra\.pkl.*refused"):
+        preflight.before_model(call(f"pretrained={tiny},tokenizer={spoilt}"))
+    preflight.before_model(call(f"pretrained={tiny}"))
+
+
+# The keys of config.json that the training issue names, and the arguments of lm-eval that run code.
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"auto_map": {"AutoModel": "evil.Model"}},
+        {"attn_implementation": {"": "evil/kernel"}},
+        {"_experts_implementation": "evil/kernel"},
+    ],
+)
+def test_a_configuration_that_names_code_is_refused_for_other_tasks(switch, tiny, tmp_path, config):
+    copy = shutil.copytree(tiny, tmp_path / "copy")
+    known = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(known | config))
+    with pytest.raises(UserError, match=next(iter(config))):
+        preflight.before_model(call(f"pretrained={copy}"))
+
+
+@pytest.mark.parametrize("argument", ["trust_remote_code=True", "use_safetensors=False", "gguf_file=x.gguf"])
+def test_arguments_that_run_code_are_refused_for_other_tasks(switch, tiny, argument):
+    with pytest.raises(UserError, match=argument.partition("=")[0]):
+        preflight.before_model(call(f"pretrained={tiny},{argument}"))
+
+
+def test_models_without_weights_on_disk_are_not_checked(switch):
+    preflight.before_model({"tasks": ["arc_easy"], "model": "dummy"})
+    preflight.before_model({"tasks": ["arc_easy"], "model": object(), "model_args": None})
+    preflight.before_model(call("model=served,base_url=http://127.0.0.1:8000/v1"))
 
 
 def test_the_tokenizer_directory_is_checked(tiny, spoilt):
@@ -66,27 +104,19 @@ def test_a_failing_check_ends_a_sealed_run(monkeypatch):
     ("option", "value"),
     [("use_cache", "answers"), ("use_cache", "/tmp/c.db"), ("cache_requests", True)],  # noqa: S108 - not opened
 )
-def test_pickled_caches_are_refused(monkeypatch, task, option, value):
+def test_pickled_caches_are_refused(switch, task, option, value):
     lm = type("LM", (), {})()
     before_model = {"tasks": [task], "model": "dummy", option: value}
     before_inference = {"lm": lm, "task_dict": {"tasks": {task: None}}, option: value}
-    monkeypatch.setenv("MEDALPACA_SEALED", "1")
-    for check, call in (
+    for check, arguments in (
         (preflight.before_model, before_model),
         (preflight.before_inference, before_inference),
     ):
         with pytest.raises(UserError, match=f"^--{option} {value}: .*pickles.*; remove --{option}$"):
-            check(call)
-    monkeypatch.delenv("MEDALPACA_SEALED")
-    if task == "arc_easy":
-        preflight.before_model(before_model)
-        preflight.before_inference(before_inference)
-    else:
-        with pytest.raises(UserError, match="pickles"):
-            preflight.before_model(before_model)
+            check(arguments)
 
 
-def test_no_pickled_cache_is_read_or_written(monkeypatch, tmp_path):
+def test_no_pickled_cache_is_read_or_written(switch, tmp_path):
     """With the patched `simple_evaluate`, the file of the cache is refused before it is opened."""
     from lm_eval import evaluator
 
@@ -95,7 +125,6 @@ def test_no_pickled_cache_is_read_or_written(monkeypatch, tmp_path):
     )
     if not hasattr(evaluator.simple_evaluate, "__wrapped__"):
         lm_eval_plugin._patch_evaluator(patched)
-    monkeypatch.setenv("MEDALPACA_SEALED", "1")
     with pytest.raises(UserError, match=r"--use_cache .*pickles"):
         patched.simple_evaluate(
             model="dummy", tasks=["medalpaca_pocket"], use_cache=str(tmp_path / "cache"), limit=1

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 from medalpaca_data.core.errors import UserError, one_line
-from medalpaca_data.core.offline import is_sealed
 
 from .model_identity import identify_model
 from .task_data import TASKS, find_tasks, prepare_task
@@ -21,20 +20,18 @@ MAX_LISTED = 5
 
 
 def before_model(call: Mapping[str, Any]) -> None:
-    """Check exam, base model and adapter of the MedAlpaca tasks in a `simple_evaluate` call.
+    """Check base model and adapter of a `simple_evaluate` call, and the exam of each of its MedAlpaca tasks.
 
-    In sealed mode (MEDALPACA_SEALED=1), model and adapter are also checked if the call has no MedAlpaca task. `call`
-    holds the arguments by name. Raises UserError as `refuse_caches`, `prepare_task` and `identify_model` do.
+    Model and adapter are checked whatever the tasks are. `call` holds the arguments by name. Raises UserError as
+    `refuse_caches`, `prepare_task` and `identify_model` do.
     """
+    refuse_caches(call)
     names = find_tasks(call.get("tasks"))
-    if names or is_sealed():
-        refuse_caches(call)
-    if names:
-        metadata = _metadata(call)
-        for name in names:
-            prepare_task(name, metadata)
-    elif is_sealed():
-        identify_model(_metadata(call))
+    metadata = _metadata(call)
+    for name in names:
+        prepare_task(name, metadata)
+    if not names:
+        identify_model(metadata)
 
 
 def refuse_caches(call: Mapping[str, Any]) -> None:
@@ -59,8 +56,7 @@ def before_inference(call: Mapping[str, Any]) -> None:
     """
     lm, tasks = call["lm"], call["task_dict"].get("tasks", {})
     checked = {name: task for name, task in tasks.items() if name in TASKS}
-    if checked or is_sealed():
-        refuse_caches(call)
+    refuse_caches(call)
     templated = bool(call.get("apply_chat_template"))
     if templated and (names := [name for name in checked if TASKS[name].scoring == "protocol_2023"]):
         raise UserError(

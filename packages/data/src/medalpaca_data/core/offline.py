@@ -47,6 +47,8 @@ OFFLINE = {
 }
 
 SWITCH = "MEDALPACA_SEALED"
+# `seal` sets this variable to "1" for child processes, which `child.seal_child` seals. It is no switch for users.
+SEALED_CHILDREN = "MEDALPACA_SEALED_CHILDREN"
 ON, OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 # Audit events of `socket` that neither send anything nor look up a host. All other ones are checked or refused.
@@ -137,11 +139,12 @@ def seal(but: Collection[str] = ()) -> None:
     """Refuse every look-up and connection of this process except to this machine and to the hosts `but`.
 
     Only the first call in a process can allow hosts. Their names are resolved before. Python code cannot remove the
-    audit hook, but libraries in C with sockets of their own and child processes are not covered by it. Commands of
-    this project in child processes inherit `MEDALPACA_SEALED`. A refused call raises SealedError. Raises UserError if a
-    host is unknown.
+    audit hook, but libraries in C with sockets of their own are not covered by it. Child processes that run Python of
+    this environment are sealed at their start, without `but`; other programs are not. A refused call raises
+    SealedError. Raises UserError if a host is unknown.
     """
     go_offline()
+    os.environ[SEALED_CHILDREN] = "1"
     disable_proxies()
     no_hub_kernels()
     if not getattr(sys, "_medalpaca_sealed", False):
