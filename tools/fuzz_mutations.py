@@ -1,4 +1,4 @@
-"""Mutations of a file for `fuzz_readers.py`: of its bytes, of its structure (JSON, YAML, tables), of archive members."""
+"""Mutations of a file for `fuzz_readers.py`: of bytes, of structure (JSON, YAML, tables), of archive members."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def _mutated(value: Any, draw: random.Random) -> Any:
     elif isinstance(holder, list):
         holder.insert(draw.randrange(len(holder)), holder[key])
     elif kind == "rename":
-        holder[draw.choice(("x", "", "ſ", str(key).upper(), "\ud800"))] = holder.pop(key)
+        holder[draw.choice(("x", "", "\u017f", str(key).upper(), "\ud800"))] = holder.pop(key)
     else:
         # Written twice by `_dump`.
         holder[REPEATED] = holder[key]

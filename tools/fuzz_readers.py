@@ -17,7 +17,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,10 +89,8 @@ def memory(field: str) -> int:
 
 def problem_of(read: Callable[[], object]) -> tuple[str, str] | None:
     """Call `read` and return its problem and where it occurred; None without a problem."""
-    try:
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        pass
     before = memory("VmRSS")
     try:
         with time_limit(SECONDS):

@@ -28,8 +28,12 @@ ROWS = [
 RECIPE = {
     "name": "made",
     "sources": [
-        {"kind": "alpaca", "name": "own", "path": "rows.json",
-         "fields": {"instruction": "instruction", "output": "output"}},
+        {
+            "kind": "alpaca",
+            "name": "own",
+            "path": "rows.json",
+            "fields": {"instruction": "instruction", "output": "output"},
+        },
         {"kind": "mmlu", "path": "data", "subjects": ["anatomy"], "split": ["dev"]},
     ],
     "near_duplicates": 0.9,
@@ -39,6 +43,9 @@ TRAIN_RECIPE = {"model": "pocket", "data": "rows.json", "out": "run", "lora": {"
 NOTE = {"id": "n1", "text": "Seen by John Doe on 2024-01-02.", "spans": [[8, 16, "name"], [20, 30, "date"]]}
 I2B2 = """<?xml version="1.0"?><deIdi2b2><TEXT><![CDATA[Seen by John Doe.]]></TEXT><TAGS>
 <NAME id="P0" start="8" end="16" text="John Doe" TYPE="DOCTOR" comment=""/></TAGS></deIdi2b2>"""
+
+
+RECIPE_TEXT = "name: made\nmax_reject_share: 1\nsources:\n  - {kind: alpaca, name: own, path: rows.json}\n"
 
 
 def readers() -> list[Reader]:
@@ -75,18 +82,18 @@ def _exams() -> Iterator[Reader]:
 
     seeds = {layout.name: EXAMS[layout.name] for layout in LAYOUTS} | EXAMS
     for name, files in seeds.items():
-        first = next(iter(files))
-        if "/" in first:
-            read = lambda folder, path=first.split("/")[0]: load_exam(folder / path)
-        else:
-            read = lambda folder, path=first: load_exam(folder / path)
+        path = next(iter(files)).partition("/")[0]
+
+        def read(folder: Path, path: str = path) -> object:
+            return load_exam(folder / path)
+
         yield Reader(f"exam {name}", partial(write_all, files), read)
 
 
 def _formats() -> Iterator[Reader]:
-    from medalpaca_data.core.records import read_records, read_rows
-
     import polars as pl
+
+    from medalpaca_data.core.records import read_records, read_rows
 
     def table(folder: Path, name: str) -> None:
         frame = pl.DataFrame(ROWS)
@@ -111,7 +118,6 @@ def _formats() -> Iterator[Reader]:
 
 def _recipes() -> Iterator[Reader]:
     from medalpaca_data.recipe import load_recipe
-    from medalpaca_data.rephrase.prompts import load_prompt
     from medalpaca_train import recipe as train
 
     made = {"recipe.yaml": json.dumps(RECIPE).encode()}
@@ -169,7 +175,9 @@ def build(out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     recipe = out.with_name("recipe.yaml")
     out.with_name("rows.json").write_text(json.dumps(with_faults), encoding="utf-8")
-    recipe.write_text("name: made\nmax_reject_share: 1\nsources:\n  - {kind: alpaca, name: own, path: rows.json}\n", "utf-8")
+    recipe.write_text(
+        "name: made\nmax_reject_share: 1\nsources:\n  - {kind: alpaca, name: own, path: rows.json}\n", "utf-8"
+    )
     home = mock.patch.dict(os.environ, {"MEDALPACA_HOME": str(out.with_name("home"))})
     with home, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         main(["build", str(recipe), f"out={out}"])
@@ -178,7 +186,6 @@ def build(out: Path) -> None:
 def _deid() -> Iterator[Reader]:
     from medalpaca_data.deid.annotated_notes import read_notes
     from medalpaca_data.deid.review import leak_bound
-    from medalpaca_data.deid.secret import load_secret
 
     for name, text in (
         ("notes.jsonl", json.dumps(NOTE) + "\n"),
@@ -187,7 +194,9 @@ def _deid() -> Iterator[Reader]:
         ("notes.xml", I2B2),
     ):
         yield Reader(
-            f"annotated {name}", partial(write_all, {name: text.encode()}), lambda f, n=name: read_notes(f / n)
+            f"annotated {name}",
+            partial(write_all, {name: text.encode()}),
+            lambda f, n=name: read_notes(f / n),
         )
     sample = b"id,drawn,leaks,text\n1,bound,0,a\n2,bound,1,b\n3,extra,0,c\n"
     yield Reader(

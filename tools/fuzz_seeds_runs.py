@@ -1,5 +1,6 @@
 """Sound files of models, training runs, evaluation results and the demo, for `fuzz_readers.py`."""
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import hashlib
@@ -45,13 +46,21 @@ def run_readers() -> Iterator[Reader]:
 
 
 CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 4, "vocab_size": 8}
-ADAPTER = {"peft_type": "LORA", "base_model_name_or_path": "base", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]}
+ADAPTER = {
+    "peft_type": "LORA",
+    "base_model_name_or_path": "base",
+    "r": 2,
+    "lora_alpha": 4,
+    "target_modules": ["q_proj"],
+}
 Q_PROJ = "model.layers.0.self_attn.q_proj"
 MODEL = {
     "base/config.json": as_json(CONFIG),
     "base/generation_config.json": as_json({"eos_token_id": 1}),
     "base/tokenizer_config.json": as_json({"tokenizer_class": "PreTrainedTokenizerFast", "is_local": True}),
-    "base/tokenizer.json": as_json({"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}),
+    "base/tokenizer.json": as_json(
+        {"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}
+    ),
     "base/special_tokens_map.json": as_json({"eos_token": "a"}),
     "base/model.safetensors": tensors({f"{Q_PROJ}.weight": (4, 4)}),
     "base/model.safetensors.index.json": as_json(
@@ -59,7 +68,10 @@ MODEL = {
     ),
     "run/adapter_config.json": as_json(ADAPTER),
     "run/adapter_model.safetensors": tensors(
-        {f"base_model.model.{Q_PROJ}.lora_A.weight": (2, 4), f"base_model.model.{Q_PROJ}.lora_B.weight": (4, 2)}
+        {
+            f"base_model.model.{Q_PROJ}.lora_A.weight": (2, 4),
+            f"base_model.model.{Q_PROJ}.lora_B.weight": (4, 2),
+        }
     ),
 }
 
@@ -126,9 +138,7 @@ def _training() -> Iterator[Reader]:
         best = {field.name: 1 for field in fields(checkpoint.Best)}
         for name, inner, value in (("step-000001", "trainer.json", progress), ("best", "best.json", best)):
             place = folder / "checkpoints" / name
-            write_all(
-                {"weights.safetensors": tensors({"a": (2,)}), inner: as_json(value)}, place
-            )
+            write_all({"weights.safetensors": tensors({"a": (2,)}), inner: as_json(value)}, place)
             hashes = {file.name: sha256_file(file) for file in sorted(place.iterdir())}
             write_all({"hashes.json": as_json(hashes)}, place)
         write_all({"manifest.json": as_json({"base": {"path": "x"}})}, folder)
@@ -190,7 +200,14 @@ def stress() -> bytes:
          "scores": {"base": [[-1.0, -2.0], [-1.5, -1.0]]}}
         for n in range(4)
     ]  # fmt: skip
-    side = {"model": "m", "base": "m", "base_sha256": None, "adapter": None, "adapter_sha256": None, "dtype": "f"}
+    side = {
+        "model": "m",
+        "base": "m",
+        "base_sha256": None,
+        "adapter": None,
+        "adapter_sha256": None,
+        "dtype": "f",
+    }
     return as_json(
         {"format": "medalpaca exam stress 1", "version": "0", "exam": "e", "exam_sha256": "0" * 64, "exam_items": 4,
          "scoring": "letter", "prompt_id": "p", "stress_id": "s", "sides": {"base": side}, "figures": {}, "left_out": [],
@@ -217,7 +234,9 @@ def _results() -> Iterator[Reader]:
 
     def write_and_report(folder: Path) -> None:
         write_all(results(), folder)
-        write_report([folder / f"results_{TIME}.json"], folder / "report.html", task=None, meadow=None, exam=None)
+        write_report(
+            [folder / f"results_{TIME}.json"], folder / "report.html", task=None, meadow=None, exam=None
+        )
 
     for name in ("report.json", "report.html"):
         yield Reader(

@@ -1,5 +1,6 @@
 """Sound raw files of every row source and of every exam layout, for `fuzz_readers.py`. All texts are made up."""
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import csv
@@ -84,7 +85,9 @@ def as_apkg() -> bytes:
             "CREATE TABLE col (id, models, decks); CREATE TABLE notes (id, guid, mid, flds);"
             "CREATE TABLE cards (id, nid, did, ord);"
         )
-        base.execute("INSERT INTO col VALUES (1, ?, ?)", (json.dumps({"7": model}), '{"1": {"name": "Heart"}}'))
+        base.execute(
+            "INSERT INTO col VALUES (1, ?, ?)", (json.dumps({"7": model}), '{"1": {"name": "Heart"}}')
+        )
         for n, text in enumerate(("What is fever?\x1fA sign.", "What is a pulse?\x1fA beat.")):
             base.execute("INSERT INTO notes VALUES (?, ?, 7, ?)", (n + 1, f"g{n}", text))
             base.execute("INSERT INTO cards VALUES (?, ?, 1, 0)", (n + 1, n + 1))
@@ -172,7 +175,13 @@ It may be one.
 """
 UPSTREAM = "If you are a doctor, please answer the medical questions based on the patient's description."
 CONSULT = [{"instruction": UPSTREAM, "input": "I have gout.", "output": "Rest and drink water."}]
-CARDS = [{"instruction": "Answer this question truthfully", "input": "What carries oxygen?", "output": "Haemoglobin."}]
+CARDS = [
+    {
+        "instruction": "Answer this question truthfully",
+        "input": "What carries oxygen?",
+        "output": "Haemoglobin.",
+    }
+]
 LINES = b'Which bone is in the thigh?,Femur,Ulna,Tibia,"Radius, left",A\n"A ""long"" question?",1,2,3,4,D\n'
 
 # By kind: (settings, files) of each layout.
