@@ -36,10 +36,44 @@ OPENING = frozenset(
 )
 # Modules that open files and have no reader in fuzz_seeds.py, with the reason.
 BUILD = "reads the intermediate files of its own build"
-OWN = "reads a file of the package, or one that it has just written"
+OWN = "reads files of the package or the system, or opens no file for reading"
 CALLER = "calls a reader that has sound files"
-OPEN_QUESTION = "not fuzzed yet"
-WITHOUT: dict[str, str] = {}
+NOT_YET = "not fuzzed yet"
+WITHOUT = {
+    "apps/demo/src/medalpaca_demo/html.py": OWN,
+    "apps/demo/src/medalpaca_demo/quickstart.py": OWN,
+    "apps/demo/src/medalpaca_demo/app.py": OWN,
+    "apps/demo/src/medalpaca_demo/tabs/browse.py": OWN,
+    "apps/demo/src/medalpaca_demo/tabs/exam.py": OWN,
+    "packages/data/src/medalpaca_data/core/cli.py": OWN,
+    "packages/data/src/medalpaca_data/deid/check_model.py": OWN,
+    "packages/data/src/medalpaca_data/deid/find.py": OWN,
+    "packages/data/src/medalpaca_data/deid/lists.py": OWN,
+    "packages/data/src/medalpaca_data/deid/rules.py": OWN,
+    "packages/data/src/medalpaca_data/exams/pocket.py": OWN,
+    "packages/data/src/medalpaca_data/fetch.py": OWN,
+    "packages/data/src/medalpaca_data/rephrase/checks.py": OWN,
+    "packages/train/src/medalpaca_train/estimate.py": OWN,
+    "packages/data/src/medalpaca_data/build_cache.py": BUILD,
+    "packages/data/src/medalpaca_data/executor.py": BUILD,
+    "packages/data/src/medalpaca_data/stages/contradictions.py": BUILD,
+    "packages/data/src/medalpaca_data/stages/deduplicate.py": BUILD,
+    "packages/data/src/medalpaca_data/stages/mix.py": BUILD,
+    "packages/data/src/medalpaca_data/stages/read.py": BUILD,
+    "packages/data/src/medalpaca_data/stages/split.py": BUILD,
+    "packages/data/src/medalpaca_data/audit.py": CALLER,
+    "packages/train/src/medalpaca_train/datasets.py": CALLER,
+    "apps/demo/src/medalpaca_demo/access.py": NOT_YET,
+    "apps/demo/src/medalpaca_demo/models.py": NOT_YET,
+    "packages/data/src/medalpaca_data/core/audit_log.py": NOT_YET,
+    "packages/data/src/medalpaca_data/cost.py": NOT_YET,
+    "packages/data/src/medalpaca_data/deid/ner_model.py": NOT_YET,
+    "packages/data/src/medalpaca_data/rephrase/prompts.py": NOT_YET,
+    "packages/data/src/medalpaca_data/rephrase/store.py": NOT_YET,
+    "packages/evalharness/src/medalpaca_evalharness/hub.py": NOT_YET,
+    "packages/train/src/medalpaca_train/canary.py": NOT_YET,
+    "packages/train/src/medalpaca_train/tokenize.py": NOT_YET,
+}
 
 
 @pytest.fixture(scope="module")

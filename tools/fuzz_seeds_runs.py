@@ -132,10 +132,8 @@ def _training() -> Iterator[Reader]:
     yield Reader("metrics", partial(write_all, {"metrics.jsonl": lines}), metrics, ("metrics.jsonl",))
 
     def write(folder: Path) -> None:
-        from dataclasses import fields
-
-        progress = {field.name: 1 for field in fields(checkpoint.Progress)}
-        best = {field.name: 1 for field in fields(checkpoint.Best)}
+        progress = {"step": 1, "seconds": 2.5, "plan_sha256": "a", "data_sha256": "b", "base_sha256": None}
+        best = {"step": 1, "loss": 2.0}
         for name, inner, value in (("step-000001", "trainer.json", progress), ("best", "best.json", best)):
             place = folder / "checkpoints" / name
             write_all({"weights.safetensors": tensors({"a": (2,)}), inner: as_json(value)}, place)
