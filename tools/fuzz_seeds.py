@@ -10,7 +10,6 @@ import contextlib
 import io
 import json
 import os
-import zipfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -175,9 +174,7 @@ def build(out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     recipe = out.with_name("recipe.yaml")
     out.with_name("rows.json").write_text(json.dumps(with_faults), encoding="utf-8")
-    recipe.write_text(
-        "name: made\nmax_reject_share: 1\nsources:\n  - {kind: alpaca, name: own, path: rows.json}\n", "utf-8"
-    )
+    recipe.write_text(RECIPE_TEXT, encoding="utf-8")
     home = mock.patch.dict(os.environ, {"MEDALPACA_HOME": str(out.with_name("home"))})
     with home, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         main(["build", str(recipe), f"out={out}"])
@@ -202,12 +199,3 @@ def _deid() -> Iterator[Reader]:
     yield Reader(
         "reviewed sample", partial(write_all, {"sample.csv": sample}), lambda f: leak_bound(f / "sample.csv")
     )
-
-
-def zipped(files: dict[str, bytes]) -> bytes:
-    """Return a ZIP archive of `files`."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return out.getvalue()

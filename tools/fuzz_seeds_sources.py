@@ -258,7 +258,6 @@ SOURCES: dict[str, list[tuple[dict[str, Any], Files]]] = {
 OPTIONS = {"A": "Femur", "B": "Ulna", "C": "Tibia", "D": "Radius"}
 TEXTS = list(OPTIONS.values())
 Q = "Which bone is in the thigh?"
-LABELLED = [{"value": text, "key": key} for key, text in OPTIONS.items()]
 
 # By name of the layout in `LAYOUTS`, and files that are read in another way.
 EXAMS: dict[str, Files] = {
