@@ -17,10 +17,12 @@ import yaml
 from .core.errors import UserError, one_line
 from .core.files import existing, refuse_directory, sha256_file, write_json, write_text
 from .core.row import FIELDS
+from .core.typed import check_type, table_errors
 from .deid.independent_check import describe_check
 from .deid.secret import keyed_hash
 from .deid.settings import NOT_CHECKED
 from .ledger import FORMATS, LEDGER, in_current_form, read_ledger
+from .meadow_files import BUILD_AGAIN, LedgerEntry
 from .shard import Shard, escaped, read_account
 from .stages.contradictions import contradiction_lines
 from .stages.deidentify import Deidentify
@@ -351,18 +353,15 @@ def require_meadow(directory: Path) -> dict[str, Any]:
             f"{directory / LEDGER}: unknown format {ledger.get('format')!r}; allowed: {', '.join(map(str, FORMATS))}; "
             "build the directory again"
         )
+    check_type(LedgerEntry, current, str(directory / LEDGER), BUILD_AGAIN)
     return current
 
 
 @contextmanager
 def reading(directory: Path) -> Iterator[None]:
     """Convert errors of the block for missing or damaged files of a Meadow directory to a UserError."""
-    import polars as pl
-
-    try:
+    with table_errors(f"{directory}: damaged; build it again"):
         yield
-    except (pl.exceptions.PolarsError, FileNotFoundError, json.JSONDecodeError) as error:
-        raise UserError(f"{directory}: damaged ({one_line(error)[:200]}); build it again") from None
 
 
 @contextmanager

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from .core.errors import UserError
 from .core.row import SPLITS, TEXTS
-from .dataset import CHANGES, CONTRADICTIONS, HITS, read_lines, reading, require_meadow
+from .dataset import CHANGES, CONTRADICTIONS, HITS, reading, require_meadow
+from .meadow_files import (
+    ContradictionEntry,
+    HitEntry,
+    RejectEntry,
+    read_entries,
+    require_values,
+    scan_table,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,6 +36,8 @@ CANDIDATES = 50
 # Contradictions and exam hits that are listed; the files have all.
 LISTED = 10
 # Columns of a sampled row.
+# Columns of changes.parquet that are shown.
+CHANGE_COLUMNS = ("id", "was", "stage", "field", "before")
 SAMPLED = ("id", "source", "source_id", "url", "licence", *TEXTS)
 
 
@@ -121,8 +131,8 @@ def view_dataset(directory: Path, *, n: int, source: str | None = None, seed: in
             _source_view(directory, name, entries.get(name, {}), samples[name], lengths[name], changed)
             for name in names
         )
-        contradictions, contradicting = _first_lines(directory / CONTRADICTIONS)
-        hits, hit_count = _first_lines(directory / HITS)
+        contradictions, contradicting = _first_lines(directory / CONTRADICTIONS, ContradictionEntry)
+        hits, hit_count = _first_lines(directory / HITS, HitEntry)
     return DatasetView(
         name=ledger["name"],
         rows=ledger["rows"],
@@ -173,10 +183,8 @@ def _source_view(
 
 
 def _scan(directory: Path) -> list[tuple[str, pl.LazyFrame]]:
-    import polars as pl
-
     files = [(split, directory / f"{split}.parquet") for split in SPLITS]
-    return [(split, pl.scan_parquet(file, glob=False)) for split, file in files if file.is_file()]
+    return [(split, scan_table(file, ("id", "source", *TEXTS))) for split, file in files if file.is_file()]
 
 
 def _sources_of_rows(directory: Path) -> pl.DataFrame:
@@ -236,12 +244,9 @@ def _lengths(directory: Path, names: Sequence[str]) -> dict[str, tuple[Lengths, 
 
 def _reject_examples(file: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """Return `EXAMPLES` lines of a reject file for each stage and reason, chosen by a hash of the line."""
-    if not file.is_file():
-        return {}
-
     chosen: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
-    for line in read_lines(file):
-        entry = json.loads(line)
+    for entry in read_entries(file, RejectEntry):
+        line = json.dumps(entry, ensure_ascii=False)
         group = chosen[entry["stage"], entry["reason"]]
         # The smallest checksums are a random choice that is the same every time.
         group.append((zlib.crc32(line.encode()), line))
@@ -261,12 +266,13 @@ def _changed(directory: Path, table: pl.DataFrame) -> dict[tuple[str, str], list
         return {}
     kept = table.lazy().select("id", "source")
     first = (
-        pl.scan_parquet(directory / CHANGES, glob=False)
+        scan_table(directory / CHANGES, CHANGE_COLUMNS)
         .join(kept, on="id", how="inner")
         .sort("was", "field")
         .group_by("source", "stage", maintain_order=True)
         .head(CANDIDATES)
     ).collect()
+    require_values(first, directory / CHANGES, CHANGE_COLUMNS)
     ids = first["id"].unique().to_list()
     texts: dict[str, dict[str, Any]] = {}
     for _, rows in _scan(directory):
@@ -285,11 +291,11 @@ def _is_white_space_only(change: Mapping[str, Any]) -> bool:
     return "".join(change["before"].split()) == "".join(change["after"].split())
 
 
-def _first_lines(file: Path) -> tuple[tuple[dict[str, Any], ...], int]:
+def _first_lines(file: Path, kind: Any) -> tuple[tuple[dict[str, Any], ...], int]:
     """Return the first `LISTED` entries of a file of JSON lines, and the number of all; nothing without the file."""
     first: list[dict[str, Any]] = []
     count = 0
-    for count, line in enumerate(read_lines(file), 1):
+    for count, entry in enumerate(read_entries(file, kind), 1):
         if count <= LISTED:
-            first.append(json.loads(line))
+            first.append(dict(entry))
     return tuple(first), count

@@ -14,6 +14,7 @@ from rich.table import Table
 from .core.row import SPLITS
 from .dataset import reading, require_meadow
 from .explain import rejected_ids
+from .meadow_files import scan_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -162,9 +163,7 @@ def _rows(directory: Path) -> pl.DataFrame:
 
     columns = ["id", "source", "source_id"]
     return pl.concat(
-        pl.scan_parquet(directory / f"{split}.parquet", glob=False)
-        .select(*columns, side=pl.lit(split))
-        .collect()
+        scan_table(directory / f"{split}.parquet", columns).select(*columns, side=pl.lit(split)).collect()
         for split in SPLITS
     )
 

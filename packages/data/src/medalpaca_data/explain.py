@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,11 @@ from rich.console import Console
 
 from .core.cli import wrapped
 from .core.errors import UserError
-from .core.files import existing
 from .core.row import SPLITS, TEXTS
 from .core.untrusted import show_invisible
 from .dataset import CHANGES, CONTRADICTIONS, HITS, SPANS, reading, require_meadow
 from .deid.secret import HASH
+from .meadow_files import ContradictionEntry, HitEntry, RejectEntry, read_entries, require_values, scan_table
 from .shard import place_of
 from .stages.contradictions import SAME_QUESTION, SIMILAR
 
@@ -102,11 +101,11 @@ def rejected_ids(directory: Path, ids: set[str]) -> dict[str, str]:
     """Return {id: reason of rejection} for those of `ids` that a stage after reading rejected."""
     found: dict[str, str] = {}
     for file in sorted((directory / "rejected").glob("*.jsonl")):
-        with existing(file).open(encoding="utf-8") as lines:
-            for entry in map(json.loads, lines):
-                record = entry["record"]
-                if isinstance(record, dict) and record.get("id") in ids:
-                    found[record["id"]] = entry["reason"]
+        for entry in read_entries(file, RejectEntry):
+            record = entry["record"]
+            row_id = record.get("id") if isinstance(record, dict) else None
+            if isinstance(row_id, str) and row_id in ids:
+                found[row_id] = entry["reason"]
     return found
 
 
@@ -115,7 +114,7 @@ def _find_kept(directory: Path, ids: set[str]) -> tuple[dict[str, Any], str, dic
 
     for split in SPLITS:
         rows = (
-            pl.scan_parquet(directory / f"{split}.parquet", glob=False)
+            scan_table(directory / f"{split}.parquet", ("id", "source", "source_id", *TEXTS))
             .filter(pl.col("id").is_in(ids))
             .collect()
         )
@@ -127,15 +126,15 @@ def _find_kept(directory: Path, ids: set[str]) -> tuple[dict[str, Any], str, dic
 def _find_rejected(directory: Path, ids: set[str]) -> tuple[dict[str, Any], str, dict[str, Any]] | None:
     for entry in _rejects(directory, ids):
         record = entry["record"]
-        if isinstance(record, dict) and record.get("id") in ids and "output" in record:
+        row_id = record.get("id") if isinstance(record, dict) else None
+        if isinstance(row_id, str) and row_id in ids and "output" in record:
             return record, entry["stage"], entry
     return None
 
 
 def _rejects(directory: Path, ids: set[str]) -> Iterator[dict[str, Any]]:
     for file in sorted((directory / "rejected").glob("*.jsonl")):
-        with existing(file).open(encoding="utf-8") as lines:
-            yield from (json.loads(line) for line in lines if any(row_id in line for row_id in ids))
+        yield from read_entries(file, RejectEntry, sorted(ids))
 
 
 def _all_ids(directory: Path, row_id: str) -> set[str]:
@@ -168,7 +167,9 @@ def _changes(directory: Path, column: str, row_id: str) -> list[dict[str, Any]]:
 
     if not (directory / CHANGES).is_file():
         return []
-    rows = pl.scan_parquet(directory / CHANGES, glob=False).filter(pl.col(column) == row_id).collect()
+    file, texts = directory / CHANGES, ("id", "was", "source_id", "stage", "field", "before")
+    rows = scan_table(file, texts).filter(pl.col(column) == row_id).collect()
+    require_values(rows, file, ("id", "was", "stage", "field", "before"))
     return list(rows.iter_rows(named=True))
 
 
@@ -242,15 +243,13 @@ def _surrogates(directory: Path, row_id: str) -> str:
 
     if not (directory / SPANS).is_file():
         return ""
-    rows = pl.scan_parquet(directory / SPANS, glob=False).filter(pl.col("id") == row_id).collect()
+    rows = scan_table(directory / SPANS, ("id", "class")).filter(pl.col("id") == row_id).collect()
     counts = rows.group_by("class").len().sort("class")
     return ", ".join(f"{kind} {count}" for kind, count in counts.iter_rows())
 
 
 def _hits(directory: Path) -> Iterator[dict[str, Any]]:
-    if (directory / HITS).is_file():
-        with (directory / HITS).open(encoding="utf-8") as lines:
-            yield from map(json.loads, lines)
+    return read_entries(directory / HITS, HitEntry)
 
 
 CONTRADICTION = {
@@ -260,17 +259,15 @@ CONTRADICTION = {
 
 
 def _contradicted(directory: Path, row_id: str) -> list[Step]:
-    if not (directory / CONTRADICTIONS).is_file():
-        return []
-    with (directory / CONTRADICTIONS).open(encoding="utf-8") as lines:
-        groups = [group for line in lines if row_id in line and row_id in (group := json.loads(line))["rows"]]
+    groups = read_entries(directory / CONTRADICTIONS, ContradictionEntry, (row_id,))
     return [
         Step(
             "note",
-            f"{CONTRADICTION[group.get('kind', SAME_QUESTION)]} row "
+            f"{CONTRADICTION.get(group.get('kind', SAME_QUESTION), 'contradicts')} row "
             + ", ".join(r for r in group["rows"] if r != row_id),
         )
         for group in groups
+        if row_id in group["rows"]
     ]
 
 

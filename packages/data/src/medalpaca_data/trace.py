@@ -8,7 +8,6 @@ is printed.
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from .core.errors import CheckFailed, UserError
 from .core.files import existing, read_json, sha256_file, sha256_listing
 from .core.row import ID_LENGTH, SPLITS
 from .deid.secret import HASH, KEY_FILE, key_id, key_path, keyed_hash, load_secret
+from .meadow_files import RejectEntry, read_entries, scan_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -154,7 +154,7 @@ def _rows(meadow: Path, wanted: Collection[str]) -> Iterator[TracedRow]:
 
     for split in SPLITS:
         found = (
-            pl.scan_parquet(meadow / f"{split}.parquet", glob=False)
+            scan_table(meadow / f"{split}.parquet", ("id", "source", "group", "source_id"))
             .filter(pl.any_horizontal(pl.col("id", "group", "source_id").is_in(list(wanted))))
             .select("id", "source")
             .collect()
@@ -162,16 +162,13 @@ def _rows(meadow: Path, wanted: Collection[str]) -> Iterator[TracedRow]:
         for row_id, source in found.iter_rows():
             yield TracedRow(row_id, split, source or "not named", str(meadow))
     for file in sorted((meadow / REJECTED).glob("*.jsonl")):
-        with file.open(encoding="utf-8") as lines:
-            for entry in map(json.loads, lines):
-                record = entry["record"] if isinstance(entry["record"], dict) else {}
-                place = f"{entry['file']} {entry['place']}".strip()
-                values = [place, *(record.get(key) for key in ("id", "group", "source_id"))]
-                if any(isinstance(value, str) and value in wanted for value in values):
-                    row_id = record.get("id")
-                    yield TracedRow(
-                        row_id if isinstance(row_id, str) else None, REJECTED, file.stem, str(meadow)
-                    )
+        for entry in read_entries(file, RejectEntry):
+            record = entry["record"] if isinstance(entry["record"], dict) else {}
+            place = f"{entry['file']} {entry['place']}".strip()
+            values = [place, *(record.get(key) for key in ("id", "group", "source_id"))]
+            if any(isinstance(value, str) and value in wanted for value in values):
+                row_id = record.get("id")
+                yield TracedRow(row_id if isinstance(row_id, str) else None, REJECTED, file.stem, str(meadow))
 
 
 def _runs(
@@ -191,7 +188,7 @@ def _runs(
         manifest = read_json(run / MANIFEST)
         data = manifest.get("data") if isinstance(manifest, dict) else None
         digest = data.get("sha256") if isinstance(data, dict) else None
-        if digest not in known:
+        if not isinstance(digest, str) or digest not in known:
             unknown.append(str(run))
         elif known[digest]:
             found.append(TracedRun(str(run), digest, tuple(sorted(known[digest]))))

@@ -250,7 +250,7 @@ def find_changed_samples(run: Run) -> Iterator[str]:
     Also yields one line for each file whose samples were added, removed or reordered, by lm-eval's hash of the task.
     """
     results = read_json(run.file)
-    hashes = results.get("task_hashes") or {}
+    hashes = _as_mapping(results.get("task_hashes"))
     has_think_end_token = "think_end_token" in str(_as_mapping(results.get("config")).get("model_args"))
     for samples in run.samples:
         logged = ""

@@ -9,8 +9,11 @@ from math import isnan
 from pathlib import Path
 from typing import Any, get_args
 
+from pydantic import BaseModel
+
 from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_data.core.files import parse_json, read_text, sha256_bytes, sha256_json
+from medalpaca_data.core.typed import check_type
 from medalpaca_data.exams.item import Generated
 
 from .answer_extraction import OUTCOMES, first_accepted, flexible_filter, last_kept, strict_filter
@@ -80,7 +83,7 @@ def read_answer(record: Any, metric: str, name: str, where: str) -> tuple[Mappin
     `record` is not such a sample, and CheckFailed if a log-likelihood is nan.
     """
     try:
-        doc = _check_document(record["doc"])
+        doc = _check_document(record["doc"], where)
         score = record[metric]
         letters = tuple(map(str, doc["letters"]))
         scores: tuple[float, ...] = ()
@@ -155,14 +158,28 @@ def _input_hash(record: Mapping[str, Any], doc: Mapping[str, Any]) -> str:
     return f"{hashes} {sha256_json([arguments['arg_1'] for arguments in record['arguments'].values()])}"
 
 
-def _check_document(doc: Any) -> Mapping[str, Any]:
-    """Return `doc` if it has the fields of this package's tasks. Raises ValueError, KeyError or TypeError."""
-    texts = [doc[key] for key in ("exam", "exam_sha256", "prompt_id")]
-    names = [doc.get(key) for key in ("base", "base_sha256", "adapter", "adapter_sha256")]
-    if not all(isinstance(text, str) for text in (*texts, *(name for name in names if name is not None))):
-        raise ValueError("the name of exam, prompt or model is not a string")
-    if not isinstance(doc["step"], int | None) or not doc["choices"]:
-        raise ValueError("the step is not a number, or there are no choices")
+class Document(BaseModel):
+    """The fields of a document of this package's tasks that are read."""
+
+    exam: str
+    exam_sha256: str
+    prompt_id: str
+    prompt: str
+    scoring: str
+    step: int | None
+    letters: list[str]
+    choices: list[str]
+    base: str | None = None
+    base_sha256: str | None = None
+    adapter: str | None = None
+    adapter_sha256: str | None = None
+
+
+def _check_document(doc: Any, where: str) -> Mapping[str, Any]:
+    """Return `doc` if it has the fields of `Document`. Raises UserError with `where` if not."""
+    check_type(Document, doc, f"{where} doc", "run lm_eval again")
+    if not doc["choices"]:
+        raise UserError(f"{where}: there are no choices; run lm_eval again")
     return doc  # type: ignore[no-any-return]
 
 

@@ -11,17 +11,19 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from medalpaca_data.core.errors import UserError, one_line
 from medalpaca_data.core.files import new_directory, read_json, sha256_file, write_json
+from medalpaca_data.core.typed import check_type
 from medalpaca_data.core.weights import refuse_unsafe
 
 from .model import trainable_parameters
@@ -53,6 +55,9 @@ class Best:
 
     step: int
     loss: float
+
+
+RecordT = TypeVar("RecordT", Progress, Best)
 
 
 def save(
@@ -117,7 +122,7 @@ def save_best(run: Path, model: Any, best: Best, group: ProcessGroup = SINGLE_PR
 def read_best(run: Path) -> Best | None:
     """Return the best step so far, or None if none has been saved."""
     file = run / "checkpoints" / BEST / "best.json"
-    return Best(**read_json(file)) if file.is_file() else None
+    return _read(Best, file) if file.is_file() else None
 
 
 def find_latest(run: Path) -> Path | None:
@@ -133,12 +138,19 @@ def read_progress(checkpoint: Path) -> Progress:
     medalpaca-train has written it.
     """
     _check_hashes(checkpoint)
-    try:
-        return Progress(**read_json(checkpoint / "trainer.json"))
-    except TypeError:
-        raise UserError(
-            f"{checkpoint}: written by another version of medalpaca-train; use resume=false with another out="
-        ) from None
+    return _read(Progress, checkpoint / "trainer.json")
+
+
+def _read(kind: type[RecordT], file: Path) -> RecordT:
+    """Return a JSON object as `kind`. Raises UserError if a key is missing, unknown, or of another type."""
+    value = read_json(file)
+    if isinstance(value, dict) and value.keys() <= {one.name for one in fields(kind)}:
+        with suppress(ValidationError):
+            return TypeAdapter(kind).validate_python(value)
+    raise UserError(
+        f"{file.parent}: {file.name} was written by another version of medalpaca-train, or is damaged; "
+        "use resume=false with another out="
+    )
 
 
 def restore(checkpoint: Path, model: Any, optimizer: torch.optim.Optimizer) -> None:
@@ -216,6 +228,7 @@ def _write_hashes(folder: Path) -> None:
 
 def _check_hashes(folder: Path) -> None:
     hashes = read_json(folder / HASHES) if (folder / HASHES).is_file() else {}
+    check_type(dict[str, str], hashes, str(folder / HASHES), "remove this checkpoint")
     for name in ("weights.safetensors", *hashes):
         if not (folder / name).is_file() or sha256_file(folder / name) != hashes.get(name):
             raise UserError(

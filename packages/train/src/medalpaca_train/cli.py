@@ -290,8 +290,9 @@ def _open_run(word: str) -> Path:
     directory = existing(_absolute(word), "run directory")
     manifests = (folder / "manifest.json" for folder in (directory, directory.parent))
     manifest = next((file for file in manifests if file.is_file()), None)
-    base = read_json(manifest).get("base", {}).get("path", directory) if manifest else directory
-    _close_network(str(base))
+    content = read_json(manifest) if manifest else {}
+    base = content.get("base") if isinstance(content, dict) else None
+    _close_network(str(base.get("path", directory) if isinstance(base, dict) else directory))
     return directory
 
 

@@ -18,6 +18,7 @@ from medalpaca_data.core import paths
 from medalpaca_data.core.config import Config, load_config
 from medalpaca_data.core.errors import UserError, nearest
 from medalpaca_data.core.files import read_text
+from medalpaca_data.core.typed import parse_yaml
 from medalpaca_data.core.weights import check_adapter_dir, check_model_dir
 
 # Keys that may change when a run is resumed: none of them changes what a step computes. (`shard` changes rounding.)
@@ -217,11 +218,18 @@ def first_difference(recipe: Recipe, stored: Path) -> str | None:
     Keys are compared in alphabetical order, without those in `CHANGEABLE_ON_RESUME`. None if all compared keys are
     equal.
     """
-    old, new = _flatten(yaml.safe_load(read_text(stored)) or {}), _flatten(recipe.model_dump(mode="json"))
+    old, new = _flatten(_stored_values(stored)), _flatten(recipe.model_dump(mode="json"))
     for key in sorted(old.keys() | new.keys()):
         if key not in CHANGEABLE_ON_RESUME and old.get(key) != new.get(key):
             return f"{key}: {old.get(key)} -> {new.get(key)}"
     return None
+
+
+def _stored_values(file: Path) -> dict[str, Any]:
+    values = parse_yaml(read_text(file), str(file)) or {}
+    if not isinstance(values, dict):
+        raise UserError(f"{file}: not a mapping of keys to values; choose another out=")
+    return values
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

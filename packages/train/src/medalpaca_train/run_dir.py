@@ -311,7 +311,12 @@ def make_manifest(
 def read_manifest(run: Path) -> dict[str, Any] | None:
     """Return the manifest of a finished run, or None if the run is not finished."""
     file = run / MANIFEST_FILE
-    return dict(read_json(file)) if file.is_file() else None
+    if not file.is_file():
+        return None
+    value = read_json(file)
+    if not isinstance(value, dict):
+        raise UserError(f"{file}: not a JSON object; restore the file, or train again with another out=")
+    return value
 
 
 def code_sha256(package: Path | None = None) -> str:

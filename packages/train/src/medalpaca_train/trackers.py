@@ -20,9 +20,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
+from pydantic import BaseModel
+
 from medalpaca_data.core.errors import UserError
-from medalpaca_data.core.files import write_bytes, write_text
+from medalpaca_data.core.files import parse_json, read_text, write_bytes, write_text
 from medalpaca_data.core.offline import is_sealed
+from medalpaca_data.core.typed import check_type
 
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 # Folder of local tracker files in the run directory.
@@ -140,16 +143,33 @@ class NullMetricsLog:
         pass
 
 
+class MetricsLine(BaseModel):
+    """The keys of a line of `metrics.jsonl` that are read; a line `stopped` has no loss."""
+
+    kind: str
+    step: int
+    loss: float = 0
+
+
 def read_metrics(file: Path) -> list[dict[str, Any]]:
-    """Return the lines of `metrics.jsonl` before the first incomplete one; an empty list if there is no file."""
+    """Return the lines of `metrics.jsonl` without an incomplete last one; an empty list if there is no file.
+
+    Raises UserError for a line of another type than those that `MetricsLog` writes.
+    """
     lines: list[dict[str, Any]] = []
     if not file.is_file():
         return lines
-    for text in file.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
+    texts = read_text(file).split("\n")
+    for number, text in enumerate(texts, 1):
+        if number == len(texts):
+            # A killed process leaves a last line without a line break.
             break
+        where = f"{file} line {number}"
+        value = parse_json(text, where)
+        check_type(MetricsLine, value, where, "remove the line, or restore the file from a backup")
+        if value["kind"] in ("train", "validation") and "loss" not in value:
+            raise UserError(f"{where}: key 'loss' is missing; remove the line")
+        lines.append(value)
     return lines
 
 
@@ -186,7 +206,7 @@ def draw_loss_curve(lines: Sequence[dict[str, Any]], file: Path) -> None:
     font = ImageFont.load_default(15)
     losses = [loss for _, loss in train + validation]
     low, high = _padded_range(min(losses), max(losses))
-    last = max(step for step, _ in train + validation)
+    last = max(1, *(step for step, _ in train + validation))
 
     def to_pixel(point: tuple[int, float]) -> tuple[float, float]:
         step, loss = point

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .errors import UserError, nearest
 from .files import read_text
 from .offline import masked_address
+from .typed import parse_yaml
 
 
 class Config(BaseModel):
@@ -68,12 +68,7 @@ def _restore_text(
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)})") from None
+    values = parse_yaml(read_text(path), str(path))
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -86,8 +81,8 @@ def _override(values: Any, text: str) -> None:
     if not equals or not key:
         raise UserError(f"{masked_address(repr(text))}: write an override as key=value")
     try:
-        value = yaml.safe_load(raw) if raw else None
-    except yaml.YAMLError:
+        value = parse_yaml(raw, key) if raw else None
+    except UserError:
         value = raw
     # Text is used as given: YAML would end it at " #", which is valid in a path.
     _set(values, key, _number(raw) if isinstance(value, str) else value, text)

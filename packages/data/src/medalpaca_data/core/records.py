@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .delimited import DelimitedFile
 from .encoding import NOT_UTF_8, UTF_8
@@ -22,7 +22,11 @@ from .json_stream import is_json_list, read_json_list
 from .row import SPLITS, Row, parse_row
 from .streams import Member, open_bytes
 from .text_files import TextFile, open_text, read_json_lines
+from .typed import table_errors
 from .weights import refuse_pickle
+
+if TYPE_CHECKING:
+    import polars
 
 # Names of splits as keys of a JSON object around lists of records.
 SPLIT_KEYS = frozenset({"train", "training", "validation", "valid", "val", "dev", "development"}) | frozenset(
@@ -358,15 +362,22 @@ def _read_columns(path: Path | Member) -> Iterable[dict[str, Any]]:
     import polars
 
     suffix = data_suffix(path.name)
-    try:
+    kind = "Parquet" if suffix == ".parquet" else "Arrow"
+    with table_errors(f"{path}: not a readable {kind} file"):
         file: Any = existing(path) if isinstance(path, Path) else io.BytesIO(_read_bytes(path))
         if suffix == ".parquet":
-            return polars.read_parquet(file, glob=False).iter_rows(named=True)
+            return _iter_rows(polars.read_parquet(file, glob=False), path)
         read = polars.read_ipc if _read_bytes(path, 6) == b"ARROW1" else polars.read_ipc_stream
-        return read(file).iter_rows(named=True)
-    except (polars.exceptions.PolarsError, OSError) as error:
-        kind = "Parquet" if suffix == ".parquet" else "Arrow"
-        raise UserError(f"{path}: not a readable {kind} file ({str(error).splitlines()[0]})") from None
+        return _iter_rows(read(file), path)
+
+
+def _iter_rows(table: polars.DataFrame, path: Path | Member) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table. Values are converted here, which a damaged file can make impossible."""
+    with table_errors(f"{path}: a value cannot be read"):
+        try:
+            yield from table.iter_rows(named=True)
+        except (ValueError, OverflowError) as error:
+            raise UserError(f"{path}: a value cannot be read ({error})") from None
 
 
 def _read_bytes(path: Path | Member, size: int = -1) -> bytes:

@@ -157,8 +157,11 @@ def tokenizer_sha256(directory: Path) -> str:
 def _file_sha256(file: Path) -> str:
     if file.name != "tokenizer_config.json":
         return sha256_file(file)
-    config = read_json(file)
-    return sha256_json({key: value for key, value in config.items() if key not in LOADING_KEYS})
+    config = {key: value for key, value in _mapping(file).items() if key not in LOADING_KEYS}
+    try:
+        return sha256_json(config)
+    except UnicodeEncodeError:
+        raise UserError(f"{file}: not valid Unicode (half a surrogate pair)") from None
 
 
 RECEIPT = "manifest.json"
@@ -265,13 +268,20 @@ def tensor_shapes(file: Path) -> dict[str, tuple[int, ...]]:
     try:
         header = json.loads(raw)
         tensors = {name: value for name, value in header.items() if name != "__metadata__"}
-        shapes = {name: tuple(int(n) for n in value["shape"]) for name, value in tensors.items()}
-        data = max((int(value["data_offsets"][1]) for value in tensors.values()), default=0)
+        shapes = {name: tuple(map(_length, value["shape"])) for name, value in tensors.items()}
+        data = max((_length(value["data_offsets"][1]) for value in tensors.values()), default=0)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
         raise UserError(problem) from None
     if len(raw) != length or file.stat().st_size != 8 + length + data:
         raise UserError(f"{file}: truncated or damaged safetensors file; copy it again")
     return shapes
+
+
+def _length(value: Any) -> int:
+    """Return a length or an offset. Raises TypeError for another value than a whole number from 0."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError(f"{value!r} is not a whole number from 0")
+    return value
 
 
 def _content_sha256(file: Path) -> str:
@@ -312,7 +322,9 @@ def _check_base(
 ) -> None:
     manifest = adapter / "manifest.json"
     if manifest.is_file():
-        trained_on = _mapping(manifest).get("base", {})
+        trained_on = _mapping(manifest).get("base") or {}
+        if not isinstance(trained_on, dict) or not isinstance(trained_on.get("sha256", ""), str | None):
+            raise UserError(f"{manifest}: key 'base' is not an object with path and sha256; copy it again")
         if (expected := trained_on.get("sha256")) and expected != (
             found := base_sha256 or weights_sha256(base)
         ):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from ..core.errors import UserError
+from ..core.typed import parse_yaml
 from .item import LETTERS
 
 EXAMPLE = "example: {question: Q, options: [A, B, C], answer: K}"
@@ -98,11 +99,9 @@ def _common_length(names: list[str]) -> int:
 def parse_fields(value: Any, where: str) -> ExamFields:
     """Return `fields:` from a mapping or from its text in YAML or JSON. Raises UserError if it is not valid."""
     if isinstance(value, str):
-        import yaml
-
         try:
-            value = yaml.safe_load(value)
-        except yaml.YAMLError:
+            value = parse_yaml(value, where)
+        except UserError:
             raise UserError(f"{where}: not valid YAML or JSON; {EXAMPLE}") from None
     if not isinstance(value, Mapping):
         raise UserError(f"{where}: expected names of columns; {EXAMPLE}")

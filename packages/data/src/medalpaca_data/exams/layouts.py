@@ -83,6 +83,8 @@ def _read_records(path: Path, fields: ExamFields | None) -> RawExam:
     if len(records) == 1:
         records, listed = _unpack(path, *records[0])
         hashes += [(file.name, sha256_file(file)) for file in listed]
+        if not records:
+            raise UserError(f"{path}: the file has no items{f' that {listed[0]} names' if listed else ''}")
     layout = _find_layout(path, records) if fields is None else _fields_layout(path, records, fields)
     changes, unread = Counter[str](), Counter[str]()
     reader = layout.reader(path, records, changes)
@@ -206,4 +208,6 @@ def _pubmedqa_records(path: Path, value: Mapping[str, Any]) -> tuple[list[Locate
     if not test_file.is_file():
         return records, []
     test = read_json(test_file)
+    if not isinstance(test, dict | list):
+        raise UserError(f"{test_file}: not a JSON object or list of PubMed ids")
     return [(where, record) for where, record in records if record["pubid"] in test], [test_file]

@@ -14,7 +14,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from ..core import offline
@@ -23,6 +22,7 @@ from ..core.errors import UserError, nearest
 from ..core.files import read_text, sha256_bytes
 from ..core.offline import address_fault, address_host, is_loopback, is_sealed, sealed_setting
 from ..core.row import TEXTS
+from ..core.typed import parse_yaml
 
 # Keys of a request that `parameters` in the recipe must not set.
 RESERVED_KEYS = frozenset(("model", "messages", "stream", "n"))
@@ -184,10 +184,7 @@ def _parse_prompt(name: str, text: str, where: str) -> Prompt:
     if len(parts) != 4 or parts[0]:
         raise UserError(f"{where}: expected three parts, each after a line of `---`: head, system, user")
     _, head, system, user = parts
-    try:
-        value = yaml.safe_load(head)
-    except yaml.YAMLError:
-        value = None
+    value = parse_yaml(head, where)
     if not isinstance(value, dict):
         raise UserError(f"{where}: the head is not a YAML mapping with the keys asks and keeps_input")
     prompt_head = load_config(PromptHead, value, where=where)

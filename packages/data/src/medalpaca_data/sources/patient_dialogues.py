@@ -128,7 +128,8 @@ class PatientDialogues(ColumnSource):
             yield FileNote(file=file.name, encoding=text.found)
 
     def row(self, record: Any, source_id: str) -> Row:
-        if isinstance(record, list):
+        # A consultation of a text file has tuples, which no JSON value is.
+        if isinstance(record, list) and any(isinstance(part, tuple) for part in record):
             return self._consultation(record, source_id)
         row = parse_row(record)
         if not row.input.strip():

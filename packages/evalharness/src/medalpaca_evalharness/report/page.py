@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from medalpaca_data.core.errors import UserError
+from medalpaca_data.core.files import json_fault
 
 from ..answer_extraction import OUTCOMES
 from ..comparability import LIMITED_NOTE
@@ -60,9 +61,10 @@ def read_page(html: str, where: str) -> Any:
         raise UserError(f"{where}: contains no exam report; pass the .html or .json file of `exam report`")
     try:
         return json.loads(match[1])
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(
-            f"{where}: the embedded report is not valid JSON ({error}); create the report again with `exam report`"
+            f"{where}: the embedded report is not valid JSON ({json_fault(error)}); "
+            "create the report again with `exam report`"
         ) from None
 
 

@@ -17,12 +17,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.files import existing, sha256_json
 from medalpaca_data.core.offline import is_sealed, seal
+from medalpaca_data.core.typed import check_type
 from medalpaca_data.exams.exam import BUNDLED, Exam, find_exam, load_exam
 from medalpaca_data.exams.item import Scoring, exam_prompt_id
 
@@ -68,6 +70,13 @@ class StressConfig:
     limit: int | None = None
 
 
+class ScoresLine(BaseModel):
+    """A line of a file of partial scores after the first."""
+
+    asked: str
+    scores: list[list[float]]
+
+
 class PartialScores:
     """File with the scores of finished items, one line per item, from which a stopped run continues.
 
@@ -87,7 +96,8 @@ class PartialScores:
             )
         if not lines:
             path.write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
-        for line in lines[1:]:
+        for number, line in enumerate(lines[1:], 2):
+            check_type(ScoresLine, line, f"{path} line {number}", "remove the file, or give another --out")
             self._scores[line["asked"]] = tuple(map(tuple, line["scores"]))
 
     def _complete_lines(self) -> list[dict[str, Any]]:
@@ -100,7 +110,7 @@ class PartialScores:
             self._path.write_bytes(complete)
         try:
             return [dict(json.loads(line)) for line in complete.splitlines()]
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             raise UserError(
                 f"{self._path}: not a file of partial scores of `exam stress`; remove it, or give another --out"
             ) from None
