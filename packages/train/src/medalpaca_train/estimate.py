@@ -6,7 +6,7 @@ The estimate uses the model's shapes, the plan of steps and the device.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ import torch
 
 from .hardware import Hardware, count_flops
 from .loss import CHUNK_TOKENS, CPU_BATCH_TOKENS
-from .model import base_bytes, dequantized_bytes
 from .packing import Plan
 from .process_group import ProcessGroup
 from .recipe import Recipe
@@ -30,6 +29,8 @@ KEPT_PER_CHANNEL = {
     ("lora", "fp32"): 0.9,
     ("lora", "bf16"): 0.9,
 }
+# Bytes per weight. NF4: half a byte, one byte of scale per 64 weights, and one fp32 scale per 256 of those scales.
+BYTES_PER_WEIGHT = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "int8": 1.0}
 # Share of the device's peak FLOP/s that training is assumed to reach.
 EXPECTED_UTILIZATION = 0.4
 # Share of free memory that a run may use; the allocator needs the rest.
@@ -124,6 +125,38 @@ def estimate_run(
         seconds=flops / (EXPECTED_UTILIZATION * peak_flops),
         free=free_memory(hardware.device),
     )
+
+
+def base_bytes(model: Any, recipe: Recipe, element: int) -> int:
+    """Return the memory of the frozen weights in bytes, with `element` bytes for each that is not quantised.
+
+    `model` may be on the meta device and not yet quantised.
+    """
+    head = model.get_output_embeddings()
+    frozen: int = sum(weight.numel() for weight in model.parameters() if not weight.requires_grad)
+    if recipe.quantization is None:
+        return frozen * element
+    quantized: int = sum(matrix.numel() for matrix in _quantizable_weights(model, head))
+    return int(quantized * BYTES_PER_WEIGHT[recipe.quantization]) + (frozen - quantized) * element
+
+
+def dequantized_bytes(model: Any, recipe: Recipe, element: int) -> int:
+    """Return the bytes of the largest quantised matrix with `element` bytes per weight; 0 without quantisation.
+
+    A matrix product needs this memory temporarily, for the dequantised matrix.
+    """
+    if recipe.quantization is None:
+        return 0
+    head = model.get_output_embeddings()
+    largest: int = max((matrix.numel() for matrix in _quantizable_weights(model, head)), default=0)
+    return largest * element
+
+
+def _quantizable_weights(model: Any, head: Any) -> Iterator[torch.Tensor]:
+    """Yield the frozen matrices of all linear layers but the output layer `head`."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear) and module is not head and not module.weight.requires_grad:
+            yield module.weight
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -149,7 +149,8 @@ def merge_adapter(run: Path, manifest: dict[str, Any], hardware: Hardware) -> An
     model = attach_adapter(base, run)
     for module in model.modules():
         if hasattr(module, "get_base_layer") and hasattr(module, "merge"):
-            weight = module.get_base_layer().weight
+            # Experts are parameters of one module, each with an adapter of its own.
+            weight = getattr(module.get_base_layer(), getattr(module, "parameter_name", "weight"))
             weight.data = weight.data.float()
             module.merge(safe_merge=True)
             weight.data = weight.data.to(hardware.compute_dtype)

@@ -66,6 +66,7 @@ from .run_dir import (
 )
 from .tokenize import print_preview
 from .trackers import check_trackers, draw_loss_curve, read_metrics
+from .trainable import describe_trainable
 
 
 def train(
@@ -158,6 +159,7 @@ def _train_locked(
     optimizer = make_optimizer(model, resolved)
     trainable = count_parameters(trainable_parameters(model).values())
     echo(console, f"training {trainable:,} of {total_parameters:,} weights ({hardware.reason})")
+    echo(console, describe_trainable(meta_model))
     if resolved.warmup_steps and resolved.warmup_steps >= len(plan.steps):
         echo(
             console,
