@@ -285,3 +285,25 @@ def test_code_hash_covers_every_module_of_the_package(tmp_path: Path) -> None:
     assert len(hashes) == len(list(package.rglob("*.py"))) > 20
     assert before not in hashes
     assert run_dir.code_sha256(package) == before
+
+
+def test_tokenizer_files_of_the_base_are_kept(run_training: RunTraining, base: Path, tmp_path: Path) -> None:
+    """Only the chat template changes; transformers 4 cannot read the files that transformers 5 writes."""
+    old = shutil.copytree(base, tmp_path / "old")
+    config = json.loads((old / "tokenizer_config.json").read_text())
+    config |= {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "chat_template": "{{ messages }}",
+        "by": "another",
+    }
+    (old / "tokenizer_config.json").write_text(json.dumps(config))
+    (old / "generation_config.json").write_text('{"eos_token_id": [7, 0, 2]}')
+    for method in ("lora", "full"):
+        run, _ = run_training(model=str(old), out=str(tmp_path / method), method=method, max_steps=1)
+        assert (run / "tokenizer.json").read_bytes() == (old / "tokenizer.json").read_bytes()
+        kept = json.loads((run / "tokenizer_config.json").read_text())
+        assert kept == {key: value for key, value in config.items() if key != "chat_template"}
+        assert "### Response" in (run / "chat_template.jinja").read_text()
+        # 1 is the EOS of the tokenizer and 0 its BOS; 7 and 2 are ordinary tokens.
+        assert json.loads((run / "generation_config.json").read_text())["eos_token_id"] == [1, 0]
+    assert json.loads((run / "config.json").read_text())["eos_token_id"] == 1

@@ -110,8 +110,9 @@ def merge_run(run: Path, out: Path | None, console: Console) -> Path:
     gc.collect()
     with new_directory(out) as new, run_lock(new):
         merged = merge_adapter(run, manifest, hardware)
+        run_dir.align_stop_tokens(merged, tokenizer)
         merged.save_pretrained(new)
-        tokenizer.save_pretrained(new)
+        run_dir.save_tokenizer(new, tokenizer, run)
         del merged
         gc.collect()
         # Read from disk, so that the comparison is on the files that others will load.

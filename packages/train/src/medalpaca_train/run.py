@@ -258,10 +258,10 @@ def finish(run: FinishedRun, model: Any, data: PreparedData, hardware: Hardware,
     after the manifest is written.
     """
     directory, recipe, result, dtype = run.directory, run.recipe, run.result, hardware.compute_dtype
-    save_model(directory, model, data.tokenizer, dtype)
+    save_model(directory, model, data.tokenizer, dtype, run.base)
     if result.best:
         checkpoint.restore_best(directory, model)
-        save_best_model(directory, model, data.tokenizer, dtype)
+        save_best_model(directory, model, data.tokenizer, dtype, run.base)
         echo(
             console,
             f"step {result.best.step} had the lowest validation loss, {result.best.loss:.4f}: kept in best/",
