@@ -481,6 +481,16 @@ def test_estimate_per_process() -> None:
     assert expected.per_process(world, cpu, sharded=False).seconds == 10
 
 
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "SLURM_PROCID"])
+@pytest.mark.parametrize("value", ["", " "])
+def test_an_empty_variable_of_a_launcher_is_named(name: str, value: str) -> None:
+    whole = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "node", "MASTER_PORT": "1"}
+    with pytest.raises(UserError, match=f"environment variable {name} is empty"):
+        read_process_group(whole | {name: value})
+    with pytest.raises(UserError, match=f"environment variable {name} is empty"):
+        read_process_group({name: value})
+
+
 def test_ranks_from_the_environment() -> None:
     torchrun = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
     where = {"MASTER_ADDR": "node1", "MASTER_PORT": "29500"}

@@ -6,12 +6,15 @@ The estimate uses the model's shapes, the plan of steps and the device.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from medalpaca_data.core.errors import UserError
 
 from .hardware import Hardware, count_flops
 from .loss import CHUNK_TOKENS, CPU_BATCH_TOKENS
@@ -173,6 +176,36 @@ def free_memory(device: torch.device) -> int | None:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
         return None
+
+
+def disk_bytes(model: Any, recipe: Recipe, element: int) -> int:
+    """Return the most bytes that a run of `model` writes: checkpoints and weights, with `element` bytes per weight.
+
+    A new checkpoint is complete before the oldest one is removed. Weights of the best step are stored twice, as a
+    checkpoint and in `best/`.
+    """
+    trained: int = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    total: int = sum(weight.numel() for weight in model.parameters())
+    saved = trained * 4 if recipe.method == "lora" else total * element
+    best = trained * 4 + saved if recipe.eval_every else 0
+    # Weights and two moments in fp32.
+    return (recipe.keep_checkpoints + 1) * trained * 12 + saved + best
+
+
+def check_disk(run: Path, needed: int) -> str:
+    """Return one line about the disk space that a run in the directory `run` needs.
+
+    Files that the run already has count as free space. Raises UserError if there is too little.
+    """
+    folder = next(path for path in (run, *run.parents) if path.is_dir())
+    own = sum(file.stat().st_size for file in run.rglob("*") if file.is_file())
+    free = shutil.disk_usage(folder).free + own
+    if needed > free:
+        raise UserError(
+            f"out={run}: the run needs about {_format_bytes(needed)} of disk space for checkpoints and weights, and "
+            f"{_format_bytes(free)} are free; free disk space, lower keep_checkpoints, or choose another out="
+        )
+    return f"disk: about {_format_bytes(needed)} of {_format_bytes(free)} free"
 
 
 def format_duration(seconds: float) -> str:

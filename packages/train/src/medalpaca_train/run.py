@@ -33,7 +33,7 @@ from .datasets import (
     resolve,
 )
 from .distributed import distribute_model, print_strategy
-from .estimate import estimate_run
+from .estimate import check_disk, disk_bytes, estimate_run
 from .hardware import Hardware, choose_hardware, count_flops, peak_flops, set_threads
 from .loop import Trainer, make_optimizer, stop_on_signals
 from .loss import choose_objective
@@ -145,6 +145,9 @@ def _train_locked(
     )
     suffix = " in each process" if group.size > 1 else ""
     echo(console, estimate.describe(checkpointing=checkpointing, suffix=suffix))
+    if group.is_main:
+        element = torch.finfo(hardware.compute_dtype).bits // 8
+        echo(console, check_disk(run, disk_bytes(meta_model, resolved, element)))
     print_strategy(resolved, plan, hardware, group, console)
 
     def load(on: Hardware) -> Any:
