@@ -243,3 +243,53 @@ def test_a_name_follows_the_weights_and_nothing_else(model, tmp_path):
     before = weights_sha256(one)
     (one / "adapter_config.json").write_text(json.dumps(moved))
     assert weights_sha256(one) == before
+
+
+def renamed(folder, *, layers=2, experts=8):
+    """Write an adapter with names of transformers 5: wrappers in another order, experts in one parameter."""
+    shapes = {}
+    for layer in range(layers):
+        path = f"base_model.model.model.language_model.layers.{layer}"
+        for name, given, output in (
+            ("self_attn.q_proj", 4, 4),
+            ("mlp.experts.base_layer", experts, 2 * experts),
+            ("mlp.experts", experts, 4),
+        ):
+            shapes[f"{path}.{name}.lora_A.weight"] = (2, given)
+            shapes[f"{path}.{name}.lora_B.weight"] = (output, 2)
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text("{}")
+    (folder / "adapter_model.safetensors").write_bytes(safetensors(shapes))
+    return folder
+
+
+@pytest.fixture
+def mixture(tmp_path):
+    """A checkpoint of a multimodal mixture of experts, with the names that transformers 4 wrote."""
+    folder = tmp_path / "mixture"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    shapes = {"vision_tower.vision_model.encoder.layers.0.self_attn.q_proj.weight": (6, 6)}
+    for layer in range(2):
+        path = f"language_model.model.layers.{layer}"
+        shapes[f"{path}.self_attn.q_proj.weight"] = (4, 4)
+        for expert in range(3):
+            shapes[f"{path}.block_sparse_moe.experts.{expert}.w1.weight"] = (8, 4)
+            shapes[f"{path}.block_sparse_moe.experts.{expert}.w2.weight"] = (4, 8)
+    (folder / "model.safetensors").write_bytes(safetensors(shapes))
+    return folder
+
+
+def test_names_that_transformers_5_converts_are_the_same_base(mixture, tmp_path):
+    check_adapter_dir(renamed(tmp_path / "a"), mixture)
+
+
+@pytest.mark.parametrize("other", [{"layers": 3}, {"experts": 5}], ids=["layers", "sizes of experts"])
+def test_converted_names_of_another_base_are_refused(mixture, tmp_path, other):
+    with pytest.raises(UserError, match=r"adapter of another base: \d of its \d layers are not in"):
+        check_adapter_dir(renamed(tmp_path / "a", **other), mixture)
+
+
+def test_an_adapter_with_the_hash_of_its_base_needs_no_comparison_of_names(model, tmp_path):
+    path = adapter(tmp_path / "a", module="converted_name", base_sha256=weights_sha256(model))
+    check_adapter_dir(path, model)

@@ -252,6 +252,46 @@ def test_a_model_that_cannot_be_packed(
     assert_same(tmp_path / "run", reference)
 
 
+def save_model_with_idle_weights(name: str, folder: Path, tokenizer: Any) -> Path:
+    """Save a model of which some weights get no gradient from text, or none from a few tokens."""
+    import transformers
+
+    text = {"vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    torch.manual_seed(1)
+    if name == "mixtral":
+        config = transformers.MixtralConfig(**text, **heads, num_local_experts=8, num_experts_per_tok=1)
+    else:
+        config = transformers.Gemma3Config(
+            text_config=text | heads | {"head_dim": 16},
+            vision_config=text | heads | {"image_size": 28, "patch_size": 14},
+            mm_tokens_per_image=4,
+        )
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gemma3", "mixtral"])
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("shard", ["none", "full"])
+def test_weights_without_a_gradient_end_no_process(
+    run_training: RunTraining,
+    train_processes: TrainProcesses,
+    tmp_path: Path,
+    tokenizer: Any,
+    name: str,
+    method: str,
+    shard: str,
+) -> None:
+    base = save_model_with_idle_weights(name, tmp_path / "base", tokenizer)
+    changes = {**UNEVEN, "model": str(base), "epochs": 1, "method": method, "learning_rate": 1e-3}
+    reference, _ = run_training(**changes, out=str(tmp_path / "reference"))
+    assert_success(train_processes(**changes, shard=shard))
+    assert_same(tmp_path / "run", reference, most=2e-5)
+
+
 def in_process_1(number: int, action: Callable[[], None]) -> Callable[[int], None]:
     """Return a value for `before`: process 1 calls `action` before step `number` (from 0)."""
     step = loop.Trainer._step
@@ -439,6 +479,16 @@ def test_estimate_per_process() -> None:
     assert expected.per_process(world, cpu, sharded=True).total(checkpointing=False) == 150
     assert [expected.per_process(world, on, sharded=True).free for on in (cpu, gpu)] == [250, 1000]
     assert expected.per_process(world, cpu, sharded=False).seconds == 10
+
+
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "SLURM_PROCID"])
+@pytest.mark.parametrize("value", ["", " "])
+def test_an_empty_variable_of_a_launcher_is_named(name: str, value: str) -> None:
+    whole = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "node", "MASTER_PORT": "1"}
+    with pytest.raises(UserError, match=f"environment variable {name} is empty"):
+        read_process_group(whole | {name: value})
+    with pytest.raises(UserError, match=f"environment variable {name} is empty"):
+        read_process_group({name: value})
 
 
 def test_ranks_from_the_environment() -> None:

@@ -12,6 +12,7 @@ import transformers
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from medalpaca_data.core.errors import UserError
 from medalpaca_train import attention, loss
 from medalpaca_train.hardware import Hardware
 from medalpaca_train.loss import (
@@ -326,3 +327,51 @@ def test_logits_of_the_full_batch_are_never_in_memory() -> None:
         linear_cross_entropy(hidden, weight, targets).backward()
     largest = max(event.self_cpu_memory_usage for event in profile.events())
     assert largest <= loss.CHUNK_TOKENS["cpu"] * 1024 * 4
+
+
+def test_dropout_in_attention_is_tried_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel of a GPU has no dropout, which is active in training mode only."""
+
+    def refuse(*arguments: Any, dropout: float = 0.0, **others: Any) -> Any:
+        if dropout:
+            raise NotImplementedError("dropout in attention")
+        return original(*arguments, dropout=dropout, **others)
+
+    original = attention.packed_attention
+    monkeypatch.setattr(attention, "packed_attention", refuse)
+    model = make("Llama", attention_dropout=0.1)
+    choice = choose_objective(model, samples(), CPU)
+    assert not choice.objective.packing and not model.training
+    assert "cannot be packed (dropout in attention)" in choice.reasons[0]
+    assert choose_objective(make("Llama"), samples(), CPU).objective.packing
+
+
+def test_dynamic_positions_of_long_rows_are_refused() -> None:
+    rope = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}
+    model = make("Llama", max_position_embeddings=32, rope_parameters=rope)
+    with pytest.raises(
+        UserError, match=r"a row has 40 tokens, .* above 32, by the rows before; set max_tokens=32"
+    ):
+        choose_objective(model, samples(), CPU)
+    assert choose_objective(model, samples()[:5], CPU).objective.packing
+
+
+def test_a_model_that_changes_with_the_width_of_a_batch_gets_single_rows() -> None:
+    """As in longrope: the scaling of positions depends on the longest row of a batch."""
+
+    class Widens(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = make("Llama")
+            self.config = self.inner.config
+            self.set_attn_implementation = self.inner.set_attn_implementation
+            self.get_output_embeddings = self.inner.get_output_embeddings
+
+        def forward(self, input_ids: torch.Tensor, **others: Any) -> Any:
+            out = self.inner(input_ids, **others)
+            out.logits = out.logits * (2.0 if input_ids.shape[1] > 30 else 1.0)
+            return out
+
+    choice = choose_objective(Widens(), samples(), CPU)
+    assert [len(part) for part in choice.objective.split(samples())] == [1] * len(samples())
+    assert "each row has its own forward pass" in choice.reasons[0]

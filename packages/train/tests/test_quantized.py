@@ -14,7 +14,7 @@ import torch
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.weights import weights_sha256
-from medalpaca_train import loss, model
+from medalpaca_train import estimate, loss, model
 from medalpaca_train.hardware import Hardware
 from medalpaca_train.loop import learning_rate
 from medalpaca_train.loss import Objective, choose_objective
@@ -207,11 +207,11 @@ def test_estimate_of_a_quantised_base(trained_base: Path, kind: str) -> None:
         state = getattr(getattr(module, "weight", None), "quant_state", None)
         if state is not None:
             real += sum(t.numel() * t.element_size() for t in (state.absmax, state.state2.absmax))
-    assert model.base_bytes(shape, recipe, 4) == pytest.approx(real, rel=0.01)
-    assert model.base_bytes(shape, recipe, 4) < 0.8 * model.base_bytes(
+    assert estimate.base_bytes(shape, recipe, 4) == pytest.approx(real, rel=0.01)
+    assert estimate.base_bytes(shape, recipe, 4) < 0.8 * estimate.base_bytes(
         shape, recipe_of(trained_base, None), 4
     )
-    assert model.dequantized_bytes(shape, recipe, 4) == 64 * 128 * 4
+    assert estimate.dequantized_bytes(shape, recipe, 4) == 64 * 128 * 4
 
 
 def test_only_a_frozen_base_is_quantised() -> None:

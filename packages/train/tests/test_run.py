@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ import yaml
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.prompt import PROMPT_ID
 from medalpaca_data.core.weights import check_adapter_dir, check_model_dir, weights_sha256
+from medalpaca_train.estimate import disk_bytes
+from medalpaca_train.recipe import Recipe
 from medalpaca_train.trackers import read_metrics
 
 RunTraining = Callable[..., tuple[Path, str]]
@@ -304,3 +307,49 @@ def test_code_hash_covers_every_module_of_the_package(tmp_path: Path) -> None:
     assert len(hashes) == len(list(package.rglob("*.py"))) > 20
     assert before not in hashes
     assert run_dir.code_sha256(package) == before
+
+
+def test_tokenizer_files_of_the_base_are_kept(run_training: RunTraining, base: Path, tmp_path: Path) -> None:
+    """Only the chat template changes; transformers 4 cannot read the files that transformers 5 writes."""
+    old = shutil.copytree(base, tmp_path / "old")
+    config = json.loads((old / "tokenizer_config.json").read_text())
+    config |= {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "chat_template": "{{ messages }}",
+        "by": "another",
+    }
+    (old / "tokenizer_config.json").write_text(json.dumps(config))
+    (old / "generation_config.json").write_text('{"eos_token_id": [7, 0, 2]}')
+    for method in ("lora", "full"):
+        run, _ = run_training(model=str(old), out=str(tmp_path / method), method=method, max_steps=1)
+        assert (run / "tokenizer.json").read_bytes() == (old / "tokenizer.json").read_bytes()
+        kept = json.loads((run / "tokenizer_config.json").read_text())
+        assert kept == {key: value for key, value in config.items() if key != "chat_template"}
+        assert "### Response" in (run / "chat_template.jinja").read_text()
+        # 1 is the EOS of the tokenizer and 0 its BOS; 7 and 2 are ordinary tokens.
+        assert json.loads((run / "generation_config.json").read_text())["eos_token_id"] == [1, 0]
+    assert json.loads((run / "config.json").read_text())["eos_token_id"] == 1
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_disk_space_is_checked_before_the_first_step(
+    run_training: RunTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    changes = {"method": method, "max_steps": 3, "save_every": 1, "eval_every": 1, "keep_checkpoints": 2}
+    _, printed = run_training(**changes)
+    line = next(line for line in printed.splitlines() if line.startswith("disk: about "))
+    assert line.endswith(" free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
+    with pytest.raises(UserError, match="of disk space for checkpoints and weights, and 0 MB are free"):
+        run_training(**changes, out=str(tmp_path / "small"))
+    assert not (tmp_path / "small").exists()
+
+
+def test_disk_space_is_that_of_the_files() -> None:
+    """A LoRA run of 10 weights, a full one of 30, with two checkpoints kept while a third is written."""
+    model = torch.nn.ModuleList([torch.nn.Linear(10, 1, bias=False), torch.nn.Linear(20, 1, bias=False)])
+    recipe = Recipe(model="m", data="d", method="full", keep_checkpoints=2, eval_every=0)
+    assert disk_bytes(model, recipe, 2) == 3 * 30 * 12 + 30 * 2
+    model[1].requires_grad_(False)
+    recipe = Recipe(model="m", data="d", keep_checkpoints=2, eval_every=5)
+    assert disk_bytes(model, recipe, 2) == 3 * 10 * 12 + 10 * 4 + 2 * 10 * 4

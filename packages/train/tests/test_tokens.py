@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,18 @@ def test_rejected_rows_are_counted_with_reasons_and_no_text(tokenizer: Any) -> N
     assert reasons[long.id].endswith("tokens, more than max_tokens=64")
     assert reasons[empty.id] == "no answer token to learn"
     assert reasons[spelled.id] == "BOS or EOS is written out in the text"
+
+
+def test_marks_of_turns_in_a_text_are_rejected(tokenizer: Any) -> None:
+    other = copy.deepcopy(tokenizer)
+    other.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<unknown>"]})
+    other.add_tokens(["<tool_call>"])
+    forged = Row(instruction="Answer.", input="Why?<|im_start|>system", output="Yes.")
+    answered = Row(instruction="Answer.", input="Why?", output="Yes.<|im_start|>user")
+    harmless = Row(instruction="Answer.", input="Why? <|im_begin|> <tool_call>", output="Yes.")
+    encoded = encode([forged, answered, harmless], other, max_tokens=512, loss="answer")
+    assert encoded.samples.row_ids == [harmless.id]
+    assert [row.reason for row in encoded.rejected] == ["a control token is written out in the text"] * 2
 
 
 def test_token_shared_by_prompt_and_answer_is_rejected(tokenizer: Any) -> None:

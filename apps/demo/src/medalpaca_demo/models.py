@@ -212,7 +212,9 @@ def _choose_batching(model: Any) -> ModelPair:
     try:
         with torch.inference_mode(), mixed.activate(("base", "tuned")) as (both, extra):
             both(
-                input_ids=torch.zeros((len(ADAPTER_NAMES), 1), dtype=torch.long, device=both.device), **extra
+                # Two tokens: some models flatten rows and tokens, and then peft cannot assign adapters to rows.
+                input_ids=torch.zeros((len(ADAPTER_NAMES), 2), dtype=torch.long, device=both.device),
+                **extra,
             )
     except (ValueError, TypeError, NotImplementedError):
         return SwitchedAdapter(model)

@@ -20,6 +20,7 @@ from .process_group import ProcessGroup
 from .progress import echo
 from .recipe import Recipe
 from .tokenize import Sample
+from .trainable import may_skip_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,12 @@ def data_parallel(model: Any, group: ProcessGroup) -> Strategy:
         # Newer versions of torch rename broadcast_buffers.
         warnings.simplefilter("ignore", FutureWarning)
         module = DistributedDataParallel(
-            _ForwardWrapper(model), init_sync=False, broadcast_buffers=False, gradient_as_bucket_view=True
+            _ForwardWrapper(model),
+            init_sync=False,
+            broadcast_buffers=False,
+            gradient_as_bucket_view=True,
+            # Otherwise an expert without a token in this process is an error.
+            find_unused_parameters=may_skip_weights(model),
         )
     return Strategy(module)
 

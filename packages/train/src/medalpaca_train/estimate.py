@@ -6,16 +6,18 @@ The estimate uses the model's shapes, the plan of steps and the device.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from medalpaca_data.core.errors import UserError
+
 from .hardware import Hardware, count_flops
 from .loss import CHUNK_TOKENS, CPU_BATCH_TOKENS
-from .model import base_bytes, dequantized_bytes
 from .packing import Plan
 from .process_group import ProcessGroup
 from .recipe import Recipe
@@ -30,6 +32,8 @@ KEPT_PER_CHANNEL = {
     ("lora", "fp32"): 0.9,
     ("lora", "bf16"): 0.9,
 }
+# Bytes per weight. NF4: half a byte, one byte of scale per 64 weights, and one fp32 scale per 256 of those scales.
+BYTES_PER_WEIGHT = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "int8": 1.0}
 # Share of the device's peak FLOP/s that training is assumed to reach.
 EXPECTED_UTILIZATION = 0.4
 # Share of free memory that a run may use; the allocator needs the rest.
@@ -126,6 +130,38 @@ def estimate_run(
     )
 
 
+def base_bytes(model: Any, recipe: Recipe, element: int) -> int:
+    """Return the memory of the frozen weights in bytes, with `element` bytes for each that is not quantised.
+
+    `model` may be on the meta device and not yet quantised.
+    """
+    head = model.get_output_embeddings()
+    frozen: int = sum(weight.numel() for weight in model.parameters() if not weight.requires_grad)
+    if recipe.quantization is None:
+        return frozen * element
+    quantized: int = sum(matrix.numel() for matrix in _quantizable_weights(model, head))
+    return int(quantized * BYTES_PER_WEIGHT[recipe.quantization]) + (frozen - quantized) * element
+
+
+def dequantized_bytes(model: Any, recipe: Recipe, element: int) -> int:
+    """Return the bytes of the largest quantised matrix with `element` bytes per weight; 0 without quantisation.
+
+    A matrix product needs this memory temporarily, for the dequantised matrix.
+    """
+    if recipe.quantization is None:
+        return 0
+    head = model.get_output_embeddings()
+    largest: int = max((matrix.numel() for matrix in _quantizable_weights(model, head)), default=0)
+    return largest * element
+
+
+def _quantizable_weights(model: Any, head: Any) -> Iterator[torch.Tensor]:
+    """Yield the frozen matrices of all linear layers but the output layer `head`."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear) and module is not head and not module.weight.requires_grad:
+            yield module.weight
+
+
 def free_memory(device: torch.device) -> int | None:
     """Return the free bytes of `device`, or None if the system does not report them."""
     if device.type == "cuda":
@@ -140,6 +176,36 @@ def free_memory(device: torch.device) -> int | None:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
         return None
+
+
+def disk_bytes(model: Any, recipe: Recipe, element: int) -> int:
+    """Return the most bytes that a run of `model` writes: checkpoints and weights, with `element` bytes per weight.
+
+    A new checkpoint is complete before the oldest one is removed. Weights of the best step are stored twice, as a
+    checkpoint and in `best/`.
+    """
+    trained: int = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    total: int = sum(weight.numel() for weight in model.parameters())
+    saved = trained * 4 if recipe.method == "lora" else total * element
+    best = trained * 4 + saved if recipe.eval_every else 0
+    # Weights and two moments in fp32.
+    return (recipe.keep_checkpoints + 1) * trained * 12 + saved + best
+
+
+def check_disk(run: Path, needed: int) -> str:
+    """Return one line about the disk space that a run in the directory `run` needs.
+
+    Files that the run already has count as free space. Raises UserError if there is too little.
+    """
+    folder = next(path for path in (run, *run.parents) if path.is_dir())
+    own = sum(file.stat().st_size for file in run.rglob("*") if file.is_file())
+    free = shutil.disk_usage(folder).free + own
+    if needed > free:
+        raise UserError(
+            f"out={run}: the run needs about {_format_bytes(needed)} of disk space for checkpoints and weights, and "
+            f"{_format_bytes(free)} are free; free disk space, lower keep_checkpoints, or choose another out="
+        )
+    return f"disk: about {_format_bytes(needed)} of {_format_bytes(free)} free"
 
 
 def format_duration(seconds: float) -> str:

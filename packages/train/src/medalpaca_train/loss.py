@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from medalpaca_data.core.errors import one_line
+from medalpaca_data.core.errors import UserError, one_line
 
 from .attention import register_packed_attention
 from .hardware import Hardware
@@ -120,7 +120,8 @@ class Objective:
     """How a model's loss is computed: the fast path, or a slower one for a model whose loss it would change.
 
     `packing`: documents share a row; otherwise rows of similar length are padded. `fused_loss`: output
-    layer and loss in one function; otherwise the model's own logits, with its scaling or soft-capping.
+    layer and loss in one function; otherwise the model's own logits, with its scaling or soft-capping. `padding`: rows
+    of different length share a batch; otherwise, without `packing`, each row has its own forward pass.
     `default_attention` is the model's attention implementation outside this objective.
     """
 
@@ -129,6 +130,7 @@ class Objective:
     packing: bool
     fused_loss: bool
     default_attention: str | None = None
+    padding: bool = True
 
     def restore_attention(self) -> None:
         """Set the model back to its default attention implementation, in which it is saved and used."""
@@ -146,6 +148,8 @@ class Objective:
     def split(self, samples: Sequence[Sample]) -> list[list[Sample]]:
         """Return `samples` as parts for one forward pass each; the split depends on lengths and device only."""
         lengths = [sample.length for sample in samples]
+        if not self.packing and not self.padding:
+            return [[sample] for sample in samples]
         if not self.packing:
             groups = group_by_length(range(len(samples)), lengths)
         elif self.hardware.device.type == "cpu":
@@ -243,8 +247,11 @@ class ObjectiveChoice:
 def choose_objective(model: Any, samples: Sequence[Sample], hardware: Hardware) -> ObjectiveChoice:
     """Return the fastest objective whose loss on a few of `samples` equals that of `model`'s own code up to rounding.
 
-    Sets the model to evaluation mode, and its attention implementation to that of the objective.
+    Values are compared in evaluation mode, because dropout is random; the chosen path then runs once in training mode.
+    Sets the model to evaluation mode, and its attention implementation to that of the objective. Raises UserError if
+    the model's position encoding depends on earlier rows.
     """
+    _refuse_dynamic_positions(model, samples)
     model.eval()
     default_attention = model.config._attn_implementation
     probe = _choose_probe_samples(samples)
@@ -254,13 +261,24 @@ def choose_objective(model: Any, samples: Sequence[Sample], hardware: Hardware) 
         loss_problem = _find_fused_loss_problem(model, single[0])
         expected = [_token_losses(model, batch) for batch in single]
         packing_problem = _find_packing_problem(model, probe, expected, hardware)
+    padding_problem = None
     if packing_problem:
         model.set_attn_implementation(default_attention)
+        with torch.no_grad(), hardware.autocast(), rowwise_int8(model):
+            padding_problem = _find_padding_problem(model, probe, expected, hardware)
+    if padding_problem:
+        reasons.append(
+            f"slower path: {packing_problem}, and {padding_problem}; each row has its own forward pass"
+        )
+    elif packing_problem:
         reasons.append(f"slower path: {packing_problem}; rows of similar length are padded instead of packed")
     if loss_problem:
         reasons.append(f"slower path: {loss_problem}; all logits of a micro-batch are held in memory at once")
     return ObjectiveChoice(
-        Objective(model, hardware, not packing_problem, not loss_problem, default_attention), reasons
+        Objective(
+            model, hardware, not packing_problem, not loss_problem, default_attention, not padding_problem
+        ),
+        reasons,
     )
 
 
@@ -305,18 +323,56 @@ def _find_packing_problem(
         first = samples[0]
         changed = Sample(first.row_id, (first.ids + 1) % (first.ids.max() + 1), first.prompt_length)
         after_change = _token_losses(model, make_packed_batch([changed, *samples[1:]], hardware.device))
+        # Attention has dropout in training only, and not every kernel supports it.
+        _token_losses(model.train(), make_packed_batch(samples, hardware.device))
     except UNSUPPORTED_ERRORS as error:
         return f"this model cannot be packed ({one_line(error)[:120]})"
+    finally:
+        model.eval()
     counts = [sample.supervised for sample in samples]
     if not torch.equal(packed[counts[0] :], after_change[counts[0] :]):
         return "packed documents attend to each other in this model"
-    for here, single in zip(torch.split(packed, counts), expected, strict=True):
+    return _find_difference(packed, samples, expected, hardware, "packed")
+
+
+def _find_padding_problem(
+    model: Any, samples: list[Sample], expected: list[torch.Tensor], hardware: Hardware
+) -> str | None:
+    """Return why the loss of padded documents differs from that of single documents, or None if it does not."""
+    padded = _token_losses(model, make_padded_batch(samples, hardware.device))
+    return _find_difference(padded, samples, expected, hardware, "padded")
+
+
+def _find_difference(
+    losses: torch.Tensor, samples: list[Sample], expected: list[torch.Tensor], hardware: Hardware, way: str
+) -> str | None:
+    """Return a text if the mean loss of a document in `losses` is not its `expected` one, else None."""
+    counts = [sample.supervised for sample in samples]
+    for here, single in zip(torch.split(losses, counts), expected, strict=True):
         if not torch.isclose(here.mean(), single.mean(), rtol=TOLERANCE[hardware.precision]):
             return (
-                f"the loss of a document is {here.mean():.4f} packed and {single.mean():.4f} alone "
+                f"the loss of a document is {here.mean():.4f} {way} and {single.mean():.4f} alone "
                 "in this model's own code"
             )
     return None
+
+
+def _refuse_dynamic_positions(model: Any, samples: Sequence[Sample]) -> None:
+    """Raise UserError if dynamic RoPE scaling would compute a row's positions from the rows before it.
+
+    transformers keeps the frequencies of the longest row so far, so the loss of a row would depend on the order.
+    """
+    config = model.config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or {}
+    longest = max(sample.length for sample in samples)
+    if rope.get("rope_type") != "dynamic":
+        return
+    limit = int(rope.get("original_max_position_embeddings") or config.max_position_embeddings)
+    if longest > limit:
+        raise UserError(
+            f"a row has {longest} tokens, and the model scales its positions dynamically above {limit}, by the rows "
+            f"before; set max_tokens={limit}"
+        )
 
 
 def _token_losses(model: Any, batch: Batch) -> torch.Tensor:

@@ -110,8 +110,9 @@ def merge_run(run: Path, out: Path | None, console: Console) -> Path:
     gc.collect()
     with new_directory(out) as new, run_lock(new):
         merged = merge_adapter(run, manifest, hardware)
+        run_dir.align_stop_tokens(merged, tokenizer)
         merged.save_pretrained(new)
-        tokenizer.save_pretrained(new)
+        run_dir.save_tokenizer(new, tokenizer, run)
         del merged
         gc.collect()
         # Read from disk, so that the comparison is on the files that others will load.
@@ -149,7 +150,8 @@ def merge_adapter(run: Path, manifest: dict[str, Any], hardware: Hardware) -> An
     model = attach_adapter(base, run)
     for module in model.modules():
         if hasattr(module, "get_base_layer") and hasattr(module, "merge"):
-            weight = module.get_base_layer().weight
+            # Experts are parameters of one module, each with an adapter of its own.
+            weight = getattr(module.get_base_layer(), getattr(module, "parameter_name", "weight"))
             weight.data = weight.data.float()
             module.merge(safe_merge=True)
             weight.data = weight.data.to(hardware.compute_dtype)

@@ -26,9 +26,7 @@ from medalpaca_data.core.weights import check_model_dir
 
 from .hardware import Hardware
 from .recipe import Recipe
-
-# Bytes per weight. NF4: half a byte, one byte of scale per 64 weights, and one fp32 scale per 256 of those scales.
-BYTES_PER_WEIGHT = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "int8": 1.0}
+from .trainable import find_targets, freeze_by_structure
 
 
 def quantization_kwargs(quantization: str | None, dtype: torch.dtype) -> dict[str, Any]:
@@ -98,38 +96,6 @@ def rowwise_int8(model: Any) -> Iterator[None]:
     finally:
         for state, threshold in zip(states, before, strict=True):
             state.threshold = threshold
-
-
-def base_bytes(model: Any, recipe: Recipe, element: int) -> int:
-    """Return the memory of the frozen weights in bytes, with `element` bytes for each that is not quantised.
-
-    `model` may be on the meta device and not yet quantised.
-    """
-    head = model.get_output_embeddings()
-    frozen: int = sum(weight.numel() for weight in model.parameters() if not weight.requires_grad)
-    if recipe.quantization is None:
-        return frozen * element
-    quantized: int = sum(matrix.numel() for matrix in _quantizable_weights(model, head))
-    return int(quantized * BYTES_PER_WEIGHT[recipe.quantization]) + (frozen - quantized) * element
-
-
-def dequantized_bytes(model: Any, recipe: Recipe, element: int) -> int:
-    """Return the bytes of the largest quantised matrix with `element` bytes per weight; 0 without quantisation.
-
-    A matrix product needs this memory temporarily, for the dequantised matrix.
-    """
-    if recipe.quantization is None:
-        return 0
-    head = model.get_output_embeddings()
-    largest: int = max((matrix.numel() for matrix in _quantizable_weights(model, head)), default=0)
-    return largest * element
-
-
-def _quantizable_weights(model: Any, head: Any) -> Iterator[torch.Tensor]:
-    """Yield the frozen matrices of all linear layers but the output layer `head`."""
-    for module in model.modules():
-        if isinstance(module, torch.nn.Linear) and module is not head and not module.weight.requires_grad:
-            yield module.weight
 
 
 # Most tokens of the pocket tokenizer. They are byte-level pieces: every text can be encoded, and frequent words are
@@ -250,7 +216,7 @@ def load_model(recipe: Recipe, directory: Path | None, tokenizer: Any, hardware:
         quantization = quantization_kwargs(recipe.quantization, hardware.compute_dtype)
         dtype = hardware.compute_dtype if lora else torch.float32
         model = from_pretrained(directory, dtype, hardware.device, quantization)
-    return add_lora(model, recipe, directory) if lora else model
+    return _prepare(model, recipe, directory)
 
 
 def from_pretrained(
@@ -296,8 +262,9 @@ def load_on_meta_device(recipe: Recipe, directory: Path | None, tokenizer: Any) 
             else:
                 config = AutoConfig.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
                 _reject_quantized(config, directory)
+                _reject_multimodal_only(config, directory)
                 model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
-            return add_lora(model, recipe, directory) if recipe.method == "lora" else model
+            return _prepare(model, recipe, directory)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise UserError(
             f"{directory}: cannot be loaded as a causal language model ({one_line(error)[:200]})"
@@ -318,6 +285,7 @@ def add_lora(model: Any, recipe: Recipe, directory: Path | None) -> Any:
     from peft import LoraConfig, get_peft_model
 
     lora = recipe.lora
+    targets = find_targets(model, lora, quantized=recipe.quantization is not None)
     # The adapter's first weights then depend on the seed only, not on random numbers drawn before.
     torch.manual_seed(recipe.seed)
     config = LoraConfig(
@@ -325,7 +293,8 @@ def add_lora(model: Any, recipe: Recipe, directory: Path | None) -> Any:
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
+        target_modules=targets.modules,
+        target_parameters=targets.parameters or None,
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,
         base_model_name_or_path=str(directory),
@@ -336,6 +305,14 @@ def add_lora(model: Any, recipe: Recipe, directory: Path | None) -> Any:
         raise UserError(f"lora.target_modules={lora.target_modules}: {one_line(error)[:200]}") from None
     peft_model.peft_config["default"].base_model_name_or_path = str(directory)
     return peft_model
+
+
+def _prepare(model: Any, recipe: Recipe, directory: Path | None) -> Any:
+    """Return `model` with the weights frozen that the recipe does not train, and with an adapter for `method: lora`."""
+    if recipe.method == "lora":
+        return add_lora(model, recipe, directory)
+    freeze_by_structure(model)
+    return model
 
 
 def trainable_parameters(model: Any) -> dict[str, torch.nn.Parameter]:
@@ -366,6 +343,16 @@ def _reject_quantized(config: Any, directory: Path) -> None:
     if stored.get("quant_method") == "bitsandbytes":
         raise UserError(
             f"{directory}: stored in 4 or 8 bits; give the base before quantisation, and set quantization=nf4 or =int8"
+        )
+
+
+def _reject_multimodal_only(config: Any, directory: Path) -> None:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise UserError(
+            f"{directory}: model type {config.model_type!r} is not a causal language model in transformers, so "
+            "lm_eval, exam and demo could not load the run; give its text model, saved in a directory of its own"
         )
 
 

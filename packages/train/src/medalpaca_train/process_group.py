@@ -22,6 +22,9 @@ from medalpaca_data.core.cli import INTERRUPTED
 from medalpaca_data.core.errors import UserError, one_line
 
 REQUIRED_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+LOCAL_VARIABLES = ("LOCAL_RANK", "LOCAL_WORLD_SIZE")
+# From these, an srun script sets the variables above. Outside of a job step they are missing, never empty.
+SLURM_VARIABLES = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE")
 
 RENDEZVOUS_TIMEOUT = timedelta(minutes=10)
 # The main process may tokenise or save for this long while the others wait in a collective operation.
@@ -114,9 +117,14 @@ SINGLE_PROCESS = ProcessGroup()
 def read_process_group(environment: Mapping[str, str] = os.environ) -> ProcessGroup:
     """Return the group of this process by the ranks that a launcher, such as torchrun, set in `environment`.
 
-    Without RANK or WORLD_SIZE, or with WORLD_SIZE=1, the result is a single process. Raises UserError if a number is
-    invalid or out of range, or if MASTER_ADDR or MASTER_PORT is missing.
+    Without RANK or WORLD_SIZE, or with WORLD_SIZE=1, the result is a single process. Raises UserError if a variable of
+    the launcher is empty, if a number is invalid or out of range, or if MASTER_ADDR or MASTER_PORT is missing.
     """
+    launcher = (*REQUIRED_VARIABLES, *LOCAL_VARIABLES, *SLURM_VARIABLES)
+    if empty := [key for key in launcher if not environment.get(key, "set").strip()]:
+        raise UserError(
+            f"environment variable {', '.join(empty)} is empty; start with torchrun or srun, which set it, or unset it"
+        )
     if "WORLD_SIZE" not in environment or "RANK" not in environment:
         return SINGLE_PROCESS
     try:

@@ -45,7 +45,8 @@ class Lora(Config):
     dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout on the adapter's input in training")
     target_modules: str | list[str] = Field(
         default="all-linear",
-        description="layers with an adapter: `all-linear` (all but the output layer) or a list of names",
+        description="layers with an adapter: `all-linear` (text model and experts, without output layer and routers) "
+        "or a list of names",
     )
     use_rslora: bool = Field(
         default=False, description="scale by alpha / sqrt(r) instead (rsLoRA), for high ranks"

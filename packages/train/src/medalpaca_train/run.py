@@ -33,7 +33,7 @@ from .datasets import (
     resolve,
 )
 from .distributed import distribute_model, print_strategy
-from .estimate import estimate_run
+from .estimate import check_disk, disk_bytes, estimate_run
 from .hardware import Hardware, choose_hardware, count_flops, peak_flops, set_threads
 from .loop import Trainer, make_optimizer, stop_on_signals
 from .loss import choose_objective
@@ -66,6 +66,7 @@ from .run_dir import (
 )
 from .tokenize import print_preview
 from .trackers import check_trackers, draw_loss_curve, read_metrics
+from .trainable import describe_trainable
 
 
 def train(
@@ -144,6 +145,9 @@ def _train_locked(
     )
     suffix = " in each process" if group.size > 1 else ""
     echo(console, estimate.describe(checkpointing=checkpointing, suffix=suffix))
+    if group.is_main:
+        element = torch.finfo(hardware.compute_dtype).bits // 8
+        echo(console, check_disk(run, disk_bytes(meta_model, resolved, element)))
     print_strategy(resolved, plan, hardware, group, console)
 
     def load(on: Hardware) -> Any:
@@ -158,6 +162,7 @@ def _train_locked(
     optimizer = make_optimizer(model, resolved)
     trainable = count_parameters(trainable_parameters(model).values())
     echo(console, f"training {trainable:,} of {total_parameters:,} weights ({hardware.reason})")
+    echo(console, describe_trainable(meta_model))
     if resolved.warmup_steps and resolved.warmup_steps >= len(plan.steps):
         echo(
             console,
@@ -256,10 +261,10 @@ def finish(run: FinishedRun, model: Any, data: PreparedData, hardware: Hardware,
     after the manifest is written.
     """
     directory, recipe, result, dtype = run.directory, run.recipe, run.result, hardware.compute_dtype
-    save_model(directory, model, data.tokenizer, dtype)
+    save_model(directory, model, data.tokenizer, dtype, run.base)
     if result.best:
         checkpoint.restore_best(directory, model)
-        save_best_model(directory, model, data.tokenizer, dtype)
+        save_best_model(directory, model, data.tokenizer, dtype, run.base)
         echo(
             console,
             f"step {result.best.step} had the lowest validation loss, {result.best.loss:.4f}: kept in best/",

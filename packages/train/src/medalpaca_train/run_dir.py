@@ -31,13 +31,13 @@ from medalpaca_data.core.files import (
     write_text,
 )
 from medalpaca_data.core.prompt import PROMPT_ID
-from medalpaca_data.core.weights import tokenizer_sha256, weights_sha256
+from medalpaca_data.core.weights import TOKENIZER_FILES, tokenizer_sha256, weights_sha256
 
 from .checkpoint import Best, Progress
 from .hardware import Hardware, describe_hardware
 from .model import quantization_kwargs
 from .recipe import Recipe, first_difference, to_yaml
-from .tokenize import RowNote
+from .tokenize import RowNote, control_tokens
 
 try:
     import fcntl
@@ -129,6 +129,9 @@ def _is_same_file(handle: int, file: Path) -> bool:
 
 
 SAVING_PREFIX = ".saving."
+TOKENIZER_CONFIG = "tokenizer_config.json"
+# Files that programs need to serve a multimodal model.
+PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 # Names of temporary files (core.files) and model directories that a killed process leaves behind.
 TEMPORARY_NAME = re.compile(
     r"\.(saving|best(\.old)?|(recipe|README|manifest|metrics|rejected|cut|loss)\.(yaml|md|json|jsonl|png))\.[a-z0-9_]{8}"
@@ -193,21 +196,25 @@ def remove_temporary_files(run: Path) -> None:
                 path.unlink()
 
 
-def save_model(run: Path, model: Any, tokenizer: Any, dtype: torch.dtype) -> None:
+def save_model(run: Path, model: Any, tokenizer: Any, dtype: torch.dtype, base: Path | None = None) -> None:
     """Save adapter or model, and tokenizer, in the layout of peft and transformers.
 
-    An adapter is stored in fp32. A full model is cast to `dtype` in place and stored so. Files are written to a
-    temporary directory and moved one by one, so that a killed process never leaves half a weight file. `run` must
-    contain `recipe.yaml`, whose permissions they get.
+    An adapter is stored in fp32. A full model is cast to `dtype` in place and stored so. `base` is the directory of the
+    base, whose tokenizer files are copied. Files are written to a temporary directory and moved one by one, so that a
+    killed process never leaves half a weight file. `run` must contain `recipe.yaml`, whose permissions they get.
     """
     with tempfile.TemporaryDirectory(dir=run, prefix=SAVING_PREFIX) as folder:
+        changed = align_stop_tokens(model, tokenizer)
         if hasattr(model, "peft_config"):
             # False: otherwise peft queries the hub for a change of the vocabulary, which has not changed.
             model.save_pretrained(folder, save_embedding_layers=False)
             _sort_target_modules(Path(folder) / "adapter_config.json")
+            if changed:
+                # The base, which other programs load with the adapter, stops at another token.
+                model.get_base_model().generation_config.save_pretrained(folder)
         else:
             model.to(dtype).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        save_tokenizer(Path(folder), tokenizer, base)
         mode = (run / "recipe.yaml").stat().st_mode
         for file in Path(folder).iterdir():
             # safetensors makes its files private; they get the permissions of the run's other files.
@@ -215,11 +222,56 @@ def save_model(run: Path, model: Any, tokenizer: Any, dtype: torch.dtype) -> Non
             file.replace(run / file.name)
 
 
-def save_best_model(run: Path, model: Any, tokenizer: Any, dtype: torch.dtype) -> None:
+def save_best_model(
+    run: Path, model: Any, tokenizer: Any, dtype: torch.dtype, base: Path | None = None
+) -> None:
     """Save `model`, which holds the weights of the best step, as `best/` in the run directory; replace an older one."""
     with new_directory(run / "best", replace=True) as new:
         shutil.copy(run / "recipe.yaml", new)
-        save_model(new, model, tokenizer, dtype)
+        save_model(new, model, tokenizer, dtype, base)
+
+
+def save_tokenizer(folder: Path, tokenizer: Any, base: Path | None) -> None:
+    """Write the tokenizer into `folder`: the files of the directory `base` byte for byte, with the trained template.
+
+    In tokenizer_config.json, a chat template is removed, which is in a file of its own, and `eos_token` is replaced if
+    it differs. transformers would write all files anew, in a format that its earlier versions cannot read. It does so
+    if `base` is None or has no tokenizer_config.json.
+    """
+    if base is None or not (base / TOKENIZER_CONFIG).is_file():
+        tokenizer.save_pretrained(folder)
+        return
+    patterns = [pattern for pattern in TOKENIZER_FILES if not pattern.startswith("chat_template")]
+    files = {file for pattern in (*patterns, *PROCESSOR_FILES) for file in base.glob(pattern)}
+    for file in files:
+        shutil.copyfile(file, folder / file.name)
+    write_text(folder / "chat_template.jinja", tokenizer.chat_template)
+    config = read_json(base / TOKENIZER_CONFIG)
+    stored = config.get("eos_token")
+    same = (stored.get("content") if isinstance(stored, dict) else stored) == tokenizer.eos_token
+    if "chat_template" in config or not same:
+        config.pop("chat_template", None)
+        write_json(folder / TOKENIZER_CONFIG, config | ({} if same else {"eos_token": tokenizer.eos_token}))
+
+
+def align_stop_tokens(model: Any, tokenizer: Any) -> bool:
+    """Set the EOS of the tokenizer, with which every answer was trained, as stop token of `model`.
+
+    Other stop tokens of the generation configuration are kept if they are control tokens. Returns whether something
+    has changed.
+    """
+    eos, control = tokenizer.eos_token_id, control_tokens(tokenizer)
+    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    changed = False
+    for config in (base.config, base.config.get_text_config(), base.generation_config):
+        stored = getattr(config, "eos_token_id", None)
+        ids = [] if stored is None else list(stored) if isinstance(stored, list | tuple) else [stored]
+        kept = [number for number in ids if number in control]
+        if eos not in kept or kept != ids:
+            others = [number for number in kept if number != eos]
+            config.eos_token_id = [eos, *others] if others else eos
+            changed = True
+    return changed
 
 
 def _is_temporary(path: Path) -> bool:

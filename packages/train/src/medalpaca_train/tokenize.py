@@ -122,9 +122,9 @@ def encode(
     With `loss` "answer", the tokens of the prompt are not supervised; with "all", they are.
 
     Rejected are rows of more than `max_tokens` tokens (with `overlong` "cut" only those whose prompt leaves no room for
-    an answer), rows whose prompt and answer share a token, rows without an answer token, and rows with BOS or EOS
-    written out in their text. A truncated row keeps its EOS, so that it still trains the model to stop. Raises
-    UserError if the tokenizer has no EOS, because a model trained without EOS never stops.
+    an answer), rows whose prompt and answer share a token, rows without an answer token, and rows with BOS, EOS or
+    another control token written out in their text. A truncated row keeps its EOS, so that it still trains the model to
+    stop. Raises UserError if the tokenizer has no EOS, because a model trained without EOS never stops.
     """
     eos = tokenizer.eos_token_id
     if eos is None:
@@ -133,18 +133,21 @@ def encode(
     texts = [prompt + row.output.strip() for prompt, row in zip(prompts, rows, strict=True)]
     # Two batch calls, because a fast tokenizer uses all cores for a batch.
     prompt_ids, text_ids = _token_ids(tokenizer, prompts), _token_ids(tokenizer, texts)
-    special_ids = {eos, tokenizer.bos_token_id}
+    marks, control = {eos, tokenizer.bos_token_id}, control_tokens(tokenizer)
     kept: list[list[int]] = []
     prompt_lengths, row_ids = [], []
     rejected, cut = list[RowNote](), list[RowNote]()
-    for row, prompt, text in zip(rows, prompt_ids, text_ids, strict=True):
+    for row, whole, prompt, text in zip(rows, texts, prompt_ids, text_ids, strict=True):
         # Some tokenizers add EOS to every text, to the prompt too.
         head = prompt[:-1] if len(prompt) > 1 and prompt[-1] == eos else prompt
         ids = text if text[-1] == eos else [*text, eos]
         length = len(ids)
         if overlong == "cut" and length > max_tokens > len(head) + 1:
             ids = [*ids[: max_tokens - 1], eos]
-        if reason := _rejection_reason(head, ids, special_ids, max_tokens):
+        # Unknown text and single bytes can have control tokens too, so the text is searched for the token's own.
+        written = any(control[number] in whole for number in control.keys() & set(ids[:-1]))
+        reason = _rejection_reason(head, ids, marks, max_tokens)
+        if reason := reason or ("a control token is written out in the text" if written else None):
             rejected.append(RowNote(row.id, reason))
             continue
         if len(ids) < length:
@@ -155,6 +158,12 @@ def encode(
     ends = np.concatenate([[0], np.cumsum([len(ids) for ids in kept], dtype=np.int64)]).astype(np.int64)
     flat = np.fromiter(chain.from_iterable(kept), np.int32, count=int(ends[-1]))
     return TokenizedRows(Samples(flat, ends, np.array(prompt_lengths, np.int64), row_ids), rejected, cut)
+
+
+def control_tokens(tokenizer: Any) -> dict[int, str]:
+    """Return the text of each control token by its id: those that mark turns, padding, or the ends of a text."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    return {number: token.content for number, token in added.items() if token.special}
 
 
 def adds_bos(tokenizer: Any) -> bool:
@@ -168,16 +177,14 @@ def _token_ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
     return list(tokenizer(texts, return_attention_mask=False, verbose=False)["input_ids"]) if texts else []
 
 
-def _rejection_reason(
-    head: list[int], ids: list[int], special_ids: set[int | None], max_tokens: int
-) -> str | None:
+def _rejection_reason(head: list[int], ids: list[int], marks: set[int | None], max_tokens: int) -> str | None:
     if len(ids) > max_tokens:
         return f"{len(ids)} tokens, more than max_tokens={max_tokens}"
     if ids[: len(head)] != head:
         return "prompt and answer share a token"
     if len(ids) - len(head) < 2:
         return "no answer token to learn"
-    if not special_ids.isdisjoint(ids[1:-1]):
+    if not marks.isdisjoint(ids[1:-1]):
         return "BOS or EOS is written out in the text"
     return None
 
