@@ -92,9 +92,13 @@ def test_a_report_with_stress(made, tiny, adapter, tmp_path, capsys):
 
     # An edited report.
     file = made.out.with_suffix(".json")
+    written = file.read_text()
     data["stress"][0]["sides"]["tuned"]["orders"]["memorisation_gap"]["value"] = 0.5
     file.write_text(json.dumps(data))
     assert "memorisation_gap.value: 0.5 in the file" in problems(file)
+    # The page is as it was, but the JSON beside it is not.
+    assert "report.json does not hold the report of report.html: stress[0]" in problems(made.out)
+    file.write_text(written)
 
     # Moved, named, gone.
     moved = shutil.move(made.stress, tmp_path / "moved.json")

@@ -31,11 +31,6 @@ def test_a_model_that_always_says_b_scores_the_share_of_b(write_exam, evaluate, 
     assert found["medalpaca_usmle"]["sample_len"] == 12
 
 
-def test_num_fewshot_is_ignored(write_exam, evaluate, answering):
-    found = evaluate(answering(lambda doc: 0), "medalpaca_exam", {"exam": str(write_exam())}, num_fewshot=5)
-    assert found["n-shot"]["medalpaca_exam"] == 0
-
-
 def test_the_python_interface_raises_user_errors(evaluate, answering, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("MEDALPACA_EXAM", raising=False)

@@ -51,8 +51,11 @@ def check_comparable(base: Run, tuned: Run) -> None:
         item for item, answer in base.answers.items() if answer.input_hash != tuned.answers[item].input_hash
     ]
     if changed:
+        options = base.sent.differences(tuned.sent)
+        named = f", by {', '.join(options)}" if options else ""
         raise CheckFailed(
-            f"different texts shown for {len(changed)} items ({_list_ids(changed)}); use --apply_chat_template "
+            f"different texts shown for {len(changed)} items ({_list_ids(changed)}){named}; "
+            "use --apply_chat_template, --system_instruction and --num_fewshot "
             "for both models or for neither, with the same tokenizer="
             + (" and the same --gen_kwargs" if base.generated else "")
         )

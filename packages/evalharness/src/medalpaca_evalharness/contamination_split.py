@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from medalpaca_data.check import HALF
 from medalpaca_data.core.errors import CheckFailed, UserError
+from medalpaca_data.core.files import read_json
 from medalpaca_data.core.records import read_all_rows, rows_sha256
 from medalpaca_data.exams.contamination import ItemCoverage, coverage, too_short
 from medalpaca_data.exams.exam import BUNDLED, Exam, find_exam, load_exam
@@ -52,7 +53,11 @@ class Contamination(Overlap):
 
 
 def measure_contamination(comparison: Comparison, rows: Path, exam: str | None = None) -> Contamination:
-    """Return a comparison split by overlap with `rows`, a Meadow directory or file; raises as `find_overlap` does."""
+    """Return a comparison split by overlap with `rows`, a Meadow directory or file.
+
+    Raises as `check_training_rows` and `find_overlap` do.
+    """
+    check_training_rows((comparison.tuned,), rows)
     overlap = find_overlap(comparison.base, rows, exam)
     clean, touched = split_rows(comparison, overlap.ids)
     return Contamination(
@@ -85,6 +90,52 @@ def find_overlap(run: Run, rows: Path, exam: str | None = None) -> Overlap:
         covered=tuple(item for item in coverages if item.coverage >= HALF and item.item_id in run.answers),
         too_short=len(too_short(exam_items.items) & run.answers.keys()),
     )
+
+
+def check_training_rows(runs: Iterable[Run], rows: Path) -> list[str]:
+    """Check that the models of `runs` were trained on `rows`, by the hash in the manifests of their run directories.
+
+    Returns the names of the models that were compared: a model without a manifest is not. Raises UserError if a
+    manifest has the hash of other rows, because the overlap with `rows` does not concern such a model.
+    """
+    compared = []
+    for run in runs:
+        if (trained := _trained_on(run)) is None:
+            continue
+        manifest, data, validation = trained
+        given = rows_sha256(rows, *validation)
+        if given != data["sha256"]:
+            raise UserError(
+                f"{rows}: SHA-256 {given[:12]}, but {run.model} was trained on the rows {data['sha256'][:12]} of "
+                f"{data.get('path')} ({manifest}); pass these with --meadow"
+            )
+        compared.append(run.model)
+    return compared
+
+
+def trained_runs(runs: Mapping[str, Run]) -> tuple[Run, ...]:
+    """Return the runs of a report whose training rows are concerned: all but the base, or the only one."""
+    return tuple(runs.values())[1:] or tuple(runs.values())
+
+
+def _trained_on(run: Run) -> tuple[Path, Mapping[str, Any], tuple[Path, ...]] | None:
+    """Return manifest, its part on the data, and the extra file of validation rows, which are in the data's hash.
+
+    The manifest is that of the adapter, or of the model without an adapter. Returns None if there is none, for example
+    after the run was moved, or if the file of validation rows is missing.
+    """
+    directory = Path(run.adapter or run.base or "").expanduser()
+    files = (directory / "manifest.json", directory.parent / "manifest.json")
+    # The best checkpoint is a directory in the run directory.
+    file = next((file for file in files[: 1 + (directory.name == "best")] if file.is_file()), None)
+    content = read_json(file) if file else None
+    data = content.get("data") if isinstance(content, dict) else None
+    if file is None or not isinstance(data, dict) or not isinstance(data.get("sha256"), str):
+        return None
+    recipe = content.get("recipe") if isinstance(content, dict) else None
+    validation = recipe.get("validation") if isinstance(recipe, dict) else None
+    extra = (Path(validation),) if isinstance(validation, str) else ()
+    return (file, data, extra) if all(path.is_file() for path in extra) else None
 
 
 def split_rows(comparison: Comparison, covered: Container[str]) -> tuple[Row | None, Row | None]:

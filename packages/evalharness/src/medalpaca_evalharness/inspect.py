@@ -107,7 +107,7 @@ def inspection_as_text(report: dict[str, Any]) -> str:
     if report["subjects"]:
         lines.append("subjects  " + ", ".join(f"{name} {n}" for name, n in report["subjects"].items()))
     lines += [
-        f"excluded  {len(ids)} ({reason}): {', '.join(ids)}" for reason, ids in report["excluded"].items()
+        f"excluded  {len(ids)} ({reason}): {_list_ids(ids)}" for reason, ids in report["excluded"].items()
     ]
     if report["scorable"]:
         lines += [
@@ -122,8 +122,10 @@ def inspection_as_text(report: dict[str, Any]) -> str:
         lines.append(f"overlap   {len(overlap['items'])} of {report['scorable']} with {overlap['exam']}")
         lines += [
             f"  {entry['item']} {100 * entry['coverage']:.0f} % in {entry['in']}"
-            for entry in overlap["items"]
+            for entry in overlap["items"][:MAX_LISTED]
         ]
+        if len(overlap["items"]) > MAX_LISTED:
+            lines.append(f"  ... {len(overlap['items']) - MAX_LISTED} more, see --json")
     lines += [f"warning   {warning}" for warning in report["warnings"]]
     return "\n".join(lines)
 
@@ -158,9 +160,8 @@ def _look_at_lines(found: dict[str, list[Any]], places: dict[str, str]) -> list[
             continue
         groups = [[entry] if isinstance(entry, str) else entry for entry in found[name]]
         ids = [" = ".join(_with_place(item_id, places) for item_id in group) for group in groups]
-        more = f", ... {len(ids) - MAX_LISTED} more, see --json" if len(ids) > MAX_LISTED else ""
         n = sum(1 if isinstance(entry, str) else len(entry) for entry in found[name])
-        lines.append(f"look at   {n} ({what}): {', '.join(ids[:MAX_LISTED])}{more}")
+        lines.append(f"look at   {n} ({what}): {_list_ids(ids)}")
     return lines
 
 
@@ -178,6 +179,11 @@ def _column_lines(unread: dict[str, int], changes: dict[str, int]) -> list[str]:
     if unread:
         lines.append("unread    " + ", ".join(f"{column} {n}" for column, n in sorted(unread.items())))
     return lines
+
+
+def _list_ids(ids: list[str], rest: str = "--json") -> str:
+    more = f", ... {len(ids) - MAX_LISTED} more, see {rest}" if len(ids) > MAX_LISTED else ""
+    return ", ".join(ids[:MAX_LISTED]) + more
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,8 +251,7 @@ def import_as_text(result: ImportResult) -> str:
     for name, _, reason in result.rejects:
         reasons.setdefault(reason, []).append(name)
     for reason, names in reasons.items():
-        more = ", ..." if len(names) > MAX_LISTED else ""
-        lines.append(f"  {len(names)} ({reason}): {', '.join(names[:MAX_LISTED])}{more}")
+        lines.append(f"  {len(names)} ({reason}): {_list_ids(names, str(result.rejects_file))}")
     lines += _look_at_lines(look_at(result.exam.items), _places(result.exam))
     lines += _column_lines(dict(result.exam.unread), dict(result.exam.changes))
     lines += [f"warning   {warning}" for warning in result.exam.warnings]

@@ -10,7 +10,7 @@ one import hook to `sys.meta_path`, which acts only when lm-eval is imported. Th
   prompts before inference;
 - with `--model medalpaca`, replaces an adapter as `pretrained` by its base model and the adapter;
 - switches off telemetry of libraries;
-- makes lm-eval's command line report a `UserError` in one line;
+- makes lm-eval's command line report errors of the user's arguments in one line (see `user_errors`);
 - with `MEDALPACA_SEALED=1`, blocks connections to other machines, and checks model and adapter of every run,
   whatever its tasks.
 
@@ -147,19 +147,32 @@ def _patch_evaluator(evaluator: ModuleType) -> None:
 def _patch_command_line(harness: ModuleType) -> None:
     import functools
 
-    original = harness.HarnessCLI.execute
+    for name in ("parse_args", "execute"):
+        original = getattr(harness.HarnessCLI, name, None)
+        if original is not None:
+            call = functools.partial(_run_in_one_line, original)
+            setattr(harness.HarnessCLI, name, functools.wraps(original)(_as_method(call)))
 
-    @functools.wraps(original)
-    def execute(self: Any, args: Any) -> Any:
-        try:
-            return original(self, args)
-        except Exception as error:
-            if not _is_user_error(error):
-                raise
-            message = error
-        _exit_with_error(message)
 
-    harness.HarnessCLI.execute = execute
+def _as_method(call: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Any, *arguments: Any) -> Any:
+        return call(self, *arguments)
+
+    return method
+
+
+def _run_in_one_line(original: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a method of the command line; exit with one line for an error that the user's arguments cause."""
+    args = arguments[-1] if len(arguments) > 1 else None
+    try:
+        if args is not None:
+            _check_packages(args)
+        return original(*arguments)
+    except Exception as error:
+        message = _as_user_error(error, args)
+        if message is None:
+            raise
+    _exit_with_error(message)
 
 
 PATCHES: dict[str, Callable[[ModuleType], None]] = {
@@ -278,6 +291,23 @@ def _exit_with_error(error: Exception) -> None:
 
     sys.stderr.write(f"error: {one_line(error)}\n")
     raise SystemExit(error.exit_code)  # type: ignore[attr-defined]
+
+
+def _check_packages(args: Any) -> None:
+    try:
+        from .user_errors import check_packages
+    except ImportError:
+        return
+    check_packages(args)
+
+
+def _as_user_error(error: Exception, args: Any) -> Exception | None:
+    """Return the error to print in one line, or None if the traceback is needed."""
+    try:
+        from .user_errors import as_user_error
+    except ImportError:
+        return None
+    return as_user_error(error, args)
 
 
 def _is_user_error(error: Exception) -> bool:

@@ -6,13 +6,16 @@ only after the model has been loaded, and the prompts are not checked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from medalpaca_data.core.errors import UserError, one_line
 
+from .fewshot import FEWSHOT, check_num_fewshot
 from .model_identity import identify_model
+from .sent_prompt import was_sent
 from .task_data import TASKS, find_tasks, prepare_task
 
 # Number of item ids that an error lists.
@@ -23,15 +26,21 @@ def before_model(call: Mapping[str, Any]) -> None:
     """Check base model and adapter of a `simple_evaluate` call, and the exam of each of its MedAlpaca tasks.
 
     Model and adapter are checked whatever the tasks are. `call` holds the arguments by name. Raises UserError as
-    `refuse_caches`, `prepare_task` and `identify_model` do.
+    `refuse_caches`, `check_num_fewshot`, `prepare_task` and `identify_model` do.
     """
     refuse_caches(call)
     names = find_tasks(call.get("tasks"))
-    metadata = _metadata(call)
-    for name in names:
-        prepare_task(name, metadata)
     if not names:
-        identify_model(metadata)
+        identify_model(_metadata(call))
+        return
+    if (limit := call.get("limit")) is not None and limit <= 0:
+        raise UserError(f"--limit {limit:g}: allowed are numbers above 0")
+    metadata, number = _metadata(call), call.get("num_fewshot")
+    for name in names:
+        if FEWSHOT not in metadata:
+            check_num_fewshot(name, TASKS[name].scoring, number, None)
+    for name in names:
+        check_num_fewshot(name, TASKS[name].scoring, number, prepare_task(name, metadata).examples)
 
 
 def refuse_caches(call: Mapping[str, Any]) -> None:
@@ -57,6 +66,7 @@ def before_inference(call: Mapping[str, Any]) -> None:
     lm, tasks = call["lm"], call["task_dict"].get("tasks", {})
     checked = {name: task for name, task in tasks.items() if name in TASKS}
     refuse_caches(call)
+    _check_samples(call.get("samples"), tasks, checked)
     templated = bool(call.get("apply_chat_template"))
     if templated and (names := [name for name in checked if TASKS[name].scoring == "protocol_2023"]):
         raise UserError(
@@ -72,9 +82,27 @@ def before_inference(call: Mapping[str, Any]) -> None:
     for name, task in checked.items():
         rows = _task_docs(task, call.get("limit"))
         max_new_tokens = _max_new_tokens(task) if TASKS[name].generates else 0
-        check_prompts(name, lm, rows, max_new_tokens=max_new_tokens, templated=templated)
+        if framed := bool(call.get("system_instruction") or task.config.num_fewshot):
+            rows = [row | {"prompt": _sent_prompt(lm, task, row, call)} for row in rows]
+            _check_instruction(name, call.get("system_instruction"), rows[0]["prompt"])
+        check_prompts(name, lm, rows, max_new_tokens=max_new_tokens, templated=templated and not framed)
         if max_new_tokens:
             _pass_limit_to_filters(lm, task, max_new_tokens)
+
+
+def _check_samples(samples: Any, tasks: Mapping[str, Any], checked: Mapping[str, Any]) -> None:
+    """Raise UserError for a task in `--samples` that is not evaluated, or for an index without an item.
+
+    lm-eval evaluates all items of a task that `--samples` does not name. `checked` holds the tasks of this package.
+    """
+    if not checked or not isinstance(samples, Mapping):
+        return
+    if unknown := [name for name in samples if name not in tasks]:
+        raise UserError(f"--samples names {unknown[0]!r}; the run evaluates {', '.join(tasks)}")
+    for name, task in checked.items():
+        n = len(task.eval_docs)
+        if wrong := [i for i in samples.get(name, ()) if not isinstance(i, int) or not 0 <= i < n]:
+            raise UserError(f"--samples: {name} has no item {wrong[0]!r}; allowed are 0 to {n - 1}")
 
 
 def check_prompts(
@@ -130,6 +158,31 @@ def _task_docs(task: Any, limit: float | None) -> list[dict[str, Any]]:
     size = get_sample_size(task, limit)
     rows = list(task.eval_docs)
     return rows[: int(size)] if size else rows
+
+
+def _sent_prompt(lm: Any, task: Any, row: Mapping[str, Any], call: Mapping[str, Any]) -> str:
+    """Return the text that lm-eval sends for a document: with system instruction, examples and chat template."""
+    templated = bool(call.get("apply_chat_template"))
+    with _as_user_error():
+        return str(
+            task.fewshot_context(
+                row,
+                num_fewshot=task.config.num_fewshot or 0,
+                system_instruction=call.get("system_instruction"),
+                apply_chat_template=templated,
+                fewshot_as_multiturn=bool(call.get("fewshot_as_multiturn")),
+                chat_template=lm.apply_chat_template if templated else None,
+            )
+        )
+
+
+def _check_instruction(name: str, instruction: str | None, text: str) -> None:
+    """Raise UserError if `text`, the sent prompt, lacks the system instruction, because the chat template drops it."""
+    if instruction and not was_sent(instruction, text):
+        raise UserError(
+            f"{name}: the tokenizer's chat template drops the system instruction; remove --system_instruction or "
+            "--apply_chat_template, or use another tokenizer="
+        )
 
 
 def _max_new_tokens(task: Any) -> int:
@@ -202,14 +255,21 @@ def _check_special_tokens(name: str, lm: Any, row: Mapping[str, Any], templated:
 
 
 def _render_context(lm: Any, prompt: str, templated: bool) -> str:
-    from jinja2 import TemplateError
-
     if not templated:
         return prompt
-    try:
+    with _as_user_error():
         return str(lm.apply_chat_template([{"role": "user", "content": prompt}]))
-    # Includes the errors of jinja's sandbox.
-    except (TemplateError, OverflowError) as error:
+
+
+@contextmanager
+def _as_user_error() -> Iterator[None]:
+    """Raise UserError for an error of a chat template, including those of jinja's sandbox."""
+    from jinja2 import TemplateError
+
+    try:
+        yield
+    # ValueError: the tokenizer has no chat template.
+    except (TemplateError, OverflowError, ValueError) as error:
         raise UserError(
             f"the tokenizer's chat template cannot be rendered ({one_line(error)[:160]}); "
             "remove --apply_chat_template, or use another tokenizer="

@@ -16,6 +16,7 @@ from medalpaca_data.core.files import existing, read_json, sha256_bytes
 from .answer_extraction import OUTCOMES
 from .model_identity import ADAPTER_KEYS, MODEL_TYPE
 from .samples import HASHES, Answer, find_changed_fields, is_generated, read_answer, read_samples
+from .sent_prompt import SentPrompt, check_requests, describe_sent_prompt, read_sent_prompt
 from .statistics import Interval, wilson
 from .task_data import TASKS, configured_exam_path
 
@@ -38,7 +39,7 @@ class Run:
     there are no log-likelihoods. `sampled`: that text was drawn at random. `limited`: only part of the exam was
     evaluated. `cached`: the run used `--use_cache` with a backend whose cache keys do not contain the model. `tasks`:
     the lm-eval tasks of the run. `filter`: the lm-eval filter whose answers count. `version`: of the task.
-    `setup`: backend, dtype and other model arguments.
+    `setup`: backend, dtype and other model arguments. `sent`: what surrounded the prompts.
     """
 
     file: Path
@@ -64,6 +65,12 @@ class Run:
     filter: str = NO_FILTER
     version: float = 1.0
     setup: Mapping[str, str] = field(default_factory=dict)
+    sent: SentPrompt = field(default_factory=SentPrompt)
+
+    @property
+    def sent_prompt_id(self) -> str:
+        """Id of what was sent; `prompt_id` if that is the bare prompt."""
+        return self.sent.prompt_id(self.prompt_id)
 
     @property
     def model(self) -> str:
@@ -107,11 +114,14 @@ def read_run(path: Path | str, task: str | None = None) -> Run:
     chosen = _choose_task(file, by_exam, task)
     answers: dict[str, Answer] = {}
     docs: list[Mapping[str, Any]] = []
+    frames: list[str] = []
     metrics = set()
     names = by_exam.get(chosen, [chosen])
     for name in names:
         metric = str(_headline_metric(results["configs"][name]))
-        rows = _read_task(file, name, results["configs"][name], _as_mapping(results["results"].get(name)))
+        reported = _as_mapping(results["results"].get(name))
+        rows, framed = _read_task(file, name, results["configs"][name], reported)
+        frames += framed
         metrics.add(metric)
         for doc, answer in rows:
             if answer.item_id in answers:
@@ -145,6 +155,7 @@ def read_run(path: Path | str, task: str | None = None) -> Run:
         filter=_headline_filter(results["configs"][names[0]]),
         version=_task_version(results["configs"][names[0]]),
         setup=_model_settings(settings),
+        sent=read_sent_prompt(results, names[0], docs[0], frames),
     )
 
 
@@ -161,16 +172,19 @@ def _choose_task(file: Path, by_exam: Mapping[str, list[str]], task: str | None)
 
 def _read_task(
     file: Path, name: str, config: Mapping[str, Any], reported: Mapping[str, Any]
-) -> list[tuple[Mapping[str, Any], Answer]]:
+) -> tuple[list[tuple[Mapping[str, Any], Answer]], list[str]]:
     samples = samples_file(file, name)
+    if reported and not any("," in key for key in reported):
+        raise UserError(f"{file}: no scores, because the run used --predict_only; run lm_eval without it")
     metric = str(_headline_metric(config))
     # Every filter logs every item; the answers of one filter are the task's.
     chosen = _headline_filter(config)
-    rows = [
-        read_answer(record, metric, name, f"{samples} line {line}")
+    records = [
+        (line, record)
         for line, record in read_samples(samples)
         if _as_mapping(record).get("filter", chosen) == chosen
     ]
+    rows = [read_answer(record, metric, name, f"{samples} line {line}") for line, record in records]
     if not rows:
         raise UserError(f"{samples}: no samples; run lm_eval with --log_samples")
     mean = sum(answer.right for _, answer in rows) / len(rows)
@@ -183,7 +197,7 @@ def _read_task(
                 f"{samples}: item {answer.item_id} is logged as {'right' if answer.right else 'wrong'}, "
                 f"which contradicts its logged {'answer' if is_generated(doc) else 'log-likelihoods'}"
             )
-    return rows
+    return rows, check_requests([record for _, record in records], str(samples))
 
 
 def samples_file(file: Path, name: str) -> Path:
@@ -329,6 +343,9 @@ def as_json(run: Run, parts: Sequence[ItemSummary]) -> dict[str, Any]:
         "exam": run.exam,
         "exam_sha256": run.exam_sha256,
         "prompt_id": run.prompt_id,
+        "sent_prompt_id": run.sent_prompt_id,
+        "num_fewshot": run.sent.num_fewshot,
+        "fewshot_sha256": run.sent.fewshot_sha256,
         "model": run.model,
         "parts": [summary_json(part) for part in parts],
     }
@@ -353,7 +370,8 @@ def as_text(run: Run, parts: Sequence[ItemSummary]) -> str:
     heading += "".join(f"{name:>{len(name) + 1}}" for name in OUTCOMES[2:]) + f"{'of answered':>12}"
     lines = [
         run.model,
-        f"{run.task} by {run.metric}, exam {run.exam} {run.exam_sha256[:12]}, prompt {run.prompt_id}",
+        f"{run.task} by {run.metric}, exam {run.exam} {run.exam_sha256[:12]}, prompt {run.sent_prompt_id}",
+        *describe_sent_prompt(run.sent),
         heading,
     ]
     for part in parts:

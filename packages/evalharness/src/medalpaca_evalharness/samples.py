@@ -18,6 +18,7 @@ from medalpaca_data.exams.item import Generated
 
 from .answer_extraction import OUTCOMES, first_accepted, flexible_filter, last_kept, strict_filter
 from .extraction_v1 import filter_v1
+from .sent_prompt import sent_text
 from .task_data import MEDQA_PARTS
 
 # Filter functions by the names in the task YAML files.
@@ -201,7 +202,7 @@ def find_changed_fields(
     KeyError, TypeError, ValueError or AttributeError if it is no sample.
     """
     doc, arguments = record["doc"], record["arguments"]
-    prompts = [value["arg_0"] for value in arguments.values()]
+    prompts = [sent_text(record, request) for request in arguments]
     changed = []
     # lm-eval serialises a document in this way before it hashes it.
     if _hash(json.dumps(doc, indent=2, ensure_ascii=False)) != record["doc_hash"]:

@@ -19,10 +19,12 @@ from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.offline import is_sealed, seal
 from medalpaca_data.core.untrusted import printable
 from medalpaca_data.exams.exam import Exam, Excluded, find_exam, load_exam
-from medalpaca_data.exams.item import POCKET, VIGNETTES, Item, PromptStyle, exam_prompt, exam_prompt_id
+from medalpaca_data.exams.item import POCKET, VIGNETTES, Item, PromptStyle, exam_prompt_id
 
+from .fewshot import FEWSHOT, load_examples
 from .hub import HubDataset, fetch_hub_exam, hub_disabled_reason
 from .model_identity import ModelIdentity, identify_model
+from .sent_prompt import item_document
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -168,6 +170,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "medalpaca_mmlu": _MMLU,
     "medalpaca_medical": (*_MEDQA, "medalpaca_medmcqa", "medalpaca_pubmedqa", *_MMLU),
 }
+# Number of item ids that a warning lists; `exam inspect --json` lists all.
+MAX_IDS = 20
 # Values of `Task.key`.
 EXAM_KEYS = ("medqa", "medmcqa", "pubmedqa", "mmlu")
 
@@ -261,23 +265,36 @@ def _metadata_text(name: str, metadata: Mapping[str, Any], key: str) -> str | No
 
 @dataclass(frozen=True, slots=True)
 class TaskInputs:
-    """The checked inputs of a task: its whole exam, the items that the task uses, and base model and adapter."""
+    """The checked inputs of a task.
+
+    They are its whole exam, the items that the task uses, base model and adapter, and the examples for few-shot
+    prompts (None if the user names none).
+    """
 
     exam: Exam
     items: tuple[Item, ...]
     model: ModelIdentity
+    examples: Exam | None = None
 
 
 def build_dataset(*, medalpaca_task: str, **metadata: Any) -> DatasetDict:
-    """Return the documents of the task `medalpaca_task` as split `test`, and log its excluded items and warnings.
+    """Return the documents of the task `medalpaca_task` as split `test`, and its examples as split `fewshot`.
 
-    Raises UserError as `prepare_task` does.
+    The second split is empty without examples. Excluded items and warnings are logged. Raises UserError as
+    `prepare_task` does.
     """
     from datasets import Dataset, DatasetDict
 
     inputs = prepare_task(medalpaca_task, metadata)
     _log_exclusions(medalpaca_task, inputs)
-    return DatasetDict({"test": Dataset.from_list(build_documents(medalpaca_task, inputs))})
+    examples = inputs.examples.items if inputs.examples else ()
+    scoring = TASKS[medalpaca_task].scoring
+    return DatasetDict(
+        {
+            "test": Dataset.from_list(build_documents(medalpaca_task, inputs)),
+            FEWSHOT: Dataset.from_list([item_document(item, scoring) for item in examples]),
+        }
+    )
 
 
 def prepare_task(name: str, metadata: Mapping[str, Any]) -> TaskInputs:
@@ -301,8 +318,9 @@ def prepare_task(name: str, metadata: Mapping[str, Any]) -> TaskInputs:
             f"{name}: exam {exam.name} has no scorable item of step {task.step}; it has {counts}; "
             f"run the tasks of these steps, or {all_items_task(name)} for all items"
         )
+    examples = load_examples(name, metadata, exam)
     # Last, because the hash of a large model takes half a minute.
-    return TaskInputs(exam, items, identify_model(metadata))
+    return TaskInputs(exam, items, identify_model(metadata), examples)
 
 
 def build_documents(name: str, inputs: TaskInputs) -> list[dict[str, Any]]:
@@ -313,30 +331,14 @@ def build_documents(name: str, inputs: TaskInputs) -> list[dict[str, Any]]:
         "exam": inputs.exam.name,
         "exam_sha256": inputs.exam.sha256,
         "prompt_id": exam_prompt_id(scoring),
-        "scoring": scoring,
         "base": model.base,
         "base_sha256": model.base_sha256,
         "adapter": model.adapter,
         "adapter_sha256": model.adapter_sha256,
     }
-    rows = []
-    for item in inputs.items:
-        rendered = exam_prompt(item, scoring)
-        letters = list(item.options)
-        row = {
-            "item_id": item.id,
-            "step": item.step,
-            "subject": item.subject,
-            "prompt": rendered.prompt,
-            "choices": list(rendered.choices),
-            "letters": letters,
-            "gold": letters.index(item.answer),
-        }
-        if scoring == "reasoning":
-            # A generated answer may name its option by the text.
-            row["options"] = list(item.options.values())
-        rows.append(row | identity)
-    return rows
+    if inputs.examples is not None:
+        identity |= {"fewshot": inputs.examples.name, "fewshot_sha256": inputs.examples.sha256}
+    return [item_document(item, scoring) | identity for item in inputs.items]
 
 
 def _log_exclusions(name: str, inputs: TaskInputs) -> None:
@@ -350,9 +352,8 @@ def _log_exclusions(name: str, inputs: TaskInputs) -> None:
     for entry in excluded:
         reasons.setdefault(entry.reason, []).append(entry.id)
     for reason, ids in reasons.items():
-        log.warning(
-            "%s: %d of %d items not scored (%s): %s", name, len(ids), read, reason, printable(", ".join(ids))
-        )
+        listed = ", ".join(ids[:MAX_IDS]) + (f", ... {len(ids) - MAX_IDS} more" if len(ids) > MAX_IDS else "")
+        log.warning("%s: %d of %d items not scored (%s): %s", name, len(ids), read, reason, printable(listed))
     if task.step is not None and (stepless := sum(item.step is None for item in exam.items)):
         log.warning(
             "%s: %d items of %s have no step; only the task %s includes them",

@@ -22,6 +22,7 @@ from ..power import power_analysis
 from ..results import Run, summarize_items, summarize_run, summary_json
 from ..runs import Family
 from ..samples import Answer, read_samples
+from ..sent_prompt import PLACE, frame, sent_text, without_examples
 from ..stress.figures import stress_figures
 from ..stress.result import FILE_NAME, PUBLISHED, Side, StressRun, read_stress
 from ..task_data import TASKS
@@ -200,26 +201,31 @@ def count_changed_answers(stress: StressRun, side: str, run: Run) -> int:
 
 
 def prompt_excerpt(run: Run) -> dict[str, Any]:
-    """Return the first logged prompt of a bundled exam, otherwise the template without the exam's texts.
+    """Return the first sent prompt of a bundled exam, otherwise the template without the exam's texts.
 
-    "wrapped": a chat template or other text surrounds the prompt; "writing": the generation settings. An exam that is
-    not bundled may be confidential, so none of its texts is shown. "text" is None if the prompt is of another version
-    of this package. Raises CheckFailed if the logged prompt does not follow the template that its prompt_id names.
+    Both include what surrounds the prompt: the chat template and the system instruction, but not the texts of
+    examples. "wrapped": there is such text; "writing": the generation settings. An exam that is not bundled may be
+    confidential, so none of its texts is shown. "text" is None if the prompt is of another version of this package.
+    Raises CheckFailed if the logged prompt does not follow the template that its prompt_id names.
     """
     _, record = next(read_samples(run.samples[0]))
-    doc, prompt = record["doc"], record["arguments"]["gen_args_0"]["arg_0"]
+    doc, sent = record["doc"], run.sent
     bundled = has_bundled_exam(run)
     excerpt = {
         "item": str(doc["item_id"]),
         "verbatim": bundled,
-        "wrapped": prompt != doc["prompt"],
+        "wrapped": sent_text(record) != doc["prompt"],
         "writing": record["arguments"]["gen_args_0"]["arg_1"] if run.generated else None,
+        "sent_prompt_id": run.sent_prompt_id,
+        "chat_template_sha256": sent.chat_template,
+        "system_instruction": sent.system_instruction,
+        "num_fewshot": sent.num_fewshot,
+        "fewshot": sent.fewshot,
+        "fewshot_sha256": sent.fewshot_sha256,
     }
-    if bundled:
-        return excerpt | {"text": prompt}
     scorings: tuple[PromptStyle, ...] = (*get_args(Scoring), *get_args(Generated))
     scoring = next((known for known in scorings if known == run.scoring), None)
-    if scoring is None or exam_prompt_id(scoring) != run.prompt_id:
+    if scoring is None or (not bundled and exam_prompt_id(scoring) != run.prompt_id):
         return excerpt | {"text": None}
     placeholders = Item(
         id="",
@@ -229,13 +235,21 @@ def prompt_excerpt(run: Run) -> dict[str, Any]:
     )
     template = exam_prompt(placeholders, scoring).prompt
     start, _, rest = template.partition("{question}")
+    surrounding = frame(record)
+    if sent.num_fewshot:
+        surrounding = without_examples(surrounding, start, sent.num_fewshot)
+    before, _, after = surrounding.rpartition(PLACE)
+    if bundled:
+        return excerpt | {
+            "text": f"{before}{doc['prompt']}{after}" if sent.num_fewshot else sent_text(record)
+        }
     end = rest.rpartition("}")[2]
     if not (doc["prompt"].startswith(start) and doc["prompt"].endswith(end)):
         raise CheckFailed(
             f"{run.samples[0]}: the prompt of item {excerpt['item']} does not follow the template of its "
             f"prompt_id {run.prompt_id}; run lm_eval again"
         )
-    return excerpt | {"text": template}
+    return excerpt | {"text": f"{before}{template}{after}"}
 
 
 def report_figures(

@@ -33,6 +33,16 @@ DATA = re.compile(r'<script type="application/json" id="report">(.*?)</script>',
 
 Figures = dict[str, Any]
 
+# Keys of a report's prompt that earlier versions did not write.
+PROMPT_DEFAULTS: Figures = {
+    "sent_prompt_id": None,
+    "chat_template_sha256": None,
+    "system_instruction": None,
+    "num_fewshot": 0,
+    "fewshot": None,
+    "fewshot_sha256": None,
+}
+
 
 def render_page(report: dict[str, Any]) -> str:
     """Return the HTML page of a report. The same report gives the same page, byte for byte."""
@@ -42,6 +52,7 @@ def render_page(report: dict[str, Any]) -> str:
         .get_template("report.html.j2")
         .render(
             report=report,
+            prompt=PROMPT_DEFAULTS | report["prompt"],
             title=_title(report),
             dates=_dates(report),
             notes=_notes(report),

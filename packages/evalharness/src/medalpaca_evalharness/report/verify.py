@@ -8,19 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
-
 from medalpaca_data.core.errors import UserError
-from medalpaca_data.core.files import parse_json, read_text, sha256_bytes, sha256_file, sha256_json
+from medalpaca_data.core.files import sha256_bytes, sha256_file, sha256_json
 from medalpaca_data.core.weights import weights_sha256
 
-from ..contamination_split import Overlap, find_overlap, find_run_exam
+from ..contamination_split import Overlap, check_training_rows, find_overlap, find_run_exam, trained_runs
 from ..results import Run, find_changed_samples, find_results, read_run
 from ..runs import compare_runs
 from ..samples import read_samples
+from ..sent_prompt import sent_text
 from ..stress.figures import find_differences, find_problems
 from .figures import (
-    FORMAT,
     OLDER_FORMATS,
     ItemAccount,
     MatchedStress,
@@ -29,21 +27,11 @@ from .figures import (
     report_figures,
 )
 from .older_formats import in_older_form, without_sentences
-from .page import read_page, render_page
+from .page import PROMPT_DEFAULTS
+from .read import find_contradiction, other_file, read_report
 
-ITEM_TEXTS = ("item", "key", "prompt_sha256")
 # Keys of a report that are checked separately, or that hold no figures.
 NOT_COMPARED = ("files", "version", "rows", "exam_at", "stress_at")
-# What a damaged report raises when its page is rendered.
-RENDER_ERRORS = (
-    AttributeError,
-    IndexError,
-    KeyError,
-    TemplateError,
-    TypeError,
-    ValueError,
-    ZeroDivisionError,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +74,11 @@ def verify(path: Path, locations: Locations) -> Verification:
         result.problems.append(
             "the page does not show its own data: it was edited, or written by another version of this package"
         )
+    if (other := other_file(path)) is not None:
+        if problem := find_contradiction(other, path, report):
+            result.problems.append(problem)
+        else:
+            result.checked.append(f"{other.name}: the same report")
     task = str(report["exam"]["task"])
     sides = list(report["sides"])
     if locations.results and len(locations.results) != len(sides):
@@ -106,72 +99,6 @@ def verify(path: Path, locations: Locations) -> Verification:
     if len(runs) == len(sides):
         _check_figures(report, path.parent, list(runs.values()), locations, result)
     return result
-
-
-def read_report(path: Path) -> tuple[dict[str, Any], bool | None]:
-    """Return a report of this format or of an older one, and whether its page shows the data inside it.
-
-    The second value is None where this is not compared: for JSON, and for an older format. Raises UserError if
-    the file is not a report, has another format, or lacks a part.
-    """
-    is_html = path.suffix.lower() in (".html", ".htm")
-    content = read_text(path)
-    report = read_page(content, str(path)) if is_html else parse_json(content, str(path))
-    stored = report.get("format") if isinstance(report, dict) else None
-    if stored not in (FORMAT, *OLDER_FORMATS):
-        stated = "no format" if stored is None else f"the format {stored!r}"
-        raise UserError(
-            f"{path}: not an exam report: it has {stated}; readable: {', '.join((FORMAT, *OLDER_FORMATS))}; "
-            "create the report again with `exam report`"
-        )
-    try:
-        expected = render_page(report)
-    except RENDER_ERRORS as error:
-        raise UserError(
-            f"{path}: the report lacks a part, or a part has the wrong type ({error!r}); "
-            "create the report again with `exam report`"
-        ) from None
-    _require_complete(path, report)
-    return report, expected == content if is_html and stored == FORMAT else None
-
-
-def _require_complete(path: Path, report: dict[str, Any]) -> None:
-    """Raise UserError if a part is missing that the verification needs and rendering does not."""
-    for name in ("task", "filter"):
-        if not isinstance(report["exam"].get(name), str):
-            raise UserError(f"{path}: exam.{name} is not a text")
-    for side in report["sides"]:
-        files = report["files"].get(side)
-        if not isinstance(files, list) or not files:
-            raise UserError(f"{path}: files.{side} is empty or not a list")
-        if not all(isinstance(file[name], str) for file in files for name in ("path", "sha256")):
-            raise UserError(f"{path}: an entry of files.{side} lacks its path or sha256")
-    if not isinstance(report.get("items"), list):
-        raise UserError(f"{path}: items is missing or not a list")
-    for entry in report["items"]:
-        _require_complete_item(path, entry, list(report["sides"]))
-    stress_files = report.get("stress_at")
-    if not isinstance(stress_files, list) or not all(isinstance(file, str) for file in stress_files):
-        raise UserError(f"{path}: stress_at is not a list of paths")
-    if not isinstance(report["stress"], list) or len(stress_files) != len(report["stress"]):
-        raise UserError(f"{path}: stress_at does not name one file for every stress result")
-    if not all(isinstance(one.get("sha256"), str) for one in report["stress"]):
-        raise UserError(f"{path}: an entry of stress lacks its sha256")
-    for name in ("rows", "exam_at"):
-        if name not in report or not isinstance(report[name], str | None):
-            raise UserError(f"{path}: {name} is not a path")
-
-
-def _require_complete_item(path: Path, entry: Any, sides: list[str]) -> None:
-    if not isinstance(entry, dict):
-        raise UserError(f"{path}: an entry of items is not an object")
-    for name in ITEM_TEXTS:
-        if not isinstance(entry.get(name), str):
-            raise UserError(f"{path}: an entry of items lacks {name!r}")
-    for side in sides:
-        answer = entry["answers"].get(side) if isinstance(entry.get("answers"), dict) else None
-        if not isinstance(answer, dict) or not isinstance(answer.get("sample_sha256"), str):
-            raise UserError(f"{path}: item {entry['item']} lacks the answer of {side}")
 
 
 def _locate_results(
@@ -258,7 +185,7 @@ def _describe_change(record: dict[str, Any], reported: dict[str, Any]) -> str:
     try:
         doc = record["doc"]
         key = doc["letters"][int(doc["gold"])]
-        prompt_sha256 = sha256_bytes(record["arguments"]["gen_args_0"]["arg_0"].encode())
+        prompt_sha256 = sha256_bytes(sent_text(record).encode())
     except (KeyError, TypeError, IndexError, ValueError, AttributeError):
         return "its sample is damaged"
     if key != reported["key"]:
@@ -295,7 +222,7 @@ def _check_figures(
 ) -> None:
     try:
         compared = compare_runs(runs)
-        covered = _overlap(report, start, compared.first, locations)
+        covered = _overlap(report, start, compared.runs, locations, result)
         account = _item_account(report, start, compared.first, locations, result)
         matches = _check_stress(report, start, compared.runs, locations, result)
         computed = report_figures(compared, overlap=covered, account=account, stress=matches)
@@ -305,6 +232,7 @@ def _check_figures(
     ignored = NOT_COMPARED if account or not report["left_out"] else (*NOT_COMPARED, "left_out")
     reported = {name: value for name, value in report.items() if name not in ignored}
     computed = {name: value for name, value in computed.items() if name not in ignored}
+    computed["prompt"] = _without_new_keys(report["prompt"], computed["prompt"])
     if report["format"] in OLDER_FORMATS:
         computed = in_older_form(computed)
         reported, computed = without_sentences(reported), without_sentences(computed)
@@ -312,12 +240,31 @@ def _check_figures(
     result.checked.append("every figure, recomputed from the samples")
 
 
-def _overlap(report: dict[str, Any], start: Path, run: Run, locations: Locations) -> Overlap | None:
+def _without_new_keys(reported: Mapping[str, Any], computed: dict[str, Any]) -> dict[str, Any]:
+    """Return the prompt of a report without the keys that the version that wrote it did not have.
+
+    That version did not print what was sent around the prompt, so its text is then kept as it is.
+    """
+    missing = [name for name in PROMPT_DEFAULTS if name not in reported]
+    kept = {name: value for name, value in computed.items() if name not in missing}
+    return kept | {"text": reported.get("text")} if missing and computed["wrapped"] else kept
+
+
+def _overlap(
+    report: dict[str, Any], start: Path, runs: Mapping[str, Run], locations: Locations, result: Verification
+) -> Overlap | None:
     if not report["contamination"]:
         return None
     rows = locations.meadow or start / (report["rows"] or "unnamed")
     if not rows.exists():
         raise UserError(f"no training data at {rows}; pass their location with --meadow PATH")
+    if compared := check_training_rows(trained_runs(runs), rows):
+        result.checked.append(f"training rows against the manifest of {', '.join(compared)}")
+    else:
+        result.unchecked.append(
+            "whether the models were trained on these rows (no manifest beside the weights)"
+        )
+    run = next(iter(runs.values()))
     return find_overlap(run, rows, _exam_location(report, start, locations))
 
 

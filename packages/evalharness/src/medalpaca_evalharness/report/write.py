@@ -12,7 +12,7 @@ from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_data.core.files import sha256_file, write_json, write_text
 from medalpaca_data.exams.exam import Exam
 
-from ..contamination_split import find_overlap, find_run_exam
+from ..contamination_split import check_training_rows, find_overlap, find_run_exam, trained_runs
 from ..results import Run, check_samples_unchanged, read_run
 from ..runs import compare_runs
 from ..stress.figures import find_problems
@@ -46,6 +46,8 @@ def write_report(
         check_samples_unchanged(run)
     compared = compare_runs(runs)
     exam_location, loaded_exam = _find_exam(compared.first, exam)
+    if meadow:
+        check_training_rows(trained_runs(compared.runs), meadow)
     covered = find_overlap(compared.first, meadow, exam) if meadow else None
     account = account_for_items(compared.first, loaded_exam, exam_location) if loaded_exam else None
     matches = match_stress_results(stress, compared.runs)
