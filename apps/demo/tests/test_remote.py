@@ -14,12 +14,12 @@ import torch
 
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.exams.item import Item, exam_prompt
-from medalpaca_demo.endpoint import Endpoint, check_hosts, parse_source
 from medalpaca_demo.engine import Engine, LoadedModels
 from medalpaca_demo.job import SIDES, Progress, Request
 from medalpaca_demo.models import check_pair, start_engine
 from medalpaca_demo.remote import RemoteModel
 from medalpaca_demo.side_by_side import option_table
+from medalpaca_evalharness.endpoint import Endpoint, check_hosts, parse_source
 
 ITEM = Item(
     id="q",

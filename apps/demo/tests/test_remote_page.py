@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from medalpaca_data.exams.exam import load_exam
-from medalpaca_demo.endpoint import Endpoint
 from medalpaca_demo.models import check_pair, start_engine
+from medalpaca_evalharness.endpoint import Endpoint
 
 pytestmark = pytest.mark.browser
 

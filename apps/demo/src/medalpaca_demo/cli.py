@@ -27,9 +27,9 @@ from medalpaca_data.core.errors import CheckFailed, UserError, one_line
 from medalpaca_data.core.paths import quickstart
 from medalpaca_data.exams.exam import BUNDLED, find_exam
 from medalpaca_data.exams.item import POCKET
+from medalpaca_evalharness.endpoint import parse_source
 
 from .audit import hide_error_texts
-from .endpoint import parse_source
 from .server import DEFAULT_PORT, LOOPBACK, PageOptions, check_port, serve
 
 # Path of the page at a reverse proxy. A name cannot begin with a point, so that `..` is none.

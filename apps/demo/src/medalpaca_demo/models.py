@@ -15,8 +15,7 @@ from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.files import read_json
 from medalpaca_data.core.weights import BEST, RECEIPT, check_adapter_dir, check_model_dir, weights_sha256
 from medalpaca_data.ledger import changed_since
-
-from .endpoint import Endpoint, Source, check_hosts, endpoints
+from medalpaca_evalharness.endpoint import Endpoint, Source, check_hosts, endpoints
 
 if TYPE_CHECKING:
     from .audit import Recorder

@@ -17,24 +17,22 @@ from contextlib import aclosing
 from types import MappingProxyType
 from typing import Any
 
-from medalpaca_data.core.errors import UserError, nearest
-
-from .completions import (
+from medalpaca_evalharness.completions import (
     READ_SECONDS,
     CompletionsClient,
     EndpointError,
     RejectedError,
     ServerError,
-    list_models,
+    check_served_name,
 )
-from .endpoint import Endpoint
+from medalpaca_evalharness.endpoint import Endpoint
+from medalpaca_evalharness.server_probe import NO_ECHO, NO_LOGPROBS, Reply, echo_steps
+
 from .inference import compute_option_scores
 from .job import REFRESH_SECONDS, SIDES, Answer, EndReason, Job, OptionScores, Request, Side
 
 # Number of next tokens to request: vLLM's default maximum.
 TOP_LOGPROBS = 20
-NO_LOGPROBS = "it reports no probabilities"
-NO_ECHO = "it reports no probabilities of an input text"
 FAILS = "it reports an error when probabilities are requested"
 # Time between two checks whether the user has left. The connection is then closed, and the server stops.
 POLL_SECONDS = 0.1
@@ -45,7 +43,7 @@ class UnratedError(Exception):
 
 
 class RemoteScorer:
-    """Scorer of options by one endpoint. After a first failure of `echo`, it sends no further requests with it.
+    """Scorer of options by one endpoint. A probe checks `echo` first; after a failure, it is no longer requested.
 
     Every request has `cache_prompt: false`. llama.cpp would otherwise compute only the new part of a prompt, in batches
     of another size, and the numbers of the side that is rated first would differ in the last digits.
@@ -54,6 +52,8 @@ class RemoteScorer:
     def __init__(self) -> None:
         self._echoes = True
         self._knows_cache_prompt = True
+        # The result of the probe: "" if log-probabilities of an input text are real, None before the probe.
+        self._fault: str | None = None
 
     async def _complete(self, client: CompletionsClient, prompt: str, **fields: Any) -> dict[str, Any]:
         """Return `client.complete` without the server's cache of prompts.
@@ -94,8 +94,9 @@ class RemoteScorer:
         return await self._texts(client, request)
 
     async def _texts(self, client: CompletionsClient, request: Request) -> list[float]:
+        await self._probe(client)
         if not self._echoes:
-            raise UnratedError(NO_ECHO)
+            raise UnratedError(self._fault or NO_ECHO)
         before = await self._count_tokens(client, request.prompt.rstrip())
         # One request after the other: a server for a single user may refuse several at once.
         return [await self._sum(client, request.prompt + choice, before) for choice in request.choices]
@@ -105,12 +106,38 @@ class RemoteScorer:
 
         0.0 if there are none, or if the endpoint does not report it.
         """
-        if not self._echoes or prompt == prompt.rstrip():
+        if prompt == prompt.rstrip():
             return 0.0
         try:
+            await self._probe(client)
+            if not self._echoes:
+                return 0.0
             return await self._sum(client, prompt, await self._count_tokens(client, prompt.rstrip()))
         except UnratedError:
             return 0.0
+
+    async def _probe(self, client: CompletionsClient) -> None:
+        """Check once whether the endpoint's log-probabilities of an input text are real (see `server_probe`)."""
+        if self._fault is not None:
+            return
+        steps = echo_steps()
+        text = next(steps)
+        try:
+            while True:
+                try:
+                    choice = await self._complete(client, text, max_tokens=1, echo=True, logprobs=1)
+                    reply = Reply({"choices": [choice], "usage": choice["usage"]})
+                except RejectedError:
+                    reply = Reply(None)
+                except ServerError:
+                    raise UnratedError(FAILS) from None
+                text = steps.send(reply)
+        except StopIteration as done:
+            self._fault = str(done.value)
+            self._echoes = not self._fault
+            # Letters are then read from the next token, so the scorer does not report NO_LOGPROBS for texts.
+            if self._fault == NO_LOGPROBS:
+                self._fault = NO_ECHO
 
     async def _sum(self, client: CompletionsClient, text: str, before: int) -> float:
         """Return the sum of the log-probabilities of the tokens of `text` after the first `before`.
@@ -188,14 +215,7 @@ class RemoteModel:
 
         The name is not checked if the server lists no models.
         """
-        try:
-            names = list_models(self.endpoint, self._key, self._read_seconds)
-        except EndpointError as error:
-            raise UserError(f"demo: {self.endpoint.url}: {error}") from None
-        model = self.endpoint.model
-        if names and model not in names and f"{model}:latest" not in names:
-            meant = nearest(model, names) or names[0]
-            raise UserError(f"demo: {self.endpoint.url} serves no model {model!r}; did you mean #{meant}?")
+        check_served_name(self.endpoint, self._key, self._read_seconds)
 
     async def answer(self, side: Side, job: Job) -> None:
         """Score the options, then stream the answer into the job.

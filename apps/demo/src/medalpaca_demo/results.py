@@ -12,10 +12,10 @@ from medalpaca_data.exams.exam import Exam
 from medalpaca_data.exams.item import Item, exam_prompt_id
 from medalpaca_evalharness.calibration import softmax
 from medalpaca_evalharness.comparison import Comparison, compare
+from medalpaca_evalharness.endpoint import Endpoint
 from medalpaca_evalharness.results import Run, read_run
 from medalpaca_evalharness.samples import Answer
 
-from .endpoint import Endpoint
 from .job import Scoring
 from .models import Pair
 

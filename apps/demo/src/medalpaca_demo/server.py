@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from medalpaca_data.core.cli import print_text
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.offline import api_key
+from medalpaca_evalharness.endpoint import Source, check_hosts, endpoints
 
-from .endpoint import Source, check_hosts, endpoints
 from .job import Scoring
 
 if TYPE_CHECKING:

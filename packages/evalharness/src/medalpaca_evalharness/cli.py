@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from medalpaca_data.core.cli import (
     Commands,
     CompletedArgument,
     add_command,
-    device_name,
     print_json,
     print_text,
     run,
@@ -25,6 +23,8 @@ from medalpaca_data.core.cli import (
 )
 from medalpaca_data.core.cli import screen as make_console
 from medalpaca_data.core.errors import CheckFailed
+
+from .ask_command import EXAM, EXAMS, MODEL, add_ask, add_model_options
 
 EXAMPLES = (
     "exam show results/tuned                    accuracy per exam step",
@@ -38,14 +38,9 @@ EXAMPLES = (
 )
 
 
-# Argument type: a text, for which the shell completes file names and the names of the bundled exams.
-EXAMS = CompletedArgument(lambda: import_module("medalpaca_data.exams.exam").BUNDLED)
-
 # Help texts of arguments that several commands have.
 RESULT = "result of lm_eval with --log_samples: its results_*.json, or a directory with only this result"
-EXAM = "exam file or directory, or bundled exam (medalpaca_pocket, medalpaca_vignettes)"
 EXAM_OF_RESULT = f"{EXAM} (default: as recorded in the results, else MEDALPACA_EXAM)"
-MODEL = "model directory or Hugging Face hub id"
 TASK = "task to read, if the results hold several exams; or one exam step, such as medalpaca_usmle_step1"
 STRESS = "results of `exam stress` for models of the report: stress.json or its directory"
 MEADOW = "training rows (file or directory of `data build`): also score the items in them separately"
@@ -58,7 +53,7 @@ def parser() -> Command:
     main.add_common("medalpaca-evalharness")
     commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True)
     results = (_add_show, _add_compare, _add_report, _add_verify)
-    for add in (*results, _add_inspect, _add_import, _add_ask, _add_stress):
+    for add in (*results, _add_inspect, _add_import, add_ask, _add_stress):
         add(commands)
     return main
 
@@ -260,64 +255,6 @@ def _import(arguments: argparse.Namespace) -> None:
     _write(arguments, import_as_json(result), wrapped(import_as_text(result), hang=10))
 
 
-def _tasks() -> list[str]:
-    from .task_data import GROUPS, TASKS
-
-    return [*GROUPS, *TASKS]
-
-
-def _add_ask(commands: Commands[Command]) -> None:
-    command = add_command(
-        commands,
-        "ask",
-        "evaluate the base model and its adapter on an exam in one pass",
-        (
-            "exam ask models/base runs/mine --tasks medalpaca_usmle \\\n      --exam exam.jsonl --out results",
-            "exam compare results/base results/tuned    next step",
-        ),
-        "Writes the same results as two lm_eval runs.",
-    )
-    _add(command, "base BASE", MODEL, CompletedArgument())
-    _add(command, "adapter ADAPTER", "LoRA adapter of BASE: directory (a run) or hub id", CompletedArgument())
-    _add(
-        command,
-        "--tasks TASK,...",
-        "tasks or groups, such as medalpaca_usmle, separated by commas",
-        CompletedArgument(_tasks),
-        required=True,
-    )
-    _add(command, "--out DIR", "directory for the two results, DIR/base and DIR/tuned", Path, required=True)
-    default = "for medalpaca_usmle* and medalpaca_exam* (default: MEDALPACA_EXAM; for usmle, else the hub)"
-    _add(command, "--exam EXAM", f"{EXAM}, {default}", EXAMS)
-    _add_model_options(command)
-    batch_size = (
-        "batch size for generated answers, and for models whose options `--model hf` must score (default: 1)"
-    )
-    _add(command, "--batch_size N", batch_size, default="1")
-    _add(command, "--limit N", "evaluate the first N items of each task; if N < 1, this share of them", float)
-    template = "apply the tokenizer's chat template, as in lm_eval"
-    command.add_argument("--apply_chat_template", action="store_true", help=template)
-    command.set_defaults(run=_ask)
-
-
-def _ask(arguments: argparse.Namespace) -> None:
-    from lm_eval.utils import simple_parse_args_string
-
-    from .model.both_sides import evaluate_both
-
-    names = ("device", "batch_size", "limit", "apply_chat_template")
-    directories = evaluate_both(
-        arguments.base,
-        arguments.adapter,
-        arguments.tasks.split(","),
-        arguments.out,
-        model_args=simple_parse_args_string(arguments.model_args),
-        metadata={"exam": arguments.exam} if arguments.exam else {},
-        **{name: getattr(arguments, name) for name in names},
-    )
-    print_text(*map(str, directories))
-
-
 def _add_stress(commands: Commands[Command]) -> None:
     command = add_command(
         commands,
@@ -339,7 +276,7 @@ def _add_stress(commands: Commands[Command]) -> None:
     scoring = "score the letter or the text of each option (default: letter; text for medalpaca_pocket)"
     command.add_argument("--scoring", choices=("letter", "text"), help=scoring)
     _add_images(command)
-    _add_model_options(command)
+    add_model_options(command)
     _add(command, "--limit N", "measure only the first N items of the exam", int)
     command.add_json()
     command.set_defaults(run=_stress)
@@ -379,12 +316,6 @@ def _add_images(command: Command, *, fields: bool = False) -> None:
     if fields:
         names = "question, options (a list, or one), answer, context, id, step, subject, image, answer_base (0 or 1)"
         _add(command, "--fields COLUMNS", f"columns of a file with other headings, as YAML or JSON: {names}")
-
-
-def _add_model_options(command: Command) -> None:
-    model_args = "model arguments of lm_eval, such as dtype=float16, for every model"
-    _add(command, "--model_args KEY=VALUE,...", model_args, default="")
-    _add(command, "--device DEVICE", "cuda or cpu (default: cuda if there is a GPU)", device_name)
 
 
 def _options(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from medalpaca_data.core.errors import UserError, one_line
 from medalpaca_data.core.files import read_json
@@ -34,6 +35,8 @@ REFUSED_ARGUMENTS = {
     "autogptq": "only safetensors is loaded, by transformers",
     "gptqmodel": "only safetensors is loaded, by transformers",
 }
+# End of the name of a model behind a server, whose weights cannot be hashed.
+NO_HASH = "(no hash)"
 # Allowed values of load_format in vllm; the others read pickles or do not load the weights.
 LOAD_FORMATS = (None, "auto", "safetensors")
 
@@ -42,8 +45,9 @@ LOAD_FORMATS = (None, "auto", "safetensors")
 class ModelIdentity:
     """Names of base model and adapter as given, and SHA-256 of their weights and configuration; None if not given.
 
-    The name of a hub model with a revision is "NAME@REVISION". The SHA-256 of a model of the hub is None until its
-    weights are in the cache. `warnings` has a line if the model was trained with another prompt.
+    The name of a hub model with a revision is "NAME@REVISION", that of a model behind a server "MODEL @ HOST (no
+    hash)". The SHA-256 of a model of the hub is None until its weights are in the cache. `warnings` has a line if the
+    model was trained with another prompt.
     """
 
     base: str | None = None
@@ -63,6 +67,14 @@ def identify_model(model_args: Mapping[str, Any]) -> ModelIdentity:
     for key, reason in REFUSED_ARGUMENTS.items():
         if model_args.get(key):
             raise UserError(f"{key}= is not supported: {reason}")
+    if address := _as_name(model_args.get("base_url")):
+        tokenizer = _as_name(model_args.get("tokenizer"))
+        if tokenizer is not None and Path(tokenizer).expanduser().is_dir():
+            refuse_unsafe(Path(tokenizer).expanduser())
+        # lm-eval accepts both names; the weights on the server are not known.
+        return ModelIdentity(
+            base=served_name(model_args.get("model") or model_args.get("pretrained"), address)
+        )
     if not model_args.get("use_safetensors", True) or model_args.get("load_format") not in LOAD_FORMATS:
         raise UserError(
             "use_safetensors=False and load_format= other than auto or safetensors are not supported: "
@@ -103,6 +115,11 @@ def identify_model(model_args: Mapping[str, Any]) -> ModelIdentity:
         adapter_sha256=_weights_sha256(adapter_dir),
         warnings=_prompt_warnings(adapter_dir or base_dir),
     )
+
+
+def served_name(model: Any, address: str) -> str:
+    """Return the name of a model behind a server in results: its name there, host and port, and that it has no hash."""
+    return f"{model or 'unnamed'} @ {urlsplit(address).netloc.rpartition('@')[2]} {NO_HASH}"
 
 
 def _as_name(value: Any) -> str | None:

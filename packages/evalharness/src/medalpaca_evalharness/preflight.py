@@ -16,6 +16,7 @@ from medalpaca_data.core.errors import UserError, one_line
 from .fewshot import FEWSHOT, check_num_fewshot
 from .model_identity import identify_model
 from .sent_prompt import was_sent
+from .served_models import check_longest_prompt, check_served_call, check_server, is_served
 from .task_data import TASKS, find_tasks, prepare_task
 
 # Number of item ids that an error lists.
@@ -30,6 +31,7 @@ def before_model(call: Mapping[str, Any]) -> None:
     """
     refuse_caches(call)
     names = find_tasks(call.get("tasks"))
+    check_served_call(call, names)
     if not names:
         identify_model(_metadata(call))
         return
@@ -60,8 +62,8 @@ def before_inference(call: Mapping[str, Any]) -> None:
 
     lm-eval truncates a long prompt from the left, which removes the instruction and the start of the question. The
     filters of tasks with generated answers also get a check whether a text has the maximal number of tokens. Nothing
-    is done for a model without `max_length` or `tok_encode`. Raises UserError as `check_prompts` does, and for the
-    protocol of 2023 with a chat template.
+    is done for a model without `max_length` or `tok_encode`. The server of a served model is probed. Raises UserError
+    as `check_prompts`, `check_server` and `check_longest_prompt` do, and for the protocol of 2023 with a chat template.
     """
     lm, tasks = call["lm"], call["task_dict"].get("tasks", {})
     checked = {name: task for name, task in tasks.items() if name in TASKS}
@@ -76,15 +78,25 @@ def before_inference(call: Mapping[str, Any]) -> None:
         with_rules = TASKS[name].generates and TASKS[name].scoring != "protocol_2023"
         if with_rules and (token := _think_end_token(lm)):
             _pass_to_filters(task, think_end_token=token)
+        if TASKS[name].generates and hasattr(lm, "is_full"):
+            _pass_to_filters(task, is_full=lm.is_full)
+    served = is_served(lm)
+    if served:
+        check_server(lm, list(checked))
     limit = getattr(lm, "max_length", None)
     if not isinstance(limit, int) or not hasattr(lm, "tok_encode"):
         return
     for name, task in checked.items():
         rows = _task_docs(task, call.get("limit"))
         max_new_tokens = _max_new_tokens(task) if TASKS[name].generates else 0
-        if framed := bool(call.get("system_instruction") or task.config.num_fewshot):
+        if framed := bool(call.get("system_instruction") or task.config.num_fewshot) and not (
+            served and templated
+        ):
             rows = [row | {"prompt": _sent_prompt(lm, task, row, call)} for row in rows]
             _check_instruction(name, call.get("system_instruction"), rows[0]["prompt"])
+        if served and not _counts_tokens(lm):
+            check_longest_prompt(name, lm, rows, max_new_tokens=max_new_tokens)
+            continue
         check_prompts(name, lm, rows, max_new_tokens=max_new_tokens, templated=templated and not framed)
         if max_new_tokens:
             _pass_limit_to_filters(lm, task, max_new_tokens)
@@ -257,8 +269,13 @@ def _check_special_tokens(name: str, lm: Any, row: Mapping[str, Any], templated:
 def _render_context(lm: Any, prompt: str, templated: bool) -> str:
     if not templated:
         return prompt
+    messages = [{"role": "user", "content": prompt}]
     with _as_user_error():
-        return str(lm.apply_chat_template([{"role": "user", "content": prompt}]))
+        rendered = lm.apply_chat_template(messages)
+        if not isinstance(rendered, str) and hasattr(lm.tokenizer, "apply_chat_template"):
+            # The server applies the template; the tokenizer's own shows the length.
+            rendered = lm.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return rendered if isinstance(rendered, str) else prompt
 
 
 @contextmanager
@@ -274,6 +291,12 @@ def _as_user_error() -> Iterator[None]:
             f"the tokenizer's chat template cannot be rendered ({one_line(error)[:160]}); "
             "remove --apply_chat_template, or use another tokenizer="
         ) from None
+
+
+def _counts_tokens(lm: Any) -> bool:
+    """Return whether `tok_encode` gives token ids; without a tokenizer, some models return the text itself."""
+    encoded = lm.tok_encode("a")
+    return not isinstance(encoded, str) and not any(isinstance(one, str) for one in encoded)
 
 
 def _encode(lm: Any, text: str) -> list[int]:

@@ -26,6 +26,8 @@ RESULTS_FILE = re.compile(r"(?!samples_).+_(?P<time>\d{4}-\d\d-\d\dT[\d.-]+)\.js
 STEP_SUFFIX = re.compile(r"_step\d+(_\d+)?$")
 # The name of lm-eval for answers without a filter.
 NO_FILTER = "none"
+# Model arguments that may contain a key of a server.
+SECRET_ARGUMENTS = ("auth_token", "header")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,7 +251,8 @@ def _model_settings(settings: Mapping[str, Any]) -> dict[str, str]:
         given = dict(part.partition("=")[::2] for part in given.split(",") if part)
     rest = {key: str(value) for key, value in _as_mapping(given).items()}
     dtype = settings.get("model_dtype") or rest.get("dtype")
-    setup = {key: value for key, value in rest.items() if key not in ("pretrained", "dtype", *ADAPTER_KEYS)}
+    hidden = ("pretrained", "dtype", *ADAPTER_KEYS, *SECRET_ARGUMENTS)
+    setup = {key: value for key, value in rest.items() if key not in hidden}
     named = {"model": settings.get("model"), "dtype": dtype}
     return setup | {key: str(value) for key, value in named.items() if value}
 

@@ -18,6 +18,7 @@ from medalpaca_data.exams.item import Generated
 
 from .answer_extraction import OUTCOMES, first_accepted, flexible_filter, last_kept, strict_filter
 from .extraction_v1 import filter_v1
+from .scoring import equal_scores_fault
 from .sent_prompt import sent_text
 from .task_data import MEDQA_PARTS
 
@@ -81,13 +82,14 @@ def read_answer(record: Any, metric: str, name: str, where: str) -> tuple[Mappin
     """Return the document and the answer of `record`, a logged sample of task `name`.
 
     `metric` is the key of its score, "acc" or "acc_norm". `where` names file and line in errors. Raises UserError if
-    `record` is not such a sample, and CheckFailed if a log-likelihood is nan.
+    `record` is not such a sample, and CheckFailed if a log-likelihood is nan or those of all options are equal.
     """
     try:
         doc = _check_document(record["doc"], where)
         score = record[metric]
         letters = tuple(map(str, doc["letters"]))
         scores: tuple[float, ...] = ()
+        likelihoods: list[float] = []
         if is_generated(doc):
             chosen, outcome = _generated_answer(record["filtered_resps"], letters, score)
         else:
@@ -116,6 +118,8 @@ def read_answer(record: Any, metric: str, name: str, where: str) -> tuple[Mappin
         raise CheckFailed(
             f"{where}: log-likelihood is nan, so the scores of this model are meaningless; check its dtype and weights"
         )
+    if scores and (fault := equal_scores_fault(likelihoods, doc)):
+        raise CheckFailed(f"{where}: {fault}")
     if len(scores or letters) != answer.options or not 0 <= answer.key < answer.options:
         raise UserError(
             f"{where}: {len(answer.scores)} scores and key index {answer.key} do not fit {answer.options} options"

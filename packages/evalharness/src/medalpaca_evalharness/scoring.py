@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan
+from math import isfinite, isnan
 from typing import Any, NamedTuple
 
+from medalpaca_data.core.errors import UserError
+
+from .model_identity import NO_HASH
 from .statistics import wilson
 
 
@@ -107,9 +110,12 @@ GROUP_METRIC_LIST, TEXT_GROUP_METRIC_LIST = group_metrics(), group_metrics(text=
 def process_letter(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:
     """Return the metrics of an item whose option letters were compared by log-likelihood.
 
-    `results` holds (log-likelihood, whether it is the greedy choice) of each option.
+    `results` holds (log-likelihood, whether it is the greedy choice) of each option. Raises UserError as
+    `equal_scores_fault` describes.
     """
     scores = [score for score, _ in results]
+    if fault := equal_scores_fault(scores, doc):
+        raise UserError(fault)
     correct = argmax(scores) == doc["gold"]
     item = ScoredItem(len(doc["letters"]), _likelihood_outcome(scores, correct), correct, correct)
     return compute_metrics(item)
@@ -118,9 +124,12 @@ def process_letter(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]
 def process_text(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:
     """Return the metrics of an item whose option texts were compared by log-likelihood per character.
 
-    `results` holds (log-likelihood, whether it is the greedy choice) of each option.
+    `results` holds (log-likelihood, whether it is the greedy choice) of each option. Raises UserError as
+    `equal_scores_fault` describes.
     """
     scores = [score for score, _ in results]
+    if fault := equal_scores_fault(scores, doc):
+        raise UserError(fault)
     normed = [score / len(text) for score, text in zip(scores, doc["choices"], strict=True)]
     correct, correct_raw = argmax(normed) == doc["gold"], argmax(scores) == doc["gold"]
     item = ScoredItem(len(doc["letters"]), _likelihood_outcome(scores, correct), correct, correct_raw)
@@ -137,6 +146,21 @@ def process_generated(doc: Mapping[str, Any], results: Sequence[Sequence[str]]) 
     correct = letter == doc["letters"][doc["gold"]]
     outcome = ("correct" if correct else "wrong") if letter else rule
     return compute_metrics(ScoredItem(len(doc["letters"]), outcome, correct, correct))
+
+
+def equal_scores_fault(scores: Sequence[float], doc: Mapping[str, Any]) -> str:
+    """Return an error that names the item if all options have one log-likelihood, else "".
+
+    Such scores come from a server or a model that does not score the options; the first option would be chosen. In
+    half precision, two options of a local model can be equal by chance, so only three or more count there.
+    """
+    by_chance = len(scores) == 2 and isfinite(scores[0]) and not str(doc.get("base")).endswith(NO_HASH)
+    if len(scores) < 2 or by_chance or any(score != scores[0] for score in scores):
+        return ""
+    return (
+        f"item {doc['item_id']}: all {len(scores)} options have the log-likelihood {scores[0]}, so the model did not "
+        "score them; use a task with generated answers (_gen), or another server or dtype"
+    )
 
 
 def argmax(scores: Sequence[float]) -> int | None:

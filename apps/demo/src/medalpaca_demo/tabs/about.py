@@ -7,9 +7,9 @@ from importlib.metadata import version
 
 from medalpaca_data.exams.exam import Exam
 from medalpaca_data.exams.item import exam_prompt_id
+from medalpaca_evalharness.endpoint import Endpoint, Source, endpoints
 
 from ..context import Context
-from ..endpoint import Endpoint, Source, endpoints
 from ..html import html
 from ..job import Scoring
 from ..models import Pair

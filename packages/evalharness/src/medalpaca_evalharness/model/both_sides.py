@@ -10,16 +10,13 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from lm_eval import simple_evaluate
-from lm_eval.loggers import EvaluationTracker
-from lm_eval.tasks import TaskManager
 from peft import PeftModel
 
-from medalpaca_data.core.errors import UserError, nearest
+from medalpaca_data.core.errors import UserError
 
 from .. import preflight
+from ..lm_eval_run import check_task_names, evaluate_side
 from ..model_identity import MODEL_TYPE
-from ..task_data import GROUPS, TASKS
 from .likelihood import LogLikelihood
 from .model_type import Encoded, MedAlpacaLM, ignore_future_warnings
 
@@ -45,10 +42,7 @@ def evaluate_both(
     lm_eval's `--metadata`. `options` are arguments of `simple_evaluate` (`limit`, `apply_chat_template`). Raises
     UserError for an unknown task, for an exam or model that cannot be loaded, and if a directory has results already.
     """
-    for name in tasks:
-        if name not in TASKS and name not in GROUPS:
-            hint = f"; did you mean {near}?" if (near := nearest(name, [*TASKS, *GROUPS])) else ""
-            raise UserError(f"--tasks {name}: not a MedAlpaca task or group{hint}")
+    check_task_names(tasks)
     directories = {side: out / side for side in SIDES}
     for directory in directories.values():
         if any(directory.rglob("results_*.json")):
@@ -64,22 +58,17 @@ def evaluate_both(
         lm = TwoSidedLM(**models["tuned"], **given, device=device, batch_size=batch_size)
     for side in SIDES:
         lm.adapted = side == "tuned"
-        tracker = EvaluationTracker(output_path=str(directories[side]))
-        results = simple_evaluate(
-            model=lm,
+        evaluate_side(
+            lm,
+            MODEL_TYPE,
+            directories[side],
+            tasks,
+            task_metadata[side],
             model_args=models[side] | given,
-            tasks=list(tasks),
-            task_manager=_make_task_manager(task_metadata[side]),
-            evaluation_tracker=tracker,
             device=device,
             batch_size=batch_size,
             **options,
         )
-        results["config"]["model"] = MODEL_TYPE
-        samples = results.pop("samples")
-        tracker.save_results_aggregated(results=results, samples=samples)
-        for name in results["configs"]:
-            tracker.save_results_samples(task_name=name, samples=samples[name])
     return directories["base"], directories["tuned"]
 
 
@@ -143,12 +132,3 @@ class TwoSidedLM(MedAlpacaLM):
 
     def _side(self) -> AbstractContextManager[Any]:
         return nullcontext() if self.adapted else self.model.disable_adapter()
-
-
-def _make_task_manager(metadata: Mapping[str, Any]) -> TaskManager:
-    """Return a manager of this package's tasks only, because listing all tasks of lm-eval takes ten seconds."""
-    from .. import tasks
-
-    return TaskManager(
-        include_defaults=False, include_path=next(iter(tasks.__path__)), metadata=dict(metadata)
-    )

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import httpx
 
+from medalpaca_data.core.errors import UserError, nearest
 from medalpaca_data.core.files import is_text
 
 from .endpoint import Endpoint
@@ -257,3 +258,18 @@ def list_models(endpoint: Endpoint, key: str | None, read_seconds: float = READ_
             return await client.models()
 
     return asyncio.run(models())
+
+
+def check_served_name(endpoint: Endpoint, key: str | None, read_seconds: float = READ_SECONDS) -> None:
+    """Raise UserError if the server does not answer, rejects the key, or serves no model of this name.
+
+    The name is not checked if the server lists no models.
+    """
+    try:
+        names = list_models(endpoint, key, read_seconds)
+    except EndpointError as error:
+        raise UserError(f"{endpoint.url}: {error}") from None
+    model = endpoint.model
+    if names and model not in names and f"{model}:latest" not in names:
+        meant = nearest(model, names) or names[0]
+        raise UserError(f"{endpoint.url} serves no model {model!r}; did you mean #{meant}?")

@@ -55,9 +55,9 @@ def parse_source(text: str) -> Source:
     url, model = urldefrag(text)
     if problem := address_fault(url, "--api-key-env"):
         # The message does not repeat the URL, which may contain a key.
-        raise UserError(f"demo: this URL cannot be used: {problem}")
+        raise UserError(f"this URL cannot be used: {problem}")
     if not model:
-        raise UserError(f"demo: {url} names no model; add its name after a #, as in {url}#MODEL")
+        raise UserError(f"{url} names no model; add its name after a #, as in {url}#MODEL")
     return Endpoint(url.rstrip("/"), model)
 
 
@@ -78,12 +78,12 @@ def check_hosts(targets: Iterable[Endpoint], trusted: Collection[str]) -> list[s
             continue
         if is_sealed():
             raise UserError(
-                f"demo: {target.url} is outside this machine, and {sealed_setting()}; "
+                f"{target.url} is outside this machine, and {sealed_setting()}; "
                 "use an endpoint on 127.0.0.1 or unset it"
             )
         if target.host not in names:
             raise UserError(
-                f"demo: {target.url} is outside this machine, and every question would be sent there; "
+                f"{target.url} is outside this machine, and every question would be sent there; "
                 f"use an endpoint on 127.0.0.1, or allow this host with --trusted-host {target.host}"
             )
         outside.append(target.host)
