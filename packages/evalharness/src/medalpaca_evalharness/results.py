@@ -38,7 +38,7 @@ class Run:
     there are no log-likelihoods. `sampled`: that text was drawn at random. `limited`: only part of the exam was
     evaluated. `cached`: the run used `--use_cache` with a backend whose cache keys do not contain the model. `tasks`:
     the lm-eval tasks of the run. `filter`: the lm-eval filter whose answers count. `version`: of the task.
-    `setup`: backend, dtype and other model arguments.
+    `setup`: backend, dtype and other model arguments. `plan_sha256`: of the plan that `--metadata` names.
     """
 
     file: Path
@@ -64,6 +64,7 @@ class Run:
     filter: str = NO_FILTER
     version: float = 1.0
     setup: Mapping[str, str] = field(default_factory=dict)
+    plan_sha256: str | None = None
 
     @property
     def model(self) -> str:
@@ -145,6 +146,7 @@ def read_run(path: Path | str, task: str | None = None) -> Run:
         filter=_headline_filter(results["configs"][names[0]]),
         version=_task_version(results["configs"][names[0]]),
         setup=_model_settings(settings),
+        plan_sha256=_single_value(file, "plan", {doc.get("plan_sha256") for doc in docs}),
     )
 
 

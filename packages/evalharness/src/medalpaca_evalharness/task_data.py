@@ -9,6 +9,7 @@ have different exams, ignore MEDALPACA_EXAM.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -168,6 +169,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "medalpaca_mmlu": _MMLU,
     "medalpaca_medical": (*_MEDQA, "medalpaca_medmcqa", "medalpaca_pubmedqa", *_MMLU),
 }
+SHA256 = re.compile(r"[0-9a-f]{64}")
 # Values of `Task.key`.
 EXAM_KEYS = ("medqa", "medmcqa", "pubmedqa", "mmlu")
 
@@ -261,11 +263,15 @@ def _metadata_text(name: str, metadata: Mapping[str, Any], key: str) -> str | No
 
 @dataclass(frozen=True, slots=True)
 class TaskInputs:
-    """The checked inputs of a task: its whole exam, the items that the task uses, and base model and adapter."""
+    """The checked inputs of a task: its whole exam, the items that the task uses, and base model and adapter.
+
+    `plan_sha256` is the hash of the plan of `exam plan` in `--metadata`, None without one.
+    """
 
     exam: Exam
     items: tuple[Item, ...]
     model: ModelIdentity
+    plan_sha256: str | None = None
 
 
 def build_dataset(*, medalpaca_task: str, **metadata: Any) -> DatasetDict:
@@ -301,8 +307,13 @@ def prepare_task(name: str, metadata: Mapping[str, Any]) -> TaskInputs:
             f"{name}: exam {exam.name} has no scorable item of step {task.step}; it has {counts}; "
             f"run the tasks of these steps, or {all_items_task(name)} for all items"
         )
+    plan = _metadata_text(name, metadata, "plan_sha256")
+    if plan is not None and not SHA256.fullmatch(plan):
+        raise UserError(
+            f"{name}: metadata 'plan_sha256' is {plan!r}; expected the 64 digits that `exam plan` prints"
+        )
     # Last, because the hash of a large model takes half a minute.
-    return TaskInputs(exam, items, identify_model(metadata))
+    return TaskInputs(exam, items, identify_model(metadata), plan)
 
 
 def build_documents(name: str, inputs: TaskInputs) -> list[dict[str, Any]]:
@@ -319,6 +330,8 @@ def build_documents(name: str, inputs: TaskInputs) -> list[dict[str, Any]]:
         "adapter": model.adapter,
         "adapter_sha256": model.adapter_sha256,
     }
+    if inputs.plan_sha256:
+        identity["plan_sha256"] = inputs.plan_sha256
     rows = []
     for item in inputs.items:
         rendered = exam_prompt(item, scoring)

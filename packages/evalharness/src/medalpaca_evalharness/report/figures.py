@@ -18,6 +18,7 @@ from .. import contamination_split
 from ..calibration import conformal_sets, make_predictions, measure_calibration
 from ..comparison import Comparison, as_json, describe_choice, row_json
 from ..contamination_split import Overlap, has_bundled_exam, load_run_exam
+from ..plan import Criterion, margin_json
 from ..power import power_analysis
 from ..results import Run, summarize_items, summarize_run, summary_json
 from ..runs import Family
@@ -244,6 +245,7 @@ def report_figures(
     overlap: Overlap | None = None,
     account: ItemAccount | None = None,
     stress: Sequence[MatchedStress] = (),
+    criterion: Criterion | None = None,
 ) -> dict[str, Any]:
     """Return all data of a report as JSON values, except the version of the package and the locations of its files."""
     first = family.first
@@ -272,6 +274,8 @@ def report_figures(
         ),
         "items": _items(family.runs),
     }
+    if criterion:
+        value["margin"] = margin_json(criterion, family.comparisons)
     # As read back from a file: lists for tuples, so that `exam verify` compares values of the same types.
     result: dict[str, Any] = json.loads(json.dumps(value))
     return result

@@ -15,6 +15,7 @@ from medalpaca_data.core.files import parse_json, read_text, sha256_bytes, sha25
 from medalpaca_data.core.weights import weights_sha256
 
 from ..contamination_split import Overlap, find_overlap, find_run_exam
+from ..plan import read_margin
 from ..results import Run, find_changed_samples, find_results, read_run
 from ..runs import compare_runs
 from ..samples import read_samples
@@ -298,7 +299,10 @@ def _check_figures(
         covered = _overlap(report, start, compared.first, locations)
         account = _item_account(report, start, compared.first, locations, result)
         matches = _check_stress(report, start, compared.runs, locations, result)
-        computed = report_figures(compared, overlap=covered, account=account, stress=matches)
+        criterion = read_margin(report.get("margin"), "the report")
+        computed = report_figures(
+            compared, overlap=covered, account=account, stress=matches, criterion=criterion
+        )
     except UserError as error:
         result.problems.append(f"the figures cannot be recomputed: {error}")
         return
