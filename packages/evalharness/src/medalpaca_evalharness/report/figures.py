@@ -176,6 +176,8 @@ def stress_json(match: MatchedStress, runs: Mapping[str, Run]) -> dict[str, Any]
         ],
         "sides": {name: computed["sides"][stress_name] for name, stress_name in match.sides.items()},
         "difference": computed["difference"],
+        # Results of format 1 have no other instructions.
+        **({"instructions": computed["instructions"]} if "instructions" in computed else {}),
         # With the same prompt, an unperturbed item should have the same answer in both.
         "answered_otherwise": {
             name: count_changed_answers(stress, stress_name, runs[name])

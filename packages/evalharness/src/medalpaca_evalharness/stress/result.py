@@ -97,8 +97,8 @@ class StressRun:
     `version` is that of this package. `sides` has "base", or "base" and "tuned", and every item has scores of exactly
     these. `excluded` are the perturbations that items do not allow. `exam_items` is the number of scorable items in the
     exam; with --limit, `items` are fewer. `prompt_id` names the prompt of the published items, `stress_id` the
-    perturbation rules; figures with different ids are not comparable. `chat` is the text of the chat template before and
-    after an item, None without one. `format` is the number in `FORMAT`.
+    perturbation rules; figures with different ids are not comparable. `chat` is the text of the chat template before
+    and after an item, None without one. `format` is the number in `FORMAT`.
     """
 
     version: str
@@ -144,8 +144,8 @@ def read_stress(path: Path) -> tuple[StressRun, dict[str, Any]]:
     formats = {OLDER_FORMAT: 1, FORMAT: 2}
     if not isinstance(value, dict) or value.get("format") not in tuple(formats):
         raise UserError(
-            f"{file}: not a result of `exam stress` in the format {FORMAT!r} or {OLDER_FORMAT!r}; pass a stress.json, or the directory "
-            "that contains it"
+            f"{file}: not a result of `exam stress` in the format {FORMAT!r} or {OLDER_FORMAT!r}; pass a stress.json, "
+            "or the directory that contains it"
         )
     try:
         stress = StressRun(

@@ -17,8 +17,8 @@ CHAT_LABEL = "chat template"
 class InstructionFigures:
     """Accuracy of one model under other instructions, by label: "instruction 1", ..., "chat template".
 
-    `lowest` and `highest` include the accuracy as published. `consistent`: share of items with the same option, right or
-    wrong, under all instructions, the published one included.
+    `lowest` and `highest` include the accuracy as published. `consistent`: share of items with the same option, right
+    or wrong, under all instructions, the published one included.
     """
 
     accuracies: dict[str, Share]

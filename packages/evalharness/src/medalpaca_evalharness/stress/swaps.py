@@ -80,16 +80,15 @@ def _swap_sex(item: Item) -> Swapped:
         return Swapped(None, "an option has a word for sex")
     to_male: dict[str, str] = rules["words"]
     to_female = {word: other for other, word in reversed(to_male.items())} | {"him": "her"}
-    functions = set(rules["function_words"])
 
     def replaced(match: re.Match[str]) -> str:
         word = match[0].lower()
         following = re.match(r" ([A-Za-z]+)", item.question[match.end() :])
-        is_possessive = following is not None and following[1].lower() not in functions
+        after = following[1].lower() if following else ""
         if word == "her":
-            other = "his" if is_possessive else "him"
+            other = "his" if after and after not in rules["after_object"] else "him"
         elif word == "his":
-            other = "her" if is_possessive else "hers"
+            other = "her" if after and after not in rules["after_possession"] else "hers"
         else:
             other = to_male[word] if has_female else to_female[word]
         return _like(match[0], other)
@@ -136,7 +135,9 @@ def _swap_ethnicity(item: Item) -> Swapped:
 
 
 def _like(model: str, word: str) -> str:
-    """Return `word` with a capital letter if `model` begins with one."""
+    """Return `word` with a capital letter if `model` begins with one, and in capitals if `model` is."""
+    if len(model) > 1 and model.isupper():
+        return word.upper()
     return word[0].upper() + word[1:] if model[0].isupper() else word
 
 
