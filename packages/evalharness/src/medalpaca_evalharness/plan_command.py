@@ -24,7 +24,7 @@ def add_plan(commands: Commands[Command]) -> None:
         "write a plan before the run: exam, metric, and the margin of a non-inferiority or equivalence test",
         (
             "exam plan --margin 3 --task medalpaca_usmle --exam exam.jsonl --out plan.json",
-            "exam compare results/base results/tuned --plan plan.json    answer for this margin",
+            "exam compare results/base results/tuned --plan plan.json    next step",
         ),
         "Prints the SHA-256 of the plan for --metadata of lm_eval, and the number of items that such a test needs.",
     )
