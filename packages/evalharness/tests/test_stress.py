@@ -19,6 +19,7 @@ from medalpaca_evalharness import cli
 from medalpaca_evalharness.stress import run as stress
 from medalpaca_evalharness.stress.figures import find_problems, stress_figures
 from medalpaca_evalharness.stress.perturbations import perturb
+from medalpaca_evalharness.stress.rephrased import chat_prompt, rephrase
 from medalpaca_evalharness.stress.result import read_stress
 from medalpaca_evalharness.stress.run import StressConfig
 
@@ -115,10 +116,12 @@ def test_a_model_that_always_answers_a_and_one_that_memorised_the_exam(known, ke
 def test_every_score_equals_that_of_the_variant_alone(tiny, adapter, write_exam, tmp_path, scoring):
     exam = write_exam(steps={1: 4})
     made = run(tmp_path / "out", tiny, adapter, exam=str(exam), scoring=scoring)
+    chat = chat_prompt(AutoTokenizer.from_pretrained(tiny))
+    assert chat is not None
     for side, models in (("base", {}), ("tuned", {"peft": str(adapter)})):
         alone = HFLM(pretrained=str(tiny), **models, device="cpu", batch_size=1)
         for item, scored in zip(load_exam(exam).items, made.items, strict=True):
-            asked = perturb(item, scoring).prompts
+            asked = rephrase(perturb(item, scoring), chat).prompts
             assert len(asked) == len(scored.variants)
             for one, row in zip(asked, scored.scores[side], strict=True):
                 requests = [Instance("loglikelihood", {}, (one.prompt, text), 0) for text in one.choices]

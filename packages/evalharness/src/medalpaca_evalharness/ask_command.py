@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from medalpaca_data.core.cli import Command, Commands, CompletedArgument, add_command, device_name, print_text
+from medalpaca_data.core.cli import Command, Commands, CompletedArgument, add_command, print_text
 from medalpaca_data.core.cli import screen as make_console
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.offline import api_key
 
+from .arguments import EXAM, EXAMS, MODEL, add_model_options, task_names
 from .endpoint import Endpoint, check_hosts, parse_source
-
-EXAM = "exam file or directory, or bundled exam (medalpaca_pocket, medalpaca_vignettes)"
-MODEL = "model directory or Hugging Face hub id"
-# Argument type: a text, for which the shell completes file names and the names of the bundled exams.
-EXAMS = CompletedArgument(lambda: import_module("medalpaca_data.exams.exam").BUNDLED)
-
-
-def add_model_options(command: Command) -> None:
-    """Add `--model_args` and `--device`."""
-    command.add_argument(
-        "--model_args",
-        metavar="KEY=VALUE,...",
-        default="",
-        help="model arguments of lm_eval, such as dtype=float16, for every model",
-    )
-    device = "cuda or cpu (default: cuda if there is a GPU)"
-    command.add_argument("--device", metavar="DEVICE", help=device, type=device_name)
 
 
 def add_ask(commands: Commands[Command]) -> None:
@@ -52,7 +35,7 @@ def add_ask(commands: Commands[Command]) -> None:
     adapter = "LoRA adapter of BASE: directory (a run) or hub id; or URL#MODEL of a server"
     add("adapter", metavar="ADAPTER", help=adapter, type=CompletedArgument())
     tasks = "tasks or groups, such as medalpaca_usmle, separated by commas"
-    add("--tasks", metavar="TASK,...", help=tasks, type=CompletedArgument(_tasks), required=True)
+    add("--tasks", metavar="TASK,...", help=tasks, type=CompletedArgument(task_names), required=True)
     out = "directory for the two results, DIR/base and DIR/tuned"
     add("--out", metavar="DIR", help=out, type=Path, required=True)
     default = "for medalpaca_usmle* and medalpaca_exam* (default: MEDALPACA_EXAM; for usmle, else the hub)"
@@ -64,6 +47,7 @@ def add_ask(commands: Commands[Command]) -> None:
     add("--batch_size", metavar="N", help=batch_size, default="1")
     limit = "evaluate the first N items of each task; if N < 1, this share of them"
     add("--limit", metavar="N", help=limit, type=float)
+    add("--plan", metavar="FILE", help="plan of `exam plan`; its hash is logged with every item", type=Path)
     template = "apply the tokenizer's chat template, as in lm_eval"
     add("--apply_chat_template", action="store_true", help=template)
     trusted = "allow a URL on this other machine, to which every question is sent; may be repeated"
@@ -75,15 +59,13 @@ def add_ask(commands: Commands[Command]) -> None:
     command.set_defaults(run=_ask)
 
 
-def _tasks() -> list[str]:
-    from .task_data import GROUPS, TASKS
-
-    return [*GROUPS, *TASKS]
-
-
 def _ask(arguments: argparse.Namespace) -> None:
     names = arguments.tasks.split(",")
     metadata = {"exam": arguments.exam} if arguments.exam else {}
+    if arguments.plan:
+        from .plan import read_plan
+
+        metadata["plan_sha256"] = read_plan(arguments.plan).sha256
     if "://" in arguments.base or "://" in arguments.adapter:
         directories = _ask_servers(arguments, names, metadata)
     else:

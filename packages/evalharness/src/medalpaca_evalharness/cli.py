@@ -6,10 +6,9 @@ Heavy imports are inside the functions, so that `--help` is fast. Only `exam ask
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from medalpaca_data.core.cli import (
     Command,
@@ -24,26 +23,35 @@ from medalpaca_data.core.cli import (
 from medalpaca_data.core.cli import screen as make_console
 from medalpaca_data.core.errors import CheckFailed
 
-from .ask_command import EXAM, EXAMS, MODEL, add_ask, add_model_options
+from .arguments import (
+    EXAM,
+    EXAM_OF_RESULT,
+    EXAMS,
+    MEADOW,
+    MODEL,
+    RESULT,
+    STRESS,
+    TASK,
+    add_images,
+    add_model_options,
+    add_option,
+    select_options,
+    write_output,
+)
+from .ask_command import add_ask
+from .plan_command import add_margin, add_plan, read_criterion
 
 EXAMPLES = (
     "exam show results/tuned                    accuracy per exam step",
     "exam compare results/base results/tuned    did fine-tuning change the score?",
     "exam report results/* --out report.html    the comparison as an HTML page",
     "exam verify report.html                    recompute the page from its results",
+    "exam plan --margin 3 --task medalpaca_usmle --exam exam.jsonl --out plan.json",
     "exam inspect medalpaca_pocket              statistics of an exam",
     "exam import exam_dir --out exam.jsonl      convert an exam to JSONL",
     "exam ask BASE RUN --tasks medalpaca_usmle --exam exam.jsonl --out results",
     "exam stress BASE RUN --exam exam.jsonl --out stress",
 )
-
-
-# Help texts of arguments that several commands have.
-RESULT = "result of lm_eval with --log_samples: its results_*.json, or a directory with only this result"
-EXAM_OF_RESULT = f"{EXAM} (default: as recorded in the results, else MEDALPACA_EXAM)"
-TASK = "task to read, if the results hold several exams; or one exam step, such as medalpaca_usmle_step1"
-STRESS = "results of `exam stress` for models of the report: stress.json or its directory"
-MEADOW = "training rows (file or directory of `data build`): also score the items in them separately"
 
 
 def parser() -> Command:
@@ -53,7 +61,7 @@ def parser() -> Command:
     main.add_common("medalpaca-evalharness")
     commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True)
     results = (_add_show, _add_compare, _add_report, _add_verify)
-    for add in (*results, _add_inspect, _add_import, add_ask, _add_stress):
+    for add in (*results, add_plan, _add_inspect, _add_import, add_ask, _add_stress):
         add(commands)
     return main
 
@@ -78,8 +86,8 @@ def _add_show(commands: Commands[Command]) -> None:
         ("exam show results/tuned", "exam show results/tuned --task medalpaca_usmle_step3 --json"),
         "Columns: accuracy, 95 % Wilson interval, chance (guessing), items without an answer, accuracy of the others.",
     )
-    _add(command, "result RESULT", RESULT, Path)
-    _add(command, "--task TASK", TASK)
+    add_option(command, "result RESULT", RESULT, Path)
+    add_option(command, "--task TASK", TASK)
     command.add_json()
     command.set_defaults(run=_show)
 
@@ -89,7 +97,7 @@ def _show(arguments: argparse.Namespace) -> None:
 
     result = read_run(arguments.result, arguments.task)
     summaries = summarize_run(result)
-    _write(arguments, as_json(result, summaries), as_text(result, summaries))
+    write_output(arguments, as_json(result, summaries), as_text(result, summaries))
 
 
 def _add_compare(commands: Commands[Command]) -> None:
@@ -105,13 +113,14 @@ def _add_compare(commands: Commands[Command]) -> None:
         "Prints accuracies with 95 % intervals, the exact McNemar test, and a verdict on statistical significance. "
         "The exit code is 0 for every verdict, and 1 if the two results are not comparable.",
     )
-    _add(command, "base BASE", f"base model: {RESULT}", Path)
-    _add(command, "tuned TUNED", "result of the fine-tuned model, in the same form", Path)
+    add_option(command, "base BASE", f"base model: {RESULT}", Path)
+    add_option(command, "tuned TUNED", "result of the fine-tuned model, in the same form", Path)
     changed = "also list each item that only one of the two models answers correctly"
     command.add_argument("--items", action="store_true", help=changed)
-    _add(command, "--task TASK", TASK)
-    _add(command, "--meadow ROWS", MEADOW, Path)
-    _add(command, "--exam EXAM", f"with --meadow: {EXAM_OF_RESULT}", EXAMS)
+    add_option(command, "--task TASK", TASK)
+    add_option(command, "--meadow ROWS", MEADOW, Path)
+    add_option(command, "--exam EXAM", f"with --meadow: {EXAM_OF_RESULT}", EXAMS)
+    add_margin(command)
     command.add_json()
     command.set_defaults(run=_compare)
 
@@ -121,17 +130,21 @@ def _compare(arguments: argparse.Namespace) -> None:
     from .comparison import as_json, compare
     from .contamination_split import as_json as contamination_as_json
     from .contamination_split import measure_contamination
+    from .plan import margin_json
     from .results import read_run
 
+    criterion = read_criterion(arguments)
     comparison = compare(read_run(arguments.base, arguments.task), read_run(arguments.tuned, arguments.task))
     found = None
     if arguments.meadow:
         found = measure_contamination(comparison, arguments.meadow, arguments.exam)
+    margin = margin_json(criterion, [comparison]) if criterion else None
     if arguments.json:
         more = {"contamination": contamination_as_json(found)} if found else {}
-        print_json(as_json(comparison) | more)
+        print_json(as_json(comparison) | more | ({"margin": margin} if margin else {}))
     else:
-        print_comparison(comparison, contamination=found, items=arguments.items)
+        answer = margin["answers"][comparison.name]["sentence"] if margin else ""
+        print_comparison(comparison, contamination=found, items=arguments.items, margin=answer)
 
 
 def _add_report(commands: Commands[Command]) -> None:
@@ -145,18 +158,19 @@ def _add_report(commands: Commands[Command]) -> None:
         ),
         "One result: a description of that model. Several results: each one is compared with the first.",
     )
-    _add(command, "results RESULT", f"the base model first; each is a {RESULT}", Path, nargs="+")
-    _add(
+    add_option(command, "results RESULT", f"the base model first; each is a {RESULT}", Path, nargs="+")
+    add_option(
         command,
         "--out FILE",
         "the .html file to write; a .json file is written beside it",
         Path,
         required=True,
     )
-    _add(command, "--task TASK", TASK)
-    _add(command, "--stress STRESS", STRESS, Path, nargs="+", default=())
-    _add(command, "--meadow ROWS", MEADOW, Path)
-    _add(command, "--exam EXAM", EXAM_OF_RESULT, EXAMS)
+    add_option(command, "--task TASK", TASK)
+    add_option(command, "--stress STRESS", STRESS, Path, nargs="+", default=())
+    add_option(command, "--meadow ROWS", MEADOW, Path)
+    add_option(command, "--exam EXAM", EXAM_OF_RESULT, EXAMS)
+    add_margin(command)
     command.add_json()
     command.set_defaults(run=_report)
 
@@ -164,9 +178,10 @@ def _add_report(commands: Commands[Command]) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     from .report.write import write_report
 
-    options = _options(arguments, "task", "meadow", "exam", "stress")
+    options = select_options(arguments, "task", "meadow", "exam", "stress")
+    options["criterion"] = read_criterion(arguments)
     files = [str(file) for file in write_report(arguments.results, arguments.out, **options)]
-    _write(arguments, {"files": files}, "\n".join(files))
+    write_output(arguments, {"files": files}, "\n".join(files))
 
 
 def _add_verify(commands: Commands[Command]) -> None:
@@ -177,15 +192,15 @@ def _add_verify(commands: Commands[Command]) -> None:
         ("exam verify report.html", "exam verify report.html moved/base moved/tuned --weights"),
         "The exit code is 1 if anything differs.",
     )
-    _add(command, "report REPORT", "the .html or .json file that `exam report` wrote", Path)
+    add_option(command, "report REPORT", "the .html or .json file that `exam report` wrote", Path)
     moved = "all results, in the order of the report, if they were moved (default: as named in the report)"
-    _add(command, "results RESULT", moved, Path, nargs="*")
+    add_option(command, "results RESULT", moved, Path, nargs="*")
     weights = "also recompute the SHA-256 of base models and adapters, which must be local (slow if large)"
     command.add_argument("--weights", action="store_true", help=weights)
     moved = "all stress results, in the order of the report, if they were moved"
-    _add(command, "--stress STRESS", moved, Path, nargs="+", default=())
-    _add(command, "--meadow ROWS", "the training rows of the report, if they were moved", Path)
-    _add(command, "--exam EXAM", "the exam of the report, if it was moved", EXAMS)
+    add_option(command, "--stress STRESS", moved, Path, nargs="+", default=())
+    add_option(command, "--meadow ROWS", "the training rows of the report, if they were moved", Path)
+    add_option(command, "--exam EXAM", "the exam of the report, if it was moved", EXAMS)
     command.add_json()
     command.set_defaults(run=_verify)
 
@@ -193,7 +208,7 @@ def _add_verify(commands: Commands[Command]) -> None:
 def _verify(arguments: argparse.Namespace) -> None:
     from .report.verify import Locations, verify
 
-    locations = Locations(**_options(arguments, "results", "stress", "meadow", "exam", "weights"))
+    locations = Locations(**select_options(arguments, "results", "stress", "meadow", "exam", "weights"))
     checks = verify(arguments.report, locations)
     if arguments.json:
         print_json({"report": str(arguments.report), "matches": not checks.problems, **asdict(checks)})
@@ -218,9 +233,11 @@ def _add_inspect(commands: Commands[Command]) -> None:
         ("exam inspect medalpaca_pocket", "exam inspect exam_dir --images keep --json"),
         "Needs no model, and prints no text of an item.",
     )
-    _add(command, "exam EXAM", EXAM, EXAMS)
-    _add(command, "--overlap EXAM", "also list items with half or more of the question in this exam", EXAMS)
-    _add_images(command, fields=True)
+    add_option(command, "exam EXAM", EXAM, EXAMS)
+    add_option(
+        command, "--overlap EXAM", "also list items with half or more of the question in this exam", EXAMS
+    )
+    add_images(command, fields=True)
     command.add_json()
     command.set_defaults(run=_inspect)
 
@@ -228,8 +245,8 @@ def _add_inspect(commands: Commands[Command]) -> None:
 def _inspect(arguments: argparse.Namespace) -> None:
     from .inspect import inspect_file, inspection_as_text, require_scorable
 
-    inspection = inspect_file(**_options(arguments, "exam", "overlap", "images", "fields"))
-    _write(arguments, inspection, wrapped(inspection_as_text(inspection), hang=10))
+    inspection = inspect_file(**select_options(arguments, "exam", "overlap", "images", "fields"))
+    write_output(arguments, inspection, wrapped(inspection_as_text(inspection), hang=10))
     require_scorable(inspection)
 
 
@@ -241,9 +258,9 @@ def _add_import(commands: Commands[Command]) -> None:
         ("exam import exam_dir --out exam.jsonl",),
         "The converted exam has the same SHA-256. NAME.rejects.jsonl lists what cannot be scored, with reasons.",
     )
-    _add(command, "exam EXAM", EXAM, EXAMS)
-    _add(command, "--out FILE", "the .jsonl file to write; it must not exist", Path, required=True)
-    _add_images(command, fields=True)
+    add_option(command, "exam EXAM", EXAM, EXAMS)
+    add_option(command, "--out FILE", "the .jsonl file to write; it must not exist", Path, required=True)
+    add_images(command, fields=True)
     command.add_json()
     command.set_defaults(run=_import)
 
@@ -251,8 +268,8 @@ def _add_import(commands: Commands[Command]) -> None:
 def _import(arguments: argparse.Namespace) -> None:
     from .inspect import import_as_json, import_as_text, import_exam
 
-    result = import_exam(arguments.exam, arguments.out, **_options(arguments, "images", "fields"))
-    _write(arguments, import_as_json(result), wrapped(import_as_text(result), hang=10))
+    result = import_exam(arguments.exam, arguments.out, **select_options(arguments, "images", "fields"))
+    write_output(arguments, import_as_json(result), wrapped(import_as_text(result), hang=10))
 
 
 def _add_stress(commands: Commands[Command]) -> None:
@@ -268,16 +285,20 @@ def _add_stress(commands: Commands[Command]) -> None:
         ),
         "If it is interrupted, run the same command again: it continues where it stopped.",
     )
-    _add(command, "base BASE", f"{MODEL}; or a local adapter, measured with its base", CompletedArgument())
+    add_option(
+        command, "base BASE", f"{MODEL}; or a local adapter, measured with its base", CompletedArgument()
+    )
     tuned = "an adapter of BASE, or another model directory; omit it for BASE alone, or if BASE is an adapter"
-    _add(command, "tuned TUNED", tuned, CompletedArgument(), nargs="?")
-    _add(command, "--exam EXAM", f"{EXAM} (default: MEDALPACA_EXAM)", EXAMS)
-    _add(command, "--out DIR", "directory for DIR/stress.json, which must not exist", Path, required=True)
+    add_option(command, "tuned TUNED", tuned, CompletedArgument(), nargs="?")
+    add_option(command, "--exam EXAM", f"{EXAM} (default: MEDALPACA_EXAM)", EXAMS)
+    add_option(
+        command, "--out DIR", "directory for DIR/stress.json, which must not exist", Path, required=True
+    )
     scoring = "score the letter or the text of each option (default: letter; text for medalpaca_pocket)"
     command.add_argument("--scoring", choices=("letter", "text"), help=scoring)
-    _add_images(command)
+    add_images(command)
     add_model_options(command)
-    _add(command, "--limit N", "measure only the first N items of the exam", int)
+    add_option(command, "--limit N", "measure only the first N items of the exam", int)
     command.add_json()
     command.set_defaults(run=_stress)
 
@@ -291,7 +312,7 @@ def _stress(arguments: argparse.Namespace) -> None:
     from .stress.table import print_figures
 
     config = StressConfig(
-        **_options(arguments, "base", "tuned", "exam", "out", "scoring", "images", "device", "limit"),
+        **select_options(arguments, "base", "tuned", "exam", "out", "scoring", "images", "device", "limit"),
         model_args=simple_parse_args_string(arguments.model_args),
     )
     with StressProgress(make_console(stderr=True)) as progress:
@@ -302,28 +323,3 @@ def _stress(arguments: argparse.Namespace) -> None:
     else:
         print_figures(result, figures)
         print_text(str(arguments.out / FILE_NAME))
-
-
-def _add(command: Command, name: str, help: str, type: Callable[[str], Any] = str, **settings: Any) -> None:
-    """Add one argument; `name` is "argument METAVAR" or "--option METAVAR"."""
-    argument, metavar = name.split()
-    command.add_argument(argument, metavar=metavar, help=help, type=type, **settings)
-
-
-def _add_images(command: Command, *, fields: bool = False) -> None:
-    choice = "exclude or keep items that need an image (default: exclude)"
-    command.add_argument("--images", choices=("exclude", "keep"), default="exclude", help=choice)
-    if fields:
-        names = "question, options (a list, or one), answer, context, id, step, subject, image, answer_base (0 or 1)"
-        _add(command, "--fields COLUMNS", f"columns of a file with other headings, as YAML or JSON: {names}")
-
-
-def _options(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
-    return {name: getattr(arguments, name) for name in names}
-
-
-def _write(arguments: argparse.Namespace, value: Any, text: str) -> None:
-    if arguments.json:
-        print_json(value)
-    else:
-        print_text(text)

@@ -34,11 +34,13 @@ def print_comparison(
     *,
     contamination: Contamination | None = None,
     items: bool = False,
+    margin: str = "",
 ) -> None:
     """Print the two models, one row per exam step and one for all items, the verdict, and the notes.
 
     `console` defaults to standard output. `contamination` adds the scores on items whose question is in the training
-    data, and on the others. `items` adds a list of the items that only one model answers correctly.
+    data, and on the others. `items` adds a list of the items that only one model answers correctly. `margin` is the
+    answer for a margin, as a sentence.
     """
     console = console or screen(markup=True)
     base, tuned = comparison.base, comparison.tuned
@@ -56,6 +58,8 @@ def print_comparison(
     )
     console.print(CAPTION, highlight=False, markup=False)
     console.print(comparison.sentence, highlight=False, markup=False)
+    if margin:
+        console.print(margin, highlight=False, markup=False)
     for note in comparison.notes:
         console.print(f"Note: {note}.", highlight=False, markup=False)
     if contamination:

@@ -41,7 +41,8 @@ class Run:
     there are no log-likelihoods. `sampled`: that text was drawn at random. `limited`: only part of the exam was
     evaluated. `cached`: the run used `--use_cache` with a backend whose cache keys do not contain the model. `tasks`:
     the lm-eval tasks of the run. `filter`: the lm-eval filter whose answers count. `version`: of the task.
-    `setup`: backend, dtype and other model arguments. `sent`: what surrounded the prompts.
+    `setup`: backend, dtype and other model arguments. `sent`: what surrounded the prompts. `plan_sha256`: of the plan
+    that `--metadata` names.
     """
 
     file: Path
@@ -68,6 +69,7 @@ class Run:
     version: float = 1.0
     setup: Mapping[str, str] = field(default_factory=dict)
     sent: SentPrompt = field(default_factory=SentPrompt)
+    plan_sha256: str | None = None
 
     @property
     def sent_prompt_id(self) -> str:
@@ -158,6 +160,7 @@ def read_run(path: Path | str, task: str | None = None) -> Run:
         version=_task_version(results["configs"][names[0]]),
         setup=_model_settings(settings),
         sent=read_sent_prompt(results, names[0], docs[0], frames),
+        plan_sha256=_single_value(file, "plan", {doc.get("plan_sha256") for doc in docs}),
     )
 
 

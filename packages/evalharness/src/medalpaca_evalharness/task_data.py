@@ -9,6 +9,7 @@ have different exams, ignore MEDALPACA_EXAM.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -172,6 +173,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 # Number of item ids that a warning lists; `exam inspect --json` lists all.
 MAX_IDS = 20
+SHA256 = re.compile(r"[0-9a-f]{64}")
 # Values of `Task.key`.
 EXAM_KEYS = ("medqa", "medmcqa", "pubmedqa", "mmlu")
 
@@ -268,13 +270,15 @@ class TaskInputs:
     """The checked inputs of a task.
 
     They are its whole exam, the items that the task uses, base model and adapter, and the examples for few-shot
-    prompts (None if the user names none).
+    prompts (None if the user names none). `plan_sha256` is the hash of the plan of `exam plan` in `--metadata`, None
+    without one.
     """
 
     exam: Exam
     items: tuple[Item, ...]
     model: ModelIdentity
     examples: Exam | None = None
+    plan_sha256: str | None = None
 
 
 def build_dataset(*, medalpaca_task: str, **metadata: Any) -> DatasetDict:
@@ -319,8 +323,13 @@ def prepare_task(name: str, metadata: Mapping[str, Any]) -> TaskInputs:
             f"run the tasks of these steps, or {all_items_task(name)} for all items"
         )
     examples = load_examples(name, metadata, exam)
+    plan = _metadata_text(name, metadata, "plan_sha256")
+    if plan is not None and not SHA256.fullmatch(plan):
+        raise UserError(
+            f"{name}: metadata 'plan_sha256' is {plan!r}; expected the 64 digits that `exam plan` prints"
+        )
     # Last, because the hash of a large model takes half a minute.
-    return TaskInputs(exam, items, identify_model(metadata), examples)
+    return TaskInputs(exam, items, identify_model(metadata), examples, plan)
 
 
 def build_documents(name: str, inputs: TaskInputs) -> list[dict[str, Any]]:
@@ -338,6 +347,8 @@ def build_documents(name: str, inputs: TaskInputs) -> list[dict[str, Any]]:
     }
     if inputs.examples is not None:
         identity |= {"fewshot": inputs.examples.name, "fewshot_sha256": inputs.examples.sha256}
+    if inputs.plan_sha256:
+        identity["plan_sha256"] = inputs.plan_sha256
     return [item_document(item, scoring) | identity for item in inputs.items]
 
 

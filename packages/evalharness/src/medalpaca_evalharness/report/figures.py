@@ -18,6 +18,7 @@ from .. import contamination_split
 from ..calibration import conformal_sets, make_predictions, measure_calibration
 from ..comparison import Comparison, as_json, describe_choice, row_json
 from ..contamination_split import Overlap, has_bundled_exam, load_run_exam
+from ..plan import Criterion, margin_json
 from ..power import power_analysis
 from ..results import Run, summarize_items, summarize_run, summary_json
 from ..runs import Family
@@ -176,6 +177,8 @@ def stress_json(match: MatchedStress, runs: Mapping[str, Run]) -> dict[str, Any]
         ],
         "sides": {name: computed["sides"][stress_name] for name, stress_name in match.sides.items()},
         "difference": computed["difference"],
+        # Results of format 1 have no other instructions.
+        **({"instructions": computed["instructions"]} if "instructions" in computed else {}),
         # With the same prompt, an unperturbed item should have the same answer in both.
         "answered_otherwise": {
             name: count_changed_answers(stress, stress_name, runs[name])
@@ -258,6 +261,7 @@ def report_figures(
     overlap: Overlap | None = None,
     account: ItemAccount | None = None,
     stress: Sequence[MatchedStress] = (),
+    criterion: Criterion | None = None,
 ) -> dict[str, Any]:
     """Return all data of a report as JSON values, except the version of the package and the locations of its files."""
     first = family.first
@@ -286,6 +290,8 @@ def report_figures(
         ),
         "items": _items(family.runs),
     }
+    if criterion:
+        value["margin"] = margin_json(criterion, family.comparisons)
     # As read back from a file: lists for tuples, so that `exam verify` compares values of the same types.
     result: dict[str, Any] = json.loads(json.dumps(value))
     return result

@@ -209,6 +209,15 @@ STRESS_FIGURES: tuple[tuple[str, str, tuple[str, ...], bool], ...] = (
     ("the same items as published, %", "", ("none_of_the_above", "published"), False),
     ("options only, %", "options only", ("options_only",), True),
     ("question only, %", "question only", ("question_only",), True),
+    *(
+        (f"{label}, %", label, ("instructions", "accuracies", label), False)
+        for label in (*(f"instruction {number}" for number in range(1, 6)), "chat template")
+    ),
+    ("same option under all instructions, %", "", ("instructions", "consistent"), False),
+    *(
+        (f"answers that change: {name} swapped, %", "", ("swaps", name), False)
+        for name in ("sex", "age", "ethnicity", "any")
+    ),
 )
 
 
@@ -241,7 +250,8 @@ def _robustness(report: dict[str, Any]) -> dict[str, Any] | None:
 def _part(side: Figures, path: Sequence[str]) -> Figures | None:
     value: Figures | None = side
     for key in path:
-        value = value[key] if value else None
+        # Results of format 1 have fewer figures.
+        value = value.get(key) if value else None
     return value
 
 

@@ -13,6 +13,7 @@ from medalpaca_data.core.files import sha256_bytes, sha256_file, sha256_json
 from medalpaca_data.core.weights import weights_sha256
 
 from ..contamination_split import Overlap, check_training_rows, find_overlap, find_run_exam, trained_runs
+from ..plan import read_margin
 from ..results import Run, find_changed_samples, find_results, read_run
 from ..runs import compare_runs
 from ..samples import read_samples
@@ -225,7 +226,10 @@ def _check_figures(
         covered = _overlap(report, start, compared.runs, locations, result)
         account = _item_account(report, start, compared.first, locations, result)
         matches = _check_stress(report, start, compared.runs, locations, result)
-        computed = report_figures(compared, overlap=covered, account=account, stress=matches)
+        criterion = read_margin(report.get("margin"), "the report")
+        computed = report_figures(
+            compared, overlap=covered, account=account, stress=matches, criterion=criterion
+        )
     except UserError as error:
         result.problems.append(f"the figures cannot be recomputed: {error}")
         return

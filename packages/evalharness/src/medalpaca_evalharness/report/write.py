@@ -13,6 +13,7 @@ from medalpaca_data.core.files import sha256_file, write_json, write_text
 from medalpaca_data.exams.exam import Exam
 
 from ..contamination_split import check_training_rows, find_overlap, find_run_exam, trained_runs
+from ..plan import Criterion
 from ..results import Run, check_samples_unchanged, read_run
 from ..runs import compare_runs
 from ..stress.figures import find_problems
@@ -28,11 +29,13 @@ def write_report(
     meadow: Path | None,
     exam: str | None,
     stress: Sequence[Path] = (),
+    criterion: Criterion | None = None,
 ) -> tuple[Path, Path]:
     """Write the page of one model, or of several compared with the first, to `out`, and the JSON beside it.
 
     Existing files are replaced. Returns (page, JSON file). `task` selects one exam of the results. `meadow` is the path
-    of training rows, `exam` that of the exam if it has moved, `stress` those of results of `exam stress`. Raises
+    of training rows, `exam` that of the exam if it has moved, `stress` those of results of `exam stress`.
+    `criterion` is a plan or a margin, for which every comparison gets an answer. Raises
     UserError if an input cannot be read or `out` is not an .html file. Raises CheckFailed if the runs cannot be
     compared or logged samples were changed. Also if a stress result belongs to another exam or model, or if its figures
     do not match its scores.
@@ -54,7 +57,9 @@ def write_report(
     for match in matches:
         if problem := next(find_problems(match.stress, match.stored_figures, loaded_exam), None):
             raise CheckFailed(f"{match.file}: {problem}; run `exam stress` again")
-    report = report_figures(compared, overlap=covered, account=account, stress=matches) | {
+    report = report_figures(
+        compared, overlap=covered, account=account, stress=matches, criterion=criterion
+    ) | {
         "version": version("medalpaca-evalharness"),
         "files": {name: hashed_files(run, out.parent) for name, run in compared.runs.items()},
         "stress_at": [relative_path(match.file, out.parent) for match in matches],

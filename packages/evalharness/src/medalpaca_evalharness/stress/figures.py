@@ -27,7 +27,15 @@ from .option_order import (
     with_several_orders,
 )
 from .perturbations import PerturbedItem, perturb, stress_id
+from .rephrased import ChatPrompt, rephrase, rephrased_id
 from .result import NONE_OF_THE_ABOVE, OPTIONS_ONLY, PUBLISHED, QUESTION_ONLY, SIDES, ScoredItem, StressRun
+from .sensitivity import (
+    InstructionDifference,
+    InstructionFigures,
+    instruction_difference,
+    instruction_figures,
+    swap_figures,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +53,18 @@ class AccuracyDrop:
 
 @dataclass(frozen=True, slots=True)
 class SideFigures:
-    """All figures of one model. A figure is None if no item has the perturbation."""
+    """All figures of one model. A figure is None if no item has the perturbation.
+
+    `swaps`: see `swap_figures`. It and `instructions` are not in results of format 1.
+    """
 
     published: Share
     orders: OrderFigures | None
     none_of_the_above: AccuracyDrop | None
     options_only: Share | None
     question_only: Share | None
+    instructions: InstructionFigures | None = None
+    swaps: dict[str, Share | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,31 +86,52 @@ class SideDifference:
 
 @dataclass(frozen=True, slots=True)
 class StressFigures:
-    """Figures per model; `difference` (tuned minus base) is None for one model, or if no item has several orders."""
+    """Figures per model; `difference` (tuned minus base) is None for one model, or if no item has several orders.
+
+    `instructions` is tuned minus base under other instructions, None for one model. `format` is that of the result.
+    """
 
     sides: dict[str, SideFigures]
     difference: SideDifference | None
+    instructions: InstructionDifference | None = None
+    format: int = 2
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures as JSON values, with lists for tuples, so that they equal those read from a file."""
         value: dict[str, Any] = _lists_for_tuples(asdict(self))
+        value.pop("format")
+        if self.format == 1:
+            value.pop("instructions")
+            for side in value["sides"].values():
+                side.pop("instructions")
+                side.pop("swaps")
         return value
 
 
 def stress_figures(stress: StressRun) -> StressFigures:
     """Return every figure of a stress result, for each model and for their difference."""
-    sides = {side: side_figures(stress.items, side) for side in stress.sides}
-    return StressFigures(sides, side_difference(stress.items) if tuple(sides) == SIDES else None)
+    older = stress.format == 1
+    sides = {side: side_figures(stress.items, side, bootstrap=older) for side in stress.sides}
+    if tuple(sides) != SIDES:
+        return StressFigures(sides, None, format=stress.format)
+    return StressFigures(
+        sides,
+        side_difference(stress.items, bootstrap=older),
+        None if older else instruction_difference(stress.items),
+        stress.format,
+    )
 
 
-def side_figures(items: Sequence[ScoredItem], side: str) -> SideFigures:
-    """Return every figure of one model; `side` is "base" or "tuned"."""
+def side_figures(items: Sequence[ScoredItem], side: str, *, bootstrap: bool = False) -> SideFigures:
+    """Return every figure of one model; `side` is "base" or "tuned". `bootstrap`: see `paired_difference`."""
     return SideFigures(
         published=share_of(items, lambda item: correct_per_variant(item, side, PUBLISHED)[0]),
         orders=order_figures(items, side),
-        none_of_the_above=none_of_the_above_drop(items, side),
+        none_of_the_above=none_of_the_above_drop(items, side, bootstrap=bootstrap),
         options_only=accuracy(items, side, OPTIONS_ONLY),
         question_only=accuracy(items, side, QUESTION_ONLY),
+        instructions=instruction_figures(items, side),
+        swaps=swap_figures(items, side),
     )
 
 
@@ -109,7 +143,9 @@ def accuracy(items: Sequence[ScoredItem], side: str, perturbation: str) -> Share
     return share_of(perturbed, lambda item: correct_per_variant(item, side, perturbation)[0])
 
 
-def none_of_the_above_drop(items: Sequence[ScoredItem], side: str) -> AccuracyDrop | None:
+def none_of_the_above_drop(
+    items: Sequence[ScoredItem], side: str, *, bootstrap: bool = False
+) -> AccuracyDrop | None:
     """Return the accuracy lost when "None of the above" replaces the correct option; None without such items.
 
     A model that reasons from the question can still exclude the other options; a model that recognises the
@@ -128,11 +164,11 @@ def none_of_the_above_drop(items: Sequence[ScoredItem], side: str) -> AccuracyDr
         for item in perturbed
     ]
     gained, lost = pairs.count((False, True)), pairs.count((True, False))
-    drop = paired_difference(len(perturbed), lost, gained)
+    drop = paired_difference(len(perturbed), lost, gained, bootstrap=bootstrap)
     return AccuracyDrop(before, after, drop, mcnemar_exact(gained, lost))
 
 
-def side_difference(items: Sequence[ScoredItem]) -> SideDifference | None:
+def side_difference(items: Sequence[ScoredItem], *, bootstrap: bool = False) -> SideDifference | None:
     """Return tuned minus base in robust accuracy and memorisation gap; None if no item has several orders."""
     several = with_several_orders(items)
     if not several:
@@ -146,7 +182,7 @@ def side_difference(items: Sequence[ScoredItem]) -> SideDifference | None:
         derivatives = [tuned_gap.derivatives[item] - value for item, value in base_gap.derivatives.items()]
         change = with_jackknife_interval(base_gap.n, tuned_gap.value - base_gap.value, derivatives, limit=2.0)
     return SideDifference(
-        robust=paired_difference(len(several), fixed, broken),
+        robust=paired_difference(len(several), fixed, broken, bootstrap=bootstrap),
         fixed=fixed,
         broken=broken,
         p=mcnemar_exact(fixed, broken),
@@ -206,8 +242,9 @@ def _find_exam_problems(stress: StressRun, exam: Exam) -> Iterator[str]:
     if exam.sha256 != stress.exam_sha256:
         yield f"the SHA-256 of the exam is {exam.sha256[:12]}, the result holds {stress.exam_sha256[:12]}"
         return
-    if stress.stress_id != stress_id(stress.scoring):
-        yield f"stress_id is {stress.stress_id}, that of this package version is {stress_id(stress.scoring)}"
+    current = stress_id(stress.scoring) if stress.format == 1 else rephrased_id(stress.scoring)
+    if stress.stress_id != current:
+        yield f"stress_id is {stress.stress_id}, that of this package version is {current}"
         return
     if stress.exam_items != len(exam.items):
         yield f"exam_items is {stress.exam_items}, the exam has {len(exam.items)} items"
@@ -215,8 +252,12 @@ def _find_exam_problems(stress: StressRun, exam: Exam) -> Iterator[str]:
     if [scored.item for scored in stress.items] != [item.id for item in expected]:
         yield f"items are not the first {len(stress.items)} items of the exam, in its order"
         return
+    chat = stress.chat and ChatPrompt(*stress.chat)
     for item, scored in zip(expected, stress.items, strict=True):
-        if _expected_item(perturb(item, stress.scoring)) != _stored_item(scored):
+        perturbed = perturb(item, stress.scoring)
+        if stress.format > 1:
+            perturbed = rephrase(perturbed, chat)
+        if _expected_item(perturbed) != _stored_item(scored):
             yield f"item {scored.item}: correct option, orders or texts differ from the exam"
 
 

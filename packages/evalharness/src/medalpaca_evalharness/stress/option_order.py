@@ -11,8 +11,8 @@ from statistics import NormalDist, fmean
 from medalpaca_data.exams.item import LETTERS
 
 from ..scoring import argmax
-from ..statistics import CONFIDENCE, Interval, Stratum, paired_bootstrap, wilson
-from .result import ORDER, PUBLISHED, ScoredItem
+from ..statistics import CONFIDENCE, Interval, Stratum, paired_bootstrap, paired_interval, wilson
+from .result import ORDER, PUBLISHED, ScoredItem, Variant
 
 
 def correct_per_variant(item: ScoredItem, side: str, perturbation: str) -> list[bool]:
@@ -39,6 +39,11 @@ def choices_in_orders(item: ScoredItem, side: str) -> list[tuple[int, int]]:
 def is_robust(item: ScoredItem, side: str) -> bool:
     """Return whether the model is correct in every order of the item, the published one included."""
     return all(option == item.key for _, option in choices_in_orders(item, side))
+
+
+def chosen_option(variant: Variant, scores: Sequence[float]) -> int:
+    """Return the published index of the option that is chosen in one variant."""
+    return variant.order[_chosen_position(scores)]
 
 
 def _chosen_position(scores: Sequence[float]) -> int:
@@ -100,9 +105,13 @@ def _normal_interval(value: float, error: float, lowest: float, highest: float) 
     return Interval(max(lowest, value - margin), min(highest, value + margin))
 
 
-def paired_difference(n: int, gained: int, lost: int) -> Mean:
-    """Return (gained - lost) / n over `n` pairs, with the bootstrap interval of `exam compare`."""
-    return Mean(n, (gained - lost) / n, paired_bootstrap([Stratum(n, gained, lost)]))
+def paired_difference(n: int, gained: int, lost: int, *, bootstrap: bool = False) -> Mean:
+    """Return (gained - lost) / n over `n` pairs, with Tango's interval as in `exam compare`.
+
+    Results of format 1 have a bootstrap interval instead (`bootstrap`).
+    """
+    interval = paired_bootstrap([Stratum(n, gained, lost)]) if bootstrap else paired_interval(n, gained, lost)
+    return Mean(n, (gained - lost) / n, interval)
 
 
 def share_of(

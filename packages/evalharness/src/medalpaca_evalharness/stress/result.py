@@ -16,7 +16,9 @@ from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.files import read_json, write_text
 from medalpaca_data.exams.item import LETTERS, Scoring
 
-FORMAT = "medalpaca exam stress 1"
+FORMAT = "medalpaca exam stress 2"
+# The format before: without other instructions and swapped words, and with bootstrap intervals of paired differences.
+OLDER_FORMAT = "medalpaca exam stress 1"
 FILE_NAME = "stress.json"
 SIDES = ("base", "tuned")
 
@@ -24,11 +26,17 @@ SIDES = ("base", "tuned")
 PUBLISHED, ORDER, NONE_OF_THE_ABOVE = "published", "order", "none_of_the_above"
 OPTIONS_ONLY, QUESTION_ONLY = "options_only", "question_only"
 PERTURBATIONS = (PUBLISHED, ORDER, NONE_OF_THE_ABOVE, OPTIONS_ONLY, QUESTION_ONLY)
+# From format 2 on: the same in other words. "instruction" is a paraphrase of the instruction, one variant for each.
+INSTRUCTION, CHAT = "instruction", "chat_template"
+SWAP_SEX, SWAP_AGE, SWAP_ETHNICITY = "swap_sex", "swap_age", "swap_ethnicity"
+ALL_PERTURBATIONS = (*PERTURBATIONS, INSTRUCTION, CHAT, SWAP_SEX, SWAP_AGE, SWAP_ETHNICITY)
+# Perturbations with several variants of an item.
+SEVERAL = (ORDER, INSTRUCTION)
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Variant of an item: one of `PERTURBATIONS`. `order[p]` is the published index of the option at position p."""
+    """Variant of an item: one of `ALL_PERTURBATIONS`. `order[p]` is the published index of the option at position p."""
 
     perturbation: str
     order: tuple[int, ...]
@@ -89,7 +97,8 @@ class StressRun:
     `version` is that of this package. `sides` has "base", or "base" and "tuned", and every item has scores of exactly
     these. `excluded` are the perturbations that items do not allow. `exam_items` is the number of scorable items in the
     exam; with --limit, `items` are fewer. `prompt_id` names the prompt of the published items, `stress_id` the
-    perturbation rules; figures with different ids are not comparable.
+    perturbation rules; figures with different ids are not comparable. `chat` is the text of the chat template before
+    and after an item, None without one. `format` is the number in `FORMAT`.
     """
 
     version: str
@@ -102,6 +111,8 @@ class StressRun:
     sides: Mapping[str, Side]
     excluded: tuple[ExcludedVariant, ...]
     items: tuple[ScoredItem, ...]
+    chat: tuple[str, str] | None = None
+    format: int = 2
 
     @property
     def limited(self) -> bool:
@@ -112,6 +123,7 @@ class StressRun:
 def write_stress(path: Path, stress: StressRun, figures: Mapping[str, Any]) -> None:
     """Write the result and its figures to the file `path` atomically, as JSON with one line per item."""
     head = asdict(stress)
+    head.pop("format")
     items = [json.dumps(item, ensure_ascii=False) for item in head.pop("items")]
     excluded = [json.dumps(entry, ensure_ascii=False) for entry in head.pop("excluded")]
     rest = json.dumps({"format": FORMAT} | head | {"figures": figures}, indent=2, ensure_ascii=False)
@@ -129,10 +141,11 @@ def read_stress(path: Path) -> tuple[StressRun, dict[str, Any]]:
     """
     file = path / FILE_NAME if path.is_dir() else path
     value = read_json(file)
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
+    formats = {OLDER_FORMAT: 1, FORMAT: 2}
+    if not isinstance(value, dict) or value.get("format") not in tuple(formats):
         raise UserError(
-            f"{file}: not a result of `exam stress` in the format {FORMAT!r}; pass a stress.json, or the directory "
-            "that contains it"
+            f"{file}: not a result of `exam stress` in the format {FORMAT!r} or {OLDER_FORMAT!r}; pass a stress.json, "
+            "or the directory that contains it"
         )
     try:
         stress = StressRun(
@@ -146,6 +159,8 @@ def read_stress(path: Path) -> tuple[StressRun, dict[str, Any]]:
                 for entry in value["left_out"]
             ),
             items=tuple(map(_scored, value["items"])),
+            chat=_chat(value.get("chat")),
+            format=formats[value["format"]],
         )
         figures = dict(value["figures"])
         _check(stress)
@@ -171,11 +186,12 @@ def _check(stress: StressRun) -> None:
                 f"{scored.item}: key {scored.key} or fixed {scored.fixed} is not possible with {k} options"
             )
         names = [variant.perturbation for variant in scored.variants]
-        once = [name for name in names if name != ORDER]
-        if names[0] != PUBLISHED or not set(names) <= set(PERTURBATIONS) or len(set(once)) < len(once):
+        once = [name for name in names if name not in SEVERAL]
+        allowed = PERTURBATIONS if stress.format == 1 else ALL_PERTURBATIONS
+        if names[0] != PUBLISHED or not set(names) <= set(allowed) or len(set(once)) < len(once):
             raise ValueError(
                 f"{scored.item}: has the variants {', '.join(names)}; expected: {PUBLISHED} first, and no other "
-                f"than {', '.join(PERTURBATIONS)}, of which only {ORDER} may occur twice"
+                f"than {', '.join(allowed)}, of which only {' and '.join(SEVERAL)} may occur twice"
             )
         if any(sorted(variant.order) != list(range(k)) for variant in scored.variants):
             raise ValueError(f"{scored.item}: an order is not a permutation of {k} options")
@@ -183,6 +199,10 @@ def _check(stress: StressRun) -> None:
             raise ValueError(
                 f"{scored.item}: has scores of {', '.join(scored.scores)}; expected: {', '.join(stress.sides)}"
             )
+        same = [name for name in names if name in (INSTRUCTION, CHAT)]
+        first = [v.perturbation for v in stress.items[0].variants if v.perturbation in (INSTRUCTION, CHAT)]
+        if same != first:
+            raise ValueError(f"{scored.item}: has other instructions than the first item")
         for rows in scored.scores.values():
             if [len(row) for row in rows] != [k] * len(names) or not all(
                 isfinite(x) for row in rows for x in row
@@ -216,6 +236,13 @@ def _side(value: Mapping[str, Any]) -> Side:
         dtype=_text(value["dtype"]),
         **{name: None if value[name] is None else _text(value[name]) for name in names},
     )
+
+
+def _chat(value: Any) -> tuple[str, str] | None:
+    if value is None:
+        return None
+    before, after = value
+    return _text(before), _text(after)
 
 
 def _text(value: Any) -> str:

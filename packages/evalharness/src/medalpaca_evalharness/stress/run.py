@@ -32,7 +32,8 @@ from ..model_identity import ModelIdentity, identify_model, split_adapter
 from ..preflight import check_prompts
 from ..task_data import TASKS
 from .figures import stress_figures
-from .perturbations import PerturbedItem, perturb, stress_id
+from .perturbations import PerturbedItem, perturb
+from .rephrased import ChatPrompt, chat_prompt, rephrase, rephrased_id
 from .result import FILE_NAME, ScoredItem, Side, StressRun, write_stress
 
 Scores = tuple[tuple[float, ...], ...]
@@ -150,14 +151,15 @@ def run_stress(config: StressConfig, on_progress: OnProgress = lambda *_: None) 
     models = _model_arguments(config)
     # Before any model is loaded, so that a wrong adapter is found at once.
     identities = {side: identify_model(arguments | config.model_args) for side, arguments in models.items()}
-    items = [perturb(item, scoring) for item in exam.items[: config.limit]]
+    chat = _common_chat_prompt(models, config)
+    items = [rephrase(perturb(item, scoring), chat) for item in exam.items[: config.limit]]
     sides: dict[str, Side] = {}
     scores: dict[str, list[Scores]] = {}
     partial_files = []
     for side, arguments in models.items():
         lm = _load_model(arguments, config)
         check_prompts("exam stress", lm, _length_check_rows(items))
-        key = sha256_json([lm.identity(), stress_id(scoring)])
+        key = sha256_json([lm.identity(), rephrased_id(scoring)])
         partial_files.append(PartialScores(config.out / f"partial-{side}.jsonl", key))
         scores[side] = score_items(lm, items, partial_files[-1], partial(on_progress, side))
         sides[side] = _side(identities[side], str(lm.model.dtype))
@@ -171,13 +173,14 @@ def run_stress(config: StressConfig, on_progress: OnProgress = lambda *_: None) 
         exam_items=len(exam.items),
         scoring=scoring,
         prompt_id=exam_prompt_id(scoring),
-        stress_id=stress_id(scoring),
+        stress_id=rephrased_id(scoring),
         sides=sides,
         excluded=tuple(entry for item in items for entry in item.excluded),
         items=tuple(
             _scored_item(item, {side: rows[index] for side, rows in scores.items()})
             for index, item in enumerate(items)
         ),
+        chat=chat,
     )
     write_stress(file, result, stress_figures(result).as_json())
     for partial_file in partial_files:
@@ -286,6 +289,16 @@ def _model_arguments(config: StressConfig) -> dict[str, dict[str, Any]]:
         "base": base,
         "tuned": {"pretrained": config.tuned} if is_model else base | {"peft": config.tuned},
     }
+
+
+def _common_chat_prompt(models: Mapping[str, Mapping[str, Any]], config: StressConfig) -> ChatPrompt | None:
+    """Return the chat prompt of the models' tokenizers; None if they have none, or if theirs differ."""
+    from transformers import AutoTokenizer
+
+    names = {str(config.model_args.get("tokenizer") or model["pretrained"]) for model in models.values()}
+    revision = str(config.model_args.get("revision") or "main")
+    prompts = {chat_prompt(AutoTokenizer.from_pretrained(name, revision=revision)) for name in names}
+    return prompts.pop() if len(prompts) == 1 else None
 
 
 def _load_model(arguments: Mapping[str, Any], config: StressConfig) -> Any:

@@ -12,7 +12,20 @@ from medalpaca_data.core.cli import screen
 
 from .figures import SideDifference, SideFigures, StressFigures
 from .option_order import Mean, Share
-from .result import NONE_OF_THE_ABOVE, OPTIONS_ONLY, ORDER, PERTURBATIONS, QUESTION_ONLY, SIDES, StressRun
+from .result import (
+    ALL_PERTURBATIONS,
+    CHAT,
+    NONE_OF_THE_ABOVE,
+    OPTIONS_ONLY,
+    ORDER,
+    QUESTION_ONLY,
+    SIDES,
+    SWAP_AGE,
+    SWAP_ETHNICITY,
+    SWAP_SEX,
+    StressRun,
+)
+from .sensitivity import InstructionDifference
 
 # Position bias above this multiple of the guessing level is reported as a preference.
 PREFERENCE_FACTOR = 2.0
@@ -21,13 +34,18 @@ MAX_IDS = 5
 CAPTION = (
     "In %, with 95 % intervals. chance: expected value of random answers.\n"
     "memorisation gap: accuracy in the published order minus accuracy in other\n"
-    "orders with the key at the same letter, in points."
+    "orders with the key at the same letter, in points.\n"
+    "flips: another answer after words for sex, age or ethnicity are swapped."
 )
 NOT_TESTED = {
     ORDER: "in other orders",
     NONE_OF_THE_ABOVE: 'with the key "None of the above"',
     OPTIONS_ONLY: "without the question",
     QUESTION_ONLY: "without the options",
+    CHAT: "in the chat template",
+    SWAP_SEX: "with words for sex swapped",
+    SWAP_AGE: "with another age",
+    SWAP_ETHNICITY: "with another ethnicity",
 }
 Cell = Share | Mean | float | None
 
@@ -35,8 +53,13 @@ Cell = Share | Mean | float | None
 def summary_text(figures: StressFigures) -> dict[str, str]:
     """Return sentences that summarise the figures: by model ("base", "tuned"), and of two models by "difference"."""
     texts = {side: " ".join(_side_sentences(one)) for side, one in figures.sides.items()}
+    differences = []
     if figures.difference:
-        texts["difference"] = _difference_sentences(figures.difference)
+        differences.append(_difference_sentences(figures.difference))
+    if figures.instructions:
+        differences.append(_instruction_sentence(figures.instructions))
+    if differences:
+        texts["difference"] = " ".join(differences)
     return texts
 
 
@@ -74,7 +97,25 @@ def _side_sentences(figures: SideFigures) -> list[str]:
     sentences += [f"Without {name}, it is above chance: {reduced[name][1]}." for name in above]
     if rest := [name for name in shares if name not in above]:
         sentences.append(f"Without {' or without '.join(rest)}, it is not above chance.")
+    if other := figures.instructions:
+        sentences.append(
+            f"Under {1 + len(other.accuracies)} instructions, accuracy is {_percent(other.lowest)} to "
+            f"{_percent(other.highest)} %."
+        )
+    flips = [(name, share) for name, share in (figures.swaps or {}).items() if share and name != "any"]
+    if flips:
+        parts = (f"{share.count} of {share.n} answers with another {name}" for name, share in flips)
+        sentences.append(f"Swapped words change {', '.join(parts)}.")
     return sentences
+
+
+def _instruction_sentence(found: InstructionDifference) -> str:
+    base, tuned = SIDES
+    n = len(found.differences)
+    return (
+        f"Under {n} other instructions, {tuned} minus {base} is {_points(found.lowest)} to {_points(found.highest)} "
+        f"points; as published {_difference(found.published)}. Its sign holds in {found.same_sign} of {n}."
+    )
 
 
 def _difference_sentences(difference: SideDifference) -> str:
@@ -132,7 +173,7 @@ def excluded_lines(stress: StressRun) -> list[str]:
     groups: dict[tuple[str, str], list[str]] = {}
     for entry in stress.excluded:
         groups.setdefault((entry.perturbation, entry.reason), []).append(entry.item)
-    ordered = sorted(groups.items(), key=lambda pair: PERTURBATIONS.index(pair[0][0]))
+    ordered = sorted(groups.items(), key=lambda pair: ALL_PERTURBATIONS.index(pair[0][0]))
     return [
         f"not tested {NOT_TESTED[name]}: {_count_of(ids, len(stress.items))}: {reason}"
         for (name, reason), ids in ordered
@@ -181,6 +222,9 @@ def _cells(figures: SideFigures) -> dict[str, Cell]:
         "  these as published": drop.published if drop else None,
         "options only": figures.options_only,
         "question only": figures.question_only,
+        **(figures.instructions.accuracies if figures.instructions else {}),
+        "same for all instructions": figures.instructions.consistent if figures.instructions else None,
+        **{f"flips, {name} swapped": share for name, share in (figures.swaps or {}).items()},
     }
 
 
