@@ -15,7 +15,7 @@ from medalpaca_data.cli import main as data
 from medalpaca_data.core.errors import CheckFailed
 from medalpaca_data.show import ProgressBars
 from medalpaca_evalharness.cli import main as exam
-from medalpaca_evalharness.stress.run import StressProgress as Examined
+from medalpaca_evalharness.stress.progress import StressProgress as Examined
 from medalpaca_train.canary import print_result as show_canary
 from medalpaca_train.canary import summarize
 from medalpaca_train.progress import progress_meter

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from .core.errors import UserError
 from .core.files import existing, parse_json
-from .core.streams import read_text_lines
+from .core.text_files import read_text_lines
 from .core.typed import check_type, table_errors
 
 if TYPE_CHECKING:

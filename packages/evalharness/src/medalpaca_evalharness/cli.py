@@ -307,8 +307,9 @@ def _stress(arguments: argparse.Namespace) -> None:
     from lm_eval.utils import simple_parse_args_string
 
     from .stress.figures import stress_figures
+    from .stress.progress import StressProgress
     from .stress.result import FILE_NAME
-    from .stress.run import StressConfig, StressProgress, run_stress
+    from .stress.run import StressConfig, run_stress
     from .stress.table import print_figures
 
     config = StressConfig(
