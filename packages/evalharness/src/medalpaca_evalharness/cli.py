@@ -6,9 +6,8 @@ Heavy imports are inside the functions, so that `--help` is fast. Only `exam ask
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,22 @@ from medalpaca_data.core.cli import (
     Commands,
     CompletedArgument,
     add_command,
-    device_name,
     print_json,
     print_text,
     run,
     wrapped,
 )
 from medalpaca_data.core.cli import screen as make_console
-from medalpaca_data.core.errors import CheckFailed
+from medalpaca_data.core.errors import CheckFailed, UserError
+
+from .cli_arguments import EXAM, EXAM_OF_RESULT, EXAMS, MEADOW, MODEL, RESULT, STRESS, TASK
+from .cli_arguments import add as _add
+from .cli_arguments import add_images as _add_images
+from .cli_arguments import add_model_options as _add_model_options
+from .cli_arguments import add_sides as _add_sides
+from .cli_arguments import options as _options
+from .cli_arguments import sides as _sides
+from .cli_arguments import write as _write
 
 EXAMPLES = (
     "exam show results/tuned                    accuracy per exam step",
@@ -36,19 +43,6 @@ EXAMPLES = (
     "exam ask BASE RUN --tasks medalpaca_usmle --exam exam.jsonl --out results",
     "exam stress BASE RUN --exam exam.jsonl --out stress",
 )
-
-
-# Argument type: a text, for which the shell completes file names and the names of the bundled exams.
-EXAMS = CompletedArgument(lambda: import_module("medalpaca_data.exams.exam").BUNDLED)
-
-# Help texts of arguments that several commands have.
-RESULT = "result of lm_eval with --log_samples: its results_*.json, or a directory with only this result"
-EXAM = "exam file or directory, or bundled exam (medalpaca_pocket, medalpaca_vignettes)"
-EXAM_OF_RESULT = f"{EXAM} (default: as recorded in the results, else MEDALPACA_EXAM)"
-MODEL = "model directory or Hugging Face hub id"
-TASK = "task to read, if the results hold several exams; or one exam step, such as medalpaca_usmle_step1"
-STRESS = "results of `exam stress` for models of the report: stress.json or its directory"
-MEADOW = "training rows (file or directory of `data build`): also score the items in them separately"
 
 
 def parser() -> Command:
@@ -106,12 +100,14 @@ def _add_compare(commands: Commands[Command]) -> None:
             "exam compare results/base results/tuned",
             "exam compare results/base results/tuned --items    also list each changed item",
             "exam compare results/base results/tuned --meadow meadow --exam exam.jsonl",
+            "exam compare --base results/base --tuned results/seed*    training seeds as one comparison",
         ),
         "Prints accuracies with 95 % intervals, the exact McNemar test, and a verdict on statistical significance. "
         "The exit code is 0 for every verdict, and 1 if the two results are not comparable.",
     )
-    _add(command, "base BASE", f"base model: {RESULT}", Path)
-    _add(command, "tuned TUNED", "result of the fine-tuned model, in the same form", Path)
+    _add(command, "base BASE", f"base model: {RESULT}", Path, nargs="?")
+    _add(command, "tuned TUNED", "result of the fine-tuned model, in the same form", Path, nargs="?")
+    _add_sides(command)
     changed = "also list each item that only one of the two models answers correctly"
     command.add_argument("--items", action="store_true", help=changed)
     _add(command, "--task TASK", TASK)
@@ -128,7 +124,16 @@ def _compare(arguments: argparse.Namespace) -> None:
     from .contamination_split import measure_contamination
     from .results import read_run
 
-    comparison = compare(read_run(arguments.base, arguments.task), read_run(arguments.tuned, arguments.task))
+    base, tuned = _sides(arguments, [one for one in (arguments.base, arguments.tuned) if one])
+    if not tuned:
+        raise UserError(
+            f"{len(base)} result given; give BASE and TUNED, or --base RESULT ... --tuned RESULT ..."
+        )
+    runs = [[read_run(path, arguments.task) for path in side] for side in (base, tuned)]
+    if any(len(side) > 1 for side in runs):
+        _compare_several(arguments, *runs)
+        return
+    comparison = compare(runs[0][0], runs[1][0])
     found = None
     if arguments.meadow:
         found = measure_contamination(comparison, arguments.meadow, arguments.exam)
@@ -139,6 +144,22 @@ def _compare(arguments: argparse.Namespace) -> None:
         print_comparison(comparison, contamination=found, items=arguments.items)
 
 
+def _compare_several(arguments: argparse.Namespace, base: list[Any], tuned: list[Any]) -> None:
+    from .runs_table import print_runs
+    from .several_runs import as_json, compare_several
+
+    for name in ("meadow", "items"):
+        if getattr(arguments, name):
+            raise UserError(
+                f"--{name}: not available for several runs of a side; compare one run of each side"
+            )
+    compared = compare_several(base, tuned)
+    if arguments.json:
+        print_json(as_json(compared))
+    else:
+        print_runs(compared)
+
+
 def _add_report(commands: Commands[Command]) -> None:
     command = add_command(
         commands,
@@ -147,10 +168,12 @@ def _add_report(commands: Commands[Command]) -> None:
         (
             "exam report results/base results/tuned --out report.html",
             "exam report results/base results/a results/b --out family.html --stress stress",
+            "exam report --base results/base --tuned results/seed* --out seeds.html",
         ),
         "One result: a description of that model. Several results: each one is compared with the first.",
     )
-    _add(command, "results RESULT", f"the base model first; each is a {RESULT}", Path, nargs="+")
+    _add(command, "results RESULT", f"the base model first; each is a {RESULT}", Path, nargs="*")
+    _add_sides(command)
     _add(
         command,
         "--out FILE",
@@ -170,7 +193,12 @@ def _report(arguments: argparse.Namespace) -> None:
     from .report.write import write_report
 
     options = _options(arguments, "task", "meadow", "exam", "stress")
-    files = [str(file) for file in write_report(arguments.results, arguments.out, **options)]
+    base, tuned = _sides(arguments, arguments.results)
+    if not base:
+        raise UserError("no result given; give RESULT ..., or --base RESULT ... --tuned RESULT ...")
+    several = len(base) if arguments.base_runs else None
+    written = write_report([*base, *tuned], arguments.out, base_runs=several, **options)
+    files = [str(file) for file in written]
     _write(arguments, {"files": files}, "\n".join(files))
 
 
@@ -365,34 +393,3 @@ def _stress(arguments: argparse.Namespace) -> None:
     else:
         print_figures(result, figures)
         print_text(str(arguments.out / FILE_NAME))
-
-
-def _add(command: Command, name: str, help: str, type: Callable[[str], Any] = str, **settings: Any) -> None:
-    """Add one argument; `name` is "argument METAVAR" or "--option METAVAR"."""
-    argument, metavar = name.split()
-    command.add_argument(argument, metavar=metavar, help=help, type=type, **settings)
-
-
-def _add_images(command: Command, *, fields: bool = False) -> None:
-    choice = "exclude or keep items that need an image (default: exclude)"
-    command.add_argument("--images", choices=("exclude", "keep"), default="exclude", help=choice)
-    if fields:
-        names = "question, options (a list, or one), answer, context, id, step, subject, image, answer_base (0 or 1)"
-        _add(command, "--fields COLUMNS", f"columns of a file with other headings, as YAML or JSON: {names}")
-
-
-def _add_model_options(command: Command) -> None:
-    model_args = "model arguments of lm_eval, such as dtype=float16, for every model"
-    _add(command, "--model_args KEY=VALUE,...", model_args, default="")
-    _add(command, "--device DEVICE", "cuda or cpu (default: cuda if there is a GPU)", device_name)
-
-
-def _options(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
-    return {name: getattr(arguments, name) for name in names}
-
-
-def _write(arguments: argparse.Namespace, value: Any, text: str) -> None:
-    if arguments.json:
-        print_json(value)
-    else:
-        print_text(text)

@@ -38,7 +38,8 @@ class Answer:
     separated by spaces. `choices`: the continuations, letters or option texts. `key`: index of the correct option.
     `chosen`: index of the option with the largest score (the first of equals), or of the extracted letter. It is
     None without a letter, or if the letter is not one of the options. `outcome`: one of `OUTCOMES`. `scores`: the
-    compared value per option; empty for generated answers. `sha256`: hash of the logged sample as JSON.
+    compared value per option; empty for generated answers. `sha256`: hash of the logged sample as JSON. `subject` and
+    `group`: those of the exam's item, None without one.
     """
 
     item_id: str
@@ -53,6 +54,8 @@ class Answer:
     outcome: str
     scores: tuple[float, ...]
     sha256: str
+    subject: str | None = None
+    group: str | None = None
 
     @property
     def options(self) -> int:
@@ -103,6 +106,8 @@ def read_answer(record: Any, metric: str, name: str, where: str) -> tuple[Mappin
             outcome=outcome,
             scores=scores,
             sha256=sha256_json(record),
+            subject=_optional_text(doc, "subject"),
+            group=_optional_text(doc, "group"),
         )
     except (KeyError, TypeError, IndexError, ValueError, ZeroDivisionError, AttributeError) as error:
         raise UserError(f"{where}: not a scored sample of {name} ({error!r})") from None
@@ -153,6 +158,13 @@ def _input_hash(record: Mapping[str, Any], doc: Mapping[str, Any]) -> str:
     if not is_generated(doc):
         return hashes
     return f"{hashes} {sha256_json([arguments['arg_1'] for arguments in record['arguments'].values()])}"
+
+
+def _optional_text(doc: Mapping[str, Any], name: str) -> str | None:
+    value = doc.get(name)
+    if not isinstance(value, str | None):
+        raise ValueError(f"{name} is {value!r}, not a text")
+    return value or None
 
 
 def _check_document(doc: Any) -> Mapping[str, Any]:

@@ -309,6 +309,8 @@ def build_documents(name: str, inputs: TaskInputs) -> list[dict[str, Any]]:
     """Return one document per item: the fields that the task YAML reads, and names and hashes of exam and model."""
     scoring = TASKS[name].scoring
     model = inputs.model
+    # An exam without groups has documents without this key, as before.
+    grouped = any(item.group is not None for item in inputs.items)
     identity = {
         "exam": inputs.exam.name,
         "exam_sha256": inputs.exam.sha256,
@@ -332,6 +334,8 @@ def build_documents(name: str, inputs: TaskInputs) -> list[dict[str, Any]]:
             "letters": letters,
             "gold": letters.index(item.answer),
         }
+        if grouped:
+            row["group"] = item.group
         if scoring == "reasoning":
             # A generated answer may name its option by the text.
             row["options"] = list(item.options.values())
