@@ -142,7 +142,7 @@ def test_an_exam_with_groups_and_subjects(run, grouped, tmp_path, capsys):
     assert (shown["subjects"][1]["p"], shown["subjects"][1]["difference_interval"]) == (None, None)
     assert main(["compare", str(base), str(tuned)]) == 0
     text = capsys.readouterr().out
-    assert "interval unadjusted" in text
+    assert "interval unadjusted" in " ".join(text.split())
     assert "in tuned / items: Skin 0, 0 / 8; no subject 0, 0 / 2" in " ".join(text.split())
     assert main(["show", str(tuned)]) == 0
     assert "right / items: Skin 0 / 8; no subject 0 / 2" in capsys.readouterr().out

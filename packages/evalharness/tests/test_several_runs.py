@@ -86,7 +86,7 @@ def test_two_runs_have_no_run_variance_and_a_large_difference_needs_few_runs():
         (rng.random((4, 400)) < 0.3).astype(float), (rng.random((4, 400)) < 0.8).astype(float)
     )
     assert large.runs_needed() == 3
-    assert large.p < 1e-6
+    assert large.p < 1e-4
 
 
 def simulate(runs: int, n: int, run_sd: float, shift: float, fixed_base: bool, samples: int) -> float:
@@ -129,7 +129,6 @@ def test_coverage(runs, fixed_base):
         for run_sd in (0.0, 0.1, 0.3)
         for shift in (0.0, 0.5)
     ]
-    print(runs, fixed_base, shares)
     assert min(shares) >= 0.93
 
 
@@ -142,15 +141,16 @@ def seeds(evaluate, answering, save, write_exam, tmp_path) -> tuple[list[Path], 
     """A base model that answers B, and three seeds that are right on all items, all but one, and all but two."""
     exam = str(write_exam())
 
-    def make(name, choose, adapter):
-        metadata = {"exam": exam, "base": "org/base"} | ({"adapter": adapter} if adapter else {})
-        return save(evaluate(answering(choose), "medalpaca_usmle", metadata), tmp_path / "results" / name)
+    def make(name, choose):
+        return save(
+            evaluate(answering(choose), "medalpaca_usmle", {"exam": exam}), tmp_path / "results" / name
+        )
 
     def seed(number):
         wrong = [f"step1-{i}" for i in range(1, number + 1)]
         return lambda doc: (doc["gold"] + 1) % 4 if doc["item_id"] in wrong else doc["gold"]
 
-    return [make("base", always_b, None)], [make(f"seed{i}", seed(i), f"org/seed{i}") for i in range(3)]
+    return [make("base", always_b)], [make(f"seed{i}", seed(i)) for i in range(3)]
 
 
 def test_commands(seeds, tmp_path, capsys, monkeypatch):
@@ -190,7 +190,7 @@ def test_commands(seeds, tmp_path, capsys, monkeypatch):
     assert "exact McNemar" in capsys.readouterr().out
     assert main(["compare", "--base", base[0], "--tuned", *tuned[:2]]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "Run variance not estimable: tuned has 2 runs, 3 are needed." in shown
+    assert "Run variance not estimable: base has 1 run and tuned has 2 runs, 3 are needed." in shown
     for arguments, message in (
         ([base[0], "--base", base[0], "--tuned", *tuned], "by position, or with --base and --tuned"),
         (["--tuned", *tuned], "--tuned without --base"),

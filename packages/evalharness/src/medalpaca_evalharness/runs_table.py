@@ -16,9 +16,9 @@ from .several_runs import RunsRow, SeveralRuns
 from .subjects import MIN_ITEMS, split_small
 
 CAPTION = (
-    "Mean accuracy over runs in % with the lowest and highest run, difference in points\n"
-    "with 95 % interval of items and runs, unadjusted; standard error in points from\n"
-    "items and from runs; p: the larger of interval and sign flips; Holm: adjusted."
+    "Mean accuracy over runs in % with the lowest and highest run, difference in\n"
+    "points with 95 % interval of items and runs, unadjusted; standard error in\n"
+    "points from items and from runs; p: the larger of interval and sign flips."
 )
 
 
