@@ -11,7 +11,7 @@ from medalpaca_data.exams.exam import Exam, load_exam
 from medalpaca_demo.models import Pair, check_pair
 from medalpaca_demo.results import KIND_LABELS, Filter, Results, filter_items, list_items, load_results
 from medalpaca_demo.tabs.browse import as_csv, controls, filter_name, table
-from medalpaca_demo.tabs.leaderboard import count_subjects, leaderboard, summary_text
+from medalpaca_demo.tabs.leaderboard import leaderboard, summary_text
 from medalpaca_evalharness.comparison import compare
 from medalpaca_evalharness.results import read_run
 
@@ -142,19 +142,47 @@ def test_results_that_do_not_fit_are_refused(
     assert "of other weights" in note
 
 
-def test_the_leaderboard_equals_exam_compare(exam: Exam, results: Results) -> None:
+def test_the_leaderboard_equals_exam_compare(results: Results) -> None:
     assert results.comparison is not None
     row = results.comparison.pooled
-    shown = leaderboard(results.comparison, list_items(exam.items, results), ("a <note>",))
+    shown = leaderboard(results.comparison, ("a <note>",))
     assert f"it fixed {row.fixed} and broke {row.broken}" in summary_text(row)
     assert f"{100 * row.base_right / row.n:.1f} %" in shown
     assert f"{100 * row.base_interval.low:.1f} to {100 * row.base_interval.high:.1f}" in shown
     assert shown.count("Holm ") == 3
     assert "a &lt;note&gt;." in shown
     assert shown.count("too few questions") == 3
-    counted = count_subjects(list_items(exam.items, results))
-    assert sum(one.n for one in counted) == row.n
-    assert sum(one.tuned_right for one in counted) == row.tuned_right
+    subjects = results.comparison.subjects
+    assert [(one.label, one.n, one.p_holm) for one in subjects] == [
+        ("Cardiology", 10, None),
+        ("Neurology", 10, None),
+        ("Nutrition", 10, None),
+    ]
+    assert sum(one.tuned_right for one in subjects) == row.tuned_right
+    # Counts only: no percentage of a subject, and no p-value.
+    counts = shown[shown.index("By subject") :]
+    assert (counts.count(" %</td>"), counts.count("Holm ")) == (0, 0)
+
+
+def test_a_subject_with_thirty_questions_has_interval_and_adjusted_p(results: Results) -> None:
+    from dataclasses import replace
+
+    assert results.comparison is not None
+    large = replace(
+        results.comparison.pooled,
+        label="<Heart>",
+        fixed=20,
+        broken=4,
+        both_right=10,
+        both_wrong=6,
+        p_holm=0.0077,
+    )
+    shown = leaderboard(replace(results.comparison, subjects=(large,)), ())
+    assert 'data-value="&lt;Heart&gt;"' in shown
+    # (20 - 4) / 40; 2 * (C(24,0) + ... + C(24,4)) / 2^24 = 2 * 12951 / 16777216.
+    assert "+40 points<small>+" in shown
+    assert "0.0015<small>Holm 0.0077</small>" in shown
+    assert "interval unadjusted" in shown
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def exam(*arguments: object) -> subprocess.CompletedProcess[str]:
     [
         ([], "exam: the following arguments are required: COMMAND (see `exam --help`)"),
         (["mark"], "invalid choice: 'mark'"),
-        (["compare", "a"], "required: TUNED"),
+        (["compare", "a"], "give BASE and TUNED"),
         (["compare", "/no/a", "/no/b"], "/no/a: no such result"),
         (["report", "/no/a", "/no/b", "--out", "x.html"], "/no/a: no such result"),
         (["report", "/no/a", "/no/b"], "required: --out"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from medalpaca_data.core.cli import Command, CompletedArgument, device_name, print_json, print_text
+from medalpaca_data.core.errors import UserError
 
 # Argument type: a text, for which the shell completes file names and the names of the bundled exams.
 EXAMS = CompletedArgument(lambda: import_module("medalpaca_data.exams.exam").BUNDLED)
@@ -35,7 +37,10 @@ def add_images(command: Command, *, fields: bool = False) -> None:
     choice = "exclude or keep items that need an image (default: exclude)"
     command.add_argument("--images", choices=("exclude", "keep"), default="exclude", help=choice)
     if fields:
-        names = "question, options (a list, or one), answer, context, id, step, subject, image, answer_base (0 or 1)"
+        names = (
+            "question, options (a list, or one), answer, context, id, step, subject, group, image, "
+            "answer_base (0 or 1)"
+        )
         add_option(
             command, "--fields COLUMNS", f"columns of a file with other headings, as YAML or JSON: {names}"
         )
@@ -66,3 +71,24 @@ def task_names() -> list[str]:
     from .task_data import GROUPS, TASKS
 
     return [*GROUPS, *TASKS]
+
+
+def add_sides(command: Command) -> None:
+    """Add `--base` and `--tuned`, each with one or more results."""
+    several = "of {}, one or more runs that count as one model (training seeds, repeated generations)"
+    for side in ("base", "tuned"):
+        text = f"results {several.format(side)}"
+        add_option(command, f"--{side} RESULT", text, Path, nargs="+", dest=f"{side}_runs", default=())
+
+
+def sides(arguments: argparse.Namespace, given: Sequence[Path]) -> tuple[Sequence[Path], Sequence[Path]]:
+    """Return the results of base and tuned, named by --base and --tuned or by position; the rest by position is tuned.
+
+    Raises UserError if both ways are used, or only one of the two options.
+    """
+    base, tuned = arguments.base_runs, arguments.tuned_runs
+    if given and (base or tuned):
+        raise UserError(f"{given[0]}: give results by position, or with --base and --tuned, not both")
+    if bool(base) != bool(tuned):
+        raise UserError(f"--{'base' if base else 'tuned'} without --{'tuned' if base else 'base'}: give both")
+    return (base, tuned) if base else (given[:1], given[1:])

@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from medalpaca_data.core.cli import (
     Command,
@@ -21,7 +22,7 @@ from medalpaca_data.core.cli import (
     wrapped,
 )
 from medalpaca_data.core.cli import screen as make_console
-from medalpaca_data.core.errors import CheckFailed
+from medalpaca_data.core.errors import CheckFailed, UserError
 
 from .arguments import (
     EXAM,
@@ -35,7 +36,9 @@ from .arguments import (
     add_images,
     add_model_options,
     add_option,
+    add_sides,
     select_options,
+    sides,
     write_output,
 )
 from .ask_command import add_ask
@@ -109,12 +112,14 @@ def _add_compare(commands: Commands[Command]) -> None:
             "exam compare results/base results/tuned",
             "exam compare results/base results/tuned --items    also list each changed item",
             "exam compare results/base results/tuned --meadow meadow --exam exam.jsonl",
+            "exam compare --base results/base --tuned results/seed*    training seeds as one comparison",
         ),
         "Prints accuracies with 95 % intervals, the exact McNemar test, and a verdict on statistical significance. "
         "The exit code is 0 for every verdict, and 1 if the two results are not comparable.",
     )
-    add_option(command, "base BASE", f"base model: {RESULT}", Path)
-    add_option(command, "tuned TUNED", "result of the fine-tuned model, in the same form", Path)
+    add_option(command, "base BASE", f"base model: {RESULT}", Path, nargs="?")
+    add_option(command, "tuned TUNED", "result of the fine-tuned model, in the same form", Path, nargs="?")
+    add_sides(command)
     changed = "also list each item that only one of the two models answers correctly"
     command.add_argument("--items", action="store_true", help=changed)
     add_option(command, "--task TASK", TASK)
@@ -134,7 +139,16 @@ def _compare(arguments: argparse.Namespace) -> None:
     from .results import read_run
 
     criterion = read_criterion(arguments)
-    comparison = compare(read_run(arguments.base, arguments.task), read_run(arguments.tuned, arguments.task))
+    base, tuned = sides(arguments, [one for one in (arguments.base, arguments.tuned) if one])
+    if not tuned:
+        raise UserError(
+            f"{len(base)} result given; give BASE and TUNED, or --base RESULT ... --tuned RESULT ..."
+        )
+    runs = [[read_run(path, arguments.task) for path in side] for side in (base, tuned)]
+    if any(len(side) > 1 for side in runs):
+        _compare_several(arguments, *runs)
+        return
+    comparison = compare(runs[0][0], runs[1][0])
     found = None
     if arguments.meadow:
         found = measure_contamination(comparison, arguments.meadow, arguments.exam)
@@ -147,6 +161,22 @@ def _compare(arguments: argparse.Namespace) -> None:
         print_comparison(comparison, contamination=found, items=arguments.items, margin=answer)
 
 
+def _compare_several(arguments: argparse.Namespace, base: list[Any], tuned: list[Any]) -> None:
+    from .runs_table import print_runs
+    from .several_runs import as_json, compare_several
+
+    for name in ("meadow", "items", "plan", "margin"):
+        if getattr(arguments, name):
+            raise UserError(
+                f"--{name}: not available for several runs of a side; compare one run of each side"
+            )
+    compared = compare_several(base, tuned)
+    if arguments.json:
+        print_json(as_json(compared))
+    else:
+        print_runs(compared)
+
+
 def _add_report(commands: Commands[Command]) -> None:
     command = add_command(
         commands,
@@ -155,10 +185,12 @@ def _add_report(commands: Commands[Command]) -> None:
         (
             "exam report results/base results/tuned --out report.html",
             "exam report results/base results/a results/b --out family.html --stress stress",
+            "exam report --base results/base --tuned results/seed* --out seeds.html",
         ),
         "One result: a description of that model. Several results: each one is compared with the first.",
     )
-    add_option(command, "results RESULT", f"the base model first; each is a {RESULT}", Path, nargs="+")
+    add_option(command, "results RESULT", f"the base model first; each is a {RESULT}", Path, nargs="*")
+    add_sides(command)
     add_option(
         command,
         "--out FILE",
@@ -180,7 +212,12 @@ def _report(arguments: argparse.Namespace) -> None:
 
     options = select_options(arguments, "task", "meadow", "exam", "stress")
     options["criterion"] = read_criterion(arguments)
-    files = [str(file) for file in write_report(arguments.results, arguments.out, **options)]
+    base, tuned = sides(arguments, arguments.results)
+    if not base:
+        raise UserError("no result given; give RESULT ..., or --base RESULT ... --tuned RESULT ...")
+    several = len(base) if arguments.base_runs else None
+    written = write_report([*base, *tuned], arguments.out, base_runs=several, **options)
+    files = [str(file) for file in written]
     write_output(arguments, {"files": files}, "\n".join(files))
 
 

@@ -9,6 +9,7 @@ from medalpaca_data.core.errors import CheckFailed
 from .results import Run
 
 LIMITED_NOTE = "only part of the exam was evaluated (--limit or --samples)"
+SAMPLED_NOTE = "answers were drawn at random; the test does not account for the variation between seeds"
 # Number of item ids that an error lists.
 MAX_LISTED = 5
 
@@ -46,6 +47,12 @@ def check_comparable(base: Run, tuned: Run) -> None:
         ]
         raise CheckFailed(
             f"different item sets: {', '.join(only)}; evaluate both models on the same steps, without --limit"
+        )
+    regrouped = [item for item, answer in base.answers.items() if answer.group != tuned.answers[item].group]
+    if regrouped:
+        raise CheckFailed(
+            f"different groups of {len(regrouped)} items ({_list_ids(regrouped)}); evaluate both models on the same "
+            "exam file"
         )
     changed = [
         item for item, answer in base.answers.items() if answer.input_hash != tuned.answers[item].input_hash
@@ -89,9 +96,7 @@ def list_notes(base: Run, tuned: Run) -> list[str]:
     if base.limited or tuned.limited:
         notes.append(LIMITED_NOTE)
     if base.sampled or tuned.sampled:
-        notes.append(
-            "answers were drawn at random; the test does not account for the variation between seeds"
-        )
+        notes.append(SAMPLED_NOTE)
     if base.cached or tuned.cached:
         notes.append(
             "a run used --use_cache, whose entries do not name the model; make sure that the two runs shared no cache"

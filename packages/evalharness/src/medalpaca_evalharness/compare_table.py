@@ -13,9 +13,18 @@ from rich.table import Table
 from medalpaca_data.check import TOO_SHORT
 from medalpaca_data.core.cli import screen
 
-from .comparison import Comparison, Flip, Row, format_bound, format_interval, format_p, format_points
+from .comparison import (
+    Comparison,
+    Flip,
+    Row,
+    describe_test,
+    format_bound,
+    format_interval,
+    format_points,
+)
 from .contamination_split import Contamination
 from .statistics import Interval
+from .subjects import MIN_ITEMS, split_small
 
 # Headings and cells have fixed line breaks so that the table fits 80 columns.
 COLUMNS = (
@@ -25,6 +34,11 @@ CAPTION = (
     "Accuracy in % with Wilson interval, difference in points with Tango's score\n"
     "interval (95 %, unadjusted); p: exact McNemar test, two-sided; Holm: p adjusted\n"
     "for all steps. Where p is 0.05 or more, the interval includes 0."
+)
+
+GROUPS_CAPTION = (
+    "Items share groups: p is by sign flips of the groups' sums (exact), not McNemar, and\n"
+    "the interval is Tango's with the design effect of the groups."
 )
 
 
@@ -57,6 +71,9 @@ def print_comparison(
         _make_table([*comparison.steps, None, comparison.pooled] if comparison.steps else [comparison.pooled])
     )
     console.print(CAPTION, highlight=False, markup=False)
+    if comparison.pooled.clusters:
+        console.print(GROUPS_CAPTION, highlight=False, markup=False)
+    _print_subjects(console, comparison.subjects)
     console.print(comparison.sentence, highlight=False, markup=False)
     if margin:
         console.print(margin, highlight=False, markup=False)
@@ -69,6 +86,25 @@ def print_comparison(
     if items:
         for label, fixed in (("Fixed", True), ("Broken", False)):
             _print_flips(console, label, [flip for flip in comparison.flips if flip.fixed is fixed])
+
+
+def _print_subjects(console: Console, rows: Iterable[Row]) -> None:
+    """Print the table of subjects, and the counts of those with few items."""
+    large, small = split_small(rows)
+    if large:
+        console.print("\nBy subject; p adjusted (Holm) for all subjects in this table, interval unadjusted:")
+        console.print(_make_table(large))
+    if small:
+        console.print(
+            few_items_text([f"{row.label} {row.base_right}, {row.tuned_right} / {row.n}" for row in small]),
+            highlight=False,
+            markup=False,
+        )
+
+
+def few_items_text(counts: list[str]) -> str:
+    """Return the line with the counts of subjects that have too few items for a test."""
+    return f"Subjects with fewer than {MIN_ITEMS} items, right in base, in tuned / items: {'; '.join(counts)}"
 
 
 def _print_flips(console: Console, label: str, flips: list[Flip]) -> None:
@@ -92,7 +128,7 @@ def _clean_sentence(contamination: Contamination) -> str:
     interval = format_interval(row.interval)
     return (
         f"{covered}; on the other {row.n}, the difference is {format_points(row.difference)} points "
-        f"(95 % interval {interval}), exact McNemar {format_p(row.p)}: {row.verdict}."
+        f"(95 % interval {interval}), {describe_test(row)}: {row.verdict}."
     )
 
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from .clusters import Clusters, make_clusters
 from .comparability import check_comparable, list_notes
 from .outcome_difference import OutcomeDifference, find_outcome_difference
 from .power import detectable_difference
 from .results import Run, read_run
 from .samples import Answer
 from .statistics import Interval, holm, mcnemar_exact, paired_interval, wilson
+from .subjects import MIN_ITEMS, adjust_subjects, items_by_subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,7 @@ class Row:
 
     `fixed`: wrong in the base run, right in the tuned run. `broken`: the reverse. `chance`: the accuracy of guessing,
     the mean of 1/k over items with k options. `p_holm`: p-value adjusted for the number of steps, or of comparisons
-    with one base; None if not adjusted.
+    with one base; None if not adjusted. `clusters`: the figures by groups of items, None if no group has two items.
     """
 
     label: str
@@ -97,6 +99,7 @@ class Row:
     both_wrong: int
     chance: float
     p_holm: float | None = None
+    clusters: Clusters | None = None
 
     @property
     def n(self) -> int:
@@ -125,11 +128,17 @@ class Row:
 
     @property
     def interval(self) -> Interval:
-        """95 % interval of the difference by `paired_interval`, not adjusted for several comparisons."""
-        return paired_interval(self.n, self.fixed, self.broken)
+        """95 % interval of the difference, not adjusted for several comparisons: that of `clusters` or Tango's."""
+        return self.clusters.interval if self.clusters else paired_interval(self.n, self.fixed, self.broken)
 
     @property
     def p(self) -> float:
+        """The p-value of the verdict: by sign flips of group sums if items have groups, else exact McNemar."""
+        return self.clusters.p if self.clusters else self.p_mcnemar
+
+    @property
+    def p_mcnemar(self) -> float:
+        """Exact McNemar p-value, which takes items as independent."""
         return mcnemar_exact(self.fixed, self.broken)
 
     @property
@@ -144,10 +153,11 @@ class Row:
 class Comparison:
     """Comparison of two runs on the same exam.
 
-    `pooled` counts all items. `steps` is empty if the items have fewer than two steps. `flips` are the items that only
-    one model answers correctly. `outcome_difference` is set if the models differ in how often an answer was found.
-    `name` is the label of the second model. If several models are compared with one base, their p-values are adjusted
-    together.
+    `pooled` counts all items. `steps` is empty if the items have fewer than two steps, `subjects` if they have fewer
+    than two subjects; the p-values of subjects with `subjects.MIN_ITEMS` items are adjusted for their number. `flips`
+    are the items that only one model answers correctly. `outcome_difference` is set if the models differ in how often
+    an answer was found. `name` is the label of the second model. If several models are compared with one base, their
+    p-values are adjusted together.
     """
 
     base: Run
@@ -157,6 +167,7 @@ class Comparison:
     flips: tuple[Flip, ...]
     notes: tuple[str, ...]
     outcome_difference: OutcomeDifference | None = None
+    subjects: tuple[Row, ...] = ()
     name: str = "tuned"
 
     @property
@@ -173,14 +184,25 @@ class Comparison:
         counts = (
             f"{format_points(row.difference)} points (95 % interval {format_interval(row.interval)}) "
             f"on {count_items(row.n)}, {row.fixed} fixed and {row.broken} broken, "
-            f"exact McNemar {format_p(row.p)}{adjusted}"
+            f"{describe_test(row)}{adjusted}"
         )
         if row.verdict != NOT_SHOWN:
             return f"{self.name.capitalize()} is {row.verdict} than base: {counts}."
         start = f"Base and {self.name} are {NOT_SHOWN}"
         if not row.fixed + row.broken:
             return f"{start}: both answer the same {row.both_right} of {count_items(row.n)} correctly."
-        return f"{start}: {counts}; {describe_detectable(row)}."
+        return f"{start}: {counts}" + ("." if row.clusters else f"; {describe_detectable(row)}.")
+
+
+def describe_test(row: Row) -> str:
+    """Return the test of `row` with its p-value; with groups, also McNemar's p and what limits the interval."""
+    if row.clusters is None:
+        return f"exact McNemar {format_p(row.p)}"
+    few = "; with fewer than 30 groups, the interval is approximate" if row.clusters.approximate else ""
+    return (
+        f"sign flips of {row.clusters.groups} groups {format_p(row.p)} (exact McNemar, which ignores groups, "
+        f"{format_p(row.p_mcnemar)}){few}"
+    )
 
 
 def describe_detectable(row: Row) -> str:
@@ -256,7 +278,16 @@ def _compare_runs(base: Run, tuned: Run) -> Comparison:
         flips=find_flips(pairs),
         notes=tuple(list_notes(base, tuned)),
         outcome_difference=find_outcome_difference(pairs) if base.generated else None,
+        subjects=_subject_rows(base, tuned),
     )
+
+
+def _subject_rows(base: Run, tuned: Run) -> tuple[Row, ...]:
+    rows = [
+        _make_row(subject, [(base.answers[item], tuned.answers[item]) for item in items])
+        for subject, items in items_by_subject(base.answers.values()).items()
+    ]
+    return tuple(replace(row, p_holm=p) for row, p in zip(rows, adjust_subjects(rows), strict=True))
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
@@ -270,6 +301,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "base": _run_json(comparison.base),
         "tuned": _run_json(comparison.tuned),
         "steps": [row_json(row) for row in comparison.steps],
+        "subjects": [subject_json(row) for row in comparison.subjects],
         "all": row_json(comparison.pooled),
         "verdict": comparison.pooled.verdict,
         "sentence": comparison.sentence,
@@ -300,12 +332,23 @@ def row_json(row: Row) -> dict[str, Any]:
         "both_wrong": row.both_wrong,
         "difference": row.difference,
         "difference_interval": list(row.interval),
-        "p_mcnemar_exact": row.p,
+        "p": row.p,
+        "p_mcnemar_exact": row.p_mcnemar,
         "p_holm": row.p_holm,
         "verdict": row.verdict,
         "detectable_difference": detectable_difference(row.n, row.fixed + row.broken),
         "chance": row.chance,
+        "groups": row.clusters.as_json() if row.clusters else None,
     }
+
+
+def subject_json(row: Row) -> dict[str, Any]:
+    """Return `row_json` of a subject; one with fewer than `subjects.MIN_ITEMS` items has its counts only."""
+    value = row_json(row)
+    if row.n >= MIN_ITEMS:
+        return value
+    counts = ("label", "n", "both_right", "fixed", "broken", "both_wrong")
+    return {name: one if name in counts else None for name, one in value.items()}
 
 
 def _make_row(label: str, pairs: Sequence[tuple[Answer, Answer]]) -> Row:
@@ -316,5 +359,8 @@ def _make_row(label: str, pairs: Sequence[tuple[Answer, Answer]]) -> Row:
         fixed=outcomes.count((False, True)),
         broken=outcomes.count((True, False)),
         both_wrong=outcomes.count((False, False)),
+        clusters=make_clusters(
+            [before.group for before, _ in pairs], [after - before for before, after in outcomes]
+        ),
         chance=sum(1 / before.options for before, _ in pairs) / len(pairs),
     )

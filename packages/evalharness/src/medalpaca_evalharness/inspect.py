@@ -260,6 +260,7 @@ def import_as_text(result: ImportResult) -> str:
 
 def _record(item: Item, images: frozenset[str]) -> dict[str, Any]:
     record: dict[str, Any] = {"id": item.id, "step": item.step, "subject": item.subject}
+    record |= {"group": item.group} if item.group is not None else {}
     record |= {"question": item.question, "options": dict(item.options), "answer": item.answer}
     # Items with images were kept on request; the mark makes later reads exclude or keep them likewise.
     if item.id in images:

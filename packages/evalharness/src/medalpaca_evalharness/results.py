@@ -18,6 +18,7 @@ from .model_identity import ADAPTER_KEYS, MODEL_TYPE
 from .samples import HASHES, Answer, find_changed_fields, is_generated, read_answer, read_samples
 from .sent_prompt import SentPrompt, check_requests, describe_sent_prompt, read_sent_prompt
 from .statistics import Interval, wilson
+from .subjects import MIN_ITEMS, items_by_subject, split_small
 from .task_data import TASKS, configured_exam_path
 
 # The files of a run of lm-eval have one time stamp: results_TIME.json (or a name of the user's choice) and
@@ -341,6 +342,12 @@ def summarize_run(run: Run) -> tuple[ItemSummary, ...]:
     return (*(summaries if len(summaries) > 1 else ()), summarize_items("All", answers))
 
 
+def summarize_subjects(run: Run) -> tuple[ItemSummary, ...]:
+    """Return one summary per subject, sorted; empty if there are fewer than two subjects."""
+    found = items_by_subject(run.answers.values()).items()
+    return tuple(summarize_items(name, [run.answers[item] for item in items]) for name, items in found)
+
+
 def as_json(run: Run, parts: Sequence[ItemSummary]) -> dict[str, Any]:
     """Return a run and its summaries as `exam show --json` prints them; accuracies are shares of 1, not percent."""
     return {
@@ -354,7 +361,17 @@ def as_json(run: Run, parts: Sequence[ItemSummary]) -> dict[str, Any]:
         "fewshot_sha256": run.sent.fewshot_sha256,
         "model": run.model,
         "parts": [summary_json(part) for part in parts],
+        "subjects": [subject_json(part) for part in summarize_subjects(run)],
     }
+
+
+def subject_json(part: ItemSummary) -> dict[str, Any]:
+    """Return `summary_json` of a subject; one with fewer than `subjects.MIN_ITEMS` items has its counts only."""
+    value = summary_json(part)
+    if part.n >= MIN_ITEMS:
+        return value
+    counts = ("label", "n", *OUTCOMES)
+    return {name: one if name in counts else None for name, one in value.items()}
 
 
 def summary_json(part: ItemSummary) -> dict[str, Any]:
@@ -372,7 +389,9 @@ def summary_json(part: ItemSummary) -> dict[str, Any]:
 
 def as_text(run: Run, parts: Sequence[ItemSummary]) -> str:
     """Return the table of `exam show`; its rows have at most 80 columns."""
-    heading = f"{'':8}{'n':>5}{'right %':>8}{'95 %':>11}{'chance':>7}"
+    large, small = split_small(summarize_subjects(run))
+    width = max(8, *(len(part.label) + 1 for part in large)) if large else 8
+    heading = f"{'':{width}}{'n':>5}{'right %':>8}{'95 %':>11}{'chance':>7}"
     heading += "".join(f"{name:>{len(name) + 1}}" for name in OUTCOMES[2:]) + f"{'of answered':>12}"
     lines = [
         run.model,
@@ -380,13 +399,16 @@ def as_text(run: Run, parts: Sequence[ItemSummary]) -> str:
         *describe_sent_prompt(run.sent),
         heading,
     ]
-    for part in parts:
+    for part in (*parts, *large):
         low, high = part.interval
-        line = f"{part.label:8}{part.n:>5}{100 * part.right / part.n:>8.1f}"
+        line = f"{part.label:{width}}{part.n:>5}{100 * part.right / part.n:>8.1f}"
         line += f"{f'{100 * low:.1f}-{100 * high:.1f}':>11}{100 * part.chance:>7.1f}"
         line += "".join(f"{part.outcomes[name]:>{len(name) + 1}}" for name in OUTCOMES[2:])
         share = f"{100 * part.right / part.answered:.1f}" if part.answered else "-"
         lines.append(f"{line}{share:>12}")
+    if small:
+        counts = "; ".join(f"{part.label} {part.right} / {part.n}" for part in small)
+        lines.append(f"Subjects with fewer than {MIN_ITEMS} items, right / items: {counts}")
     lines.append("Right: share of all items, with Wilson interval. No answer counts as wrong.")
     return "\n".join(lines)
 

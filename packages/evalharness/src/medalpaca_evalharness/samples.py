@@ -43,7 +43,8 @@ class Answer:
     separated by spaces. `choices`: the continuations, letters or option texts. `key`: index of the correct option.
     `chosen`: index of the option with the largest score (the first of equals), or of the extracted letter. It is
     None without a letter, or if the letter is not one of the options. `outcome`: one of `OUTCOMES`. `scores`: the
-    compared value per option; empty for generated answers. `sha256`: hash of the logged sample as JSON.
+    compared value per option; empty for generated answers. `sha256`: hash of the logged sample as JSON. `subject` and
+    `group`: those of the exam's item, None without one.
     """
 
     item_id: str
@@ -58,6 +59,8 @@ class Answer:
     outcome: str
     scores: tuple[float, ...]
     sha256: str
+    subject: str | None = None
+    group: str | None = None
 
     @property
     def options(self) -> int:
@@ -109,6 +112,8 @@ def read_answer(record: Any, metric: str, name: str, where: str) -> tuple[Mappin
             outcome=outcome,
             scores=scores,
             sha256=sha256_json(record),
+            subject=doc.get("subject") or None,
+            group=doc.get("group") or None,
         )
     except (KeyError, TypeError, IndexError, ValueError, ZeroDivisionError, AttributeError) as error:
         raise UserError(f"{where}: not a scored sample of {name} ({error!r})") from None
@@ -178,6 +183,8 @@ class Document(BaseModel):
     base_sha256: str | None = None
     adapter: str | None = None
     adapter_sha256: str | None = None
+    subject: str | None = None
+    group: str | None = None
 
 
 def _check_document(doc: Any, where: str) -> Mapping[str, Any]:

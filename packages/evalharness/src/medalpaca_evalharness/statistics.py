@@ -6,7 +6,8 @@ Needs only the standard library, except for the bootstrap, which needs numpy.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from math import copysign, inf, sqrt
+from functools import lru_cache
+from math import atan, copysign, cos, inf, pi, sin, sqrt
 from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -69,7 +70,11 @@ def tango(n: int, fixed: int, broken: int, confidence: float = CONFIDENCE) -> In
     Raises ValueError for counts that are not possible.
     """
     _check_pairs(n, fixed, broken)
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    return score_interval(n, fixed, broken, NormalDist().inv_cdf((1 + confidence) / 2))
+
+
+def score_interval(n: float, fixed: float, broken: float, z: float) -> Interval:
+    """Return Tango's interval for the quantile `z`; the counts may be effective ones, which are no whole numbers."""
     difference = (fixed - broken) / n
     # The statistic falls as the difference grows.
     low = -1.0 if broken == n else _bisect(lambda d: tango_score(n, fixed, broken, d) > z, -1.0, difference)
@@ -77,7 +82,7 @@ def tango(n: int, fixed: int, broken: int, confidence: float = CONFIDENCE) -> In
     return Interval(low, high)
 
 
-def tango_score(n: int, fixed: int, broken: int, difference: float) -> float:
+def tango_score(n: float, fixed: float, broken: float, difference: float) -> float:
     """Return Tango's score statistic of the hypothesis that the difference of the shares is `difference`.
 
     The variance is that of the most likely shares under the hypothesis (Tango 1998, equations 4 and 5).
@@ -101,6 +106,33 @@ def paired_interval(n: int, fixed: int, broken: int) -> Interval:
     if mcnemar_exact(fixed, broken) >= 1 - CONFIDENCE:
         low, high = min(low, 0.0), max(high, 0.0)
     return Interval(low, high)
+
+
+def student_t(t: float, df: int) -> float:
+    """Return the probability that the absolute value of Student's t with `df` degrees of freedom is at most `t`.
+
+    Abramowitz, M. and Stegun, I. A. (1964), Handbook of Mathematical Functions, equations 26.7.3 and 26.7.4: a finite
+    sum for every whole number of degrees of freedom. Raises ValueError for df < 1 and for a negative `t`.
+    """
+    if df < 1 or t < 0:
+        raise ValueError(f"t = {t} with {df} degrees of freedom; give t >= 0 and df >= 1")
+    angle = atan(t / sqrt(df))
+    odd = df % 2
+    term = cos(angle) if odd else 1.0
+    total = term if df > 1 else 0.0
+    for k in range(3 if odd else 2, df - 1, 2):
+        term *= cos(angle) ** 2 * (k - 1) / k
+        total += term
+    return 2 / pi * (angle + sin(angle) * total) if odd else sin(angle) * total
+
+
+@lru_cache(maxsize=4096)
+def t_quantile(confidence: float, df: int) -> float:
+    """Return the bound within which Student's t is with probability `confidence`: 2.776 for 0.95 and df = 4."""
+    high = 1.0
+    while student_t(high, df) < confidence and high < 1e12:
+        high *= 2
+    return _bisect(lambda t: student_t(t, df) < confidence, 0.0, high)
 
 
 def _bisect(is_below: Callable[[float], bool], low: float, high: float) -> float:

@@ -336,6 +336,8 @@ def build_documents(name: str, inputs: TaskInputs) -> list[dict[str, Any]]:
     """Return one document per item: the fields that the task YAML reads, and names and hashes of exam and model."""
     scoring = TASKS[name].scoring
     model = inputs.model
+    # An exam without groups has documents without this key, as before.
+    grouped = any(item.group is not None for item in inputs.items)
     identity = {
         "exam": inputs.exam.name,
         "exam_sha256": inputs.exam.sha256,
@@ -349,7 +351,10 @@ def build_documents(name: str, inputs: TaskInputs) -> list[dict[str, Any]]:
         identity |= {"fewshot": inputs.examples.name, "fewshot_sha256": inputs.examples.sha256}
     if inputs.plan_sha256:
         identity["plan_sha256"] = inputs.plan_sha256
-    return [item_document(item, scoring) | identity for item in inputs.items]
+    return [
+        item_document(item, scoring) | ({"group": item.group} if grouped else {}) | identity
+        for item in inputs.items
+    ]
 
 
 def _log_exclusions(name: str, inputs: TaskInputs) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -12,29 +10,12 @@ import gradio as gr
 
 from medalpaca_evalharness.comparison import Comparison, Row, format_interval
 from medalpaca_evalharness.statistics import Interval
+from medalpaca_evalharness.subjects import MIN_ITEMS, NO_SUBJECT
 
 from ..context import Context
 from ..html import EVENT_OPTIONS, event_fields, html, interactive_html
-from ..results import Filter, ItemRow, list_items
+from ..results import Filter
 from .browse import BrowseTab, no_results
-
-# Below this number of questions, the page shows no difference for a subject.
-MIN_QUESTIONS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class SubjectCounts:
-    """Number of questions of one subject, and of each model's right answers."""
-
-    name: str
-    n: int
-    base_right: int
-    tuned_right: int
-
-    @property
-    def difference(self) -> float:
-        """Accuracy of tuned minus base, between -1 and 1."""
-        return (self.tuned_right - self.base_right) / self.n
 
 
 def build(context: Context, browse: BrowseTab | None, tabs: gr.Tabs) -> None:
@@ -52,12 +33,11 @@ def build(context: Context, browse: BrowseTab | None, tabs: gr.Tabs) -> None:
             filter_ = Filter(subject=fields.get("value", ""))
         return gr.Tabs(selected="browse"), *browse.show(filter_)
 
-    items = list_items(context.items, context.results)
-    board = interactive_html(leaderboard(comparison, items, context.results.notes), "mp-leaderboard")
+    board = interactive_html(leaderboard(comparison, context.results.notes), "mp-leaderboard")
     board.act(press, None, [tabs, *browse.outputs], **EVENT_OPTIONS)
 
 
-def leaderboard(comparison: Comparison, items: Sequence[ItemRow], notes: Sequence[str]) -> str:
+def leaderboard(comparison: Comparison, notes: Sequence[str]) -> str:
     """Return the tab's HTML: summary, table by step, table by subject, and notes."""
     rows = "".join(_row(row) for row in (*comparison.steps, comparison.pooled))
     notes_list = "".join(f"<li>{escape(note)}.</li>" for note in notes)
@@ -73,11 +53,18 @@ def leaderboard(comparison: Comparison, items: Sequence[ItemRow], notes: Sequenc
         '<th scope="col" class="mp-num">Both wrong</th><th scope="col" class="mp-num">p</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
         '<p class="mp-soft mp-fine">Right answers in percent with 95 % Wilson interval; difference in percentage '
-        "points with Tango's 95 % score interval, unadjusted; p of the exact two-sided McNemar test, for steps also "
+        f"points with Tango's 95 % score interval, unadjusted; p of {_test_name(comparison.pooled)}, for steps also "
         f"adjusted for their number (Holm). Guessing gives {100 * comparison.pooled.chance:.0f} %.</p>"
-        f"{_subjects(count_subjects(items))}"
+        f"{_subjects(comparison.subjects)}"
         + (f'<ul class="mp-notes">{notes_list}</ul>' if notes_list else "")
     )
+
+
+def _test_name(row: Row) -> str:
+    if row.clusters is None:
+        return "the exact two-sided McNemar test"
+    few = ", so few that the interval is approximate" if row.clusters.approximate else ""
+    return f"exact sign flips of {row.clusters.groups} groups of items{few}"
 
 
 def summary_text(row: Row) -> str:
@@ -97,24 +84,6 @@ def summary_text(row: Row) -> str:
         case _:
             end = "This can be chance: the models are not shown to differ"
     return f"{start} ({_p(row.p)}). {end}."
-
-
-def count_subjects(items: Sequence[ItemRow]) -> list[SubjectCounts]:
-    """Count the questions that both models answered, by subject; the largest gain comes first."""
-    by_subject: dict[str, list[ItemRow]] = defaultdict(list)
-    for row in items:
-        if row.item.subject and row.base is not None and row.tuned is not None:
-            by_subject[row.item.subject].append(row)
-    counted = [
-        SubjectCounts(
-            name,
-            len(questions),
-            sum(row.base is not None and row.base.chosen == row.key_index for row in questions),
-            sum(row.tuned is not None and row.tuned.chosen == row.key_index for row in questions),
-        )
-        for name, questions in by_subject.items()
-    ]
-    return sorted(counted, key=lambda one: (-one.difference, one.name))
 
 
 def _row(row: Row) -> str:
@@ -147,18 +116,18 @@ def _row(row: Row) -> str:
     )
 
 
-def _subjects(counted: Sequence[SubjectCounts]) -> str:
-    if not counted:
+def _subjects(subjects: Sequence[Row]) -> str:
+    if not subjects:
         return ""
     rows = "".join(
-        f'<tr{" class=mp-few" if one.n < MIN_QUESTIONS else ""}><th scope="row"><button type="button" class="mp-open" '
-        f'data-act="subject" data-value="{escape(one.name)}">{escape(one.name)}</button></th>'
-        f'<td class="mp-num" data-label="n">{one.n:,}</td>'
-        f'<td class="mp-num" data-label="base">{100 * one.base_right / one.n:.0f} %</td>'
-        f'<td class="mp-num" data-label="fine-tuned">{100 * one.tuned_right / one.n:.0f} %</td>'
-        f'<td data-label="from base to fine-tuned">{_dumbbell(one)}</td>'
-        f'<td data-label="difference">{_gain(one)}</td></tr>'
-        for one in counted
+        f'<tr{" class=mp-few" if row.n < MIN_ITEMS else ""}><th scope="row">{_subject_name(row.label)}</th>'
+        f'<td class="mp-num" data-label="n">{row.n:,}</td>'
+        f'<td class="mp-num" data-label="base">{_right(row, row.base_right)}</td>'
+        f'<td class="mp-num" data-label="fine-tuned">{_right(row, row.tuned_right)}</td>'
+        f'<td data-label="from base to fine-tuned">{_dumbbell(row)}</td>'
+        f'<td data-label="difference">{_gain(row)}</td>'
+        f'<td class="mp-num" data-label="p">{_subject_p(row)}</td></tr>'
+        for row in sorted(subjects, key=lambda row: (-row.difference, row.label))
     )
     return (
         '<h2 class="mp-h2">By subject</h2><div class="mp-scroll"><table class="mp-list mp-board">'
@@ -166,17 +135,43 @@ def _subjects(counted: Sequence[SubjectCounts]) -> str:
         '<th scope="col" class="mp-num">n</th><th scope="col" class="mp-num">Base</th>'
         '<th scope="col" class="mp-num">Fine-tuned</th>'
         '<th scope="col" class="mp-dumb-head">Base \N{WHITE CIRCLE} to fine-tuned \N{BLACK CIRCLE}</th>'
-        f'<th scope="col">Difference</th></tr></thead><tbody>{rows}</tbody></table></div>'
+        '<th scope="col">Difference</th><th scope="col" class="mp-num">p</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+        f'<p class="mp-soft mp-fine">Holm: p adjusted for all subjects with {MIN_ITEMS} questions or more; interval '
+        "unadjusted. Smaller subjects have counts only.</p>"
     )
 
 
-def _gain(one: SubjectCounts) -> str:
-    return "too few questions" if one.n < MIN_QUESTIONS else f"{100 * one.difference:+.0f} points"
+def _subject_name(name: str) -> str:
+    if name == NO_SUBJECT:
+        return escape(name)
+    return (
+        f'<button type="button" class="mp-open" data-act="subject" data-value="{escape(name)}">'
+        f"{escape(name)}</button>"
+    )
 
 
-def _dumbbell(one: SubjectCounts) -> str:
+def _right(row: Row, right: int) -> str:
+    return f"{right}" if row.n < MIN_ITEMS else f"{100 * right / row.n:.0f} %"
+
+
+def _gain(row: Row) -> str:
+    if row.n < MIN_ITEMS:
+        return "too few questions"
+    return f"{100 * row.difference:+.0f} points<small>{format_interval(row.interval)}</small>"
+
+
+def _subject_p(row: Row) -> str:
+    if row.p_holm is None:
+        return ""
+    return f"{escape(_p(row.p, ''))}<small>Holm {escape(_p(row.p_holm, ''))}</small>"
+
+
+def _dumbbell(row: Row) -> str:
     """Draw a line from base to tuned on a scale from 0 to 100 %; screen readers use the row's numbers."""
-    before, after = 100 * one.base_right / one.n, 100 * one.tuned_right / one.n
+    if row.n < MIN_ITEMS:
+        return ""
+    before, after = 100 * row.base_right / row.n, 100 * row.tuned_right / row.n
     low, width = min(before, after), abs(before - after)
     return (
         '<span class="mp-dumb" aria-hidden="true">'

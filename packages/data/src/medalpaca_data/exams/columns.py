@@ -95,6 +95,7 @@ class Columns:
     id: str | None = None
     step: str | None = None
     subject: str | None = None
+    group: str | None = None
     image: tuple[str, ...] = IMAGE_COLUMNS
     # Columns with the case; () stands for those that `is_case_column` finds.
     case: tuple[str, ...] = ()
@@ -114,6 +115,7 @@ class Columns:
             id=fields.id,
             step=fields.step,
             subject=fields.subject,
+            group=fields.group,
             image=(fields.image,) if fields.image else IMAGE_COLUMNS,
             case=(fields.context,) if isinstance(fields.context, str) else fields.context,
             letters=False,
@@ -189,6 +191,7 @@ def read_item(
         answer=answer,
         step=step_number(record.get(columns.step), where) if columns.step else None,
         subject=optional_text(record, columns.subject, where) if columns.subject else None,
+        group=optional_text(record, columns.group, where) if columns.group else None,
         image=media(record, columns.image),
         fault=fault,
     )
@@ -241,7 +244,15 @@ def is_case_column(name: str) -> bool:
 def case_columns(record: Record, columns: Columns) -> list[str]:
     """Return the columns of a record that can have the case."""
     options = (columns.options,) if isinstance(columns.options, str) else columns.options
-    others = (columns.question, columns.id, columns.step, columns.subject, *options, *columns.answers)
+    others = (
+        columns.question,
+        columns.id,
+        columns.step,
+        columns.subject,
+        columns.group,
+        *options,
+        *columns.answers,
+    )
     taken = {name.strip().casefold() for name in others if name}
     names = columns.case or filter(is_case_column, record)
     return [name for name in names if name in record and name.strip().casefold() not in taken]

@@ -34,6 +34,7 @@ class ExamFields(BaseModel):
     id: str | None = None
     step: str | None = None
     subject: str | None = None
+    group: str | None = None
     image: str | None = None
     answer_base: Literal[0, 1, "text"] | None = None
 
@@ -61,6 +62,7 @@ class ExamFields(BaseModel):
             self.id,
             self.step,
             self.subject,
+            self.group,
             self.image,
         )
         groups = ((name,) if isinstance(name, str) else name or () for name in named)

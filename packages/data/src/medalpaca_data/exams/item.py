@@ -27,6 +27,7 @@ class Item:
 
     `options` maps letters to texts in the order in which they are shown; `answer` is the letter of the correct one.
     `step` is the USMLE Step, None if there is none. `subject` of a MedQA item is its part, "step1" or "step2&3".
+    `group` names items that belong together, such as questions on one vignette; it is not part of the exam's hash.
     `image` is the name or URL of a picture. An item that was just read may be unscorable, for instance without options.
     `fault` is the reason why the reader could not determine the correct option, None if it could. `place` is the line
     or row of an item without an id of its own. `lacks_case`: the cell of the case is empty, below a filled one.
@@ -40,6 +41,7 @@ class Item:
     subject: str | None = None
     image: str | None = None
     fault: str | None = None
+    group: str | None = field(default=None, compare=False)
     place: str = field(default="", compare=False)
     lacks_case: bool = field(default=False, compare=False)
 

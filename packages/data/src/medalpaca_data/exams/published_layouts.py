@@ -267,6 +267,6 @@ LAYOUTS = (
         "MedAlpaca",
         "question, options or A B C ..., answer",
         _is_own,
-        column_reader(Columns(id="id", step="step", subject="subject", letters=False)),
+        column_reader(Columns(id="id", step="step", subject="subject", group="group", letters=False)),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -20,20 +20,30 @@ from ..comparison import Comparison, as_json, describe_choice, row_json
 from ..contamination_split import Overlap, has_bundled_exam, load_run_exam
 from ..plan import Criterion, margin_json
 from ..power import power_analysis
-from ..results import Run, summarize_items, summarize_run, summary_json
+from ..results import (
+    Run,
+    subject_json,
+    summarize_items,
+    summarize_run,
+    summarize_subjects,
+    summary_json,
+)
 from ..runs import Family
 from ..samples import Answer, read_samples
 from ..sent_prompt import PLACE, frame, sent_text, without_examples
+from ..several_runs import figures_json, runs_row
+from ..several_runs import row_json as runs_row_json
 from ..stress.figures import stress_figures
 from ..stress.result import FILE_NAME, PUBLISHED, Side, StressRun, read_stress
 from ..task_data import TASKS
 from . import run_metadata
+from .older_formats import FORMAT_4
 from .run_metadata import limits, not_tested
 
-FORMAT = "medalpaca exam report 4"
-# Formats before, with other sentences and intervals, and without the number of items that are too short to judge for
-# contamination; `older_formats.py` computes their figures.
-OLDER_FORMATS = ("medalpaca exam report 3", "medalpaca exam report 2")
+FORMAT = "medalpaca exam report 5"
+# Formats before: 4 without subjects, groups of items and several runs; 2 and 3 also with other sentences and intervals,
+# and without the number of items that are too short to judge. `older_formats.py` computes their figures.
+OLDER_FORMATS = (FORMAT_4, "medalpaca exam report 3", "medalpaca exam report 2")
 # Keys of `compare.as_json` that a report holds once for all comparisons.
 SHARED_KEYS = ("task", "metric", "exam", "exam_sha256", "prompt_id", "base", "tuned")
 
@@ -271,16 +281,26 @@ def report_figures(
         "exam": run_metadata.exam_metadata(first) | {"bundled": bundled},
         "sides": {
             name: run_metadata.side_metadata(run)
-            | {"scores": [summary_json(part) for part in summarize_run(run)], "calibration": _validity(run)}
+            | {
+                "scores": [summary_json(part) for part in summarize_run(run)],
+                "subjects": [subject_json(part) for part in summarize_subjects(run)],
+                "calibration": _validity(run),
+            }
             for name, run in family.runs.items()
         },
         "comparisons": [_comparison_json(one, bundled) for one in family.comparisons],
+        "several_runs": figures_json(family.several) if family.several else None,
         "power": power_analysis(len(first.answers))._asdict(),
         "contamination": _contamination(family, overlap) if overlap else None,
         "left_out": item_account_json(account) if account else None,
         "stress": [stress_json(one, family.runs) for one in stress],
         "prompt": prompt_excerpt(first),
-        "limits": limits(first, len(family.runs)),
+        "limits": limits(
+            first,
+            len(family.runs),
+            includes_runs=family.several is not None
+            and family.several.pooled.figures.run_variance is not None,
+        ),
         "not_tested": not_tested(
             first,
             overlap=overlap is not None,
@@ -334,7 +354,24 @@ def _contamination(family: Family, overlap: Overlap) -> dict[str, Any]:
             "clean": _part_or_none("Clean", [answer for answer in answers if answer.item_id not in covered]),
             "covered": _part_or_none("Covered", [answer for answer in answers if answer.item_id in covered]),
         }
-    return contamination_split.overlap_json(overlap) | {"sides": sides, "comparisons": comparisons}
+    found = contamination_split.overlap_json(overlap) | {"sides": sides, "comparisons": comparisons}
+    return found | {"several_runs": _several_by_overlap(family, covered)}
+
+
+def _several_by_overlap(family: Family, covered: Container[str]) -> dict[str, Any] | None:
+    """Return the rows of several runs on all, clean and covered items; None without several runs."""
+    if family.several is None:
+        return None
+    base, tuned, items = family.several.base, family.several.tuned, list(family.first.answers)
+    parts = {
+        "full": items,
+        "clean": [item for item in items if item not in covered],
+        "covered": [item for item in items if item in covered],
+    }
+    return {
+        name: runs_row_json(runs_row(name.capitalize(), base, tuned, ids)) if ids else None
+        for name, ids in parts.items()
+    }
 
 
 def _part_or_none(label: str, answers: list[Answer]) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
-"""Figures of reports of the formats 2 and 3, so that `exam verify` can recompute them.
+"""Figures of reports of the formats 2 to 4, so that `exam verify` can recompute them.
 
-Their interval of a difference is a bootstrap within exam steps, and their power is a normal approximation.
+Format 4 has no subjects, no groups of items and no comparison of several runs. In the formats 2
+and 3, the interval of a difference is a bootstrap within exam steps, and the power is a normal approximation.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from ..power import DISCORDANCES, POWER, TYPICAL
 from ..statistics import CONFIDENCE, Stratum, paired_bootstrap
 
 Figures = dict[str, Any]
+FORMAT_4 = "medalpaca exam report 4"
 OLDER_NOT_SHOWN = "no difference detectable at this n"
 
 
 def in_older_form(figures: Figures) -> Figures:
     """Return the figures of a report with the intervals, the power and the verdicts of the formats 2 and 3."""
+    figures = in_form_4(figures)
     items = figures["items"]
     comparisons = []
     for one in figures["comparisons"]:
@@ -36,6 +39,31 @@ def in_older_form(figures: Figures) -> Figures:
         "power": _older_power(figures["power"]["n"]),
         "contamination": _older_contamination(figures["contamination"], items),
     }
+
+
+def in_form_4(figures: Figures) -> Figures:
+    """Return the figures of a report without what format 5 added; none of its results had groups of items."""
+    found = figures["contamination"]
+    return _without(figures, "several_runs") | {
+        "sides": {name: _without(side, "subjects") for name, side in figures["sides"].items()},
+        "comparisons": [
+            _without(one, "subjects")
+            | {"all": _row_4(one["all"]), "steps": [_row_4(row) for row in one["steps"]]}
+            for one in figures["comparisons"]
+        ],
+        "contamination": found
+        and _without(found, "several_runs")
+        | {
+            "comparisons": [
+                one | {name: one[name] and _row_4(one[name]) for name in ("full", "clean", "covered")}
+                for one in found["comparisons"]
+            ]
+        },
+    }
+
+
+def _row_4(row: Figures) -> Figures:
+    return _without(row, "p", "groups")
 
 
 def without_sentences(figures: Figures) -> Figures:

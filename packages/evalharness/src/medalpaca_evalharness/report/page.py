@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 from itertools import chain
-from math import ceil
+from math import ceil, sqrt
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -24,6 +24,7 @@ from medalpaca_data.core.files import json_fault
 from ..answer_extraction import OUTCOMES
 from ..comparability import LIMITED_NOTE
 from ..comparison import format_bound
+from ..subjects import MIN_ITEMS
 from . import plots
 
 MINUS = "\N{MINUS SIGN}"
@@ -58,6 +59,7 @@ def render_page(report: dict[str, Any]) -> str:
             notes=_notes(report),
             robustness=_robustness(report),
             outcomes=OUTCOMES,
+            min_items=MIN_ITEMS,
             style=Markup(files(__package__).joinpath("page.css").read_text(encoding="utf-8")),  # noqa: S704
             # Without "<", no text can close the script element.
             data=Markup(data),  # noqa: S704
@@ -95,6 +97,7 @@ def _environment() -> Environment:
         "interval": interval,
         "signed_interval": signed_interval,
         "p_value": p_value,
+        "standard_error": lambda variance: percent(sqrt(variance)),
         "count": count,
         "number": lambda n: f"{n:,}",
         "columns": columns,
@@ -177,6 +180,9 @@ def written_settings(values: dict[str, Any] | None) -> str:
 
 def _title(report: dict[str, Any]) -> str:
     models, exam = [side["model"] for side in report["sides"].values()], report["exam"]["name"]
+    if report.get("several_runs"):
+        base = sum(plots.kind_of(name) == "base" for name in report["sides"])
+        return f"{count(len(models) - base, 'run')} of tuned against {base} of base on {exam}"
     match models:
         case [model]:
             return f"{model} on {exam}"
@@ -192,6 +198,8 @@ def _dates(report: dict[str, Any]) -> str:
 
 def _notes(report: dict[str, Any]) -> list[tuple[str, str]]:
     """Return (model, warning) for each warning about a comparison or the only model; model "" if there is only one."""
+    if several := report.get("several_runs"):
+        return [("", note) for note in several["notes"]]
     if not report["comparisons"]:
         return [("", LIMITED_NOTE)] if next(iter(report["sides"].values()))["limited"] else []
     several = len(report["comparisons"]) > 1

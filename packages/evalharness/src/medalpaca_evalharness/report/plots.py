@@ -30,8 +30,8 @@ PlotRow = tuple[str, float | None, Sequence[Mark]]
 
 
 def kind_of(side: str) -> str:
-    """Return the kind of a plotted value, which selects shape and colour: "base" for the side "base", else "tuned"."""
-    return "base" if side == "base" else "tuned"
+    """Return the kind of a plotted value, which selects shape and colour: "base" for a run of base, else "tuned"."""
+    return "base" if side.split(" ", 1)[0] == "base" else "tuned"
 
 
 def score_plot(report: dict[str, Any]) -> Markup:

@@ -125,8 +125,11 @@ PRETRAINING = "whether the exam was part of the base model's own pre-training da
 NO_ROWS = "overlap of the exam with the training data of a tuned model (no --meadow was given)"
 
 
-def limits(run: Run, models: int) -> list[str]:
-    """Return sentences with the limits of a report on `models` models that were evaluated as `run` was."""
+def limits(run: Run, models: int, *, includes_runs: bool = False) -> list[str]:
+    """Return sentences with the limits of a report on `models` models that were evaluated as `run` was.
+
+    `includes_runs`: the intervals include the variance between runs.
+    """
     single = models == 1
     sentences = [
         NOT_CLINICAL,
@@ -136,7 +139,7 @@ def limits(run: Run, models: int) -> list[str]:
     ]
     if run.generated:
         sentences.append(EXTRACTED_BY_RULES)
-    if run.sampled:
+    if run.sampled and not includes_runs:
         sentences.append(SAMPLED_ANSWERS)
     return sentences
 

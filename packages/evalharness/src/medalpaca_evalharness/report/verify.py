@@ -15,7 +15,7 @@ from medalpaca_data.core.weights import weights_sha256
 from ..contamination_split import Overlap, check_training_rows, find_overlap, find_run_exam, trained_runs
 from ..plan import read_margin
 from ..results import Run, find_changed_samples, find_results, read_run
-from ..runs import compare_runs
+from ..runs import Family, compare_runs, compare_sides
 from ..samples import read_samples
 from ..sent_prompt import sent_text
 from ..stress.figures import find_differences, find_problems
@@ -27,7 +27,7 @@ from .figures import (
     match_stress_results,
     report_figures,
 )
-from .older_formats import in_older_form, without_sentences
+from .older_formats import FORMAT_4, in_form_4, in_older_form, without_sentences
 from .page import PROMPT_DEFAULTS
 from .read import find_contradiction, other_file, read_report
 
@@ -222,7 +222,7 @@ def _check_figures(
     report: dict[str, Any], start: Path, runs: list[Run], locations: Locations, result: Verification
 ) -> None:
     try:
-        compared = compare_runs(runs)
+        compared = _compare_as_reported(report, runs)
         covered = _overlap(report, start, compared.runs, locations, result)
         account = _item_account(report, start, compared.first, locations, result)
         matches = _check_stress(report, start, compared.runs, locations, result)
@@ -238,7 +238,7 @@ def _check_figures(
     computed = {name: value for name, value in computed.items() if name not in ignored}
     computed["prompt"] = _without_new_keys(report["prompt"], computed["prompt"])
     if report["format"] in OLDER_FORMATS:
-        computed = in_older_form(computed)
+        computed = in_form_4(computed) if report["format"] == FORMAT_4 else in_older_form(computed)
         reported, computed = without_sentences(reported), without_sentences(computed)
     result.problems += find_differences(reported, computed)
     result.checked.append("every figure, recomputed from the samples")
@@ -252,6 +252,14 @@ def _without_new_keys(reported: Mapping[str, Any], computed: dict[str, Any]) -> 
     missing = [name for name in PROMPT_DEFAULTS if name not in reported]
     kept = {name: value for name, value in computed.items() if name not in missing}
     return kept | {"text": reported.get("text")} if missing and computed["wrapped"] else kept
+
+
+def _compare_as_reported(report: dict[str, Any], runs: list[Run]) -> Family:
+    """Compare the runs with the first one, or those of base with those of tuned if the report does so."""
+    if not report.get("several_runs"):
+        return compare_runs(runs)
+    base = sum(name == "base" or name.startswith("base ") for name in report["sides"])
+    return compare_sides(runs[:base], runs[base:])
 
 
 def _overlap(

@@ -15,7 +15,7 @@ from medalpaca_data.exams.exam import Exam
 from ..contamination_split import check_training_rows, find_overlap, find_run_exam, trained_runs
 from ..plan import Criterion
 from ..results import Run, check_samples_unchanged, read_run
-from ..runs import compare_runs
+from ..runs import compare_runs, compare_sides
 from ..stress.figures import find_problems
 from .figures import account_for_items, match_stress_results, report_figures
 from .page import render_page
@@ -30,11 +30,13 @@ def write_report(
     exam: str | None,
     stress: Sequence[Path] = (),
     criterion: Criterion | None = None,
+    base_runs: int | None = None,
 ) -> tuple[Path, Path]:
     """Write the page of one model, or of several compared with the first, to `out`, and the JSON beside it.
 
     Existing files are replaced. Returns (page, JSON file). `task` selects one exam of the results. `meadow` is the path
-    of training rows, `exam` that of the exam if it has moved, `stress` those of results of `exam stress`.
+    of training rows, `exam` that of the exam if it has moved, `stress` those of results of `exam stress`. With
+    `base_runs`, so many of the first results are runs of base, and the others are runs of tuned.
     `criterion` is a plan or a margin, for which every comparison gets an answer. Raises
     UserError if an input cannot be read or `out` is not an .html file. Raises CheckFailed if the runs cannot be
     compared or logged samples were changed. Also if a stress result belongs to another exam or model, or if its figures
@@ -47,7 +49,7 @@ def write_report(
     runs = [read_run(path, task) for path in results]
     for run in runs:
         check_samples_unchanged(run)
-    compared = compare_runs(runs)
+    compared = compare_runs(runs) if base_runs is None else compare_sides(runs[:base_runs], runs[base_runs:])
     exam_location, loaded_exam = _find_exam(compared.first, exam)
     if meadow:
         check_training_rows(trained_runs(compared.runs), meadow)
