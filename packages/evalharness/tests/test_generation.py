@@ -16,7 +16,8 @@ from medalpaca_evalharness.cli import main
 from medalpaca_evalharness.comparison import compare
 from medalpaca_evalharness.preflight import _pass_to_filters, _think_end_token
 from medalpaca_evalharness.report.verify import Locations, verify
-from medalpaca_evalharness.results import read_run, summarize_run
+from medalpaca_evalharness.results import read_run
+from medalpaca_evalharness.run_summary import summarize_run
 from medalpaca_evalharness.scoring import process_letter, process_text
 
 GEN = "medalpaca_usmle_gen"

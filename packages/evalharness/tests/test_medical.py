@@ -10,7 +10,8 @@ from medalpaca_data.core.errors import UserError
 from medalpaca_evalharness import task_data
 from medalpaca_evalharness.comparison import compare
 from medalpaca_evalharness.contamination_split import measure_contamination
-from medalpaca_evalharness.results import read_run, summarize_run
+from medalpaca_evalharness.results import read_run
+from medalpaca_evalharness.run_summary import summarize_run
 from medalpaca_evalharness.task_data import (
     EXAM_KEYS,
     GROUPS,

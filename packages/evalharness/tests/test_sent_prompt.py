@@ -11,7 +11,7 @@ from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_data.exams.exam import load_exam
 from medalpaca_evalharness.cli import main
 from medalpaca_evalharness.comparison import compare
-from medalpaca_evalharness.report.figures import prompt_excerpt
+from medalpaca_evalharness.report.prompt_excerpt import prompt_excerpt
 from medalpaca_evalharness.results import read_run
 from medalpaca_evalharness.sent_prompt import PLACE, SentPrompt, frame, without_examples
 

@@ -11,7 +11,8 @@ import pytest
 from medalpaca_data.core.errors import CheckFailed, UserError
 from medalpaca_evalharness.model_identity import identify_model
 from medalpaca_evalharness.preflight import before_model
-from medalpaca_evalharness.results import as_text, read_run, summarize_run
+from medalpaca_evalharness.results import read_run
+from medalpaca_evalharness.run_summary import as_text, summarize_run
 from medalpaca_evalharness.scoring import process_letter, process_text
 from medalpaca_evalharness.served_models import generated_task
 

@@ -11,7 +11,8 @@ start-up file `medalpaca_evalharness_autoload.pth` in site-packages imports it a
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .comparison import Comparison, compare
-    from .results import Run, read_run, summarize_run
+    from .results import Run, read_run
+    from .run_summary import summarize_run
 
 __all__ = ["Comparison", "Run", "compare", "read_run", "summarize_run"]
 
@@ -20,7 +21,7 @@ _MODULES = {
     "Run": "results",
     "compare": "comparison",
     "read_run": "results",
-    "summarize_run": "results",
+    "summarize_run": "run_summary",
 }
 
 

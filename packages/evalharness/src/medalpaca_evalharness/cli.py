@@ -96,7 +96,8 @@ def _add_show(commands: Commands[Command]) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from .results import as_json, as_text, read_run, summarize_run
+    from .results import read_run
+    from .run_summary import as_json, as_text, summarize_run
 
     result = read_run(arguments.result, arguments.task)
     summaries = summarize_run(result)
@@ -216,6 +217,10 @@ def _report(arguments: argparse.Namespace) -> None:
     if not base:
         raise UserError("no result given; give RESULT ..., or --base RESULT ... --tuned RESULT ...")
     several = len(base) if arguments.base_runs else None
+    if options["criterion"] and len(base) + len(tuned) > 2 and several:
+        raise UserError(
+            "--plan and --margin: not available for several runs of a side; compare one of each side"
+        )
     written = write_report([*base, *tuned], arguments.out, base_runs=several, **options)
     files = [str(file) for file in written]
     write_output(arguments, {"files": files}, "\n".join(files))

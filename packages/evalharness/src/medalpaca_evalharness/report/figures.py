@@ -7,12 +7,11 @@ from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from medalpaca_data.core.errors import CheckFailed
 from medalpaca_data.core.files import sha256_file
 from medalpaca_data.exams.exam import Exam, Excluded, load_exam
-from medalpaca_data.exams.item import Generated, Item, PromptStyle, Scoring, exam_prompt, exam_prompt_id
 
 from .. import contamination_split
 from ..calibration import conformal_sets, make_predictions, measure_calibration
@@ -20,8 +19,8 @@ from ..comparison import Comparison, as_json, describe_choice, row_json
 from ..contamination_split import Overlap, has_bundled_exam, load_run_exam
 from ..plan import Criterion, margin_json
 from ..power import power_analysis
-from ..results import (
-    Run,
+from ..results import Run
+from ..run_summary import (
     subject_json,
     summarize_items,
     summarize_run,
@@ -29,8 +28,7 @@ from ..results import (
     summary_json,
 )
 from ..runs import Family
-from ..samples import Answer, read_samples
-from ..sent_prompt import PLACE, frame, sent_text, without_examples
+from ..samples import Answer
 from ..several_runs import figures_json, runs_row
 from ..several_runs import row_json as runs_row_json
 from ..stress.figures import stress_figures
@@ -38,6 +36,7 @@ from ..stress.result import FILE_NAME, PUBLISHED, Side, StressRun, read_stress
 from ..task_data import TASKS
 from . import run_metadata
 from .older_formats import FORMAT_4
+from .prompt_excerpt import prompt_excerpt
 from .run_metadata import limits, not_tested
 
 FORMAT = "medalpaca exam report 5"
@@ -211,58 +210,6 @@ def count_changed_answers(stress: StressRun, side: str, run: Run) -> int:
         answer = run.answers.get(item.item)
         count += answer is not None and order[scores.index(max(scores))] != answer.chosen
     return count
-
-
-def prompt_excerpt(run: Run) -> dict[str, Any]:
-    """Return the first sent prompt of a bundled exam, otherwise the template without the exam's texts.
-
-    Both include what surrounds the prompt: the chat template and the system instruction, but not the texts of
-    examples. "wrapped": there is such text; "writing": the generation settings. An exam that is not bundled may be
-    confidential, so none of its texts is shown. "text" is None if the prompt is of another version of this package.
-    Raises CheckFailed if the logged prompt does not follow the template that its prompt_id names.
-    """
-    _, record = next(read_samples(run.samples[0]))
-    doc, sent = record["doc"], run.sent
-    bundled = has_bundled_exam(run)
-    excerpt = {
-        "item": str(doc["item_id"]),
-        "verbatim": bundled,
-        "wrapped": sent_text(record) != doc["prompt"],
-        "writing": record["arguments"]["gen_args_0"]["arg_1"] if run.generated else None,
-        "sent_prompt_id": run.sent_prompt_id,
-        "chat_template_sha256": sent.chat_template,
-        "system_instruction": sent.system_instruction,
-        "num_fewshot": sent.num_fewshot,
-        "fewshot": sent.fewshot,
-        "fewshot_sha256": sent.fewshot_sha256,
-    }
-    scorings: tuple[PromptStyle, ...] = (*get_args(Scoring), *get_args(Generated))
-    scoring = next((known for known in scorings if known == run.scoring), None)
-    if scoring is None or (not bundled and exam_prompt_id(scoring) != run.prompt_id):
-        return excerpt | {"text": None}
-    placeholders = Item(
-        id="",
-        question="{question}",
-        options={letter: f"{{option {letter}}}" for letter in doc["letters"]},
-        answer=doc["letters"][0],
-    )
-    template = exam_prompt(placeholders, scoring).prompt
-    start, _, rest = template.partition("{question}")
-    surrounding = frame(record)
-    if sent.num_fewshot:
-        surrounding = without_examples(surrounding, start, sent.num_fewshot)
-    before, _, after = surrounding.rpartition(PLACE)
-    if bundled:
-        return excerpt | {
-            "text": f"{before}{doc['prompt']}{after}" if sent.num_fewshot else sent_text(record)
-        }
-    end = rest.rpartition("}")[2]
-    if not (doc["prompt"].startswith(start) and doc["prompt"].endswith(end)):
-        raise CheckFailed(
-            f"{run.samples[0]}: the prompt of item {excerpt['item']} does not follow the template of its "
-            f"prompt_id {run.prompt_id}; run lm_eval again"
-        )
-    return excerpt | {"text": f"{before}{template}{after}"}
 
 
 def report_figures(
