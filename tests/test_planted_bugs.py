@@ -352,7 +352,7 @@ BUGS = [
         "test_preflight_sealed.py",
         ("one of two caches", '("use_cache", "cache_requests")', '("use_cache",)'),
         ("caches of our tasks only", "    refuse_caches(call)\n    names =", "    names ="),
-        ("models of our tasks only", "    if not names:\n        identify_model(metadata)\n", ""),
+        ("models of our tasks only", "        identify_model(_metadata(call))\n        return\n", "        return\n"),
     ),
 ]  # fmt: skip
 
