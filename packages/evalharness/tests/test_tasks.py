@@ -67,7 +67,7 @@ def test_the_model_of_tasks_of_other_packages_is_checked(tiny, tmp_path):
     unsafe = tmp_path / "unsafe"
     shutil.copytree(tiny, unsafe)
     (unsafe / "pytorch_model.bin").write_bytes(b"x")
-    with pytest.raises(UserError, match="pytorch_model.bin"):
+    with pytest.raises(UserError, match=r"pytorch_model\.bin"):
         preflight.before_model(call | {"model_args": f"pretrained={unsafe}"})
 
 
