@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,6 +23,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # The duration of an example depends on the load of the machine, so Hypothesis must not fail because of it.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")
+
+
+@pytest.fixture(autouse=True)
+def _children_are_not_sealed() -> Iterator[None]:
+    """Remove the variable with which a test that seals this process would seal the child processes of later tests."""
+    os.environ.pop("MEDALPACA_SEALED_CHILDREN", None)
+    yield
+    os.environ.pop("MEDALPACA_SEALED_CHILDREN", None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -108,7 +108,7 @@ ASKS = [
 ]  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.real("sealed_tour")
 def test_commands_that_need_the_network_send_some_if_unsealed_and_nothing_if_sealed(world, pair, tmp_path):
     """The control: without the guard, each of these commands reaches the proxy, or the resolver and the host."""
     (tmp_path / "rows.json").write_bytes(pair.rows.read_bytes())
@@ -178,6 +178,18 @@ def exam_tour(pair: Pair) -> list[dict[str, Any]]:
         step("lm_eval", "--model", "medalpaca", "--model_args", f"{model},peft={pair.run}", *logged, "tuned"),
         step("exam", "show", "tuned"),
         step("exam", "compare", "base", "tuned"),
+        step(
+            "exam",
+            "plan",
+            "--margin",
+            3,
+            "--task",
+            "medalpaca_pocket",
+            "--exam",
+            "medalpaca_pocket",
+            "--out",
+            "plan.json",
+        ),
         step("exam", "report", "base", "tuned", "--out", "report.html"),
         step("exam", "verify", "report.html"),
         step("exam", "inspect", "medalpaca_pocket"),
@@ -230,7 +242,7 @@ def command_line(one: dict[str, Any]) -> str:
     return " ".join([Path(one["words"][0]).name, *one["words"][1:3]])
 
 
-@pytest.mark.slow
+@pytest.mark.real("sealed_tour")
 @pytest.mark.parametrize("part", PARTS)
 def test_a_sealed_tour_of_every_command_sends_no_byte(world, part, request, tmp_path):
     pair = None if part in ("data", "quickstart") else request.getfixturevalue("pair")

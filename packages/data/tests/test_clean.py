@@ -4,7 +4,7 @@ import re
 
 import ftfy  # noqa: F401 - imported before the clock of hypothesis starts
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from medalpaca_data.clean_text import clean_text, find_row_fault
@@ -271,6 +271,8 @@ def test_cleaning_of_any_text_ends_or_names_the_fault(text):
 
 @given(st.text(alphabet=st.characters(codec="ascii", exclude_characters="<&[{'#\r\t\x7f", min_codepoint=32)))
 def test_plain_text_is_only_stripped(text):
+    # A question mark between two digits is a lost sign.
+    assume(not re.search(r"[0-9]\?[0-9]", text))
     assert clean_text(text)[0] == text.strip()
 
 

@@ -154,7 +154,10 @@ def test_an_exam_with_groups_and_subjects(run, grouped, tmp_path, capsys):
     report = json.loads(out.with_suffix(".json").read_text())
     report["comparisons"][0]["all"]["groups"]["p"] = 0.5
     out.with_suffix(".json").write_text(json.dumps(report))
-    assert "all.groups.p: 0.5 in the file" in verify(out.with_suffix(".json"), Locations()).problems[0]
+    assert (
+        "all.groups.p: 0.03125 in the file, 0.5 in report.json"
+        in verify(out.with_suffix(".json"), Locations()).problems[0]
+    )
 
 
 def test_runs_with_other_groups_are_not_compared(run, grouped, tmp_path):

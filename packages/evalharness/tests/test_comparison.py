@@ -159,10 +159,10 @@ CHANGED = [
     (lambda row: row.update(acc=0.5), UserError, "acc is 0.5; expected 0 or 1"),
     (lambda row: row.pop("acc"), UserError, "not a scored sample"),
     (lambda row: row["doc"].update(exam_sha256="0"), UserError, "2 different values of exam"),
-    (lambda row: row["doc"].pop("exam"), UserError, "not a scored sample of .*'exam'"),
-    (lambda row: row["doc"].update(base=["x"]), UserError, "not a scored sample"),
-    (lambda row: row["doc"].update(step="[red]1"), UserError, "not a scored sample"),
-    (lambda row: row["doc"].update(choices=[]), UserError, "not a scored sample"),
+    (lambda row: row["doc"].pop("exam"), UserError, "line 1 doc: key 'exam'"),
+    (lambda row: row["doc"].update(base=["x"]), UserError, "line 1 doc: key 'base'"),
+    (lambda row: row["doc"].update(step="[red]1"), UserError, "line 1 doc: key 'step'"),
+    (lambda row: row["doc"].update(choices=[]), UserError, "line 1: there are no choices"),
 ]
 
 

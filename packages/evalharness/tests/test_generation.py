@@ -242,7 +242,7 @@ def test_a_changed_answer_is_refused(run, write_exam):
 
 
 def test_generation_defaults(evaluate, writing, write_exam):
-    found = evaluate(writing(knows), GEN, {"exam": str(write_exam())}, num_fewshot=3)
+    found = evaluate(writing(knows), GEN, {"exam": str(write_exam())})
     sample = found["samples"][f"{GEN}_step1"][0]
     assert sample["arguments"][0][1] == {
         "do_sample": False,

@@ -162,7 +162,10 @@ def test_full_and_clean_score_side_by_side(pair, write_exam, tmp_path, capsys):
     older.write_text(json.dumps(earlier))
     checked = verify(older, Locations())
     assert checked.problems == []
-    assert checked.unchecked == ["page and sentences not compared: written by format 3"]
+    assert checked.unchecked == [
+        "page and sentences not compared: written by format 3",
+        "whether the models were trained on these rows (no manifest beside the weights)",
+    ]
     seen.write_text(seen.read_text().splitlines()[0] + "\n")
     assert "contamination.rows: 2 in the file, 1 recomputed" in verify(out, Locations()).problems
     seen.unlink()

@@ -59,10 +59,16 @@ def test_model_arguments_as_a_string_are_checked_before_the_model_is_loaded(
         simple_evaluate("hf", f"pretrained={tiny_of_other_size},peft={adapter}", tasks=["medalpaca_pocket"])
 
 
-def test_tasks_of_other_packages_are_not_checked():
+def test_the_model_of_tasks_of_other_packages_is_checked(tiny, tmp_path):
     from medalpaca_evalharness import preflight
 
-    preflight.before_model({"tasks": ["hellaswag", {"task": "inline"}], "model_args": "pretrained=/no/where"})
+    call = {"tasks": ["hellaswag", {"task": "inline"}]}
+    preflight.before_model(call | {"model_args": f"pretrained={tiny}"})
+    unsafe = tmp_path / "unsafe"
+    shutil.copytree(tiny, unsafe)
+    (unsafe / "pytorch_model.bin").write_bytes(b"x")
+    with pytest.raises(UserError, match="pytorch_model.bin"):
+        preflight.before_model(call | {"model_args": f"pretrained={unsafe}"})
 
 
 def test_an_adapter_changes_scores_and_is_recorded(tiny, adapter, evaluate):

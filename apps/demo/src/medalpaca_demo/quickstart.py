@@ -66,7 +66,7 @@ def parser() -> Command:
         (
             "quickstart             run all steps; existing results are used again",
             "quickstart --seed 2    train with another seed; deletes the earlier models",
-            "quickstart --details   run the steps that are missing, and print the whole comparison",
+            "quickstart --details   the same, with the whole table of the comparison",
             "demo                   afterwards: show both models in the browser",
         ),
     )

@@ -246,7 +246,7 @@ def _reject_examples(file: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """Return `EXAMPLES` lines of a reject file for each stage and reason, chosen by a hash of the line."""
     chosen: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
     for entry in read_entries(file, RejectEntry):
-        line = json.dumps(entry, ensure_ascii=False)
+        line = json.dumps(entry)
         group = chosen[entry["stage"], entry["reason"]]
         # The smallest checksums are a random choice that is the same every time.
         group.append((zlib.crc32(line.encode()), line))

@@ -23,8 +23,8 @@ def add_ask(commands: Commands[Command]) -> None:
         "evaluate the base model and its adapter on an exam in one pass",
         (
             "exam ask models/base runs/mine --tasks medalpaca_usmle \\\n      --exam exam.jsonl --out results",
-            "exam ask http://127.0.0.1:8000/v1#base http://127.0.0.1:8000/v1#mine --tasks medalpaca_usmle_gen \\\n"
-            "      --exam exam.jsonl --out results",
+            "exam ask http://127.0.0.1:8000/v1#base http://127.0.0.1:8000/v1#mine \\\n"
+            "      --tasks medalpaca_usmle_gen --exam exam.jsonl --out results",
             "exam compare results/base results/tuned    next step",
         ),
         "Writes the same results as two lm_eval runs. With servers, run the same command again if it is interrupted: "

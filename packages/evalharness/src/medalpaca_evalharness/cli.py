@@ -113,7 +113,7 @@ def _add_compare(commands: Commands[Command]) -> None:
             "exam compare results/base results/tuned",
             "exam compare results/base results/tuned --items    also list each changed item",
             "exam compare results/base results/tuned --meadow meadow --exam exam.jsonl",
-            "exam compare --base results/base --tuned results/seed*    training seeds as one comparison",
+            "exam compare --base results/base --tuned results/seed*    several runs, one model",
         ),
         "Prints accuracies with 95 % intervals, the exact McNemar test, and a verdict on statistical significance. "
         "The exit code is 0 for every verdict, and 1 if the two results are not comparable.",
