@@ -54,6 +54,8 @@ WITHOUT = {
     "packages/data/src/medalpaca_data/fetch.py": OWN,
     "packages/data/src/medalpaca_data/rephrase/checks.py": OWN,
     "packages/train/src/medalpaca_train/estimate.py": OWN,
+    "packages/evalharness/src/medalpaca_evalharness/stress/rephrased.py": OWN,
+    "packages/evalharness/src/medalpaca_evalharness/stress/swaps.py": OWN,
     "packages/data/src/medalpaca_data/build_cache.py": BUILD,
     "packages/data/src/medalpaca_data/executor.py": BUILD,
     "packages/data/src/medalpaca_data/stages/contradictions.py": BUILD,
@@ -70,7 +72,9 @@ WITHOUT = {
     "packages/data/src/medalpaca_data/deid/ner_model.py": NOT_YET,
     "packages/data/src/medalpaca_data/rephrase/prompts.py": NOT_YET,
     "packages/data/src/medalpaca_data/rephrase/store.py": NOT_YET,
+    "packages/evalharness/src/medalpaca_evalharness/ask_journal.py": NOT_YET,
     "packages/evalharness/src/medalpaca_evalharness/hub.py": NOT_YET,
+    "packages/evalharness/src/medalpaca_evalharness/user_errors.py": NOT_YET,
     "packages/train/src/medalpaca_train/canary.py": NOT_YET,
     "packages/train/src/medalpaca_train/tokenize.py": NOT_YET,
 }

@@ -215,6 +215,7 @@ def stress() -> bytes:
 
 def _results() -> Iterator[Reader]:
     from medalpaca_evalharness import results as module
+    from medalpaca_evalharness import run_summary
     from medalpaca_evalharness.report.run_metadata import side_metadata
     from medalpaca_evalharness.report.verify import Locations, verify
     from medalpaca_evalharness.report.write import write_report
@@ -224,7 +225,7 @@ def _results() -> Iterator[Reader]:
 
     def read(folder: Path) -> None:
         run = module.read_run(folder)
-        module.summarize_run(run)
+        run_summary.summarize_run(run)
         list(module.find_changed_samples(run))
         side_metadata(run)
 

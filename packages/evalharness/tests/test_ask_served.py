@@ -147,3 +147,26 @@ def test_a_killed_run_continues(server: ScriptedServer, write_exam: Any, tmp_pat
     # Only the requests in flight are sent again.
     assert len(items) - len(set(items)) <= 2
     assert len(read_run(tmp_path / "out" / "tuned").answers) == 12
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            b'{"format": 1, "exam": "a"}\n\xff\n',
+            "answers.jsonl line 2: not UTF-8; remove the file and run the command",
+        ),
+        (b'{"format": 1, "exam": "a"}\n[]\n', "answers.jsonl line 2: not a JSON object"),
+        (b'{"format": 1, "exam": "a"}\n{"key": 3, "answer": 1}\n', "answers.jsonl line 2: key 'key'"),
+        (b"[]\n", "answers.jsonl line 1: not a JSON object"),
+        (b'{"format": 1, "exam": "b"}\n', "an unfinished run with another exam"),
+    ],
+)
+def test_a_damaged_journal_is_refused_in_one_line(tmp_path, lines, message):
+    from medalpaca_evalharness.ask_journal import Journal
+
+    file = tmp_path / "answers.jsonl"
+    file.write_bytes(lines)
+    with pytest.raises(UserError, match=message):
+        Journal(file, {"exam": "a"})
+    assert file.read_bytes() == lines

@@ -7,10 +7,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import BaseModel
+
 from medalpaca_data.core.errors import UserError
 from medalpaca_data.core.files import parse_json
+from medalpaca_data.core.typed import check_type
 
 FORMAT = 1
+REMEDY = "remove the file and run the command again"
+
+
+class Line(BaseModel):
+    """One answer of a server."""
+
+    key: str
+    answer: Any
 
 
 class Journal:
@@ -25,14 +36,16 @@ class Journal:
         head = {"format": FORMAT, **identity}
         data = path.read_bytes() if path.is_file() else b""
         whole = data[: data.rfind(b"\n") + 1]
-        lines = [parse_json(line.decode(), str(path)) for line in whole.splitlines()]
+        lines = [_parse_line(path, n, line) for n, line in enumerate(whole.splitlines(), 1)]
         if lines and lines[0] != head:
             changed = [name for name in head if lines[0].get(name) != head[name]]
             raise UserError(
                 f"{path}: an unfinished run with another {', '.join(changed)}; "
                 "run its command again, or choose another --out"
             )
-        self.answers = {line["key"]: line["answer"] for line in lines[1:]}
+        for n, line in enumerate(lines[1:], 2):
+            check_type(Line, line, f"{path} line {n}", REMEDY)
+            self.answers[line["key"]] = line["answer"]
         self._file = path.open("r+b" if path.is_file() else "x+b")
         self._file.truncate(len(whole))
         self._file.seek(len(whole))
@@ -53,3 +66,13 @@ class Journal:
     def _write(self, line: Any) -> None:
         self._file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
         self._file.flush()
+
+
+def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        value = parse_json(line.decode(), f"{path} line {number}")
+    except UnicodeDecodeError:
+        raise UserError(f"{path} line {number}: not UTF-8; {REMEDY}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} line {number}: not a JSON object; {REMEDY}")
+    return value
