@@ -168,6 +168,9 @@ NEXT_QUESTION = re.compile(
     rf"^[ \t]*(?:(?:[#>*_\[]+[ \t]*)+{_QUESTION_WORD}[ \t]*(?:[*_\]:.]|$)"
     rf"|(?:\d+[.)]\s*)?{_QUESTION_WORD}[ \t]*[:\uff1a]"
     rf"|(?:question|problem|frage|pregunta|domanda|pergunta|вопрос)[ \t]+\d+[.)]?[ \t]*$"
+    # A number from 2 on, so that the first question of a model that repeats it is not cut off.
+    rf"|(?:q|question|frage|pregunta|domanda|pergunta|вопрос)[ \t]*(?:[2-9]|\d{{2,}})[.)][ \t]"
+    rf"|(?:[2-9]|\d{{2,}})[.)][^\n]*\?[ \t]*\n\s*[(\[*]*A[.):]"
     rf"|(?:\d+[.)]|-{{3,}}\s*\n)\s*An?\s+[\w-]+[- ](?:year|month|week|day)s?[- ]old\b)"
     rf"|\#{{2,}}[ \t]*{_QUESTION_WORD}[ \t]*(?:[*_:]|$)|\[/?INST\]",
     re.IGNORECASE | re.MULTILINE,

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from .answer_markup import clean, cut_next_question
 from .answer_phrases import (
     BRACKETED,
     CLOSING,
@@ -21,7 +22,6 @@ from .answer_phrases import (
     NEGATION_AFTER,
     NEGATION_BEFORE,
     NEGATION_INSIDE,
-    NEXT_QUESTION,
     OPENING,
     RESTRICTION,
     RETRACTION,
@@ -30,7 +30,6 @@ from .answer_phrases import (
     STATED_SMALL,
     TEXT_STATED,
 )
-from .thinking import SPECIAL
 
 
 class Extracted(NamedTuple):
@@ -44,7 +43,6 @@ TWO_ANSWERS = "two answers"
 NO_ANSWER = "no answer found"
 _REQUESTED_LINE = re.compile(r"(?m)^[ \t]*Answer: ?\(?([A-Z])\)?\.?[ \t]*$")
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
-_MATHS = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
 _TAG = re.compile(
     r"[<\[](?:final[ _-]?)?(?:answer|response|solution|output)[>\]](.*?)"
     r"(?:[<\[]/(?:final[ _-]?)?(?:answer|response|solution|output)[>\]]|$)",
@@ -80,14 +78,6 @@ _EXPLANATION = re.compile(
 _SHORT_LABEL = re.compile(rf"\A\s*A[:.]\s*{OPENING}([A-Z]){CLOSING}\.?\s*$", re.MULTILINE)
 _IN_BRACKETS = re.compile(r"\(([A-Z])\)")
 _LISTED = re.compile(r"(?<![\w-])([A-Z])[):]\s*\w")
-_MARK_RUN = re.compile(r"[*_`\"'\[\](){}$\s]{9,}")
-# Cyrillic capitals with the shape and the rank of a Latin letter. The letter after \u0411 is ambiguous.
-_LATIN = {"\u0410": "A", "\u0421": "C"}
-_CYRILLIC = re.compile(r"(?<!\w)[\u0410\u0421](?!\w)")
-# A control token with the name of a role or channel after it: <|im_start|>assistant, <|channel|>final<|message|>.
-_SPECIAL_TOKEN = re.compile(
-    rf"{SPECIAL}(?:(?:assistant|model|final|answer|response)(?=\s*(?:\n|<|$)))?", re.IGNORECASE
-)
 _END = re.compile(END, re.IGNORECASE | re.MULTILINE)
 _CLAUSE_END = re.compile(r"[.!?\n;\u3002]|,\s+(?:but|yet|however)\b")
 _USER_TURN = re.compile(
@@ -102,7 +92,7 @@ def extract_strict(text: str, letters: Sequence[str], options: Sequence[str] = (
     The letter may be in parentheses and followed by a full stop. Lines of a further question do not count, nor a line
     that the text takes back ("Wait, ..."). `options` is not used.
     """
-    text = _cut_next_question(text)
+    text = cut_next_question(text)
     lines = [line for line in _REQUESTED_LINE.finditer(text) if not RETRACTION.match(text, line.end())]
     found = [letter for letter in (line[1] for line in lines) if letter in letters]
     return Extracted(found[-1], "answer line") if found else Extracted(None, NO_ANSWER)
@@ -114,7 +104,7 @@ def extract_flexible(text: str, letters: Sequence[str], options: Sequence[str] =
     `options` holds the texts in the order of `letters`; without them, only letters are found. Never raises, whatever
     the text.
     """
-    text = _clean(text)
+    text = clean(text)
     known = set(letters)
     for name, rule in RULES:
         found = [letter.upper() for letter in rule(text, dict(zip(letters, options, strict=False)), known)]
@@ -147,8 +137,7 @@ def _json(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
 
 def _boxed(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
     for inner in _BOXED.findall(text):
-        plain = _MATHS.sub(r"\1", inner)
-        yield from _match_exact(plain, options, known) or _match_leading_letter(plain, options, known)
+        yield from _match_exact(inner, options, known) or _match_leading_letter(inner, options, known)
 
 
 def _tagged(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
@@ -360,19 +349,3 @@ def _match_option_start(text: str, options: dict[str, str]) -> list[str]:
         if words and re.match(rf"[\W_]*{pattern}{CLOSING}{END}", text, re.IGNORECASE):
             found.append(letter)
     return [] if len(found) > 1 else found
-
-
-def _clean(text: str) -> str:
-    """Remove special tokens and further questions, and shorten long runs of spaces, brackets and other marks.
-
-    The patterns allow these in many places, so a long run would make them backtrack very often.
-    """
-    text = unicodedata.normalize("NFKC", text.replace("\r", "\n"))
-    text = _SPECIAL_TOKEN.sub("\n", text)
-    text = _MARK_RUN.sub(lambda run: "\n" if "\n" in run[0] else " ", text)
-    return _cut_next_question(_CYRILLIC.sub(lambda letter: _LATIN[letter[0]], text).strip())
-
-
-def _cut_next_question(text: str) -> str:
-    starts = (question.start() for question in NEXT_QUESTION.finditer(text))
-    return text[: next((start for start in starts if text[:start].strip()), len(text))].strip()
