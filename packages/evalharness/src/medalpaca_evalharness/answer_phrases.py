@@ -25,13 +25,16 @@ _REASONS = (
 END = (
     rf"(?=\s*(?:$|[,;:!?)(\n<|\u3002\uff0c\u3001]|\.(?!\s*(?-i:[a-z]))|[-\u2013\u2014]\s|=>|\u2192)|\s+(?:{_REASONS}|rather\s+than|instead|over)\b"
     rf"|\s+(?:and|but|und|et|y|e)\s+(?:not|nicht|pas|no|non|n\u00e3o)\b"
+    r"|\s+(?:here|overall|in\s+this\s+(?:case|question|scenario|situation)|for\s+this\s+(?:case|question|scenario|item)"
+    r"|as\s+(?:my|the)\s+(?:\w+\s+)?(?:answer|choice|option)|(?:aus)?w\u00e4hlen|nehmen|ankreuzen"
+    r"|qui\s+(?:convient|correspond|s'impose|est\s+(?:correct|exact|juste|la\s+bonne|la\s+plus)))\b"
     rf"|\s*[{CJK}]|(?<=[A-Z][)\]])\s)"
 )
 
 _NOUNS = {
     "English": r"ans(?:wer)?|choice|option|response|diagnosis|cause|etiology|explanation|solution|conclusion|treatment"
     r"|therapy|management|step|test|drug|agent|mechanism|finding|organism|pathogen|complication|statement|pick"
-    r"|selection|deficiency|condition|factor|one|letter|correct(?=\s*:)|final(?=\s*:)",
+    r"|selection|prediction|verdict|decision|guess|deficiency|condition|factor|one|letter|correct(?=\s*:)|final(?=\s*:)",
     "German": r"antwort(?:m\u00f6glichkeit|option)?|l\u00f6sung|loesung|auswahl|buchstabe|diagnose|ursache|erreger",
     "French": r"r[eé]ponse|choix|proposition|diagnostic|solution|cause|lettre",
     "Spanish": r"respuesta|opci[oó]n|alternativa|diagn[oó]stico|soluci[oó]n|causa|elecci[oó]n",
@@ -48,7 +51,8 @@ _VERBS = (
     r"\s+(?:is|was|would\s+(?:\w+\s+)?be|should\s+be|must\s+be|will\s+be|has\s+to\s+be|seems\s+to\s+be|appears\s+to\s+be|remains)\b"
     r"|\s+(?:ist|lautet|w[aä]re|hei[sß]{1,2}t)\b|\s+(?:est|serait|sera)\b|\s+(?:es|ser[ií]a|ser[aá])\b"
     r"|\s+(?:è|e'|sarebbe|sar[aà]|é|seria)(?!\w)|\s+(?:это|является|будет)\b"
-    r"|\s*(?:应该是|应该为|應該是|应该选|应是|應是|应为|應為|应选|應選|是|为|為|选|選)|\s*[:=]|\s+[-\u2013\u2014]{1,2}(?=\s)|\s*\u2192"
+    r"|\s*(?:应该是|应该为|應該是|应该选|应是|應是|应为|應為|应选|應選|是|为|為|选|選)|\s*[:=]|\s+[-\u2013\u2014]{1,2}(?=\s)|[-\u2013\u2014](?=\s|\()"
+    r"|\s*(?:\u2192|[-=]{1,2}>)"
     r"|(?<=ответ)\s+(?=[(\[*]{0,3}[A-Z]\b)"
 )
 # Words between the verb and the letter, in any order.
@@ -70,14 +74,19 @@ STATED = re.compile(
       | (?:^|\n)[#*_>\ \t]*(?:[^\W\d_]+\ ){{0,2}}(?:{_HEADING_NOUNS})[*_:\ \t]*\n\s*
       | \b(?:i|we)\s*(?:would\s+|will\s+|'d\s+|'ll\s+|must\s+)?(?:choose|select|pick|go\s+with|answer|opt\s+for|say)\b
       | \bi\s*(?:am|'m)\s+going\s+with\b
-      | \b(?:therefore|thus|hence|so|consequently|likely|probably|richtig\s+ist|korrekt\s+ist)\b{CLOSING}[,:]?
-      | (?:^|[\n\u2192>\u2705]|=>)\s*(?:\u27a1\ufe0f?|\u2192|->|=>|\u2705|\u2714\ufe0f?|\u2611\ufe0f?|\U0001f449|\u2713)
+      | \b(?:therefore|thus|hence|so|consequently|likely|probably|definitely|certainly|surely|clearly|obviously|undoubtedly|richtig\s+ist|korrekt\s+ist)\b{CLOSING}[,:]?
+      | (?:^|[\n\u2192>\u2705]|=>)\s*(?:(?:\u27a1\ufe0f?|\u2192|->|=>|\u2234|\U0001f449)|(?:\u2705|\u2714\ufe0f?|\u2611\ufe0f?|\u2713)(?![ \t]*\n))
       | \bes\s+ist\b | (?:^|[\n.:;,])\s*(?:es|[è\u00e9])\b
-      | \b(?:it|that|this)(?:'s|\s+is|\s+must\s+be|\s+has\s+to\s+be|\s+would\s+be)\b
+      | \b(?:it|that|this)(?:'s|\s+is|\s+(?:must|should|has\s+to|would|can\s+only|could\s+only)\s+be)\b
+      | \b(?:leav(?:es|ing)(?:\s+(?:us|me))?|(?:am|are|is)\s+left|(?:come|boil|narrow)s?\s+(?:\w+\s+)?down\s+to)
+        (?:\s+with)?(?:\s+(?:only|just))?\b
+      | (?:^|[\n.]\s*)(?:(?:in|to|on|after|all)\b|(?!ruling|excluding|eliminating|rejecting|missing|lacking)\w+ing\b
+        |overall|summary|verdict|result)[^\n.:;,]{0,40}?\s*:
+      | \bam\s+(?!un|wenig)\w+sten\s+(?:ist|w\u00e4re|passt|erscheint|scheint)\b
       | \bich\s+(?:w\u00e4hle|nehme|entscheide\s+mich\s+f\u00fcr|w\u00fcrde)\b
       | \bje\s+(?:choisis|choisirais|s[eé]lectionne|r[eé]ponds|opte\s+pour)\b | \bc'est\b
       | \b(?:elijo|elegir[ií]a|escojo|selecciono|escolho|escolheria|seleciono|marco|opto\s+p[oe]r|scelgo|sceglierei)\b
-      | (?:(?:я\s+)?выбираю|выбрал\s+бы)
+      | (?:(?:я\s+)?выбираю|выбрала?\s+бы|бы\s+выбрала?)
       | (?<!不)(?:故选|故選|应选|選擇|选择|选|選)(?!项|項)\s*:?
     )
     \s*(?:l'|l\u2019)?(?:{_BETWEEN}(?![^\W{CJK}])[\s:*_]*){{0,5}}(?:l'(?:option|opzione)\s*)?:?{OPENING}
@@ -100,7 +109,7 @@ _LETTER_NOUN = (
 # Words of "C is correct"; those of the second list need no verb.
 _RIGHT = (
     r"correct[aoe]?|answer|antwort|r[eé]ponse|respuesta|risposta|resposta|corrett[ao]|right|best"
-    r"|most\s+(?:likely|appropriate|probable|consistent)|richtig\w{0,2}|korrekt\w{0,2}|bonne|juste|exacte|giust[ao]"
+    r"|most\s+(?:likely|appropriate|probable|plausible|consistent|suitable|fitting|compatible|reasonable|accurate|logical)|richtig\w{0,2}|korrekt\w{0,2}|bonne|juste|exacte|giust[ao]"
     r"|esatt[ao]|cert[ao]|верн\w{1,3}|правильн\w{1,3}"
 )
 _RIGHT_ALONE = (
@@ -109,15 +118,16 @@ _RIGHT_ALONE = (
 IS_RIGHT = re.compile(
     rf"""(?:{_NOT_AFTER_WORD}{_LETTER_NOUN}\s*|(?:^|(?<=[\n.;:,!?\u3002\uff0c]))\s*
       |\b(?:thus|therefore|hence|so|that|only|but|la)\s+)
-    {OPENING}(?-i:(?P<letter>[A-Z])){CLOSING}{NOT_IN_WORD}
+    {OPENING}(?P<letter>(?-i:[A-Z])|(?:(?<=option\ )|(?<=choice\ ))[a-z]){CLOSING}{NOT_IN_WORD}
     (?:\s*\([^()\n]{{1,80}}\)|[.):]\s+(?-i:[A-Z])[^.\n:;]{{1,80}}?)?{CLOSING}
     (?:(?P<verb>\s+(?:is|would\s+be|must\s+be|remains|seems|ist|est|es|est[aá]|является|è|é|—|-)(?!\w)
         |\s*(?:选项|選項)?\s*(?:是|为|為))
       \s*(?:therefore|thus|clearly|indeed|also|daher|donc|quindi|portanto)?\s*(?:the|die|la|a|el|le|los)?\s*(?:single\s+)?
       (?:{_NOT_AFTER_WORD}(?:{_RIGHT})(?![^\W{CJK}])|正确|正確|最佳)
     |{_RIGHT_ALONE})
-    |(?:{_NOT_AFTER_WORD}(?:option|choice|answer)|\bist)\s+{OPENING}(?-i:(?P<fits>[A-Z])){CLOSING}
-     (?=\s+(?:fits|matches)\s+best\b|\s+die\s+(?:richtige|korrekte|beste)\b)""",
+    |(?:{_NOT_AFTER_WORD}(?:option|choice|answer)|\bist(?:\s+(?:option|antwort(?:m\u00f6glichkeit)?))?)
+     \s+{OPENING}(?-i:(?P<fits>[A-Z])){CLOSING}(?=\s+(?:fits|matches)\s+best\b|\s+die\s+(?:richtige|korrekte|beste)\b
+     |\s+(?:richtig|korrekt|zutreffend|am\s+(?!un|wenig)\w+sten)\b(?!\s*\?))""",
     re.IGNORECASE | re.VERBOSE,
 )
 # A letter in brackets at the end of a clause, behind a diagnosis in words: "rickets (C)", "rickets (option C)".

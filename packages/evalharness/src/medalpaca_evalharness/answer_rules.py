@@ -66,7 +66,7 @@ _LEADING = re.compile(
 )
 _REASON = re.compile(
     r"\s*(?:because|since|as|due to|given|for|weil|da|car|parce que|puisque|porque|ya que|perch[eé]|pois|потому|так как"
-    r"|因为)\b",
+    r"|因为|rather than|instead of|over)\b",
     re.IGNORECASE,
 )
 _EXPLANATION = re.compile(
