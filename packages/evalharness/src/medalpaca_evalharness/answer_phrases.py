@@ -80,8 +80,10 @@ STATED = re.compile(
       | \b(?:it|that|this)(?:'s|\s+is|\s+(?:must|should|has\s+to|would|can\s+only|could\s+only)\s+be)\b
       | \b(?:leav(?:es|ing)(?:\s+(?:us|me))?|(?:am|are|is)\s+left|(?:come|boil|narrow)s?\s+(?:\w+\s+)?down\s+to)
         (?:\s+with)?(?:\s+(?:only|just))?\b
-      | (?:^|[\n.]\s*)(?:(?:in|to|on|after|all)\b|(?!ruling|excluding|eliminating|rejecting|missing|lacking)\w+ing\b
-        |overall|summary|verdict|result)[^\n.:;,]{0,40}?\s*:
+      | (?:^|[\n.]\s*)(?:in\s+(?:conclusion|sum|summary|short|brief|total|the\s+end)|to\s+(?:conclude|summari[sz]e|sum\s+up)
+        |on\s+balance|all\s+(?:in\s+all|together|considered)|(?!ruling|excluding|eliminating|rejecting|leaving)\w+ing\s+(?:it|this
+        |that|them|all|everything|up|together|the\s+(?:above|evidence|findings|facts|clues|pieces))|overall|summary|result)
+        (?:\s+[^\s.:;,]{{1,12}}){{0,3}}\s*:
       | \bam\s+(?!un|wenig)\w+sten\s+(?:ist|w\u00e4re|passt|erscheint|scheint)\b
       | \bich\s+(?:w\u00e4hle|nehme|entscheide\s+mich\s+f\u00fcr|w\u00fcrde)\b
       | \bje\s+(?:choisis|choisirais|s[eé]lectionne|r[eé]ponds|opte\s+pour)\b | \bc'est\b
@@ -132,9 +134,33 @@ IS_RIGHT = re.compile(
 )
 # A letter in brackets at the end of a clause, behind a diagnosis in words: "rickets (C)", "rickets (option C)".
 BRACKETED = re.compile(
-    r"\w[*_]*\s+\(\s*(?:option\s+|choice\s+|answer\s+)?(?P<letter>[A-Z])\s*\)[*_]*(?=\s*(?:$|[.,;!\n])|\s+(?:is|as|because|since|due)\b)"
-    r"|\w\s+[-\u2013\u2014]\s+(?:option|choice)\s+(?P<dashed>[A-Z])(?=\.?\s*$)",
-    re.MULTILINE,
+    r"""\w[*_]*\s+[(\[]\s*(?:(?:option|choice|answer)\s+)?(?-i:(?P<letter>[A-Z]))\s*[)\]][*_]*
+      (?=\s*(?:$|[.,;!\n])|\s+(?:is|as|because|since|due|(?:the\s+)?(?:most|best|correct|right))\b)
+    |\w[*_]*\s+[-\u2013\u2014]\s+(?:option|choice)\s+(?-i:(?P<dashed>[A-Z]))(?=\.?\s*$)
+    |\w[*_]*,?\s+(?:(?:which|that)\s+(?:is|corresponds\s+to|matches)|i\.e\.,?|namely|corresponding\s+to)\s+
+      (?:option|choice|answer)\s+[*_(\[]*(?-i:(?P<apposed>[A-Z]))[*_)\]]*(?=\s*(?:$|[.,;!\n]))""",
+    re.MULTILINE | re.IGNORECASE | re.VERBOSE,
+)
+# Words before a diagnosis that the answer is preferred to.
+CONTRAST = re.compile(
+    r"\b(?:rather\s+than|instead\s+of|as\s+opposed\s+to|in\s+contrast\s+to|compared\s+(?:with|to)|unlike|over|than|while|whereas"
+    r"|although|though|despite)\b[^,;]*$",
+    re.IGNORECASE,
+)
+# One option with what is thought of it, at the start of a line or sentence: "B. Rickets: incorrect", "C \u2705".
+JUDGED = re.compile(
+    r"""^[^\w\n]*(?:\d+[.)]\s*)?(?:(?:option|choice|answer)\s+)?[*_(\[]*(?-i:(?P<letter>[A-Z]))(?!\w)[*_`]*
+      (?=\s*[.:)\](\-\u2013\u2014\u2705\u2714\u2713\u2611\u274c\u2717\u2718\u2716])(?P<rest>.*)$""",
+    re.IGNORECASE | re.VERBOSE,
+)
+# Where the judgement of one option may end and that of the next begin.
+NEXT_JUDGED = re.compile(r"\n|(?<=[.;,])\s+(?=(?:[Oo]ption\s+)?[*_(\[]*[A-Z][*_]*[:)\]])")
+JUDGEMENT = re.compile(
+    r"""(?P<no>[\u274c\u2717\u2718\u2716]|\b(?:incorrect|wrong|false|inappropriate|unlikely|improbable|less|excluded|ruled\s+out
+      |cannot|not|never|no|falsch|faux|incorrecto|incorrecta|scorretto)\b|n't\b)
+    |(?P<yes>[\u2705\u2714\u2713\u2611]|(?:^|[:(\-\u2013\u2014.*,=]|\b(?:is|the))[\s*_(]*(?:correct|right|richtig|korrekt)\b
+      (?=[\s*_)]*(?:[.,;:!()\-\u2013\u2014]|$|(?:answer|choice|option|because|since|as)\b)))""",
+    re.IGNORECASE | re.VERBOSE,
 )
 TEXT_STATED = re.compile(
     rf"{_NOT_AFTER_WORD}(?:{'|'.join(_NOUNS.values())})(?![^\W{CJK}]){CLOSING}(?P<filler>)(?P<verb>{_VERBS})[\s:*_]*"

@@ -17,11 +17,15 @@ from .answer_phrases import (
     BRACKETED,
     CLOSING,
     CONDITION,
+    CONTRAST,
     END,
     IS_RIGHT,
+    JUDGED,
+    JUDGEMENT,
     NEGATION_AFTER,
     NEGATION_BEFORE,
     NEGATION_INSIDE,
+    NEXT_JUDGED,
     OPENING,
     RESTRICTION,
     RETRACTION,
@@ -59,6 +63,10 @@ _LETTER_ALONE = re.compile(
     rf"{CLOSING}[.:)\]!\u3002]*{CLOSING}",
     re.IGNORECASE,
 )
+# "Rickets - C", "Rickets: option C".
+_TEXT_AND_LETTER = re.compile(
+    rf"(?P<text>[^\n]+?)[\s*,:=(\[\u2013\u2014-]+(?:(?:[Oo]ption|[Aa]nswer|[Cc]hoice)\s+)?{OPENING}(?P<letter>[A-Z]){CLOSING}\.?"
+)
 _LEADING = re.compile(
     rf"^{OPENING}(?:(?:option|choice|answer)\s+)?{OPENING}(?P<letter>[A-Za-z])[*_`\"'}}$]*"
     rf"(?P<mark>[.:,]|[)\]][.:]?|\s[-\u2013\u2014]\s|){CLOSING}(?P<rest>.*)$",
@@ -76,7 +84,9 @@ _EXPLANATION = re.compile(
 )
 # "A: C", where A means answer.
 _SHORT_LABEL = re.compile(rf"\A\s*A[:.]\s*{OPENING}([A-Z]){CLOSING}\.?\s*$", re.MULTILINE)
-_IN_BRACKETS = re.compile(r"\(([A-Z])\)")
+_IN_BRACKETS = re.compile(r"[(\[](?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer) )?([A-Z])[)\]]")
+_APPOSITION_END = re.compile(r"[.,;!?\n]|\b(?:because|since|as)\b")
+_DOES_NOT = re.compile(r"(?:would|does|do|did|can|could|will|should)(?:\s+not\b|n't\b|not\b)", re.IGNORECASE)
 _LISTED = re.compile(r"(?<![\w-])([A-Z])[):]\s*\w")
 _END = re.compile(END, re.IGNORECASE | re.MULTILINE)
 _CLAUSE_END = re.compile(r"[.!?\n;\u3002]|,\s+(?:but|yet|however)\b")
@@ -207,8 +217,25 @@ def _all_matches(text: str) -> Iterator[re.Match[str]]:
             position = max(match.end() - 1, match.start() + 1)
 
 
+def _judged(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
+    """Yield the only option that a list of judgements accepts, if it rejects another one."""
+    verdicts = {
+        (match["letter"], verdict.lastgroup)
+        for part in NEXT_JUDGED.split(text)
+        if (match := JUDGED.match(part))
+        and match["letter"] in known
+        and (verdict := JUDGEMENT.search(match["rest"]))
+    }
+    accepted = [letter for letter, verdict in verdicts if verdict == "yes"]
+    rejected = {letter for letter, verdict in verdicts if verdict == "no"}
+    if len(accepted) == 1 and rejected and accepted[0] not in rejected:
+        yield accepted[0]
+
+
 def _whole_text(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
     yield from _match_exact(text, options, known)
+    if len(text) == 1 and text.islower() and text.upper() in known:
+        yield text.upper()
     yield from (letter for letter in _SHORT_LABEL.findall(text) if letter in known)
 
 
@@ -252,18 +279,17 @@ def _match_line(line: str, options: dict[str, str], known: set[str], reason: boo
 
 
 def _bracketed(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
-    found = {
-        match["letter"] or match["dashed"]
-        for match in BRACKETED.finditer(text)
-        if not NEGATION_AFTER.match(text[match.end() :]) and not _is_negated_sentence(text, match.start())
-    }
-    if len(found) == 1 and found <= known and found >= set(_IN_BRACKETS.findall(text)):
+    found, contrasted = set(), set()
+    for match in BRACKETED.finditer(text):
+        letter = match["letter"] or match["dashed"] or match["apposed"]
+        before = _CLAUSE_END.split(text[max(0, match.start() - 200) : match.start() + 1])[-1]
+        after = _APPOSITION_END.split(text[match.end() : match.end() + 200].lstrip(" ,"))[0]
+        if CONTRAST.search(before):
+            contrasted.add(letter)
+        elif not (NEGATION_INSIDE.search(before) or NEGATION_AFTER.match(after) or _DOES_NOT.match(after)):
+            found.add(letter)
+    if len(found) == 1 and found <= known and found >= set(_IN_BRACKETS.findall(text)) - contrasted:
         yield from found
-
-
-def _is_negated_sentence(text: str, position: int) -> bool:
-    before = _CLAUSE_END.split(text[max(0, position - 200) : position])[-1]
-    return bool(NEGATION_INSIDE.search(before))
 
 
 def _text_stated(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
@@ -277,6 +303,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("boxed", _boxed),
     ("answer tag", _tagged),
     ("stated", _stated),
+    ("judged", _judged),
     ("whole text", _whole_text),
     ("first line", _first_line),
     ("last line", _last_line),
@@ -291,6 +318,9 @@ def _match_exact(text: str, options: dict[str, str], known: set[str]) -> list[st
     match = _LETTER_ALONE.fullmatch(text.strip())
     if match and match[1].upper() in known and (match[1].isupper() or ")" in text):
         return [match[1].upper()]
+    named = len(text) < 400 and _TEXT_AND_LETTER.fullmatch(text.strip())
+    if named and _match_option_text(named["text"], options) == [named["letter"]]:
+        return [named["letter"]]
     return _match_option_text(text, options)
 
 
