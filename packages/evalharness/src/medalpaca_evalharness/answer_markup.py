@@ -20,7 +20,7 @@ _SPECIAL_TOKEN = re.compile(
     rf"{SPECIAL}(?:(?:assistant|model|final|answer|response)(?=\s*(?:\n|<|$)))?", re.IGNORECASE
 )
 _MARK_RUN = re.compile(r"[*_`\"'\[\](){}$\s]{9,}")
-_FENCE = re.compile(r"^[ \t]*`{3,}[ \t]*\w*[ \t]*$", re.MULTILINE)
+_FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})[ \t]*\w*[ \t]*$", re.MULTILINE)
 _MATHS = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|textrm|mathsf|mbox)\s*\{([^{}]*)\}")
 _MATHS_DELIMITER = re.compile(r"\\[()\[\]]")
 _HTML = re.compile(r"</?(?:b|i|em|strong|u|code|mark)>")
@@ -28,8 +28,9 @@ _HTML = re.compile(r"</?(?:b|i|em|strong|u|code|mark)>")
 _ANGLED = re.compile(r"<([A-Z])>(?![^\n]{0,200}</\1>)")
 # Underscores at the edge of a word are emphasis; those inside belong to a name.
 _EMPHASIS = re.compile(r"(?<![^\W_])_+|_+(?![^\W_])")
+# A row with a name and a value, or with an option and what is thought of it.
 _TABLE_ROW = re.compile(
-    r"^[ \t]*\|[ \t]*([^|\n]{1,40}?)[ \t]*\|[ \t]*([^|\n]+?)[ \t]*\|[ \t]*$", re.MULTILINE
+    r"^[ \t]*\|(?P<name>[^|\n]{2,40})\|(?P<value>[^|\n]{2,}(?:\|[^|\n]+)?)\|[ \t]*$", re.MULTILINE
 )
 
 
@@ -42,9 +43,17 @@ def clean(text: str) -> str:
     text = _SPECIAL_TOKEN.sub("\n", text)
     text = _MATHS_DELIMITER.sub("$", _MATHS.sub(r"\1", _FENCE.sub("", text)))
     text = _ANGLED.sub(r"(\1)", _HTML.sub("**", text))
-    text = _TABLE_ROW.sub(r"\1: \2", _EMPHASIS.sub(lambda run: "*" * len(run[0]), text))
+    text = _TABLE_ROW.sub(_join_cells, _EMPHASIS.sub(lambda run: "*" * len(run[0]), text))
     text = _MARK_RUN.sub(lambda run: "\n" if "\n" in run[0] else " ", text)
     return cut_next_question(_CYRILLIC.sub(lambda letter: _LATIN[letter[0]], text).strip())
+
+
+def _join_cells(row: re.Match[str]) -> str:
+    name, *values = [cell.strip() for cell in row[0].strip().strip("|").split("|")]
+    is_option = len(name.strip("*().")) == 1
+    # "| A | B |" is the head of a table, and three cells without an option are other data.
+    keep = len(values[-1]) == 1 if is_option else len(values) > 1
+    return row[0] if keep else f"{name}: {': '.join(values)}"
 
 
 def cut_next_question(text: str) -> str:

@@ -88,6 +88,12 @@ _IN_BRACKETS = re.compile(r"[(\[](?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer) )?([A-Z])[
 _APPOSITION_END = re.compile(r"[.,;!?\n]|\b(?:because|since|as)\b")
 _DOES_NOT = re.compile(r"(?:would|does|do|did|can|could|will|should)(?:\s+not\b|n't\b|not\b)", re.IGNORECASE)
 _LISTED = re.compile(r"(?<![\w-])([A-Z])[):]\s*\w")
+# The letter before that of "X is correct": "A and", "option A or option".
+_LETTER_BEFORE = re.compile(
+    rf"(?:\b[A-Z]|\b(?:[Oo]ption|[Cc]hoice) [a-z]){CLOSING}\s*(?:,|/|&|\b(?:and|or|und|oder|et|ou|y|e|o))\s*"
+    rf"(?:(?:option|choice|answer)\s+)?{OPENING}$"
+)
+_SMALL_NAMED = re.compile(r"\W*(?:option|choice|letter)\b", re.IGNORECASE)
 _END = re.compile(END, re.IGNORECASE | re.MULTILINE)
 _CLAUSE_END = re.compile(r"[.!?\n;\u3002]|,\s+(?:but|yet|however)\b")
 _USER_TURN = re.compile(
@@ -184,9 +190,8 @@ def _find_statements(text: str, options: dict[str, str], known: set[str]) -> Ite
         before = _CLAUSE_END.split(text[max(0, match.start() - 200) : match.start()])[-1]
         certain = not CONDITION.search(before + (groups.get("filler") or ""))
         if match.re is IS_RIGHT:
-            two = re.search(
-                rf"\b[A-Z]{CLOSING}\s*(?:,|/|&|and|or|und|et|y|e)\s*$", text[: match.start("letter")][-12:]
-            )
+            at = match.start("letter" if groups["letter"] else "fits")
+            two = _LETTER_BEFORE.search(text[max(0, at - 24) : at])
             certain = certain and "would" not in (groups["verb"] or "") and not RESTRICTION.match(rest)
             found.append((match.start(), "?" if two else letter, certain))
             right |= {letter} if certain else set()
@@ -281,7 +286,7 @@ def _match_line(line: str, options: dict[str, str], known: set[str], reason: boo
 def _bracketed(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
     found, contrasted = set(), set()
     for match in BRACKETED.finditer(text):
-        letter = match["letter"] or match["dashed"] or match["apposed"]
+        letter = next(letter for letter in match.groups() if letter)
         before = _CLAUSE_END.split(text[max(0, match.start() - 200) : match.start() + 1])[-1]
         after = _APPOSITION_END.split(text[match.end() : match.end() + 200].lstrip(" ,"))[0]
         if CONTRAST.search(before):
@@ -316,7 +321,11 @@ RULES: tuple[tuple[str, Rule], ...] = (
 def _match_exact(text: str, options: dict[str, str], known: set[str]) -> list[str]:
     """Return the letter that `text` consists of, or that of the only option with this text; [] if there is none."""
     match = _LETTER_ALONE.fullmatch(text.strip())
-    if match and match[1].upper() in known and (match[1].isupper() or ")" in text):
+    if (
+        match
+        and match[1].upper() in known
+        and (match[1].isupper() or ")" in text or _SMALL_NAMED.match(text))
+    ):
         return [match[1].upper()]
     named = len(text) < 400 and _TEXT_AND_LETTER.fullmatch(text.strip())
     if named and _match_option_text(named["text"], options) == [named["letter"]]:
