@@ -77,7 +77,7 @@ STATED = re.compile(
         |arrive\s+at|end\s+up\s+with|settle\s+on|conclude(?:\s+with)?|vote\s+for)\b
       | \bi\s*(?:am|'m)\s+going\s+with\b
       | \b(?:therefore|thus|hence|so|consequently|likely|probably|definitely|certainly|surely|clearly|obviously
-        |undoubtedly|no\s+doubt|(?:richtig|korrekt)\s+(?:ist|w\u00e4re)|следовательно|значит|поэтому|итак)\b{CLOSING}[,:]?
+        |undoubtedly|(?:richtig|korrekt)\s+(?:ist|w\u00e4re)|следовательно|значит|поэтому|итак)\b{CLOSING}[,:]?
       | (?:^|[\n\u2192>\u2705]|=>)\s*(?:\u27a1\ufe0f?|\u2192|->|=>|\u2234|\U0001f449
         |(?:\u2705|\u2714\ufe0f?|\u2611\ufe0f?|\u2713)(?![ \t]*\n))
       | \bes\s+ist\b | (?:^|[\n.:;,])\s*(?:es|[è\u00e9])\b
@@ -92,8 +92,8 @@ STATED = re.compile(
       | \bich\s+(?:w\u00e4hle|nehme|entscheide\s+mich\s+f\u00fcr|tippe\s+auf|w\u00fcrde)\b
       | \bje\s+(?:choisis|choisirais|s[eé]lectionne|r[eé]ponds|opte\s+pour|retiens|dirais|penche\s+pour)\b
       | \bc'est\b | \bil\s+s'agit\s+de\b
-      | \b(?:elijo|elegir[ií]a|escojo|selecciono|escolho|escolheria|seleciono|marco|marcaria|opto\s+p[oe]r|scelgo|sceglierei|direi
-        |dir[ií]a(?:\s+que)?(?:\s+(?:es|é))?)\b
+      | \b(?:elijo|elegir[ií]a|escojo|selecciono|escolho|escolheria|seleciono|marco|marcaria|opto\s+p[oe]r|scelgo
+        |sceglierei|direi|dir[ií]a(?:\s+que)?(?:\s+(?:es|é))?)\b
       | \b(?:верн|правильн)\w+\s+(?:является|будет) | думаю,?\s+что\s+это
       | (?:(?:я\s+)?выбираю|выбрала?\s+бы|бы\s+выбрала?)
       | (?<!不)(?:故选|故選|应选|選擇|选择|选|選)(?!项|項)\s*:?
@@ -121,7 +121,10 @@ _RIGHT = (
     r"|most\s+(?:likely|appropriate|probable|plausible|consistent|suitable|fitting|compatible|reasonable|accurate|logical)|richtig\w{0,2}|korrekt\w{0,2}|bonne|juste|exacte|giust[ao]"
     r"|esatt[ao]|cert[ao]|верн\w{1,3}|правильн\w{1,3}"
 )
-_RIGHT_ALONE = r"\s+(?:remains|is\s+left)(?=\s*(?:$|[.,;!\n]))|\s+(?:trifft\s+zu|stimmt|верн\w{1,3}|правильн\w{1,3})(?!\w)|\s*(?:选项|選項)?\s*(?:正确|正確|最佳)"
+_RIGHT_ALONE = (
+    r"\s+(?:remains|is\s+left)(?=\s*(?:$|[.,;!\n]))"
+    r"|\s+(?:trifft\s+zu|stimmt|верн\w{1,3}|правильн\w{1,3})(?!\w)|\s*(?:选项|選項)?\s*(?:正确|正確|最佳)"
+)
 IS_RIGHT = re.compile(
     rf"""(?:{_NOT_AFTER_WORD}{_LETTER_NOUN}\s*|(?:^|(?<=[\n.;:,!?\u3002\uff0c]))\s*
       |\b(?:thus|therefore|hence|so|that|only|but|la)\s+)
