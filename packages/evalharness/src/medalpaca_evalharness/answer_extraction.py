@@ -30,6 +30,8 @@ _REFUSAL = re.compile(
     r")",
     re.IGNORECASE,
 )
+# A label and a letter at the end: "Final answer -> B".
+_ENDS_WITH_LETTER = re.compile(r"(?:[:=>\u2192]\s*|\n\s*)[A-Z]\s*$")
 _SENTENCE_ENDS = tuple(".!?)]}\"'*`\u201d\u2019\u2026")
 
 
@@ -92,13 +94,15 @@ def classify_no_answer(text: str, *, is_full: bool | None = None) -> NoAnswerRea
     """Return why a text has no answer.
 
     "refused": it contains a phrase of refusal. "truncated": the text has the maximal number of tokens (`is_full`). If
-    the number of tokens is not known (None), the text has at least 100 characters and ends within a sentence.
+    the number of tokens is not known (None), the text has at least 100 characters and ends within a sentence. A letter
+    after a colon or arrow is an end.
     "unparsed": otherwise.
     """
     if _REFUSAL.search(text.replace("\u2019", "'")):
         return "refused"
     if is_full is None:
-        is_full = len(text.strip()) >= MIN_TRUNCATED_CHARS and not text.rstrip().endswith(_SENTENCE_ENDS)
+        complete = text.rstrip().endswith(_SENTENCE_ENDS) or _ENDS_WITH_LETTER.search(text)
+        is_full = len(text.strip()) >= MIN_TRUNCATED_CHARS and not complete
     return "truncated" if is_full else "unparsed"
 
 
