@@ -21,7 +21,7 @@ _SPECIAL_TOKEN = re.compile(
 )
 _MARK_RUN = re.compile(r"[*_`\"'\[\](){}$\s]{9,}")
 _FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})[ \t]*\w*[ \t]*$", re.MULTILINE)
-_MATHS = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|textrm|mathsf|mbox)\s*\{([^{}]*)\}")
+_MATHS = re.compile(r"\\(?:text\w{0,4}|math\w{2,3}|emph|underline|mbox)\s*\{([^{}]*)\}")
 _MATHS_DELIMITER = re.compile(r"\\[()\[\]]")
 _HTML = re.compile(r"</?(?:b|i|em|strong|u|code|mark)>")
 # A letter in the place of a placeholder: "Answer: <A>". A tag that is closed later is no letter.

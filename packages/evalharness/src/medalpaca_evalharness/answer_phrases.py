@@ -34,7 +34,7 @@ END = (
 _NOUNS = {
     "English": r"ans(?:wer)?|choice|option|response|diagnosis|cause|etiology|explanation|solution|conclusion|treatment"
     r"|therapy|management|step|test|drug|agent|mechanism|finding|organism|pathogen|complication|statement|pick"
-    r"|selection|prediction|verdict|decision|guess|deficiency|condition|factor|one|letter|correct(?=\s*:)|final(?=\s*:)",
+    r"|selection|prediction|verdict|decision|guess|deficiency|condition|factor|one|letter|correct(?=[*\s]*:)|final(?=[*\s]*:)",
     "German": r"antwort(?:m\u00f6glichkeit|option)?|l\u00f6sung|loesung|auswahl|buchstabe|diagnose|ursache|erreger",
     "French": r"r[eé]ponse|choix|proposition|diagnostic|solution|cause|lettre",
     "Spanish": r"respuesta|opci[oó]n|alternativa|diagn[oó]stico|soluci[oó]n|causa|elecci[oó]n",
@@ -70,7 +70,7 @@ STATED = re.compile(
     (?: {_NOT_AFTER_WORD}(?:{"|".join(_NOUNS.values())})(?![^\W{CJK}])\.?{CLOSING}
         (?P<filler>(?:\s+[^\s.,;:!?\n=()]{{1,24}}){{0,6}}?){CLOSING}
         (?P<verb>{_VERBS})[\s:*_]*
-      | \bans\.\s
+      | \bans[.)]\s*(?=[\s(])
       | [\[\u3010](?:正确|正確)?答案[\]\u3011]\s*
       | (?:^|\n)[#*_>\ \t]*(?:[^\W\d_]+\ ){{0,2}}(?:{_HEADING_NOUNS})[*_:\ \t]*\n\s*
       | \b(?:i|we)\s*(?:would\s+|will\s+|'d\s+|'ll\s+|must\s+)?(?:choose|select|pick|go\s+with|answer|opt\s+for|say
@@ -88,6 +88,8 @@ STATED = re.compile(
         |to\s+(?:conclude|summari[sz]e|sum\s+up)|all\s+(?:in\s+all|together|(?:things\s+)?considered)
         |(?!ruling|excluding|eliminating|rejecting|leaving)\w+ing\s+(?:it|this|that|them|all|everything|up|together
         |the\s+(?:above|evidence|findings|facts|clues|pieces)))(?:\s+[^\s.:;,]{{1,12}}){{0,3}}\s*:
+      | \bmost\s+(?:consistent|compatible)\s+with\b | \bbest\s+(?:explained|described|answered)\s+by\b
+      | \bes\s+handelt\s+sich\s+um\b
       | \bam\s+(?!un|wenig)\w+sten\b(?:\s+(?:ist|w\u00e4re|passt|erscheint|scheint)\b)?(?:\s+es\b)?
       | \bich\s+(?:w\u00e4hle|nehme|entscheide\s+mich\s+f\u00fcr|tippe\s+auf|w\u00fcrde)\b
       | \bje\s+(?:choisis|choisirais|s[eé]lectionne|r[eé]ponds|opte\s+pour|retiens|dirais|penche\s+pour)\b
@@ -117,7 +119,7 @@ _LETTER_NOUN = (
 )
 # Words of "C is correct"; those of the second list need no verb.
 _RIGHT = (
-    r"correct[aoe]?|answer|antwort|r[eé]ponse|respuesta|risposta|resposta|corrett[ao]|right|best"
+    r"correct[aoe]?|answer|antwort|r[eé]ponse|respuesta|risposta|resposta|corrett[ao]|corret[ao]|right|best"
     r"|most\s+(?:likely|appropriate|probable|plausible|consistent|suitable|fitting|compatible|reasonable|accurate|logical)|richtig\w{0,2}|korrekt\w{0,2}|bonne|juste|exacte|giust[ao]"
     r"|esatt[ao]|cert[ao]|верн\w{1,3}|правильн\w{1,3}"
 )
@@ -168,7 +170,7 @@ NEXT_JUDGED = re.compile(r"\n|(?<=[.;,])\s+(?=(?:[Oo]ption\s+)?[*_(\[]*[A-Z][*_]
 JUDGEMENT = re.compile(
     r"""(?P<no>[\u274c\u2717\u2718\u2716]|\b(?:incorrect|wrong|false|inappropriate|unlikely|improbable|less|excluded|ruled\s+out
       |cannot|not|never|no|falsch|faux|incorrecto|incorrecta|scorretto)\b|n't\b)
-    |(?P<yes>[\u2705\u2714\u2713\u2611]|(?:^|[:(\-\u2013\u2014.*,=]|\b(?:is|the))[\s*_(]*(?:correct|right|richtig|korrekt)\b
+    |(?P<yes>[\u2705\u2714\u2713\u2611]|(?:^|[:(\-\u2013\u2014.*,=]|\b(?:is|the))[\s*_(]*(?:correct|right|richtig|korrekt|yes)\b
       (?=[\s*_)]*(?:[.,;:!()\-\u2013\u2014]|$|(?:answer|choice|option|because|since|as)\b)))""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -200,6 +202,11 @@ CONDITION = re.compile(
     r"\b(?:if|unless|had|wenn|falls|w[aä]re|si|se|если|might|may|could|initially|at\s+first|first\s+glance|tempting)\b|如果|若",
     re.IGNORECASE,
 )
+# A case that is not that of the question: "if there had been fever". "If I had to choose" is no such case.
+COUNTERFACTUAL = re.compile(
+    r"\b(?:(?:if|unless)\b.*\b(?:were|had(?!\s+to\b))\b|had\s+(?:the|he|she|it|they|there|this)\b.*\b(?:been|had)\b)",
+    re.IGNORECASE,
+)
 _OR = r"or|and|oder|und|ou|et|o|y|u|e|и|или"
 SECOND_LETTER = re.compile(
     rf"\s*(?:(?:,|;|/|&|\+|、|\uff0c|和|或者|或|与|及|\b(?:{_OR})\b|\s)\s*)+(?:either\s+|option\s+|la\s+|die\s+)?{OPENING}(?-i:([A-Z]))"
@@ -217,6 +224,8 @@ NEXT_QUESTION = re.compile(
     rf"|(?:question|problem|frage|pregunta|domanda|pergunta|вопрос)[ \t]+\d+[.)]?[ \t]*$"
     # A number from 2 on, so that the first question of a model that repeats it is not cut off.
     rf"|(?:q|question|frage|pregunta|domanda|pergunta|вопрос)[ \t]*(?:[2-9]|\d{{2,}})[.)][ \t]"
+    rf"|(?:(?:here(?:'s|[ ]is)|now|next)[ ,]+)?(?:another|a[ ]new|(?:the[ ])?(?:next|second))[ ]"
+    rf"(?:question|case|problem|exercise)\b(?![ ]is\b)"
     rf"|q[.]?[ \t]*(?:[2-9]|\d{{2,}})[ \t]+(?-i:[A-Z])"
     rf"|(?:[2-9]|\d{{2,}})[.)][^\n]*\?[ \t]*\n\s*[(\[*]*(?:A[.):]|(?:correct\s+)?ans(?:wer)?\b)"
     rf"|(?:\d+[.)]|-{{3,}}\s*\n)\s*An?\s+[\w-]+[- ](?:year|month|week|day)s?[- ]old\b)"

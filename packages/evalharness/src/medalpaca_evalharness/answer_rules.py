@@ -18,6 +18,7 @@ from .answer_phrases import (
     CLOSING,
     CONDITION,
     CONTRAST,
+    COUNTERFACTUAL,
     END,
     IS_RIGHT,
     JUDGED,
@@ -46,10 +47,10 @@ class Extracted(NamedTuple):
 TWO_ANSWERS = "two answers"
 NO_ANSWER = "no answer found"
 _REQUESTED_LINE = re.compile(r"(?m)^[ \t]*Answer: ?\(?([A-Z])\)?\.?[ \t]*$")
-_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
+_BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _TAG = re.compile(
-    r"[<\[](?:final[ _-]?)?(?:answer|response|solution|output)[>\]](.*?)"
-    r"(?:[<\[]/(?:final[ _-]?)?(?:answer|response|solution|output)[>\]]|$)",
+    r"[<\[](?:final[ _-]?)?(?:answer|response|solution|output|option|choice)[>\]](.*?)"
+    r"(?:[<\[]/(?:final[ _-]?)?(?:answer|response|solution|output|option|choice)[>\]]|$)",
     re.IGNORECASE | re.DOTALL,
 )
 _JSON_ANSWER = re.compile(
@@ -65,7 +66,8 @@ _LETTER_ALONE = re.compile(
 )
 # "Rickets - C", "Rickets: option C".
 _TEXT_AND_LETTER = re.compile(
-    rf"(?P<text>[^\n]+?)[\s*,:=(\[\u2013\u2014-]+(?:(?:[Oo]ption|[Aa]nswer|[Cc]hoice)\s+)?{OPENING}(?P<letter>[A-Z]){CLOSING}\.?"
+    r"(?P<text>[^\n]+?)[\s*]*(?:[,:=(\[]|\s[-\u2013\u2014]\s)\s*(?:(?:[Oo]ption|[Aa]nswer|[Cc]hoice)\s+)?"
+    rf"{OPENING}(?P<letter>[A-Z]){CLOSING}\.?"
 )
 _LEADING = re.compile(
     rf"^{OPENING}(?:(?:option|choice|answer)\s+)?{OPENING}(?P<letter>[A-Za-z])[*_`\"'}}$]*"
@@ -188,6 +190,8 @@ def _find_statements(text: str, options: dict[str, str], known: set[str]) -> Ite
         ):
             continue
         before = _CLAUSE_END.split(text[max(0, match.start() - 200) : match.start()])[-1]
+        if COUNTERFACTUAL.search(before):
+            continue
         certain = not CONDITION.search(before + (groups.get("filler") or ""))
         if match.re is IS_RIGHT:
             at = match.start("letter" if groups["letter"] else "fits")
