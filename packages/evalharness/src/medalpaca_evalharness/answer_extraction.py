@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
-from .answer_rules import Extracted, cut_user_turn, extract_flexible, extract_strict
+from .answer_markup import cut_user_turn
+from .answer_rules import Extracted, extract_flexible, extract_strict
 from .thinking import strip_thinking
 
 # The outcome of an item is exactly one of these.

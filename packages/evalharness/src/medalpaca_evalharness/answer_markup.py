@@ -28,9 +28,19 @@ _HTML = re.compile(r"</?(?:b|i|em|strong|u|code|mark)>")
 _ANGLED = re.compile(r"<([A-Z])>(?![^\n]{0,200}</\1>)")
 # Underscores at the edge of a word are emphasis; those inside belong to a name.
 _EMPHASIS = re.compile(r"(?<![^\W_])_+|_+(?![^\W_])")
+# A case with options after a text that already answers; without an answer, the text may repeat its own question.
+_NEXT_CASE = re.compile(
+    r"\n\s*An?\s+[\w-]+[- ](?:year|month|week|day)s?[- ]old\b[^\n]*\?\s*\n\s*[(\[*]*A[.):]", re.IGNORECASE
+)
+_ANSWERED = re.compile(r"\A\W*[A-Z](?:\W*\Z|[.):]|\*)|\b[Aa]nswer(?:\s+is|:)\W*(?:option\s+)?[A-Z]\b")
 # A row with a name and a value, or with an option and what is thought of it.
 _TABLE_ROW = re.compile(
     r"^[ \t]*\|(?P<name>[^|\n]{2,40})\|(?P<value>[^|\n]{2,}(?:\|[^|\n]+)?)\|[ \t]*$", re.MULTILINE
+)
+
+_USER_TURN = re.compile(
+    r"(?:<\|(?:im_start|start|start_header_id|turn)\|?>|<start_of_turn>|<\|)\s*(?:user|human)\b|\[INST\]",
+    re.IGNORECASE,
 )
 
 
@@ -58,5 +68,13 @@ def _join_cells(row: re.Match[str]) -> str:
 
 def cut_next_question(text: str) -> str:
     """Return the text before the first line that begins another question."""
-    starts = (question.start() for question in NEXT_QUESTION.finditer(text))
-    return text[: next((start for start in starts if text[:start].strip()), len(text))].strip()
+    starts = [question.start() for question in NEXT_QUESTION.finditer(text)]
+    starts += [
+        case.start() for case in _NEXT_CASE.finditer(text) if _ANSWERED.search(text[: case.start()].strip())
+    ]
+    return text[: min((start for start in starts if text[:start].strip()), default=len(text))].strip()
+
+
+def cut_user_turn(text: str) -> str:
+    """Return the text before the first control token that begins a turn of the user."""
+    return _USER_TURN.split(text, maxsplit=1)[0]

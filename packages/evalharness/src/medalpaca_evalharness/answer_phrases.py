@@ -170,7 +170,7 @@ NEXT_JUDGED = re.compile(r"\n|(?<=[.;,])\s+(?=(?:[Oo]ption\s+)?[*_(\[]*[A-Z][*_]
 JUDGEMENT = re.compile(
     r"""(?P<no>[\u274c\u2717\u2718\u2716]|\b(?:incorrect|wrong|false|inappropriate|unlikely|improbable|less|excluded|ruled\s+out
       |cannot|not|never|no|falsch|faux|incorrecto|incorrecta|scorretto)\b|n't\b)
-    |(?P<yes>[\u2705\u2714\u2713\u2611]|(?:^|[:(\-\u2013\u2014.*,=]|\b(?:is|the))[\s*_(]*(?:correct|right|richtig|korrekt|yes)\b
+    |(?P<yes>[\u2705\u2714\u2713\u2611]|(?:^|[:()\-\u2013\u2014.*,=]|\b(?:is|the))[\s*_(]*(?:correct|right|richtig|korrekt|yes)\b
       (?=[\s*_)]*(?:[.,;:!()\-\u2013\u2014]|$|(?:answer|choice|option|because|since|as)\b)))""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -181,7 +181,7 @@ TEXT_STATED = re.compile(
 )
 NEGATION_AFTER = re.compile(
     r"\s*(?:is|was|are|would be|seems)?\s*(?:not\b|n't|incorrect|wrong|false|unlikely|excluded|ruled out|less"
-    r"|contraindicated|inappropriate|harmful|dangerous|ineffective|impossible|improbable|a distractor)",
+    r"|part(?:ial)?ly|contraindicated|inappropriate|harmful|dangerous|ineffective|impossible|improbable|a distractor)",
     re.IGNORECASE,
 )
 # Words before or in a statement that turn its meaning round.

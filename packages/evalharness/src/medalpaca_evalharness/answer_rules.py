@@ -98,10 +98,6 @@ _LETTER_BEFORE = re.compile(
 _SMALL_NAMED = re.compile(r"\W*(?:option|choice|letter)\b", re.IGNORECASE)
 _END = re.compile(END, re.IGNORECASE | re.MULTILINE)
 _CLAUSE_END = re.compile(r"[.!?\n;\u3002]|,\s+(?:but|yet|however)\b")
-_USER_TURN = re.compile(
-    r"(?:<\|(?:im_start|start|start_header_id|turn)\|?>|<start_of_turn>|<\|)\s*(?:user|human)\b|\[INST\]",
-    re.IGNORECASE,
-)
 
 
 def extract_strict(text: str, letters: Sequence[str], options: Sequence[str] = ()) -> Extracted:
@@ -130,11 +126,6 @@ def extract_flexible(text: str, letters: Sequence[str], options: Sequence[str] =
             last = found[-1]
             return Extracted(None, TWO_ANSWERS) if last == "?" else Extracted(last, name)
     return Extracted(None, NO_ANSWER)
-
-
-def cut_user_turn(text: str) -> str:
-    """Return the text before the first control token that begins a turn of the user."""
-    return _USER_TURN.split(text, maxsplit=1)[0]
 
 
 # A rule yields the letters that it finds, in order, and "?" for a statement without exactly one letter.
@@ -347,7 +338,7 @@ def _match_leading_letter(text: str, options: dict[str, str], known: set[str]) -
     if NEGATION_AFTER.match(rest) or _names_second_letter(mark.strip(")]:.") + rest, letter, known):
         return []
     if _starts_with_option(rest, options.get(letter, "")):
-        return [letter]
+        return [] if NEGATION_AFTER.match(_skip_option(rest, options[letter])) else [letter]
     lower = match["letter"] != letter
     match mark[:1]:
         case ":" | ")" | "]":
@@ -372,6 +363,16 @@ def _starts_with_option(rest: str, option: str) -> bool:
     return bool(expected) and f"{start} ".startswith(f"{expected} ")
 
 
+def _skip_option(rest: str, option: str) -> str:
+    """Return what follows the option's text and a delimiter."""
+    match = re.match(rf"[\W_]*{_pattern(option)}[*_):\s\u2013\u2014-]*", rest, re.IGNORECASE)
+    return rest[match.end() :] if match else rest
+
+
+def _pattern(option: str) -> str:
+    return r"[\W_]+".join(map(re.escape, re.findall(r"\w+(?:[.,]\d+)*%?", option)))
+
+
 def _match_option_text(text: str, options: dict[str, str]) -> list[str]:
     normal = _normalize(text)
     found = [letter for letter, option in options.items() if normal and normal == _normalize(option)]
@@ -387,8 +388,7 @@ def _match_option_start(text: str, options: dict[str, str]) -> list[str]:
     """Return the letter of the only option whose text begins `text` and ends with the sentence or a delimiter."""
     found = []
     for letter, option in options.items():
-        words = re.findall(r"\w+(?:[.,]\d+)*%?", option)
-        pattern = r"[\W_]+".join(map(re.escape, words))
-        if words and re.match(rf"[\W_]*{pattern}{CLOSING}{END}", text, re.IGNORECASE):
+        pattern = _pattern(option)
+        if pattern and re.match(rf"[\W_]*{pattern}{CLOSING}{END}", text, re.IGNORECASE):
             found.append(letter)
     return [] if len(found) > 1 else found
