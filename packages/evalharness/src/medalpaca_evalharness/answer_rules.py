@@ -248,6 +248,9 @@ def _first_line(text: str, options: dict[str, str], known: set[str]) -> Iterator
     first, later = lines[0], lines[1:after]
     leading = [letter for line in later for letter in _match_line(line, options, known)]
     if found := _match_line(first, options, known, reason=True):
+        start = _LEADING.match(first.strip().lstrip("#*-> \t"))
+        if start and NEGATION_AFTER.match(_skip_option(start["rest"], options.get(found[0], ""))):
+            return
         # A list of the options, in one line or several, is not an answer. A list after an answer begins anew.
         listed = known & set(_LISTED.findall(first)) | {letter for letter in leading[:1] if letter > found[0]}
         yield "?" if listed - set(found) else found[0]
@@ -338,7 +341,7 @@ def _match_leading_letter(text: str, options: dict[str, str], known: set[str]) -
     if NEGATION_AFTER.match(rest) or _names_second_letter(mark.strip(")]:.") + rest, letter, known):
         return []
     if _starts_with_option(rest, options.get(letter, "")):
-        return [] if NEGATION_AFTER.match(_skip_option(rest, options[letter])) else [letter]
+        return [letter]
     lower = match["letter"] != letter
     match mark[:1]:
         case ":" | ")" | "]":
