@@ -69,6 +69,28 @@ def evaluate() -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture
+def writing() -> Callable[[Callable[[dict[str, Any]], str]], Any]:
+    """Return a function that makes an lm-eval model that writes `write(document)`."""
+
+    def make(write: Callable[[dict[str, Any]], str]) -> Any:
+        from lm_eval.api.model import LM
+
+        class Writing(LM):
+            def generate_until(self, requests: Any) -> list[str]:
+                return [write(request.doc) for request in requests]
+
+            def loglikelihood(self, requests: Any) -> Any:
+                raise NotImplementedError
+
+            def loglikelihood_rolling(self, requests: Any) -> Any:
+                raise NotImplementedError
+
+        return Writing()
+
+    return make
+
+
+@pytest.fixture
 def answering() -> Callable[[Callable[[dict[str, Any]], int]], Any]:
     """Return a function that makes an lm-eval model that chooses the option with index `choose(document)`."""
 

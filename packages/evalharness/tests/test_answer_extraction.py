@@ -393,6 +393,7 @@ def test_refusals(text):
         (f"{SHORT} and then the cracked lips", None, "truncated"),
         (f"{SHORT} and then the cracked lips", False, "unparsed"),
         (f"{SHORT} and then the cracked lips.", True, "truncated"),
+        (f"{SHORT} and then the cracked lips\nFinal answer -> B", None, "unparsed"),
         ("Hm.", None, "unparsed"),
     ],
 )

@@ -24,28 +24,6 @@ GEN = "medalpaca_usmle_gen"
 
 
 @pytest.fixture
-def writing() -> Callable[[Callable[[dict[str, Any]], str]], Any]:
-    """A model that writes what `write(document)` gives."""
-
-    def make(write: Callable[[dict[str, Any]], str]) -> Any:
-        from lm_eval.api.model import LM
-
-        class Writing(LM):
-            def generate_until(self, requests: Any) -> list[str]:
-                return [write(request.doc) for request in requests]
-
-            def loglikelihood(self, requests: Any) -> Any:
-                raise NotImplementedError
-
-            def loglikelihood_rolling(self, requests: Any) -> Any:
-                raise NotImplementedError
-
-        return Writing()
-
-    return make
-
-
-@pytest.fixture
 def run(evaluate, writing, save, tmp_path) -> Callable[..., Path]:
     def make(
         name: str, write: Callable[[dict[str, Any]], str], exam: Path, task: str = GEN, **options: Any

@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
-from .answer_rules import Extracted, cut_user_turn, extract_flexible, extract_strict
+from .answer_markup import cut_user_turn
+from .answer_rules import Extracted, extract_flexible, extract_strict
 from .thinking import strip_thinking
 
 # The outcome of an item is exactly one of these.
@@ -30,6 +31,8 @@ _REFUSAL = re.compile(
     r")",
     re.IGNORECASE,
 )
+# A label and a letter at the end: "Final answer -> B".
+_ENDS_WITH_LETTER = re.compile(r"(?:[:=>\u2192]\s*|\n\s*)[A-Z]\s*$")
 _SENTENCE_ENDS = tuple(".!?)]}\"'*`\u201d\u2019\u2026")
 
 
@@ -92,13 +95,15 @@ def classify_no_answer(text: str, *, is_full: bool | None = None) -> NoAnswerRea
     """Return why a text has no answer.
 
     "refused": it contains a phrase of refusal. "truncated": the text has the maximal number of tokens (`is_full`). If
-    the number of tokens is not known (None), the text has at least 100 characters and ends within a sentence.
+    the number of tokens is not known (None), the text has at least 100 characters and ends within a sentence. A letter
+    after a colon or arrow is an end.
     "unparsed": otherwise.
     """
     if _REFUSAL.search(text.replace("\u2019", "'")):
         return "refused"
     if is_full is None:
-        is_full = len(text.strip()) >= MIN_TRUNCATED_CHARS and not text.rstrip().endswith(_SENTENCE_ENDS)
+        complete = text.rstrip().endswith(_SENTENCE_ENDS) or _ENDS_WITH_LETTER.search(text)
+        is_full = len(text.strip()) >= MIN_TRUNCATED_CHARS and not complete
     return "truncated" if is_full else "unparsed"
 
 

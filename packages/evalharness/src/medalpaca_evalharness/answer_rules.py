@@ -12,16 +12,21 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from .answer_markup import clean, cut_next_question
 from .answer_phrases import (
     BRACKETED,
     CLOSING,
     CONDITION,
+    CONTRAST,
+    COUNTERFACTUAL,
     END,
     IS_RIGHT,
+    JUDGED,
+    JUDGEMENT,
     NEGATION_AFTER,
     NEGATION_BEFORE,
     NEGATION_INSIDE,
-    NEXT_QUESTION,
+    NEXT_JUDGED,
     OPENING,
     RESTRICTION,
     RETRACTION,
@@ -30,7 +35,6 @@ from .answer_phrases import (
     STATED_SMALL,
     TEXT_STATED,
 )
-from .thinking import SPECIAL
 
 
 class Extracted(NamedTuple):
@@ -43,11 +47,10 @@ class Extracted(NamedTuple):
 TWO_ANSWERS = "two answers"
 NO_ANSWER = "no answer found"
 _REQUESTED_LINE = re.compile(r"(?m)^[ \t]*Answer: ?\(?([A-Z])\)?\.?[ \t]*$")
-_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
-_MATHS = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
+_BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _TAG = re.compile(
-    r"[<\[](?:final[ _-]?)?(?:answer|response|solution|output)[>\]](.*?)"
-    r"(?:[<\[]/(?:final[ _-]?)?(?:answer|response|solution|output)[>\]]|$)",
+    r"[<\[](?:final[ _-]?)?(?:answer|response|solution|output|option|choice)[>\]](.*?)"
+    r"(?:[<\[]/(?:final[ _-]?)?(?:answer|response|solution|output|option|choice)[>\]]|$)",
     re.IGNORECASE | re.DOTALL,
 )
 _JSON_ANSWER = re.compile(
@@ -61,6 +64,11 @@ _LETTER_ALONE = re.compile(
     rf"{CLOSING}[.:)\]!\u3002]*{CLOSING}",
     re.IGNORECASE,
 )
+# "Rickets - C", "Rickets: option C".
+_TEXT_AND_LETTER = re.compile(
+    r"(?P<text>[^\n]+?)[\s*]*(?:[,:=(\[]|\s[-\u2013\u2014]\s)\s*(?:(?:[Oo]ption|[Aa]nswer|[Cc]hoice)\s+)?"
+    rf"{OPENING}(?P<letter>[A-Z]){CLOSING}\.?"
+)
 _LEADING = re.compile(
     rf"^{OPENING}(?:(?:option|choice|answer)\s+)?{OPENING}(?P<letter>[A-Za-z])[*_`\"'}}$]*"
     rf"(?P<mark>[.:,]|[)\]][.:]?|\s[-\u2013\u2014]\s|){CLOSING}(?P<rest>.*)$",
@@ -68,7 +76,7 @@ _LEADING = re.compile(
 )
 _REASON = re.compile(
     r"\s*(?:because|since|as|due to|given|for|weil|da|car|parce que|puisque|porque|ya que|perch[eé]|pois|потому|так как"
-    r"|因为)\b",
+    r"|因为|rather than|instead of|over)\b",
     re.IGNORECASE,
 )
 _EXPLANATION = re.compile(
@@ -78,22 +86,18 @@ _EXPLANATION = re.compile(
 )
 # "A: C", where A means answer.
 _SHORT_LABEL = re.compile(rf"\A\s*A[:.]\s*{OPENING}([A-Z]){CLOSING}\.?\s*$", re.MULTILINE)
-_IN_BRACKETS = re.compile(r"\(([A-Z])\)")
+_IN_BRACKETS = re.compile(r"[(\[](?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer) )?([A-Z])[)\]]")
+_APPOSITION_END = re.compile(r"[.,;!?\n]|\b(?:because|since|as)\b")
+_DOES_NOT = re.compile(r"(?:would|does|do|did|can|could|will|should)(?:\s+not\b|n't\b|not\b)", re.IGNORECASE)
 _LISTED = re.compile(r"(?<![\w-])([A-Z])[):]\s*\w")
-_MARK_RUN = re.compile(r"[*_`\"'\[\](){}$\s]{9,}")
-# Cyrillic capitals with the shape and the rank of a Latin letter. The letter after \u0411 is ambiguous.
-_LATIN = {"\u0410": "A", "\u0421": "C"}
-_CYRILLIC = re.compile(r"(?<!\w)[\u0410\u0421](?!\w)")
-# A control token with the name of a role or channel after it: <|im_start|>assistant, <|channel|>final<|message|>.
-_SPECIAL_TOKEN = re.compile(
-    rf"{SPECIAL}(?:(?:assistant|model|final|answer|response)(?=\s*(?:\n|<|$)))?", re.IGNORECASE
+# The letter before that of "X is correct": "A and", "option A or option".
+_LETTER_BEFORE = re.compile(
+    rf"(?:\b[A-Z]|\b(?:[Oo]ption|[Cc]hoice) [a-z]){CLOSING}\s*(?:,|/|&|\b(?:and|or|und|oder|et|ou|y|e|o))\s*"
+    rf"(?:(?:option|choice|answer)\s+)?{OPENING}$"
 )
+_SMALL_NAMED = re.compile(r"\W*(?:option|choice|letter)\b", re.IGNORECASE)
 _END = re.compile(END, re.IGNORECASE | re.MULTILINE)
 _CLAUSE_END = re.compile(r"[.!?\n;\u3002]|,\s+(?:but|yet|however)\b")
-_USER_TURN = re.compile(
-    r"(?:<\|(?:im_start|start|start_header_id|turn)\|?>|<start_of_turn>|<\|)\s*(?:user|human)\b|\[INST\]",
-    re.IGNORECASE,
-)
 
 
 def extract_strict(text: str, letters: Sequence[str], options: Sequence[str] = ()) -> Extracted:
@@ -102,7 +106,7 @@ def extract_strict(text: str, letters: Sequence[str], options: Sequence[str] = (
     The letter may be in parentheses and followed by a full stop. Lines of a further question do not count, nor a line
     that the text takes back ("Wait, ..."). `options` is not used.
     """
-    text = _cut_next_question(text)
+    text = cut_next_question(text)
     lines = [line for line in _REQUESTED_LINE.finditer(text) if not RETRACTION.match(text, line.end())]
     found = [letter for letter in (line[1] for line in lines) if letter in letters]
     return Extracted(found[-1], "answer line") if found else Extracted(None, NO_ANSWER)
@@ -114,7 +118,7 @@ def extract_flexible(text: str, letters: Sequence[str], options: Sequence[str] =
     `options` holds the texts in the order of `letters`; without them, only letters are found. Never raises, whatever
     the text.
     """
-    text = _clean(text)
+    text = clean(text)
     known = set(letters)
     for name, rule in RULES:
         found = [letter.upper() for letter in rule(text, dict(zip(letters, options, strict=False)), known)]
@@ -122,11 +126,6 @@ def extract_flexible(text: str, letters: Sequence[str], options: Sequence[str] =
             last = found[-1]
             return Extracted(None, TWO_ANSWERS) if last == "?" else Extracted(last, name)
     return Extracted(None, NO_ANSWER)
-
-
-def cut_user_turn(text: str) -> str:
-    """Return the text before the first control token that begins a turn of the user."""
-    return _USER_TURN.split(text, maxsplit=1)[0]
 
 
 # A rule yields the letters that it finds, in order, and "?" for a statement without exactly one letter.
@@ -147,8 +146,7 @@ def _json(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
 
 def _boxed(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
     for inner in _BOXED.findall(text):
-        plain = _MATHS.sub(r"\1", inner)
-        yield from _match_exact(plain, options, known) or _match_leading_letter(plain, options, known)
+        yield from _match_exact(inner, options, known) or _match_leading_letter(inner, options, known)
 
 
 def _tagged(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
@@ -183,11 +181,12 @@ def _find_statements(text: str, options: dict[str, str], known: set[str]) -> Ite
         ):
             continue
         before = _CLAUSE_END.split(text[max(0, match.start() - 200) : match.start()])[-1]
+        if COUNTERFACTUAL.search(before):
+            continue
         certain = not CONDITION.search(before + (groups.get("filler") or ""))
         if match.re is IS_RIGHT:
-            two = re.search(
-                rf"\b[A-Z]{CLOSING}\s*(?:,|/|&|and|or|und|et|y|e)\s*$", text[: match.start("letter")][-12:]
-            )
+            at = match.start("letter" if groups["letter"] else "fits")
+            two = _LETTER_BEFORE.search(text[max(0, at - 24) : at])
             certain = certain and "would" not in (groups["verb"] or "") and not RESTRICTION.match(rest)
             found.append((match.start(), "?" if two else letter, certain))
             right |= {letter} if certain else set()
@@ -218,8 +217,25 @@ def _all_matches(text: str) -> Iterator[re.Match[str]]:
             position = max(match.end() - 1, match.start() + 1)
 
 
+def _judged(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
+    """Yield the only option that a list of judgements accepts, if it rejects another one."""
+    verdicts = {
+        (match["letter"], verdict.lastgroup)
+        for part in NEXT_JUDGED.split(text)
+        if (match := JUDGED.match(part))
+        and match["letter"] in known
+        and (verdict := JUDGEMENT.search(match["rest"]))
+    }
+    accepted = [letter for letter, verdict in verdicts if verdict == "yes"]
+    rejected = {letter for letter, verdict in verdicts if verdict == "no"}
+    if len(accepted) == 1 and rejected and accepted[0] not in rejected:
+        yield accepted[0]
+
+
 def _whole_text(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
     yield from _match_exact(text, options, known)
+    if len(text) == 1 and text.islower() and text.upper() in known:
+        yield text.upper()
     yield from (letter for letter in _SHORT_LABEL.findall(text) if letter in known)
 
 
@@ -232,6 +248,9 @@ def _first_line(text: str, options: dict[str, str], known: set[str]) -> Iterator
     first, later = lines[0], lines[1:after]
     leading = [letter for line in later for letter in _match_line(line, options, known)]
     if found := _match_line(first, options, known, reason=True):
+        start = _LEADING.match(first.strip().lstrip("#*-> \t"))
+        if start and NEGATION_AFTER.match(_skip_option(start["rest"], options.get(found[0], ""))):
+            return
         # A list of the options, in one line or several, is not an answer. A list after an answer begins anew.
         listed = known & set(_LISTED.findall(first)) | {letter for letter in leading[:1] if letter > found[0]}
         yield "?" if listed - set(found) else found[0]
@@ -263,18 +282,17 @@ def _match_line(line: str, options: dict[str, str], known: set[str], reason: boo
 
 
 def _bracketed(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
-    found = {
-        match["letter"] or match["dashed"]
-        for match in BRACKETED.finditer(text)
-        if not NEGATION_AFTER.match(text[match.end() :]) and not _is_negated_sentence(text, match.start())
-    }
-    if len(found) == 1 and found <= known and found >= set(_IN_BRACKETS.findall(text)):
+    found, contrasted = set(), set()
+    for match in BRACKETED.finditer(text):
+        letter = next(letter for letter in match.groups() if letter)
+        before = _CLAUSE_END.split(text[max(0, match.start() - 200) : match.start() + 1])[-1]
+        after = _APPOSITION_END.split(text[match.end() : match.end() + 200].lstrip(" ,"))[0]
+        if CONTRAST.search(before):
+            contrasted.add(letter)
+        elif not (NEGATION_INSIDE.search(before) or NEGATION_AFTER.match(after) or _DOES_NOT.match(after)):
+            found.add(letter)
+    if len(found) == 1 and found <= known and found >= set(_IN_BRACKETS.findall(text)) - contrasted:
         yield from found
-
-
-def _is_negated_sentence(text: str, position: int) -> bool:
-    before = _CLAUSE_END.split(text[max(0, position - 200) : position])[-1]
-    return bool(NEGATION_INSIDE.search(before))
 
 
 def _text_stated(text: str, options: dict[str, str], known: set[str]) -> Iterator[str]:
@@ -288,6 +306,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("boxed", _boxed),
     ("answer tag", _tagged),
     ("stated", _stated),
+    ("judged", _judged),
     ("whole text", _whole_text),
     ("first line", _first_line),
     ("last line", _last_line),
@@ -300,8 +319,15 @@ RULES: tuple[tuple[str, Rule], ...] = (
 def _match_exact(text: str, options: dict[str, str], known: set[str]) -> list[str]:
     """Return the letter that `text` consists of, or that of the only option with this text; [] if there is none."""
     match = _LETTER_ALONE.fullmatch(text.strip())
-    if match and match[1].upper() in known and (match[1].isupper() or ")" in text):
+    if (
+        match
+        and match[1].upper() in known
+        and (match[1].isupper() or ")" in text or _SMALL_NAMED.match(text))
+    ):
         return [match[1].upper()]
+    named = len(text) < 400 and _TEXT_AND_LETTER.fullmatch(text.strip())
+    if named and _match_option_text(named["text"], options) == [named["letter"]]:
+        return [named["letter"]]
     return _match_option_text(text, options)
 
 
@@ -340,6 +366,16 @@ def _starts_with_option(rest: str, option: str) -> bool:
     return bool(expected) and f"{start} ".startswith(f"{expected} ")
 
 
+def _skip_option(rest: str, option: str) -> str:
+    """Return what follows the option's text and a delimiter."""
+    match = re.match(rf"[\W_]*{_pattern(option)}[*_):\s\u2013\u2014-]*", rest, re.IGNORECASE)
+    return rest[match.end() :] if match else rest
+
+
+def _pattern(option: str) -> str:
+    return r"[\W_]+".join(map(re.escape, re.findall(r"\w+(?:[.,]\d+)*%?", option)))
+
+
 def _match_option_text(text: str, options: dict[str, str]) -> list[str]:
     normal = _normalize(text)
     found = [letter for letter, option in options.items() if normal and normal == _normalize(option)]
@@ -355,24 +391,7 @@ def _match_option_start(text: str, options: dict[str, str]) -> list[str]:
     """Return the letter of the only option whose text begins `text` and ends with the sentence or a delimiter."""
     found = []
     for letter, option in options.items():
-        words = re.findall(r"\w+(?:[.,]\d+)*%?", option)
-        pattern = r"[\W_]+".join(map(re.escape, words))
-        if words and re.match(rf"[\W_]*{pattern}{CLOSING}{END}", text, re.IGNORECASE):
+        pattern = _pattern(option)
+        if pattern and re.match(rf"[\W_]*{pattern}{CLOSING}{END}", text, re.IGNORECASE):
             found.append(letter)
     return [] if len(found) > 1 else found
-
-
-def _clean(text: str) -> str:
-    """Remove special tokens and further questions, and shorten long runs of spaces, brackets and other marks.
-
-    The patterns allow these in many places, so a long run would make them backtrack very often.
-    """
-    text = unicodedata.normalize("NFKC", text.replace("\r", "\n"))
-    text = _SPECIAL_TOKEN.sub("\n", text)
-    text = _MARK_RUN.sub(lambda run: "\n" if "\n" in run[0] else " ", text)
-    return _cut_next_question(_CYRILLIC.sub(lambda letter: _LATIN[letter[0]], text).strip())
-
-
-def _cut_next_question(text: str) -> str:
-    starts = (question.start() for question in NEXT_QUESTION.finditer(text))
-    return text[: next((start for start in starts if text[:start].strip()), len(text))].strip()
