@@ -40,6 +40,21 @@ def test_the_text_of_the_correct_option_occurs_twice():
     assert [entry.id for entry in exam.items] == ["i3", "i4", "i5"]
 
 
+def test_options_with_letters_in_another_order_have_no_certain_answer():
+    swapped = [item(1, "C. cc", "A. aa", "B. bb", answer="C"), item(2, "(B) b", "(A) a")]
+    fine = [
+        item(3, "A. aa", "B. bb", "C. cc"),
+        item(4, "B. cereus", "A. niger", "fungus"),
+        item(5, "A. aa", "C. cc"),
+    ]
+    exam = exclude_unscorable(RawExam("x", (*swapped, *fine), ""))
+    assert [(entry.id, entry.reason) for entry in exam.excluded] == [
+        ("i1", "the options' texts begin with letters in another order"),
+        ("i2", "the options' texts begin with letters in another order"),
+    ]
+    assert [entry.id for entry in exam.items] == ["i3", "i4", "i5"]
+
+
 def test_doubled_distractors():
     assert found(item(1, "Iron", "Zinc", "Zinc"), item(2, "Iron", "CO", "Co")) == {
         "doubled_distractors": ["i1"]

@@ -274,3 +274,20 @@ def test_real_patient_information(real):
         assert all(value == similarity(texts[n], texts[kept]) for n, kept, value in pairs)
         assert (found.jaccard == 1).sum() == same
         assert sum(size for size in Counter(found.cluster.tolist()).values() if size > 1) == clustered
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("A few of the patients improved.", "Few of the patients improved."),
+        ("There is a little risk of bleeding.", "There is little risk of bleeding."),
+        ("Not a few patients died.", "Not few patients died."),
+        ("A number of deaths was reported.", "The number of deaths was reported."),
+        ("The dose was 5 of 10 mg.", "The dose was 5 10 mg."),
+        ("Only 2 of the 10 patients improved.", "Only 2 the 10 patients improved."),
+    ],
+)
+def test_small_words_that_count_are_part_of_the_form(one, other):
+    from medalpaca_data.stages.restatement import canonical_form
+
+    assert canonical_form(one) != canonical_form(other)

@@ -13,7 +13,7 @@ from typing import Any
 from ..core.errors import UserError
 from ..core.files import sha256_json
 from .item import LETTERS, POCKET, VIGNETTES, Item, RawExam
-from .item_checks import ANSWER_REPEATED, answer_is_repeated
+from .item_checks import ANSWER_REPEATED, LETTERS_DISAGREE, answer_is_repeated, letters_disagree
 
 VIGNETTES_FILE = "vignettes.jsonl"
 MIN_OPTIONS, MAX_OPTIONS = 2, 26
@@ -121,6 +121,8 @@ def exclude_unscorable(raw: RawExam, *, images: str = "exclude", allow_empty: bo
         reason = unscorable(item) if seen.setdefault(item.id, item) is item else "same item again"
         if reason is None and answer_is_repeated(item):
             reason = ANSWER_REPEATED
+        if reason is None and letters_disagree(item):
+            reason = LETTERS_DISAGREE
         needs_image = given.id in raw.images if item is given else item.image is not None
         if reason is None and images == "exclude" and needs_image:
             reason = "needs an image"

@@ -10,6 +10,9 @@ from .answers import single_spaced
 from .item import Item
 
 ANSWER_REPEATED = "the correct option's text occurs twice"
+LETTERS_DISAGREE = "the options' texts begin with letters in another order"
+# A letter before the text of an option: "(B) ", "B. ".
+_LETTERED = re.compile(r"\s*(?:\(([A-Z])\)|([A-Z])[.):])\s+\S")
 # Exactly these: "Na", "NA" and "None" are answers (sodium, noradrenaline, none).
 PLACEHOLDERS = ("", "nan", "N/A")
 # Questions that are still to be written.
@@ -154,6 +157,16 @@ def _has_own_letters(item: Item) -> bool:
         for letter, text in item.options.items()
     ]
     return sum(mark is not None for mark in marked) > 1
+
+
+def letters_disagree(item: Item) -> bool:
+    """Return whether all options carry letters, and these are the item's letters in another order.
+
+    The answer "C" can then be the third option or the one that carries a C, so that no score is right for certain.
+    """
+    marks = [_LETTERED.match(text) for text in item.options.values()]
+    carried = [mark[1] or mark[2] for mark in marks if mark]
+    return carried != list(item.options) and sorted(carried) == sorted(item.options)
 
 
 def _holds_other_options(item: Item) -> bool:

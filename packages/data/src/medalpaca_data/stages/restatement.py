@@ -20,6 +20,23 @@ from .language import ENGLISH, OTHER
 
 # Words without a meaning of their own. None of them negates, counts, compares, or gives a time, a place or a person.
 FUNCTION_WORDS = frozenset({"a", "an", "the", "of", "this", "these", "that", "which", "it", "its"})
+# Before these words, and beside numbers, they have a meaning: "few" is not "a few".
+COUNTING = frozenset(
+    {
+        "few",
+        "little",
+        "bit",
+        "lot",
+        "number",
+        "minority",
+        "majority",
+        "couple",
+        "fraction",
+        "third",
+        "quarter",
+        "half",
+    }
+)
 # In a text in another language, these words may have a meaning: "of" is "or" in Dutch. A text is in another language if
 # it has more words of the first list than of the second.
 FOREIGN_WORDS, ENGLISH_WORDS = (
@@ -164,7 +181,7 @@ def _tokens(text: str) -> Iterator[str]:
     foreign = sum(word in FOREIGN_WORDS for word in lower) > sum(word in ENGLISH_WORDS for word in lower)
     before, ended = "", True
     waiting = False
-    for match, token, word in zip(matches, tokens, lower, strict=True):
+    for match, token, word, after in zip(matches, tokens, lower, [*lower, ""][1:], strict=True):
         if match["end"]:
             # Marks at the end of the text are no part of the form.
             waiting, ended, before = True, True, END
@@ -172,7 +189,11 @@ def _tokens(text: str) -> Iterator[str]:
         if waiting:
             waiting = False
             yield END
-        form = _form(match, token, word, before, ended=ended, cased=cased, foreign=foreign)
+        if word in FUNCTION_WORDS and (after in COUNTING or before[-1:].isdigit() or after[:1].isdigit()):
+            # "Few" is not "a few", and "5 of 10" is not "5 10".
+            form = word
+        else:
+            form = _form(match, token, word, before, ended=ended, cased=cased, foreign=foreign)
         if form:
             yield form
         before, ended = word, False
