@@ -105,6 +105,7 @@ def ask(run: Path, out: Path, **model: str) -> dict[str, float]:
     """Return the accuracy by `exam ask`, for base and tuned, and check that lm_eval's own model gives the same."""
     from lm_eval import simple_evaluate
 
+    from medalpaca_evalharness.lm_eval_run import make_task_manager
     from medalpaca_evalharness.model import both_sides
 
     base = run.with_name("base")
@@ -121,7 +122,7 @@ def ask(run: Path, out: Path, **model: str) -> dict[str, float]:
         model="hf",
         model_args=arguments,
         tasks=["medalpaca_pocket"],
-        task_manager=both_sides._make_task_manager(arguments),
+        task_manager=make_task_manager(arguments),
         limit=3,
         device="cpu",
     )
