@@ -26,7 +26,7 @@ from medalpaca_evalharness.completions import (
     check_served_name,
 )
 from medalpaca_evalharness.endpoint import Endpoint
-from medalpaca_evalharness.server_probe import NO_ECHO, NO_LOGPROBS, Reply, echo_steps
+from medalpaca_evalharness.server_probe import NO_ECHO, NO_LOGPROBS, Reply, echo_fault_async
 
 from .inference import compute_option_scores
 from .job import REFRESH_SECONDS, SIDES, Answer, EndReason, Job, OptionScores, Request, Side
@@ -120,24 +120,20 @@ class RemoteScorer:
         """Check once whether the endpoint's log-probabilities of an input text are real (see `server_probe`)."""
         if self._fault is not None:
             return
-        steps = echo_steps()
-        text = next(steps)
-        try:
-            while True:
-                try:
-                    choice = await self._complete(client, text, max_tokens=1, echo=True, logprobs=1)
-                    reply = Reply({"choices": [choice], "usage": choice["usage"]})
-                except RejectedError:
-                    reply = Reply(None)
-                except ServerError:
-                    raise UnratedError(FAILS) from None
-                text = steps.send(reply)
-        except StopIteration as done:
-            self._fault = str(done.value)
-            self._echoes = not self._fault
-            # Letters are then read from the next token, so the scorer does not report NO_LOGPROBS for texts.
-            if self._fault == NO_LOGPROBS:
-                self._fault = NO_ECHO
+
+        async def echo(text: str) -> Reply:
+            try:
+                choice = await self._complete(client, text, max_tokens=1, echo=True, logprobs=1)
+            except RejectedError:
+                return Reply(None)
+            except ServerError:
+                raise UnratedError(FAILS) from None
+            return Reply({"choices": [choice], "usage": choice["usage"]})
+
+        fault = await echo_fault_async(echo)
+        self._echoes = not fault
+        # Letters are then read from the next token, so the scorer does not report NO_LOGPROBS for texts.
+        self._fault = NO_ECHO if fault == NO_LOGPROBS else fault
 
     async def _sum(self, client: CompletionsClient, text: str, before: int) -> float:
         """Return the sum of the log-probabilities of the tokens of `text` after the first `before`.

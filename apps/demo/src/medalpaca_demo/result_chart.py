@@ -78,8 +78,8 @@ def result_table(comparison: Comparison) -> Table:
         table.add_row(
             row.label,
             str(row.n),
-            f"{100 * row.base_right / row.n:.1f} %",
-            f"{100 * row.tuned_right / row.n:.1f} %",
+            f"{_percent(row.base_right, row.n)} %",
+            f"{_percent(row.tuned_right, row.n)} %",
             f"{100 * row.difference:+.1f} points",
             f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}",
         )

@@ -26,7 +26,7 @@ from .completions import CompletionsClient, EndpointError, RejectedError, check_
 from .endpoint import Endpoint
 from .lm_eval_run import check_task_names, evaluate_side
 from .served_models import generated_task
-from .server_probe import Reply, echo_steps, read_echo
+from .server_probe import Reply, echo_fault_async, read_echo
 from .task_data import TASKS, find_tasks
 
 MODEL_TYPE = "exam ask"
@@ -118,20 +118,17 @@ def _for_side(on_progress: Progress, side: str) -> Callable[[int, int], None]:
 
 async def _echo_fault(endpoint: Endpoint, key: str | None) -> str:
     """Return the result of the probe (see `server_probe`)."""
-    steps = echo_steps()
-    text = next(steps)
     async with CompletionsClient(endpoint, key) as client:
-        while True:
+
+        async def echo(text: str) -> Reply:
             try:
-                reply = Reply(await _echo(client, text))
+                return Reply(await _echo(client, text))
             except RejectedError:
-                reply = Reply(None)
+                return Reply(None)
             except EndpointError as error:
                 raise UserError(str(error)) from None
-            try:
-                text = steps.send(reply)
-            except StopIteration as done:
-                return str(done.value)
+
+        return await echo_fault_async(echo)
 
 
 async def _echo(client: CompletionsClient, text: str) -> dict[str, Any]:

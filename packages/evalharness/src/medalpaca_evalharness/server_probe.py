@@ -9,7 +9,7 @@ text, and expects the server's answer to `{"prompt": text, "max_tokens": 1, "ech
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from math import isfinite
 from statistics import median
@@ -58,6 +58,17 @@ def echo_fault(echo: Callable[[str], Reply]) -> str:
     try:
         while True:
             text = steps.send(echo(text))
+    except StopIteration as done:
+        return str(done.value)
+
+
+async def echo_fault_async(echo: Callable[[str], Awaitable[Reply]]) -> str:
+    """Return what `echo_fault` returns, for a client in an event loop."""
+    steps = echo_steps()
+    text = next(steps)
+    try:
+        while True:
+            text = steps.send(await echo(text))
     except StopIteration as done:
         return str(done.value)
 
