@@ -1,6 +1,6 @@
 """Extraction from completions that were written without sight of the code.
 
-Somebody who had only read `cases/extraction/README.md` wrote `extraction_heldout/templates.yaml`. The first measure was
+An author who had only read `cases/extraction/README.md` wrote `extraction_heldout/templates.yaml`. The first score was
 688 of 754 answers, 2 of the others with a wrong letter, and 0 letters in 125 non-answers. A template that fails shows
 a kind of answer that the rules miss: mend the rule, not the template. The seed fixes the completions.
 """

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from .core.errors import UserError
 from .core.row import SPLITS, TEXTS
+from .core.text_files import read_text_lines
 from .dataset import CHANGES, CONTRADICTIONS, HITS, reading, require_meadow
 from .meadow_files import (
     ContradictionEntry,
     HitEntry,
     RejectEntry,
+    parse_entry,
     read_entries,
     require_values,
     scan_table,
@@ -244,9 +246,11 @@ def _lengths(directory: Path, names: Sequence[str]) -> dict[str, tuple[Lengths, 
 
 def _reject_examples(file: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """Return `EXAMPLES` lines of a reject file for each stage and reason, chosen by a hash of the line."""
+    if not file.is_file():
+        return {}
     chosen: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
-    for entry in read_entries(file, RejectEntry):
-        line = json.dumps(entry)
+    for number, line in enumerate(read_text_lines(file), 1):
+        entry = parse_entry(line, f"{file} line {number}", RejectEntry)
         group = chosen[entry["stage"], entry["reason"]]
         # The smallest checksums are a random choice that is the same every time.
         group.append((zlib.crc32(line.encode()), line))

@@ -14,7 +14,7 @@ from .power import detectable_difference
 from .results import Run, read_run
 from .samples import Answer
 from .statistics import Interval, holm, mcnemar_exact, paired_interval, wilson
-from .subjects import MIN_ITEMS, adjust_subjects, items_by_subject
+from .subjects import adjust_subjects, counts_only, items_by_subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +83,13 @@ Verdict = Literal["better", "worse", "not shown to differ"]
 ALPHA = 0.05
 
 
+def decide(p: float, p_holm: float | None, difference: float) -> Verdict:
+    """Return the verdict at 5 % significance, by the adjusted p-value where there is one."""
+    if (p if p_holm is None else p_holm) >= ALPHA:
+        return NOT_SHOWN
+    return "better" if difference > 0 else "worse"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """Paired counts of one exam step, or of all items. The four counts sum to `n`.
@@ -144,9 +151,7 @@ class Row:
     @property
     def verdict(self) -> Verdict:
         """Verdict at 5 % significance, by the adjusted p-value where there is one."""
-        if (self.p if self.p_holm is None else self.p_holm) >= ALPHA:
-            return NOT_SHOWN
-        return "better" if self.fixed > self.broken else "worse"
+        return decide(self.p, self.p_holm, self.difference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,8 +303,8 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "exam": comparison.base.exam,
         "exam_sha256": comparison.base.exam_sha256,
         "prompt_id": comparison.base.prompt_id,
-        "base": _run_json(comparison.base),
-        "tuned": _run_json(comparison.tuned),
+        "base": run_json(comparison.base),
+        "tuned": run_json(comparison.tuned),
         "steps": [row_json(row) for row in comparison.steps],
         "subjects": [subject_json(row) for row in comparison.subjects],
         "all": row_json(comparison.pooled),
@@ -312,7 +317,8 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _run_json(run: Run) -> dict[str, Any]:
+def run_json(run: Run) -> dict[str, Any]:
+    """Return the file of a run, and the names and hashes of its models, as JSON."""
     names = ("base", "base_sha256", "adapter", "adapter_sha256")
     return {"file": str(run.file)} | {name: getattr(run, name) for name in names}
 
@@ -344,11 +350,7 @@ def row_json(row: Row) -> dict[str, Any]:
 
 def subject_json(row: Row) -> dict[str, Any]:
     """Return `row_json` of a subject; one with fewer than `subjects.MIN_ITEMS` items has its counts only."""
-    value = row_json(row)
-    if row.n >= MIN_ITEMS:
-        return value
-    counts = ("label", "n", "both_right", "fixed", "broken", "both_wrong")
-    return {name: one if name in counts else None for name, one in value.items()}
+    return counts_only(row_json(row), ("label", "n", "both_right", "fixed", "broken", "both_wrong"))
 
 
 def _make_row(label: str, pairs: Sequence[tuple[Answer, Answer]]) -> Row:

@@ -12,7 +12,7 @@ from .results import Run
 from .samples import Answer
 from .sent_prompt import describe_sent_prompt
 from .statistics import Interval, wilson
-from .subjects import MIN_ITEMS, items_by_subject, split_small
+from .subjects import MIN_ITEMS, counts_only, items_by_subject, split_small
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +79,7 @@ def as_json(run: Run, parts: Sequence[ItemSummary]) -> dict[str, Any]:
 
 def subject_json(part: ItemSummary) -> dict[str, Any]:
     """Return `summary_json` of a subject; one with fewer than `subjects.MIN_ITEMS` items has its counts only."""
-    value = summary_json(part)
-    if part.n >= MIN_ITEMS:
-        return value
-    counts = ("label", "n", *OUTCOMES)
-    return {name: one if name in counts else None for name, one in value.items()}
+    return counts_only(summary_json(part), ("label", "n", *OUTCOMES))
 
 
 def summary_json(part: ItemSummary) -> dict[str, Any]:

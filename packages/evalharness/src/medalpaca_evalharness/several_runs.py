@@ -11,11 +11,21 @@ from medalpaca_data.core.errors import CheckFailed, UserError
 
 from .clusters import MIN_GROUPS, label_groups
 from .comparability import SAMPLED_NOTE, check_comparable, list_notes
-from .comparison import ALPHA, NOT_SHOWN, Verdict, count_items, format_interval, format_p, format_points
+from .comparison import (
+    ALPHA,
+    NOT_SHOWN,
+    Verdict,
+    count_items,
+    decide,
+    format_interval,
+    format_p,
+    format_points,
+    run_json,
+)
 from .results import Run
 from .run_variance import MAX_RUNS, MIN_RUNS, RunFigures, run_figures
 from .statistics import holm
-from .subjects import MIN_ITEMS, adjust_subjects, items_by_subject
+from .subjects import adjust_subjects, counts_only, items_by_subject
 
 SIDES = ("base", "tuned")
 
@@ -40,9 +50,7 @@ class RunsRow:
     @property
     def verdict(self) -> Verdict:
         """Verdict at 5 % significance, by the adjusted p-value where there is one."""
-        if (self.p if self.p_holm is None else self.p_holm) >= ALPHA:
-            return NOT_SHOWN
-        return "better" if self.figures.difference > 0 else "worse"
+        return decide(self.p, self.p_holm, self.figures.difference)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +222,6 @@ def _notes(base: Sequence[Run], tuned: Sequence[Run]) -> list[str]:
 def as_json(compared: SeveralRuns) -> dict[str, Any]:
     """Return the comparison as `exam compare --json` prints it; accuracies are shares of 1, not percent."""
     first = compared.base[0]
-    names = ("base", "base_sha256", "adapter", "adapter_sha256")
     sides = {"base": compared.base, "tuned": compared.tuned}
     return {
         "task": first.task,
@@ -222,10 +229,7 @@ def as_json(compared: SeveralRuns) -> dict[str, Any]:
         "exam": first.exam,
         "exam_sha256": first.exam_sha256,
         "prompt_id": first.prompt_id,
-        **{
-            side: [{"file": str(run.file)} | {name: getattr(run, name) for name in names} for run in runs]
-            for side, runs in sides.items()
-        },
+        **{side: [run_json(run) for run in runs] for side, runs in sides.items()},
         **figures_json(compared),
     }
 
@@ -269,8 +273,4 @@ def row_json(row: RunsRow) -> dict[str, Any]:
 
 
 def _subject_json(row: RunsRow) -> dict[str, Any]:
-    value = row_json(row)
-    if row.n >= MIN_ITEMS:
-        return value
-    counts = ("label", "n", "base_accuracies", "tuned_accuracies")
-    return {name: one if name in counts else None for name, one in value.items()}
+    return counts_only(row_json(row), ("label", "n", "base_accuracies", "tuned_accuracies"))

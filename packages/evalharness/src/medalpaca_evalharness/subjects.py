@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Container, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from .samples import Answer
 from .statistics import holm
@@ -60,6 +60,13 @@ def split_small(rows: Iterable[SizedRow]) -> tuple[list[SizedRow], list[SizedRow
     """Return the rows with at least `MIN_ITEMS` items, and the others."""
     listed = list(rows)
     return [row for row in listed if row.n >= MIN_ITEMS], [row for row in listed if row.n < MIN_ITEMS]
+
+
+def counts_only(value: dict[str, Any], counts: Container[str]) -> dict[str, Any]:
+    """Return the JSON `value` of a subject; below `MIN_ITEMS` items, every key that is not in `counts` is None."""
+    if value["n"] >= MIN_ITEMS:
+        return value
+    return {name: one if name in counts else None for name, one in value.items()}
 
 
 def adjust_subjects(rows: Sequence[TestableRow]) -> list[float | None]:

@@ -131,6 +131,20 @@ def open_bytes(path: Path | Member) -> Iterator[BinaryIO]:
             yield raw
 
 
+@contextmanager
+def _archive_errors(path: Path | Member) -> Iterator[None]:
+    """Raise UserError for an archive that cannot be read."""
+    try:
+        yield
+    except UserError:
+        raise
+    # zipfile and tarfile raise many types, for instance for an empty name, a name that is not UTF-8, a damaged header.
+    except Exception as error:
+        raise UserError(
+            f"{path}: not a readable archive ({one_line(error) or type(error).__name__})"
+        ) from None
+
+
 def archive_members(path: Path) -> tuple[list[Member], list[tuple[str, str]]]:
     """Return the files of a ZIP or TAR archive by name, and the names of those that are not read, with the reason.
 
@@ -139,15 +153,8 @@ def archive_members(path: Path) -> tuple[list[Member], list[tuple[str, str]]]:
     `MAX_MEMBERS` files, or unpacks to more than `max_unpacked_size`.
     """
     existing(path)
-    try:
+    with _archive_errors(path):
         found = list(_list_zip(path) if path.suffix.lower() == ".zip" else _list_tar(path))
-    except UserError:
-        raise
-    # zipfile and tarfile raise many types, for instance for an empty name or a damaged header.
-    except Exception as error:
-        raise UserError(
-            f"{path}: not a readable archive ({one_line(error) or type(error).__name__})"
-        ) from None
     if outside := [member.member for member, _ in found if NOT_RELATIVE.match(member.member)]:
         raise UserError(
             f"{path}: has the path {outside[0]!r}, which leaves the archive; allowed: relative paths without ..; "
@@ -274,7 +281,7 @@ def read_members(path: Path | Member, suffix: str | tuple[str, ...] = "") -> Ite
     iteration, which closes it. Raises UserError for an archive that is damaged, encrypted, or unpacks to more than its
     compressed size allows.
     """
-    try:
+    with _archive_errors(path):
         if isinstance(path, Member):
             with open_bytes(path) as file:
                 data = io.BytesIO(file.read())
@@ -283,13 +290,6 @@ def read_members(path: Path | Member, suffix: str | tuple[str, ...] = "") -> Ite
             yield from _read_zip(path, suffix, path)
         else:
             yield from _read_tar(path, suffix)
-    except UserError:
-        raise
-    # zipfile and tarfile raise many types, for instance for an empty name or a name that is not UTF-8.
-    except Exception as error:
-        raise UserError(
-            f"{path}: not a readable archive ({one_line(error) or type(error).__name__})"
-        ) from None
 
 
 def _read_zip(
